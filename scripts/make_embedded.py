@@ -1,0 +1,49 @@
+"""Make the embedded subset: the first 10,000 training and 2,000 test images of each set, as IDX files.
+
+    python scripts/make_embedded.py FOLDER    # FOLDER has the full sets in torchvision's layout
+
+The same input gives the same bytes. Writes src/vaelab/data/embedded/, digests included.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import sys
+from pathlib import Path
+
+from vaelab.data.sources import DATASETS, EMBEDDED, FILES, file_in, verified
+
+KEPT = {"train": 10_000, "t10k": 2_000}
+
+
+def first_images(content: bytes, count: int) -> bytes:
+    """An IDX file cut down to its first `count` entries."""
+    dimensions = content[3]
+    sizes = [int.from_bytes(content[4 + 4 * axis : 8 + 4 * axis], "big") for axis in range(dimensions)]
+    entry = 1
+    for size in sizes[1:]:
+        entry *= size
+    header = content[:4] + count.to_bytes(4, "big") + content[8 : 4 + 4 * dimensions]
+    body = 4 + 4 * dimensions
+    return header + content[body : body + count * entry]
+
+
+def main() -> None:
+    root = Path(sys.argv[1])
+    sums = []
+    for spec in DATASETS.values():
+        for name in FILES.values():
+            path = file_in(root / spec.folder / "raw", name)
+            if path is None:
+                sys.exit(f"{root / spec.folder / 'raw' / name} is missing.")
+            content = first_images(verified(path, spec.digests[name]), KEPT[name.split("-")[0]])
+            target = EMBEDDED / spec.folder / "raw" / f"{name}.gz"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(gzip.compress(content, compresslevel=9, mtime=0))
+            sums.append(f"{hashlib.sha256(content).hexdigest()}  {spec.folder}/raw/{name}")
+    (EMBEDDED / "SHA256SUMS").write_text("\n".join(sums) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,418 @@
+"""What a user may turn: every setting once, with its type, unit, default and check.
+
+Hydra composes a DictConfig; `resolve` turns it into the dataclasses below, and past that function nothing
+knows OmegaConf. The settings of a model are the arguments of its class (see `vaelab.models.build`).
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Optional, TypeVar, cast
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+# OmegaConf reads annotations at run time, on Python 3.10 too: Optional, List and Dict instead of | and list.
+# ruff: noqa: UP006, UP035, UP045
+
+PACKAGE = Path(__file__).parent
+CONF_DIR = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parents[1] / "conf"
+"""The shipped yaml: inside an installed package, or at the top of a checkout."""
+
+
+class VaelabError(Exception):
+    """Something a user can mend. The message is one sentence and says how; it is shown without a traceback."""
+
+
+class ConfigError(VaelabError):
+    """A setting has a value that can't be used."""
+
+
+# --- messages ---------------------------------------------------------------------------------------------
+
+
+def did_you_mean(word: str, options: Iterable[str]) -> str:
+    """`"Did you mean 'conv'? "`, or nothing where no option is near."""
+    near = difflib.get_close_matches(word, list(options), n=1, cutoff=0.55)
+    return f"Did you mean '{near[0]}'? " if near else ""
+
+
+def unknown(what: str, word: object, options: Iterable[str]) -> ConfigError:
+    """The error for a name that is not among `options`."""
+    names = sorted(options)
+    return ConfigError(
+        f"Unknown {what} '{word}'. {did_you_mean(str(word), names)}Available: {', '.join(names)}."
+    )
+
+
+def must_be(key: str, allowed: str, value: object) -> ConfigError:
+    """The error for a value outside what a setting allows."""
+    return ConfigError(f"{key} must be {allowed}, got {show(value)}.")
+
+
+def show(value: object) -> str:
+    """A value as it would be typed on the command line."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, Mapping):
+        return f"{{{','.join(f'{key}:{show(item)}' for key, item in value.items())}}}"
+    if isinstance(value, (list, tuple)):
+        return f"[{','.join(map(show, value))}]"
+    return str(value)
+
+
+# --- checks that settings and model arguments share -------------------------------------------------------
+
+
+def is_count(value: object, at_least: int = 1) -> bool:
+    """A whole number of at least `at_least`; True and False are none."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= at_least
+
+
+def check_count(key: str, value: object) -> None:
+    """Refuse anything but a whole number of at least 1."""
+    if not is_count(value):
+        raise must_be(key, "a whole number of at least 1", value)
+
+
+def check_counts(key: str, values: object) -> None:
+    """Refuse anything but a list of one or more whole numbers of at least 1."""
+    if not isinstance(values, (list, tuple)) or not values or not all(map(is_count, values)):
+        raise must_be(key, "a list of whole numbers of at least 1, such as [400]", values)
+
+
+# --- the schema -------------------------------------------------------------------------------------------
+
+
+def setting(default: Any, meaning: str, allowed: str, check: Callable[[Any], bool]) -> Any:
+    """A field of the schema. `meaning` carries the unit; `allowed` completes "… must be …"."""
+    metadata = {"meaning": meaning, "allowed": allowed, "check": check}
+    return field(default=default, metadata=metadata)
+
+
+def choice(default: str, meaning: str, *options: str) -> Any:
+    """A field that takes one of a few words."""
+    return setting(
+        default, meaning, " or ".join([", ".join(options[:-1]), options[-1]]), options.__contains__
+    )
+
+
+def at_least_0(value: float) -> bool:
+    return 0 <= value < math.inf
+
+
+def optional_text(value: str | None) -> bool:
+    return value is None or bool(value.strip())
+
+
+class Checked:
+    """Runs every setting's check when a config is made."""
+
+    GROUP = ""
+
+    def __post_init__(self) -> None:
+        for setting in fields(cast(Any, self)):
+            value = getattr(self, setting.name)
+            if "check" in setting.metadata and not setting.metadata["check"](value):
+                raise must_be(self.GROUP + setting.name, setting.metadata["allowed"], value)
+
+
+@dataclass(kw_only=True)
+class DatasetConfig(Checked):
+    """Which images, and where they come from."""
+
+    GROUP = "dataset."
+
+    name: str = field(default="fashion_mnist")
+    source: str = choice(
+        "auto",
+        "auto looks in root, the system, a download, then the embedded subset; full never falls back",
+        "auto", "full", "embedded",
+    )  # fmt: skip
+    root: Optional[str] = setting(
+        None,
+        "folder with the data in torchvision's layout; null: $VAELAB_DATA, else the user's cache folder",
+        "a folder's path or null",
+        optional_text,
+    )
+    classes: Optional[List[Any]] = setting(
+        None,
+        "the classes to keep, by number or name, such as [0,1,7] or [trouser,sneaker]; null: all",
+        "a list of class numbers or names, or null for all",
+        lambda classes: classes is None or len(classes) > 0,
+    )
+    val_size: int = setting(
+        5000,
+        "images held out of the training file (its last ones); 0: each epoch scores the test set",
+        "a whole number of at least 0",
+        lambda size: is_count(size, at_least=0),
+    )
+    binarize: str = choice(
+        "none",
+        "grey pixels in [0, 1]; or 0/1 pixels drawn anew each time (dynamic) or once (static)",
+        "none", "dynamic", "static",
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.root is not None:  # absolute, so that a run can be continued from any folder
+            self.root = str(Path(self.root).expanduser().absolute())
+
+
+@dataclass(kw_only=True)
+class LossConfig(Checked):
+    """What is minimised, beside the two knobs of the KL term."""
+
+    GROUP = "loss."
+
+    likelihood: str = choice(
+        "bernoulli", "p(x|z) of a pixel", "bernoulli", "continuous_bernoulli", "gaussian"
+    )
+    kl_warmup_epochs: int = setting(
+        0,
+        "epochs over which the KL's weight rises linearly from 0 to beta",
+        "a whole number of at least 0",
+        lambda epochs: is_count(epochs, at_least=0),
+    )
+    free_bits: float = setting(
+        0.0,
+        "nats per latent dimension below which the KL is not pushed (batch mean)",
+        "a number of at least 0, in nats per latent dimension",
+        at_least_0,
+    )
+
+
+@dataclass(kw_only=True)
+class OptimizerConfig(Checked):
+    """Adam (Kingma & Ba 2015) with its usual moments."""
+
+    GROUP = "optimizer."
+
+    lr: float = setting(1e-3, "Adam's step size", "a number above 0 and below 1", lambda lr: 0 < lr < 1)
+
+
+@dataclass(kw_only=True)
+class ArtifactsConfig(Checked):
+    """What is drawn and kept. None of it moves the loss curve."""
+
+    GROUP = "artifacts."
+
+    every: int = setting(
+        1,
+        "epochs between pictures; 0: none while training",
+        "a whole number of at least 0",
+        lambda epochs: is_count(epochs, at_least=0),
+    )
+    gif: bool = setting(True, "make the film of the latent space", "true or false", lambda _: True)
+    gif_every_batches: int = setting(
+        50,
+        "batches between frames of the film in the first two epochs; 0: only one frame an epoch",
+        "a whole number of at least 0",
+        lambda batches: is_count(batches, at_least=0),
+    )
+    checkpoint_every: int = setting(
+        0,
+        "epochs between checkpoints that are kept for good (epoch_0005.pt); 0: only last.pt and best.pt",
+        "a whole number of at least 0",
+        lambda epochs: is_count(epochs, at_least=0),
+    )
+    zip: bool = setting(
+        False, "leave the run as one zip file beside its folder", "true or false", lambda _: True
+    )
+    watermark: Optional[str] = setting(
+        None, "a name that signs every figure", "a short text or null", optional_text
+    )
+
+
+@dataclass(kw_only=True)
+class Config(Checked):
+    """Everything a training run is told."""
+
+    beta: float = setting(1.0, "weight of the KL term", "a number of at least 0", at_least_0)
+    kl: bool = setting(True, "whether the KL term is minimised at all", "true or false", lambda _: True)
+    epochs: int = setting(20, "passes over the training images", "a whole number of at least 1", is_count)
+    batch_size: int = setting(128, "images a step", "a whole number of at least 1", is_count)
+    seed: int = setting(
+        42,
+        "start of every random stream",
+        "a whole number of at least 0 and below 2**63",
+        lambda seed: is_count(seed, at_least=0) and seed < 2**63,
+    )
+    device: str = setting(
+        "auto",
+        "auto takes CUDA where there is one",
+        "auto, cpu, cuda or cuda:N",
+        lambda device: device in ("auto", "cpu", "cuda") or device.removeprefix("cuda:").isdecimal(),
+    )
+    precision: str = choice("fp32", "arithmetic of the network; the loss is always fp32", "fp32", "bf16")
+    resume: Optional[str] = setting(
+        None, "run folder or checkpoint to continue", "a run folder, a checkpoint or null", optional_text
+    )
+    model: Dict[str, Any] = field(default_factory=lambda: {"name": "mlp", "latent_dim": 2})
+    dataset: DatasetConfig = field(default_factory=DatasetConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    artifacts: ArtifactsConfig = field(default_factory=ArtifactsConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.loss.kl_warmup_epochs >= self.epochs:
+            raise ConfigError(
+                f"loss.kl_warmup_epochs={self.loss.kl_warmup_epochs} leaves no epoch at the full KL weight: "
+                f"type fewer than epochs={self.epochs}, or more epochs."
+            )
+
+    @property
+    def objective(self) -> str:
+        """recon_only, vae or beta_vae: derived, so that it can't contradict `kl` and `beta`."""
+        if not self.kl or self.beta == 0:
+            return "recon_only"
+        return "vae" if self.beta == 1 else "beta_vae"
+
+    def without_effect(self) -> list[str]:
+        """A sentence for each setting that changes nothing beside the others."""
+        settings = {
+            "beta": (self.beta != 1, self.beta),
+            "loss.free_bits": (self.loss.free_bits > 0, self.loss.free_bits),
+            "loss.kl_warmup_epochs": (self.loss.kl_warmup_epochs > 0, self.loss.kl_warmup_epochs),
+        }
+        if self.objective != "recon_only":
+            return []
+        cause = "kl=false" if not self.kl else "beta=0"
+        return [
+            f"{key}={show(value)} has no effect with {cause}: the KL term is not minimised."
+            for key, (is_set, value) in settings.items()
+            if is_set and not cause.startswith(f"{key}=")
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain nested values, as they are saved in checkpoints and config.yaml."""
+        return asdict(self)
+
+
+def resolve(composed: DictConfig | Mapping[str, Any]) -> Config:
+    """Typed, checked settings out of what Hydra composed or a checkpoint saved.
+
+    Raises ConfigError for a key that nothing reads, a wrong type or a value outside its range.
+    """
+    try:
+        plain = composed
+        if isinstance(composed, DictConfig):
+            plain = cast(Mapping[str, Any], OmegaConf.to_container(composed, resolve=True))
+        merged = OmegaConf.merge(OmegaConf.structured(Config), dict(plain))
+        return cast(Config, OmegaConf.to_object(merged))
+    except OmegaConfBaseException as error:
+        raise explain(error) from error
+
+
+MAY_CHANGE = ("epochs", "device", "dataset.root", "dataset.source", "artifacts")
+"""What may be typed beside `resume`: none of it changes the numbers of an epoch."""
+
+GROUP_SETTINGS = {"loss": ("kl", "beta", "loss"), "experiment": ()}
+"""What the choice in a group sets, where that isn't the section of the same name; () is anything."""
+
+
+def continued(saved: Config, asked: Config, typed: Iterable[str]) -> Config:
+    """The settings of a run that goes on: its own, changed by what was typed where that may change.
+
+    `typed` are the keys on the command line. Raises ConfigError for one that would make it another run.
+    """
+    before, after = saved.to_dict(), asked.to_dict()
+    for key in typed:
+        if key == "resume" or key.startswith("hydra"):
+            continue
+        if key.split(".")[0] in MAY_CHANGE or key in MAY_CHANGE:
+            *path, name = key.split(".")
+            target, source = before, after
+            for step in path:
+                target, source = target[step], source[step]
+            target[name] = source[name]
+            continue
+        for changed in GROUP_SETTINGS.get(key, (key,)) or before:
+            if changed not in MAY_CHANGE and look_up(before, changed) != look_up(after, changed):
+                raise ConfigError(
+                    f"{key} can't change when a run is resumed ({changed} is {show(look_up(before, changed))} "
+                    f"there): leave {key}= out, or start a new run. What may change: {', '.join(MAY_CHANGE)}."
+                )
+    return resolve(before)
+
+
+def look_up(plain: Mapping[str, Any], key: str) -> Any:
+    """The value under a dotted key, or None."""
+    value: Any = plain
+    for step in key.split("."):
+        value = value.get(step) if isinstance(value, Mapping) else None
+    return value
+
+
+def to_yaml(config: Config) -> str:
+    """config.yaml's text: resolved, plain values, which `resolve` and Hydra read back."""
+    return OmegaConf.to_yaml(OmegaConf.create(config.to_dict()))
+
+
+def explain(error: OmegaConfBaseException) -> ConfigError:
+    """OmegaConf's complaint about a key or a value, as one sentence that says what to type instead."""
+    key = str(error.full_key or error.key)
+    known = dict(settings())
+    if key in known:
+        return must_be(key, known[key].metadata["allowed"], error.value if error.value else given(error))
+    siblings = [str(name) for name in error.parent_node or ()] if key.startswith("model.") else []
+    candidates = [*known, "model", "dataset", "loss", "experiment", *(f"model.{name}" for name in siblings)]
+    group = key.rpartition(".")[0]
+    nearby = [name for name in candidates if name.rpartition(".")[0] == group]
+    hint = did_you_mean(key, nearby) or did_you_mean(key, candidates)
+    return ConfigError(f"Unknown setting '{key}'. {hint}--help lists all settings.")
+
+
+def given(error: OmegaConfBaseException) -> str:
+    """The value that OmegaConf quotes in its message: `Value 'abc' of type 'str' could not be …`."""
+    quoted = str(error.msg).split("'")
+    return quoted[1] if len(quoted) > 2 else "something else"
+
+
+# --- --help -----------------------------------------------------------------------------------------------
+
+Schema = TypeVar("Schema", bound=Checked)
+
+
+def settings(schema: type[Checked] = Config, group: str = "") -> Iterator[tuple[str, Any]]:
+    """Every setting as (dotted key, dataclass field), in the order of the schema."""
+    for setting in fields(cast(Any, schema)):
+        factory = setting.default_factory
+        if factory is not MISSING and is_dataclass(factory):
+            yield from settings(cast("type[Checked]", factory), f"{setting.name}.")
+        elif "meaning" in setting.metadata:
+            yield group + setting.name, setting
+
+
+def settings_help(model: Mapping[str, Any]) -> str:
+    """The part of --help that lists every setting: its default, meaning with unit, and range."""
+    rows = [(f"{key}={show(item.default)}", item.metadata["meaning"]) for key, item in settings()]
+    of_model = [(f"model.{key}={show(to_plain(value))}", "") for key, value in model.items() if key != "name"]
+    if of_model:
+        of_model[0] = (of_model[0][0], f"these belong to model={model['name']} and are explained in its file")
+    width = max(len(typed) for typed, _ in rows)
+    lines = [f"    {typed:<{width}}  {meaning}".rstrip() for typed, meaning in rows + of_model]
+    text = "\n".join(["Settings and their defaults (reconstruction and KL are nats per image)", *lines])
+    return text.replace("$", "$$")  # Hydra passes the help through string.Template
+
+
+def to_plain(value: Any) -> Any:
+    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+
+
+def run_name(model: str, dataset: str, kl: object, beta: object) -> str:
+    """The end of a run folder's name: `conv_fashion_mnist_beta-0.5`, `mlp_mnist_recon_only`."""
+    return f"{model}_{dataset}_" + (f"beta-{beta:g}" if kl and isinstance(beta, float) else "recon_only")
+
+
+def register() -> None:
+    """Make the schema and the two resolvers known to Hydra; conf/ refers to them. Safe to call twice."""
+    ConfigStore.instance().store(name="schema", node=Config)
+    OmegaConf.register_new_resolver("settings_help", settings_help, replace=True)
+    OmegaConf.register_new_resolver("run_name", run_name, replace=True)

@@ -1,0 +1,1 @@
+"""The images: found, verified and held in memory as uint8."""

@@ -1,0 +1,125 @@
+"""Training, held-out and test images as tensors on the training device, and batches of them.
+
+Shapes: N images, B batch, C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Generator, Tensor
+
+from vaelab.config import ConfigError, DatasetConfig
+from vaelab.data.sources import DatasetSpec, Origin, class_numbers, find, spec_of
+
+STATIC_BINARIZATION_SEED = 0
+"""Fixed for good, so that statically binarised numbers of different runs share their images."""
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Images with labels, in memory as bytes; nothing is copied until a batch is asked for."""
+
+    name: str
+    """train, val or test."""
+    images: Tensor  # (N, H, W) uint8
+    labels: Tensor  # (N,) uint8, numbers of the full set's classes
+    dynamic: bool = False
+    """Whether pixels are drawn from Bernoulli(grey value) each time a batch is made."""
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batch(self, index: Tensor | slice, noise: Generator) -> Tensor:
+        """Images as floats in [0, 1], shape (B, 1, H, W). `noise` is only drawn from where `dynamic`."""
+        x_B1HW = self.images[index].unsqueeze(1).float().div_(255)
+        if not self.dynamic:
+            return x_B1HW
+        uniform = torch.rand(x_B1HW.shape, generator=noise, device=x_B1HW.device)
+        return (uniform < x_B1HW).float()
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """All that a run knows of its images."""
+
+    spec: DatasetSpec
+    origin: Origin
+    classes: tuple[int, ...]
+    train: Split
+    held_out: Split
+    """What each epoch is scored on: the val split, or the test split where val_size is 0."""
+    test: Split
+    binarize: str
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        return (1, *self.train.images.shape[1:])
+
+    @property
+    def class_names(self) -> dict[int, str]:
+        return {number: self.spec.classes[number] for number in self.classes}
+
+    @property
+    def description(self) -> str:
+        """For titles and logs: which images these are, where they aren't simply all of them."""
+        parts = [self.spec.title]
+        if not self.origin.complete:
+            parts.append("embedded subset")
+        if len(self.classes) < len(self.spec.classes):
+            parts.append("classes " + ", ".join(self.class_names.values()))
+        if self.binarize != "none":
+            parts.append(f"{self.binarize}ally binarised")
+        return f"{parts[0]} ({'; '.join(parts[1:])})" if parts[1:] else parts[0]
+
+
+def load(config: DatasetConfig, device: torch.device) -> Data:
+    """Find, verify and split a data set, and move it to `device`.
+
+    The held-out images are the last `val_size` of the training file (after the choice of classes): the same
+    for every seed. Raises ConfigError or DataError.
+    """
+    spec = spec_of(config.name)
+    classes = class_numbers(spec, config.classes)
+    raw = find(config)
+
+    def split(name: str, images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Split:
+        pixels, numbers = torch.from_numpy(images.copy()), torch.from_numpy(labels.copy())
+        if config.binarize == "static":
+            noise = Generator().manual_seed(STATIC_BINARIZATION_SEED)
+            pixels = (torch.rand(pixels.shape, generator=noise) < pixels / 255).to(torch.uint8) * 255
+        return Split(name, pixels.to(device), numbers.to(device), dynamic=config.binarize == "dynamic")
+
+    def of_classes(
+        images: NDArray[np.uint8], labels: NDArray[np.uint8]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        wanted = np.isin(labels, classes)
+        return images[wanted], labels[wanted]
+
+    images, labels = of_classes(raw.train_images, raw.train_labels)
+    if config.val_size >= len(images):
+        raise ConfigError(
+            f"dataset.val_size={config.val_size} leaves nothing of the {len(images)} training images: "
+            f"type a smaller number, such as dataset.val_size={len(images) // 12}."
+        )
+    kept = len(images) - config.val_size
+    test = split("test", *of_classes(raw.test_images, raw.test_labels))
+    return Data(
+        spec=spec,
+        origin=raw.origin,
+        classes=tuple(classes),
+        train=split("train", images[:kept], labels[:kept]),
+        held_out=split("val", images[kept:], labels[kept:]) if config.val_size else test,
+        test=test,
+        binarize=config.binarize,
+    )
+
+
+def balanced(split: Split, classes: Sequence[int], per_class: int) -> Tensor:
+    """Indices of the first `per_class` images of each class, class by class; shape (at most C·per_class,)."""
+    labels = split.labels.cpu()
+    return torch.cat([(labels == number).nonzero().flatten()[:per_class] for number in classes])

@@ -1,0 +1,1 @@
+"""Figures: arrays in, Figure out. No pyplot, so nothing leaks over 100 epochs; no file is written here."""

@@ -1,0 +1,94 @@
+"""Grids of images, and films.
+
+Shapes: R rows, C columns, H height, W width, F frames.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
+
+from vaelab.figures.style import DPI, HEADER, RC, new_figure
+
+MARGIN = 0.12
+"""Inches."""
+
+
+def image_grid(
+    images_RCHW: NDArray[np.floating],
+    title: str,
+    subtitle: str,
+    *,
+    row_labels: Sequence[str] = (),
+    column_labels: Sequence[str] = (),
+    bottom_label: str = "",
+    zoom: int = 3,
+    gap: int = 2,
+) -> Figure:
+    """Grey images in [0, 1] in rows and columns, each pixel `zoom` screen pixels wide, so nothing is blurred.
+
+    `gap` is the white space between images in their own pixels; 0 makes one seamless sheet.
+    """
+    rows, columns = images_RCHW.shape[:2]
+    sheet = tile(images_RCHW, gap)
+    inch = zoom / DPI
+    left = MARGIN + (0.075 * max(map(len, row_labels)) if row_labels else 0)
+    lines = max((label.count("\n") + 1 for label in column_labels), default=0)
+    top = HEADER + 0.14 * lines
+    bottom = MARGIN + (0.22 if bottom_label else 0) + 0.08
+    height, width = sheet.shape[0] * inch, sheet.shape[1] * inch
+    full_width = max(left + width + MARGIN, 0.082 * len(title) + 0.5, 0.062 * len(subtitle) + 0.3)
+    full_height = top + height + bottom
+    with mpl.rc_context(dict(RC)):
+        figure = new_figure(full_width, full_height, title, subtitle)
+        axes = figure.add_axes(
+            (left / full_width, bottom / full_height, width / full_width, height / full_height)
+        )
+        axes.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
+        axes.set_axis_off()
+        pitch_H, pitch_W = images_RCHW.shape[2] + gap, images_RCHW.shape[3] + gap
+        for row, label in enumerate(row_labels[:rows]):
+            y = row * pitch_H + images_RCHW.shape[2] / 2
+            axes.text(-2, y, label, ha="right", va="center", fontsize=8)
+        for column, label in enumerate(column_labels[:columns]):
+            x = column * pitch_W + images_RCHW.shape[3] / 2
+            axes.text(x, -2, label, ha="center", va="bottom", fontsize=7.5, linespacing=1.0)
+        if bottom_label:
+            axes.text(0, sheet.shape[0] + 3, bottom_label, ha="left", va="top", fontsize=8)
+    return figure
+
+
+def tile(images_RCHW: NDArray[np.floating], gap: int) -> NDArray[np.floating]:
+    """One white sheet with the images on it, shape (R·(H + gap) − gap, C·(W + gap) − gap)."""
+    rows, columns, height, width = images_RCHW.shape
+    sheet = np.ones((rows, height + gap, columns, width + gap))
+    sheet[:, :height, :, :width] = images_RCHW.transpose(0, 2, 1, 3)
+    sheet = sheet.reshape(rows * (height + gap), columns * (width + gap))
+    return sheet[: sheet.shape[0] - gap, : sheet.shape[1] - gap]
+
+
+def gif(frames_FHW3: Iterable[NDArray[np.uint8]], milliseconds: int, hold: int) -> bytes:
+    """A film that runs for ever, its last frame held for `hold` milliseconds.
+
+    All frames share the palette of the last one, which has every colour; otherwise colours would flicker.
+    """
+    frames = [Image.fromarray(frame) for frame in frames_FHW3]
+    palette = frames[-1].quantize(128, dither=Image.Dither.NONE)
+    indexed = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    buffer = io.BytesIO()
+    indexed[0].save(
+        buffer,
+        format="GIF",
+        save_all=True,
+        append_images=indexed[1:],
+        duration=[milliseconds] * (len(indexed) - 1) + [hold],
+        loop=0,
+        optimize=False,
+    )
+    return buffer.getvalue()

@@ -1,0 +1,87 @@
+"""The house style: sizes, colours, and how a Figure becomes the bytes of a PNG."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+DPI = 150
+INK = "#222222"
+SOFT = "#6b6b6b"
+TRAIN = "#3f90da"
+HELD_OUT = "#e76300"
+
+# The ten-colour cycle of Petroff (2021, arXiv:2107.02270), made to be told apart with each common form of
+# colour blindness; one colour a class, by the number of the class in the full set.
+CLASS_COLOURS = (
+    "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6",
+    "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
+)  # fmt: skip
+
+RC: Mapping[str, Any] = {
+    "font.family": "DejaVu Sans",  # ships with matplotlib: the same letters on every machine
+    "font.size": 10,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": SOFT,
+    "axes.titlesize": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e3e3e3",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "legend.frameon": False,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+}
+
+HEADER = 0.68
+"""Inches above a figure's content, for its title and subtitle."""
+
+
+def class_colour(number: int) -> str:
+    """The colour of a class, the same in every figure and for every choice of classes."""
+    return CLASS_COLOURS[number % len(CLASS_COLOURS)]
+
+
+def new_figure(width: float, height: float, title: str, subtitle: str) -> Figure:
+    """An empty figure of that size in inches, header included, with its title and subtitle on top."""
+    figure = Figure(figsize=(width, height), dpi=DPI)
+    FigureCanvasAgg(figure)
+    figure.text(0.12 / width, 1 - 0.30 / height, title, fontsize=13, weight="bold", va="baseline")
+    figure.text(0.12 / width, 1 - 0.52 / height, subtitle, fontsize=8.5, color=SOFT, va="baseline")
+    return figure
+
+
+def sign(figure: Figure, watermark: str | None) -> None:
+    """Write a name into the lower right corner."""
+    if watermark:
+        width, height = figure.get_size_inches()
+        figure.text(
+            1 - 0.06 / width, 0.05 / height, watermark, fontsize=7, color=SOFT, ha="right", va="bottom",
+            parse_math=False,
+        )  # fmt: skip
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG; the same figure gives the same bytes."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None}, pil_kwargs={"compress_level": 4})
+    return buffer.getvalue()
+
+
+def pixels(figure: Figure) -> NDArray[np.uint8]:
+    """The figure drawn, shape (height, width, 3)."""
+    canvas = figure.canvas
+    assert isinstance(canvas, FigureCanvasAgg)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()

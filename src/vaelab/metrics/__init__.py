@@ -1,0 +1,1 @@
+"""Numbers from tensors; nothing here opens a file."""

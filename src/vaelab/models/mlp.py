@@ -1,0 +1,42 @@
+"""The fully connected VAE of Kingma & Welling (2014): 784-400-L-400-784 by default."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from torch import nn
+
+from vaelab.config import check_count, check_counts, unknown
+from vaelab.models.vae import VAE, ImageShape
+
+ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh}
+
+
+class MLP(VAE):
+    """Hidden layers of the given sizes on the way in, the same in reverse on the way out."""
+
+    def __init__(
+        self,
+        image_shape: ImageShape,
+        latent_dim: int = 2,
+        hidden: Sequence[int] = (400,),
+        activation: str = "relu",
+    ) -> None:
+        check_count("model.latent_dim", latent_dim)
+        check_counts("model.hidden", hidden)
+        if activation not in ACTIVATIONS:
+            raise unknown("model.activation", activation, ACTIVATIONS)
+        pixels = math.prod(image_shape)
+        encoder = nn.Sequential(nn.Flatten(), *layers([pixels, *hidden, 2 * latent_dim], activation))
+        decoder = nn.Sequential(
+            *layers([latent_dim, *reversed(hidden), pixels], activation), nn.Unflatten(1, image_shape)
+        )
+        super().__init__(image_shape, latent_dim, encoder, decoder)
+
+
+def layers(sizes: Sequence[int], activation: str) -> list[nn.Module]:
+    """Linear layers from each size to the next, the activation between them."""
+    linear = [nn.Linear(before, after) for before, after in zip(sizes, sizes[1:], strict=False)]
+    between = [[layer, ACTIVATIONS[activation]()] for layer in linear[:-1]]
+    return [*(module for pair in between for module in pair), linear[-1]]

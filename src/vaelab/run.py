@@ -1,0 +1,97 @@
+"""The Python face of a finished run: `vaelab.load(path)`.
+
+Shapes: N images, C channels (1), H height and W width (28), L latent dimensions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vaelab.config import Config, VaelabError
+from vaelab.loss import Objective
+from vaelab.models import VAE, Gaussian, build, evaluating
+from vaelab.randomness import stream
+from vaelab.run_folder import RunFolder
+from vaelab.training import checkpoint
+from vaelab.training.fit import Record
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A trained model with all that is known about it. Tensors come back on the CPU."""
+
+    config: Config
+    """The run's settings."""
+    metrics: list[Record]
+    """The rows of metrics.csv up to the checkpoint's epoch: a dict an epoch, nats per image."""
+    model: VAE
+    """In eval mode, on the CPU."""
+    objective: Objective
+    """Likelihood and KL weight: `objective.terms(x, *model(x, noise))` gives nats per image."""
+    epoch: int
+    """Complete epochs behind these weights."""
+    checkpoint: Path
+
+    def sample(self, count: int = 64, seed: int = 0) -> Tensor:
+        """Expected images of `count` draws from the prior, shape (count, 1, H, W), in [0, 1]."""
+        with evaluating(self.model):
+            return self.objective.likelihood.mean(self.model.sample(count, stream(seed, "sample")))
+
+    def encode(self, images: Tensor | NDArray[np.generic]) -> Gaussian:
+        """q(z|x): `.mean` and `.log_variance`, shape (N, L) each. For `images` see `as_images`."""
+        with evaluating(self.model):
+            return self.model.encode(self.as_images(images))
+
+    def decode(self, z: Tensor | NDArray[np.floating]) -> Tensor:
+        """Expected images of latents of shape (N, L) or (L,): (N, 1, H, W), in [0, 1]."""
+        z_NL = torch.atleast_2d(torch.as_tensor(z, dtype=torch.float32))
+        if z_NL.ndim != 2 or z_NL.shape[1] != self.model.latent_dim:
+            raise VaelabError(
+                f"Latents have the shape (N, {self.model.latent_dim}) in this run, not {tuple(z_NL.shape)}."
+            )
+        with evaluating(self.model):
+            return self.objective.likelihood.mean(self.model.decode(z_NL))
+
+    def reconstruct(self, images: Tensor | NDArray[np.generic]) -> Tensor:
+        """The images decoded from their posterior means, shape (N, 1, H, W), in [0, 1]."""
+        return self.decode(self.encode(images).mean)
+
+    def as_images(self, images: Tensor | NDArray[np.generic]) -> Tensor:
+        """Floats of shape (N, 1, H, W) from (N, 1, H, W), (N, H, W) or (H, W).
+
+        uint8 is taken as 0 … 255, floats as [0, 1]. Raises VaelabError for other shapes and ranges.
+        """
+        x = torch.as_tensor(images)
+        x = x.float() / 255 if x.dtype == torch.uint8 else x.float()
+        shape = self.model.image_shape
+        if x.shape[-2:] != shape[1:] or x.ndim not in (2, 3, 4) or (x.ndim == 4 and x.shape[1] != shape[0]):
+            raise VaelabError(
+                f"Images have the shape (N, {', '.join(map(str, shape))}), not {tuple(x.shape)}."
+            )
+        if x.numel() and not (x.min() >= 0 and x.max() <= 1):
+            raise VaelabError("Images are floats from 0 to 1, or uint8 from 0 to 255; these go beyond.")
+        return x.reshape(-1, *shape)
+
+
+def load(path: Path | str) -> Run:
+    """The run of a run folder (its best.pt) or of a checkpoint. Needs no data, and no GPU.
+
+    Raises RunFolderError or CheckpointError, with a sentence that says what to give instead.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        path = RunFolder.holding(path).best_checkpoint
+    content = checkpoint.load(path)
+    config = checkpoint.config_of(content)
+    channels, height, width = content["image_shape"]
+    model = build(config.model, (channels, height, width), config.seed)
+    objective = Objective(config)
+    model.load_state_dict(content["model"])
+    objective.load_state_dict(content["objective"])
+    return Run(config, content["history"], model.eval(), objective, content["epoch"], path)

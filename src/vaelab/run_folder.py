@@ -1,0 +1,177 @@
+"""The run folder: the only module that knows the names of its files. Files appear whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import tempfile
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from vaelab.config import VaelabError
+
+
+class RunFolderError(VaelabError):
+    """A folder is not the run that it was taken for."""
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Give `write` a temporary file in the same folder, and move it to `path` when it is safely on the disk.
+
+    Whatever happens on the way, `path` holds the old content or the new one. Missing folders are made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(
+        dir=path.parent, prefix=f".{path.name}.", suffix=".partial", delete=False
+    ) as file:
+        try:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+            os.chmod(file.fileno(), 0o666 & ~current_umask())  # temporary files are for their owner only
+            os.replace(file.name, path)
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
+
+
+def current_umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
+
+
+class RunFolder:
+    """The names inside one run's folder, and what is written under them."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+
+    @classmethod
+    def holding(cls, path: Path | str) -> RunFolder:
+        """The run that is at `path`, or whose file (a checkpoint, say) `path` is; raises RunFolderError."""
+        path = Path(path).expanduser()
+        if not path.exists():
+            raise RunFolderError(
+                f"{path} doesn't exist: type the path of a run folder or of a checkpoint in it."
+            )
+        for folder in (path, *path.absolute().parents[:2]):
+            if (folder / "run.json").is_file():
+                return cls(folder)
+        raise RunFolderError(
+            f"{path} is no run folder and no file of one (no run.json there): "
+            "type a folder that vaelab.train has made."
+        )
+
+    # --- names --------------------------------------------------------------------------------------------
+
+    @property
+    def run_json(self) -> Path:
+        return self.path / "run.json"
+
+    @property
+    def config_yaml(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def metrics_csv(self) -> Path:
+        return self.path / "metrics.csv"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "train.log"
+
+    @property
+    def last_checkpoint(self) -> Path:
+        return self.path / "checkpoints" / "last.pt"
+
+    @property
+    def best_checkpoint(self) -> Path:
+        return self.path / "checkpoints" / "best.pt"
+
+    @property
+    def zip(self) -> Path:
+        """Beside the folder."""
+        return self.path.with_name(self.path.name + ".zip")
+
+    def epoch_checkpoint(self, epoch: int) -> Path:
+        return self.path / "checkpoints" / f"epoch_{epoch:04d}.pt"
+
+    def picture(self, kind: str, epoch: int) -> Path:
+        """`kind` is reconstructions, samples or latent."""
+        return self.path / kind / f"epoch_{epoch:04d}.png"
+
+    def figure(self, file: str) -> Path:
+        return self.path / "figures" / file
+
+    def frame(self, step: int) -> Path:
+        """What the film of the latent space shows after that many steps of training."""
+        return self.path / "latent" / "frames" / f"step_{step:07d}.npz"
+
+    def frames(self) -> list[Path]:
+        """All frames, in the order of training."""
+        return sorted(self.frame(0).parent.glob("step_*.npz"))
+
+    def worth_opening(self) -> list[tuple[str, str]]:
+        """The files of this run that a person wants to see first, with what each shows."""
+        guide = {
+            "figures/loss_curves.png": "loss, reconstruction and KL over the epochs",
+            "figures/latent_space.png": "where the test images lie, by class",
+            "figures/latent_manifold.png": "what the decoder makes of the latent plane",
+            "figures/latent_evolution.gif": "the film of the latent space while it is learned",
+            "reconstructions": "originals above reconstructions, epoch by epoch",
+            "samples": "the same 64 prior draws, epoch by epoch",
+            "metrics.csv": "one row an epoch, in nats per image",
+            "checkpoints/best.pt": 'the model: vaelab.load("…") in Python',
+        }
+        return [(path, meaning) for path, meaning in guide.items() if (self.path / path).exists()]
+
+    # --- contents -----------------------------------------------------------------------------------------
+
+    def write_text(self, path: Path, text: str) -> None:
+        write_atomically(path, lambda file: file.write(text.encode()))
+
+    def write_run_json(self, facts: Mapping[str, Any]) -> None:
+        self.write_text(self.run_json, json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
+
+    def read_run_json(self) -> dict[str, Any]:
+        facts: dict[str, Any] = json.loads(self.run_json.read_text(encoding="utf-8"))
+        return facts
+
+    def write_metrics(self, history: Sequence[Mapping[str, float]]) -> None:
+        """One row a record, every digit kept: reading the file gives the same numbers back."""
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, fieldnames=list(history[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(history)
+        self.write_text(self.metrics_csv, text.getvalue())
+
+    def remove_leftovers(self) -> None:
+        """Delete what a killed process had only half written."""
+        for path in self.path.rglob(".*.partial"):
+            path.unlink(missing_ok=True)
+
+    def write_zip(self) -> None:
+        """The whole folder as one zip file beside it, under the folder's own name."""
+
+        def pack(file: IO[bytes]) -> None:
+            with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+                for path in sorted(self.path.rglob("*")):
+                    if path.is_file() and not re.search(r"\.partial$", path.name):
+                        archive.write(path, Path(self.path.name) / path.relative_to(self.path))
+
+        write_atomically(self.zip, pack)
+
+
+def remove_if_empty(folder: Path) -> None:
+    """Take back a folder that was made for a run that never began, and the day's folder if that is empty."""
+    for path in (folder, folder.parent):
+        try:
+            path.rmdir()
+        except OSError:
+            return

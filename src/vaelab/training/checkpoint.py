@@ -1,0 +1,120 @@
+"""Checkpoints: data, not code. Tensors and plain values only, the config inside, moved into place whole."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Generator
+
+from vaelab import __version__
+from vaelab.config import Config, VaelabError, did_you_mean, resolve
+from vaelab.data.splits import Data
+from vaelab.run_folder import write_atomically
+from vaelab.training.fit import TrainingState
+
+FORMAT = 1
+"""Raised when a checkpoint can no longer be read by an older vaelab."""
+
+
+class CheckpointError(VaelabError):
+    """A file is no checkpoint that can be used."""
+
+
+def save(state: TrainingState, config: Config, data: Data, *paths: Path) -> None:
+    """Write the state, and the config that made it, to each of `paths`."""
+    content = {
+        "format": FORMAT,
+        "vaelab": __version__,
+        "config": config.to_dict(),
+        "data": {
+            "name": data.spec.name,
+            "sha256": dict(data.origin.sha256),
+            "complete": data.origin.complete,
+        },
+        "image_shape": list(data.image_shape),
+        "model": state.model.state_dict(),
+        "objective": state.objective.state_dict(),
+        "optimizer": state.optimizer.state_dict(),
+        "epoch": state.epoch,
+        "step": state.step,
+        "sums": state.sums_S3,
+        "noise": {purpose: generator.get_state() for purpose, generator in state.noise.items()},
+        "device": data.train.images.device.type,
+        "seconds": state.seconds,
+        "history": state.history,
+        "best_epoch": state.best_epoch,
+        "best_neg_elbo": state.best_neg_elbo,
+    }
+    for path in paths:
+        write_atomically(path, lambda file: torch.save(content, file))
+
+
+def load(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint, on the CPU, without running any code from it.
+
+    Raises CheckpointError for a file that is missing, damaged, of another program or of a newer format.
+    """
+    if not path.is_file():
+        near = did_you_mean(path.name, [other.name for other in path.parent.glob("*.pt")])
+        raise CheckpointError(f"There is no checkpoint {path}. {near}".strip())
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (
+        RuntimeError,
+        OSError,
+        EOFError,
+        ValueError,
+        KeyError,
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+    ) as e:
+        raise CheckpointError(
+            f"{path} can't be read: it is damaged, or was not written by vaelab. "
+            "Type another checkpoint of the run, such as best.pt."
+        ) from e
+    if not isinstance(content, dict) or not {"format", "config", "model"} <= content.keys():
+        raise CheckpointError(f"{path} was not written by vaelab: type a checkpoint of a run folder.")
+    if content["format"] > FORMAT:
+        raise CheckpointError(
+            f"{path} was written by vaelab {content['vaelab']} in a newer format: upgrade vaelab to read it."
+        )
+    return content
+
+
+def config_of(content: dict[str, Any]) -> Config:
+    """The settings of the run that wrote a checkpoint."""
+    return resolve(content["config"])
+
+
+def restore(content: dict[str, Any], state: TrainingState, config: Config, data: Data) -> None:
+    """Bring a fresh state to where the checkpoint was written. Raises CheckpointError on other images."""
+    if content["data"]["sha256"] != dict(data.origin.sha256):
+        raise CheckpointError(
+            f"The run was trained on other images than {data.origin.folder} ({data.description}) holds: "
+            "name the folder with its data as dataset.root=FOLDER."
+        )
+    device = data.train.images.device
+    state.model.load_state_dict(content["model"])
+    state.objective.load_state_dict(content["objective"])
+    state.optimizer.load_state_dict(content["optimizer"])
+    state.epoch = content["epoch"]
+    state.history = content["history"]
+    state.best_epoch = content["best_epoch"]
+    state.best_neg_elbo = content["best_neg_elbo"]
+    if content["step"] > 0:
+        state.begin_epoch(config.seed, device)
+        state.step = content["step"]
+        state.seconds = content["seconds"]
+        state.sums_S3 = content["sums"].to(device)
+        if content["device"] == device.type:  # streams of another device can't be continued, only begun anew
+            state.noise = {purpose: restored(bits, device) for purpose, bits in content["noise"].items()}
+
+
+def restored(bits: torch.Tensor, device: torch.device) -> Generator:
+    generator = Generator(device)
+    generator.set_state(bits)
+    return generator

@@ -1,0 +1,275 @@
+"""One session of training: from settings to a run folder that needs no explanation."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+import torch
+
+from vaelab.config import Config, ConfigError, VaelabError, continued, to_yaml
+from vaelab.data import splits
+from vaelab.run_folder import RunFolder
+from vaelab.training import checkpoint, console
+from vaelab.training.facts import command, facts, now
+from vaelab.training.fit import TrainingDiverged, TrainingState, fit
+from vaelab.training.snapshots import Snapshots
+
+log = logging.getLogger(__name__)
+
+
+class Interrupted(Exception):
+    """SIGINT or SIGTERM asked the run to end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+class Signals:
+    """While entered, SIGINT and SIGTERM are noted; a second one ends the process the hard way."""
+
+    NUMBERS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self) -> None:
+        self.received = 0
+        self.at_once = False
+        """Whether a signal raises where it strikes. Right only where nothing can be left half done."""
+        self.before: dict[int, Any] = {}
+
+    def __enter__(self) -> Signals:
+        if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
+            self.before = {number: signal.signal(number, self.note) for number in self.NUMBERS}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def note(self, number: int, frame: FrameType | None) -> None:
+        self.received = number
+        for each, handler in self.before.items():
+            signal.signal(each, handler)
+        if self.at_once:
+            raise Interrupted(number)
+
+    def check(self) -> None:
+        """Raise Interrupted if a signal has come."""
+        if self.received:
+            raise Interrupted(self.received)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a session ended; one that failed raises instead."""
+
+    folder: RunFolder
+    neg_elbo: float
+    """Of best.pt on the held-out images (the test images where val_size is 0), in nats per image."""
+    interrupted_by: int = 0
+    """The signal that ended it early, or 0."""
+
+
+def train(config: Config, folder: RunFolder, arguments: Sequence[str]) -> Outcome:
+    """Train from the start in a new folder.
+
+    `arguments` are recorded as what was typed. Raises VaelabError for settings or data that can't be used,
+    before anything is written, and when the training diverges.
+    """
+    with console.logging_to(console.AboveTheBar()):
+        return Session(config, folder, arguments).run()
+
+
+def resume(asked: Config, typed: Sequence[str], arguments: Sequence[str]) -> Outcome:
+    """Go on in the folder of the run or checkpoint that `asked.resume` names, with that run's settings.
+
+    Of what else is `typed` (keys, as on the command line), only what can't change the numbers may differ.
+    Raises VaelabError as `train` does.
+    """
+    assert asked.resume is not None
+    folder = RunFolder.holding(asked.resume)
+    path = Path(asked.resume).expanduser()
+    content = checkpoint.load(path if path.is_file() else folder.last_checkpoint)
+    config = continued(checkpoint.config_of(content), asked, typed)
+    done = content["epoch"]
+    if config.epochs < done:
+        raise ConfigError(
+            f"epochs={config.epochs}, but the run has done {done} already: type epochs={done + 1} or more."
+        )
+    if config.epochs == done and folder.read_run_json()["status"] == "finished":
+        raise ConfigError(f"The run is finished: type a larger number than epochs={done} to extend it.")
+    with console.logging_to(console.AboveTheBar()):
+        return Session(config, folder, arguments, content).run()
+
+
+def pick_device(asked: str) -> torch.device:
+    """The device to train on; raises ConfigError for a CUDA device that isn't there."""
+    present = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if asked == "auto":
+        return torch.device("cuda" if present else "cpu")
+    device = torch.device(asked)
+    if device.type == "cuda" and (device.index or 0) >= present:
+        has = f"has {present} CUDA device(s)" if present else "has no CUDA device that PyTorch can use"
+        raise ConfigError(f"device={asked}, but this machine {has}: type device=cpu, or leave device=auto.")
+    return device
+
+
+class Session:
+    """The caller of the loop: logs, saves and draws what `fit` yields. Making one writes nothing yet."""
+
+    def __init__(
+        self,
+        config: Config,
+        folder: RunFolder,
+        arguments: Sequence[str],
+        resumed: dict[str, Any] | None = None,
+    ) -> None:
+        device = pick_device(config.device)
+        self.config = config
+        self.folder = folder
+        self.data = splits.load(config.dataset, device)
+        self.state = TrainingState.fresh(config, self.data, device)
+        before: dict[str, Any] = {}
+        if resumed is not None:
+            checkpoint.restore(resumed, self.state, config, self.data)
+            before = folder.read_run_json()
+        self.signals = Signals()
+        self.bar = console.Bar(self.state, config.epochs, config.batch_size, len(self.data.train))
+        self.snapshots = Snapshots(config, self.data, folder, self.state.model, self.state.objective)
+        self.this_session: dict[str, Any] = {
+            "command": command(arguments), "started": now(), "from_epoch": self.state.epoch,
+        }  # fmt: skip
+        self.facts = facts(config, self.data, self.state.model, arguments)
+        self.facts["command"] = before.get("command", self.facts["command"])
+        self.facts["sessions"] = [*before.get("sessions", []), self.this_session]
+
+    def run(self) -> Outcome:
+        """Train to the end, to a signal or to an error; run.json says which."""
+        self.folder.path.mkdir(parents=True, exist_ok=True)
+        self.folder.remove_leftovers()
+        with console.logging_to(console.log_file(self.folder.log)), self.signals:
+            started = time.monotonic()
+            self.write_facts("running")
+            self.folder.write_text(self.folder.config_yaml, to_yaml(self.config))
+            self.announce()
+            try:
+                self.train_epochs()
+                self.signals.at_once = True
+                self.snapshots.finish(self.state, self.drawing)
+                self.signals.at_once = False
+            except (Interrupted, KeyboardInterrupt) as interruption:
+                return self.interrupted(interruption)
+            except BaseException as error:
+                raise self.failed(error) from error
+            finally:
+                self.bar.close()
+            self.write_facts("finished")
+            log.info("Finished after %.0f s", time.monotonic() - started)
+            if self.config.artifacts.zip:
+                self.folder.write_zip()
+        return Outcome(self.folder, self.neg_elbo)
+
+    def train_epochs(self) -> None:
+        """The loop, and after each epoch its pictures, its row, its checkpoints: last.pt commits the epoch."""
+        if self.state.total_steps == 0:
+            self.snapshots.after_step(self.state)
+        for record in fit(self.state, self.data, self.config, self.after_step):
+            best = self.state.best_epoch == self.state.epoch
+            log.info("%s", console.epoch_line(record, self.config.epochs, self.data.held_out.name, best))
+            self.snapshots.after_epoch(self.state)
+            self.folder.write_metrics(self.state.history)
+            every = self.config.artifacts.checkpoint_every
+            paths = [self.folder.best_checkpoint] if best else []
+            if every and self.state.epoch % every == 0:
+                paths.append(self.folder.epoch_checkpoint(self.state.epoch))
+            checkpoint.save(self.state, self.config, self.data, *paths, self.folder.last_checkpoint)
+            self.write_facts("running")
+            self.signals.check()
+
+    def after_step(self, state: TrainingState) -> None:
+        self.bar.update(state)
+        self.snapshots.after_step(state)
+        self.signals.check()
+
+    def drawing(self, name: str) -> None:
+        self.bar.say(f"drawing {name}")
+
+    # --- what is said -------------------------------------------------------------------------------------
+
+    @property
+    def neg_elbo(self) -> float:
+        """neg_elbo of the best epoch on the images that each epoch is scored on."""
+        rows = [row for row in self.state.history if row["epoch"] == self.state.best_epoch]
+        return rows[0][f"{self.data.held_out.name}/neg_elbo"] if rows else float("inf")
+
+    def announce(self) -> None:
+        data, config = self.data, self.config
+        scored = (
+            f"{len(data.held_out):,} held out"
+            if data.held_out.name == "val"
+            else "test set scored each epoch"
+        )
+        log.info(
+            "%s on %s: %s training images (%s), %s epochs, on %s",
+            f"{config.model['name']} ({self.facts['model']['parameters']:,} parameters), {config.objective}",
+            data.description, f"{len(data.train):,}", scored, config.epochs, self.facts["device"]["name"],
+        )  # fmt: skip
+        if data.origin.fallback is None and not data.origin.complete:
+            log.info("Numbers of the embedded subset don't compare with the full set's.")
+        for idle in config.without_effect():
+            log.warning("%s", idle)
+        if self.state.total_steps:
+            log.info("Going on after epoch %d, step %d", self.state.epoch, self.state.step)
+
+    def write_facts(self, status: str, **more: Any) -> None:
+        state = self.state
+        self.this_session |= {"ended": now(), "to_epoch": state.epoch, "status": status}
+        best = {"epoch": state.best_epoch, f"{self.data.held_out.name}/neg_elbo": self.neg_elbo}
+        self.folder.write_run_json(
+            {
+                "status": status,
+                **more,
+                **self.facts,
+                "epochs": {"done": state.epoch, "asked": self.config.epochs},
+                "best": best if state.best_epoch else None,
+                "started": self.facts["sessions"][0]["started"],
+                "updated": now(),
+            }
+        )
+
+    def interrupted(self, interruption: Interrupted | KeyboardInterrupt) -> Outcome:
+        """Save what there is, unless a second Ctrl-C struck in the middle of a step."""
+        number = signal.SIGINT
+        if isinstance(interruption, Interrupted):
+            number = signal.Signals(interruption.number)
+            checkpoint.save(self.state, self.config, self.data, self.folder.last_checkpoint)
+        self.bar.close()
+        self.write_facts("interrupted", signal=number.name)
+        log.warning(
+            "Interrupted (%s) after epoch %d, step %d. To go on: %s",
+            number.name, self.state.epoch, self.state.step, command([f"resume={self.folder.path}"]),
+        )  # fmt: skip
+        return Outcome(self.folder, self.neg_elbo, number)
+
+    def failed(self, error: BaseException) -> BaseException:
+        """Mark the run, and name the last good checkpoint where the training diverged."""
+        last = self.folder.last_checkpoint
+        if isinstance(error, TrainingDiverged):
+            good = f"The last good weights are in {last}" if last.is_file() else "No epoch was complete yet"
+            error = VaelabError(f"{error}. {good}. Lowering optimizer.lr is the usual cure.")
+        self.write_facts("failed", error=f"{type(error).__name__}: {error}")
+        self.bar.close()
+        if isinstance(error, VaelabError):
+            log.error("%s", error)
+        else:
+            log.error("The run failed", exc_info=error)
+        return error
