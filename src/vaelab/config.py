@@ -26,7 +26,7 @@ CONF_DIR = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parents[
 
 
 class VaelabError(Exception):
-    """Something a user can mend. The message is one sentence and says how; it is shown without a traceback."""
+    """Something a user can mend: the message says how, and is shown without a traceback."""
 
 
 class ConfigError(VaelabError):
@@ -334,10 +334,11 @@ def continued(saved: Config, asked: Config, typed: Iterable[str]) -> Config:
             target[name] = source[name]
             continue
         for changed in GROUP_SETTINGS.get(key, (key,)) or before:
-            if changed not in MAY_CHANGE and look_up(before, changed) != look_up(after, changed):
+            value = look_up(before, changed)
+            if changed not in MAY_CHANGE and value != look_up(after, changed):
                 raise ConfigError(
-                    f"{key} can't change when a run is resumed ({changed} is {show(look_up(before, changed))} "
-                    f"there): leave {key}= out, or start a new run. What may change: {', '.join(MAY_CHANGE)}."
+                    f"{key} can't change when a run is resumed ({changed} is {show(value)} there): leave it "
+                    f"out, or start a new run. What may change: {', '.join(MAY_CHANGE)}."
                 )
     return resolve(before)
 

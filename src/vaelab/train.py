@@ -17,7 +17,7 @@ config.register()
 
 @hydra.main(version_base="1.3", config_path=str(config.CONF_DIR), config_name="train")
 def run(composed: DictConfig) -> float:
-    """One job of Hydra's. Returns what a sweeper may minimise: best.pt's held-out neg_elbo, nats per image."""
+    """One job of Hydra's: returns best.pt's held-out neg_elbo, in nats per image, for a sweeper."""
     job = HydraConfig.get()
     output = Path(job.runtime.output_dir)
     typed = list(job.overrides.task)

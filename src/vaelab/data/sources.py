@@ -25,7 +25,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
-from vaelab.config import ConfigError, DatasetConfig, VaelabError, unknown
+from vaelab.config import ConfigError, DatasetConfig, VaelabError, show, unknown
 
 log = logging.getLogger(__name__)
 
@@ -312,7 +312,7 @@ def class_numbers(spec: DatasetSpec, wanted: list[Any] | None) -> list[int]:
             raise ConfigError(f"dataset.classes: {entry} {problem}. {spec.title} has {known}.")
         numbers += matches
     if len(set(numbers)) < len(numbers):
-        raise ConfigError(f"dataset.classes names a class twice: {wanted}. Type each once.")
+        raise ConfigError(f"dataset.classes names a class twice: {show(wanted)}. Type each once.")
     return sorted(numbers)
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from vaelab.figures.style import HEADER, HELD_OUT, RC, SOFT, TRAIN, new_figure
+from vaelab.figures.style import HEADER, HELD_OUT, SOFT, TRAIN, house_style, new_figure
 
 HELD_OUT_NAMES = {"val": "held out", "test": "test"}
 
@@ -28,7 +27,7 @@ def loss_curves(
         ("kl", "KL(q(z|x) ‖ p(z))"),
     )
     width, height = 12.0, 4.0
-    with mpl.rc_context(dict(RC)):
+    with house_style():
         figure = new_figure(width, height, title, subtitle)
         grid = figure.add_gridspec(
             1, 3, left=0.75 / width, right=1 - 0.2 / width, bottom=0.55 / height,

@@ -8,13 +8,13 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Sequence
 
-import matplotlib as mpl
 import numpy as np
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from vaelab.figures.style import DPI, HEADER, RC, new_figure
+from vaelab.figures.style import DPI, HEADER, house_style, new_figure
 
 MARGIN = 0.12
 """Inches."""
@@ -45,7 +45,9 @@ def image_grid(
     height, width = sheet.shape[0] * inch, sheet.shape[1] * inch
     full_width = max(left + width + MARGIN, 0.082 * len(title) + 0.5, 0.062 * len(subtitle) + 0.3)
     full_height = top + height + bottom
-    with mpl.rc_context(dict(RC)):
+    if not row_labels:
+        left = (full_width - width) / 2
+    with house_style():
         figure = new_figure(full_width, full_height, title, subtitle)
         axes = figure.add_axes(
             (left / full_width, bottom / full_height, width / full_width, height / full_height)
@@ -73,14 +75,19 @@ def tile(images_RCHW: NDArray[np.floating], gap: int) -> NDArray[np.floating]:
     return sheet[: sheet.shape[0] - gap, : sheet.shape[1] - gap]
 
 
-def gif(frames_FHW3: Iterable[NDArray[np.uint8]], milliseconds: int, hold: int) -> bytes:
+def gif(
+    frames_FHW3: Iterable[NDArray[np.uint8]], colours: Sequence[str], milliseconds: int, hold: int
+) -> bytes:
     """A film that runs for ever, its last frame held for `hold` milliseconds.
 
-    All frames share the palette of the last one, which has every colour; otherwise colours would flicker.
+    All frames share one palette, made of greys and of tints of `colours`: a palette measured on a frame
+    would merge the colours that are rare in it, and flicker.
     """
-    frames = [Image.fromarray(frame) for frame in frames_FHW3]
-    palette = frames[-1].quantize(128, dither=Image.Dither.NONE)
-    indexed = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(film_palette(colours).tobytes())
+    indexed = [
+        Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames_FHW3
+    ]
     buffer = io.BytesIO()
     indexed[0].save(
         buffer,
@@ -92,3 +99,15 @@ def gif(frames_FHW3: Iterable[NDArray[np.uint8]], milliseconds: int, hold: int) 
         optimize=False,
     )
     return buffer.getvalue()
+
+
+def film_palette(colours: Sequence[str]) -> NDArray[np.uint8]:
+    """256 colours, shape (256, 3): tints of each colour from nearly white to full, and greys for the rest."""
+    white = np.full(3, 255.0)
+    tints = max(1, 192 // max(1, len(colours)))
+    strengths = np.arange(1, tints + 1) / tints
+    tinted = [
+        white + strength * (255 * np.array(to_rgb(c)) - white) for c in colours for strength in strengths
+    ]
+    greys = np.linspace(0, 255, 256 - len(tinted))[:, None].repeat(3, axis=1)
+    return np.concatenate([greys, *([np.array(tinted)] if tinted else [])]).round().astype(np.uint8)

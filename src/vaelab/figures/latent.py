@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import matplotlib as mpl
 import matplotlib.patheffects as effects
 import numpy as np
 from matplotlib.axes import Axes
@@ -20,7 +19,7 @@ from matplotlib.patches import Circle
 from numpy.typing import NDArray
 
 from vaelab.figures.images import tile
-from vaelab.figures.style import HEADER, INK, RC, SOFT, class_colour, new_figure, pixels, sign
+from vaelab.figures.style import HEADER, INK, SOFT, class_colour, house_style, new_figure, pixels, sign
 
 SMALLEST_LIMIT = 4.0
 """Axes reach from −4 to 4 standard deviations of the prior, where 99.99 % of its draws fall."""
@@ -63,7 +62,7 @@ def latent_scatter(
 ) -> Figure:
     """Posterior means on the view's plane, coloured by class with the names beside, or all in one colour."""
     width, height = 7.6, 6.9
-    with mpl.rc_context(dict(RC)):
+    with house_style():
         figure = new_figure(width, height, title, subtitle)
         axes = figure.add_axes((0.75 / width, 0.6 / height, 5.5 / width, 5.5 / height))
         draw_plane(axes, view, means_NL, labels_N, class_names)
@@ -123,7 +122,7 @@ def latent_film(
     """
     width, height = 7.2, 7.9
     strip_height = 1.35
-    with mpl.rc_context(dict(RC)):
+    with house_style():
         figure = new_figure(width, height, title, subtitles[0])
         figure.set_dpi(90)
         sign(figure, watermark)

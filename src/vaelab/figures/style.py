@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from typing import Any
+from contextlib import AbstractContextManager
+from typing import Any, cast
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -46,6 +48,11 @@ RC: Mapping[str, Any] = {
 
 HEADER = 0.68
 """Inches above a figure's content, for its title and subtitle."""
+
+
+def house_style() -> AbstractContextManager[None]:
+    """Inside, matplotlib draws in the house style; outside, everybody's own settings hold."""
+    return mpl.rc_context(cast(Any, RC))
 
 
 def class_colour(number: int) -> str:

@@ -1,4 +1,4 @@
-"""The models. A new one is a file here with one `VAE` subclass, and a yaml in conf/model with its arguments."""
+"""The models. A new one is a file here with one `VAE` subclass, and a yaml of its arguments in conf/model."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ def build(settings: Mapping[str, Any], image_shape: ImageShape, seed: int) -> VA
         if name not in accepted:
             hint = did_you_mean(name, accepted)
             raise ConfigError(
-                f"Unknown setting 'model.{name}'. {hint}model={settings['name']} takes: {', '.join(accepted)}."
+                f"Unknown setting 'model.{name}'. {hint}"
+                f"model={settings['name']} takes: {', '.join(accepted)}."
             )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

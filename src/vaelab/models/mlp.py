@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import nn
 
@@ -37,6 +38,6 @@ class MLP(VAE):
 
 def layers(sizes: Sequence[int], activation: str) -> list[nn.Module]:
     """Linear layers from each size to the next, the activation between them."""
-    linear = [nn.Linear(before, after) for before, after in zip(sizes, sizes[1:], strict=False)]
+    linear = [nn.Linear(before, after) for before, after in pairwise(sizes)]
     between = [[layer, ACTIVATIONS[activation]()] for layer in linear[:-1]]
     return [*(module for pair in between for module in pair), linear[-1]]

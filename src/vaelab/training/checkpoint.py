@@ -24,9 +24,9 @@ class CheckpointError(VaelabError):
     """A file is no checkpoint that can be used."""
 
 
-def save(state: TrainingState, config: Config, data: Data, *paths: Path) -> None:
-    """Write the state, and the config that made it, to each of `paths`."""
-    content = {
+def content_of(state: TrainingState, config: Config, data: Data) -> dict[str, Any]:
+    """All that `restore` and `vaelab.load` need, as tensors and plain values."""
+    return {
         "format": FORMAT,
         "vaelab": __version__,
         "config": config.to_dict(),
@@ -49,6 +49,10 @@ def save(state: TrainingState, config: Config, data: Data, *paths: Path) -> None
         "best_epoch": state.best_epoch,
         "best_neg_elbo": state.best_neg_elbo,
     }
+
+
+def save(content: dict[str, Any], *paths: Path) -> None:
+    """Write one checkpoint under each of `paths`."""
     for path in paths:
         write_atomically(path, lambda file: torch.save(content, file))
 

@@ -1,4 +1,4 @@
-"""What a person sees while it trains: one bar over the run, one line an epoch; the bar is silent in a pipe."""
+"""What a person sees while it trains: one bar over the run, silent in a pipe, and one line an epoch."""
 
 from __future__ import annotations
 

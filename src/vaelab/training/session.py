@@ -179,7 +179,7 @@ class Session:
         return Outcome(self.folder, self.neg_elbo)
 
     def train_epochs(self) -> None:
-        """The loop, and after each epoch its pictures, its row, its checkpoints: last.pt commits the epoch."""
+        """The loop, and after each epoch its pictures, its row, its checkpoints: last.pt commits it."""
         if self.state.total_steps == 0:
             self.snapshots.after_step(self.state)
         for record in fit(self.state, self.data, self.config, self.after_step):
@@ -191,7 +191,8 @@ class Session:
             paths = [self.folder.best_checkpoint] if best else []
             if every and self.state.epoch % every == 0:
                 paths.append(self.folder.epoch_checkpoint(self.state.epoch))
-            checkpoint.save(self.state, self.config, self.data, *paths, self.folder.last_checkpoint)
+            content = checkpoint.content_of(self.state, self.config, self.data)
+            checkpoint.save(content, *paths, self.folder.last_checkpoint)
             self.write_facts("running")
             self.signals.check()
 
@@ -251,7 +252,8 @@ class Session:
         number = signal.SIGINT
         if isinstance(interruption, Interrupted):
             number = signal.Signals(interruption.number)
-            checkpoint.save(self.state, self.config, self.data, self.folder.last_checkpoint)
+            content = checkpoint.content_of(self.state, self.config, self.data)
+            checkpoint.save(content, self.folder.last_checkpoint)
         self.bar.close()
         self.write_facts("interrupted", signal=number.name)
         log.warning(

@@ -84,17 +84,18 @@ class Snapshots:
         config, latents = self.config, self.model.latent_dim
         objective = "KL off" if config.objective == "recon_only" else f"beta {config.beta:g}"
         dimensions = f"{latents} latent dimension{'s' if latents > 1 else ''}"
-        return f"{config.model['name']}, {dimensions}, {objective} · {self.data.description} · seed {config.seed}"
+        model = f"{config.model['name']}, {dimensions}, {objective}"
+        return f"{model} · {self.data.description} · seed {config.seed}"
 
     # --- while training -----------------------------------------------------------------------------------
 
     def after_step(self, state: TrainingState) -> None:
         """A frame of the film, where one is due before or inside one of the first epochs."""
         settings = self.config.artifacts
+        every = settings.gif_every_batches if settings.gif else 0
         within = state.total_steps == 0 or 0 < state.step < state.steps_per_epoch
-        if settings.gif and settings.gif_every_batches and state.epoch < DENSE_EPOCHS and within:
-            if state.step % settings.gif_every_batches == 0:
-                self.save_frame(state)
+        if every and within and state.epoch < DENSE_EPOCHS and state.step % every == 0:
+            self.save_frame(state)
 
     def after_epoch(self, state: TrainingState) -> None:
         """The epoch's pictures and its frame of the film, where they are due."""
@@ -340,7 +341,8 @@ class Snapshots:
             [f"{self.about} · epoch {step / state.steps_per_epoch:.2f}" for step in steps],
             self.config.artifacts.watermark,
         )
-        return gif(pictures, milliseconds=150, hold=3000)
+        colours = [style.class_colour(number) for number in self.data.classes]
+        return gif(pictures, colours, milliseconds=150, hold=3000)
 
 
 def as_arrays(x_N1HW: Tensor) -> NDArray[np.float32]:

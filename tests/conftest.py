@@ -1,0 +1,84 @@
+"""What the tests share: the command line in a subprocess, settings composed as Hydra does it, small real data."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+from vaelab import config
+from vaelab.config import CONF_DIR, Config
+from vaelab.data import splits
+from vaelab.data.splits import Data
+from vaelab.training.fit import TrainingState
+
+REPOSITORY = Path(__file__).parents[1]
+
+TINY = (
+    "dataset.source=embedded",
+    "dataset.classes=[trouser,sneaker]",
+    "dataset.val_size=1500",
+    "batch_size=64",
+)
+"""Overrides for real images of two classes, some 500 to train on: 8 or 9 steps an epoch."""
+
+UNREACHABLE = "http://127.0.0.1:9"
+"""A mirror that refuses every connection at once."""
+
+config.register()
+
+
+def settings(*overrides: str) -> Config:
+    """The settings of a command line, composed in this process."""
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        return config.resolve(compose("train", list(overrides)))
+
+
+def environment(**more: str) -> dict[str, str]:
+    """A subprocess's environment: no network, no data of this machine, warnings are errors."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("VAELAB", "HYDRA"))}
+    return kept | {"VAELAB_MIRROR": UNREACHABLE, "PYTHONWARNINGS": "error", "COLUMNS": "120"} | more
+
+
+CommandLine = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def train(tmp_path: Path) -> CommandLine:
+    """`train("model=conv", …)`: the command line in a folder of its own, which has no data either."""
+
+    def run(*arguments: str, cwd: Path = tmp_path, **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "vaelab.train", *arguments],
+            cwd=cwd,
+            env=environment(VAELAB_DATA=str(tmp_path / "no-data"), **env),
+            capture_output=True,
+            text=True,
+            timeout=240,
+        )
+
+    return run
+
+
+def run_folder(result: subprocess.CompletedProcess[str]) -> Path:
+    """The folder that a successful run has printed."""
+    assert result.returncode == 0, result.stderr
+    first = result.stdout.splitlines()[0]
+    assert first.startswith("Run folder: ")
+    return Path(first.removeprefix("Run folder: "))
+
+
+@pytest.fixture(scope="session")
+def data() -> Data:
+    """The images of TINY."""
+    return splits.load(settings(*TINY).dataset, torch.device("cpu"))
+
+
+def fresh(asked: Config, data: Data) -> TrainingState:
+    return TrainingState.fresh(asked, data, torch.device("cpu"))

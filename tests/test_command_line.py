@@ -1,0 +1,356 @@
+"""The command line end to end, in subprocesses: whole runs, exact messages, signals, resuming."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import vaelab
+
+from conftest import TINY, CommandLine, environment, run_folder
+
+FIGURES = {
+    "category_variations.png", "dataset_overview.png", "interpolations.png", "latent_evolution.gif",
+    "latent_manifold.png", "latent_space.png", "latent_space_plain.png", "loss_curves.png",
+}  # fmt: skip
+
+
+def rows_without_times(folder: Path) -> list[dict[str, str]]:
+    """metrics.csv but for the two columns that measure time."""
+    with (folder / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    return [{key: row[key] for key in row if key not in ("images_per_second", "seconds")} for row in rows]
+
+
+def run_json(folder: Path) -> dict[str, object]:
+    facts: dict[str, object] = json.loads((folder / "run.json").read_text())
+    return facts
+
+
+def assert_same_run(left: Path, right: Path) -> None:
+    """Bit for bit: the rows, the weights, the optimizer, and every picture."""
+    assert rows_without_times(left) == rows_without_times(right)
+    for name in ("last.pt", "best.pt"):
+        a, b = (torch.load(folder / "checkpoints" / name, weights_only=True) for folder in (left, right))
+        assert a["epoch"] == b["epoch"]
+        for part in ("model", "objective"):
+            assert all(torch.equal(a[part][key], b[part][key]) for key in a[part])
+        for index, state in a["optimizer"]["state"].items():
+            assert all(torch.equal(state[key], b["optimizer"]["state"][index][key]) for key in state)
+    pictures = sorted(path.relative_to(left) for path in left.rglob("*.[pg][ni][gf]"))
+    assert pictures == sorted(path.relative_to(right) for path in right.rglob("*.[pg][ni][gf]"))
+    for path in pictures:
+        assert (left / path).read_bytes() == (right / path).read_bytes(), path
+
+
+# --- a whole run ------------------------------------------------------------------------------------------
+
+
+def test_a_run_leaves_a_complete_folder(train: CommandLine, tmp_path: Path) -> None:
+    result = train(*TINY, "model=conv", "beta=0.5", "epochs=3", "artifacts.checkpoint_every=2", "artifacts.zip=true",
+                   "artifacts.gif_every_batches=3", "artifacts.watermark=A. Student $x")  # fmt: skip
+    folder = run_folder(result)
+    assert re.fullmatch(
+        r"outputs/\d{4}-\d\d-\d\d/\d\d-\d\d-\d\d-\d{6}_conv_fashion_mnist_beta-0.5", str(folder)
+    )
+    folder = tmp_path / folder
+    assert {path.name for path in folder.iterdir()} == {
+        "run.json", "config.yaml", "metrics.csv", "train.log", "checkpoints", "reconstructions", "samples",
+        "latent", "figures",
+    }  # fmt: skip
+    assert {path.name for path in (folder / "checkpoints").iterdir()} == {
+        "last.pt",
+        "best.pt",
+        "epoch_0002.pt",
+    }
+    epochs = ["epoch_0001.png", "epoch_0002.png", "epoch_0003.png"]
+    for kind in ("reconstructions", "samples", "latent"):
+        assert sorted(path.name for path in (folder / kind).glob("*.png")) == epochs
+    assert {path.name for path in (folder / "figures").iterdir()} == FIGURES
+    for path in [*folder.rglob("*.png"), *folder.rglob("*.gif")]:
+        with Image.open(path) as image:
+            image.load()
+            assert min(image.size) >= 400, path
+    with Image.open(folder / "figures" / "latent_evolution.gif") as film:
+        assert film.n_frames >= 6  # before training, inside two epochs, after three
+    assert [row["epoch"] for row in rows_without_times(folder)] == ["1", "2", "3"]
+    facts = run_json(folder)
+    assert facts["status"] == "finished"
+    assert facts["objective"] == "beta_vae"
+    assert "beta=0.5" in str(facts["command"])
+    assert isinstance(facts["data"], dict)
+    assert (facts["data"]["source"], facts["data"]["complete"]) == ("embedded", False)
+    with zipfile.ZipFile(folder.with_name(folder.name + ".zip")) as archive:
+        assert archive.testzip() is None
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        assert sorted(archive.namelist()) == sorted(
+            f"{folder.name}/{path.relative_to(folder)}" for path in files
+        )
+    assert not list(folder.rglob("*.partial"))
+    log = (folder / "train.log").read_text().splitlines()
+    assert sum("epoch " in line and "neg_elbo" in line for line in log) == 3
+    assert "\r" not in result.stderr  # no progress bar in a pipe
+    assert result.stderr.count("neg_elbo") == 3
+
+    run = vaelab.load(folder)
+    assert run.metrics[-1]["epoch"] == run.epoch
+    images = run.sample(5, seed=1)
+    assert images.shape == (5, 1, 28, 28)
+    assert torch.equal(images, run.sample(5, seed=1))
+    assert not torch.equal(images, run.sample(5, seed=2))
+    assert run.encode(images).mean.shape == (5, 2)
+    assert run.encode((images[:, 0] * 255).to(torch.uint8).numpy()).mean.shape == (5, 2)
+    assert run.decode(torch.zeros(3, 2)).shape == run.reconstruct(images[:3]).shape == (3, 1, 28, 28)
+    assert run.config.model["name"] == "conv"
+    with pytest.raises(
+        vaelab.VaelabError, match=r"^Latents have the shape \(N, 2\) in this run, not \(1, 5\)\.$"
+    ):
+        run.decode(torch.zeros(5))
+    with pytest.raises(
+        vaelab.VaelabError, match=r"^Images have the shape \(N, 1, 28, 28\), not \(5, 1, 7, 7\)\.$"
+    ):
+        run.encode(images[:, :, :7, :7])
+    with pytest.raises(vaelab.VaelabError, match=r"go beyond\.$"):
+        run.encode(images * 300)
+
+
+def test_the_fallback_is_said_and_recorded(train: CommandLine, tmp_path: Path) -> None:
+    result = train("epochs=1", "dataset.val_size=9000", "artifacts.every=0", "artifacts.gif=false")
+    folder = tmp_path / run_folder(result)
+    assert "WARNING: EMBEDDED SUBSET: Fashion-MNIST is neither in" in result.stderr
+    assert "EMBEDDED SUBSET" in (folder / "train.log").read_text()
+    data = run_json(folder)["data"]
+    assert isinstance(data, dict)
+    assert "can't be reached" in data["fallback"]
+    assert not list(folder.rglob("epoch_*.png"))
+
+
+def test_kl_off_with_beta_says_so_and_names_the_folder(train: CommandLine) -> None:
+    result = train(*TINY, "kl=false", "beta=4", "epochs=1", "artifacts.every=0", "artifacts.gif=false")
+    assert str(run_folder(result)).endswith("_mlp_fashion_mnist_recon_only")
+    assert "WARNING: beta=4.0 has no effect with kl=false: the KL term is not minimised." in result.stderr
+
+
+def test_a_sweep_makes_folders_that_can_be_typed_back(train: CommandLine, tmp_path: Path) -> None:
+    result = train("-m", *TINY, "epochs=1", "beta=0.1,1", "artifacts.every=0", "artifacts.gif=false")
+    assert result.returncode == 0, result.stderr
+    folders = sorted(path.parent for path in tmp_path.rglob("run.json"))
+    assert len(folders) == 2
+    for folder, beta in zip(folders, ("0.1", "1"), strict=True):
+        assert f"beta-{beta}" in folder.name
+        assert not re.search(r"[=,]", folder.name)
+    assert result.stdout.count("Run folder: ") == 2
+
+
+def test_a_users_own_yaml(train: CommandLine, tmp_path: Path) -> None:
+    folder = tmp_path / "mine" / "experiment"
+    folder.mkdir(parents=True)
+    (folder / "tiny.yaml").write_text("# @package _global_\nepochs: 1\nmodel:\n  hidden: [20]\n")
+    result = train(
+        "--config-dir", "mine", *TINY, "experiment=tiny", "artifacts.every=0", "artifacts.gif=false"
+    )
+    config = (tmp_path / run_folder(result) / "config.yaml").read_text()
+    assert "- 20" in config
+    assert "epochs: 1\n" in config
+
+
+# --- --help and wrong values ------------------------------------------------------------------------------
+
+
+def test_help_lists_groups_knobs_and_examples_without_torch(tmp_path: Path) -> None:
+    script = "import sys, vaelab.train as t; sys.argv = ['train', '--help']\ntry: t.main()\nfinally: print('torch' in sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, env=environment()
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.endswith("False\n")
+    for line in (
+        "model: conv, mlp", "dataset: fashion_mnist, mnist", "loss: beta_vae, recon_only, vae",
+        "python -m vaelab.train model=conv beta=0.5", "-m beta=0.1,0.5,1 kl=true,false", "resume=outputs/",
+    ):  # fmt: skip
+        assert line in result.stdout
+    assert re.search(r"beta=1\.0 +weight of the KL term", result.stdout)
+    assert re.search(r"loss\.free_bits=0\.0 +nats per latent dimension", result.stdout)
+    assert max(map(len, result.stdout.splitlines())) <= 140
+
+
+WRONG = [
+    (("beta=-1",), "beta must be a number of at least 0, got -1.0."),
+    (("beta=abc",), "beta must be a number of at least 0, got abc."),
+    (("beta=nan",), "beta must be a number of at least 0, got nan."),
+    (("model=cnov",), "Unknown model 'cnov'. Did you mean 'conv'? Available: conv, mlp."),
+    (("dataset=cifar",), "Unknown dataset 'cifar'. Available: fashion_mnist, mnist."),
+    (("epohcs=3",), "Unknown setting 'epohcs'. Did you mean 'epochs'? --help lists all settings."),
+    (("+epohcs=3",), "Unknown setting 'epohcs'. Did you mean 'epochs'? --help lists all settings."),
+    (("model.widht=3",), "Unknown setting 'model.widht'. Did you mean 'model.hidden'? --help lists all settings."),
+    (("+model.widht=3",), "Unknown setting 'model.widht'. model=mlp takes: latent_dim, hidden, activation."),
+    (("dataset.classes=[12]", "dataset.source=embedded"), "dataset.classes: 12 is none of its classes. Fashion-MNIST has 0 T-shirt/top, 1 Trouser, 2 Pullover, 3 Dress, 4 Coat, 5 Sandal, 6 Shirt, 7 Sneaker, 8 Bag, 9 Ankle boot."),
+    (("model.latent_dim=0", "dataset.source=embedded"), "model.latent_dim must be a whole number of at least 1, got 0."),
+    (("epochs=2.5",), "epochs must be a whole number of at least 1, got 2.5."),
+    (("kl=maybe",), "kl must be true or false, got maybe."),
+    (("loss.likelihood=bernouli",), "loss.likelihood must be bernoulli, continuous_bernoulli or gaussian, got bernouli."),
+    (("beta=[1",), "'beta=[1' can't be read: type settings as key=value, lists as key=[a,b], no spaces."),
+    (("dataset.source=full",), None),
+    (("resume=nowhere",), "nowhere doesn't exist: type the path of a run folder or of its checkpoint."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("arguments", "message"), WRONG, ids=[" ".join(arguments) for arguments, _ in WRONG])
+def test_a_wrong_value_is_one_line(
+    train: CommandLine, tmp_path: Path, arguments: tuple[str, ...], message: str | None
+) -> None:
+    result = train(*arguments)
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert len(result.stderr.splitlines()) == 1, result.stderr
+    if message is not None:
+        assert result.stderr == f"vaelab: {message}\n"
+    assert not list(tmp_path.rglob("outputs/*"))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
+def test_cuda_that_is_not_there(train: CommandLine) -> None:
+    result = train(*TINY, "device=cuda")
+    assert result.returncode == 1
+    assert result.stderr == (
+        "vaelab: device=cuda, but this machine has no CUDA device that PyTorch can use: "
+        "type device=cpu, or leave device=auto.\n"
+    )
+
+
+# --- interruptions ----------------------------------------------------------------------------------------
+
+LONGER = (*TINY, "epochs=4", "batch_size=16", "artifacts.gif_every_batches=10")
+
+
+def start(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "vaelab.train", *arguments], cwd=tmp_path, env=environment(),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def wait_for(folder: Path, name: str, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not (folder / name).exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("model", ["mlp", "conv"])
+def test_killed_and_resumed_equals_never_stopped(train: CommandLine, tmp_path: Path, model: str) -> None:
+    """kill -9 in the middle of an epoch, SIGTERM in another one, then to the end."""
+    command = (*LONGER, f"model={model}")
+    undisturbed = tmp_path / run_folder(train(*command, "hydra.run.dir=undisturbed"))
+    folder = tmp_path / "disturbed"
+
+    process = start(tmp_path, *command, "hydra.run.dir=disturbed")
+    wait_for(folder, "checkpoints/last.pt", process)
+    time.sleep(0.1)
+    process.kill()
+    process.communicate()
+    assert run_json(folder)["status"] == "running"
+
+    process = start(tmp_path, f"resume={folder}")
+    wait_for(folder, "latent/epoch_0002.png", process)
+    process.send_signal(signal.SIGTERM)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM, stderr
+    assert run_json(folder)["status"] == "interrupted"
+    assert f"To go on: python -m vaelab.train resume={folder}" in stderr
+    assert "Traceback" not in stderr
+
+    result = train("resume=disturbed")
+    assert run_folder(result) == Path("disturbed")
+    assert run_json(folder)["status"] == "finished"
+    assert_same_run(undisturbed, folder)
+    assert not list(folder.rglob("*.partial"))
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_ctrl_c_ends_at_the_next_step(tmp_path: Path) -> None:
+    process = start(tmp_path, *LONGER, "epochs=1000", "hydra.run.dir=run")
+    wait_for(tmp_path / "run", "checkpoints/last.pt", process)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGINT
+    assert "Interrupted (SIGINT) after epoch" in stderr
+    assert "Traceback" not in stderr
+
+
+def test_extending_a_finished_run_equals_a_longer_one(train: CommandLine, tmp_path: Path) -> None:
+    long = tmp_path / run_folder(train(*TINY, "epochs=3", "hydra.run.dir=long"))
+    extended = tmp_path / run_folder(train(*TINY, "epochs=1", "hydra.run.dir=extended"))
+    again = train("resume=extended")
+    assert again.returncode == 1
+    assert again.stderr == "vaelab: The run is finished: type a larger number than epochs=1 to extend it.\n"
+    refused = train("resume=extended", "beta=2")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("vaelab: beta can't change when a run is resumed (beta is 1.0 there)")
+    run_folder(train("resume=extended/checkpoints/last.pt", "epochs=3"))
+    assert_same_run(long, extended)
+    sessions = run_json(extended)["sessions"]
+    assert isinstance(sessions, list)
+    assert [(each["from_epoch"], each["to_epoch"]) for each in sessions] == [(0, 1), (1, 3)]
+
+
+def test_a_diverging_run_is_marked_and_names_the_last_good_weights(
+    train: CommandLine, tmp_path: Path
+) -> None:
+    result = train(*TINY, "loss.likelihood=gaussian", "model.latent_dim=64", "optimizer.lr=0.9", "epochs=30",
+                   "beta=1e37", "hydra.run.dir=run", "artifacts.every=0", "artifacts.gif=false")  # fmt: skip
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert re.search(
+        r"The loss is not finite in epoch \d+, step \d+ \(reconstruction \S+, kl \S+\)\. ", result.stderr
+    )
+    assert "Lowering optimizer.lr is the usual cure." in result.stderr
+    facts = run_json(tmp_path / "run")
+    assert facts["status"] == "failed"
+    assert "not finite" in str(facts["error"])
+
+
+def test_data_that_changed_under_a_run_is_refused(train: CommandLine, tmp_path: Path) -> None:
+    run_folder(train(*TINY, "epochs=1", "hydra.run.dir=run", "artifacts.every=0", "artifacts.gif=false"))
+    path = tmp_path / "run" / "checkpoints" / "last.pt"
+    content = torch.load(path, weights_only=True)
+    content["data"]["sha256"]["train-images-idx3-ubyte"] = "0" * 64
+    torch.save(content, path)
+    result = train("resume=run", "epochs=2")
+    assert result.returncode == 1
+    assert "trained on other images" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "can't be read"),
+        (b"not a checkpoint", "can't be read"),
+        ({"state_dict": {}}, "was not written by vaelab: type a checkpoint of a run folder."),
+        ({"format": 99, "vaelab": "9.0", "config": {}, "model": {}}, "in a newer format: upgrade vaelab to read it."),
+        (os.system, "can't be read"),
+    ],
+)  # fmt: skip
+def test_files_that_are_no_checkpoints(tmp_path: Path, content: object, reason: str) -> None:
+    path = tmp_path / "x.pt"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    with pytest.raises(vaelab.VaelabError) as error:
+        vaelab.load(path)
+    assert reason in str(error.value)
+    assert str(path) in str(error.value)

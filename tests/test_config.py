@@ -1,0 +1,151 @@
+"""Settings: every shipped yaml composes and resolves, presets yield to what is typed, messages are exact."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from vaelab import config, models
+from vaelab.config import CONF_DIR, Config, ConfigError, continued, resolve
+from vaelab.data.sources import DATASETS
+from vaelab.loss import LIKELIHOODS
+from vaelab.models import build
+
+from conftest import settings
+
+CHOICES = sorted(
+    f"{path.parent.name}={path.stem}" for path in CONF_DIR.glob("*/*.yaml") if path.parent.name != "hydra"
+)
+
+
+def test_groups_are_those_of_the_design() -> None:
+    assert {choice.split("=")[0] for choice in CHOICES} == {"model", "dataset", "loss", "experiment"}
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_every_yaml_composes_and_resolves(choice: str) -> None:
+    asked = settings(choice)
+    build(asked.model, (1, 28, 28), asked.seed)
+    assert resolve(asked.to_dict()) == asked
+
+
+@pytest.mark.parametrize("path", sorted((CONF_DIR / "experiment").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_experiment_says_in_its_first_line_what_it_asks(path: Path) -> None:
+    package, question = path.read_text().splitlines()[:2]
+    assert package == "# @package _global_"
+    assert question.startswith("# ")
+    assert "?" in question
+
+
+def test_registries_and_yaml_agree() -> None:
+    def stems(group: str) -> list[str]:
+        return sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
+
+    assert stems("model") == models.names()
+    assert stems("dataset") == sorted(DATASETS)
+    for name in LIKELIHOODS:
+        assert settings(f"loss.likelihood={name}").loss.likelihood == name
+
+
+def test_defaults_are_those_of_the_design() -> None:
+    asked = settings()
+    assert asked.model == {"name": "mlp", "latent_dim": 2, "hidden": [400], "activation": "relu"}
+    assert asked.dataset.name == "fashion_mnist"
+    assert (asked.objective, asked.beta, asked.kl) == ("vae", 1.0, True)
+    assert (asked.epochs, asked.batch_size, asked.optimizer.lr, asked.seed) == (20, 128, 1e-3, 42)
+    assert (asked.device, asked.dataset.val_size) == ("auto", 5000)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "kl", "beta", "objective"),
+    [
+        ((), True, 1, "vae"),
+        (("loss=beta_vae",), True, 4, "beta_vae"),
+        (("loss=recon_only",), False, 1, "recon_only"),
+        (("loss=beta_vae", "beta=2"), True, 2, "beta_vae"),
+        (("beta=2", "loss=beta_vae"), True, 2, "beta_vae"),
+        (("loss=beta_vae", "beta=1"), True, 1, "vae"),
+        (("loss=recon_only", "kl=true"), True, 1, "vae"),
+        (("beta=0",), True, 0, "recon_only"),
+        (("kl=false", "beta=4"), False, 4, "recon_only"),
+    ],
+)
+def test_what_is_typed_wins_and_the_objective_follows(
+    overrides: tuple[str, ...], kl: bool, beta: float, objective: str
+) -> None:
+    asked = settings(*overrides)
+    assert (asked.kl, asked.beta, asked.objective) == (kl, beta, objective)
+
+
+def test_nothing_typed_is_ignored_without_a_word() -> None:
+    assert settings("kl=false", "beta=4", "loss.free_bits=0.1").without_effect() == [
+        "beta=4.0 has no effect with kl=false: the KL term is not minimised.",
+        "loss.free_bits=0.1 has no effect with kl=false: the KL term is not minimised.",
+    ]
+    assert settings("beta=0", "loss.kl_warmup_epochs=3").without_effect() == [
+        "loss.kl_warmup_epochs=3 has no effect with beta=0: the KL term is not minimised."
+    ]
+    assert settings("kl=false").without_effect() == settings("beta=4").without_effect() == []
+
+
+def test_yaml_reads_back_as_the_same_settings() -> None:
+    asked = settings(
+        "model=conv", "optimizer.lr=1e-5", "dataset.classes=[0,Trouser]", "artifacts.watermark=A: B"
+    )
+    assert resolve(OmegaConf.create(config.to_yaml(asked))) == asked
+
+
+def test_warmup_must_end() -> None:
+    with pytest.raises(ConfigError) as error:
+        settings("loss.kl_warmup_epochs=20")
+    assert str(error.value) == (
+        "loss.kl_warmup_epochs=20 leaves no epoch at the full KL weight: type fewer than epochs=20, or more epochs."
+    )
+
+
+def test_root_becomes_absolute() -> None:
+    root = settings("dataset.root=../somewhere").dataset.root
+    assert root is not None
+    assert Path(root).is_absolute()
+
+
+def test_resume_takes_what_may_change() -> None:
+    saved = settings("model=conv", "model.latent_dim=16", "beta=0.5", "epochs=3")
+    asked = settings("resume=x", "epochs=9", "artifacts.gif=false", "device=cpu", "dataset.root=/elsewhere")
+    typed = ["resume", "epochs", "artifacts.gif", "device", "dataset.root"]
+    result = continued(saved, asked, typed)
+    assert (result.epochs, result.artifacts.gif, result.device) == (9, False, "cpu")
+    assert result.dataset.root == "/elsewhere"
+    assert (result.model, result.beta) == (saved.model, 0.5)
+    assert continued(saved, settings("beta=0.5"), ["resume", "beta"]) == saved
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("beta=1",), "beta can't change when a run is resumed (beta is 0.5 there)"),
+        (("loss=recon_only",), "loss can't change when a run is resumed (kl is true there)"),
+        (("model=mlp",), "model can't change when a run is resumed (model is {name:conv,"),
+        (("model.latent_dim=3",), "model.latent_dim can't change when a run is resumed (model.latent_dim is 2 there)"),
+        (("dataset=mnist",), "dataset can't change when a run is resumed (dataset is {name:fashion_mnist,"),
+        (("seed=1",), "seed can't change when a run is resumed (seed is 42 there)"),
+        (("experiment=conv16",), "experiment can't change when a run is resumed (beta is 0.5 there)"),
+    ],
+)  # fmt: skip
+def test_resume_refuses_what_would_make_another_run(overrides: tuple[str, ...], message: str) -> None:
+    saved = settings("model=conv", "beta=0.5")
+    with pytest.raises(ConfigError) as error:
+        continued(saved, settings(*overrides), [override.split("=")[0] for override in overrides])
+    assert str(error.value).startswith(message)
+    assert str(error.value).endswith(
+        "What may change: epochs, device, dataset.root, dataset.source, artifacts."
+    )
+
+
+def test_old_settings_load_with_the_defaults_of_new_ones() -> None:
+    """A checkpoint from before a setting existed."""
+    plain = settings().to_dict()
+    del plain["precision"], plain["loss"]["free_bits"]
+    assert resolve(plain) == Config(model=settings().model)

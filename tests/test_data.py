@@ -1,0 +1,278 @@
+"""Find, verify, split: the embedded subset, folders that tests make, and mirrors on loopback."""
+
+from __future__ import annotations
+
+import gzip
+import http.server
+import shutil
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vaelab.config import ConfigError, DatasetConfig
+from vaelab.data import sources, splits
+from vaelab.data.sources import DATASETS, EMBEDDED, FILES, DataError, class_numbers, find
+from vaelab.data.splits import Split
+
+from conftest import UNREACHABLE
+
+CPU = torch.device("cpu")
+FASHION = DATASETS["fashion_mnist"]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No data and no network but what a test brings."""
+    monkeypatch.setenv("VAELAB_DATA", str(tmp_path / "root"))
+    monkeypatch.setenv("VAELAB_MIRROR", UNREACHABLE)
+    monkeypatch.setattr(sources, "SYSTEM", tmp_path / "system")
+
+
+@pytest.fixture
+def small_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The full set's place taken by the embedded one, whose files are here: its digests count as the right ones."""
+    embedded = find(DatasetConfig(source="embedded")).origin.sha256
+    monkeypatch.setitem(DATASETS, "fashion_mnist", replace(FASHION, digests=embedded))
+
+
+def copy_files(folder: Path, raw: bool = False) -> Path:
+    """The embedded Fashion-MNIST files at another place, gzipped or raw."""
+    folder.mkdir(parents=True)
+    for name in FILES.values():
+        content = (EMBEDDED / FASHION.folder / "raw" / f"{name}.gz").read_bytes()
+        (folder / (name if raw else f"{name}.gz")).write_bytes(gzip.decompress(content) if raw else content)
+    return folder
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_embedded_subset(name: str) -> None:
+    raw = find(DatasetConfig(name=name, source="embedded"))
+    assert raw.train_images.shape == (10_000, 28, 28)
+    assert raw.test_images.shape == (2_000, 28, 28)
+    assert raw.train_images.dtype == np.uint8
+    assert set(raw.train_labels) == set(raw.test_labels) == set(range(10))
+    assert not raw.origin.complete
+    assert raw.origin.fallback is None
+    licences = (EMBEDDED / "LICENSES.md").read_text()
+    assert DATASETS[name].title in licences
+
+
+def test_falling_back_is_loud_and_recorded(caplog: pytest.LogCaptureFixture) -> None:
+    raw = find(DatasetConfig())
+    assert raw.origin.source == "embedded"
+    assert raw.origin.fallback is not None
+    assert "can't be reached" in raw.origin.fallback
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warning.startswith("EMBEDDED SUBSET: Fashion-MNIST is neither in ")
+    assert "10,000 training and 2,000 test images" in warning
+    assert "dataset.root=FOLDER" in warning
+
+
+def test_full_never_falls_back() -> None:
+    with pytest.raises(DataError, match=r"dataset\.source=embedded the shipped subset\.$"):
+        find(DatasetConfig(source="full"))
+
+
+@pytest.mark.parametrize("raw", [False, True])
+@pytest.mark.usefixtures("small_set")
+def test_root_comes_first_gzipped_or_raw(tmp_path: Path, raw: bool) -> None:
+    folder = copy_files(tmp_path / "root" / "FashionMNIST" / "raw", raw)
+    copy_files(tmp_path / "system" / "fashion-mnist")
+    origin = find(DatasetConfig()).origin
+    assert (origin.source, origin.folder, origin.complete) == ("root", str(folder), True)
+    shutil.rmtree(tmp_path / "root")
+    assert find(DatasetConfig()).origin.source == "system"
+
+
+@pytest.mark.usefixtures("small_set")
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "truncated raw", "not gzip"])
+def test_a_damaged_file_is_named(tmp_path: Path, damage: str) -> None:
+    folder = copy_files(tmp_path / "root" / "FashionMNIST" / "raw", raw="raw" in damage)
+    path = next(folder.glob("train-images*"))
+    content = bytearray(path.read_bytes())
+    if "truncated" in damage:
+        content = content[: len(content) // 2]
+    elif damage == "flipped":
+        content[len(content) // 2] ^= 1
+    else:
+        content = bytearray(b"<html>not found</html>")
+    path.write_bytes(content)
+    with pytest.raises(DataError) as error:
+        find(DatasetConfig())
+    assert str(path) in str(error.value)
+    assert f"delete {path} and run again" in str(error.value)
+
+
+class Mirror(http.server.BaseHTTPRequestHandler):
+    """Serves the embedded files; `behaviour` makes it fail."""
+
+    behaviour = "good"
+    served: list[str]
+
+    def do_GET(self) -> None:
+        if self.behaviour == "503":
+            self.send_error(503)
+            return
+        content = (EMBEDDED / FASHION.folder / "raw" / Path(self.path).name).read_bytes()
+        self.served.append(self.path)
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.behaviour == "wrong bytes":
+            content = content[::-1]
+        if self.behaviour == "cuts off":
+            content = content[: len(content) // 2]
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Mirror]]:
+    handler = type("ThisMirror", (Mirror,), {"served": []})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    monkeypatch.setenv("VAELAB_MIRROR", f"http://127.0.0.1:{server.server_port}")
+    yield handler
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.mark.usefixtures("small_set")
+def test_download_lands_in_torchvisions_layout(tmp_path: Path, mirror: type[Mirror]) -> None:
+    assert find(DatasetConfig()).origin.source == "download"
+    files = {path.name for path in (tmp_path / "root" / "FashionMNIST" / "raw").iterdir()}
+    assert files == {f"{name}.gz" for name in FILES.values()} | {".download.lock"}
+    assert find(DatasetConfig()).origin.source == "root"
+    assert len(mirror.served) == 4
+
+
+@pytest.mark.usefixtures("small_set")
+def test_eight_at_once_download_once(mirror: type[Mirror]) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        origins = list(pool.map(lambda _: find(DatasetConfig()).origin, range(8)))
+    assert {origin.source for origin in origins} <= {"download", "root"}
+    assert len(mirror.served) == 4
+
+
+@pytest.mark.usefixtures("small_set")
+@pytest.mark.parametrize(
+    ("behaviour", "reason"),
+    [
+        ("wrong bytes", "sent damaged bytes"),
+        ("cuts off", "sent damaged bytes"),
+        ("503", "Service Unavailable"),
+    ],
+)
+def test_a_bad_mirror_leaves_no_file(
+    tmp_path: Path, mirror: type[Mirror], behaviour: str, reason: str
+) -> None:
+    mirror.behaviour = behaviour
+    with pytest.raises(DataError, match=reason):
+        find(DatasetConfig(source="full"))
+    assert [path.name for path in (tmp_path / "root" / "FashionMNIST" / "raw").iterdir()] == [
+        ".download.lock"
+    ]
+
+
+def test_public_mirrors_are_torchvisions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VAELAB_MIRROR")
+    for spec in DATASETS.values():
+        urls = list(sources.mirrors(spec, "t10k-labels-idx1-ubyte.gz"))
+        assert urls
+        assert all(url.startswith("http") and url.endswith("/t10k-labels-idx1-ubyte.gz") for url in urls)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "numbers"),
+    [
+        (None, list(range(10))),
+        ([0, 1, 7], [0, 1, 7]),
+        ([7, 0], [0, 7]),
+        (["trouser", "sneaker"], [1, 7]),
+        (["T-shirt/top"], [0]),
+        (["tshirt", "Ankle boot", "bag"], [0, 8, 9]),
+    ],
+)
+def test_classes_by_number_or_name(wanted: list[object] | None, numbers: list[int]) -> None:
+    assert class_numbers(FASHION, wanted) == numbers
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ([12], "dataset.classes: 12 is none of its classes. Fashion-MNIST has 0 T-shirt/top, 1 Trouser,"),
+        (["s"], "dataset.classes: s fits several classes."),
+        ([-1], "dataset.classes: -1 is none of its classes."),
+        ([1, "trouser"], "dataset.classes names a class twice: [1,trouser]. Type each once."),
+    ],
+)
+def test_wrong_classes_say_what_there_is(wanted: list[object], message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        class_numbers(FASHION, wanted)
+    assert str(error.value).startswith(message)
+
+
+def test_classes_of_digits() -> None:
+    assert class_numbers(DATASETS["mnist"], [3, "5"]) == [3, 5]
+    with pytest.raises(ConfigError, match="MNIST has 0 to 9"):
+        class_numbers(DATASETS["mnist"], ["x"])
+
+
+def test_held_out_images_are_the_last_and_none_is_trained_on() -> None:
+    everything = splits.load(DatasetConfig(source="embedded", val_size=0), CPU)
+    data = splits.load(DatasetConfig(source="embedded", val_size=1000), CPU)
+    assert (len(data.train), len(data.held_out), len(data.test)) == (9000, 1000, 2000)
+    assert data.held_out.name == "val"
+    assert torch.equal(torch.cat([data.train.images, data.held_out.images]), everything.train.images)
+    assert everything.held_out is everything.test
+    chosen = splits.load(DatasetConfig(source="embedded", val_size=100, classes=[1, 7]), CPU)
+    assert set(chosen.train.labels.tolist()) == set(chosen.test.labels.tolist()) == {1, 7}
+    assert chosen.description == "Fashion-MNIST (embedded subset; classes Trouser, Sneaker)"
+
+
+def test_val_size_that_leaves_nothing() -> None:
+    with pytest.raises(ConfigError) as error:
+        splits.load(DatasetConfig(source="embedded", val_size=10_000), CPU)
+    assert str(error.value) == (
+        "dataset.val_size=10000 leaves nothing of the 10000 training images: "
+        "type a smaller number, such as dataset.val_size=833."
+    )
+
+
+def test_batches_are_the_images_over_255() -> None:
+    data = splits.load(DatasetConfig(source="embedded"), CPU)
+    noise = torch.Generator().manual_seed(0)
+    before = noise.get_state()
+    x = data.train.batch(torch.tensor([5, 3]), noise)
+    assert x.shape == (2, 1, 28, 28)
+    assert torch.equal((x * 255).round().to(torch.uint8).squeeze(1), data.train.images[[5, 3]])
+    assert torch.equal(before, noise.get_state())
+    assert data.train.images.dtype == torch.uint8
+
+
+def test_static_binarization_is_the_same_for_every_seed_and_keeps_the_mean() -> None:
+    first, again = (splits.load(DatasetConfig(source="embedded", binarize="static"), CPU) for _ in "ab")
+    grey = splits.load(DatasetConfig(source="embedded"), CPU)
+    assert torch.equal(first.train.images, again.train.images)
+    assert set(first.train.images.unique().tolist()) == {0, 255}
+    means = [data.train.images.float().mean().item() for data in (first, grey)]
+    assert means[0] == pytest.approx(means[1], rel=0.01)
+
+
+def test_dynamic_binarization_draws_anew_from_grey_values() -> None:
+    split = Split("train", torch.full((1, 28, 28), 51, dtype=torch.uint8), torch.zeros(1), dynamic=True)
+    noise = torch.Generator().manual_seed(0)
+    draws = torch.cat([split.batch(slice(0, 1), noise) for _ in range(100)])
+    assert set(draws.unique().tolist()) == {0, 1}
+    assert not torch.equal(draws[0], draws[1])
+    assert draws.mean().item() == pytest.approx(0.2, abs=0.01)

@@ -1,0 +1,172 @@
+"""Laws of the objective: closed forms against torch.distributions, bounds that are tight, weights in one place."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import distributions as D
+
+from vaelab.loss import (
+    LIKELIHOODS,
+    Bernoulli,
+    ContinuousBernoulli,
+    ElboTerms,
+    GaussianPixels,
+    Objective,
+    gaussian_kl,
+    gaussian_kl_per_dimension,
+)
+from vaelab.models import Gaussian
+
+from conftest import settings
+
+
+def posterior(rows: int = 7, latents: int = 3, seed: int = 0) -> Gaussian:
+    noise = torch.Generator().manual_seed(seed)
+    return Gaussian(torch.randn(rows, latents, generator=noise), torch.randn(rows, latents, generator=noise))
+
+
+def test_kl_agrees_with_torch_distributions() -> None:
+    q = posterior()
+    expected = D.kl_divergence(D.Normal(q.mean, (0.5 * q.log_variance).exp()), D.Normal(0.0, 1.0)).sum(dim=1)
+    torch.testing.assert_close(gaussian_kl(q), expected)
+
+
+def test_kl_is_zero_only_at_the_prior() -> None:
+    prior = Gaussian(torch.zeros(1, 4), torch.zeros(1, 4))
+    assert gaussian_kl(prior).item() == 0
+    for mean, log_variance in ((0.1, 0.0), (0.0, 0.1), (0.0, -0.1), (-0.1, 0.0)):
+        moved = Gaussian(torch.full((1, 4), mean), torch.full((1, 4), log_variance))
+        assert (gaussian_kl_per_dimension(moved) > 0).all()
+
+
+def test_kl_sums_over_latent_dimensions() -> None:
+    one = Gaussian(torch.ones(1, 1), torch.zeros(1, 1))
+    many = Gaussian(torch.ones(1, 10), torch.zeros(1, 10))
+    assert gaussian_kl(one).item() == pytest.approx(0.5)
+    assert gaussian_kl(many).item() == pytest.approx(5.0)
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_likelihoods_agree_with_torch_distributions(name: str) -> None:
+    noise = torch.Generator().manual_seed(1)
+    logits = 4 * torch.randn(5, 1, 6, 6, generator=noise)
+    x = torch.rand(5, 1, 6, 6, generator=noise)
+    likelihood = LIKELIHOODS[name]()
+    reference: D.Distribution
+    if name == "bernoulli":
+        x = x.round()
+        reference = D.Bernoulli(logits=logits)
+    elif name == "continuous_bernoulli":
+        reference = D.ContinuousBernoulli(logits=logits.double())
+    else:
+        assert isinstance(likelihood, GaussianPixels)
+        with torch.no_grad():
+            likelihood.log_variance.fill_(-1.5)
+        reference = D.Normal(logits.sigmoid(), math.exp(-0.75))
+    expected = -reference.log_prob(x).flatten(1).sum(dim=1)
+    found = likelihood.negative_log_likelihood(logits, x)
+    assert found.shape == (5,)
+    torch.testing.assert_close(found.double(), expected.double(), rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(
+        likelihood.mean(logits).double(), reference.mean.double(), rtol=1e-5, atol=1e-6
+    )
+
+
+def test_bernoulli_floor_on_grey_pixels_is_their_entropy() -> None:
+    grey = torch.tensor([[0.2, 0.5, 0.9]])
+    entropy = D.Bernoulli(grey).entropy().sum()
+    best = Bernoulli().negative_log_likelihood(torch.logit(grey), grey)
+    torch.testing.assert_close(best.squeeze(), entropy)
+    assert (Bernoulli().negative_log_likelihood(torch.logit(grey) + 0.1, grey) > best).all()
+
+
+def test_continuous_bernoulli_is_a_density() -> None:
+    x = torch.linspace(0, 1, 20001, dtype=torch.float64).reshape(-1, 1)
+    for logit in (-30.0, -3.0, -0.099, -1e-4, 0.0, 1e-4, 0.101, 3.0, 30.0):
+        logits = torch.full_like(x, logit)
+        density = (-ContinuousBernoulli().negative_log_likelihood(logits, x)).exp()
+        assert torch.trapezoid(density, x.flatten()).item() == pytest.approx(1, abs=1e-4)
+
+
+def test_continuous_bernoulli_is_smooth_around_one_half() -> None:
+    """Formula and series meet: value, mean and gradient are finite everywhere and continuous at the seam."""
+    likelihood = ContinuousBernoulli()
+    seam = likelihood.SERIES
+    logits = torch.tensor([[-60.0, -seam, -1e-8, 0.0, 1e-8, seam, 60.0]], requires_grad=True)
+    value = likelihood.log_normaliser(logits)
+    (gradient,) = torch.autograd.grad(value.sum(), logits)
+    assert value.isfinite().all()
+    assert gradient.isfinite().all()
+    assert likelihood.mean(logits).isfinite().all()
+    below, above = (
+        torch.tensor([[math.nextafter(seam, towards)]], dtype=torch.float64, requires_grad=True)
+        for towards in (0.0, 1.0)
+    )
+    for function in (likelihood.log_normaliser, likelihood.mean):
+        left, right = function(below), function(above)
+        torch.testing.assert_close(left, right, rtol=0, atol=1e-9)
+        slopes = [torch.autograd.grad(f.sum(), x)[0] for f, x in ((left, below), (right, above))]
+        torch.testing.assert_close(*slopes, rtol=0, atol=1e-7)
+
+
+def test_bound_is_tight_where_the_posterior_is_exact() -> None:
+    """x = z + e with z, e ~ N(0, 1): p(x) = N(0, 2) and p(z|x) = N(x/2, 1/2), solved by hand.
+
+    Averaged over z, reconstruction + KL is -log p(x) for that posterior, and larger for any other.
+    """
+    x = torch.tensor([[-1.3], [0.2], [2.5]], dtype=torch.float64)
+    evidence = -D.Normal(0.0, math.sqrt(2)).log_prob(x.squeeze(1))
+
+    def neg_elbo(mean: torch.Tensor, variance: float) -> torch.Tensor:
+        q = Gaussian(mean, torch.full_like(mean, math.log(variance)))
+        expected_square = (x - mean).square() + variance  # of x - z under q, exactly
+        reconstruction = 0.5 * (expected_square + math.log(2 * math.pi)).squeeze(1)
+        return ElboTerms(reconstruction, gaussian_kl(q)).neg_elbo
+
+    torch.testing.assert_close(neg_elbo(x / 2, 0.5), evidence)
+    assert (neg_elbo(x / 2 + 0.1, 0.5) > evidence).all()
+    assert (neg_elbo(x / 2, 0.6) > evidence).all()
+
+
+def objective_and_terms(*overrides: str) -> tuple[Objective, ElboTerms, Gaussian]:
+    q = posterior()
+    noise = torch.Generator().manual_seed(2)
+    x, logits = torch.rand(7, 1, 4, 4, generator=noise), torch.randn(7, 1, 4, 4, generator=noise)
+    objective = Objective(settings(*overrides))
+    return objective, objective.terms(x, logits, q), q
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.5, 1.0, 4.0])
+def test_loss_is_reconstruction_plus_beta_kl(beta: float) -> None:
+    objective, terms, q = objective_and_terms(f"beta={beta}")
+    expected = terms.reconstruction.mean() + beta * terms.kl.mean()
+    torch.testing.assert_close(objective.loss(terms, q, epoch=1), expected)
+    torch.testing.assert_close(terms.neg_elbo, terms.reconstruction + terms.kl)
+
+
+def test_beta_zero_equals_recon_only() -> None:
+    for overrides in (("beta=0",), ("kl=false",), ("kl=false", "beta=4"), ("loss=recon_only",)):
+        objective, terms, q = objective_and_terms(*overrides)
+        assert objective.loss(terms, q, epoch=1).item() == terms.reconstruction.mean().item()
+        assert settings(*overrides).objective == "recon_only"
+
+
+def test_kl_weight_warms_up_linearly_over_epochs() -> None:
+    objective, terms, q = objective_and_terms("beta=2", "loss.kl_warmup_epochs=4")
+    assert [objective.kl_weight(epoch) for epoch in range(1, 8)] == [0, 0.5, 1, 1.5, 2, 2, 2]
+    expected = terms.reconstruction.mean() + 1.5 * terms.kl.mean()
+    torch.testing.assert_close(objective.loss(terms, q, epoch=4), expected)
+
+
+def test_free_bits_stop_the_push_on_dimensions_below_them() -> None:
+    mean = torch.tensor([[2.0, 0.1], [2.0, 0.1]], requires_grad=True)
+    q = Gaussian(mean, torch.zeros(2, 2))
+    objective = Objective(settings("loss.free_bits=0.5"))
+    loss = objective.loss(ElboTerms(torch.zeros(2), gaussian_kl(q)), q, epoch=1)
+    assert loss.item() == pytest.approx(2.0 + 0.5)
+    (gradient,) = torch.autograd.grad(loss, mean)
+    assert (gradient[:, 0] > 0).all()
+    assert (gradient[:, 1] == 0).all()

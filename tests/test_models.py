@@ -1,0 +1,97 @@
+"""One contract for every registered model; a new file in models/ is picked up by itself."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from vaelab import models
+from vaelab.config import ConfigError
+from vaelab.models import Gaussian, build
+
+from conftest import settings
+
+SHAPE = (1, 28, 28)
+
+
+@pytest.mark.parametrize("name", models.names())
+@pytest.mark.parametrize("latent_dim", [1, 2, 17])
+def test_contract(name: str, latent_dim: int) -> None:
+    model = build(settings(f"model={name}").model | {"latent_dim": latent_dim}, SHAPE, seed=0)
+    noise = torch.Generator().manual_seed(0)
+    x = torch.rand(5, *SHAPE)
+    logits, posterior = model(x, noise)
+    assert logits.shape == x.shape
+    assert posterior.mean.shape == posterior.log_variance.shape == (5, latent_dim)
+    assert model.decode(torch.zeros(3, latent_dim)).shape == (3, *SHAPE)
+    assert model.sample(4, noise).shape == (4, *SHAPE)
+    loss = logits.square().sum() + posterior.mean.sum() + posterior.log_variance.sum()
+    loss.backward()
+    for parameter_name, parameter in model.named_parameters():
+        assert parameter.grad is not None, parameter_name
+        assert parameter.grad.isfinite().all(), parameter_name
+        assert parameter.grad.any(), parameter_name
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_a_batch_of_one_equals_a_row_of_a_batch(name: str) -> None:
+    model = build({"name": name}, SHAPE, seed=0).eval()
+    x = torch.rand(6, *SHAPE)
+    together = model.encode(x)
+    alone = model.encode(x[2:3])
+    torch.testing.assert_close(alone.mean[0], together.mean[2], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        model.decode(together.mean[2:3])[0], model.decode(together.mean)[2], rtol=1e-4, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_weights_depend_on_the_seed_alone(name: str) -> None:
+    before = torch.random.get_rng_state()
+    first, again, other = (build({"name": name}, SHAPE, seed) for seed in (3, 3, 4))
+    assert torch.equal(before, torch.random.get_rng_state())
+    for left, right in zip(first.parameters(), again.parameters(), strict=True):
+        assert torch.equal(left, right)
+    assert any(not torch.equal(a, b) for a, b in zip(first.parameters(), other.parameters(), strict=True))
+
+
+def test_default_mlp_has_the_documented_sizes() -> None:
+    shapes = [tuple(p.shape) for p in build({"name": "mlp"}, SHAPE, 0).parameters() if p.ndim == 2]
+    assert shapes == [(400, 784), (4, 400), (400, 2), (784, 400)]
+
+
+def test_posterior_samples_have_its_moments() -> None:
+    posterior = Gaussian(torch.full((40_000, 1), 1.5), torch.full((40_000, 1), -1.0))
+    z = posterior.sample(torch.Generator().manual_seed(0))
+    assert z.mean().item() == pytest.approx(1.5, abs=0.01)
+    assert z.var().item() == pytest.approx(torch.tensor(-1.0).exp().item(), rel=0.02)
+
+
+@pytest.mark.parametrize("extreme", [1e4, -1e4])
+def test_log_variances_that_overflow_stay_finite(extreme: float) -> None:
+    model = build({"name": "mlp"}, SHAPE, seed=0)
+    last = model.encoder[-1]
+    with torch.no_grad():
+        last.bias[2:] = extreme
+    logits, posterior = model(torch.rand(3, *SHAPE), torch.Generator().manual_seed(0))
+    assert posterior.log_variance.exp().isfinite().all()
+    assert logits.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"name": "cnov"}, "Unknown model 'cnov'. Did you mean 'conv'? Available: conv, mlp."),
+        ({"name": "mlp", "widht": 3}, "Unknown setting 'model.widht'. model=mlp takes: latent_dim, hidden, activation."),
+        ({"name": "mlp", "hiden": [3]}, "Unknown setting 'model.hiden'. Did you mean 'hidden'? model=mlp takes: latent_dim, hidden, activation."),
+        ({"name": "mlp", "latent_dim": 0}, "model.latent_dim must be a whole number of at least 1, got 0."),
+        ({"name": "mlp", "latent_dim": True}, "model.latent_dim must be a whole number of at least 1, got true."),
+        ({"name": "mlp", "hidden": []}, "model.hidden must be a list of whole numbers of at least 1, such as [400], got []."),
+        ({"name": "mlp", "activation": "rleu"}, "Unknown model.activation 'rleu'. Did you mean 'relu'? Available: relu, tanh."),
+        ({"name": "conv", "channels": [8, 8, 8]}, "model.channels=[8,8,8] halves images of 28x28 pixels 3 times, which doesn't come out even: type fewer channels, such as [32,64]."),
+    ],
+)  # fmt: skip
+def test_wrong_settings_say_what_to_type(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        build(settings, SHAPE, seed=0)
+    assert str(error.value) == message

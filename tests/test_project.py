@@ -1,0 +1,147 @@
+"""Tests that walk the project: imports point down, rooms keep their libraries, the wheel is complete."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from conftest import REPOSITORY, environment
+
+SOURCE = REPOSITORY / "src" / "vaelab"
+
+LEVELS = [
+    {"config", "randomness", "models", "figures"},
+    {"loss", "data", "run_folder"},
+    {"metrics"},
+    {"training"},
+    {"run", "command_line"},
+    {"train"},
+]
+"""Rooms from the ground up: a room may import what lies below it, and what stands before it on its floor."""
+
+FLOOR = {"config": 0, "randomness": 0, "models": 1, "figures": 1, "run_folder": 1, "loss": 2, "data": 2,
+         "metrics": 3, "training": 4, "run": 5, "command_line": 5, "train": 6}  # fmt: skip
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that a file imports, at its top or inside a function."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def room(path: Path) -> str:
+    return path.relative_to(SOURCE).with_suffix("").parts[0]
+
+
+MODULES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_imports_point_down(path: Path) -> None:
+    for module in imports(path):
+        parts = module.split(".")
+        if parts[0] == "vaelab" and len(parts) > 1 and parts[1] in FLOOR and parts[1] != room(path):
+            assert FLOOR[parts[1]] < FLOOR[room(path)], f"{path.name} imports {module}"
+
+
+def test_libraries_stay_in_their_rooms() -> None:
+    rooms = {"matplotlib": {"figures"}, "PIL": {"figures"}, "torchvision": {"data", "figures"},
+             "hydra": {"config", "command_line", "train"}, "omegaconf": {"config", "command_line", "train"}}  # fmt: skip
+    for path in MODULES:
+        for library, allowed in rooms.items():
+            if any(module.split(".")[0] == library for module in imports(path)):
+                assert room(path) in allowed, f"{path} imports {library}"
+
+
+def test_figures_use_no_pyplot() -> None:
+    for path in MODULES:
+        assert not any("pyplot" in module for module in imports(path)), path
+
+
+def test_readme_names_only_what_exists() -> None:
+    readme = (REPOSITORY / "README.md").read_text()
+    paths = set(re.findall(r"`((?:src|conf|scripts|tests)/[\w./-]*)`", readme))
+    paths |= set(re.findall(r"!\[[^\]]*\]\(([^)]+)\)", readme))
+    assert len(paths) > 10
+    for path in paths:
+        assert (REPOSITORY / path).exists(), path
+
+
+def test_every_dependency_says_why() -> None:
+    lines = (REPOSITORY / "pyproject.toml").read_text().splitlines()
+    start = lines.index("dependencies = [")
+    for line in lines[start + 1 : lines.index("]", start)]:
+        assert "#" in line, line
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [
+        sys.executable,
+        "-m",
+        "build",
+        "--wheel",
+        "--no-isolation",
+        "--outdir",
+        str(folder),
+        str(REPOSITORY),
+    ]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    (path,) = folder.glob("*.whl")
+    return path
+
+
+def test_the_wheel_has_every_yaml_and_every_data_file(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    expected = {
+        f"vaelab/conf/{path.relative_to(REPOSITORY / 'conf')}"
+        for path in (REPOSITORY / "conf").rglob("*.yaml")
+    }
+    expected |= {
+        f"vaelab/{path.relative_to(SOURCE)}"
+        for path in SOURCE.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert expected <= names
+    assert len(names) - len(expected) < 8  # beside them, only the wheel's own metadata
+
+
+def test_the_wheel_works_from_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
+    """Unpacked before everything else on the path, so that its conf/ and its subset are the ones used."""
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    (tmp_path / "empty").mkdir()
+    script = "import vaelab.config, vaelab.train; print(vaelab.config.CONF_DIR); vaelab.train.main()"
+    result = subprocess.run(
+        [sys.executable, "-c", script, "experiment=smoke", "model.hidden=[16]", "artifacts.gif=false", "epochs=1"],
+        capture_output=True, text=True, cwd=tmp_path / "empty", timeout=240,
+        env=environment(PYTHONPATH=str(tmp_path / "site")),
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith(str(tmp_path / "site" / "vaelab" / "conf"))
+    assert len(list((tmp_path / "empty").rglob("best.pt"))) == 1
+
+
+def test_the_installed_script_is_the_module(tmp_path: Path) -> None:
+    script = Path(sys.executable).parent / ("vaelab-train.exe" if os.name == "nt" else "vaelab-train")
+    outputs = [
+        subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment()).stdout
+        for command in ([str(script), "--cfg", "job"], [sys.executable, "-m", "vaelab.train", "--cfg", "job"])
+    ]
+    assert outputs[0] == outputs[1] != ""
