@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from conftest import settings
 from vaelab import config, models
 from vaelab.config import CONF_DIR, Config, ConfigError, continued, resolve
 from vaelab.data.sources import DATASETS
 from vaelab.loss import LIKELIHOODS
 from vaelab.models import build
-
-from conftest import settings
 
 CHOICES = sorted(
     f"{path.parent.name}={path.stem}" for path in CONF_DIR.glob("*/*.yaml") if path.parent.name != "hydra"

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import distributions as D
 
+from conftest import settings
 from vaelab.loss import (
     LIKELIHOODS,
     Bernoulli,
@@ -19,8 +20,6 @@ from vaelab.loss import (
     gaussian_kl_per_dimension,
 )
 from vaelab.models import Gaussian
-
-from conftest import settings
 
 
 def posterior(rows: int = 7, latents: int = 3, seed: int = 0) -> Gaussian:

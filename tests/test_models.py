@@ -5,11 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from conftest import settings
 from vaelab import models
 from vaelab.config import ConfigError
 from vaelab.models import Gaussian, build
-
-from conftest import settings
 
 SHAPE = (1, 28, 28)
 

@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-import tomllib
 import zipfile
 from pathlib import Path
 
@@ -17,18 +16,9 @@ from conftest import REPOSITORY, environment
 
 SOURCE = REPOSITORY / "src" / "vaelab"
 
-LEVELS = [
-    {"config", "randomness", "models", "figures"},
-    {"loss", "data", "run_folder"},
-    {"metrics"},
-    {"training"},
-    {"run", "command_line"},
-    {"train"},
-]
-"""Rooms from the ground up: a room may import what lies below it, and what stands before it on its floor."""
-
 FLOOR = {"config": 0, "randomness": 0, "models": 1, "figures": 1, "run_folder": 1, "loss": 2, "data": 2,
          "metrics": 3, "training": 4, "run": 5, "command_line": 5, "train": 6}  # fmt: skip
+"""A room may import what lies on a lower floor, and nothing else."""
 
 
 def imports(path: Path) -> set[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from conftest import TINY, fresh, settings
 from vaelab.data.splits import Data, Split
 from vaelab.metrics.likelihood import bound
 from vaelab.models import names
@@ -17,8 +18,6 @@ from vaelab.run_folder import RunFolder
 from vaelab.training import checkpoint
 from vaelab.training.fit import Record, TrainingDiverged, TrainingState, fit
 from vaelab.training.snapshots import Snapshots
-
-from conftest import TINY, fresh, settings
 
 TIMES = {"images_per_second", "seconds"}
 
@@ -183,7 +182,10 @@ def test_a_loss_that_is_not_finite_names_epoch_step_and_terms(data: Data) -> Non
 
     with pytest.raises(TrainingDiverged) as error:
         list(fit(state, data, asked, poison))
-    assert str(error.value) == "The loss is not finite in epoch 2, step 4 (reconstruction nan, kl nan)"
+    assert (
+        str(error.value)
+        == "The loss is not finite in epoch 2, step 4 (reconstruction nan, kl nan, kl weight 1)"
+    )
     assert state.epoch == 1
 
 
@@ -202,16 +204,12 @@ def test_broken_weights_after_the_last_step_are_noticed_too(data: Data) -> None:
 
 @pytest.mark.parametrize("overrides", [
     ("batch_size=1000",), ("batch_size=1", "dataset.val_size=1990"), ("model.latent_dim=1",),
-    ("model=conv", "model.latent_dim=512"), ("optimizer.lr=0.99",),
+    ("model=conv", "model.latent_dim=512"), ("optimizer.lr=0.3",),
 ])  # fmt: skip
-def test_unusual_sizes_give_finite_numbers_or_one_clear_line(overrides: tuple[str, ...]) -> None:
+def test_unusual_sizes_give_finite_numbers(overrides: tuple[str, ...]) -> None:
     from vaelab.data import splits
 
     asked = settings(*TINY, "epochs=1", *overrides)
     data = splits.load(asked.dataset, torch.device("cpu"))
-    try:
-        (row,) = fit(fresh(asked, data), data, asked)
-    except TrainingDiverged as error:
-        assert "epoch 1, step" in str(error)
-    else:
-        assert all(map(math.isfinite, row.values()))
+    (row,) = fit(fresh(asked, data), data, asked)
+    assert all(map(math.isfinite, row.values()))

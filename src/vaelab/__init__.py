@@ -10,16 +10,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vaelab.config import VaelabError
     from vaelab.run import Run, load
 
 __version__ = "0.1.0"
-__all__ = ["Run", "__version__", "load"]
+__all__ = ["Run", "VaelabError", "__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:
-    """`load` and `Run` on first use: they import torch, which `--help` must not wait for."""
+    """The names above on first use: `run` imports torch, which `--help` must not wait for."""
     if name in ("Run", "load"):
         from vaelab import run
 
         return getattr(run, name)
+    if name == "VaelabError":
+        from vaelab.config import VaelabError
+
+        return VaelabError
     raise AttributeError(f"module 'vaelab' has no attribute {name!r}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -407,13 +408,24 @@ def to_plain(value: Any) -> Any:
     return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
 
 
+LONGEST_NAME = 120
+"""Characters of a folder's name; file systems take 255, and paths have a limit too."""
+
+
 def run_name(model: str, dataset: str, kl: object, beta: object) -> str:
     """The end of a run folder's name: `conv_fashion_mnist_beta-0.5`, `mlp_mnist_recon_only`."""
     return f"{model}_{dataset}_" + (f"beta-{beta:g}" if kl and isinstance(beta, float) else "recon_only")
 
 
+def sweep_name(number: int, overrides: str) -> str:
+    """The name of a job's folder in a sweep, `0_beta-0.1_kl-true`, that a shell and Hydra take as it is."""
+    safe = re.sub(r"[^\w.+-]", "", overrides.replace(",", "+").replace("/", "-"))
+    return f"{number}_{safe}"[:LONGEST_NAME]
+
+
 def register() -> None:
-    """Make the schema and the two resolvers known to Hydra; conf/ refers to them. Safe to call twice."""
+    """Make the schema and the resolvers known to Hydra; conf/ refers to them. Safe to call twice."""
     ConfigStore.instance().store(name="schema", node=Config)
     OmegaConf.register_new_resolver("settings_help", settings_help, replace=True)
     OmegaConf.register_new_resolver("run_name", run_name, replace=True)
+    OmegaConf.register_new_resolver("sweep_name", sweep_name, replace=True)

@@ -50,7 +50,10 @@ class RunFolder:
     """The names inside one run's folder, and what is written under them."""
 
     def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
+        full = Path(path).absolute()
+        here = Path.cwd()
+        self.path = full.relative_to(here) if full.is_relative_to(here) else full
+        self.name = full.name
 
     @classmethod
     def holding(cls, path: Path | str) -> RunFolder:
@@ -97,7 +100,7 @@ class RunFolder:
     @property
     def zip(self) -> Path:
         """Beside the folder."""
-        return self.path.with_name(self.path.name + ".zip")
+        return self.path.absolute().with_name(self.name + ".zip")
 
     def epoch_checkpoint(self, epoch: int) -> Path:
         return self.path / "checkpoints" / f"epoch_{epoch:04d}.pt"
@@ -163,15 +166,21 @@ class RunFolder:
             with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
                 for path in sorted(self.path.rglob("*")):
                     if path.is_file() and not re.search(r"\.partial$", path.name):
-                        archive.write(path, Path(self.path.name) / path.relative_to(self.path))
+                        archive.write(path, Path(self.name) / path.relative_to(self.path))
 
         write_atomically(self.zip, pack)
 
 
 def remove_if_empty(folder: Path) -> None:
-    """Take back a folder that was made for a run that never began, and the day's folder if that is empty."""
-    for path in (folder, folder.parent):
+    """Take back a folder made for a run that never began, and the day's and outputs/ where they are empty.
+
+    The working directory and what is above it stay.
+    """
+    folder = folder.absolute()
+    for path in (folder, *folder.parents[:2]):
+        if Path.cwd().is_relative_to(path):
+            return
         try:
             path.rmdir()
-        except OSError:
+        except OSError:  # not empty
             return

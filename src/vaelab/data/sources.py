@@ -109,7 +109,8 @@ class Origin:
     complete: bool
     """False for the embedded subset."""
     fallback: str | None
-    """Why the embedded subset stands in for the full set; None where it was asked for, or isn't used."""
+    """Why the embedded subset stands in for the full set; None where it was asked for, or isn't used.
+    Whoever prints a number says this loudly."""
     sha256: Mapping[str, str]
     """Of each decompressed file."""
 
@@ -161,13 +162,7 @@ def find(config: DatasetConfig) -> RawData:
         advice = "dataset.root=FOLDER names a folder that has it, dataset.source=embedded the shipped subset"
         if config.source == "full":
             raise DataError(f"{looked}, and {error}: {advice}.") from error
-        raw = read_embedded(spec, fallback=f"{looked}, and {error}")
-        log.warning(
-            "EMBEDDED SUBSET: %s. Falling back to the first %s training and %s test images; "
-            "numbers don't compare with the full set's. %s.",
-            raw.origin.fallback, f"{len(raw.train_images):,}", f"{len(raw.test_images):,}", advice,
-        )  # fmt: skip
-        return raw
+        return read_embedded(spec, fallback=f"{looked}, and {error}: {advice}")
 
 
 def root_folder(root: str | None) -> Path:
@@ -267,9 +262,9 @@ def fetch(file: str, spec: DatasetSpec, folder: Path) -> None:
     for url in mirrors(spec, file):
         with tempfile.TemporaryDirectory(prefix=".download-", dir=folder) as temporary:
             path = Path(temporary) / file
-            log.info("Downloading %s", url)
             try:
                 with urllib.request.urlopen(url, timeout=TIMEOUT) as response, path.open("wb") as target:
+                    log.info("Downloading %s", url)
                     shutil.copyfileobj(response, target)
                 verified(path, spec.digests[file.removesuffix(".gz")])
             except DataError:

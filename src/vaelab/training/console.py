@@ -20,6 +20,8 @@ class AboveTheBar(logging.Handler):
     """Writes log lines to stderr without tearing the progress bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        if getattr(record, "file_only", False):
+            return
         prefix = "" if record.levelno == logging.INFO else f"{record.levelname}: "
         tqdm.write(prefix + record.getMessage(), file=sys.stderr)
 

@@ -31,10 +31,10 @@ FINITE_CHECK_EVERY = 50
 class TrainingDiverged(VaelabError):
     """The loss is not finite any more."""
 
-    def __init__(self, epoch: int, step: int, reconstruction: float, kl: float):
+    def __init__(self, epoch: int, step: int, reconstruction: float, kl: float, kl_weight: float):
         super().__init__(
             f"The loss is not finite in epoch {epoch}, step {step} "
-            f"(reconstruction {reconstruction:.4g}, kl {kl:.4g})"
+            f"(reconstruction {reconstruction:.4g}, kl {kl:.4g}, kl weight {kl_weight:.4g})"
         )
 
 
@@ -152,7 +152,8 @@ def check_finite(state: TrainingState, batch_size: int) -> None:
     if len(broken):
         step = int(broken[0])
         reconstruction, kl = (state.sums_S3[step, :2] / batch_size).tolist()
-        raise TrainingDiverged(state.epoch + 1, step + 1, reconstruction, kl)
+        epoch = state.epoch + 1
+        raise TrainingDiverged(epoch, step + 1, reconstruction, kl, state.objective.kl_weight(epoch))
 
 
 def epoch_record(state: TrainingState, data: Data, config: Config) -> Record:
@@ -163,13 +164,14 @@ def epoch_record(state: TrainingState, data: Data, config: Config) -> Record:
     scored = bound(state.model, state.objective, data.held_out, config.seed)
     loss = state.objective.loss(scored.terms, scored.posterior, epoch).item()
     held_out = {"loss": loss, **scored.averages()}
+    kl_weight = state.objective.kl_weight(epoch)
     record: Record = {"epoch": epoch}
     for name, numbers in (("train", train), (data.held_out.name, held_out)):
         if not all(map(math.isfinite, numbers.values())):
-            raise TrainingDiverged(epoch, state.step, numbers["reconstruction"], numbers["kl"])
+            raise TrainingDiverged(epoch, state.step, numbers["reconstruction"], numbers["kl"], kl_weight)
         record |= {f"{name}/{key}": value for key, value in numbers.items()}
     return record | {
-        "kl_weight": state.objective.kl_weight(epoch),
+        "kl_weight": kl_weight,
         "active_units": active_units(scored.posterior.mean),
         "images_per_second": len(data.train) / state.seconds,
         "seconds": state.seconds,

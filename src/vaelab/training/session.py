@@ -24,6 +24,9 @@ from vaelab.training.snapshots import Snapshots
 
 log = logging.getLogger(__name__)
 
+FILE_ONLY = {"file_only": True}
+"""For log records that the terminal sees anyway, because they are raised."""
+
 
 class Interrupted(Exception):
     """SIGINT or SIGTERM asked the run to end."""
@@ -224,8 +227,11 @@ class Session:
             f"{config.model['name']} ({self.facts['model']['parameters']:,} parameters), {config.objective}",
             data.description, f"{len(data.train):,}", scored, config.epochs, self.facts["device"]["name"],
         )  # fmt: skip
-        if data.origin.fallback is None and not data.origin.complete:
-            log.info("Numbers of the embedded subset don't compare with the full set's.")
+        if data.origin.fallback is not None:
+            log.warning(
+                "EMBEDDED SUBSET instead of the full set: %s. Numbers don't compare with the full set's.",
+                data.origin.fallback,
+            )
         for idle in config.without_effect():
             log.warning("%s", idle)
         if self.state.total_steps:
@@ -270,8 +276,5 @@ class Session:
             error = VaelabError(f"{error}. {good}. Lowering optimizer.lr is the usual cure.")
         self.write_facts("failed", error=f"{type(error).__name__}: {error}")
         self.bar.close()
-        if isinstance(error, VaelabError):
-            log.error("%s", error)
-        else:
-            log.error("The run failed", exc_info=error)
+        log.error("%s", error, exc_info=None if isinstance(error, VaelabError) else error, extra=FILE_ONLY)
         return error

@@ -11,13 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
 from vaelab.config import Config
 from vaelab.data.splits import Data, balanced
-from vaelab.figures import style
+from vaelab.figures import Figure, style
 from vaelab.figures.curves import loss_curves
 from vaelab.figures.images import gif, image_grid
 from vaelab.figures.latent import LatentView, latent_film, latent_scatter, limit_for

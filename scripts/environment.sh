@@ -1,0 +1,31 @@
+# Sourced by the other scripts. install_into_venv CHECKOUT [EXTRA] makes CHECKOUT/.venv where it is missing, installs
+# the project into it (editable, with that extra), and leaves the environment's interpreter in $python.
+# $PYTHON names the interpreter to make it with; otherwise python3.
+
+install_into_venv() {
+    local checkout=$1 extra=${2:-} base=${PYTHON:-python3}
+    if ! "$base" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
+        echo "vaelab needs Python 3.10 or newer; '$base' is not: set PYTHON=/path/to/a/newer/python3." >&2
+        return 1
+    fi
+    if [ ! -d "$checkout/.venv" ]; then
+        echo "Making $checkout/.venv" >&2
+        "$base" -m venv "$checkout/.venv" || {
+            rm -rf "$checkout/.venv"
+            echo "'$base -m venv' failed: on Debian and Ubuntu, install the package python3-venv." >&2
+            return 1
+        }
+    fi
+    if [ -x "$checkout/.venv/bin/python" ]; then
+        python=$checkout/.venv/bin/python
+    else
+        python=$checkout/.venv/Scripts/python.exe # Git Bash on Windows
+    fi
+    # pip takes seconds even with nothing to do, so it runs only when pyproject.toml has changed since it last succeeded.
+    local stamp=$checkout/.venv/.vaelab${extra:+-$extra}
+    if ! cmp -s "$checkout/pyproject.toml" "$stamp"; then
+        echo "Installing vaelab${extra:+ with its $extra extra} (PyTorch is large: this takes minutes the first time)" >&2
+        "$python" -m pip install --quiet --disable-pip-version-check --editable "$checkout${extra:+[$extra]}" >&2
+        cp "$checkout/pyproject.toml" "$stamp"
+    fi
+}
