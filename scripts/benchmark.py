@@ -63,10 +63,10 @@ def usual_loop(name: str, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
         total += loss.item()
 
 
-def images_per_second(work: Callable[[], None], images: int) -> float:
+def seconds(work: Callable[..., None], *arguments: object) -> float:
     started = time.perf_counter()
-    work()
-    return images / (time.perf_counter() - started)
+    work(*arguments)
+    return time.perf_counter() - started
 
 
 def beside_the_usual_loop(name: str, data: Data, workers: int) -> list[float]:
@@ -78,10 +78,9 @@ def beside_the_usual_loop(name: str, data: Data, workers: int) -> list[float]:
     ratios = []
     for _ in range(ROUNDS):
         state = TrainingState.fresh(config, data, CPU)
-        ours = images_per_second(lambda: train_epoch(state, data, config, lambda _: None), images)
+        ours = seconds(train_epoch, state, data, config, lambda _: None)
         loader = DataLoader(PerImage(few), BATCH, shuffle=True, num_workers=workers)
-        theirs = images_per_second(lambda: usual_loop(name, loader), images)
-        ratios.append(ours / theirs)
+        ratios.append(seconds(usual_loop, name, loader) / ours)
     return ratios
 
 
@@ -91,7 +90,8 @@ def main() -> None:
     folder = parser.parse_args().folder
     dataset = DatasetConfig(root=folder, source="full") if folder else DatasetConfig(source="embedded")
     data = splits.load(dataset, CPU)
-    print(f"{data.description}, batch {BATCH}, {torch.get_num_threads()} threads, median of {ROUNDS} (min, max)")
+    threads = torch.get_num_threads()
+    print(f"{data.description}, batch {BATCH}, {threads} threads, median of {ROUNDS} rounds (min, max)")
     for name in STEPS:
         for workers in (0, 2):
             ratios = beside_the_usual_loop(name, data, workers)

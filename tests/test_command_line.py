@@ -159,9 +159,7 @@ def test_a_users_own_yaml(train: CommandLine, tmp_path: Path) -> None:
     folder = tmp_path / "mine" / "experiment"
     folder.mkdir(parents=True)
     (folder / "tiny.yaml").write_text("# @package _global_\nepochs: 1\nmodel:\n  hidden: [20]\n")
-    result = train(
-        "--config-dir", "mine", *TINY, "experiment=tiny", *NO_PICTURES
-    )
+    result = train("--config-dir", "mine", *TINY, "experiment=tiny", *NO_PICTURES)
     config = (tmp_path / run_folder(result) / "config.yaml").read_text()
     assert "- 20" in config
     assert "epochs: 1\n" in config
@@ -308,7 +306,9 @@ def test_extending_a_finished_run_equals_a_longer_one(train: CommandLine, tmp_pa
     assert [(each["from_epoch"], each["to_epoch"]) for each in sessions] == [(0, 1), (1, 3)]
 
 
-def test_a_diverging_run_is_marked_and_names_the_last_good_weights(train: CommandLine, tmp_path: Path) -> None:
+def test_a_diverging_run_is_marked_and_names_the_last_good_weights(
+    train: CommandLine, tmp_path: Path
+) -> None:
     result = train(
         *TINY, *NO_PICTURES, "beta=1e39", "loss.kl_warmup_epochs=1", "epochs=3", "hydra.run.dir=run"
     )

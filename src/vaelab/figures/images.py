@@ -80,14 +80,12 @@ def gif(
 ) -> bytes:
     """A film that runs for ever, its last frame held for `hold` milliseconds.
 
-    All frames share one palette, made of greys and of tints of `colours`: a palette measured on a frame
+    All frames share a palette of greys and tints of `colours`: a palette measured on a frame
     would merge the colours that are rare in it, and flicker.
     """
     palette = Image.new("P", (1, 1))
     palette.putpalette(film_palette(colours).tobytes())
-    indexed = [
-        Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames_FHW3
-    ]
+    indexed = [in_palette(frame, palette) for frame in frames_FHW3]
     buffer = io.BytesIO()
     indexed[0].save(
         buffer,
@@ -111,3 +109,14 @@ def film_palette(colours: Sequence[str]) -> NDArray[np.uint8]:
     ]
     greys = np.linspace(0, 255, 256 - len(tinted))[:, None].repeat(3, axis=1)
     return np.concatenate([greys, *([np.array(tinted)] if tinted else [])]).round().astype(np.uint8)
+
+
+def in_palette(frame_HW3: NDArray[np.uint8], palette: Image.Image) -> Image.Image:
+    """The frame in nearly the nearest colours of a palette, as Pillow finds them, but white stays white."""
+    indexed = Image.fromarray(frame_HW3).quantize(palette=palette, dither=Image.Dither.NONE)
+    colours = np.array(palette.getpalette()).reshape(-1, 3)
+    white = int(colours.sum(axis=1).argmax())
+    pixels = np.where((frame_HW3 == 255).all(axis=2), white, np.asarray(indexed)).astype(np.uint8)
+    result = Image.fromarray(pixels, mode="P")
+    result.putpalette(palette.getpalette() or [])
+    return result

@@ -47,9 +47,12 @@ class LatentView:
 
 
 def limit_for(points_N2: NDArray[np.floating]) -> float:
-    """The axis limit that holds 99.5 % of the points: 4, 8, 16, …, so that runs share their axes."""
+    """The axis limit that holds 99.5 % of the points: 4, 6, 8, 12, 16, …, so that runs share their axes."""
     reach = float(np.quantile(np.abs(points_N2).max(axis=1), INSIDE))
-    return SMALLEST_LIMIT * 2 ** max(0, int(np.ceil(np.log2(max(reach, 1e-9) / SMALLEST_LIMIT))))
+    limit = SMALLEST_LIMIT
+    while limit < reach:
+        limit *= 4 / 3 if np.log2(limit / 6).is_integer() else 3 / 2
+    return round(limit, 6)
 
 
 def latent_scatter(

@@ -1,0 +1,128 @@
+"""Figures: the same input gives the same bytes, nothing is cut off, the axes hold what they must."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from vaelab.figures import style
+from vaelab.figures.curves import loss_curves
+from vaelab.figures.images import gif, image_grid, tile
+from vaelab.figures.latent import LatentView, latent_film, latent_scatter, limit_for
+
+GENERATOR = np.random.default_rng(0)
+NAMES = {0: "T-shirt/top", 7: "Sneaker", 9: "Ankle boot"}
+MEANS = GENERATOR.normal(size=(60, 2))
+LABELS = GENERATOR.choice([0, 7, 9], size=60)
+VIEW = LatentView(np.eye(2), ("z₁", "z₂"), 4.0)
+ROW = {f"{split}/{term}": 1.0 for split in ("train", "val") for term in ("loss", "reconstruction", "kl")}
+LONG = (
+    "conv, 16 latent dimensions, beta 0.5 · Fashion-MNIST (embedded subset; dynamically binarised) · seed 42"
+)
+
+FIGURES: dict[str, Callable[[], Figure]] = {
+    "grid": lambda: image_grid(
+        GENERATOR.random((3, 4, 28, 28)), "Title", LONG, row_labels=list(NAMES.values()),
+        column_labels=["one", "two\nlines", "x", "y"], bottom_label="what the rows are",
+    ),
+    "scatter": lambda: latent_scatter(MEANS, LABELS, NAMES, VIEW, "Title", LONG),
+    "plain scatter": lambda: latent_scatter(MEANS, None, NAMES, VIEW, "Title", LONG),
+    "one dimension": lambda: latent_scatter(
+        MEANS[:, :1], LABELS, NAMES, LatentView(np.eye(1), ("z₁", "class"), 4.0), "Title", LONG
+    ),
+    "curves": lambda: loss_curves(
+        [{"epoch": epoch, **ROW} for epoch in (1, 2, 3)], "Title", LONG, "reconstruction + 0.5 · KL", 2
+    ),
+    "curves of one epoch": lambda: loss_curves([{"epoch": 1, **ROW}], "Title", LONG, "reconstruction", 1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_nothing_is_cut_off(name: str) -> None:
+    """Every text lies inside the figure, and the outermost pixels are white."""
+    figure = FIGURES[name]()
+    style.sign(figure, "A. Student")
+    frame = style.pixels(figure)
+    assert (frame[[0, -1]] == 255).all()
+    assert (frame[:, [0, -1]] == 255).all()
+    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    for text in figure.findobj(lambda artist: hasattr(artist, "get_text") and artist.get_text()):
+        if text.get_visible() and not text.get_clip_on():
+            box = text.get_window_extent(renderer)
+            assert box.x0 >= -1, text
+            assert box.x1 <= figure.bbox.x1 + 1, text
+            assert box.y0 >= -1, text
+            assert box.y1 <= figure.bbox.y1 + 1, text
+
+
+def test_the_same_figure_gives_the_same_bytes() -> None:
+    pictures = {style.png(latent_scatter(MEANS, LABELS, NAMES, VIEW, "Title", "Subtitle")) for _ in range(2)}
+    assert len(pictures) == 1
+
+
+def test_watermarks_are_text_and_nothing_else() -> None:
+    figure = FIGURES["curves"]()
+    style.sign(figure, r"$\frac{1}{$ <b>x</b>")
+    assert figure.texts[-1].get_text() == r"$\frac{1}{$ <b>x</b>"
+    assert style.png(figure)
+
+
+def test_tiles_are_where_they_belong() -> None:
+    images = np.arange(2 * 3).reshape(2, 3, 1, 1) * np.ones((1, 1, 4, 5))
+    sheet = tile(images, gap=2)
+    assert sheet.shape == (2 * 4 + 2, 3 * 5 + 2 * 2)
+    assert (sheet[6:, 7:12] == 4).all()
+    assert (sheet[4:6] == 1).all()
+
+
+@pytest.mark.parametrize(("reach", "limit"), [(0.1, 4), (4.1, 6), (7, 8), (11, 12), (100, 128)])
+def test_axes_have_few_sizes(reach: float, limit: float) -> None:
+    points = np.zeros((1000, 2))
+    points[:, 1] = -reach
+    assert limit_for(points) == limit
+
+
+def test_axes_ignore_a_few_stragglers_but_not_many() -> None:
+    points = np.zeros((1000, 2))
+    points[:4] = 50
+    assert limit_for(points) == 4
+    points[:10] = 50
+    assert limit_for(points) == 64
+
+
+def test_views_keep_distances_from_the_priors_mean() -> None:
+    plane = np.linalg.qr(GENERATOR.normal(size=(5, 2)))[0]
+    points = LatentView(plane, ("a", "b"), 4.0).project((plane @ np.array([[3.0], [4.0]])).T)
+    assert np.linalg.norm(points) == pytest.approx(5)
+
+
+def test_the_film_moves_and_keeps_its_colours() -> None:
+    frames = list(
+        latent_film(
+            [0.1 * MEANS, MEANS], [np.zeros((3, 28, 28)), np.ones((3, 28, 28))], np.ones((3, 28, 28)),
+            LABELS, NAMES, VIEW, "Title", ["epoch 0", "epoch 1"], "A. Student",
+        )
+    )  # fmt: skip
+    assert frames[0].shape == frames[1].shape
+    assert (frames[0] != frames[1]).any()
+    colours = [style.class_colour(number) for number in NAMES]
+    with Image.open(io.BytesIO(gif(frames, colours, 100, 900))) as film:
+        assert film.n_frames == 2
+        assert film.info["loop"] == 0
+        assert film.info["duration"] == 100
+        film.seek(1)
+        assert film.info["duration"] == 900
+        last = np.asarray(film.convert("RGB")).astype(int)
+    assert (last[0, 0] == 255).all()
+    for colour in colours:  # the legend's markers are still of their class's colour
+        rgb = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+        assert np.abs(last - rgb).max(axis=2).min() <= 6
+
+
+def test_class_colours_differ() -> None:
+    assert len({style.class_colour(number) for number in range(10)}) == 10

@@ -1,0 +1,76 @@
+"""Files appear whole or not at all; names are found again; empty folders go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from vaelab.run_folder import RunFolder, RunFolderError, remove_if_empty, write_atomically
+
+
+def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "file"
+    write_atomically(path, lambda file: file.write(b"old"))
+
+    def fail(file: IO[bytes]) -> None:
+        file.write(b"half of the n")
+        raise OSError("No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(path, fail)
+    assert path.read_bytes() == b"old"
+    assert [found.name for found in path.parent.iterdir()] == ["file"]
+
+
+def test_files_have_the_permissions_of_any_other(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "a", lambda file: file.write(b""))
+    (tmp_path / "b").touch()
+    assert (tmp_path / "a").stat().st_mode == (tmp_path / "b").stat().st_mode
+
+
+def test_metrics_keep_every_digit(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.write_metrics([{"epoch": 1, "train/loss": 0.1 + 0.2}, {"epoch": 2, "train/loss": 1e-17}])
+    assert folder.metrics_csv.read_text() == "epoch,train/loss\n1,0.30000000000000004\n2,1e-17\n"
+
+
+def test_a_run_is_found_from_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.write_run_json({"status": "finished"})
+    folder.write_text(folder.last_checkpoint, "")
+    for path in (folder.path, folder.last_checkpoint, folder.run_json):
+        assert RunFolder.holding(path).path == folder.path
+    monkeypatch.chdir(tmp_path)
+    assert RunFolder.holding("run").path == Path("run")
+    monkeypatch.chdir(tmp_path / "run")
+    assert RunFolder.holding(".").zip == tmp_path / "run.zip"
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match=r"no run\.json there"):
+        RunFolder.holding(tmp_path)
+    with pytest.raises(RunFolderError, match="doesn't exist"):
+        RunFolder.holding(tmp_path / "nowhere")
+
+
+def test_only_empty_folders_are_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    empty = tmp_path / "outputs" / "day" / "run"
+    empty.mkdir(parents=True)
+    remove_if_empty(Path("outputs/day/run"))
+    assert not (tmp_path / "outputs").exists()
+    assert tmp_path.exists()
+    empty.mkdir(parents=True)
+    (tmp_path / "outputs" / ".gitkeep").touch()
+    remove_if_empty(empty)
+    assert [path.name for path in (tmp_path / "outputs").iterdir()] == [".gitkeep"]
+
+
+def test_leftovers_of_a_killed_process_go(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.write_run_json({})
+    (tmp_path / ".run.json.abc.partial").touch()
+    folder.remove_leftovers()
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
