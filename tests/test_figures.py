@@ -28,7 +28,7 @@ LONG = (
 FIGURES: dict[str, Callable[[], Figure]] = {
     "grid": lambda: image_grid(
         GENERATOR.random((3, 4, 28, 28)), "Title", LONG, row_labels=list(NAMES.values()),
-        column_labels=["one", "two\nlines", "x", "y"], bottom_label="what the rows are",
+        column_labels=["one", "two\nlines", "x", "y"], bottom_label=f"{LONG}\n{LONG}, and what the rows are",
     ),
     "scatter": lambda: latent_scatter(MEANS, LABELS, NAMES, VIEW, "Title", LONG),
     "plain scatter": lambda: latent_scatter(MEANS, None, NAMES, VIEW, "Title", LONG),

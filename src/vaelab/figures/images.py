@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from vaelab.figures.style import DPI, HEADER, house_style, new_figure
+from vaelab.figures.style import DPI, HEADER, header_width, house_style, new_figure, text_width
 
 MARGIN = 0.12
 """Inches."""
@@ -38,15 +38,16 @@ def image_grid(
     rows, columns = images_RCHW.shape[:2]
     sheet = tile(images_RCHW, gap)
     inch = zoom / DPI
-    left = MARGIN + (0.075 * max(map(len, row_labels)) if row_labels else 0)
+    left = MARGIN + max((text_width(label, 8) + 0.08 for label in row_labels), default=0)
     lines = max((label.count("\n") + 1 for label in column_labels), default=0)
     top = HEADER + 0.14 * lines
-    bottom = MARGIN + (0.22 if bottom_label else 0) + 0.08
+    bottom = 0.2 + (0.06 + 0.15 * len(bottom_label.splitlines()) if bottom_label else 0)
     height, width = sheet.shape[0] * inch, sheet.shape[1] * inch
-    full_width = max(left + width + MARGIN, 0.082 * len(title) + 0.5, 0.062 * len(subtitle) + 0.3)
+    content = max(width, text_width(bottom_label, 8))
+    full_width = max(left + content + MARGIN, header_width(title, subtitle))
     full_height = top + height + bottom
     if not row_labels:
-        left = (full_width - width) / 2
+        left = (full_width - content) / 2
     with house_style():
         figure = new_figure(full_width, full_height, title, subtitle)
         axes = figure.add_axes(

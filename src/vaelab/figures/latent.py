@@ -19,7 +19,17 @@ from matplotlib.patches import Circle
 from numpy.typing import NDArray
 
 from vaelab.figures.images import tile
-from vaelab.figures.style import HEADER, INK, SOFT, class_colour, house_style, new_figure, pixels, sign
+from vaelab.figures.style import (
+    HEADER,
+    INK,
+    SOFT,
+    class_colour,
+    header_width,
+    house_style,
+    new_figure,
+    pixels,
+    sign,
+)
 
 SMALLEST_LIMIT = 4.0
 """Axes reach from −4 to 4 standard deviations of the prior, where 99.99 % of its draws fall."""
@@ -64,7 +74,7 @@ def latent_scatter(
     subtitle: str,
 ) -> Figure:
     """Posterior means on the view's plane, coloured by class with the names beside, or all in one colour."""
-    width, height = 7.6, 6.9
+    width, height = max(7.6, header_width(title, subtitle)), 6.9
     with house_style():
         figure = new_figure(width, height, title, subtitle)
         axes = figure.add_axes((0.75 / width, 0.6 / height, 5.5 / width, 5.5 / height))
@@ -123,7 +133,7 @@ def latent_film(
     Yields arrays of shape (height, width, 3). One figure is drawn over and over: only points, strip and
     subtitle move.
     """
-    width, height = 7.2, 7.9
+    width, height = max(7.2, *(header_width(title, subtitle) for subtitle in subtitles)), 7.9
     strip_height = 1.35
     with house_style():
         figure = new_figure(width, height, title, subtitles[0])

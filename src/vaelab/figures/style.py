@@ -11,6 +11,8 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
 from numpy.typing import NDArray
 
 DPI = 150
@@ -46,6 +48,8 @@ RC: Mapping[str, Any] = {
     "savefig.facecolor": "white",
 }
 
+TITLE_SIZE, SUBTITLE_SIZE = 13, 8.5
+
 HEADER = 0.68
 """Inches above a figure's content, for its title and subtitle."""
 
@@ -60,12 +64,25 @@ def class_colour(number: int) -> str:
     return CLASS_COLOURS[number % len(CLASS_COLOURS)]
 
 
+def text_width(text: str, size: float, weight: str = "normal") -> float:
+    """How wide a text gets, its longest line, in inches."""
+    font = FontProperties(family=RC["font.family"], weight=weight)
+    lines = [TextPath((0, 0), line, size=size, prop=font) for line in text.split("\n") if line.strip()]
+    hinting = 1.04  # letters are moved to whole pixels when they are drawn, which widens small ones
+    return max((hinting * line.get_extents().width / 72 for line in lines), default=0.0)
+
+
+def header_width(title: str, subtitle: str) -> float:
+    """The least width of a figure, in inches, that has room for its title and subtitle."""
+    return 0.3 + max(text_width(title, TITLE_SIZE, "bold"), text_width(subtitle, SUBTITLE_SIZE))
+
+
 def new_figure(width: float, height: float, title: str, subtitle: str) -> Figure:
     """An empty figure of that size in inches, header included, with its title and subtitle on top."""
     figure = Figure(figsize=(width, height), dpi=DPI)
     FigureCanvasAgg(figure)
-    figure.text(0.12 / width, 1 - 0.30 / height, title, fontsize=13, weight="bold", va="baseline")
-    figure.text(0.12 / width, 1 - 0.52 / height, subtitle, fontsize=8.5, color=SOFT, va="baseline")
+    figure.text(0.12 / width, 1 - 0.30 / height, title, fontsize=TITLE_SIZE, weight="bold", va="baseline")
+    figure.text(0.12 / width, 1 - 0.52 / height, subtitle, fontsize=SUBTITLE_SIZE, color=SOFT, va="baseline")
     return figure
 
 

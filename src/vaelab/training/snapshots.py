@@ -265,7 +265,7 @@ class Snapshots:
         images = self.decoded(z_ZL)
         names = [f"z{subscript(dimension + 1)}" for dimension in shown]
         reach = f"from {quantiles[0]:.2f} to {quantiles[-1]:.2f}, equal steps of the prior's probability"
-        others = "" if len(kl_L) <= 2 else "; the two dimensions with most KL, all others 0"
+        others = "" if len(kl_L) <= 2 else "\nthe two dimensions with most KL, all others 0"
         across = f"{names[0]} to the right" + (f", {names[1]} upwards" if len(names) > 1 else "")
         return image_grid(
             images.reshape(-1, MANIFOLD, *images.shape[1:]),
