@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,6 +43,8 @@ def errors_in_one_line() -> Iterator[None]:
             raise
         print(f"vaelab: {one_line(error)}", file=sys.stderr)
         sys.exit(FAILED)
+    except KeyboardInterrupt:  # before or after a run, which has handlers of its own
+        sys.exit(BY_SIGNAL + signal.SIGINT)
 
 
 def one_line(error: Exception) -> str:

@@ -130,7 +130,7 @@ class RunFolder:
             "reconstructions": "originals above reconstructions, epoch by epoch",
             "samples": "the same 64 prior draws, epoch by epoch",
             "metrics.csv": "one row an epoch, in nats per image",
-            "checkpoints/best.pt": 'the model: vaelab.load("…") in Python',
+            "checkpoints/best.pt": f'the model; in Python: vaelab.load("{self.path}")',
         }
         return [(path, meaning) for path, meaning in guide.items() if (self.path / path).exists()]
 

@@ -171,8 +171,11 @@ class Session:
                 self.signals.at_once = False
             except (Interrupted, KeyboardInterrupt) as interruption:
                 return self.interrupted(interruption)
+            except TrainingDiverged as error:
+                raise self.failed(self.diverged(error)) from error
             except BaseException as error:
-                raise self.failed(error) from error
+                self.failed(error)
+                raise
             finally:
                 self.bar.close()
             self.write_facts("finished")
@@ -268,12 +271,14 @@ class Session:
         )  # fmt: skip
         return Outcome(self.folder, self.neg_elbo, number)
 
-    def failed(self, error: BaseException) -> BaseException:
-        """Mark the run, and name the last good checkpoint where the training diverged."""
+    def diverged(self, error: TrainingDiverged) -> VaelabError:
+        """The same with what to do about it, and where the last good weights are."""
         last = self.folder.last_checkpoint
-        if isinstance(error, TrainingDiverged):
-            good = f"The last good weights are in {last}" if last.is_file() else "No epoch was complete yet"
-            error = VaelabError(f"{error}. {good}. Lowering optimizer.lr is the usual cure.")
+        good = f"The last good weights are in {last}" if last.is_file() else "No epoch was complete yet"
+        return VaelabError(f"{error}. {good}. Lowering optimizer.lr is the usual cure.")
+
+    def failed(self, error: BaseException) -> BaseException:
+        """Mark the run as failed, the reason in run.json and the log."""
         self.write_facts("failed", error=f"{type(error).__name__}: {error}")
         self.bar.close()
         log.error("%s", error, exc_info=None if isinstance(error, VaelabError) else error, extra=FILE_ONLY)
