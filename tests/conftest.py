@@ -12,7 +12,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from vaelab import config
+from vaelab import command_line, config
 from vaelab.config import CONF_DIR, Config
 from vaelab.data import splits
 from vaelab.data.splits import Data
@@ -31,7 +31,7 @@ TINY = (
 UNREACHABLE = "http://127.0.0.1:9"
 """A mirror that refuses every connection at once."""
 
-config.register()
+command_line.register()
 
 
 def settings(*overrides: str) -> Config:

@@ -1,4 +1,4 @@
-"""What every door shares: Hydra told to be quiet, and errors as one line that says what to type instead."""
+"""What every door shares: errors in one line, --help, and what else conf/ asks of Python."""
 
 from __future__ import annotations
 
@@ -6,19 +6,23 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import Field
+from typing import Any
 
+from hydra.core.config_store import ConfigStore
 from hydra.errors import (
     CompactHydraException,
     ConfigCompositionException,
     MissingConfigException,
     OverrideParseException,
 )
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vaelab import config
-from vaelab.config import ConfigError, VaelabError
+from vaelab.config import Config, ConfigError, VaelabError, settings, show
 from vaelab.run_folder import RunFolder
 
 FAILED = 1
@@ -57,7 +61,10 @@ def one_line(error: Exception) -> str:
         group, _, choice = (error.missing_cfg_file or "").rpartition("/")
         return str(config.unknown(group, choice, error.options))
     if isinstance(error, OverrideParseException):
-        return f"'{error.override}' can't be read: type settings as key=value, lists as key=[a,b], no spaces."
+        return (
+            f"'{error.override}' can't be read: type settings as key=value, lists as key=[a,b], "
+            "and quote values with = or spaces: 'key=\"a b\"'."
+        )
     if isinstance(error, ConfigCompositionException):
         if isinstance(error.__cause__, OmegaConfBaseException):
             return str(config.explain(error.__cause__))
@@ -71,3 +78,51 @@ def show_run(folder: RunFolder) -> None:
     print(f"Run folder: {folder.path}")
     for path, meaning in folder.worth_opening():
         print(f"  {path:<32}{meaning}")
+
+
+# --- what conf/ refers to ---------------------------------------------------------------------------------
+
+
+def settings_help(model: Mapping[str, Any]) -> str:
+    """The part of --help that lists every setting: its default, meaning with unit, and range."""
+    rows = [(f"{key}={show(item.default)}", described(item)) for key, item in settings()]
+    of_model = [(f"model.{key}={show(to_plain(value))}", "") for key, value in model.items() if key != "name"]
+    if of_model:
+        of_model[0] = (of_model[0][0], f"these belong to model={model['name']} and are explained in its file")
+    width = max(len(typed) for typed, _ in rows)
+    lines = [f"    {typed:<{width}}  {meaning}".rstrip() for typed, meaning in rows + of_model]
+    text = "\n".join(["Settings and their defaults (reconstruction and KL are nats per image)", *lines])
+    return text.replace("$", "$$")  # Hydra passes the help through string.Template
+
+
+def described(item: Field[Any]) -> str:
+    """A setting's meaning, and its choices where there are only a few."""
+    choices = item.metadata["choices"]
+    return f"{item.metadata['meaning']} ({', '.join(choices)})" if choices else item.metadata["meaning"]
+
+
+def to_plain(value: Any) -> Any:
+    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+
+
+LONGEST_NAME = 120
+"""Characters of a folder's name; file systems take 255, and paths have a limit too."""
+
+
+def run_name(model: str, dataset: str, kl: object, beta: object) -> str:
+    """The end of a run folder's name: `conv_fashion_mnist_beta-0.5`, `mlp_mnist_recon_only`."""
+    return f"{model}_{dataset}_" + (f"beta-{beta:g}" if kl and isinstance(beta, float) else "recon_only")
+
+
+def sweep_name(number: int, overrides: str) -> str:
+    """The name of a job's folder in a sweep, `0_beta-0.1_kl-true`, that a shell and Hydra take as it is."""
+    safe = re.sub(r"[^\w.+-]", "", overrides.replace(",", "+").replace("/", "-"))
+    return f"{number}_{safe}"[:LONGEST_NAME]
+
+
+def register() -> None:
+    """Make the schema and the resolvers known to Hydra; conf/ refers to them. Safe to call twice."""
+    ConfigStore.instance().store(name="schema", node=Config)
+    OmegaConf.register_new_resolver("settings_help", settings_help, replace=True)
+    OmegaConf.register_new_resolver("run_name", run_name, replace=True)
+    OmegaConf.register_new_resolver("sweep_name", sweep_name, replace=True)

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import difflib
 import math
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Optional, TypeVar, cast
+from typing import Any, Dict, List, Optional, cast
 
-from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -90,17 +88,18 @@ def check_counts(key: str, values: object) -> None:
 # --- the schema -------------------------------------------------------------------------------------------
 
 
-def setting(default: Any, meaning: str, allowed: str, check: Callable[[Any], bool]) -> Any:
+def setting(
+    default: Any, meaning: str, allowed: str, check: Callable[[Any], bool], choices: Sequence[str] = ()
+) -> Any:
     """A field of the schema. `meaning` carries the unit; `allowed` completes "… must be …"."""
-    metadata = {"meaning": meaning, "allowed": allowed, "check": check}
+    metadata = {"meaning": meaning, "allowed": allowed, "check": check, "choices": choices}
     return field(default=default, metadata=metadata)
 
 
 def choice(default: str, meaning: str, *options: str) -> Any:
     """A field that takes one of a few words."""
-    return setting(
-        default, meaning, " or ".join([", ".join(options[:-1]), options[-1]]), options.__contains__
-    )
+    allowed = " or ".join([", ".join(options[:-1]), options[-1]])
+    return setting(default, meaning, allowed, options.__contains__, options)
 
 
 def at_least_0(value: float) -> bool:
@@ -132,30 +131,30 @@ class DatasetConfig(Checked):
     name: str = field(default="fashion_mnist")
     source: str = choice(
         "auto",
-        "auto looks in root, the system, a download, then the embedded subset; full never falls back",
+        "where to look: root, system, download, then embedded; full never falls back",
         "auto", "full", "embedded",
     )  # fmt: skip
     root: Optional[str] = setting(
         None,
-        "folder with the data in torchvision's layout; null: $VAELAB_DATA, else the user's cache folder",
+        "the data in torchvision's layout; null: $VAELAB_DATA, else the user's cache folder",
         "a folder's path or null",
         optional_text,
     )
     classes: Optional[List[Any]] = setting(
         None,
-        "the classes to keep, by number or name, such as [0,1,7] or [trouser,sneaker]; null: all",
+        "the classes to keep, such as [0,1,7] or [trouser,sneaker]; null: all",
         "a list of class numbers or names, or null for all",
         lambda classes: classes is None or len(classes) > 0,
     )
     val_size: int = setting(
         5000,
-        "images held out of the training file (its last ones); 0: each epoch scores the test set",
+        "last images of the training file, held out; 0: each epoch scores the test set",
         "a whole number of at least 0",
         lambda size: is_count(size, at_least=0),
     )
     binarize: str = choice(
         "none",
-        "grey pixels in [0, 1]; or 0/1 pixels drawn anew each time (dynamic) or once (static)",
+        "grey pixels, or 0/1 pixels drawn from them each time or once",
         "none", "dynamic", "static",
     )  # fmt: skip
 
@@ -357,6 +356,16 @@ def to_yaml(config: Config) -> str:
     return OmegaConf.to_yaml(OmegaConf.create(config.to_dict()))
 
 
+def settings(schema: type[Checked] = Config, group: str = "") -> Iterator[tuple[str, Any]]:
+    """Every setting as (dotted key, dataclass field), in the order of the schema."""
+    for setting in fields(cast(Any, schema)):
+        factory = setting.default_factory
+        if factory is not MISSING and is_dataclass(factory):
+            yield from settings(cast("type[Checked]", factory), f"{setting.name}.")
+        elif "meaning" in setting.metadata:
+            yield group + setting.name, setting
+
+
 def explain(error: OmegaConfBaseException) -> ConfigError:
     """OmegaConf's complaint about a key or a value, as one sentence that says what to type instead."""
     key = str(error.full_key or error.key)
@@ -375,57 +384,3 @@ def given(error: OmegaConfBaseException) -> str:
     """The value that OmegaConf quotes in its message: `Value 'abc' of type 'str' could not be …`."""
     quoted = str(error.msg).split("'")
     return quoted[1] if len(quoted) > 2 else "something else"
-
-
-# --- --help -----------------------------------------------------------------------------------------------
-
-Schema = TypeVar("Schema", bound=Checked)
-
-
-def settings(schema: type[Checked] = Config, group: str = "") -> Iterator[tuple[str, Any]]:
-    """Every setting as (dotted key, dataclass field), in the order of the schema."""
-    for setting in fields(cast(Any, schema)):
-        factory = setting.default_factory
-        if factory is not MISSING and is_dataclass(factory):
-            yield from settings(cast("type[Checked]", factory), f"{setting.name}.")
-        elif "meaning" in setting.metadata:
-            yield group + setting.name, setting
-
-
-def settings_help(model: Mapping[str, Any]) -> str:
-    """The part of --help that lists every setting: its default, meaning with unit, and range."""
-    rows = [(f"{key}={show(item.default)}", item.metadata["meaning"]) for key, item in settings()]
-    of_model = [(f"model.{key}={show(to_plain(value))}", "") for key, value in model.items() if key != "name"]
-    if of_model:
-        of_model[0] = (of_model[0][0], f"these belong to model={model['name']} and are explained in its file")
-    width = max(len(typed) for typed, _ in rows)
-    lines = [f"    {typed:<{width}}  {meaning}".rstrip() for typed, meaning in rows + of_model]
-    text = "\n".join(["Settings and their defaults (reconstruction and KL are nats per image)", *lines])
-    return text.replace("$", "$$")  # Hydra passes the help through string.Template
-
-
-def to_plain(value: Any) -> Any:
-    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
-
-
-LONGEST_NAME = 120
-"""Characters of a folder's name; file systems take 255, and paths have a limit too."""
-
-
-def run_name(model: str, dataset: str, kl: object, beta: object) -> str:
-    """The end of a run folder's name: `conv_fashion_mnist_beta-0.5`, `mlp_mnist_recon_only`."""
-    return f"{model}_{dataset}_" + (f"beta-{beta:g}" if kl and isinstance(beta, float) else "recon_only")
-
-
-def sweep_name(number: int, overrides: str) -> str:
-    """The name of a job's folder in a sweep, `0_beta-0.1_kl-true`, that a shell and Hydra take as it is."""
-    safe = re.sub(r"[^\w.+-]", "", overrides.replace(",", "+").replace("/", "-"))
-    return f"{number}_{safe}"[:LONGEST_NAME]
-
-
-def register() -> None:
-    """Make the schema and the resolvers known to Hydra; conf/ refers to them. Safe to call twice."""
-    ConfigStore.instance().store(name="schema", node=Config)
-    OmegaConf.register_new_resolver("settings_help", settings_help, replace=True)
-    OmegaConf.register_new_resolver("run_name", run_name, replace=True)
-    OmegaConf.register_new_resolver("sweep_name", sweep_name, replace=True)

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from vaelab import command_line, config
 from vaelab.run_folder import RunFolder, remove_if_empty
 
-config.register()
+command_line.register()
 
 
 @hydra.main(version_base="1.3", config_path=str(config.CONF_DIR), config_name="train")
