@@ -16,11 +16,7 @@ install_into_venv() {
             return 1
         }
     fi
-    if [ -x "$checkout/.venv/bin/python" ]; then
-        python=$checkout/.venv/bin/python
-    else
-        python=$checkout/.venv/Scripts/python.exe # Git Bash on Windows
-    fi
+    python=$checkout/.venv/bin/python
     # pip takes seconds even with nothing to do, so it runs only when pyproject.toml has changed since it last succeeded.
     local stamp=$checkout/.venv/.vaelab${extra:+-$extra}
     if ! cmp -s "$checkout/pyproject.toml" "$stamp"; then

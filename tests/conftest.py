@@ -23,7 +23,7 @@ REPOSITORY = Path(__file__).parents[1]
 TINY = (
     "dataset.source=embedded",
     "dataset.classes=[trouser,sneaker]",
-    "dataset.val_size=1500",
+    "dataset.val_size=7500",
     "batch_size=64",
 )
 """Overrides for real images of two classes, some 500 to train on: 8 or 9 steps an epoch."""

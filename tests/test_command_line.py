@@ -155,6 +155,17 @@ def test_a_sweep_makes_folders_that_can_be_typed_back(train: CommandLine, tmp_pa
     assert result.stdout.count("Run folder: ") == 2
 
 
+def test_a_failed_job_does_not_end_the_sweep(train: CommandLine, tmp_path: Path) -> None:
+    result = train("-m", *TINY, *NO_PICTURES, "epochs=1", "beta=1e39,1,-1", "hydra.sweep.dir=sweep")
+    assert result.returncode == 1
+    assert result.stderr.count("The loss is not finite") == 1
+    assert "beta must be a number of at least 0, got -1.0." in result.stderr
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("vaelab: These jobs of the sweep failed, see above: 0_")
+    status = [run_json(path.parent)["status"] for path in sorted((tmp_path / "sweep").rglob("run.json"))]
+    assert status == ["failed", "finished"]
+
+
 def test_a_users_own_yaml(train: CommandLine, tmp_path: Path) -> None:
     folder = tmp_path / "mine" / "experiment"
     folder.mkdir(parents=True)
@@ -163,6 +174,16 @@ def test_a_users_own_yaml(train: CommandLine, tmp_path: Path) -> None:
     config = (tmp_path / run_folder(result) / "config.yaml").read_text()
     assert "- 20" in config
     assert "epochs: 1\n" in config
+    (folder / "bad.yaml").write_text("# @package _global_\nepochs: [1\n")
+    (folder / "rootless.yaml").write_text("epochs: 1\n")
+    for name, message in (
+        ("bad", "bad.yaml, line 3, is no YAML: "),
+        ("rootless", "must begin with the line '# @package _global_'."),
+    ):
+        result = train("--config-dir", "mine", f"experiment={name}")
+        assert result.returncode == 1
+        assert message in result.stderr
+        assert len(result.stderr.splitlines()) == 1, result.stderr
 
 
 # --- --help and wrong values ------------------------------------------------------------------------------
@@ -188,6 +209,8 @@ def test_help_lists_groups_knobs_and_examples_without_torch(tmp_path: Path) -> N
 WRONG = [
     (("beta=-1",), "beta must be a number of at least 0, got -1.0."),
     (("beta=abc",), "beta must be a number of at least 0, got abc."),
+    (("beta=null",), "beta must be a number of at least 0, got null."),
+    (("hydra.run.dir=/proc/x",), None),
     (("beta=nan",), "beta must be a number of at least 0, got nan."),
     (("model=cnov",), "Unknown model 'cnov'. Did you mean 'conv'? Available: conv, mlp."),
     (("dataset=cifar",), "Unknown dataset 'cifar'. Available: fashion_mnist, mnist."),
@@ -280,6 +303,41 @@ def test_killed_and_resumed_equals_never_stopped(train: CommandLine, tmp_path: P
     assert not (tmp_path / "outputs").exists()
 
 
+def test_killed_before_the_first_epoch_ends_and_resumed(train: CommandLine, tmp_path: Path) -> None:
+    command = (*TINY, "epochs=1", "batch_size=4", "artifacts.gif_every_batches=5")
+    undisturbed = tmp_path / run_folder(train(*command, "hydra.run.dir=undisturbed"))
+    process = start(tmp_path, *command, "hydra.run.dir=killed (1)")
+    wait_for(tmp_path / "killed (1)", "latent/frames/step_0000005.npz", process)
+    process.kill()
+    process.communicate()
+    assert (tmp_path / "killed (1)" / "checkpoints" / "last.pt").exists()
+    assert run_folder(train("resume='killed (1)'")) == Path("killed (1)")
+    assert_same_run(undisturbed, tmp_path / "killed (1)")
+
+
+def test_a_second_run_in_the_same_folder_is_refused(train: CommandLine, tmp_path: Path) -> None:
+    folder = tmp_path / run_folder(train(*TINY, *NO_PICTURES, "epochs=1", "hydra.run.dir=a b"))
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    result = train(*TINY, *NO_PICTURES, "epochs=1", "hydra.run.dir=a b")
+    assert result.returncode == 1
+    assert result.stderr == (
+        "vaelab: a b already holds a run: type resume='a b' to go on with it, or another hydra.run.dir for a new one.\n"
+    )
+    assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_going_back_to_an_earlier_checkpoint(train: CommandLine, tmp_path: Path) -> None:
+    """What came later goes, and the end is that of a run that had never gone there."""
+    command = (*TINY, "artifacts.checkpoint_every=1", "optimizer.lr=0.01")
+    long = tmp_path / run_folder(train(*command, "epochs=4", "hydra.run.dir=long"))
+    short = tmp_path / run_folder(train(*command, "epochs=3", "hydra.run.dir=short"))
+    result = train("resume=long/checkpoints/epoch_0002.pt", "epochs=3")
+    assert run_folder(result) == Path("long")
+    assert "Going back to epoch 2: the files of later epochs are removed" in result.stderr
+    assert_same_run(long, short)
+    assert run_json(long)["best"] == run_json(short)["best"]
+
+
 def test_ctrl_c_ends_at_the_next_step(tmp_path: Path) -> None:
     process = start(tmp_path, *LONGER, "epochs=1000", "hydra.run.dir=run")
     wait_for(tmp_path / "run", "checkpoints/last.pt", process)
@@ -324,6 +382,33 @@ def test_a_diverging_run_is_marked_and_names_the_last_good_weights(
     assert "not finite" in str(facts["error"])
 
 
+def test_an_interruption_never_saves_broken_weights(tmp_path: Path) -> None:
+    """Weights that turn NaN between two looks at the loss, then SIGTERM: a failure, and last.pt stays good."""
+    script = f"""
+import math, os, signal, torch
+from vaelab import train
+from vaelab.training import session
+before = session.Session.after_step
+def after_step(self, state):
+    if state.step == 3:
+        with torch.no_grad():
+            next(state.model.parameters()).fill_(math.nan)
+        os.kill(os.getpid(), signal.SIGTERM)
+    before(self, state)
+session.Session.after_step = after_step
+import sys; sys.argv[1:] = {[*TINY, *NO_PICTURES, "hydra.run.dir=run"]!r}
+train.main()
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=environment(), capture_output=True, text=True
+    )
+    assert result.returncode == 1
+    assert "The loss is not finite in epoch 1, step 3" in result.stderr
+    assert run_json(tmp_path / "run")["status"] == "failed"
+    weights = torch.load(tmp_path / "run" / "checkpoints" / "last.pt", weights_only=True)["model"]
+    assert all(weight.isfinite().all() for weight in weights.values())
+
+
 def test_data_that_changed_under_a_run_is_refused(train: CommandLine, tmp_path: Path) -> None:
     run_folder(train(*TINY, "epochs=1", "hydra.run.dir=run", *NO_PICTURES))
     path = tmp_path / "run" / "checkpoints" / "last.pt"
@@ -343,6 +428,7 @@ def test_data_that_changed_under_a_run_is_refused(train: CommandLine, tmp_path: 
         ({"state_dict": {}}, "was not written by vaelab: type a checkpoint of a run folder."),
         ({"format": 99, "vaelab": "9.0", "config": {}, "model": {}}, "in a newer format: upgrade vaelab to read it."),
         (os.system, "can't be read"),
+        (b"epoch,train/loss\n1,2.0\n", "can't be read"),
     ],
 )  # fmt: skip
 def test_files_that_are_no_checkpoints(tmp_path: Path, content: object, reason: str) -> None:

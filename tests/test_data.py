@@ -232,7 +232,10 @@ def test_held_out_images_are_the_last_and_none_is_trained_on() -> None:
     assert data.held_out.name == "val"
     assert torch.equal(torch.cat([data.train.images, data.held_out.images]), everything.train.images)
     assert everything.held_out is everything.test
-    chosen = splits.load(DatasetConfig(source="embedded", val_size=100, classes=[1, 7]), CPU)
+    chosen = splits.load(DatasetConfig(source="embedded", val_size=1000, classes=[1, 7]), CPU)
+    of_classes = [(split.labels == 1) | (split.labels == 7) for split in (data.train, data.held_out)]
+    assert torch.equal(chosen.train.images, data.train.images[of_classes[0]])
+    assert torch.equal(chosen.held_out.images, data.held_out.images[of_classes[1]])
     assert set(chosen.train.labels.tolist()) == set(chosen.test.labels.tolist()) == {1, 7}
     assert chosen.description == "Fashion-MNIST (embedded subset; classes Trouser, Sneaker)"
 
@@ -257,13 +260,20 @@ def test_batches_are_the_images_over_255() -> None:
     assert data.train.images.dtype == torch.uint8
 
 
-def test_static_binarization_is_the_same_for_every_seed_and_keeps_the_mean() -> None:
-    first, again = (splits.load(DatasetConfig(source="embedded", binarize="static"), CPU) for _ in "ab")
+def test_static_binarization_is_the_same_for_an_image_in_every_run() -> None:
+    base = {"source": "embedded", "binarize": "static"}
+    first = splits.load(DatasetConfig(**base), CPU)
+    other = splits.load(DatasetConfig(**base, val_size=100, classes=[1]), CPU)
     grey = splits.load(DatasetConfig(source="embedded"), CPU)
-    assert torch.equal(first.train.images, again.train.images)
+    assert torch.equal(
+        first.train.images[first.train.labels == 1],
+        other.train.images[: len(first.train.images[first.train.labels == 1])],
+    )
+    assert torch.equal(first.test.images[first.test.labels == 1], other.test.images)
     assert set(first.train.images.unique().tolist()) == {0, 255}
     means = [data.train.images.float().mean().item() for data in (first, grey)]
     assert means[0] == pytest.approx(means[1], rel=0.01)
+    assert not torch.equal(first.train.images[:100] > 0, first.test.images[:100] > 0)
 
 
 def test_dynamic_binarization_draws_anew_from_grey_values() -> None:
@@ -273,3 +283,9 @@ def test_dynamic_binarization_draws_anew_from_grey_values() -> None:
     assert set(draws.unique().tolist()) == {0, 1}
     assert not torch.equal(draws[0], draws[1])
     assert draws.mean().item() == pytest.approx(0.2, abs=0.01)
+
+
+def test_a_typed_root_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="nowhere is no folder: type one with FashionMNIST/raw"):
+        find(DatasetConfig(root=str(tmp_path / "nowhere")))
+    assert not list(tmp_path.iterdir())

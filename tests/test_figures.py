@@ -20,7 +20,7 @@ NAMES = {0: "T-shirt/top", 7: "Sneaker", 9: "Ankle boot"}
 MEANS = GENERATOR.normal(size=(60, 2))
 LABELS = GENERATOR.choice([0, 7, 9], size=60)
 VIEW = LatentView(np.eye(2), ("z₁", "z₂"), 4.0)
-ROW = {f"{split}/{term}": 1.0 for split in ("train", "val") for term in ("loss", "reconstruction", "kl")}
+ROW = {f"{split}/{term}": -1234.5 for split in ("train", "val") for term in ("loss", "reconstruction", "kl")}
 LONG = (
     "conv, 16 latent dimensions, beta 0.5 · Fashion-MNIST (embedded subset; dynamically binarised) · seed 42"
 )
@@ -33,7 +33,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "scatter": lambda: latent_scatter(MEANS, LABELS, NAMES, VIEW, "Title", LONG),
     "plain scatter": lambda: latent_scatter(MEANS, None, NAMES, VIEW, "Title", LONG),
     "one dimension": lambda: latent_scatter(
-        MEANS[:, :1], LABELS, NAMES, LatentView(np.eye(1), ("z₁", "class"), 4.0), "Title", LONG
+        MEANS[:, :1], LABELS, NAMES, LatentView(np.eye(1), ("z₁", ""), 4.0), "Title", LONG
     ),
     "curves": lambda: loss_curves(
         [{"epoch": epoch, **ROW} for epoch in (1, 2, 3)], "Title", LONG, "reconstruction + 0.5 · KL", 2
@@ -46,7 +46,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
 def test_nothing_is_cut_off(name: str) -> None:
     """Every text lies inside the figure, and the outermost pixels are white."""
     figure = FIGURES[name]()
-    style.sign(figure, "A. Student")
+    style.sign(figure, "A student with a very long name who signs all that there is to sign, " * 3)
     frame = style.pixels(figure)
     assert (frame[[0, -1]] == 255).all()
     assert (frame[:, [0, -1]] == 255).all()
@@ -105,11 +105,12 @@ def test_the_film_moves_and_keeps_its_colours() -> None:
     frames = list(
         latent_film(
             [0.1 * MEANS, MEANS], [np.zeros((3, 28, 28)), np.ones((3, 28, 28))], np.ones((3, 28, 28)),
-            LABELS, NAMES, VIEW, "Title", ["epoch 0", "epoch 1"], "A. Student",
+            LABELS, NAMES, VIEW, "Title", ["epoch 0", f"{LONG} {LONG} · epoch 11.11"], "A. Student",
         )
     )  # fmt: skip
     assert frames[0].shape == frames[1].shape
     assert (frames[0] != frames[1]).any()
+    assert (frames[1][:, [0, -1]] == 255).all()
     colours = [style.class_colour(number) for number in NAMES]
     with Image.open(io.BytesIO(gif(frames, colours, 100, 900))) as film:
         assert film.n_frames == 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import os
 import re
 import subprocess
 import sys
@@ -129,7 +128,7 @@ def test_the_wheel_works_from_an_empty_folder(wheel: Path, tmp_path: Path) -> No
 
 
 def test_the_installed_script_is_the_module(tmp_path: Path) -> None:
-    script = Path(sys.executable).parent / ("vaelab-train.exe" if os.name == "nt" else "vaelab-train")
+    script = Path(sys.executable).parent / "vaelab-train"
     outputs = [
         subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment()).stdout
         for command in ([str(script), "--cfg", "job"], [sys.executable, "-m", "vaelab.train", "--cfg", "job"])

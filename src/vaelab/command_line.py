@@ -20,6 +20,7 @@ from hydra.errors import (
 )
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import MarkedYAMLError, YAMLError
 
 from vaelab import config
 from vaelab.config import Config, ConfigError, VaelabError, settings, show
@@ -42,7 +43,7 @@ def errors_in_one_line() -> Iterator[None]:
     """Turn what a user can mend into one line on stderr and exit status 1; all else keeps its traceback."""
     try:
         yield
-    except (VaelabError, CompactHydraException, OmegaConfBaseException) as error:
+    except (VaelabError, CompactHydraException, OmegaConfBaseException, YAMLError, OSError) as error:
         if TRACEBACKS:
             raise
         print(f"vaelab: {one_line(error)}", file=sys.stderr)
@@ -57,6 +58,11 @@ def one_line(error: Exception) -> str:
         return str(error)
     if isinstance(error, OmegaConfBaseException):
         return str(config.explain(error))
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}." if error.filename else f"{error}."
+    if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"{mark.name}, line {mark.line + 1}, is no YAML: {error.problem}."
     if isinstance(error, MissingConfigException) and error.options:
         group, _, choice = (error.missing_cfg_file or "").rpartition("/")
         return str(config.unknown(group, choice, error.options))
@@ -68,6 +74,8 @@ def one_line(error: Exception) -> str:
     if isinstance(error, ConfigCompositionException):
         if isinstance(error.__cause__, OmegaConfBaseException):
             return str(config.explain(error.__cause__))
+        if match := re.search(r"Key '(model|dataset|loss|experiment)' not in 'Config'", str(error)):
+            return f"A yaml of the group {match[1]} must begin with the line '# @package _global_'."
         if match := re.search(r"Could not override '([^'@]+)", str(error)):
             return str(ConfigError(f"'{match[1]}' is no group: type model, dataset, loss or experiment."))
     return " ".join(str(error).split())

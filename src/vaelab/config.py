@@ -143,7 +143,7 @@ class DatasetConfig(Checked):
     classes: Optional[List[Any]] = setting(
         None,
         "the classes to keep, such as [0,1,7] or [trouser,sneaker]; null: all",
-        "a list of class numbers or names, or null for all",
+        "a list of class numbers or names, such as [7], or null for all",
         lambda classes: classes is None or len(classes) > 0,
     )
     val_size: int = setting(
@@ -281,10 +281,13 @@ class Config(Checked):
             "loss.free_bits": (self.loss.free_bits > 0, self.loss.free_bits),
             "loss.kl_warmup_epochs": (self.loss.kl_warmup_epochs > 0, self.loss.kl_warmup_epochs),
         }
+        idle = []
+        if self.dataset.source == "embedded" and self.dataset.root is not None:
+            idle.append("dataset.root has no effect with dataset.source=embedded: it is in the package.")
         if self.objective != "recon_only":
-            return []
+            return idle
         cause = "kl=false" if not self.kl else "beta=0"
-        return [
+        return idle + [
             f"{key}={show(value)} has no effect with {cause}: the KL term is not minimised."
             for key, (is_set, value) in settings.items()
             if is_set and not cause.startswith(f"{key}=")
@@ -313,8 +316,8 @@ def resolve(composed: DictConfig | Mapping[str, Any]) -> Config:
 MAY_CHANGE = ("epochs", "device", "dataset.root", "dataset.source", "artifacts")
 """What may be typed beside `resume`: none of it changes the numbers of an epoch."""
 
-GROUP_SETTINGS = {"loss": ("kl", "beta", "loss"), "experiment": ()}
-"""What the choice in a group sets, where that isn't the section of the same name; () is anything."""
+GROUP_SETTINGS = {"model": ["model.name"], "dataset": ["dataset.name"], "loss": ["kl", "beta"]}
+"""What the choice in a group stands for when it is typed beside `resume`."""
 
 
 def continued(saved: Config, asked: Config, typed: Iterable[str]) -> Config:
@@ -326,6 +329,8 @@ def continued(saved: Config, asked: Config, typed: Iterable[str]) -> Config:
     for key in typed:
         if key == "resume" or key.startswith("hydra"):
             continue
+        if key == "experiment":
+            raise ConfigError("A run that is resumed has its settings already: leave experiment= out.")
         if key.split(".")[0] in MAY_CHANGE or key in MAY_CHANGE:
             *path, name = key.split(".")
             target, source = before, after
@@ -333,9 +338,9 @@ def continued(saved: Config, asked: Config, typed: Iterable[str]) -> Config:
                 target, source = target[step], source[step]
             target[name] = source[name]
             continue
-        for changed in GROUP_SETTINGS.get(key, (key,)) or before:
+        for changed in GROUP_SETTINGS.get(key, [key]):
             value = look_up(before, changed)
-            if changed not in MAY_CHANGE and value != look_up(after, changed):
+            if value != look_up(after, changed):
                 raise ConfigError(
                     f"{key} can't change when a run is resumed ({changed} is {show(value)} there): leave it "
                     f"out, or start a new run. What may change: {', '.join(MAY_CHANGE)}."
@@ -382,5 +387,7 @@ def explain(error: OmegaConfBaseException) -> ConfigError:
 
 def given(error: OmegaConfBaseException) -> str:
     """The value that OmegaConf quotes in its message: `Value 'abc' of type 'str' could not be …`."""
+    if "not Optional" in str(error.msg):
+        return "null"
     quoted = str(error.msg).split("'")
     return quoted[1] if len(quoted) > 2 else "something else"

@@ -115,7 +115,7 @@ class GaussianPixels(Likelihood):
 
     def __init__(self) -> None:
         super().__init__()
-        self.log_variance = nn.Parameter(torch.zeros(()))
+        self.log_variance = nn.Parameter(torch.tensor(-2.0))  # about the variance of all pixels of the data
 
     def negative_log_likelihood(self, logits: Tensor, x: Tensor) -> Tensor:
         log_variance = self.log_variance.clamp(*self.LOG_VARIANCE_RANGE)

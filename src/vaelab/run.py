@@ -5,7 +5,7 @@ Shapes: N images, C channels (1), H height and W width (28), L latent dimensions
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -28,11 +28,11 @@ class Run:
 
     config: Config
     """The run's settings."""
-    metrics: list[Record]
-    """The rows of metrics.csv up to the checkpoint's epoch: a dict an epoch, nats per image."""
-    model: VAE
+    metrics: list[Record] = field(repr=False)
+    """The rows of metrics.csv, a dict an epoch, in nats per image; of a checkpoint, those up to its epoch."""
+    model: VAE = field(repr=False)
     """In eval mode, on the CPU."""
-    objective: Objective
+    objective: Objective = field(repr=False)
     """Likelihood and KL weight: `objective.terms(x, *model(x, noise))` gives nats per image."""
     epoch: int
     """Complete epochs behind these weights."""
@@ -85,13 +85,15 @@ def load(path: Path | str) -> Run:
     Raises RunFolderError or CheckpointError, with a sentence that says what to give instead.
     """
     path = Path(path).expanduser()
-    if not path.is_file():
-        path = RunFolder.holding(path).best_checkpoint
+    folder = None if path.is_file() else RunFolder.holding(path)
+    if folder is not None:
+        path = folder.best_checkpoint
     content = checkpoint.load(path)
+    history = folder.read_metrics() if folder is not None else content["history"]
     config = checkpoint.config_of(content)
     channels, height, width = content["image_shape"]
     model = build(config.model, (channels, height, width), config.seed)
     objective = Objective(config)
     model.load_state_dict(content["model"])
     objective.load_state_dict(content["objective"])
-    return Run(config, content["history"], model.eval(), objective, content["epoch"], path)
+    return Run(config, history, model.eval(), objective, content["epoch"], path)

@@ -146,6 +146,14 @@ class RunFolder:
         facts: dict[str, Any] = json.loads(self.run_json.read_text(encoding="utf-8"))
         return facts
 
+    def read_metrics(self) -> list[dict[str, float]]:
+        """The rows that `write_metrics` wrote."""
+        with self.metrics_csv.open(newline="") as file:
+            return [
+                {key: int(text) if text.isdecimal() else float(text) for key, text in row.items()}
+                for row in csv.DictReader(file)
+            ]
+
     def write_metrics(self, history: Sequence[Mapping[str, float]]) -> None:
         """One row a record, every digit kept: reading the file gives the same numbers back."""
         text = io.StringIO(newline="")
@@ -153,6 +161,14 @@ class RunFolder:
         writer.writeheader()
         writer.writerows(history)
         self.write_text(self.metrics_csv, text.getvalue())
+
+    def remove_after(self, epoch: int, step: int) -> bool:
+        """Delete pictures, checkpoints and frames of later moments; whether there were whole later epochs."""
+        later = [path for path in self.path.rglob("epoch_*.*") if int(path.stem[6:]) > epoch]
+        frames = [path for path in self.frames() if int(path.stem[5:]) > step]
+        for path in [*later, *frames]:
+            path.unlink()
+        return any(int(path.stem[6:]) > epoch + 1 for path in later)
 
     def remove_leftovers(self) -> None:
         """Delete what a killed process had only half written."""

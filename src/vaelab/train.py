@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from vaelab import command_line, config
+from vaelab.config import VaelabError
 from vaelab.run_folder import RunFolder, remove_if_empty
 
 command_line.register()
+
+failed_jobs: list[str] = []
+"""Folders of the jobs of a sweep that couldn't be run to their end: the others go on."""
 
 
 @hydra.main(version_base="1.3", config_path=str(config.CONF_DIR), config_name="train")
@@ -22,9 +28,7 @@ def run(composed: DictConfig) -> float:
     output = Path(job.runtime.output_dir)
     typed = list(job.overrides.task)
     try:
-        with (
-            command_line.errors_in_one_line()
-        ):  # here and not outside: Hydra announces what leaves this function
+        with command_line.errors_in_one_line():  # in here too: Hydra announces what leaves this function
             asked = config.resolve(composed)
             from vaelab.training import session  # torch, which takes seconds: only for settings that resolve
 
@@ -33,6 +37,11 @@ def run(composed: DictConfig) -> float:
             else:
                 keys = [override.split("=")[0].lstrip("+~") for override in typed]
                 outcome = session.resume(asked, keys, typed)
+    except SystemExit as failure:
+        if job.mode != RunMode.MULTIRUN or failure.code != command_line.FAILED:
+            raise
+        failed_jobs.append(output.name)
+        return math.nan
     finally:
         remove_if_empty(output)
     command_line.show_run(outcome.folder)
@@ -45,6 +54,8 @@ def main() -> None:
     """The command line."""
     with command_line.errors_in_one_line():
         run()
+        if failed_jobs:
+            raise VaelabError(f"These jobs of the sweep failed, see above: {', '.join(failed_jobs)}.")
 
 
 if __name__ == "__main__":

@@ -146,6 +146,10 @@ def find(config: DatasetConfig) -> RawData:
     if config.source == "embedded":
         return read_embedded(spec, fallback=None)
     root = root_folder(config.root)
+    if config.root is not None and not root.is_dir():
+        raise ConfigError(
+            f"dataset.root={root} is no folder: type one with {spec.folder}/raw, or make it for a download."
+        )
     for source, folder in (
         ("root", root / spec.folder / "raw"),
         ("system", SYSTEM / spec.system_folder),

@@ -15,9 +15,7 @@ from torch import Generator, Tensor
 
 from vaelab.config import ConfigError, DatasetConfig
 from vaelab.data.sources import DatasetSpec, Origin, class_numbers, find, spec_of
-
-STATIC_BINARIZATION_SEED = 0
-"""Fixed for good, so that statically binarised numbers of different runs share their images."""
+from vaelab.randomness import stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +69,9 @@ class Data:
         if not self.origin.complete:
             parts.append("embedded subset")
         if len(self.classes) < len(self.spec.classes):
-            parts.append("classes " + ", ".join(self.class_names.values()))
+            parts.append(
+                f"class{'es' if len(self.classes) > 1 else ''} {', '.join(self.class_names.values())}"
+            )
         if self.binarize != "none":
             parts.append(f"{self.binarize}ally binarised")
         return f"{parts[0]} ({'; '.join(parts[1:])})" if parts[1:] else parts[0]
@@ -80,43 +80,54 @@ class Data:
 def load(config: DatasetConfig, device: torch.device) -> Data:
     """Find, verify and split a data set, and move it to `device`.
 
-    The held-out images are the last `val_size` of the training file (after the choice of classes): the same
-    for every seed. Raises ConfigError or DataError.
+    The held-out images are those among the last `val_size` of the training file: the same for every seed, and
+    for every choice of classes. Raises ConfigError or DataError.
     """
     spec = spec_of(config.name)
     classes = class_numbers(spec, config.classes)
     raw = find(config)
+    count = len(raw.train_images)
+    if config.val_size >= count:
+        raise ConfigError(
+            f"dataset.val_size={config.val_size} leaves nothing of the {count} training images: "
+            f"type a smaller number, such as dataset.val_size={count // 12}."
+        )
 
     def split(name: str, images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Split:
-        pixels, numbers = torch.from_numpy(images.copy()), torch.from_numpy(labels.copy())
-        if config.binarize == "static":
-            noise = Generator().manual_seed(STATIC_BINARIZATION_SEED)
-            pixels = (torch.rand(pixels.shape, generator=noise) < pixels / 255).to(torch.uint8) * 255
+        wanted = np.isin(labels, classes)
+        pixels, numbers = torch.from_numpy(images[wanted]), torch.from_numpy(labels[wanted])
         return Split(name, pixels.to(device), numbers.to(device), dynamic=config.binarize == "dynamic")
 
-    def of_classes(
-        images: NDArray[np.uint8], labels: NDArray[np.uint8]
-    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        wanted = np.isin(labels, classes)
-        return images[wanted], labels[wanted]
-
-    images, labels = of_classes(raw.train_images, raw.train_labels)
-    if config.val_size >= len(images):
-        raise ConfigError(
-            f"dataset.val_size={config.val_size} leaves nothing of the {len(images)} training images: "
-            f"type a smaller number, such as dataset.val_size={len(images) // 12}."
+    train_images, test_images = raw.train_images, raw.test_images
+    if config.binarize == "static":
+        train_images, test_images = (
+            statically_binarised(train_images, "train"),
+            statically_binarised(test_images, "test"),
         )
-    kept = len(images) - config.val_size
-    test = split("test", *of_classes(raw.test_images, raw.test_labels))
+    kept = len(train_images) - config.val_size
+    test = split("test", test_images, raw.test_labels)
+    val = split("val", train_images[kept:], raw.train_labels[kept:])
     return Data(
         spec=spec,
         origin=raw.origin,
         classes=tuple(classes),
-        train=split("train", images[:kept], labels[:kept]),
-        held_out=split("val", images[kept:], labels[kept:]) if config.val_size else test,
+        train=split("train", train_images[:kept], raw.train_labels[:kept]),
+        held_out=val if config.val_size else test,
         test=test,
         binarize=config.binarize,
     )
+
+
+def statically_binarised(images_NHW: NDArray[np.uint8], file: str) -> NDArray[np.uint8]:
+    """Pixels of 0 or 255, drawn once from their grey values: an image's are the same in every run.
+
+    They depend on the image's place in its file alone, so that the embedded subset shares the full set's.
+    """
+    noise = stream(0, f"static binarization of the {file} images")
+    parts = []
+    for part in torch.from_numpy(images_NHW.copy()).split(1000):
+        parts.append((torch.rand(part.shape, generator=noise) < part / 255).to(torch.uint8) * 255)
+    return torch.cat(parts).numpy()
 
 
 def balanced(split: Split, classes: Sequence[int], per_class: int) -> Tensor:

@@ -29,12 +29,10 @@ def loss_curves(
     width, height = 12.0, 4.0
     with house_style():
         figure = new_figure(width, height, title, subtitle)
-        grid = figure.add_gridspec(
-            1, 3, left=0.75 / width, right=1 - 0.2 / width, bottom=0.55 / height,
-            top=1 - (HEADER + 0.35) / height, wspace=0.28,
-        )  # fmt: skip
+        figure.set_layout_engine("constrained", rect=(0, 0, 1, 1 - HEADER / height), w_pad=0.1, h_pad=0.08)
+        panel = figure.subplots(1, 3)
         for column, (key, heading) in enumerate(panels):
-            axes = figure.add_subplot(grid[column])
+            axes = panel[column]
             marker = "o" if len(epochs) < 40 else ""
             train = [row[f"train/{key}"] for row in history]
             scored = [row[f"{held_out}/{key}"] for row in history]

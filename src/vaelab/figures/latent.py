@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib.patheffects as effects
 import numpy as np
@@ -91,17 +92,27 @@ def draw_plane(
 ) -> PathCollection:
     """The points, the prior's circles, the axes and the legend; returns the points."""
     points = view.project(means_NL)
-    if view.plane.shape[1] == 1 and labels_N is not None:  # one latent dimension: a row for each class
-        rows = {number: row for row, number in enumerate(class_names)}
-        points[:, 1] = [view.limit * (0.9 - 1.8 * (rows[label] + 0.5) / len(rows)) for label in labels_N]
+    one_dimension = view.plane.shape[1] == 1
+    if one_dimension:
+        points[:, 1] = rows_of(labels_N, class_names, len(points))
     colours = INK if labels_N is None else to_rgba_array([class_colour(int(label)) for label in labels_N])
     collection = axes.scatter(points[:, 0], points[:, 1], s=4, c=colours, alpha=0.65, linewidths=0)
+    dashes: dict[str, Any] = {"color": SOFT, "linewidth": 0.8, "linestyle": (0, (4, 3))}
     for radius in (1, 2, 3):
-        axes.add_patch(Circle((0, 0), radius, fill=False, color=SOFT, linewidth=0.8, linestyle=(0, (4, 3))))
-    axes.set(xlim=(-view.limit, view.limit), ylim=(-view.limit, view.limit), aspect="equal")
+        if one_dimension:
+            axes.axvline(-radius, **dashes)
+            axes.axvline(radius, **dashes)
+        else:
+            axes.add_patch(Circle((0, 0), radius, fill=False, **dashes))
+    axes.set_xlim(-view.limit, view.limit)
     axes.set_xlabel(view.names[0])
-    axes.set_ylabel(view.names[1])
-    handles = [Line2D([], [], color=SOFT, linewidth=0.8, linestyle=(0, (4, 3)), label="prior, 1 to 3 σ")]
+    if one_dimension:
+        axes.set_yticks([])
+        axes.set_ylim(len(class_names) - 0.5, -0.5)
+    else:
+        axes.set(ylim=(-view.limit, view.limit), aspect="equal")
+        axes.set_ylabel(view.names[1])
+    handles = [Line2D([], [], label="prior, 1 to 3 σ", **dashes)]
     if labels_N is not None:
         handles += [
             Line2D([], [], linestyle="", marker="o", markersize=6, color=class_colour(number), label=name)
@@ -109,12 +120,23 @@ def draw_plane(
         ]
         for number, name in class_names.items():
             of_class = points[labels_N == number]
-            if len(of_class):
+            if len(of_class) and not one_dimension:
                 x, y = np.median(of_class, axis=0).clip(-view.limit, view.limit)
                 halo = [effects.withStroke(linewidth=2.5, foreground="white")]
                 axes.text(x, y, name, fontsize=7.5, ha="center", va="center", path_effects=halo, clip_on=True)
     axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8.5, handletextpad=0.5)
     return collection
+
+
+def rows_of(
+    labels_N: NDArray[np.integer] | None, class_names: Mapping[int, str], count: int
+) -> NDArray[np.float64]:
+    """Heights for a plot of one latent dimension: a band for each class, spread by a fixed jitter."""
+    jitter = np.random.default_rng(0).uniform(-0.4, 0.4, count)
+    if labels_N is None:
+        return (len(class_names) - 1) / 2 + jitter * len(class_names)
+    rows = {number: row for row, number in enumerate(class_names)}
+    return jitter + np.array([rows[int(label)] for label in labels_N])
 
 
 def latent_film(

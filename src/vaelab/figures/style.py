@@ -67,8 +67,12 @@ def class_colour(number: int) -> str:
 def text_width(text: str, size: float, weight: str = "normal") -> float:
     """How wide a text gets, its longest line, in inches."""
     font = FontProperties(family=RC["font.family"], weight=weight)
-    lines = [TextPath((0, 0), line, size=size, prop=font) for line in text.split("\n") if line.strip()]
-    hinting = 1.04  # letters are moved to whole pixels when they are drawn, which widens small ones
+    lines = [
+        TextPath((0, 0), line, size=size, prop=font)
+        for line in text.replace("$", "S").split("\n")
+        if line.strip()
+    ]
+    hinting = 1.08  # letters are moved to whole pixels when they are drawn, which widens small ones
     return max((hinting * line.get_extents().width / 72 for line in lines), default=0.0)
 
 
@@ -90,8 +94,9 @@ def sign(figure: Figure, watermark: str | None) -> None:
     """Write a name into the lower right corner."""
     if watermark:
         width, height = figure.get_size_inches()
+        size = min(7.0, 7.0 * (width - 0.2) / max(text_width(watermark, 7.0), 0.1))
         figure.text(
-            1 - 0.06 / width, 0.05 / height, watermark, fontsize=7, color=SOFT, ha="right", va="bottom",
+            1 - 0.06 / width, 0.05 / height, watermark, fontsize=size, color=SOFT, ha="right", va="bottom",
             parse_math=False,
         )  # fmt: skip
 

@@ -14,7 +14,7 @@ ACTIVE_VARIANCE = 0.01
 
 def active_units(mean_NL: Tensor) -> int:
     """How many latent dimensions have a posterior mean whose variance over the images exceeds 0.01."""
-    return int((mean_NL.var(dim=0) > ACTIVE_VARIANCE).sum())
+    return int((mean_NL.var(dim=0, correction=0) > ACTIVE_VARIANCE).sum())
 
 
 def principal_directions(mean_NL: Tensor, count: int = 2) -> Tensor:

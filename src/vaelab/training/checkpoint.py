@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -67,19 +65,11 @@ def load(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"There is no checkpoint {path}. {near}".strip())
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        RuntimeError,
-        OSError,
-        EOFError,
-        ValueError,
-        KeyError,
-        pickle.UnpicklingError,
-        zipfile.BadZipFile,
-    ) as e:
+    except Exception as error:  # torch.load raises many kinds for files that are damaged or something else
         raise CheckpointError(
             f"{path} can't be read: it is damaged, or was not written by vaelab. "
             "Type another checkpoint of the run, such as best.pt."
-        ) from e
+        ) from error
     if not isinstance(content, dict) or not {"format", "config", "model"} <= content.keys():
         raise CheckpointError(f"{path} was not written by vaelab: type a checkpoint of a run folder.")
     if content["format"] > FORMAT:
@@ -87,6 +77,14 @@ def load(path: Path) -> dict[str, Any]:
             f"{path} was written by vaelab {content['vaelab']} in a newer format: upgrade vaelab to read it."
         )
     return content
+
+
+def epoch_of(path: Path) -> int | None:
+    """The complete epochs behind a checkpoint, or None where there is no readable one."""
+    try:
+        return int(load(path)["epoch"])
+    except CheckpointError:
+        return None
 
 
 def config_of(content: dict[str, Any]) -> Config:
@@ -97,9 +95,11 @@ def config_of(content: dict[str, Any]) -> Config:
 def restore(content: dict[str, Any], state: TrainingState, config: Config, data: Data) -> None:
     """Bring a fresh state to where the checkpoint was written. Raises CheckpointError on other images."""
     if content["data"]["sha256"] != dict(data.origin.sha256):
+        subset = data.origin.complete and not content["data"]["complete"]
+        advice = "dataset.source=embedded" if subset else "dataset.root=FOLDER, the folder with its data"
         raise CheckpointError(
-            f"The run was trained on other images than {data.origin.folder} ({data.description}) holds: "
-            "name the folder with its data as dataset.root=FOLDER."
+            f"The run was trained on other images than {data.origin.folder} holds ({data.description}): "
+            f"type {advice}."
         )
     device = data.train.images.device
     state.model.load_state_dict(content["model"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import shlex
 import subprocess
 from collections.abc import Sequence
@@ -60,6 +61,14 @@ def facts(config: Config, data: Data, model: VAE, arguments: Sequence[str]) -> d
 def command(arguments: Sequence[str]) -> str:
     """The shell line that does the same."""
     return shlex.join(["python", "-m", "vaelab.train", *arguments])
+
+
+def override(key: str, value: object) -> str:
+    """`key=value` as Hydra reads it back: in quotes where the value has more than plain letters."""
+    text = str(value)
+    if not re.fullmatch(r"[\w./+:~-]+", text):
+        text = "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return f"{key}={text}"
 
 
 def now() -> str:

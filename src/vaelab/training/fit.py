@@ -84,6 +84,12 @@ class TrainingState:
             for purpose in ("latent", "pixels")
         }
 
+    def choose(self, epoch: int, split: str) -> None:
+        """Make an epoch of the history the best one, though it isn't: the better one's weights are lost."""
+        self.best_epoch = epoch
+        if math.isfinite(self.best_neg_elbo):
+            self.best_neg_elbo = self.history[epoch - 1][f"{split}/neg_elbo"]
+
     def end_epoch(self, record: Record, chosen_by: float | None) -> None:
         """Book a complete epoch; it is the best one unless an earlier one has a lower `chosen_by`."""
         self.epoch, self.step = self.epoch + 1, 0
@@ -147,13 +153,15 @@ def train_epoch(
 
 
 def check_finite(state: TrainingState, batch_size: int) -> None:
-    """Raise TrainingDiverged, naming the first step whose terms are not finite, if there is one."""
-    broken = (~state.sums_S3[: state.step].isfinite()).any(dim=1).nonzero()
-    if len(broken):
-        step = int(broken[0])
-        reconstruction, kl = (state.sums_S3[step, :2] / batch_size).tolist()
-        epoch = state.epoch + 1
-        raise TrainingDiverged(epoch, step + 1, reconstruction, kl, state.objective.kl_weight(epoch))
+    """Raise TrainingDiverged, naming the first step whose terms are not finite."""
+    steps = state.sums_S3[: state.step]
+    broken = (~steps.isfinite()).any(dim=1).nonzero().flatten().tolist()
+    if not broken and all(weight.isfinite().all() for weight in state.model.parameters()):
+        return
+    step = broken[0] if broken else state.step - 1
+    epoch = state.epoch + 1
+    reconstruction, kl = (steps[step, :2] / batch_size).tolist()
+    raise TrainingDiverged(epoch, step + 1, reconstruction, kl, state.objective.kl_weight(epoch))
 
 
 def epoch_record(state: TrainingState, data: Data, config: Config) -> Record:

@@ -18,8 +18,8 @@ from vaelab.config import Config, ConfigError, VaelabError, continued, to_yaml
 from vaelab.data import splits
 from vaelab.run_folder import RunFolder
 from vaelab.training import checkpoint, console
-from vaelab.training.facts import command, facts, now
-from vaelab.training.fit import TrainingDiverged, TrainingState, fit
+from vaelab.training.facts import command, facts, now, override
+from vaelab.training.fit import TrainingDiverged, TrainingState, check_finite, fit
 from vaelab.training.snapshots import Snapshots
 
 log = logging.getLogger(__name__)
@@ -88,6 +88,11 @@ def train(config: Config, folder: RunFolder, arguments: Sequence[str]) -> Outcom
     `arguments` are recorded as what was typed. Raises VaelabError for settings or data that can't be used,
     before anything is written, and when the training diverges.
     """
+    if folder.run_json.exists():
+        raise ConfigError(
+            f"{folder.path} already holds a run: type {override('resume', folder.path)} to go on with it, "
+            "or another hydra.run.dir for a new one."
+        )
     with console.logging_to(console.AboveTheBar()):
         return Session(config, folder, arguments).run()
 
@@ -104,7 +109,7 @@ def resume(asked: Config, typed: Sequence[str], arguments: Sequence[str]) -> Out
     content = checkpoint.load(path if path.is_file() else folder.last_checkpoint)
     config = continued(checkpoint.config_of(content), asked, typed)
     done = content["epoch"]
-    if config.epochs < done:
+    if config.epochs < done or (config.epochs == done and content["step"] > 0):
         raise ConfigError(
             f"epochs={config.epochs}, but the run has done {done} already: type epochs={done + 1} or more."
         )
@@ -161,6 +166,7 @@ class Session:
         self.folder.remove_leftovers()
         with console.logging_to(console.log_file(self.folder.log)), self.signals:
             started = time.monotonic()
+            self.prepare()
             self.write_facts("running")
             self.folder.write_text(self.folder.config_yaml, to_yaml(self.config))
             self.announce()
@@ -184,6 +190,33 @@ class Session:
                 self.folder.write_zip()
         return Outcome(self.folder, self.neg_elbo)
 
+    def content(self) -> dict[str, Any]:
+        return checkpoint.content_of(self.state, self.config, self.data)
+
+    def prepare(self) -> None:
+        """Bring the folder to where the state is: a killed process, or a later epoch, may have gone further.
+
+        From here on last.pt exists, so that a run can be resumed however early it is killed.
+        """
+        state, folder = self.state, self.folder
+        if folder.remove_after(state.epoch, state.total_steps):
+            log.warning("Going back to epoch %d: the files of later epochs are removed", state.epoch)
+        if state.history:
+            folder.write_metrics(state.history)
+        best = state.best_epoch
+        if best and state.step == 0 and checkpoint.epoch_of(folder.best_checkpoint) != best:
+            kept = folder.epoch_checkpoint(best)
+            if checkpoint.epoch_of(kept) == best:
+                checkpoint.save(checkpoint.load(kept), folder.best_checkpoint)
+            else:
+                if state.best_epoch != state.epoch:
+                    log.warning(
+                        "best.pt of epoch %d is gone: epoch %d stands in", state.best_epoch, state.epoch
+                    )
+                state.choose(state.epoch, self.data.held_out.name)
+                checkpoint.save(self.content(), folder.best_checkpoint)
+        checkpoint.save(self.content(), folder.last_checkpoint)
+
     def train_epochs(self) -> None:
         """The loop, and after each epoch its pictures, its row, its checkpoints: last.pt commits it."""
         if self.state.total_steps == 0:
@@ -197,14 +230,15 @@ class Session:
             paths = [self.folder.best_checkpoint] if best else []
             if every and self.state.epoch % every == 0:
                 paths.append(self.folder.epoch_checkpoint(self.state.epoch))
-            content = checkpoint.content_of(self.state, self.config, self.data)
-            checkpoint.save(content, *paths, self.folder.last_checkpoint)
+            checkpoint.save(self.content(), self.folder.last_checkpoint, *paths)
             self.write_facts("running")
             self.signals.check()
 
     def after_step(self, state: TrainingState) -> None:
         self.bar.update(state)
         self.snapshots.after_step(state)
+        if self.signals.received:
+            check_finite(state, self.config.batch_size)  # what is saved now must be worth going on from
         self.signals.check()
 
     def drawing(self, name: str) -> None:
@@ -227,7 +261,8 @@ class Session:
         )
         log.info(
             "%s on %s: %s training images (%s), %s epochs, on %s",
-            f"{config.model['name']} ({self.facts['model']['parameters']:,} parameters), {config.objective}",
+            f"{config.model['name']} ({self.facts['model']['parameters']:,} parameters), {config.objective}, "
+            f"{config.loss.likelihood} likelihood",
             data.description, f"{len(data.train):,}", scored, config.epochs, self.facts["device"]["name"],
         )  # fmt: skip
         if data.origin.fallback is not None:
@@ -242,7 +277,8 @@ class Session:
 
     def write_facts(self, status: str, **more: Any) -> None:
         state = self.state
-        self.this_session |= {"ended": now(), "to_epoch": state.epoch, "status": status}
+        ended = None if status == "running" else now()
+        self.this_session |= {"ended": ended, "to_epoch": state.epoch, "status": status}
         best = {"epoch": state.best_epoch, f"{self.data.held_out.name}/neg_elbo": self.neg_elbo}
         self.folder.write_run_json(
             {
@@ -261,13 +297,12 @@ class Session:
         number = signal.SIGINT
         if isinstance(interruption, Interrupted):
             number = signal.Signals(interruption.number)
-            content = checkpoint.content_of(self.state, self.config, self.data)
-            checkpoint.save(content, self.folder.last_checkpoint)
+            checkpoint.save(self.content(), self.folder.last_checkpoint)
         self.bar.close()
         self.write_facts("interrupted", signal=number.name)
         log.warning(
             "Interrupted (%s) after epoch %d, step %d. To go on: %s",
-            number.name, self.state.epoch, self.state.step, command([f"resume={self.folder.path}"]),
+            number.name, self.state.epoch, self.state.step, command([override("resume", self.folder.path)]),
         )  # fmt: skip
         return Outcome(self.folder, self.neg_elbo, number)
 

@@ -43,6 +43,9 @@ MOST_FRAMES = 150
 MANIFOLD = 15
 """Rows and columns of the decoder manifold."""
 
+HALF_PRECISION = 60000.0
+"""The largest latent that a frame can hold."""
+
 VARIATIONS = 9
 STEPS = 8
 PAIRS = 8
@@ -83,7 +86,8 @@ class Snapshots:
         config, latents = self.config, self.model.latent_dim
         objective = "KL off" if config.objective == "recon_only" else f"beta {config.beta:g}"
         dimensions = f"{latents} latent dimension{'s' if latents > 1 else ''}"
-        model = f"{config.model['name']}, {dimensions}, {objective}"
+        likelihood = config.loss.likelihood.replace("_", " ")
+        model = f"{config.model['name']}, {dimensions}, {objective}, {likelihood}"
         return f"{model} · {self.data.description} · seed {config.seed}"
 
     # --- while training -----------------------------------------------------------------------------------
@@ -111,7 +115,8 @@ class Snapshots:
         return every > 0 and epoch % every == 0
 
     def save_frame(self, state: TrainingState) -> Frame:
-        frame = Frame(state.total_steps, self.means().astype(np.float16), self.gallery_reconstructions())
+        means = self.means().clip(-HALF_PRECISION, HALF_PRECISION).astype(np.float16)
+        frame = Frame(state.total_steps, means, self.gallery_reconstructions())
         path = self.folder.frame(frame.step)
         write_atomically(
             path, lambda file: np.savez(file, means=frame.means_NL, reconstructions=frame.reconstructions_CHW)
@@ -177,7 +182,7 @@ class Snapshots:
         """The first band of the gallery decoded from its posterior means, shape (C, H, W)."""
         columns = self.gallery_index_RC.shape[1]
         images = self.decoded(self.posterior(self.gallery_K1HW[:columns]).mean)
-        return (images * 255).round().astype(np.uint8)
+        return np.nan_to_num(images * 255).round().astype(np.uint8)
 
     # --- pictures of an epoch -----------------------------------------------------------------------------
 
@@ -210,7 +215,7 @@ class Snapshots:
         latents = self.model.latent_dim
         if latents <= 2:
             plane = np.eye(latents)
-            names = ("z₁", "z₂" if latents == 2 else "class")
+            names = ("z₁", "z₂")
         else:
             plane = principal_directions(torch.from_numpy(frames[-1].means_NL)).numpy()
             names = ("1st principal direction of the means", "2nd principal direction of the means")
@@ -236,15 +241,24 @@ class Snapshots:
     # --- figures of the finished run ----------------------------------------------------------------------
 
     def curves(self, state: TrainingState) -> Figure:
-        weight = state.objective.full_kl_weight
-        kl = "" if weight == 0 else " + KL" if weight == 1 else f" + {weight:g} · KL"
         return loss_curves(
             state.history,
             "Loss curves",
             f"{self.about} · nats per image",
-            f"reconstruction{kl}",
+            self.loss_formula,
             state.best_epoch,
         )
+
+    @property
+    def loss_formula(self) -> str:
+        """What is minimised, in words."""
+        config = self.config
+        if config.objective == "recon_only":
+            return "reconstruction"
+        kl = f"max(KL, {config.loss.free_bits:g} a dim.)" if config.loss.free_bits else "KL"
+        if config.loss.kl_warmup_epochs:
+            return f"reconstruction + (0 to {config.beta:g}) · {kl}"
+        return f"reconstruction + {kl}" if config.beta == 1 else f"reconstruction + {config.beta:g} · {kl}"
 
     def latent_space(self, state: TrainingState, *, coloured: bool) -> Figure:
         means = self.means()
@@ -264,7 +278,7 @@ class Snapshots:
             ).flatten()
         images = self.decoded(z_ZL)
         names = [f"z{subscript(dimension + 1)}" for dimension in shown]
-        reach = f"from {quantiles[0]:.2f} to {quantiles[-1]:.2f}, equal steps of the prior's probability"
+        reach = f"from −{quantiles[-1]:.2f} to {quantiles[-1]:.2f}, equal steps of the prior's probability"
         others = "" if len(kl_L) <= 2 else "\nthe two dimensions with most KL, all others 0"
         across = f"{names[0]} to the right" + (f", {names[1]} upwards" if len(names) > 1 else "")
         return image_grid(
@@ -291,7 +305,9 @@ class Snapshots:
             "Variations of each class",
             self.about,
             row_labels=list(self.data.class_names.values()),
-            column_labels=["mean" if step == 0 else f"{step:+.1f} sd" for step in steps.tolist()],
+            column_labels=[
+                "mean" if step == 0 else f"{step:+.1f} sd".replace("-", "−") for step in steps.tolist()
+            ],
             bottom_label="decoded around the class's mean latent, along its direction of most variance",
         )
 
@@ -315,7 +331,8 @@ class Snapshots:
 
     def dataset_overview(self) -> Figure:
         index = balanced(self.data.train, self.data.classes, COLUMNS)
-        images = as_arrays(self.data.train.batch(index.to(self.prior_ZL.device), stream(0, "overview")))
+        device = self.prior_ZL.device
+        images = as_arrays(self.data.train.batch(index.to(device), stream(0, "overview", device=device)))
         return image_grid(
             images.reshape(len(self.data.classes), COLUMNS, *images.shape[1:]),
             "The training images",
