@@ -306,7 +306,7 @@ def test_killed_and_resumed_equals_never_stopped(train: CommandLine, tmp_path: P
 def test_killed_before_the_first_epoch_ends_and_resumed(train: CommandLine, tmp_path: Path) -> None:
     command = (*TINY, "epochs=1", "batch_size=4", "artifacts.gif_every_batches=5")
     undisturbed = tmp_path / run_folder(train(*command, "hydra.run.dir=undisturbed"))
-    process = start(tmp_path, *command, "hydra.run.dir=killed (1)")
+    process = start(tmp_path, *command, "hydra.run.dir='killed (1)'")
     wait_for(tmp_path / "killed (1)", "latent/frames/step_0000005.npz", process)
     process.kill()
     process.communicate()

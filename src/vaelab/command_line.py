@@ -58,8 +58,6 @@ def one_line(error: Exception) -> str:
         return str(error)
     if isinstance(error, OmegaConfBaseException):
         return str(config.explain(error))
-    if isinstance(error, OSError):
-        return f"{error.filename}: {error.strerror}." if error.filename else f"{error}."
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         return f"{mark.name}, line {mark.line + 1}, is no YAML: {error.problem}."
@@ -78,6 +76,8 @@ def one_line(error: Exception) -> str:
             return f"A yaml of the group {match[1]} must begin with the line '# @package _global_'."
         if match := re.search(r"Could not override '([^'@]+)", str(error)):
             return str(ConfigError(f"'{match[1]}' is no group: type model, dataset, loss or experiment."))
+    if isinstance(error, OSError) and not isinstance(error, CompactHydraException):
+        return f"{error.filename}: {error.strerror}." if error.filename else f"{error}."
     return " ".join(str(error).split())
 
 

@@ -154,7 +154,7 @@ class DatasetConfig(Checked):
     )
     binarize: str = choice(
         "none",
-        "grey pixels, or 0/1 pixels drawn from them each time or once",
+        "grey pixels, or 0/1 pixels drawn each time or once",
         "none", "dynamic", "static",
     )  # fmt: skip
 

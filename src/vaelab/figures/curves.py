@@ -49,7 +49,7 @@ def loss_curves(
             axes.set_title(heading, loc="left")
             axes.set_xlabel("epoch")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-            axes.yaxis.get_major_formatter().set_useOffset(False)  # type: ignore[attr-defined]
+            axes.yaxis.get_major_formatter().set_useOffset(False)
             if column == 0:
                 axes.set_ylabel("nats per image")
                 axes.legend(fontsize=8.5)
