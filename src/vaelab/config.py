@@ -131,7 +131,7 @@ class DatasetConfig(Checked):
     name: str = field(default="fashion_mnist")
     source: str = choice(
         "auto",
-        "where to look: root, system, download, then embedded; full never falls back",
+        "root, system, download, then the subset; full never takes it",
         "auto", "full", "embedded",
     )  # fmt: skip
     root: Optional[str] = setting(
