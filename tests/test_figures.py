@@ -36,9 +36,9 @@ FIGURES: dict[str, Callable[[], Figure]] = {
         MEANS[:, :1], LABELS, NAMES, LatentView(np.eye(1), ("z₁", ""), 4.0), "Title", LONG
     ),
     "curves": lambda: loss_curves(
-        [{"epoch": epoch, **ROW} for epoch in (1, 2, 3)], "Title", LONG, "reconstruction + 0.5 · KL", 2
+        [{"epoch": epoch, **ROW} for epoch in (1, 2, 3)], "Title", LONG, 2
     ),
-    "curves of one epoch": lambda: loss_curves([{"epoch": 1, **ROW}], "Title", LONG, "reconstruction", 1),
+    "curves of one epoch": lambda: loss_curves([{"epoch": 1, **ROW}], "Title", LONG, 1),
 }  # fmt: skip
 
 

@@ -12,17 +12,15 @@ from vaelab.figures.style import HEADER, HELD_OUT, SOFT, TRAIN, house_style, new
 HELD_OUT_NAMES = {"val": "held out", "test": "test"}
 
 
-def loss_curves(
-    history: Sequence[Mapping[str, float]], title: str, subtitle: str, loss_formula: str, best_epoch: int
-) -> Figure:
+def loss_curves(history: Sequence[Mapping[str, float]], title: str, subtitle: str, best_epoch: int) -> Figure:
     """Loss, reconstruction and KL over epochs, training beside held-out images.
 
-    `history` holds rows of metrics.csv; `loss_formula` says what the loss is made of.
+    `history` holds rows of metrics.csv. The subtitle has room to say what the loss is made of.
     """
     held_out = "val" if "val/loss" in history[0] else "test"
     epochs = [row["epoch"] for row in history]
     panels = (
-        ("loss", f"Loss = {loss_formula}"),
+        ("loss", "Loss"),
         ("reconstruction", "Reconstruction, −log p(x|z)"),
         ("kl", "KL(q(z|x) ‖ p(z))"),
     )

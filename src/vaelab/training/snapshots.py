@@ -241,13 +241,8 @@ class Snapshots:
     # --- figures of the finished run ----------------------------------------------------------------------
 
     def curves(self, state: TrainingState) -> Figure:
-        return loss_curves(
-            state.history,
-            "Loss curves",
-            f"{self.about} · nats per image",
-            self.loss_formula,
-            state.best_epoch,
-        )
+        subtitle = f"{self.about} · loss = {self.loss_formula}, in nats per image"
+        return loss_curves(state.history, "Loss curves", subtitle, state.best_epoch)
 
     @property
     def loss_formula(self) -> str:
