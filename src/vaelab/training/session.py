@@ -203,19 +203,28 @@ class Session:
             log.warning("Going back to epoch %d: the files of later epochs are removed", state.epoch)
         if state.history:
             folder.write_metrics(state.history)
-        best = state.best_epoch
-        if best and state.step == 0 and checkpoint.epoch_of(folder.best_checkpoint) != best:
-            kept = folder.epoch_checkpoint(best)
-            if checkpoint.epoch_of(kept) == best:
-                checkpoint.save(checkpoint.load(kept), folder.best_checkpoint)
-            else:
-                if state.best_epoch != state.epoch:
-                    log.warning(
-                        "best.pt of epoch %d is gone: epoch %d stands in", state.best_epoch, state.epoch
-                    )
-                state.choose(state.epoch, self.data.held_out.name)
-                checkpoint.save(self.content(), folder.best_checkpoint)
+        if state.history and state.step == 0:
+            self.restore_best()
+            checkpoint.save(self.content(), *self.due_checkpoints())
         checkpoint.save(self.content(), folder.last_checkpoint)
+
+    def restore_best(self) -> None:
+        """Where best.pt is gone or of a later epoch: the right one if it was kept, else this epoch."""
+        best, here = self.state.best_epoch, self.state.epoch
+        if best == here or checkpoint.epoch_of(self.folder.best_checkpoint) == best:
+            return
+        kept = self.folder.epoch_checkpoint(best)
+        if checkpoint.epoch_of(kept) == best:
+            checkpoint.save(checkpoint.load(kept), self.folder.best_checkpoint)
+        else:
+            log.warning("best.pt of epoch %d is gone: epoch %d stands in", best, here)
+            self.state.choose(here, self.data.held_out.name)
+
+    def due_checkpoints(self) -> list[Path]:
+        """What the epoch that has just ended is saved as, beside last.pt."""
+        epoch, every = self.state.epoch, self.config.artifacts.checkpoint_every
+        best = [self.folder.best_checkpoint] if self.state.best_epoch == epoch else []
+        return best + ([self.folder.epoch_checkpoint(epoch)] if every and epoch % every == 0 else [])
 
     def train_epochs(self) -> None:
         """The loop, and after each epoch its pictures, its row, its checkpoints: last.pt commits it."""
@@ -226,11 +235,7 @@ class Session:
             log.info("%s", console.epoch_line(record, self.config.epochs, self.data.held_out.name, best))
             self.snapshots.after_epoch(self.state)
             self.folder.write_metrics(self.state.history)
-            every = self.config.artifacts.checkpoint_every
-            paths = [self.folder.best_checkpoint] if best else []
-            if every and self.state.epoch % every == 0:
-                paths.append(self.folder.epoch_checkpoint(self.state.epoch))
-            checkpoint.save(self.content(), self.folder.last_checkpoint, *paths)
+            checkpoint.save(self.content(), self.folder.last_checkpoint, *self.due_checkpoints())
             self.write_facts("running")
             self.signals.check()
 
