@@ -9,4 +9,4 @@ cd "$here"
 "$python" -m ruff check .
 "$python" -m ruff format --check .
 "$python" -m mypy
-exec "$python" -m pytest -m "not slow" "$@"
+exec "$python" -m pytest "$@"

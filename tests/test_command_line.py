@@ -176,11 +176,15 @@ def test_a_users_own_yaml(train: CommandLine, tmp_path: Path) -> None:
     assert "epochs: 1\n" in config
     (folder / "bad.yaml").write_text("# @package _global_\nepochs: [1\n")
     (folder / "rootless.yaml").write_text("epochs: 1\n")
-    for name, message in (
-        ("bad", "bad.yaml, line 3, is no YAML: "),
-        ("rootless", "must begin with the line '# @package _global_'."),
+    (tmp_path / "mine" / "loss").mkdir()
+    (tmp_path / "mine" / "loss" / "rootless.yaml").write_text("beta: 2\n")
+    begin = "A yaml in {0}/ must begin with the line '# @package _global_'."
+    for choice, message in (
+        ("experiment=bad", "bad.yaml, line 3, is no YAML: "),
+        ("experiment=rootless", begin.format("experiment")),
+        ("loss=rootless", begin.format("loss")),
     ):
-        result = train("--config-dir", "mine", f"experiment={name}")
+        result = train("--config-dir", "mine", choice)
         assert result.returncode == 1
         assert message in result.stderr
         assert len(result.stderr.splitlines()) == 1, result.stderr
@@ -383,6 +387,19 @@ def test_a_diverging_run_is_marked_and_names_the_last_good_weights(
     facts = run_json(tmp_path / "run")
     assert facts["status"] == "failed"
     assert "not finite" in str(facts["error"])
+
+
+def test_diverging_in_the_first_epoch_names_no_weights(train: CommandLine) -> None:
+    result = train(*TINY, *NO_PICTURES, "beta=1e39")
+    assert result.returncode == 1
+    assert "kl weight 1e+39). No epoch was complete yet. Lowering optimizer.lr" in result.stderr
+
+
+def test_few_images_of_a_class_still_make_every_figure(train: CommandLine, tmp_path: Path) -> None:
+    result = train(
+        "dataset.source=embedded", "dataset.classes=[7]", "dataset.val_size=9970", "epochs=1", "batch_size=2"
+    )
+    assert {path.name for path in (tmp_path / run_folder(result) / "figures").iterdir()} == FIGURES
 
 
 def test_an_interruption_never_saves_broken_weights(tmp_path: Path) -> None:

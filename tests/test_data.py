@@ -249,6 +249,16 @@ def test_val_size_that_leaves_nothing() -> None:
     )
 
 
+@pytest.mark.parametrize(("val_size", "message"), [
+    (2, "dataset.val_size=2 leaves no val images of dataset.classes=[7]: type a larger number."),
+    (9998, "dataset.val_size=9998 leaves no train images of dataset.classes=[7]: type a smaller number."),
+])  # fmt: skip
+def test_splits_without_an_image_of_the_classes(val_size: int, message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        splits.load(DatasetConfig(source="embedded", classes=[7], val_size=val_size), CPU)
+    assert str(error.value) == message
+
+
 def test_batches_are_the_images_over_255() -> None:
     data = splits.load(DatasetConfig(source="embedded"), CPU)
     noise = torch.Generator().manual_seed(0)

@@ -68,6 +68,27 @@ def test_only_empty_folders_are_taken_back(tmp_path: Path, monkeypatch: pytest.M
     assert [path.name for path in (tmp_path / "outputs").iterdir()] == [".gitkeep"]
 
 
+def test_going_back_touches_nothing_but_the_runs_own_files(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    own = [
+        folder.epoch_checkpoint(7),
+        folder.picture("latent", 7),
+        folder.picture("samples", 7),
+        folder.frame(700),
+    ]
+    kept = [
+        folder.epoch_checkpoint(5), folder.picture("latent", 5), folder.frame(500), folder.best_checkpoint,
+        tmp_path / "epoch_0099.txt", tmp_path / "latent" / "epoch_0099_notes.png", tmp_path / "samples" / "epoch_x.png",
+        tmp_path / "other" / "checkpoints" / "epoch_0099.pt", tmp_path / "other" / ".last.pt.x.partial",
+    ]  # fmt: skip
+    for path in [*own, *kept]:
+        folder.write_text(path, "")
+    assert folder.remove_after(epoch=5, step=500)
+    folder.remove_leftovers()
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)
+    assert not folder.remove_after(epoch=5, step=500)
+
+
 def test_leftovers_of_a_killed_process_go(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.write_run_json({})

@@ -69,16 +69,21 @@ def one_line(error: Exception) -> str:
             f"'{error.override}' can't be read: type settings as key=value, lists as key=[a,b], "
             "and quote values with = or spaces: 'key=\"a b\"'."
         )
+    text = " ".join(str(error).split())
     if isinstance(error, ConfigCompositionException):
         if isinstance(error.__cause__, OmegaConfBaseException):
             return str(config.explain(error.__cause__))
-        if match := re.search(r"Key '(model|dataset|loss|experiment)' not in 'Config'", str(error)):
-            return f"A yaml of the group {match[1]} must begin with the line '# @package _global_'."
+        if match := re.search(r"In '((\w+)/\w+)'.*Key '(\w+)' not in", text):
+            header = "must" if match[2] in ("loss", "experiment") else "must not"
+            return (
+                f"{match[1]}.yaml sets '{match[3]}', which is no setting there. "
+                f"A yaml in {match[2]}/ {header} begin with the line '# @package _global_'."
+            )
         if match := re.search(r"Could not override '([^'@]+)", str(error)):
             return str(ConfigError(f"'{match[1]}' is no group: type model, dataset, loss or experiment."))
     if isinstance(error, OSError) and not isinstance(error, CompactHydraException):
         return f"{error.filename}: {error.strerror}." if error.filename else f"{error}."
-    return " ".join(str(error).split())
+    return text
 
 
 def show_run(folder: RunFolder) -> None:

@@ -15,6 +15,9 @@ from typing import IO, Any
 
 from vaelab.config import VaelabError
 
+EPOCH_FOLDERS = ("checkpoints", "reconstructions", "samples", "latent")
+"""The folders of a run that hold a file an epoch."""
+
 
 class RunFolderError(VaelabError):
     """A folder is not the run that it was taken for."""
@@ -118,7 +121,7 @@ class RunFolder:
 
     def frames(self) -> list[Path]:
         """All frames, in the order of training."""
-        return sorted(self.frame(0).parent.glob("step_*.npz"))
+        return sorted(self.frame(0).parent.glob("step_[0-9][0-9][0-9][0-9][0-9][0-9][0-9]*.npz"))
 
     def worth_opening(self) -> list[tuple[str, str]]:
         """The files of this run that a person wants to see first, with what each shows."""
@@ -163,17 +166,24 @@ class RunFolder:
         self.write_text(self.metrics_csv, text.getvalue())
 
     def remove_after(self, epoch: int, step: int) -> bool:
-        """Delete pictures, checkpoints and frames of later moments; whether there were whole later epochs."""
-        later = [path for path in self.path.rglob("epoch_*.*") if int(path.stem[6:]) > epoch]
-        frames = [path for path in self.frames() if int(path.stem[5:]) > step]
-        for path in [*later, *frames]:
+        """Delete the run's own files of later moments; whether there were any of whole later epochs.
+
+        Only names that this class gives: other files in the folder, and other runs below it, are not touched.
+        """
+        names = [path for kind in EPOCH_FOLDERS for path in (self.path / kind).glob("epoch_*")]
+        numbered = [(path, re.fullmatch(r"epoch_(\d{4,})\.(png|pt)", path.name)) for path in names]
+        later = [(path, int(match[1])) for path, match in numbered if match and int(match[1]) > epoch]
+        frames = [path for path in self.frames() if int(path.stem.removeprefix("step_")) > step]
+        for path in [*(path for path, _ in later), *frames]:
             path.unlink()
-        return any(int(path.stem[6:]) > epoch + 1 for path in later)
+        return any(number > epoch + 1 for _, number in later)
 
     def remove_leftovers(self) -> None:
         """Delete what a killed process had only half written."""
-        for path in self.path.rglob(".*.partial"):
-            path.unlink(missing_ok=True)
+        folders = [self.path, self.path / "figures", self.frame(0).parent]
+        for folder in [*folders, *(self.path / kind for kind in EPOCH_FOLDERS)]:
+            for path in folder.glob(".*.partial"):
+                path.unlink(missing_ok=True)
 
     def write_zip(self) -> None:
         """The whole folder as one zip file beside it, under the folder's own name."""

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
-from vaelab.config import ConfigError, DatasetConfig
+from vaelab.config import ConfigError, DatasetConfig, show
 from vaelab.data.sources import DatasetSpec, Origin, class_numbers, find, spec_of
 from vaelab.randomness import stream
 
@@ -106,12 +106,19 @@ def load(config: DatasetConfig, device: torch.device) -> Data:
         )
     kept = len(train_images) - config.val_size
     test = split("test", test_images, raw.test_labels)
+    train = split("train", train_images[:kept], raw.train_labels[:kept])
     val = split("val", train_images[kept:], raw.train_labels[kept:])
+    for part, advice in ((train, "smaller"), (val, "larger")):
+        if config.val_size and not len(part):
+            raise ConfigError(
+                f"dataset.val_size={config.val_size} leaves no {part.name} images of dataset.classes="
+                f"{show(config.classes)}: type a {advice} number."
+            )
     return Data(
         spec=spec,
         origin=raw.origin,
         classes=tuple(classes),
-        train=split("train", train_images[:kept], raw.train_labels[:kept]),
+        train=train,
         held_out=val if config.val_size else test,
         test=test,
         binarize=config.binarize,

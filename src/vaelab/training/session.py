@@ -147,6 +147,7 @@ class Session:
         self.data = splits.load(config.dataset, device)
         self.state = TrainingState.fresh(config, self.data, device)
         before: dict[str, Any] = {}
+        self.resumed = resumed is not None
         if resumed is not None:
             checkpoint.restore(resumed, self.state, config, self.data)
             before = folder.read_run_json()
@@ -166,11 +167,16 @@ class Session:
         self.folder.remove_leftovers()
         with console.logging_to(console.log_file(self.folder.log)), self.signals:
             started = time.monotonic()
-            self.prepare()
+            if (
+                not self.resumed
+            ):  # before run.json: whatever is a run can be resumed, however early it is killed
+                checkpoint.save(self.content(), self.folder.last_checkpoint)
             self.write_facts("running")
             self.folder.write_text(self.folder.config_yaml, to_yaml(self.config))
             self.announce()
             try:
+                if self.resumed:
+                    self.go_back()
                 self.train_epochs()
                 self.signals.at_once = True
                 self.snapshots.finish(self.state, self.drawing)
@@ -193,11 +199,8 @@ class Session:
     def content(self) -> dict[str, Any]:
         return checkpoint.content_of(self.state, self.config, self.data)
 
-    def prepare(self) -> None:
-        """Bring the folder to where the state is: a killed process, or a later epoch, may have gone further.
-
-        From here on last.pt exists, so that a run can be resumed however early it is killed.
-        """
+    def go_back(self) -> None:
+        """Bring the folder to where the state is: a killed process, or later epochs, had gone further."""
         state, folder = self.state, self.folder
         if folder.remove_after(state.epoch, state.total_steps):
             log.warning("Going back to epoch %d: the files of later epochs are removed", state.epoch)
@@ -314,7 +317,7 @@ class Session:
     def diverged(self, error: TrainingDiverged) -> VaelabError:
         """The same with what to do about it, and where the last good weights are."""
         last = self.folder.last_checkpoint
-        good = f"The last good weights are in {last}" if last.is_file() else "No epoch was complete yet"
+        good = f"The last good weights are in {last}" if self.state.epoch else "No epoch was complete yet"
         return VaelabError(f"{error}. {good}. Lowering optimizer.lr is the usual cure.")
 
     def failed(self, error: BaseException) -> BaseException:

@@ -325,11 +325,16 @@ class Snapshots:
         )
 
     def dataset_overview(self) -> Figure:
-        index = balanced(self.data.train, self.data.classes, COLUMNS)
-        device = self.prior_ZL.device
-        images = as_arrays(self.data.train.batch(index.to(device), stream(0, "overview", device=device)))
+        split, device = self.data.train, self.prior_ZL.device
+        sheet = np.ones(
+            (len(self.data.classes), COLUMNS, *self.data.image_shape[1:])
+        )  # white where there are fewer
+        for row, number in enumerate(self.data.classes):
+            index = balanced(split, [number], COLUMNS).to(device)
+            images = as_arrays(split.batch(index, stream(0, "overview", device=device)))
+            sheet[row, : len(images)] = images
         return image_grid(
-            images.reshape(len(self.data.classes), COLUMNS, *images.shape[1:]),
+            sheet,
             "The training images",
             f"{self.data.description} · the first {COLUMNS} of each class",
             row_labels=list(self.data.class_names.values()),
