@@ -116,6 +116,9 @@ class Mirror(http.server.BaseHTTPRequestHandler):
         if self.behaviour == "503":
             self.send_error(503)
             return
+        if self.behaviour == "garbage":
+            self.wfile.write(b"this is no HTTP\r\n\r\n")
+            return
         content = (EMBEDDED / FASHION.folder / "raw" / Path(self.path).name).read_bytes()
         self.served.append(self.path)
         self.send_response(200)
@@ -166,8 +169,9 @@ def test_eight_at_once_download_once(mirror: type[Mirror]) -> None:
     ("behaviour", "reason"),
     [
         ("wrong bytes", "sent damaged bytes"),
-        ("cuts off", "sent damaged bytes"),
+        ("cuts off", "sent damaged bytes|can't be reached"),
         ("503", "Service Unavailable"),
+        ("garbage", "can't be reached"),
     ],
 )
 def test_a_bad_mirror_leaves_no_file(

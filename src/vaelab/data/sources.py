@@ -17,6 +17,7 @@ import urllib.request
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -273,7 +274,7 @@ def fetch(file: str, spec: DatasetSpec, folder: Path) -> None:
                 verified(path, spec.digests[file.removesuffix(".gz")])
             except DataError:
                 reasons.append(f"{url} sent damaged bytes")
-            except (OSError, ValueError) as error:  # URLError, HTTPError, timeouts; a malformed URL
+            except (OSError, ValueError, HTTPException) as error:  # no answer, a bad one, or a malformed URL
                 reason = getattr(error, "reason", None) or error
                 reasons.append(f"{url} can't be reached ({reason})")
             else:

@@ -68,9 +68,8 @@ class Bar:
         return state.epoch * self.images + min(state.step * self.batch_size, self.images)
 
     def update(self, state: TrainingState) -> None:
-        if self.bar.update(
-            self.seen(state) - self.bar.n
-        ):  # only when it redraws, for this waits for the device
+        redrawn = self.bar.update(self.seen(state) - self.bar.n)
+        if redrawn:  # only then, because reading the terms waits for the device
             images = min(self.batch_size, self.images - (state.step - 1) * self.batch_size)
             reconstruction, kl, loss = (state.sums_S3[state.step - 1] / images).tolist()
             self.bar.set_description_str(

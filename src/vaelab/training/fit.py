@@ -153,10 +153,11 @@ def train_epoch(
 
 
 def check_finite(state: TrainingState, batch_size: int) -> None:
-    """Raise TrainingDiverged, naming the first step whose terms are not finite."""
+    """Raise TrainingDiverged where the weights or a step's terms, the first is named, are not finite."""
     steps = state.sums_S3[: state.step]
     broken = (~steps.isfinite()).any(dim=1).nonzero().flatten().tolist()
-    if not broken and all(weight.isfinite().all() for weight in state.model.parameters()):
+    weights = [*state.model.parameters(), *state.objective.parameters()]
+    if not broken and all(weight.isfinite().all() for weight in weights):
         return
     step = broken[0] if broken else state.step - 1
     epoch = state.epoch + 1

@@ -167,9 +167,8 @@ class Session:
         self.folder.remove_leftovers()
         with console.logging_to(console.log_file(self.folder.log)), self.signals:
             started = time.monotonic()
-            if (
-                not self.resumed
-            ):  # before run.json: whatever is a run can be resumed, however early it is killed
+            # A new run's checkpoint comes before its run.json: then whatever is a run can be resumed.
+            if not self.resumed:
                 checkpoint.save(self.content(), self.folder.last_checkpoint)
             self.write_facts("running")
             self.folder.write_text(self.folder.config_yaml, to_yaml(self.config))

@@ -108,7 +108,7 @@ class Snapshots:
         if due:
             self.write(self.reconstructions(state.epoch), self.folder.picture("reconstructions", state.epoch))
             self.write(self.samples(state.epoch), self.folder.picture("samples", state.epoch))
-            self.write_latent_plot(frame, state.epoch, self.view_of([frame]))
+            self.write_latent_plot(frame, state.epoch, self.view_of([frame.means_NL]))
 
     def is_due(self, epoch: int) -> bool:
         every = self.config.artifacts.every
@@ -146,8 +146,8 @@ class Snapshots:
         drawn = [epoch for epoch in drawn if self.folder.frame(epoch * state.steps_per_epoch).is_file()]
         frames = [self.read_frame(epoch * state.steps_per_epoch) for epoch in drawn]
         if frames:
-            view = self.view_of(frames)
-            if not all(self.view_of([frame]).same_as(view) for frame in frames):
+            view = self.view_of([frame.means_NL for frame in frames])
+            if not all(self.view_of([frame.means_NL]).same_as(view) for frame in frames):
                 between("latent/ on common axes")
                 for epoch, frame in zip(drawn, frames, strict=True):
                     self.write_latent_plot(frame, epoch, view)
@@ -210,17 +210,17 @@ class Snapshots:
             f"{self.about} · 64 draws",
         )
 
-    def view_of(self, frames: Sequence[Frame]) -> LatentView:
-        """The plane of the last frame, with axes that hold the points of all."""
+    def view_of(self, moments_NL: Sequence[NDArray[np.floating]]) -> LatentView:
+        """The plane of the last moment's means, with axes that hold the means of all moments."""
         latents = self.model.latent_dim
         if latents <= 2:
             plane = np.eye(latents)
             names = ("z₁", "z₂")
         else:
-            plane = principal_directions(torch.from_numpy(frames[-1].means_NL)).numpy()
+            plane = principal_directions(torch.from_numpy(moments_NL[-1])).numpy()
             names = ("1st principal direction of the means", "2nd principal direction of the means")
         view = LatentView(plane, names, limit=0.0)
-        return replace(view, limit=max(limit_for(view.project(frame.means_NL)) for frame in frames))
+        return replace(view, limit=max(limit_for(view.project(means_NL)) for means_NL in moments_NL))
 
     def write_latent_plot(self, frame: Frame, epoch: int, view: LatentView) -> None:
         figure = self.latent_plot(frame.means_NL, view, f"Latent space after epoch {epoch}", coloured=True)
@@ -257,8 +257,8 @@ class Snapshots:
 
     def latent_space(self, state: TrainingState, *, coloured: bool) -> Figure:
         means = self.means()
-        view = self.view_of([Frame(0, means.astype(np.float16), np.zeros(0, np.uint8))])
-        return self.latent_plot(means, view, f"Latent space after {state.epoch} epochs", coloured=coloured)
+        title = f"Latent space after {state.epoch} epoch{'s' if state.epoch > 1 else ''}"
+        return self.latent_plot(means, self.view_of([means]), title, coloured=coloured)
 
     def manifold(self) -> Figure:
         """The decoder over the Gaussian's quantiles: equal steps of probability, not of z."""
@@ -352,7 +352,7 @@ class Snapshots:
             as_arrays(self.gallery_K1HW[: self.gallery_index_RC.shape[1]]),
             self.labels_N,
             self.data.class_names,
-            self.view_of(frames),
+            self.view_of([frame.means_NL for frame in frames]),
             "The latent space while it is learned",
             [f"{self.about} · epoch {step / state.steps_per_epoch:.2f}" for step in steps],
             self.config.artifacts.watermark,
