@@ -37,7 +37,7 @@ command_line.register()
 def settings(*overrides: str) -> Config:
     """The settings of a command line, composed in this process."""
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        return config.resolve(compose("train", list(overrides)))
+        return config.resolve(compose("train", list(overrides)), Config)
 
 
 def environment(**more: str) -> dict[str, str]:

@@ -27,7 +27,7 @@ def test_groups_are_those_of_the_design() -> None:
 def test_every_yaml_composes_and_resolves(choice: str) -> None:
     asked = settings(choice)
     build(asked.model, (1, 28, 28), asked.seed)
-    assert resolve(asked.to_dict()) == asked
+    assert resolve(asked.to_dict(), Config) == asked
 
 
 @pytest.mark.parametrize("path", sorted((CONF_DIR / "experiment").glob("*.yaml")), ids=lambda path: path.stem)
@@ -93,7 +93,7 @@ def test_yaml_reads_back_as_the_same_settings() -> None:
     asked = settings(
         "model=conv", "optimizer.lr=1e-5", "dataset.classes=[0,Trouser]", "artifacts.watermark=A: B"
     )
-    assert resolve(OmegaConf.create(config.to_yaml(asked))) == asked
+    assert resolve(OmegaConf.create(config.to_yaml(asked)), Config) == asked
 
 
 def test_warmup_must_end() -> None:
@@ -149,4 +149,4 @@ def test_old_settings_load_with_the_defaults_of_new_ones() -> None:
     """A checkpoint from before a setting existed."""
     plain = settings().to_dict()
     del plain["precision"], plain["loss"]["free_bits"]
-    assert resolve(plain) == Config(model=settings().model)
+    assert resolve(plain, Config) == Config(model=settings().model)

@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import Field
 from typing import Any
@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError
 
 from vaelab import config
-from vaelab.config import Config, ConfigError, VaelabError, settings, show
+from vaelab.config import Checked, Config, EvaluationConfig, VaelabError, settings, show
 from vaelab.run_folder import RunFolder
 
 FAILED = 1
@@ -39,25 +39,28 @@ os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what went wrong, and l
 
 
 @contextmanager
-def errors_in_one_line() -> Iterator[None]:
-    """Turn what a user can mend into one line on stderr and exit status 1; all else keeps its traceback."""
+def errors_in_one_line(schema: type[Checked]) -> Iterator[None]:
+    """Turn what a user can mend into one line on stderr and exit status 1; all else keeps its traceback.
+
+    `schema` has the settings that may be typed at this door.
+    """
     try:
         yield
     except (VaelabError, CompactHydraException, OmegaConfBaseException, YAMLError, OSError) as error:
         if TRACEBACKS:
             raise
-        print(f"vaelab: {one_line(error)}", file=sys.stderr)
+        print(f"vaelab: {one_line(error, schema)}", file=sys.stderr)
         sys.exit(FAILED)
     except KeyboardInterrupt:  # before or after a run, which has handlers of its own
         sys.exit(BY_SIGNAL + signal.SIGINT)
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: Exception, schema: type[Checked]) -> str:
     """One sentence out of what vaelab, Hydra or OmegaConf raised."""
     if isinstance(error, VaelabError):
         return str(error)
     if isinstance(error, OmegaConfBaseException):
-        return str(config.explain(error))
+        return str(config.explain(error, schema))
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         return f"{mark.name}, line {mark.line + 1}, is no YAML: {error.problem}."
@@ -72,7 +75,7 @@ def one_line(error: Exception) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, ConfigCompositionException):
         if isinstance(error.__cause__, OmegaConfBaseException):
-            return str(config.explain(error.__cause__))
+            return str(config.explain(error.__cause__, schema))
         if match := re.search(r"In '((\w+)/\w+)'.*Key '(\w+)' not in", text):
             header = "must" if match[2] in ("loss", "experiment") else "must not"
             return (
@@ -80,7 +83,9 @@ def one_line(error: Exception) -> str:
                 f"A yaml in {match[2]}/ {header} begin with the line '# @package _global_'."
             )
         if match := re.search(r"Could not override '([^'@]+)", str(error)):
-            return str(ConfigError(f"'{match[1]}' is no group: type model, dataset, loss or experiment."))
+            if schema is EvaluationConfig:
+                return f"'{match[1]}' can't be chosen here: which {match[1]} it is, the checkpoint says."
+            return f"'{match[1]}' is no group: type model, dataset, loss or experiment."
     if isinstance(error, OSError) and not isinstance(error, CompactHydraException):
         return f"{error.filename}: {error.strerror}." if error.filename else f"{error}."
     return text
@@ -96,14 +101,24 @@ def show_run(folder: RunFolder) -> None:
 # --- what conf/ refers to ---------------------------------------------------------------------------------
 
 
-def settings_help(model: Mapping[str, Any]) -> str:
-    """The part of --help that lists every setting: its default, meaning with unit, and range."""
-    rows = [(f"{key}={show(item.default)}", described(item)) for key, item in settings()]
+def training_help(model: Mapping[str, Any]) -> str:
+    """The part of train's --help that lists every setting: its default, meaning with unit, and range."""
     of_model = [(f"model.{key}={show(to_plain(value))}", "") for key, value in model.items() if key != "name"]
     if of_model:
         of_model[0] = (of_model[0][0], f"these belong to model={model['name']} and are explained in its file")
+    return settings_help(Config, of_model)
+
+
+def evaluation_help() -> str:
+    """The part of evaluate's --help that lists every setting."""
+    return settings_help(EvaluationConfig, [])
+
+
+def settings_help(schema: type[Checked], more: Sequence[tuple[str, str]]) -> str:
+    """A line a setting, those of a schema and more: what to type, and what it means."""
+    rows = [(f"{key}={show(item.default)}", described(item)) for key, item in settings(schema)] + [*more]
     width = max(len(typed) for typed, _ in rows)
-    lines = [f"    {typed:<{width}}  {meaning}".rstrip() for typed, meaning in rows + of_model]
+    lines = [f"    {typed:<{width}}  {meaning}".rstrip() for typed, meaning in rows]
     text = "\n".join(["Settings and their defaults (reconstruction and KL are nats per image)", *lines])
     return text.replace("$", "$$")  # Hydra passes the help through string.Template
 
@@ -136,6 +151,8 @@ def sweep_name(number: int, overrides: str) -> str:
 def register() -> None:
     """Make the schema and the resolvers known to Hydra; conf/ refers to them. Safe to call twice."""
     ConfigStore.instance().store(name="schema", node=Config)
-    OmegaConf.register_new_resolver("settings_help", settings_help, replace=True)
+    ConfigStore.instance().store(name="evaluation_schema", node=EvaluationConfig)
+    OmegaConf.register_new_resolver("training_help", training_help, replace=True)
+    OmegaConf.register_new_resolver("evaluation_help", evaluation_help, replace=True)
     OmegaConf.register_new_resolver("run_name", run_name, replace=True)
     OmegaConf.register_new_resolver("sweep_name", sweep_name, replace=True)

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Optional, cast
+from typing import Any, Dict, List, Optional, TypeVar, cast
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -108,6 +108,23 @@ def at_least_0(value: float) -> bool:
 
 def optional_text(value: str | None) -> bool:
     return value is None or bool(value.strip())
+
+
+def anything(value: object) -> bool:
+    """The check of a setting whose type says all."""
+    return True
+
+
+def is_seed(value: object) -> bool:
+    return is_count(value, at_least=0) and cast(int, value) < 2**63
+
+
+def is_device(device: str) -> bool:
+    return device in ("auto", "cpu", "cuda") or device.removeprefix("cuda:").isdecimal()
+
+
+SEED = "a whole number of at least 0 and below 2**63"
+DEVICES = "auto, cpu, cuda or cuda:N"
 
 
 class Checked:
@@ -208,7 +225,7 @@ class ArtifactsConfig(Checked):
         "a whole number of at least 0",
         lambda epochs: is_count(epochs, at_least=0),
     )
-    gif: bool = setting(True, "make the film of the latent space", "true or false", lambda _: True)
+    gif: bool = setting(True, "make the film of the latent space", "true or false", anything)
     gif_every_batches: int = setting(
         50,
         "batches between frames of the film in the first two epochs; 0: only one frame an epoch",
@@ -221,9 +238,7 @@ class ArtifactsConfig(Checked):
         "a whole number of at least 0",
         lambda epochs: is_count(epochs, at_least=0),
     )
-    zip: bool = setting(
-        False, "leave the run as one zip file beside its folder", "true or false", lambda _: True
-    )
+    zip: bool = setting(False, "leave the run as one zip file beside its folder", "true or false", anything)
     watermark: Optional[str] = setting(
         None, "a name that signs every figure", "a short text or null", optional_text
     )
@@ -234,21 +249,11 @@ class Config(Checked):
     """Everything a training run is told."""
 
     beta: float = setting(1.0, "weight of the KL term", "a number of at least 0", at_least_0)
-    kl: bool = setting(True, "whether the KL term is minimised at all", "true or false", lambda _: True)
+    kl: bool = setting(True, "whether the KL term is minimised at all", "true or false", anything)
     epochs: int = setting(20, "passes over the training images", "a whole number of at least 1", is_count)
     batch_size: int = setting(128, "images a step", "a whole number of at least 1", is_count)
-    seed: int = setting(
-        42,
-        "start of every random stream",
-        "a whole number of at least 0 and below 2**63",
-        lambda seed: is_count(seed, at_least=0) and seed < 2**63,
-    )
-    device: str = setting(
-        "auto",
-        "auto takes CUDA where there is one",
-        "auto, cpu, cuda or cuda:N",
-        lambda device: device in ("auto", "cpu", "cuda") or device.removeprefix("cuda:").isdecimal(),
-    )
+    seed: int = setting(42, "start of every random stream", SEED, is_seed)
+    device: str = setting("auto", "auto takes CUDA where there is one", DEVICES, is_device)
     precision: str = choice("fp32", "arithmetic of the network; the loss is always fp32", "fp32", "bf16")
     resume: Optional[str] = setting(
         None, "run folder or checkpoint to continue", "a run folder, a checkpoint or null", optional_text
@@ -298,7 +303,89 @@ class Config(Checked):
         return asdict(self)
 
 
-def resolve(composed: DictConfig | Mapping[str, Any]) -> Config:
+# --- the schema of an evaluation --------------------------------------------------------------------------
+
+
+@dataclass(kw_only=True)
+class EvaluatedDataConfig(Checked):
+    """Where an evaluation takes its images from; which ones they are, the checkpoint says."""
+
+    GROUP = "dataset."
+
+    source: Optional[str] = setting(
+        None,
+        "auto, full or embedded; null: as the run",
+        "auto, full, embedded or null",
+        (None, "auto", "full", "embedded").__contains__,
+    )
+    root: Optional[str] = setting(
+        None, "the data in torchvision's layout; null: as the run", "a folder's path or null", optional_text
+    )
+
+
+@dataclass(kw_only=True)
+class MetricsConfig(Checked):
+    """What is measured."""
+
+    GROUP = "metrics."
+
+    bound: bool = setting(
+        True, "reconstruction, KL and neg_elbo on the whole split", "true or false", anything
+    )
+    nll: bool = setting(True, "the importance-weighted bound on -log p(x)", "true or false", anything)
+    latent: bool = setting(
+        True, "whether the latent space is used, and fits the prior", "true or false", anything
+    )
+    classes: bool = setting(True, "whether the latent space knows the classes", "true or false", anything)
+    samples: bool = setting(True, "FID, KID, precision and recall of samples", "true or false", anything)
+    images: bool = setting(True, "sharpness, diversity, PSNR and SSIM", "true or false", anything)
+    frozen_latent: bool = setting(
+        True, "diversity of samples near the prior's mean", "true or false", anything
+    )
+
+
+@dataclass(kw_only=True)
+class EvaluationConfig(Checked):
+    """Everything an evaluation is told."""
+
+    checkpoint: Optional[str] = setting(
+        None,
+        "a checkpoint, or a run folder for its best.pt",
+        "a run folder or a checkpoint, such as outputs/2026-11-21/...",
+        lambda path: path is not None and bool(path.strip()),
+    )
+    output: Optional[str] = setting(
+        None,
+        "folder to write into; null: evaluation/ in the run folder",
+        "a folder's path or null",
+        optional_text,
+    )
+    split: str = choice("test", "the images that are scored", "test", "val", "train")
+    seed: Optional[int] = setting(
+        None,
+        "start of every random stream; null: the run's, with which training's own numbers come out again",
+        f"{SEED} or null",
+        lambda seed: seed is None or is_seed(seed),
+    )
+    device: str = setting("auto", "auto takes CUDA where there is one", DEVICES, is_device)
+    importance_samples: int = setting(
+        500, "K of nll, posterior samples an image", "a whole number of at least 1", is_count
+    )
+    nll_images: Optional[int] = setting(
+        1000,
+        "the first images of the split, for nll; null: all",
+        "a whole number of at least 1, or null for all",
+        lambda images: images is None or is_count(images),
+    )
+    figures: bool = setting(True, "draw the figures", "true or false", anything)
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    dataset: EvaluatedDataConfig = field(default_factory=EvaluatedDataConfig)
+
+
+Schema = TypeVar("Schema", bound=Checked)
+
+
+def resolve(composed: DictConfig | Mapping[str, Any], schema: type[Schema]) -> Schema:
     """Typed, checked settings out of what Hydra composed or a checkpoint saved.
 
     Raises ConfigError for a key that nothing reads, a wrong type or a value outside its range.
@@ -307,10 +394,10 @@ def resolve(composed: DictConfig | Mapping[str, Any]) -> Config:
         plain = composed
         if isinstance(composed, DictConfig):
             plain = cast(Mapping[str, Any], OmegaConf.to_container(composed, resolve=True))
-        merged = OmegaConf.merge(OmegaConf.structured(Config), dict(plain))
-        return cast(Config, OmegaConf.to_object(merged))
+        merged = OmegaConf.merge(OmegaConf.structured(schema), dict(plain))
+        return cast(Schema, OmegaConf.to_object(merged))
     except OmegaConfBaseException as error:
-        raise explain(error) from error
+        raise explain(error, schema) from error
 
 
 MAY_CHANGE = ("epochs", "device", "dataset.root", "dataset.source", "artifacts")
@@ -345,7 +432,7 @@ def continued(saved: Config, asked: Config, typed: Iterable[str]) -> Config:
                     f"{key} can't change when a run is resumed ({changed} is {show(value)} there): leave it "
                     f"out, or start a new run. What may change: {', '.join(MAY_CHANGE)}."
                 )
-    return resolve(before)
+    return resolve(before, Config)
 
 
 def look_up(plain: Mapping[str, Any], key: str) -> Any:
@@ -361,7 +448,7 @@ def to_yaml(config: Config) -> str:
     return OmegaConf.to_yaml(OmegaConf.create(config.to_dict()))
 
 
-def settings(schema: type[Checked] = Config, group: str = "") -> Iterator[tuple[str, Any]]:
+def settings(schema: type[Checked], group: str = "") -> Iterator[tuple[str, Any]]:
     """Every setting as (dotted key, dataclass field), in the order of the schema."""
     for setting in fields(cast(Any, schema)):
         factory = setting.default_factory
@@ -371,14 +458,15 @@ def settings(schema: type[Checked] = Config, group: str = "") -> Iterator[tuple[
             yield group + setting.name, setting
 
 
-def explain(error: OmegaConfBaseException) -> ConfigError:
+def explain(error: OmegaConfBaseException, schema: type[Checked]) -> ConfigError:
     """OmegaConf's complaint about a key or a value, as one sentence that says what to type instead."""
     key = str(error.full_key or error.key)
-    known = dict(settings())
+    known = dict(settings(schema))
     if key in known:
         return must_be(key, known[key].metadata["allowed"], error.value if error.value else given(error))
     siblings = [str(name) for name in error.parent_node or ()] if key.startswith("model.") else []
-    candidates = [*known, "model", "dataset", "loss", "experiment", *(f"model.{name}" for name in siblings)]
+    groups = ["model", "dataset", "loss", "experiment"] if schema is Config else []
+    candidates = [*known, *groups, *(f"model.{name}" for name in siblings)]
     group = key.rpartition(".")[0]
     nearby = [name for name in candidates if name.rpartition(".")[0] == group]
     hint = did_you_mean(key, nearby) or did_you_mean(key, candidates)

@@ -5,8 +5,10 @@ Shapes: N images, C channels (1), H height and W width (28), L latent dimensions
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,6 +39,8 @@ class Run:
     epoch: int
     """Complete epochs behind these weights."""
     checkpoint: Path
+    trained_on: Mapping[str, Any] = field(repr=False)
+    """The data set's `name`, the `sha256` of its files, and whether it was `complete` or the subset."""
 
     def sample(self, count: int = 64, seed: int = 0) -> Tensor:
         """Expected images of `count` draws from the prior, shape (count, 1, H, W), in [0, 1]."""
@@ -96,4 +100,4 @@ def load(path: Path | str) -> Run:
     objective = Objective(config)
     model.load_state_dict(content["model"])
     objective.load_state_dict(content["objective"])
-    return Run(config, history, model.eval(), objective, content["epoch"], path)
+    return Run(config, history, model.eval(), objective, content["epoch"], path, content["data"])

@@ -66,13 +66,21 @@ class RunFolder:
             raise RunFolderError(
                 f"{path} doesn't exist: type the path of a run folder or of a checkpoint in it."
             )
-        for folder in (path, *path.absolute().parents[:2]):
-            if (folder / "run.json").is_file():
-                return cls(folder)
+        found = cls.around(path)
+        if found is not None:
+            return found
         raise RunFolderError(
             f"{path} is no run folder and no file of one (no run.json there): "
             "type a folder that vaelab.train has made."
         )
+
+    @classmethod
+    def around(cls, path: Path) -> RunFolder | None:
+        """The run that is at `path` or two folders up at most, or None."""
+        for folder in (path, *path.absolute().parents[:2]):
+            if (folder / "run.json").is_file():
+                return cls(folder)
+        return None
 
     # --- names --------------------------------------------------------------------------------------------
 
@@ -115,6 +123,10 @@ class RunFolder:
     def figure(self, file: str) -> Path:
         return self.path / "figures" / file
 
+    def evaluation(self, checkpoint: str, split: str) -> Path:
+        """Where an evaluation of `checkpoint` (best, last, epoch_0005) goes; test is the usual split."""
+        return self.path / "evaluation" / (checkpoint if split == "test" else f"{checkpoint}_{split}")
+
     def frame(self, step: int) -> Path:
         """What the film of the latent space shows after that many steps of training."""
         return self.path / "latent" / "frames" / f"step_{step:07d}.npz"
@@ -132,6 +144,7 @@ class RunFolder:
             "figures/latent_evolution.gif": "the film of the latent space while it is learned",
             "reconstructions": "originals above reconstructions, epoch by epoch",
             "samples": "the same 64 prior draws, epoch by epoch",
+            "evaluation/best/metrics.json": "what was measured of best.pt, with units and sample sizes",
             "metrics.csv": "one row an epoch, in nats per image",
             "checkpoints/best.pt": f'the model; in Python: vaelab.load("{self.path}")',
         }

@@ -12,7 +12,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from vaelab import command_line, config
-from vaelab.config import VaelabError
+from vaelab.config import Config, VaelabError
 from vaelab.run_folder import RunFolder, remove_if_empty
 
 command_line.register()
@@ -28,8 +28,10 @@ def run(composed: DictConfig) -> float:
     output = Path(job.runtime.output_dir)
     typed = list(job.overrides.task)
     try:
-        with command_line.errors_in_one_line():  # in here too: Hydra announces what leaves this function
-            asked = config.resolve(composed)
+        with command_line.errors_in_one_line(
+            Config
+        ):  # in here too: Hydra announces what leaves this function
+            asked = config.resolve(composed, Config)
             from vaelab.training import session  # torch, which takes seconds: only for settings that resolve
 
             if asked.resume is None:
@@ -52,7 +54,7 @@ def run(composed: DictConfig) -> float:
 
 def main() -> None:
     """The command line."""
-    with command_line.errors_in_one_line():
+    with command_line.errors_in_one_line(Config):
         run()
         if failed_jobs:
             raise VaelabError(f"These jobs of the sweep failed, see above: {', '.join(failed_jobs)}.")

@@ -54,6 +54,16 @@ class Data:
     test: Split
     binarize: str
 
+    def split(self, name: str) -> Split:
+        """The train, val or test split; raises ConfigError for val where no images are held out."""
+        found = {split.name: split for split in (self.train, self.held_out, self.test)}
+        if name not in found:
+            raise ConfigError(
+                f"split={name}, but no images are held out (dataset.val_size=0): type split=test or "
+                "split=train."
+            )
+        return found[name]
+
     @property
     def image_shape(self) -> tuple[int, int, int]:
         return (1, *self.train.images.shape[1:])

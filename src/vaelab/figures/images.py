@@ -6,7 +6,7 @@ Shapes: R rows, C columns, H height, W width, F frames.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.colors import to_rgb
@@ -64,6 +64,30 @@ def image_grid(
             axes.text(x, -2, label, ha="center", va="bottom", fontsize=7.5, linespacing=1.0)
         if bottom_label:
             axes.text(0, sheet.shape[0] + 3, bottom_label, ha="left", va="top", fontsize=8)
+    return figure
+
+
+def image_panels(
+    panels: Mapping[str, NDArray[np.floating]], title: str, subtitle: str, *, zoom: int = 2, gap: int = 2
+) -> Figure:
+    """Grids of grey images (R, C, H, W) in [0, 1] side by side, all of one size, each under its name."""
+    sheets = {name: tile(images_RCHW, gap) for name, images_RCHW in panels.items()}
+    inch, space, caption = zoom / DPI, 0.25, 0.25
+    tallest = max(len(sheet) for sheet in sheets.values()) * inch
+    content = sum(sheet.shape[1] * inch + space for sheet in sheets.values()) - space
+    width = max(content + 2 * MARGIN, header_width(title, subtitle))
+    height = HEADER + caption + tallest + 0.2
+    left = (width - content) / 2
+    with house_style():
+        figure = new_figure(width, height, title, subtitle)
+        for name, sheet in sheets.items():
+            wide, high = sheet.shape[1] * inch, len(sheet) * inch
+            top = height - HEADER - caption
+            axes = figure.add_axes((left / width, (top - high) / height, wide / width, high / height))
+            axes.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
+            axes.set_axis_off()
+            figure.text((left + wide / 2) / width, (top + 0.07) / height, name, fontsize=10, ha="center")
+            left += wide + space
     return figure
 
 

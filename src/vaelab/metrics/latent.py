@@ -1,12 +1,20 @@
 """Numbers about the latent space.
 
-Shapes: N images, L latent dimensions.
+Shapes: N images, Z points of the latent space, L latent dimensions.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import torch
+from scipy.stats import chi2
 from torch import Tensor
+
+from vaelab.loss import gaussian_kl
+from vaelab.models import Gaussian
 
 ACTIVE_VARIANCE = 0.01
 """The threshold of Burda et al. (2016) on the variance of the posterior mean over the data."""
@@ -27,3 +35,65 @@ def principal_directions(mean_NL: Tensor, count: int = 2) -> Tensor:
     directions = rows[:count].T
     signs = directions.gather(0, directions.abs().argmax(dim=0, keepdim=True)).sign()
     return directions * signs
+
+
+# --- the aggregate posterior, q(z) = 1/N sum_n q(z|x_n) ---------------------------------------------------
+
+POINTS_AT_ONCE = 250
+"""Rows of the (Z, N) table of distances that exist at one time."""
+
+
+@dataclass(frozen=True, slots=True)
+class KLParts:
+    """What the average KL is made of (Hoffman & Johnson 2016), in nats; the two add up to it."""
+
+    mutual_information: float
+    """I(x; z) under q: how much a latent tells about which image it came from, at most ln N."""
+    marginal_kl: float
+    """KL(q(z) || p(z)): how far all codes together are from the prior that samples are drawn from."""
+
+
+def kl_parts(posterior: Gaussian, z_NL: Tensor) -> KLParts:
+    """Split the average KL of N posteriors, from one sample `z_NL` of each, shape (N, L).
+
+    -log q(z) is averaged over the samples; the entropy of each q(z|x) is exact. With N images I(x; z) can't
+    be measured above ln N: where it comes near that, it is a lower bound, and the marginal KL an upper one.
+    """
+    count, latents = posterior.mean.shape
+    variance = posterior.log_variance.double().sum(dim=1)
+    entropy_N = 0.5 * (variance + latents * math.log(2 * math.pi * math.e))
+    log_q_N = torch.cat([torch.logsumexp(density, dim=1) for density in log_densities(posterior, z_NL)])
+    mutual_information = (math.log(count) - log_q_N - entropy_N).mean().item()
+    return KLParts(mutual_information, gaussian_kl(posterior).double().mean().item() - mutual_information)
+
+
+def uncovered(posterior: Gaussian, z_ZL: Tensor, share: float = 0.95) -> Tensor:
+    """Which points lie outside the central `share` of every image's posterior, shape (Z,), bool.
+
+    The central region of a Gaussian is the ellipsoid that holds that share of it.
+    """
+    reach = float(chi2.ppf(share, posterior.mean.shape[1]))
+    rows = [(square > reach).all(dim=1) for square in squared_distances(posterior, z_ZL)]
+    return torch.cat(rows)
+
+
+def log_densities(posterior: Gaussian, z_ZL: Tensor) -> Iterator[Tensor]:
+    """log q(z|x_n) for every point and image, some rows (Z, N) at a time, in nats, float64."""
+    latents = posterior.mean.shape[1]
+    normaliser_N = posterior.log_variance.double().sum(dim=1) + latents * math.log(2 * math.pi)
+    for square_ZN in squared_distances(posterior, z_ZL):
+        yield -0.5 * (square_ZN + normaliser_N)
+
+
+def squared_distances(posterior: Gaussian, z_ZL: Tensor) -> Iterator[Tensor]:
+    """Squared distances in units of each posterior's sigma, some rows (Z, N) at a time, float64.
+
+    As three matrix products. Their terms are centred first, because they cancel where sigma is small.
+    """
+    centre_L = posterior.mean.double().mean(dim=0)
+    mean_NL = posterior.mean.double() - centre_L
+    precision_NL = (-posterior.log_variance.double()).exp()
+    constant_N = (mean_NL.square() * precision_NL).sum(dim=1)
+    for z in (z_ZL.double() - centre_L).split(POINTS_AT_ONCE):
+        square_ZN = z.square() @ precision_NL.T - 2 * z @ (mean_NL * precision_NL).T + constant_N
+        yield square_ZN.clamp(min=0)

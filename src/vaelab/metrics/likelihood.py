@@ -1,13 +1,16 @@
-"""The bound on a whole split: training scores its held-out images with it, and so does an evaluation.
+"""The bound on a whole split, which training scores its held-out images with; the importance-weighted one.
 
-Shapes: N images, B batch, L latent dimensions.
+Shapes: N images, B batch, C channels, H height, W width, K importance samples, L latent dimensions.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from vaelab.data.splits import Split
 from vaelab.loss import ElboTerms, Objective
@@ -32,6 +35,13 @@ class Bound:
         return {"reconstruction": reconstruction, "kl": kl, "neg_elbo": reconstruction + kl}
 
 
+def scored_images(split: Split, seed: int) -> Iterator[Tensor]:
+    """All images of a split in batches (B, 1, H, W); where pixels are drawn, the same at each call."""
+    noise = stream(seed, "pixels of a scored split", device=split.images.device)
+    for start in range(0, len(split), BATCH):
+        yield split.batch(slice(start, start + BATCH), noise)
+
+
 def bound(model: VAE, objective: Objective, split: Split, seed: int) -> Bound:
     """Score every image of a split once, with one posterior sample each, always in fp32.
 
@@ -40,13 +50,62 @@ def bound(model: VAE, objective: Objective, split: Split, seed: int) -> Bound:
     """
     device = split.images.device
     latent_noise = stream(seed, "latent of a scored split", device=device)
-    pixel_noise = stream(seed, "pixels of a scored split", device=device)
     parts = []
     with evaluating(model):
-        for start in range(0, len(split), BATCH):
-            x_BCHW = split.batch(slice(start, start + BATCH), pixel_noise)
+        for x_BCHW in scored_images(split, seed):
             logits_BCHW, posterior = model(x_BCHW, latent_noise)
             terms = objective.terms(x_BCHW, logits_BCHW, posterior)
             parts.append((terms.reconstruction, terms.kl, posterior.mean, posterior.log_variance))
     reconstruction, kl, mean, log_variance = (torch.cat(part).double() for part in zip(*parts, strict=True))
     return Bound(ElboTerms(reconstruction, kl), Gaussian(mean, log_variance))
+
+
+DECODED_AT_ONCE = 1000
+"""Latents a batch of the importance-weighted bound: what bounds its memory, whatever K is."""
+
+IMAGES_AT_ONCE = 20
+"""Images that share a noise stream there: the first draws of a larger K are those of a smaller one."""
+
+
+def importance_weighted_bound(
+    model: VAE,
+    objective: Objective,
+    x_NCHW: Tensor,
+    importance_samples: int,
+    seed: int,
+    done: Callable[[int], object] = lambda images: None,
+) -> Tensor:
+    """An upper bound on -log p(x) of each image that tightens with K = `importance_samples`, (N,), nats.
+
+    Burda et al. (2016), equation 8: -log of the mean of K weights p(x, z) / q(z|x), z ~ q(z|x), summed in the
+    log domain chunk by chunk. K = 1 is the negative ELBO with a sampled KL. `done` hears of finished images.
+    """
+    parts = []
+    with evaluating(model):
+        for group, x_BCHW in enumerate(x_NCHW.split(IMAGES_AT_ONCE)):
+            noise = stream(seed, "importance samples", group, x_BCHW.device)
+            posterior = model.encode(x_BCHW)
+            log_sum_B = torch.full((len(x_BCHW),), -math.inf, dtype=torch.float64, device=x_BCHW.device)
+            chunk = DECODED_AT_ONCE // IMAGES_AT_ONCE
+            for first in range(0, importance_samples, chunk):
+                draws = min(chunk, importance_samples - first)
+                log_weight_KB = log_importance_weights(model, objective, x_BCHW, posterior, draws, noise)
+                log_sum_B = torch.logaddexp(log_sum_B, log_weight_KB.logsumexp(dim=0))
+            parts.append(math.log(importance_samples) - log_sum_B)
+            done(len(x_BCHW))
+    return torch.cat(parts)
+
+
+def log_importance_weights(
+    model: VAE, objective: Objective, x_BCHW: Tensor, posterior: Gaussian, draws: int, noise: torch.Generator
+) -> Tensor:
+    """log p(x|z) + log p(z) - log q(z|x) of `draws` samples of q(z|x) for each image, (draws, B), float64."""
+    shape = (draws, *posterior.mean.shape)
+    eps_KBL = torch.randn(shape, generator=noise, device=x_BCHW.device)
+    z_KBL = posterior.mean + (0.5 * posterior.log_variance).exp() * eps_KBL
+    logits = model.decode(z_KBL.flatten(0, 1))
+    x_KB = x_BCHW.expand(draws, *x_BCHW.shape).flatten(0, 1)
+    nll_KB = objective.likelihood.negative_log_likelihood(logits, x_KB).view(draws, -1).double()
+    # log p(z) - log q(z|x): the two normalisers' log 2π cancel.
+    log_ratio = eps_KBL.double().square() - z_KBL.double().square() + posterior.log_variance.double()
+    return 0.5 * log_ratio.sum(dim=2) - nll_KB

@@ -89,7 +89,7 @@ def epoch_of(path: Path) -> int | None:
 
 def config_of(content: dict[str, Any]) -> Config:
     """The settings of the run that wrote a checkpoint."""
-    return resolve(content["config"])
+    return resolve(content["config"], Config)
 
 
 def restore(content: dict[str, Any], state: TrainingState, config: Config, data: Data) -> None:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import logging
 import signal
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType, TracebackType
 from typing import Any
 
-import torch
-
+from vaelab import console
 from vaelab.config import Config, ConfigError, VaelabError, continued, to_yaml
 from vaelab.data import splits
+from vaelab.machine import now, pick_device
 from vaelab.run_folder import RunFolder
-from vaelab.training import checkpoint, console
-from vaelab.training.facts import command, facts, now, override
+from vaelab.signals import Interrupted, Signals
+from vaelab.training import checkpoint, progress
+from vaelab.training.facts import command, facts, override
 from vaelab.training.fit import TrainingDiverged, TrainingState, check_finite, fit
 from vaelab.training.snapshots import Snapshots
 
@@ -26,49 +25,6 @@ log = logging.getLogger(__name__)
 
 FILE_ONLY = {"file_only": True}
 """For log records that the terminal sees anyway, because they are raised."""
-
-
-class Interrupted(Exception):
-    """SIGINT or SIGTERM asked the run to end."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
-        self.number = number
-
-
-class Signals:
-    """While entered, SIGINT and SIGTERM are noted; a second one ends the process the hard way."""
-
-    NUMBERS = (signal.SIGINT, signal.SIGTERM)
-
-    def __init__(self) -> None:
-        self.received = 0
-        self.at_once = False
-        """Whether a signal raises where it strikes. Right only where nothing can be left half done."""
-        self.before: dict[int, Any] = {}
-
-    def __enter__(self) -> Signals:
-        if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
-            self.before = {number: signal.signal(number, self.note) for number in self.NUMBERS}
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
-
-    def note(self, number: int, frame: FrameType | None) -> None:
-        self.received = number
-        for each, handler in self.before.items():
-            signal.signal(each, handler)
-        if self.at_once:
-            raise Interrupted(number)
-
-    def check(self) -> None:
-        """Raise Interrupted if a signal has come."""
-        if self.received:
-            raise Interrupted(self.received)
 
 
 @dataclass(frozen=True)
@@ -119,18 +75,6 @@ def resume(asked: Config, typed: Sequence[str], arguments: Sequence[str]) -> Out
         return Session(config, folder, arguments, content).run()
 
 
-def pick_device(asked: str) -> torch.device:
-    """The device to train on; raises ConfigError for a CUDA device that isn't there."""
-    present = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if asked == "auto":
-        return torch.device("cuda" if present else "cpu")
-    device = torch.device(asked)
-    if device.type == "cuda" and (device.index or 0) >= present:
-        has = f"has {present} CUDA device(s)" if present else "has no CUDA device that PyTorch can use"
-        raise ConfigError(f"device={asked}, but this machine {has}: type device=cpu, or leave device=auto.")
-    return device
-
-
 class Session:
     """The caller of the loop: logs, saves and draws what `fit` yields. Making one writes nothing yet."""
 
@@ -152,7 +96,7 @@ class Session:
             checkpoint.restore(resumed, self.state, config, self.data)
             before = folder.read_run_json()
         self.signals = Signals()
-        self.bar = console.Bar(self.state, config.epochs, config.batch_size, len(self.data.train))
+        self.bar = progress.Bar(self.state, config.epochs, config.batch_size, len(self.data.train))
         self.snapshots = Snapshots(config, self.data, folder, self.state.model, self.state.objective)
         self.this_session: dict[str, Any] = {
             "command": command(arguments), "started": now(), "from_epoch": self.state.epoch,
@@ -234,7 +178,7 @@ class Session:
             self.snapshots.after_step(self.state)
         for record in fit(self.state, self.data, self.config, self.after_step):
             best = self.state.best_epoch == self.state.epoch
-            log.info("%s", console.epoch_line(record, self.config.epochs, self.data.held_out.name, best))
+            log.info("%s", progress.epoch_line(record, self.config.epochs, self.data.held_out.name, best))
             self.snapshots.after_epoch(self.state)
             self.folder.write_metrics(self.state.history)
             checkpoint.save(self.content(), self.folder.last_checkpoint, *self.due_checkpoints())

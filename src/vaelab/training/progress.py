@@ -2,48 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from vaelab.training.fit import Record, TrainingState
-
-ROOT = logging.getLogger("vaelab")
-
-
-class AboveTheBar(logging.Handler):
-    """Writes log lines to stderr without tearing the progress bar."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if getattr(record, "file_only", False):
-            return
-        prefix = "" if record.levelno == logging.INFO else f"{record.levelname}: "
-        tqdm.write(prefix + record.getMessage(), file=sys.stderr)
-
-
-@contextmanager
-def logging_to(handler: logging.Handler) -> Iterator[None]:
-    """Send vaelab's log lines to `handler` for a while."""
-    ROOT.setLevel(logging.INFO)
-    ROOT.propagate = False
-    ROOT.addHandler(handler)
-    try:
-        yield
-    finally:
-        ROOT.removeHandler(handler)
-        handler.close()
-
-
-def log_file(path: Path) -> logging.Handler:
-    """A handler that appends lines with their time to a file."""
-    handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    return handler
 
 
 class Bar:

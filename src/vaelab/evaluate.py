@@ -1,0 +1,53 @@
+"""Evaluate a saved checkpoint: `python -m vaelab.evaluate checkpoint=outputs/.../checkpoints/best.pt`."""
+
+from __future__ import annotations
+
+import sys
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from vaelab import command_line, config
+from vaelab.config import EvaluationConfig, VaelabError
+
+command_line.register()
+
+failed: list[str] = []
+"""What went wrong with single measures, or with checkpoints of a multirun: the others go on."""
+
+
+@hydra.main(version_base="1.3", config_path=str(config.CONF_DIR), config_name="evaluate")
+def run(composed: DictConfig) -> None:
+    """One evaluation."""
+    try:
+        with command_line.errors_in_one_line(EvaluationConfig):
+            asked = config.resolve(composed, EvaluationConfig)
+            from vaelab.evaluation import (
+                session,
+            )  # torch, which takes seconds: only for settings that resolve
+
+            outcome = session.evaluate(asked)
+    except SystemExit as failure:
+        if HydraConfig.get().mode != RunMode.MULTIRUN or failure.code != command_line.FAILED:
+            raise
+        failed.append(str(composed.checkpoint))
+        return
+    print(outcome.text, end="")
+    failed.extend(outcome.failed)
+    if outcome.interrupted_by:
+        sys.exit(command_line.BY_SIGNAL + outcome.interrupted_by)
+    print(f"\nEvaluation folder: {outcome.folder}")
+
+
+def main() -> None:
+    """The command line."""
+    with command_line.errors_in_one_line(EvaluationConfig):
+        run()
+        if failed:
+            raise VaelabError(f"These could not be evaluated, see above: {', '.join(failed)}.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,297 @@
+"""What an evaluation measures: one function a section of metrics.json. A new one is entered in MEASURES.
+
+Each raises CannotMeasure with the reason where it makes no sense for a run; the other sections go on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vaelab.evaluation.numbers import Basis, CannotMeasure, Number, Section, percent
+from vaelab.evaluation.subject import Subject
+from vaelab.gallery import as_arrays
+from vaelab.metrics import classes, generation
+from vaelab.metrics.classes import Labelled
+from vaelab.metrics.latent import ACTIVE_VARIANCE, active_units, kl_parts, uncovered
+from vaelab.metrics.likelihood import importance_weighted_bound
+from vaelab.randomness import stream
+
+Saying = Callable[[str], None]
+"""Hears how far a measure has come."""
+
+COLLAPSED = 0.01
+"""Nats, averaged over images, below which a latent dimension carries nothing."""
+
+COVERED = 0.95
+"""Share of q(z|x) inside the ellipsoid that an image covers."""
+
+PRIOR_POINTS = 10_000
+
+WORTH_A_MIXTURE = 0.8
+"""Part of the prior's FID below which a mixture's FID says that the prior is the wrong place to draw from."""
+
+FROZEN_SIGMAS = (0.1, 0.5, 1.0)
+
+NATS = "nats per image"
+
+
+def mean_of(values_N: Tensor, unit: str, basis: Basis) -> Number:
+    """The average over images with its standard error."""
+    error = values_N.std().item() / math.sqrt(len(values_N)) if len(values_N) > 1 else None
+    return Number(values_N.mean().item(), unit, basis, error)
+
+
+def measure_bound(subject: Subject, say: Saying) -> Section:
+    terms = subject.bound.terms
+    basis = subject.basis(len(subject.split), 1, "posterior sample an image")
+    neg_elbo = mean_of(terms.neg_elbo, NATS, basis)
+    # Added up from the averages as training does, so that both write the same digits.
+    averages = subject.bound.averages()
+    nats_per_bit = math.prod(subject.model.image_shape) * math.log(2)
+    neg_elbo = Number(averages["neg_elbo"], NATS, basis, neg_elbo.standard_error)
+    error = None if neg_elbo.standard_error is None else neg_elbo.standard_error / nats_per_bit
+    rows = {
+        "reconstruction": mean_of(terms.reconstruction, NATS, basis),
+        "kl": mean_of(terms.kl, NATS, basis),
+        "neg_elbo": neg_elbo,
+        "bits_per_dim": Number(averages["neg_elbo"] / nats_per_bit, "bits per pixel", basis, error),
+    }
+    remark = "± is the standard error over images."
+    if subject.run.config.loss.likelihood == "bernoulli" and subject.data.binarize == "none":
+        remark += " A Bernoulli likelihood of grey pixels is no probability: compare within this family only."
+    return Section("Bound", {name: {"model": number} for name, number in rows.items()}, remark)
+
+
+def measure_nll(subject: Subject, say: Saying) -> Section:
+    samples, images = subject.asked.importance_samples, len(subject.split)
+    if subject.asked.nll_images is not None:
+        images = min(images, subject.asked.nll_images)
+    finished = 0
+
+    def done(count: int) -> None:
+        nonlocal finished
+        finished += count
+        say(f"{finished:,} of {images:,} images")
+
+    nll_N = importance_weighted_bound(
+        subject.model, subject.objective, subject.images[:images], samples, subject.seed, done
+    )
+    neg_elbo_N = subject.bound.terms.neg_elbo[:images]
+    basis = subject.basis(images, samples, "importance samples an image")
+    once = subject.basis(images, 1, "posterior sample an image")
+    rows = {
+        "nll": mean_of(nll_N, NATS, basis),
+        "neg_elbo": mean_of(neg_elbo_N, NATS, once),
+        "neg_elbo - nll": mean_of(neg_elbo_N - nll_N, NATS, basis),
+    }
+    remark = (
+        f"nll: importance-weighted bound on −log p(x) with K = {samples:,} (Burda et al. 2016), of the first "
+        f"{images:,} images, with neg_elbo of the same ones. ± is the standard error over images."
+    )
+    return Section(
+        f"Importance-weighted bound, K = {samples:,}",
+        {name: {"model": n} for name, n in rows.items()},
+        remark,
+    )
+
+
+def measure_latent(subject: Subject, say: Saying) -> Section:
+    posterior = subject.posterior
+    images, latents = posterior.mean.shape
+    kl_L = subject.kl_of_dimensions
+    parts = kl_parts(posterior, subject.posterior_samples)
+    noise = stream(subject.seed, "prior draws for coverage", device=subject.device)
+    z_ZL = torch.randn(PRIOR_POINTS, latents, generator=noise, device=subject.device, dtype=torch.float64)
+    missed = uncovered(posterior, z_ZL, COVERED).double().mean().item()
+    collapsed = int((kl_L < COLLAPSED).sum())
+    basis = subject.basis(images)
+    sampled = subject.basis(images, 1, "posterior sample an image")
+    of_prior = subject.basis(images, PRIOR_POINTS, "prior draws")
+    rows = {
+        "kl": Number(kl_L.sum().item(), NATS, basis),
+        "mutual_information": Number(parts.mutual_information, NATS, sampled),
+        "marginal_kl": Number(parts.marginal_kl, NATS, sampled),
+        "active_units": Number(active_units(posterior.mean), f"of {latents} dimensions", basis),
+        "collapsed_dimensions": Number(collapsed, f"of {latents} dimensions", basis),
+        "prior_not_covered": Number(missed, "share of the prior", of_prior),
+    }
+    ceiling = math.log(images)
+    remark = (
+        "kl = mutual_information I(x; z) + marginal_kl KL(q(z) ‖ p(z)) (Hoffman & Johnson 2016). With "
+        f"{images:,} images I(x; z) can't be measured above ln {images:,} = {ceiling:.2f}. active_units: "
+        f"variance of the posterior mean above {ACTIVE_VARIANCE}. prior_not_covered: prior draws outside the "
+        f"{percent(COVERED)} ellipsoid of q(z|x) of every image."
+    )
+    verdicts = [collapse_verdict(collapsed, latents)]
+    if parts.mutual_information > ceiling - 0.5:
+        verdicts.append(
+            f"I(x; z) is within 0.5 nats of its ceiling: codes tell nearly all {images:,} images apart; "
+            "the true value may be higher, and marginal_kl lower."
+        )
+    details = {"kl_per_dimension": {"values": kl_L.tolist(), "unit": NATS, "images": images}}
+    return Section(
+        "The latent space", {name: {"model": n} for name, n in rows.items()}, remark, verdicts, details
+    )
+
+
+def collapse_verdict(collapsed: int, latents: int) -> str:
+    """`2 of 16 dimensions carry less than 0.01 nats: collapsed.`"""
+    if not collapsed:
+        which = "The dimension carries" if latents == 1 else f"All {latents} dimensions carry"
+        return f"{which} at least {COLLAPSED} nats: none is collapsed."
+    dimensions = f"dimension{'s' if latents > 1 else ''} {'carry' if collapsed > 1 else 'carries'}"
+    return f"{collapsed} of {latents} {dimensions} less than {COLLAPSED} nats: collapsed."
+
+
+def measure_classes(subject: Subject, say: Saying) -> Section:
+    if subject.split.name == "train":
+        raise CannotMeasure("the probes are fitted on the training images: type split=test or split=val")
+    scored_labels = subject.split.labels[: len(subject.posterior.mean)].cpu().numpy()
+    if len(np.unique(scored_labels)) < 2:
+        raise CannotMeasure("it takes images of at least two classes")
+    train_labels = subject.data.train.labels.cpu().numpy()
+    latent = (
+        Labelled(subject.train_posterior.mean.cpu().numpy(), train_labels),
+        Labelled(subject.posterior.mean.float().cpu().numpy(), scored_labels),
+    )
+    images = (subject.train_images, subject.images[: len(scored_labels)])
+    pixels = tuple(x.flatten(1).cpu().numpy() for x in images)
+    raw = Labelled(pixels[0], train_labels), Labelled(pixels[1], scored_labels)
+    dimensions = min(subject.model.latent_dim, *raw[0].features.shape)
+    pca = classes.principal_components(*raw, dimensions, subject.numpy_seed)
+    basis = subject.basis(len(scored_labels))
+    rows: dict[str, dict[str, Number]] = {"knn_accuracy": {}, "linear_probe_accuracy": {}, "silhouette": {}}
+    for of, (train, scored) in {
+        "posterior means": latent,
+        f"{dimensions} principal component{'s' if dimensions > 1 else ''}": pca,
+        "raw pixels": raw,
+    }.items():
+        say(of)
+        rows["knn_accuracy"][of] = Number(classes.knn_accuracy(train, scored), "share of images", basis)
+        rows["linear_probe_accuracy"][of] = Number(
+            classes.linear_accuracy(train, scored), "share of images", basis
+        )
+        rows["silhouette"][of] = Number(classes.silhouette(scored), "−1 to 1", basis)
+    remark = (
+        f"{classes.NEIGHBOURS} nearest neighbours, and a logistic regression on standardised features, both "
+        f"fitted on {len(train_labels):,} training images; the silhouette needs no fit. Scikit-learn."
+    )
+    return Section("What the latent space knows of the classes", rows, remark)
+
+
+def measure_samples(subject: Subject, say: Saying) -> Section:
+    network = subject.feature_network
+    features = network.network.FEATURES
+    if subject.count <= features:
+        raise CannotMeasure(
+            f"{subject.count} images are too few for the covariance of {features} features: it takes more "
+            "of both training and scored images"
+        )
+    real = network(subject.real_images)
+    basis = subject.basis(subject.count, subject.count, "images a set")
+    rows: dict[str, dict[str, Number]] = {}
+    for of, images in (
+        ("prior samples", lambda: subject.prior_samples),
+        ("mixture samples", lambda: subject.mixture_samples),
+        ("reconstructions", lambda: subject.reconstructions),
+        ("floor", lambda: subject.real(subject.other_split)),
+    ):
+        say(of)
+        other = network(images())
+        distance, error = generation.kid(real, other, subject.numpy_seed)
+        precision, recall = generation.precision_recall(real, other)
+        for name, number in {
+            "fid": Number(generation.fid(real, other), "Fréchet distance, squared", basis),
+            "kid": Number(distance, "kernel distance, squared", basis, error),
+            "precision": Number(precision, "share of the images", basis),
+            "recall": Number(recall, "share of real images", basis),
+        }.items():
+            rows.setdefault(f"{name}_{network.name}", {})[of] = number
+    other_name = subject.other_split.name
+    remark = (
+        f"Against real {subject.split.name} images on {features} features of vaelab's {network.name} (test "
+        f"accuracy {percent(network.test_accuracy, 2)}, SHA-256 {network.sha256[:12]}…), no Inception "
+        f"network: compare with scores on {network.name} of equally many images only. mixture: 10 Gaussians "
+        f"fitted to codes of training images. floor: real {other_name} images."
+    )
+    scores = {of: number.value for of, number in rows[f"fid_{network.name}"].items()}
+    verdict = sampling_verdict(scores["prior samples"], scores["mixture samples"])
+    return Section("Samples", rows, remark, [verdict], details={"features": network.facts()})
+
+
+def sampling_verdict(prior: float, mixture: float) -> str:
+    """Whether the prior is a good place to draw from, by the FIDs of both ways of sampling."""
+    change = f"FID {mixture:.4g} from a mixture fitted to the codes, {prior:.4g} from the prior"
+    if mixture < WORTH_A_MIXTURE * prior:
+        return f"{change}: the codes are not where the prior draws."
+    return f"{change}: the prior is about as good a place to draw from."
+
+
+def measure_images(subject: Subject, say: Saying) -> Section:
+    count = subject.count
+    if count < 2:
+        raise CannotMeasure("it takes at least two images")
+    basis = subject.basis(count)
+    pairs = subject.basis(min(count, generation.PAIRED), None)
+    real = as_arrays(subject.real_images)
+    sharp, diverse = generation.sharpness(real), generation.diversity(real)
+    rows: dict[str, dict[str, Number]] = {
+        "sharpness": {},
+        "sharpness_ratio": {},
+        "diversity": {},
+        "diversity_ratio": {},
+    }
+    for of, images in (
+        ("real images", lambda: subject.real_images),
+        ("reconstructions", lambda: subject.reconstructions),
+        ("prior samples", lambda: subject.prior_samples),
+        ("mixture samples", lambda: subject.mixture_samples),
+    ):
+        say(of)
+        grey = as_arrays(images())
+        sharpness, diversity = generation.sharpness(grey), generation.diversity(grey)
+        rows["sharpness"][of] = Number(sharpness, "variance of the Laplacian", basis)
+        rows["sharpness_ratio"][of] = Number(sharpness / sharp, "of real images'", basis)
+        rows["diversity"][of] = Number(diversity, "mean L2 distance of a pair", pairs)
+        rows["diversity_ratio"][of] = Number(diversity / diverse, "of real images'", pairs)
+    psnr, ssim = generation.psnr_ssim(subject.real_images, subject.reconstructions)
+    rows["psnr"] = {"reconstructions": mean_of(psnr, "dB", basis)}
+    rows["ssim"] = {"reconstructions": mean_of(ssim, "0 to 1", basis)}
+    remark = (
+        "Grey values from 0 to 1. psnr, ssim: each image against its reconstruction from the posterior mean."
+    )
+    return Section("Statistics of the images", rows, remark)
+
+
+def measure_frozen_latent(subject: Subject, say: Saying) -> Section:
+    count = min(subject.count, generation.PAIRED)
+    if count < 2:
+        raise CannotMeasure("it takes at least two images")
+    noise = stream(subject.seed, "frozen latents", device=subject.device)
+    draws = torch.randn(count, subject.model.latent_dim, generator=noise, device=subject.device)
+    basis = subject.basis(count, count, "draws of ε")
+    sets = {f"σ = {sigma:g}": subject.decoded(sigma * draws) for sigma in FROZEN_SIGMAS}
+    sets |= {"prior samples": subject.prior_samples, "real images": subject.real_images}
+    numbers = {
+        of: Number(generation.diversity(as_arrays(images)), "mean L2 distance of a pair", basis)
+        for of, images in sets.items()
+    }
+    remark = "z = σ · ε with ε from N(0, I): decoded ever nearer to the prior's mean; σ = 1 is the prior."
+    return Section("Frozen latent", {"diversity": numbers}, remark)
+
+
+MEASURES: dict[str, Callable[[Subject, Saying], Section]] = {
+    "bound": measure_bound,
+    "nll": measure_nll,
+    "latent": measure_latent,
+    "classes": measure_classes,
+    "samples": measure_samples,
+    "images": measure_images,
+    "frozen_latent": measure_frozen_latent,
+}
+"""By the name of the setting that switches it off, `metrics.<name>=false`."""

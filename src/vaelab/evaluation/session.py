@@ -1,0 +1,243 @@
+"""One evaluation: from a checkpoint to metrics.json, a table and figures."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import signal
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from vaelab import console
+from vaelab.config import ConfigError, EvaluationConfig, VaelabError
+from vaelab.data import splits
+from vaelab.data.splits import Data
+from vaelab.evaluation.measures import MEASURES
+from vaelab.evaluation.numbers import Section, table
+from vaelab.evaluation.pictures import PICTURES
+from vaelab.evaluation.subject import Subject
+from vaelab.figures import style
+from vaelab.machine import device_facts, git_facts, now, pick_device, versions
+from vaelab.run import Run, load
+from vaelab.run_folder import RunFolder, write_atomically
+from vaelab.signals import Interrupted, Signals
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an evaluation ended."""
+
+    folder: Path
+    text: str
+    """The table, or nothing where no number was new."""
+    failed: list[str]
+    """What stopped with an error that nobody had foreseen."""
+    interrupted_by: int = 0
+    """The signal that ended it early, or 0."""
+
+
+def evaluate(asked: EvaluationConfig) -> Outcome:
+    """Measure and draw the model of a checkpoint.
+
+    Raises VaelabError, before anything is written, for a checkpoint, settings or data that can't be used.
+    """
+    assert asked.checkpoint is not None
+    run = load(asked.checkpoint)
+    with console.logging_to(console.AboveTheBar()):
+        data = load_data(run, asked)
+        return Session(Subject(run, data, asked)).run()
+
+
+def load_data(run: Run, asked: EvaluationConfig) -> Data:
+    """The images of a run, or those that stand in for them, which is said loudly."""
+    saved = run.config.dataset
+    root = asked.dataset.root or saved.root
+    if asked.dataset.root is None and saved.root is not None and not Path(saved.root).is_dir():
+        log.warning("The run's dataset.root=%s is not here: looking in the usual places.", saved.root)
+        root = None
+    source = asked.dataset.source or saved.source
+    data = splits.load(replace(saved, source=source, root=root), pick_device(asked.device))
+    if data.origin.fallback is not None:
+        log.warning("EMBEDDED SUBSET instead of the full set: %s.", data.origin.fallback)
+    if dict(data.origin.sha256) != dict(run.trained_on["sha256"]):
+        held, trained = data.description, "the embedded subset" if data.origin.complete else "the full set"
+        if asked.split != "test":
+            raise ConfigError(
+                f"split={asked.split} of {held} holds other images than those of the run, which was trained "
+                f"on {trained}: type split=test."
+            )
+        log.warning("The run was trained on %s and is scored on %s.", trained, held)
+    return data
+
+
+class Session:
+    """Goes through measures and pictures one by one; what can't be done is said, and the rest goes on."""
+
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
+        self.asked = subject.asked
+        self.folder = self.choose_folder()
+        self.metrics_json = self.folder / "metrics.json"
+        self.sections: dict[str, Section] = {}
+        self.not_done: dict[str, str] = {}
+        """Why a section or a picture is missing."""
+        self.failed: list[str] = []
+        self.seconds: dict[str, float] = {}
+        self.started = now()
+        self.bar: tqdm[Any] = tqdm(
+            disable=None,  # silent unless stderr is a terminal
+            leave=False,
+            dynamic_ncols=True,
+            bar_format="{desc} |{bar}| {n_fmt}/{total_fmt}, {elapsed}",
+        )
+
+    def choose_folder(self) -> Path:
+        """`output`, else evaluation/ in the run's folder, or beside a checkpoint that has left its run."""
+        if self.asked.output is not None:
+            return Path(self.asked.output).expanduser()
+        checkpoint = self.subject.run.checkpoint
+        folder = RunFolder.around(checkpoint) or RunFolder(checkpoint.parent)
+        return folder.evaluation(checkpoint.stem, self.subject.split.name)
+
+    def run(self) -> Outcome:
+        measures = [name for name in MEASURES if getattr(self.asked.metrics, name)]
+        pictures = list(PICTURES) if self.asked.figures else []
+        self.not_done |= {name: f"metrics.{name}=false" for name in MEASURES if name not in measures}
+        self.bar.total = len(measures) + len(pictures)
+        with Signals() as signals, self.bar:
+            try:
+                signals.at_once = True  # files appear whole or not at all: any moment is a good one
+                for name in measures:
+                    self.step(name, self.measure)
+                self.write("finished")
+                for name in pictures:
+                    self.step(name, self.draw)
+            except (Interrupted, KeyboardInterrupt) as interruption:
+                signals.at_once = False
+                return self.interrupted(interruption, finished=len(self.seconds) >= len(measures))
+        return Outcome(self.folder, self.text(), self.failed)
+
+    def step(self, name: str, do: Callable[[str], None]) -> None:
+        """Do one step; an error ends it alone."""
+        self.say(name)
+        started = time.perf_counter()
+        try:
+            do(name)
+        except VaelabError as reason:
+            self.not_done[name] = str(reason)
+        except (OSError, MemoryError):  # a full disk, say: no other step would fare better
+            raise
+        except Exception as error:
+            self.failed.append(name)
+            self.not_done[name] = f"failed with {type(error).__name__}: {error}"
+            log.error("%s failed:\n%s", name, traceback.format_exc())
+        self.seconds[name] = round(time.perf_counter() - started, 3)
+        self.bar.update()
+
+    def say(self, doing: str) -> None:
+        self.bar.set_description_str(doing)
+
+    def measure(self, name: str) -> None:
+        self.sections[name] = MEASURES[name](self.subject, lambda how_far: self.say(f"{name}: {how_far}"))
+
+    def draw(self, name: str) -> None:
+        figure = PICTURES[name](self.subject)
+        style.sign(figure, self.subject.run.config.artifacts.watermark)
+        content = style.png(figure)
+        write_atomically(self.folder / name, lambda file: file.write(content))
+
+    # --- what is written ----------------------------------------------------------------------------------
+
+    def write(self, status: str) -> None:
+        """metrics.json and table.txt; figures of other weights or other images go."""
+        facts = self.facts()
+        before = self.previous()
+        if before is not None and any(
+            before.get(key) != facts[key] for key in ("checkpoint", "data", "seed")
+        ):
+            for name in PICTURES:
+                (self.folder / name).unlink(missing_ok=True)
+        content = {
+            "status": status,
+            **facts,
+            "numbers": {name: section.to_dict() for name, section in self.sections.items()},
+            "verdicts": [verdict for section in self.sections.values() for verdict in section.verdicts],
+            "remarks": {name: section.remark for name, section in self.sections.items()},
+            "not_measured": {name: why for name, why in self.not_done.items() if name in MEASURES},
+            "times": {"started": self.started, "written": now(), "seconds": self.seconds},
+        }
+        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        write_atomically(self.folder / "table.txt", lambda file: file.write(self.text().encode()))
+        write_atomically(self.metrics_json, lambda file: file.write(text.encode()))
+
+    def previous(self) -> dict[str, Any] | None:
+        """What an earlier evaluation left here."""
+        try:
+            found: dict[str, Any] = json.loads(self.metrics_json.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return found
+
+    def facts(self) -> dict[str, Any]:
+        """What was evaluated, and how."""
+        subject = self.subject
+        run, data = subject.run, subject.data
+        return {
+            "checkpoint": {
+                "file": run.checkpoint.name,
+                "sha256": hashlib.sha256(run.checkpoint.read_bytes()).hexdigest(),
+                "epoch": run.epoch,
+            },
+            "objective": run.config.objective,
+            "beta": run.config.beta,
+            "kl": run.config.kl,
+            "likelihood": run.config.loss.likelihood,
+            "model": run.config.model,
+            "trained_with_seed": run.config.seed,
+            "data": {
+                "name": data.spec.name,
+                "description": data.description,
+                "classes": {str(number): name for number, name in data.class_names.items()},
+                "binarize": data.binarize,
+                "split": subject.split.name,
+                "images": len(subject.split),
+                "trained_on_the_same_files": dict(data.origin.sha256) == dict(run.trained_on["sha256"]),
+                **data.origin.to_dict(),
+            },
+            "seed": subject.seed,
+            "device": device_facts(subject.device),
+            "settings": {
+                key: value for key, value in asdict(self.asked).items() if key not in ("checkpoint", "output")
+            },
+            "versions": versions(),
+            "git": git_facts(),
+        }
+
+    def text(self) -> str:
+        """What was evaluated, and the table of its numbers."""
+        run = self.subject.run
+        heading = f"{self.subject.gallery.about}\n{run.checkpoint}, epoch {run.epoch}"
+        return f"{heading}\n\n{table(self.sections, self.not_done)}\n"
+
+    def interrupted(self, interruption: Interrupted | KeyboardInterrupt, *, finished: bool) -> Outcome:
+        """Keep what was measured, unless an earlier evaluation got further."""
+        number = interruption.number if isinstance(interruption, Interrupted) else signal.SIGINT
+        name = signal.Signals(number).name
+        if finished:
+            log.warning("Interrupted (%s): all numbers are there, but not all figures.", name)
+        elif (self.previous() or {}).get("status") == "finished" or not self.sections:
+            log.warning("Interrupted (%s): nothing was written.", name)
+            return Outcome(self.folder, "", self.failed, number)
+        else:
+            self.write("interrupted")
+            log.warning("Interrupted (%s): only some of the numbers are there.", name)
+        return Outcome(self.folder, self.text(), self.failed, number)

@@ -1,0 +1,138 @@
+"""What is evaluated: a trained model with a split of images, and what several measures need of them.
+
+Shapes: N images, L latent dimensions, D features, H height, W width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from vaelab.config import EvaluationConfig
+from vaelab.data import splits
+from vaelab.data.splits import Data, Split
+from vaelab.evaluation.numbers import Basis
+from vaelab.gallery import Gallery
+from vaelab.loss import gaussian_kl_per_dimension
+from vaelab.metrics.features import FeatureNetwork, feature_network
+from vaelab.metrics.generation import mixture_draws
+from vaelab.metrics.likelihood import Bound, bound, scored_images
+from vaelab.models import Gaussian
+from vaelab.randomness import stream
+from vaelab.run import Run
+
+MOST_IMAGES = 10_000
+"""Images that samples, features and distances between all pairs are taken of: the first ones of the split."""
+
+
+class Subject:
+    """All is computed once, on first use, on the device of the data; images are floats in [0, 1]."""
+
+    def __init__(self, run: Run, data: Data, asked: EvaluationConfig) -> None:
+        self.run = run
+        self.asked = asked
+        self.data = data
+        self.split = data.split(asked.split)
+        self.seed = run.config.seed if asked.seed is None else asked.seed
+        self.device = self.split.images.device
+        self.model = run.model.to(self.device)
+        self.objective = run.objective.to(self.device)
+        self.gallery = Gallery(run.config, data, self.split, self.model, self.objective)
+        self.other_split = data.test if self.split.name == "train" else data.train
+        self.count = min(len(self.split), len(self.other_split), MOST_IMAGES)
+
+    def basis(self, images: int, draws: int | None = None, kind_of_draws: str | None = None) -> Basis:
+        return Basis(self.split.name, images, self.seed, draws, kind_of_draws)
+
+    @property
+    def numpy_seed(self) -> int:
+        """The seed for scikit-learn and NumPy, which take 32 bits."""
+        return self.seed % 2**32
+
+    # --- the split as the model saw it --------------------------------------------------------------------
+
+    @cached_property
+    def images(self) -> Tensor:
+        """The split's images as the bound scores them, binarised where the run's are, shape (N, 1, H, W)."""
+        return torch.cat(list(scored_images(self.split, self.seed)))
+
+    @cached_property
+    def bound(self) -> Bound:
+        return bound(self.model, self.objective, self.split, self.seed)
+
+    @cached_property
+    def posterior(self) -> Gaussian:
+        """q(z|x) of the first images of the split, at most 10,000, (N, L) each."""
+        whole = self.bound.posterior
+        return Gaussian(whole.mean[:MOST_IMAGES], whole.log_variance[:MOST_IMAGES])
+
+    @cached_property
+    def kl_of_dimensions(self) -> Tensor:
+        """The KL of each latent dimension, averaged over those images, shape (L,), in nats, on the CPU."""
+        return gaussian_kl_per_dimension(self.posterior).mean(dim=0).cpu()
+
+    @cached_property
+    def posterior_samples(self) -> Tensor:
+        """One sample of each of those, shape (N, L)."""
+        return self.posterior.sample(
+            stream(self.seed, "posterior samples of an evaluation", device=self.device)
+        ).double()
+
+    @cached_property
+    def train_images(self) -> Tensor:
+        """All training images as the model sees them, shape (N, 1, H, W)."""
+        return torch.cat(list(scored_images(self.data.train, self.seed)))
+
+    @cached_property
+    def train_posterior(self) -> Gaussian:
+        return self.gallery.posterior(self.train_images)
+
+    # --- grey images to compare, `count` of each, shape (count, 1, H, W) ----------------------------------
+
+    @cached_property
+    def grey_data(self) -> Data:
+        """The data with grey pixels: decoders give grey images, whatever they were trained on."""
+        if self.data.binarize == "none":
+            return self.data
+        return splits.load(replace(self.run.config.dataset, binarize="none"), self.device)
+
+    def real(self, split: Split) -> Tensor:
+        grey = self.grey_data.split(split.name)
+        return grey.batch(slice(0, self.count), stream(0, "none is drawn", device=self.device))
+
+    @cached_property
+    def real_images(self) -> Tensor:
+        return self.real(self.split)
+
+    @cached_property
+    def reconstructions(self) -> Tensor:
+        """Decoded from posterior means."""
+        return self.decoded(self.posterior.mean[: self.count])
+
+    @cached_property
+    def prior_draws(self) -> Tensor:
+        noise = stream(self.seed, "prior draws of an evaluation", device=self.device)
+        return torch.randn(self.count, self.model.latent_dim, generator=noise, device=self.device)
+
+    @cached_property
+    def prior_samples(self) -> Tensor:
+        return self.decoded(self.prior_draws)
+
+    @cached_property
+    def mixture_samples(self) -> Tensor:
+        """From a mixture of Gaussians that is fitted to one posterior sample of each training image."""
+        whole = self.train_posterior
+        posterior = Gaussian(whole.mean[:MOST_IMAGES], whole.log_variance[:MOST_IMAGES])
+        z_NL = posterior.sample(stream(self.seed, "latents of the mixture", device=self.device))
+        draws = mixture_draws(z_NL.double().cpu().numpy(), self.count, self.numpy_seed)
+        return self.decoded(torch.from_numpy(draws).to(self.device))
+
+    def decoded(self, z_NL: Tensor) -> Tensor:
+        return torch.from_numpy(self.gallery.decoded(z_NL)).unsqueeze(1).to(self.device)
+
+    @cached_property
+    def feature_network(self) -> FeatureNetwork:
+        return feature_network(self.data.spec.name, self.device)

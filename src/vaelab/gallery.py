@@ -1,0 +1,355 @@
+"""The pictures of one model: always the same images, latents and axes, while it trains and ever after.
+
+Shapes: N images, Z latents or prior draws, L latent dimensions, K gallery images, R rows, C columns,
+H height, W width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vaelab.config import Config
+from vaelab.data.splits import Data, Split, balanced
+from vaelab.figures import Figure
+from vaelab.figures.images import image_grid, image_panels
+from vaelab.figures.latent import LatentView, latent_scatter, limit_for
+from vaelab.loss import Objective, gaussian_kl_per_dimension
+from vaelab.metrics.latent import principal_directions
+from vaelab.metrics.likelihood import BATCH
+from vaelab.models import VAE, Gaussian, evaluating
+from vaelab.randomness import stream
+
+LATENT_POINTS = 5000
+"""Images in a latent plot, the first ones of the split: more would only paint over each other."""
+
+COLUMNS = 10
+"""Images in a row of reconstructions, as many for each class as fit."""
+
+MANIFOLD = 15
+"""Rows and columns of the decoder manifold."""
+
+TRAVERSED = 16
+"""The most latent dimensions in a figure of traversals: those with most KL."""
+
+TRAVERSAL_REACH = 3.0
+VARIATIONS = 9
+STEPS = 8
+PAIRS = 8
+
+SPLIT_NAMES = {"train": "training", "val": "held-out", "test": "test"}
+
+
+class Gallery:
+    """Draws what a model makes of a split's images. Its random stream is its own; the model isn't moved."""
+
+    def __init__(self, config: Config, data: Data, split: Split, model: VAE, objective: Objective) -> None:
+        self.config = config
+        self.data = data
+        self.split = split
+        self.model = model
+        self.likelihood = objective.likelihood
+        device = split.images.device
+        noise = stream(config.seed, "gallery", device=device)
+        self.prior_ZL = torch.randn(64, model.latent_dim, generator=noise, device=device)
+        self.points_N1HW = split.batch(slice(0, LATENT_POINTS), noise)
+        self.labels_N = split.labels[:LATENT_POINTS].cpu().numpy()
+        # Two bands of images, a class in the same columns of both.
+        of_class = max(1, COLUMNS // len(data.classes))
+        self.index_RC = torch.cat(
+            [two_bands(balanced(split, [n], 2 * of_class), of_class) for n in data.classes], dim=1
+        )
+        self.images_K1HW = split.batch(self.index_RC.flatten().to(device), noise)
+
+    # --- words --------------------------------------------------------------------------------------------
+
+    @property
+    def about(self) -> str:
+        """The subtitle of every figure: model, objective, data and seed."""
+        config, latents = self.config, self.model.latent_dim
+        objective = "KL off" if config.objective == "recon_only" else f"beta {config.beta:g}"
+        dimensions = f"{latents} latent dimension{'s' if latents > 1 else ''}"
+        likelihood = config.loss.likelihood.replace("_", " ")
+        model = f"{config.model['name']}, {dimensions}, {objective}, {likelihood}"
+        return f"{model} · {self.data.description} · seed {config.seed}"
+
+    @property
+    def images_name(self) -> str:
+        """`test images`, `held-out images` or `training images`."""
+        return f"{SPLIT_NAMES[self.split.name]} images"
+
+    # --- what the model says ------------------------------------------------------------------------------
+
+    @property
+    def columns(self) -> int:
+        """Images in one band of the gallery."""
+        return self.index_RC.shape[1]
+
+    def posterior(self, x_N1HW: Tensor) -> Gaussian:
+        """q(z|x), encoded in batches."""
+        with evaluating(self.model):
+            parts = [self.model.encode(batch) for batch in x_N1HW.split(BATCH)]
+        return Gaussian(torch.cat([q.mean for q in parts]), torch.cat([q.log_variance for q in parts]))
+
+    def means(self) -> NDArray[np.float32]:
+        """Posterior means of the latent plot's images, shape (N, L)."""
+        return self.posterior(self.points_N1HW).mean.cpu().numpy()
+
+    def decoded(self, z_ZL: Tensor) -> NDArray[np.float32]:
+        """The expected image of each latent, shape (Z, H, W)."""
+        with evaluating(self.model):
+            images = [self.likelihood.mean(self.model.decode(z)) for z in z_ZL.float().split(BATCH)]
+        return torch.cat(images).squeeze(1).cpu().numpy()
+
+    # --- images -------------------------------------------------------------------------------------------
+
+    def reconstructions(self, title: str) -> Figure:
+        columns = self.columns
+        originals = as_arrays(self.images_K1HW)
+        decoded = self.decoded(self.posterior(self.images_K1HW).mean)
+        rows = [originals[:columns], decoded[:columns], originals[columns:], decoded[columns:]]
+        names = [self.data.class_names[int(label)] for label in self.split.labels[self.index_RC[0]]]
+        return image_grid(
+            np.stack(rows),
+            title,
+            f"{self.about} · {self.images_name}, decoded from posterior means",
+            row_labels=["original", "reconstruction"] * 2,
+            column_labels=[broken(name) for name in names],
+        )
+
+    def samples(self, title: str) -> Figure:
+        return image_grid(
+            squared(self.decoded(self.prior_ZL)), title, f"{self.about} · {len(self.prior_ZL)} draws"
+        )
+
+    def pairs(self, x_N1HW: Tensor, title: str) -> Figure:
+        """Up to 16 images, each beside its reconstruction."""
+        originals = as_arrays(x_N1HW[:16])
+        decoded = self.decoded(self.posterior(x_N1HW[:16]).mean)
+        sheet = np.ones((16, 2, *originals.shape[1:]))
+        sheet[: len(originals)] = np.stack([originals, decoded], axis=1)
+        return image_grid(
+            squared(sheet.reshape(32, *originals.shape[1:])),
+            title,
+            f"{self.about} · {self.images_name}, decoded from posterior means",
+            column_labels=["original", "recon-\nstruction"] * 4,
+        )
+
+    def ranking(self, x_N1HW: Tensor, reconstruction_N: Tensor) -> Figure:
+        """The images with the lowest, middle and highest reconstruction terms, above what is decoded."""
+        order = reconstruction_N.argsort(stable=True)
+        count = min(COLUMNS, len(order))
+        middle = (len(order) - count) // 2
+        rows, labels = [], []
+        for name, index in (
+            ("best", order[:count]),
+            ("median", order[middle : middle + count]),
+            ("worst", order[-count:]),
+        ):
+            images = x_N1HW[index.to(x_N1HW.device)]
+            rows += [as_arrays(images), self.decoded(self.posterior(images).mean)]
+            nats = reconstruction_N[index]
+            labels += [name, f"{nats.min():.0f} to {nats.max():.0f} nats"]
+        return image_grid(
+            np.stack(rows),
+            "The best, the median and the worst reconstructions",
+            f"{self.about} · of {len(order):,} {self.images_name}, by −log p(x|z)",
+            row_labels=labels,
+            bottom_label="originals above, below them what is decoded from their posterior means",
+        )
+
+    def frozen_latents(self, sigmas: Sequence[float]) -> Figure:
+        """The prior's draws shrunk towards its mean: what the decoder makes of ever smaller regions."""
+        return image_panels(
+            {
+                f"σ = {sigma:g}" + (" (the prior)" if sigma == 1 else ""): squared(
+                    self.decoded(sigma * self.prior_ZL)
+                )
+                for sigma in sigmas
+            },
+            "Samples from frozen latents, z = σ · ε",
+            f"{self.about} · the same {len(self.prior_ZL)} draws of ε from N(0, I)",
+        )
+
+    def dataset_overview(self) -> Figure:
+        split, device = self.data.train, self.prior_ZL.device
+        sheet = np.ones(
+            (len(self.data.classes), COLUMNS, *self.data.image_shape[1:])
+        )  # white where there are fewer
+        for row, number in enumerate(self.data.classes):
+            index = balanced(split, [number], COLUMNS).to(device)
+            images = as_arrays(split.batch(index, stream(0, "overview", device=device)))
+            sheet[row, : len(images)] = images
+        return image_grid(
+            sheet,
+            "The training images",
+            f"{self.data.description} · the first {COLUMNS} of each class",
+            row_labels=list(self.data.class_names.values()),
+        )
+
+    # --- the latent plane ---------------------------------------------------------------------------------
+
+    def view_of(self, moments_NL: Sequence[NDArray[np.floating]]) -> LatentView:
+        """The plane of the last moment's means, with axes that hold the means of all moments."""
+        latents = self.model.latent_dim
+        if latents <= 2:
+            plane = np.eye(latents)
+            names = ("z₁", "z₂")
+        else:
+            plane = principal_directions(torch.from_numpy(moments_NL[-1])).numpy()
+            names = ("1st principal direction of the means", "2nd principal direction of the means")
+        view = LatentView(plane, names, limit=0.0)
+        return replace(view, limit=max(limit_for(view.project(means_NL)) for means_NL in moments_NL))
+
+    def latent_plot(
+        self, means_NL: NDArray[np.floating], view: LatentView, title: str, *, coloured: bool
+    ) -> Figure:
+        return latent_scatter(
+            means_NL,
+            self.labels_N if coloured else None,
+            self.data.class_names,
+            view,
+            title,
+            f"{self.about} · posterior means of {len(means_NL):,} {self.images_name}",
+        )
+
+    # --- the decoder over the latent space ----------------------------------------------------------------
+
+    def manifold(self) -> Figure:
+        """The decoder over the Gaussian's quantiles: equal steps of probability, not of z."""
+        kl_L = gaussian_kl_per_dimension(self.posterior(self.points_N1HW)).mean(dim=0)
+        shown = sorted(kl_L.argsort(descending=True)[:2].tolist())
+        quantiles = torch.special.ndtri((torch.arange(MANIFOLD, dtype=torch.float64) + 0.5) / MANIFOLD)
+        axes = torch.meshgrid(*([quantiles] * len(shown)), indexing="xy")
+        z_ZL = torch.zeros(axes[0].numel(), self.model.latent_dim, device=self.prior_ZL.device)
+        for dimension, values in zip(shown, axes, strict=True):
+            z_ZL[:, dimension] = (
+                values.flip(0) if dimension == shown[-1] and len(shown) > 1 else values
+            ).flatten()
+        images = self.decoded(z_ZL)
+        names = [latent_name(dimension) for dimension in shown]
+        reach = f"from −{quantiles[-1]:.2f} to {quantiles[-1]:.2f}, equal steps of the prior's probability"
+        others = "" if len(kl_L) <= 2 else "\nthe two dimensions with most KL, all others 0"
+        across = f"{names[0]} to the right" + (f", {names[1]} upwards" if len(names) > 1 else "")
+        return image_grid(
+            images.reshape(-1, MANIFOLD, *images.shape[1:]),
+            "The decoder's manifold",
+            self.about,
+            bottom_label=f"{across}, {reach}{others}",
+            zoom=2,
+            gap=0,
+        )
+
+    def traversals(self, kl_L: Tensor) -> Figure:
+        """One dimension a row, from −3 to 3 while the others are 0, the dimension with most KL on top."""
+        order = kl_L.argsort(descending=True, stable=True)[:TRAVERSED].tolist()
+        values = torch.linspace(-TRAVERSAL_REACH, TRAVERSAL_REACH, VARIATIONS)
+        z_RCL = torch.zeros(len(order), VARIATIONS, self.model.latent_dim)
+        for row, dimension in enumerate(order):
+            z_RCL[row, :, dimension] = values
+        images = self.decoded(z_RCL.flatten(0, 1).to(self.prior_ZL.device))
+        shown = f"the {len(order)} of {len(kl_L)} dimensions with most KL" if len(kl_L) > len(order) else ""
+        return image_grid(
+            images.reshape(len(order), VARIATIONS, *images.shape[1:]),
+            "Traversals of the latent dimensions",
+            f"{self.about} · KL in nats per image",
+            row_labels=[f"{latent_name(dimension)}, KL {kl_L[dimension]:.2f}" for dimension in order],
+            column_labels=[f"{value:+.2f}".replace("-", "−") for value in values.tolist()],
+            bottom_label=f"one dimension moves and all others are 0{'; ' if shown else ''}{shown}",
+        )
+
+    def category_variations(self) -> Figure:
+        means_NL = self.posterior(self.points_N1HW).mean.cpu().double()
+        steps = torch.linspace(-2, 2, VARIATIONS, dtype=torch.float64)
+        rows = []
+        for number in self.data.classes:
+            of_class = means_NL[torch.from_numpy(self.labels_N) == number]
+            direction = principal_directions(of_class, 1)[:, 0]
+            spread = (of_class @ direction).std(correction=0)
+            rows.append(of_class.mean(dim=0) + steps[:, None] * spread * direction)
+        images = self.decoded(torch.stack(rows).flatten(0, 1).to(self.prior_ZL.device))
+        return image_grid(
+            images.reshape(len(rows), VARIATIONS, *images.shape[1:]),
+            "Variations of each class",
+            self.about,
+            row_labels=list(self.data.class_names.values()),
+            column_labels=[
+                "mean" if step == 0 else f"{step:+.1f} sd".replace("-", "−") for step in steps.tolist()
+            ],
+            bottom_label="decoded around the class's mean latent, along its direction of most variance",
+        )
+
+    def interpolations(self, *, spherical: bool) -> Figure:
+        """Ways between the posterior means of two images, with the images at both ends.
+
+        Straight lines; with `spherical`, half as many pairs, and for each the spherical way below the line.
+        """
+        paths = {"linear": linear_path, "spherical": spherical_path} if spherical else {"linear": linear_path}
+        partner = self.images_K1HW[self.columns :].roll(-self.columns // 3, dims=0)
+        pairs = PAIRS // len(paths)
+        band, partner = self.images_K1HW[: self.columns][:pairs], partner[:pairs]
+        start, end = self.posterior(band).mean, self.posterior(partner).mean
+        share = torch.linspace(0, 1, STEPS, device=start.device)
+        z_KPSL = torch.stack([path(start, end, share) for path in paths.values()], dim=1)
+        between = self.decoded(z_KPSL.flatten(0, 2)).reshape(-1, STEPS, *band.shape[2:])
+        ends = [as_arrays(images.repeat_interleave(len(paths), dim=0))[:, None] for images in (band, partner)]
+        ways = "on the straight line" if len(paths) == 1 else "on a straight line and on a great circle"
+        return image_grid(
+            np.concatenate([ends[0], between, ends[1]], axis=1),
+            f"Interpolations between {self.images_name}",
+            self.about,
+            row_labels=list(paths) * len(band) if len(paths) > 1 else (),
+            column_labels=["original", *(f"{100 * part:.0f} %" for part in share.tolist()), "original"],
+            bottom_label=f"decoded at equal steps {ways} between the two posterior means",
+        )
+
+
+def linear_path(start_KL: Tensor, end_KL: Tensor, share_S: Tensor) -> Tensor:
+    """Points on the straight line from each start to its end, shape (K, S, L)."""
+    return start_KL[:, None] + share_S[:, None] * (end_KL - start_KL)[:, None]
+
+
+def spherical_path(start_KL: Tensor, end_KL: Tensor, share_S: Tensor) -> Tensor:
+    """The same at even angles, so that lengths stay between those of the ends, shape (K, S, L).
+
+    White (2016), "Sampling generative networks". Where the ends have one direction it is the straight line.
+    """
+    start, end, share = start_KL.double()[:, None], end_KL.double()[:, None], share_S.double()[:, None]
+    unit = [latents / latents.norm(dim=2, keepdim=True).clamp(min=1e-12) for latents in (start, end)]
+    angle = (unit[0] * unit[1]).sum(dim=2, keepdim=True).clamp(-1, 1).acos()
+    sine = angle.sin()
+    way = (((1 - share) * angle).sin() * start + (share * angle).sin() * end) / sine.clamp(min=1e-12)
+    return torch.where(
+        sine > 1e-6, way, linear_path(start_KL.double(), end_KL.double(), share_S.double())
+    ).float()
+
+
+def two_bands(index_I: Tensor, columns: int) -> Tensor:
+    """Indices in two rows, shape (2, columns), repeated where there are too few; (2, 0) for none."""
+    if not len(index_I):
+        return index_I.view(2, 0)
+    return index_I.repeat(2 * columns)[: 2 * columns].view(columns, 2).T
+
+
+def as_arrays(x_N1HW: Tensor) -> NDArray[np.float32]:
+    return x_N1HW.squeeze(1).cpu().numpy()
+
+
+def squared(images_NHW: NDArray[np.floating], columns: int = 8) -> NDArray[np.floating]:
+    """Images in rows of `columns`, shape (N / columns, columns, H, W)."""
+    return images_NHW.reshape(-1, columns, *images_NHW.shape[1:])
+
+
+def broken(name: str) -> str:
+    """A class name on two lines where it has two words."""
+    return name.replace("/", "/\n").replace(" ", "\n")
+
+
+def latent_name(dimension: int) -> str:
+    """z₁ for dimension 0."""
+    return "z" + str(dimension + 1).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))

@@ -1,0 +1,75 @@
+"""The machine: which device, which versions, which commit, what time."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vaelab import __version__
+from vaelab.config import CONF_DIR, ConfigError
+
+PACKAGES = ("torch", "torchvision", "numpy", "matplotlib", "pillow", "hydra-core", "omegaconf")
+
+
+def pick_device(asked: str) -> torch.device:
+    """The device to train on; raises ConfigError for a CUDA device that isn't there."""
+    present = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if asked == "auto":
+        return torch.device("cuda" if present else "cpu")
+    device = torch.device(asked)
+    if device.type == "cuda" and (device.index or 0) >= present:
+        has = f"has {present} CUDA device(s)" if present else "has no CUDA device that PyTorch can use"
+        raise ConfigError(f"device={asked}, but this machine {has}: type device=cpu, or leave device=auto.")
+    return device
+
+
+def now() -> str:
+    return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def device_facts(device: torch.device) -> dict[str, Any]:
+    if device.type == "cuda":
+        return {"type": "cuda", "name": torch.cuda.get_device_name(device), "cuda": torch.version.cuda}
+    return {"type": device.type, "name": processor_name(), "threads": torch.get_num_threads()}
+
+
+def processor_name() -> str:
+    """The CPU's name; Python knows it only on some systems, so Linux is asked itself."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def versions() -> dict[str, str]:
+    """Of vaelab, of Python and the system, and of the libraries that numbers and pictures depend on."""
+    return {
+        "vaelab": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        **{package: version(package) for package in PACKAGES},
+    }
+
+
+def git_facts() -> dict[str, Any] | None:
+    """The commit of vaelab's own checkout and whether it has local changes; None for an installed package."""
+    checkout = CONF_DIR.parent
+    if not (checkout / ".git").exists():
+        return None
+
+    def git(*words: str) -> str:
+        asked = ["git", "-c", f"safe.directory={checkout}", "-C", str(checkout), *words]
+        return subprocess.run(asked, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "modified": bool(git("status", "--porcelain"))}
+    except (OSError, subprocess.SubprocessError):  # no git here, or a checkout without a commit
+        return None

