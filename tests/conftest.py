@@ -8,6 +8,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+# One thread a process: the tests run side by side, and threads that outnumber the cores wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -49,13 +52,10 @@ def environment(**more: str) -> dict[str, str]:
 CommandLine = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-@pytest.fixture
-def train(tmp_path: Path) -> CommandLine:
-    """`train("model=conv", …)`: the command line in a folder of its own, which has no data either."""
-
+def command_line_of(module: str, tmp_path: Path) -> CommandLine:
     def run(*arguments: str, cwd: Path = tmp_path, **env: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "vaelab.train", *arguments],
+            [sys.executable, "-m", module, *arguments],
             cwd=cwd,
             env=environment(VAELAB_DATA=str(tmp_path / "no-data"), **env),
             capture_output=True,
@@ -64,6 +64,18 @@ def train(tmp_path: Path) -> CommandLine:
         )
 
     return run
+
+
+@pytest.fixture
+def train(tmp_path: Path) -> CommandLine:
+    """`train("model=conv", …)`: the command line in a folder of its own, which has no data either."""
+    return command_line_of("vaelab.train", tmp_path)
+
+
+@pytest.fixture
+def evaluate(tmp_path: Path) -> CommandLine:
+    """`evaluate("checkpoint=…", …)`, likewise."""
+    return command_line_of("vaelab.evaluate", tmp_path)
 
 
 def run_folder(result: subprocess.CompletedProcess[str]) -> Path:

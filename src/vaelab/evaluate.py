@@ -24,11 +24,13 @@ def run(composed: DictConfig) -> None:
     try:
         with command_line.errors_in_one_line(EvaluationConfig):
             asked = config.resolve(composed, EvaluationConfig)
-            from vaelab.evaluation import (
-                session,
-            )  # torch, which takes seconds: only for settings that resolve
+            assert asked.checkpoint is not None
+            from vaelab.run import load  # torch takes seconds: only for settings that resolve
 
-            outcome = session.evaluate(asked)
+            trained = load(asked.checkpoint)
+            from vaelab.evaluation import session  # and so does this: only for a checkpoint that loads
+
+            outcome = session.evaluate(trained, asked)
     except SystemExit as failure:
         if HydraConfig.get().mode != RunMode.MULTIRUN or failure.code != command_line.FAILED:
             raise

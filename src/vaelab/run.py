@@ -98,6 +98,12 @@ def load(path: Path | str) -> Run:
     channels, height, width = content["image_shape"]
     model = build(config.model, (channels, height, width), config.seed)
     objective = Objective(config)
-    model.load_state_dict(content["model"])
-    objective.load_state_dict(content["objective"])
+    try:
+        model.load_state_dict(content["model"])
+        objective.load_state_dict(content["objective"])
+    except RuntimeError as error:  # missing, left over, or of another shape
+        raise checkpoint.CheckpointError(
+            f"{path} is damaged: its weights don't fit its own settings. "
+            "Type another checkpoint of the run, such as best.pt."
+        ) from error
     return Run(config, history, model.eval(), objective, content["epoch"], path, content["data"])

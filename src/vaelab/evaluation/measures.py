@@ -17,6 +17,7 @@ from vaelab.evaluation.subject import Subject
 from vaelab.gallery import as_arrays
 from vaelab.metrics import classes, generation
 from vaelab.metrics.classes import Labelled
+from vaelab.metrics.generation import Manifold
 from vaelab.metrics.latent import ACTIVE_VARIANCE, active_units, kl_parts, uncovered
 from vaelab.metrics.likelihood import importance_weighted_bound
 from vaelab.randomness import stream
@@ -193,22 +194,23 @@ def measure_samples(subject: Subject, say: Saying) -> Section:
             "of both training and scored images"
         )
     real = network(subject.real_images)
+    real_manifold = Manifold.around(real)
     basis = subject.basis(subject.count, subject.count, "images a set")
     rows: dict[str, dict[str, Number]] = {}
     for of, images in (
         ("prior samples", lambda: subject.prior_samples),
         ("mixture samples", lambda: subject.mixture_samples),
         ("reconstructions", lambda: subject.reconstructions),
-        ("floor", lambda: subject.real(subject.other_split)),
+        ("real images (floor)", lambda: subject.real(subject.other_split)),
     ):
         say(of)
         other = network(images())
         distance, error = generation.kid(real, other, subject.numpy_seed)
-        precision, recall = generation.precision_recall(real, other)
+        precision, recall = generation.precision_recall(real_manifold, Manifold.around(other))
         for name, number in {
             "fid": Number(generation.fid(real, other), "Fréchet distance, squared", basis),
             "kid": Number(distance, "kernel distance, squared", basis, error),
-            "precision": Number(precision, "share of the images", basis),
+            "precision": Number(precision, "share of that set", basis),
             "recall": Number(recall, "share of real images", basis),
         }.items():
             rows.setdefault(f"{name}_{network.name}", {})[of] = number
@@ -217,7 +219,7 @@ def measure_samples(subject: Subject, say: Saying) -> Section:
         f"Against real {subject.split.name} images on {features} features of vaelab's {network.name} (test "
         f"accuracy {percent(network.test_accuracy, 2)}, SHA-256 {network.sha256[:12]}…), no Inception "
         f"network: compare with scores on {network.name} of equally many images only. mixture: 10 Gaussians "
-        f"fitted to codes of training images. floor: real {other_name} images."
+        f"fitted to codes of training images. The floor: real {other_name} images."
     )
     scores = {of: number.value for of, number in rows[f"fid_{network.name}"].items()}
     verdict = sampling_verdict(scores["prior samples"], scores["mixture samples"])

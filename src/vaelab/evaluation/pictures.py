@@ -14,8 +14,8 @@ from vaelab.evaluation.measures import COLLAPSED, COVERED, FROZEN_SIGMAS
 from vaelab.evaluation.numbers import CannotMeasure, percent
 from vaelab.evaluation.subject import Subject
 from vaelab.figures import Figure
+from vaelab.figures.density import density_plot, hole_map, kl_bars
 from vaelab.figures.images import image_grid
-from vaelab.figures.latent import density_plot, hole_map, kl_bars
 from vaelab.gallery import as_arrays, latent_name, squared
 from vaelab.metrics.latent import uncovered
 

@@ -25,7 +25,7 @@ from vaelab.evaluation.pictures import PICTURES
 from vaelab.evaluation.subject import Subject
 from vaelab.figures import style
 from vaelab.machine import device_facts, git_facts, now, pick_device, versions
-from vaelab.run import Run, load
+from vaelab.run import Run
 from vaelab.run_folder import RunFolder, write_atomically
 from vaelab.signals import Interrupted, Signals
 
@@ -45,13 +45,11 @@ class Outcome:
     """The signal that ended it early, or 0."""
 
 
-def evaluate(asked: EvaluationConfig) -> Outcome:
-    """Measure and draw the model of a checkpoint.
+def evaluate(run: Run, asked: EvaluationConfig) -> Outcome:
+    """Measure and draw the model of a run.
 
-    Raises VaelabError, before anything is written, for a checkpoint, settings or data that can't be used.
+    Raises VaelabError, before anything is written, for settings or data that can't be used.
     """
-    assert asked.checkpoint is not None
-    run = load(asked.checkpoint)
     with console.logging_to(console.AboveTheBar()):
         data = load_data(run, asked)
         return Session(Subject(run, data, asked)).run()
@@ -134,7 +132,7 @@ class Session:
             do(name)
         except VaelabError as reason:
             self.not_done[name] = str(reason)
-        except (OSError, MemoryError):  # a full disk, say: no other step would fare better
+        except (Interrupted, OSError):  # a full disk, say: no other step would fare better
             raise
         except Exception as error:
             self.failed.append(name)

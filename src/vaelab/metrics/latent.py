@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from scipy.stats import chi2
+from scipy.special import gammaincinv
 from torch import Tensor
 
 from vaelab.loss import gaussian_kl
@@ -72,7 +72,7 @@ def uncovered(posterior: Gaussian, z_ZL: Tensor, share: float = 0.95) -> Tensor:
 
     The central region of a Gaussian is the ellipsoid that holds that share of it.
     """
-    reach = float(chi2.ppf(share, posterior.mean.shape[1]))
+    reach = 2 * float(gammaincinv(posterior.mean.shape[1] / 2, share))  # the chi-square quantile
     rows = [(square > reach).all(dim=1) for square in squared_distances(posterior, z_ZL)]
     return torch.cat(rows)
 

@@ -1,0 +1,136 @@
+"""Pictures of the latent space that are drawn once, when a model is evaluated.
+
+Shapes: N images, L latent dimensions, Y and X places on a plane.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Circle, Patch
+from numpy.typing import NDArray
+from scipy.stats import gaussian_kde
+
+from vaelab.figures.latent import LatentView
+from vaelab.figures.style import HEADER, HELD_OUT, INK, SOFT, TRAIN, header_width, house_style, new_figure
+
+MASSES = (0.5, 0.9, 0.99)
+"""Shares of a distribution inside its contours."""
+
+TINTS = ("#9ecbf0", "#5aa3e0", "#1f6fb5")
+"""From the outermost region to the innermost one."""
+
+DENSITY_GRID = 120
+DENSITY_POINTS = 5000
+
+
+def density_plot(samples_NL: NDArray[np.floating], view: LatentView, title: str, subtitle: str) -> Figure:
+    """Smallest regions with 50, 90 and 99 % of the samples beside the prior's circles of those shares.
+
+    The density is a kernel estimate (scipy's gaussian_kde) from the first 5,000 samples.
+    """
+    points = view.project(samples_NL[:DENSITY_POINTS])
+    width, height = max(8.2, header_width(title, subtitle)), 6.9
+    with house_style():
+        figure = new_figure(width, height, title, subtitle)
+        axes = figure.add_axes((0.75 / width, 0.6 / height, 5.5 / width, 5.5 / height))
+        axis = np.linspace(-view.limit, view.limit, DENSITY_GRID)
+        handles: list[Artist] | None = None
+        if view.plane.shape[1] == 1:
+            estimate = gaussian_kde(points[:, 0])(axis)
+            axes.fill_between(axis, estimate, color=TINTS[0], label="aggregate posterior q(z)")
+            prior = np.exp(-(axis**2) / 2) / np.sqrt(2 * np.pi)
+            axes.plot(axis, prior, color=INK, linestyle="--", linewidth=1, label="prior N(0, 1)")
+            axes.set(xlim=(-view.limit, view.limit), xlabel=view.names[0], ylabel="density")
+            axes.set_ylim(bottom=0)
+        else:
+            kernel = gaussian_kde(points.T)
+            grid = np.stack(np.meshgrid(axis, axis)).reshape(2, -1)
+            estimate = kernel(grid).reshape(DENSITY_GRID, DENSITY_GRID)
+            levels = np.quantile(kernel(points.T), [1 - mass for mass in reversed(MASSES)])
+            axes.contourf(axis, axis, estimate, levels=[*levels, np.inf], colors=TINTS)
+            handles = [
+                Patch(color=tint, label=f"{100 * mass:.0f} % of the codes")
+                for tint, mass in zip(reversed(TINTS), MASSES, strict=True)
+            ]
+            for mass, dash in zip(MASSES, ((1, 1), (4, 2), (8, 2)), strict=True):
+                line: dict[str, Any] = {"color": INK, "linewidth": 1.0, "linestyle": (0, dash)}
+                axes.add_patch(Circle((0, 0), np.sqrt(-2 * np.log(1 - mass)), fill=False, **line))
+                handles.append(Line2D([], [], label=f"{100 * mass:.0f} % of the prior", **line))
+            axes.set(xlim=(-view.limit, view.limit), ylim=(-view.limit, view.limit), aspect="equal")
+            axes.set(xlabel=view.names[0], ylabel=view.names[1])
+        axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8.5)
+    return figure
+
+
+def hole_map(uncovered_YX: NDArray[np.bool_], reach: float, share: str, title: str, subtitle: str) -> Figure:
+    """Where from −reach to reach no image lies, in stronger colour where the prior draws more often."""
+    axis = np.linspace(-reach, reach, len(uncovered_YX))
+    prior_YX = np.exp(-(axis[:, None] ** 2 + axis**2) / 2)
+    missed = float(prior_YX[uncovered_YX].sum() / prior_YX.sum())
+    white, hole = np.ones(3), np.array(to_rgb(HELD_OUT))
+    sheet = white + (0.12 + 0.88 * prior_YX[..., None]) * (hole - white)
+    sheet[~uncovered_YX] = to_rgb("#cfe4f7")
+    width, height = max(8.6, header_width(title, subtitle)), 6.9
+    with house_style():
+        figure = new_figure(width, height, title, subtitle)
+        axes = figure.add_axes((0.75 / width, 0.6 / height, 5.5 / width, 5.5 / height))
+        half = reach / (len(axis) - 1)
+        extent = (-reach - half, reach + half, -reach - half, reach + half)
+        axes.imshow(sheet, origin="lower", extent=extent, interpolation="nearest")
+        dashes: dict[str, Any] = {"color": INK, "linewidth": 0.9, "linestyle": (0, (4, 3))}
+        for radius in (1, 2, 3):
+            axes.add_patch(Circle((0, 0), radius, fill=False, **dashes))
+        axes.grid(False)
+        axes.set(xlim=(-reach, reach), ylim=(-reach, reach), xlabel="z₁", ylabel="z₂")
+        handles = [
+            Patch(color="#cfe4f7", label=f"inside the {share} ellipse\nof an image's q(z|x)"),
+            Patch(
+                color=HELD_OUT,
+                label=f"holes: {100 * missed:.1f} % of the prior,\npaler where it seldom draws",
+            ),
+            Line2D([], [], label="prior, 1 to 3 σ", **dashes),
+        ]
+        axes.legend(
+            handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8.5, labelspacing=0.9
+        )
+    return figure
+
+
+MOST_BARS = 64
+
+
+def kl_bars(
+    kl_L: NDArray[np.floating], names: Sequence[str], collapsed: float, title: str, subtitle: str
+) -> Figure:
+    """A bar a latent dimension, most KL first, at most 64; grey where it is below `collapsed` nats."""
+    shown = kl_L[:MOST_BARS]
+    dead = kl_L < collapsed
+    width, height = max(6.0, header_width(title, subtitle), 0.17 * len(shown) + 1.2), 4.2
+    with house_style():
+        figure = new_figure(width, height, title, subtitle)
+        figure.set_layout_engine("constrained", rect=(0, 0, 1, 1 - HEADER / height), w_pad=0.1, h_pad=0.08)
+        axes = figure.subplots()
+        places = np.arange(len(shown))
+        bars = axes.bar(
+            places, shown, color=[SOFT if gone else TRAIN for gone in dead[:MOST_BARS]], width=0.7
+        )
+        if len(shown) <= 20:
+            axes.bar_label(bars, [f"{value:.2f}" for value in shown], fontsize=8, padding=2, color=INK)
+        axes.set_xticks(places, names[:MOST_BARS], fontsize=9 if len(shown) <= 32 else 7)
+        axes.set_xlim(-0.6, max(len(shown), 4) - 0.4)
+        axes.grid(False, axis="x")
+        axes.set_ylabel("nats per image")
+        more = f", the first {MOST_BARS} are drawn" if len(kl_L) > MOST_BARS else ""
+        dimensions = "dimension" if len(kl_L) == 1 else "dimensions"
+        axes.set_xlabel(
+            f"{len(kl_L)} latent {dimensions}, together {kl_L.sum():.2f} nats{more}; "
+            f"{dead.sum()} below {collapsed:g} nats" + (" (grey)" if dead.any() else "")
+        )
+    return figure

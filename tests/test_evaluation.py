@@ -1,0 +1,473 @@
+"""`python -m vaelab.evaluate` end to end: what it writes, that it agrees with training, and what it refuses."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from conftest import TINY, CommandLine, command_line_of, environment, run_folder
+from vaelab.evaluation.measures import MEASURES, collapse_verdict, sampling_verdict
+from vaelab.evaluation.numbers import Basis, CannotMeasure, Number, Section
+from vaelab.evaluation.pictures import PICTURES
+
+QUICK = ("importance_samples=5", "nll_images=40")
+NO_PICTURES = ("artifacts.every=0", "artifacts.gif=false")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of three epochs whose best.pt is not its last.pt."""
+    folder = tmp_path_factory.mktemp("trained")
+    command = (*TINY, *NO_PICTURES, "epochs=3", "optimizer.lr=0.02", "artifacts.checkpoint_every=1")
+    run_folder(command_line_of("vaelab.train", folder)(*command, "hydra.run.dir=run"))
+    return folder / "run"
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path) -> Path:
+    """A copy of it in this test's own folder."""
+    return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+def metrics(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
+    return found
+
+
+def values(folder: Path, section: str) -> dict[str, float]:
+    """The numbers of a section that has one column."""
+    return {name: row["model"]["value"] for name, row in metrics(folder)["numbers"][section].items()}
+
+
+def assert_refused(result: subprocess.CompletedProcess[str], message: str) -> None:
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert result.stderr == f"vaelab: {message}\n"
+
+
+# --- what it writes ---------------------------------------------------------------------------------------
+
+
+def test_an_evaluation_leaves_numbers_a_table_and_figures(evaluate: CommandLine, run: Path) -> None:
+    result = evaluate("checkpoint=run", *QUICK)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""  # no progress bar in a pipe, no warning
+    folder = run / "evaluation" / "best"
+    assert {path.name for path in folder.iterdir()} == {"metrics.json", "table.txt", *PICTURES}
+    for name in PICTURES:
+        with Image.open(folder / name) as image:
+            image.load()
+            assert min(image.size) >= 300, name
+    assert result.stdout == f"{(folder / 'table.txt').read_text()}\nEvaluation folder: run/evaluation/best\n"
+    found = metrics(folder)
+    assert found["status"] == "finished"
+    assert list(found["numbers"]) == list(MEASURES)
+    assert found["not_measured"] == {}
+    assert (found["likelihood"], found["data"]["binarize"], found["data"]["source"]) == (
+        "bernoulli",
+        "none",
+        "embedded",
+    )
+    numbers = [
+        (name, number)
+        for section in found["numbers"].values()
+        for name, row in section.items()
+        for of, number in row.items()
+        if isinstance(number, dict) and "value" in number
+    ]
+    assert len(numbers) > 50
+    for name, number in numbers:
+        assert math.isfinite(number["value"]), name
+        assert number["unit"], name
+        assert number["split"] == "test", name
+        assert 40 <= number["images"] <= 403, name
+        assert number["seed"] == 42, name
+    assert found["numbers"]["samples"]["features"]["network"] == "fashion_mnist_cnn"
+    assert set(found["numbers"]["samples"]) == {
+        "fid_fashion_mnist_cnn", "kid_fashion_mnist_cnn", "precision_fashion_mnist_cnn", "recall_fashion_mnist_cnn", "features",
+    }  # fmt: skip
+    assert set(found["numbers"]["samples"]["fid_fashion_mnist_cnn"]) == {
+        "prior samples", "mixture samples", "reconstructions", "real images (floor)",
+    }  # fmt: skip
+    kl = found["numbers"]["latent"]["kl_per_dimension"]["values"]
+    assert sum(kl) == pytest.approx(values(folder, "bound")["kl"])
+    for text in (
+        "test split · 403 images · 1 posterior sample an image · seed 42",
+        "test split · 40 images · 5 importance samples an image · seed 42",
+        "nats per image", "test accuracy 9", "All 2 dimensions carry at least 0.01 nats: none is collapsed.",
+    ):  # fmt: skip
+        assert text in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 132
+
+
+def test_evaluating_twice_gives_the_same_bytes(evaluate: CommandLine, run: Path) -> None:
+    results = []
+    for name in ("one", "two"):
+        result = evaluate("checkpoint=run/checkpoints/last.pt", *QUICK, f"output={name}")
+        assert result.returncode == 0, result.stderr
+        folder = run.parent / name
+        found = metrics(folder)
+        times = found.pop("times")
+        assert set(times["seconds"]) == set(MEASURES)
+        pictures = {path.name: path.read_bytes() for path in folder.glob("*.png")}
+        results.append((json.dumps(found), pictures, (folder / "table.txt").read_text()))
+    assert results[0] == results[1]
+    assert not (run / "evaluation").exists()
+
+
+@pytest.mark.parametrize("checkpoint", ["best", "last", "epoch_0001"])
+def test_it_agrees_with_what_training_wrote(evaluate: CommandLine, run: Path, checkpoint: str) -> None:
+    """The same images and the same noise: every digit."""
+    result = evaluate(
+        f"checkpoint=run/checkpoints/{checkpoint}.pt", "split=val", "figures=false",
+        *(f"metrics.{name}=false" for name in MEASURES if name != "bound"),
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    folder = run / "evaluation" / f"{checkpoint}_val"
+    with (run / "metrics.csv").open() as file:
+        rows = {int(row["epoch"]): row for row in csv.DictReader(file)}
+    row = rows[metrics(folder)["checkpoint"]["epoch"]]
+    found = values(folder, "bound")
+    for name in ("reconstruction", "kl", "neg_elbo"):
+        assert found[name] == float(row[f"val/{name}"]), name
+    assert found["bits_per_dim"] == pytest.approx(found["neg_elbo"] / (784 * math.log(2)))
+    assert {path.name for path in folder.iterdir()} == {"metrics.json", "table.txt"}
+
+
+def test_the_test_set_scored_while_training_agrees_too(
+    train: CommandLine, evaluate: CommandLine, tmp_path: Path
+) -> None:
+    run_folder(
+        train("dataset.source=embedded", "dataset.classes=[7]", "dataset.val_size=0", "epochs=1",
+              "dataset.binarize=dynamic", "model.latent_dim=3", "hydra.run.dir=run", *NO_PICTURES)
+    )  # fmt: skip
+    result = evaluate("checkpoint=run", *QUICK, "split=test")
+    assert result.returncode == 0, result.stderr
+    folder = tmp_path / "run" / "evaluation" / "best"
+    with (tmp_path / "run" / "metrics.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert values(folder, "bound")["neg_elbo"] == float(row["test/neg_elbo"])
+    assert metrics(folder)["not_measured"] == {"classes": "it takes images of at least two classes"}
+    assert "latent_holes.png: a map takes model.latent_dim=2" in result.stdout
+    assert not (folder / "latent_holes.png").exists()
+    refused = evaluate("checkpoint=run", "split=val")
+    assert_refused(
+        refused,
+        "split=val, but no images are held out (dataset.val_size=0): type split=test or split=train.",
+    )
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("model=conv", "model.latent_dim=1", "loss.likelihood=gaussian", "dataset.binarize=static"),
+        ("model.latent_dim=70", "loss.likelihood=continuous_bernoulli", "kl=false", "artifacts.watermark='<b>A. Student'"),
+        ("beta=1000", "model.latent_dim=2", "optimizer.lr=0.01"),
+    ],
+)  # fmt: skip
+def test_any_run_can_be_evaluated(
+    train: CommandLine, evaluate: CommandLine, tmp_path: Path, settings: tuple[str, ...]
+) -> None:
+    run_folder(train(*TINY, *settings, *NO_PICTURES, "epochs=2", "hydra.run.dir=run"))
+    result = evaluate("checkpoint=run", *QUICK)
+    assert result.returncode == 0, result.stderr
+    assert "failed" not in result.stdout
+    found = metrics(tmp_path / "run" / "evaluation" / "best")
+    assert list(found["numbers"]) == list(MEASURES)
+    if "beta=1000" in settings:
+        assert "2 of 2 dimensions carry less than 0.01 nats: collapsed." in result.stdout
+
+
+def test_what_can_not_be_measured_says_why_and_the_rest_goes_on(evaluate: CommandLine, run: Path) -> None:
+    result = evaluate("checkpoint=run", "split=train", "metrics.nll=false", "metrics.frozen_latent=false")
+    assert result.returncode == 0, result.stderr
+    found = metrics(run / "evaluation" / "best_train")
+    assert found["not_measured"] == {
+        "nll": "metrics.nll=false",
+        "frozen_latent": "metrics.frozen_latent=false",
+        "classes": "the probes are fitted on the training images: type split=test or split=val",
+    }
+    assert list(found["numbers"]) == ["bound", "latent", "samples", "images"]
+    assert "\nNot measured\n  nll: metrics.nll=false\n" in result.stdout
+
+
+def test_a_measure_that_breaks_ends_alone_and_the_status_is_not_zero(run: Path) -> None:
+    script = """
+import sys
+from vaelab import evaluate
+from vaelab.evaluation import measures
+def broken(subject, say):
+    raise ZeroDivisionError("by a test")
+measures.MEASURES["latent"] = broken
+sys.argv[1:] = ["checkpoint=run", "importance_samples=2", "nll_images=20", "figures=false"]
+evaluate.main()
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", script], cwd=run.parent, env=environment(), capture_output=True, text=True
+    )
+    assert result.returncode == 1
+    assert "ZeroDivisionError: by a test" in result.stderr
+    assert result.stderr.splitlines()[-1] == "vaelab: These could not be evaluated, see above: latent."
+    found = metrics(run / "evaluation" / "best")
+    assert found["not_measured"] == {"latent": "failed with ZeroDivisionError: by a test"}
+    assert len(found["numbers"]) == len(MEASURES) - 1
+
+
+def test_figures_of_other_weights_go(evaluate: CommandLine, run: Path) -> None:
+    bound_only = [f"metrics.{name}=false" for name in MEASURES if name != "bound"]
+    folder = run / "evaluation" / "last"
+    assert evaluate("checkpoint=run/checkpoints/last.pt", *bound_only).returncode == 0
+    (folder / "mine.png").write_bytes(b"a user's own")
+    assert evaluate("checkpoint=run/checkpoints/last.pt", *bound_only, "figures=false").returncode == 0
+    assert (folder / "samples.png").exists()  # of these very weights
+    shutil.copy(run / "checkpoints" / "epoch_0001.pt", run / "checkpoints" / "last.pt")
+    assert evaluate("checkpoint=run/checkpoints/last.pt", *bound_only, "figures=false").returncode == 0
+    assert sorted(path.name for path in folder.iterdir()) == ["metrics.json", "mine.png", "table.txt"]
+
+
+def test_a_checkpoint_that_has_left_its_run(evaluate: CommandLine, run: Path, tmp_path: Path) -> None:
+    """Nothing else is needed: not the run folder, and not the data's old place."""
+    content = torch.load(run / "checkpoints" / "best.pt", weights_only=True)
+    content["config"]["dataset"] |= {"source": "auto", "root": "/no/such/folder"}
+    (tmp_path / "mail").mkdir()
+    torch.save(content, tmp_path / "mail" / "from_a_friend.pt")
+    shutil.rmtree(run)
+    result = evaluate("checkpoint=mail/from_a_friend.pt", *QUICK, "figures=false", "metrics.classes=false")
+    assert result.returncode == 0, result.stderr
+    assert (
+        "WARNING: The run's dataset.root=/no/such/folder is not here: looking in the usual places."
+        in result.stderr
+    )
+    assert "WARNING: EMBEDDED SUBSET instead of the full set: Fashion-MNIST is neither in" in result.stderr
+    assert sorted(path.name for path in tmp_path.rglob("*.json")) == ["metrics.json"]
+    assert metrics(tmp_path / "mail" / "evaluation" / "from_a_friend")["data"]["fallback"]
+
+
+def test_other_images_than_the_runs_own_are_said(evaluate: CommandLine, run: Path) -> None:
+    path = run / "checkpoints" / "best.pt"
+    content = torch.load(path, weights_only=True)
+    content["data"]["sha256"]["train-images-idx3-ubyte"] = "0" * 64
+    content["data"]["complete"] = True
+    torch.save(content, path)
+    assert_refused(
+        evaluate("checkpoint=run", "split=val"),
+        "split=val of Fashion-MNIST (embedded subset; classes Trouser, Sneaker) holds other images than those of the "
+        "run, which was trained on the full set: type split=test.",
+    )
+    result = evaluate("checkpoint=run", "figures=false", "metrics.nll=false", "metrics.classes=false")
+    assert result.returncode == 0, result.stderr
+    assert (
+        "WARNING: The run was trained on the full set and is scored on Fashion-MNIST (embedded subset"
+        in result.stderr
+    )
+    assert metrics(run / "evaluation" / "best")["data"]["trained_on_the_same_files"] is False
+
+
+def test_several_checkpoints_one_after_the_other(evaluate: CommandLine, run: Path) -> None:
+    bound_only = [f"metrics.{name}=false" for name in MEASURES if name != "bound"]
+    result = evaluate("-m", "checkpoint=run/checkpoints/last.pt,nowhere.pt,run", *bound_only, "figures=false")
+    assert result.returncode == 1
+    assert (
+        "vaelab: There is no checkpoint nowhere.pt." in result.stderr
+        or "nowhere.pt doesn't exist" in result.stderr
+    )
+    assert result.stderr.splitlines()[-1] == "vaelab: These could not be evaluated, see above: nowhere.pt."
+    assert result.stdout.count("Evaluation folder: ") == 2
+
+
+# --- interruptions ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_keeps_what_was_measured(
+    evaluate: CommandLine, run: Path, number: signal.Signals
+) -> None:
+    endless = ["checkpoint=run", "importance_samples=100000", "metrics.bound=true"]
+
+    def interrupt() -> tuple[int, str, str]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", INTERRUPTED, *endless], cwd=run.parent, env=environment(),
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert process.stdout is not None
+        assert process.stdout.readline() == "measuring nll\n"
+        time.sleep(0.2)
+        process.send_signal(number)
+        stdout, stderr = process.communicate(timeout=30)
+        return process.returncode, stdout, stderr
+
+    code, stdout, stderr = interrupt()
+    folder = run / "evaluation" / "best"
+    assert code == 128 + number
+    assert stderr == f"WARNING: Interrupted ({number.name}): only some of the numbers are there.\n"
+    assert "neg_elbo" in stdout
+    assert metrics(folder)["status"] == "interrupted"
+    assert list(metrics(folder)["numbers"]) == ["bound"]
+
+    assert evaluate("checkpoint=run", *QUICK, "figures=false").returncode == 0
+    before = (folder / "metrics.json").read_bytes()
+    code, stdout, stderr = interrupt()
+    assert (code, stdout) == (128 + number, "")
+    assert stderr == f"WARNING: Interrupted ({number.name}): nothing was written.\n"
+    assert (folder / "metrics.json").read_bytes() == before
+    assert not list(run.rglob("*.partial"))
+
+
+INTERRUPTED = """
+from vaelab import evaluate
+from vaelab.evaluation import measures
+nll = measures.MEASURES["nll"]
+def announced(subject, say):
+    print("measuring nll", flush=True)
+    return nll(subject, say)
+measures.MEASURES["nll"] = announced
+evaluate.main()
+"""
+
+
+# --- what it refuses --------------------------------------------------------------------------------------
+
+
+class Planted:
+    """A pickle that runs a command when it is loaded."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, ("touch executed",)
+
+
+def damaged(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+@pytest.mark.parametrize(
+    "kind", ["truncated", "pickle", "torch pickle", "state dict", "newer", "empty", "weights"]
+)
+def test_a_file_that_is_no_checkpoint_is_one_line(evaluate: CommandLine, run: Path, kind: str) -> None:
+    path = run / "checkpoints" / "bad.pt"
+    good = run / "checkpoints" / "best.pt"
+    content = torch.load(good, weights_only=True)
+    if kind == "truncated":
+        path.write_bytes(damaged(good.read_bytes()))
+    elif kind == "pickle":
+        path.write_bytes(pickle.dumps(Planted()))
+    elif kind == "torch pickle":
+        torch.save({"format": 1, "config": {}, "model": Planted()}, path)
+    elif kind == "state dict":
+        torch.save(content["model"], path)
+    elif kind == "newer":
+        torch.save(content | {"format": 99, "vaelab": "9.0"}, path)
+    elif kind == "weights":
+        torch.save(content | {"model": dict(list(content["model"].items())[1:])}, path)
+    else:
+        path.write_bytes(b"")
+    before = sorted(run.parent.rglob("*"))
+    message = {
+        "state dict": f"{path.relative_to(run.parent)} was not written by vaelab: type a checkpoint of a run folder.",
+        "newer": f"{path.relative_to(run.parent)} was written by vaelab 9.0 in a newer format: upgrade vaelab to read it.",
+        "weights": f"{path.relative_to(run.parent)} is damaged: its weights don't fit its own settings. Type another checkpoint of the run, such as best.pt.",
+    }.get(
+        kind,
+        f"{path.relative_to(run.parent)} can't be read: it is damaged, or was not written by vaelab. Type another checkpoint of the run, such as best.pt.",
+    )
+    assert_refused(evaluate(f"checkpoint={path.relative_to(run.parent)}"), message)
+    assert sorted(run.parent.rglob("*")) == before
+
+
+def test_paths_that_are_no_checkpoint(evaluate: CommandLine, run: Path, tmp_path: Path) -> None:
+    for name in ("best.pt", "last.pt", "epoch_0001.pt", "epoch_0002.pt", "epoch_0003.pt"):
+        (run / "checkpoints" / name).unlink()
+    (tmp_path / "empty").mkdir()
+    for path, message in (
+        ("run", "There is no checkpoint run/checkpoints/best.pt."),
+        ("nowhere", "nowhere doesn't exist: type the path of a run folder or of a checkpoint in it."),
+        ("empty", "empty is no run folder and no file of one (no run.json there): type a folder that vaelab.train has made."),
+    ):  # fmt: skip
+        assert_refused(evaluate(f"checkpoint={path}"), message)
+    assert not list(tmp_path.rglob("evaluation"))
+
+
+WRONG = [
+    ((), "checkpoint must be a run folder or a checkpoint, such as outputs/2026-11-21/..., got null."),
+    (("checkpoint=",), "checkpoint must be a run folder or a checkpoint, such as outputs/2026-11-21/..., got ."),
+    (("checkpoint=x", "split=tset"), "split must be test, val or train, got tset."),
+    (("checkpoint=x", "importance_samples=0"), "importance_samples must be a whole number of at least 1, got 0."),
+    (("checkpoint=x", "nll_images=-1"), "nll_images must be a whole number of at least 1, or null for all, got -1."),
+    (("checkpoint=x", "metrics.nll=maybe"), "metrics.nll must be true or false, got maybe."),
+    (("checkpoint=x", "metrics.nl=false"), "Unknown setting 'metrics.nl'. Did you mean 'metrics.nll'? --help lists all settings."),
+    (("checkpont=x",), "Unknown setting 'checkpont'. Did you mean 'checkpoint'? --help lists all settings."),
+    (("checkpoint=x", "+beta=3"), "Unknown setting 'beta'. --help lists all settings."),
+    (("checkpoint=x", "dataset=mnist"), "'dataset' can't be chosen here: which dataset it is, the checkpoint says."),
+    (("checkpoint=x", "dataset.source=ful"), "dataset.source must be auto, full, embedded or null, got ful."),
+    (("checkpoint=x", "device=gpu"), "device must be auto, cpu, cuda or cuda:N, got gpu."),
+    (("checkpoint=x", "seed=1.5"), "seed must be a whole number of at least 0 and below 2**63 or null, got 1.5."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("arguments", "message"), WRONG, ids=[" ".join(words) for words, _ in WRONG])
+def test_a_wrong_value_is_one_line(
+    evaluate: CommandLine, tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    assert_refused(evaluate(*arguments), message)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_of_data_that_is_not_there(evaluate: CommandLine, run: Path) -> None:
+    assert_refused(
+        evaluate("checkpoint=run", "dataset.source=full", "dataset.root=/no/such/folder"),
+        "dataset.root=/no/such/folder is no folder: type one with FashionMNIST/raw, or make it for a download.",
+    )
+    assert not (run / "evaluation").exists()
+
+
+def test_help_lists_settings_without_torch(tmp_path: Path) -> None:
+    script = "import sys, vaelab.evaluate as e; sys.argv = ['evaluate', '--help']\ntry: e.main()\nfinally: print('torch' in sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, env=environment()
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.endswith("False\n")
+    for line in ("checkpoint=null", "importance_samples=500", "metrics.frozen_latent=true", "split=test"):
+        assert line in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 132
+
+
+# --- the words --------------------------------------------------------------------------------------------
+
+
+def test_verdicts() -> None:
+    assert collapse_verdict(2, 16) == "2 of 16 dimensions carry less than 0.01 nats: collapsed."
+    assert collapse_verdict(1, 16) == "1 of 16 dimensions carries less than 0.01 nats: collapsed."
+    assert collapse_verdict(1, 1) == "1 of 1 dimension carries less than 0.01 nats: collapsed."
+    assert collapse_verdict(0, 1) == "The dimension carries at least 0.01 nats: none is collapsed."
+    assert "the codes are not where the prior draws" in sampling_verdict(100.0, 20.0)
+    assert "about as good a place" in sampling_verdict(100.0, 95.0)
+
+
+def test_a_number_is_finite_and_shown_with_its_error() -> None:
+    basis = Basis("test", 1000, 7, 500, "importance samples an image")
+    number = Number(261.2345, "nats per image", basis, 0.123)
+    assert str(number) == "261.23 ± 0.12"
+    assert str(Number(0.012345, "x", basis)) == "0.01235"
+    table = Section("Title", {"nll": {"model": number}}, "Remark.", ["Verdict."]).table()
+    assert table.splitlines()[2:] == [
+        "nll      261.23 ± 0.12  nats per image",
+        "  test split · 1,000 images · 500 importance samples an image · seed 7",
+        "  Remark.",
+        "  Verdict.",
+    ]
+    with pytest.raises(CannotMeasure, match="nan: the model's outputs are not finite"):
+        Number(math.nan, "nats", basis)
