@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import torch
 from PIL import Image
 
 from conftest import TINY, CommandLine, command_line_of, environment, run_folder
+from vaelab.config import MetricsConfig
 from vaelab.evaluation.measures import MEASURES, collapse_verdict, sampling_verdict
 from vaelab.evaluation.numbers import Basis, CannotMeasure, Number, Section
 from vaelab.evaluation.pictures import PICTURES
@@ -188,6 +190,7 @@ def test_any_run_can_be_evaluated(
     assert "failed" not in result.stdout
     found = metrics(tmp_path / "run" / "evaluation" / "best")
     assert list(found["numbers"]) == list(MEASURES)
+    assert ("best.pt was chosen by the held-out neg_elbo" in result.stdout) == ("kl=false" in settings)
     if "beta=1000" in settings:
         assert "2 of 2 dimensions carry less than 0.01 nats: collapsed." in result.stdout
 
@@ -443,6 +446,10 @@ def test_help_lists_settings_without_torch(tmp_path: Path) -> None:
     for line in ("checkpoint=null", "importance_samples=500", "metrics.frozen_latent=true", "split=test"):
         assert line in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 132
+
+
+def test_every_measure_has_its_switch() -> None:
+    assert [setting.name for setting in fields(MetricsConfig)] == list(MEASURES)
 
 
 # --- the words --------------------------------------------------------------------------------------------

@@ -8,11 +8,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 from vaelab.figures import style
 from vaelab.figures.curves import loss_curves
-from vaelab.figures.images import gif, image_grid, tile
+from vaelab.figures.density import density_plot, hole_map, kl_bars
+from vaelab.figures.images import gif, image_grid, image_panels, tile
 from vaelab.figures.latent import LatentView, latent_film, latent_scatter, limit_for
 
 GENERATOR = np.random.default_rng(0)
@@ -38,6 +40,16 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "curves": lambda: loss_curves(
         [{"epoch": epoch, **ROW} for epoch in (1, 2, 3)], "Title", LONG, 2
     ),
+    "panels": lambda: image_panels(
+        {"σ = 0.1": GENERATOR.random((8, 8, 28, 28)), "σ = 1 (the prior)": GENERATOR.random((8, 8, 28, 28))}, "Title", LONG
+    ),
+    "density": lambda: density_plot(MEANS, VIEW, "Title", LONG),
+    "density of one dimension": lambda: density_plot(
+        MEANS[:, :1], LatentView(np.eye(1), ("z₁", ""), 4.0), "Title", LONG
+    ),
+    "holes": lambda: hole_map(GENERATOR.random((41, 41)) > 0.5, 4.0, "95 %", "Title", LONG),
+    "few bars": lambda: kl_bars(np.array([3.2, 0.001]), ["z₂", "z₁"], 0.01, "Title", LONG),
+    "many bars": lambda: kl_bars(np.linspace(123, 0, 200), [f"z₁₂{i}" for i in range(200)], 0.01, "Title", LONG),
     "curves of one epoch": lambda: loss_curves([{"epoch": 1, **ROW}], "Title", LONG, 1),
 }  # fmt: skip
 
@@ -51,13 +63,38 @@ def test_nothing_is_cut_off(name: str) -> None:
     assert (frame[[0, -1]] == 255).all()
     assert (frame[:, [0, -1]] == 255).all()
     renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
-    for text in figure.findobj(lambda artist: hasattr(artist, "get_text") and artist.get_text()):
-        if text.get_visible() and not text.get_clip_on():
+    for text in figure.findobj(Text):
+        if text.get_text() and text.get_visible() and not text.get_clip_on():
             box = text.get_window_extent(renderer)
             assert box.x0 >= -1, text
             assert box.x1 <= figure.bbox.x1 + 1, text
             assert box.y0 >= -1, text
             assert box.y1 <= figure.bbox.y1 + 1, text
+
+
+def test_the_hole_map_colours_holes_by_how_often_the_prior_draws_there() -> None:
+    """And counts them by the prior's mass, not by their area."""
+    uncovered = np.ones((81, 81), bool)
+    uncovered[30:51, 30:51] = False  # within 1 sigma of the prior's mean, some 47 % of its mass
+    figure = hole_map(uncovered, 4.0, "95 %", "Title", "Subtitle")
+    legend = " ".join(text.get_text() for text in figure.axes[0].get_legend().get_texts())  # type: ignore[union-attr]
+    assert "holes: 5" in legend
+    (image,) = figure.axes[0].get_images()
+    sheet = np.asarray(image.get_array())
+    assert sheet[40, 40].tolist() == sheet[45, 45].tolist()  # covered: one colour
+    saturation = sheet.max(axis=2) - sheet.min(axis=2)
+    assert saturation[40, 55] > saturation[40, 75]
+
+
+def test_the_density_contours_hold_what_they_say() -> None:
+    points = GENERATOR.normal(size=(4000, 2)) * 0.5
+    axes = density_plot(points, VIEW, "Title", "Subtitle").axes[0]
+    outlines = [path.vertices for path in axes.collections[0].get_paths()]
+    radii = [
+        np.linalg.norm(vertices, axis=1).max() for vertices in outlines
+    ]  # 99, 90 and 50 %, outermost first
+    expected = [0.5 * np.sqrt(-2 * np.log(1 - mass)) for mass in (0.99, 0.9, 0.5)]
+    assert radii == pytest.approx(expected, rel=0.25)
 
 
 def test_the_same_figure_gives_the_same_bytes() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError
 
 from vaelab import config
-from vaelab.config import Checked, Config, EvaluationConfig, VaelabError, settings, show
+from vaelab.config import Checked, Config, EvaluationConfig, VaelabError, override, settings, show
 from vaelab.run_folder import RunFolder
 
 FAILED = 1
@@ -96,6 +97,9 @@ def show_run(folder: RunFolder) -> None:
     print(f"Run folder: {folder.path}")
     for path, meaning in folder.worth_opening():
         print(f"  {path:<32}{meaning}")
+    if folder.best_checkpoint.is_file():
+        line = ["python", "-m", "vaelab.evaluate", override("checkpoint", folder.path)]
+        print(f"To measure it: {shlex.join(line)}")
 
 
 # --- what conf/ refers to ---------------------------------------------------------------------------------

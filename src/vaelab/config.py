@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -63,6 +64,14 @@ def show(value: object) -> str:
     if isinstance(value, (list, tuple)):
         return f"[{','.join(map(show, value))}]"
     return str(value)
+
+
+def override(key: str, value: object) -> str:
+    """`key=value` as Hydra reads it back: in quotes where the value has more than plain letters."""
+    text = str(value)
+    if not re.fullmatch(r"[\w./+:~-]+", text):
+        text = "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return f"{key}={text}"
 
 
 # --- checks that settings and model arguments share -------------------------------------------------------

@@ -16,7 +16,7 @@ from typing import Any
 from tqdm import tqdm
 
 from vaelab import console
-from vaelab.config import ConfigError, EvaluationConfig, VaelabError
+from vaelab.config import ConfigError, EvaluationConfig, VaelabError, override
 from vaelab.data import splits
 from vaelab.data.splits import Data
 from vaelab.evaluation.measures import MEASURES
@@ -168,7 +168,10 @@ class Session:
             "status": status,
             **facts,
             "numbers": {name: section.to_dict() for name, section in self.sections.items()},
-            "verdicts": [verdict for section in self.sections.values() for verdict in section.verdicts],
+            "verdicts": [
+                *self.choice_of_epoch(),
+                *(verdict for section in self.sections.values() for verdict in section.verdicts),
+            ],
             "remarks": {name: section.remark for name, section in self.sections.items()},
             "not_measured": {name: why for name, why in self.not_done.items() if name in MEASURES},
             "times": {"started": self.started, "written": now(), "seconds": self.seconds},
@@ -223,8 +226,22 @@ class Session:
     def text(self) -> str:
         """What was evaluated, and the table of its numbers."""
         run = self.subject.run
-        heading = f"{self.subject.gallery.about}\n{run.checkpoint}, epoch {run.epoch}"
+        heading = "\n".join(
+            [self.subject.gallery.about, f"{run.checkpoint}, epoch {run.epoch}", *self.choice_of_epoch()]
+        )
         return f"{heading}\n\n{table(self.sections, self.not_done)}\n"
+
+    def choice_of_epoch(self) -> list[str]:
+        """A warning where best.pt is not what a reader would take it for."""
+        run = self.subject.run
+        chosen = run.config.dataset.val_size > 0 and run.checkpoint.name == "best.pt"
+        if run.config.objective != "recon_only" or not chosen:
+            return []
+        last = override("checkpoint", run.checkpoint.with_name("last.pt"))
+        return [
+            f"best.pt was chosen by the held-out neg_elbo, though this run did not minimise its KL part: type\n"
+            f"{last} for the end of the training."
+        ]
 
     def interrupted(self, interruption: Interrupted | KeyboardInterrupt, *, finished: bool) -> Outcome:
         """Keep what was measured, unless an earlier evaluation got further."""

@@ -126,6 +126,7 @@ def kl_bars(
         axes.set_xticks(places, names[:MOST_BARS], fontsize=9 if len(shown) <= 32 else 7)
         axes.set_xlim(-0.6, max(len(shown), 4) - 0.4)
         axes.grid(False, axis="x")
+        axes.margins(y=0.1)
         axes.set_ylabel("nats per image")
         more = f", the first {MOST_BARS} are drawn" if len(kl_L) > MOST_BARS else ""
         dimensions = "dimension" if len(kl_L) == 1 else "dimensions"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,11 +47,3 @@ def facts(config: Config, data: Data, model: VAE, arguments: Sequence[str]) -> d
 def command(arguments: Sequence[str]) -> str:
     """The shell line that does the same."""
     return shlex.join(["python", "-m", "vaelab.train", *arguments])
-
-
-def override(key: str, value: object) -> str:
-    """`key=value` as Hydra reads it back: in quotes where the value has more than plain letters."""
-    text = str(value)
-    if not re.fullmatch(r"[\w./+:~-]+", text):
-        text = "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
-    return f"{key}={text}"

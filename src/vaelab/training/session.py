@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from vaelab import console
-from vaelab.config import Config, ConfigError, VaelabError, continued, to_yaml
+from vaelab.config import Config, ConfigError, VaelabError, continued, override, to_yaml
 from vaelab.data import splits
 from vaelab.machine import now, pick_device
 from vaelab.run_folder import RunFolder
 from vaelab.signals import Interrupted, Signals
 from vaelab.training import checkpoint, progress
-from vaelab.training.facts import command, facts, override
+from vaelab.training.facts import command, facts
 from vaelab.training.fit import TrainingDiverged, TrainingState, check_finite, fit
 from vaelab.training.snapshots import Snapshots
 
