@@ -238,10 +238,7 @@ class Session:
         if run.config.objective != "recon_only" or not chosen:
             return []
         last = override("checkpoint", run.checkpoint.with_name("last.pt"))
-        return [
-            f"best.pt was chosen by the held-out neg_elbo, though this run did not minimise its KL part: type\n"
-            f"{last} for the end of the training."
-        ]
+        return [f"best.pt was chosen by held-out neg_elbo, whose KL was not minimised; the run's end: {last}"]
 
     def interrupted(self, interruption: Interrupted | KeyboardInterrupt, *, finished: bool) -> Outcome:
         """Keep what was measured, unless an earlier evaluation got further."""
