@@ -95,7 +95,7 @@ def test_an_evaluation_leaves_numbers_a_table_and_figures(evaluate: CommandLine,
     for name, number in numbers:
         assert math.isfinite(number["value"]), name
         assert number["unit"], name
-        assert number["split"] == "test", name
+        assert number["split"] in ("test", "train against test"), name
         assert 40 <= number["images"] <= 403, name
         assert number["seed"] == 42, name
     assert found["numbers"]["samples"]["features"]["network"] == "fashion_mnist_cnn"
@@ -205,7 +205,7 @@ def test_what_can_not_be_measured_says_why_and_the_rest_goes_on(evaluate: Comman
         "classes": "the probes are fitted on the training images: type split=test or split=val",
     }
     assert list(found["numbers"]) == ["bound", "latent", "samples", "images"]
-    assert "\nNot measured\n  nll: metrics.nll=false\n" in result.stdout
+    assert "\nNot there\n  nll: metrics.nll=false\n" in result.stdout
 
 
 def test_a_measure_that_breaks_ends_alone_and_the_status_is_not_zero(run: Path) -> None:
@@ -478,3 +478,61 @@ def test_a_number_is_finite_and_shown_with_its_error() -> None:
     ]
     with pytest.raises(CannotMeasure, match="nan: the model's outputs are not finite"):
         Number(math.nan, "nats", basis)
+
+
+# --- strange but legal ------------------------------------------------------------------------------------
+
+
+def test_binarised_runs_find_their_grey_images_where_the_others_were_found(
+    train: CommandLine, evaluate: CommandLine, tmp_path: Path
+) -> None:
+    """The run's own folder is gone, and another source is typed."""
+    run_folder(train(*TINY, *NO_PICTURES, "dataset.binarize=static", "epochs=1", "hydra.run.dir=run"))
+    path = tmp_path / "run" / "checkpoints" / "best.pt"
+    content = torch.load(path, weights_only=True)
+    content["config"]["dataset"] |= {"source": "auto", "root": "/no/such/folder"}
+    torch.save(content, path)
+    result = evaluate("checkpoint=run", *QUICK, "figures=false", "dataset.source=embedded")
+    assert result.returncode == 0, result.stderr
+    assert list(metrics(tmp_path / "run" / "evaluation" / "best")["numbers"]) == list(MEASURES)
+
+
+def test_few_images_are_a_reason_and_no_failure(
+    train: CommandLine, evaluate: CommandLine, tmp_path: Path
+) -> None:
+    few = ("dataset.source=embedded", "dataset.classes=[1,7]", "dataset.val_size=9980", "batch_size=2")
+    run_folder(train(*few, *NO_PICTURES, "epochs=1", "hydra.run.dir=run"))
+    result = evaluate("checkpoint=run", *QUICK)
+    assert result.returncode == 0, result.stderr
+    assert metrics(tmp_path / "run" / "evaluation" / "best")["not_measured"] == {
+        "classes": "it takes 10 training images, of at least two classes",
+        "samples": "3 images are too few for the covariance of 64 features: it takes more of both training and scored images",
+    }
+    assert "samples_mixture.png: it takes 64 draws, and only 3 are made for so few images" in result.stdout
+
+
+def test_a_seed_of_its_own_is_said_on_everything(evaluate: CommandLine, run: Path) -> None:
+    bound_only = [f"metrics.{name}=false" for name in MEASURES if name != "bound"]
+    result = evaluate("checkpoint=run", "seed=7", "figures=false", *bound_only)
+    assert result.returncode == 0, result.stderr
+    assert "trained with seed 42, evaluated with seed 7" in result.stdout.splitlines()[0]
+    assert "1 posterior sample an image · seed 7" in result.stdout
+
+
+def test_an_output_that_can_not_be_written_is_noticed_first(evaluate: CommandLine, run: Path) -> None:
+    (run.parent / "afile").write_text("")
+    assert_refused(
+        evaluate("checkpoint=run", "output=afile"),
+        "afile can't be made, a file is in the way: type output=FOLDER.",
+    )
+
+
+def test_a_run_that_held_out_more_images_than_the_subset_has(evaluate: CommandLine, run: Path) -> None:
+    path = run / "checkpoints" / "best.pt"
+    content = torch.load(path, weights_only=True)
+    content["config"]["dataset"]["val_size"] = 50_000
+    torch.save(content, path)
+    bound_only = [f"metrics.{name}=false" for name in MEASURES if name != "bound"]
+    result = evaluate("checkpoint=run", "figures=false", *bound_only)
+    assert result.returncode == 0, result.stderr
+    assert metrics(run / "evaluation" / "best")["data"]["images"] == 403

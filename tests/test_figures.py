@@ -41,7 +41,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
         [{"epoch": epoch, **ROW} for epoch in (1, 2, 3)], "Title", LONG, 2
     ),
     "panels": lambda: image_panels(
-        {"σ = 0.1": GENERATOR.random((8, 8, 28, 28)), "σ = 1 (the prior)": GENERATOR.random((8, 8, 28, 28))}, "Title", LONG
+        [("σ = 0.1", GENERATOR.random((8, 8, 28, 28))), ("σ = 1 (the prior)", GENERATOR.random((8, 8, 28, 28)))], "Title", LONG
     ),
     "density": lambda: density_plot(MEANS, VIEW, "Title", LONG),
     "density of one dimension": lambda: density_plot(

@@ -48,8 +48,19 @@ SPLIT_NAMES = {"train": "training", "val": "held-out", "test": "test"}
 class Gallery:
     """Draws what a model makes of a split's images. Its random stream is its own; the model isn't moved."""
 
-    def __init__(self, config: Config, data: Data, split: Split, model: VAE, objective: Objective) -> None:
+    def __init__(
+        self,
+        config: Config,
+        data: Data,
+        split: Split,
+        model: VAE,
+        objective: Objective,
+        evaluated_with_seed: int | None = None,
+    ) -> None:
         self.config = config
+        self.seeds = f"seed {config.seed}"
+        if evaluated_with_seed not in (None, config.seed):
+            self.seeds = f"trained with seed {config.seed}, evaluated with seed {evaluated_with_seed}"
         self.data = data
         self.split = split
         self.model = model
@@ -76,7 +87,7 @@ class Gallery:
         dimensions = f"{latents} latent dimension{'s' if latents > 1 else ''}"
         likelihood = config.loss.likelihood.replace("_", " ")
         model = f"{config.model['name']}, {dimensions}, {objective}, {likelihood}"
-        return f"{model} · {self.data.description} · seed {config.seed}"
+        return f"{model} · {self.data.description} · {self.seeds}"
 
     @property
     def images_name(self) -> str:
@@ -133,16 +144,17 @@ class Gallery:
         decoded = self.decoded(self.posterior(x_N1HW[:16]).mean)
         sheet = np.ones((16, 2, *originals.shape[1:]))
         sheet[: len(originals)] = np.stack([originals, decoded], axis=1)
-        return image_grid(
-            squared(sheet.reshape(32, *originals.shape[1:])),
+        return image_panels(
+            [("original, reconstruction", sheet[first::4]) for first in range(4)],
             title,
             f"{self.about} · {self.images_name}, decoded from posterior means",
-            column_labels=["original", "recon-\nstruction"] * 4,
+            zoom=3,
         )
 
     def ranking(self, x_N1HW: Tensor, reconstruction_N: Tensor) -> Figure:
         """The images with the lowest, middle and highest reconstruction terms, above what is decoded."""
         order = reconstruction_N.argsort(stable=True)
+        grey = self.data.binarize == "none" and self.config.loss.likelihood == "bernoulli"
         count = min(COLUMNS, len(order))
         middle = (len(order) - count) // 2
         rows, labels = [], []
@@ -160,18 +172,24 @@ class Gallery:
             "The best, the median and the worst reconstructions",
             f"{self.about} · of {len(order):,} {self.images_name}, by −log p(x|z)",
             row_labels=labels,
-            bottom_label="originals above, below them what is decoded from their posterior means",
+            bottom_label="originals above, below them what is decoded from their posterior means"
+            + (
+                "\nthe best are mostly the emptiest: the entropy of grey pixels is part of the term"
+                if grey
+                else ""
+            ),
         )
 
     def frozen_latents(self, sigmas: Sequence[float]) -> Figure:
         """The prior's draws shrunk towards its mean: what the decoder makes of ever smaller regions."""
         return image_panels(
-            {
-                f"σ = {sigma:g}" + (" (the prior)" if sigma == 1 else ""): squared(
-                    self.decoded(sigma * self.prior_ZL)
+            [
+                (
+                    f"σ = {sigma:g}" + (" (the prior)" if sigma == 1 else ""),
+                    squared(self.decoded(sigma * self.prior_ZL)),
                 )
                 for sigma in sigmas
-            },
+            ],
             "Samples from frozen latents, z = σ · ε",
             f"{self.about} · the same {len(self.prior_ZL)} draws of ε from N(0, I)",
         )
@@ -259,7 +277,7 @@ class Gallery:
             "Traversals of the latent dimensions",
             f"{self.about} · KL in nats per image",
             row_labels=[f"{latent_name(dimension)}, KL {kl_L[dimension]:.2f}" for dimension in order],
-            column_labels=[f"{value:+.2f}".replace("-", "−") for value in values.tolist()],
+            column_labels=[f"{value:+.2f}".replace("-", "−") if value else "0" for value in values.tolist()],
             bottom_label=f"one dimension moves and all others are 0{'; ' if shown else ''}{shown}",
         )
 
@@ -315,18 +333,20 @@ def linear_path(start_KL: Tensor, end_KL: Tensor, share_S: Tensor) -> Tensor:
 
 
 def spherical_path(start_KL: Tensor, end_KL: Tensor, share_S: Tensor) -> Tensor:
-    """The same at even angles, so that lengths stay between those of the ends, shape (K, S, L).
+    """The same by turning from one direction to the other, shape (K, S, L).
 
-    White (2016), "Sampling generative networks". Where the ends have one direction it is the straight line.
+    White (2016), "Sampling generative networks", for the directions; lengths go evenly from one end's to the
+    other's. Between directions that are equal or opposite no way is the shortest, and the line is taken.
     """
     start, end, share = start_KL.double()[:, None], end_KL.double()[:, None], share_S.double()[:, None]
-    unit = [latents / latents.norm(dim=2, keepdim=True).clamp(min=1e-12) for latents in (start, end)]
+    lengths = [latents.norm(dim=2, keepdim=True) for latents in (start, end)]
+    unit = [way / length.clamp(min=1e-12) for way, length in zip((start, end), lengths, strict=True)]
     angle = (unit[0] * unit[1]).sum(dim=2, keepdim=True).clamp(-1, 1).acos()
     sine = angle.sin()
-    way = (((1 - share) * angle).sin() * start + (share * angle).sin() * end) / sine.clamp(min=1e-12)
-    return torch.where(
-        sine > 1e-6, way, linear_path(start_KL.double(), end_KL.double(), share_S.double())
-    ).float()
+    turned = (((1 - share) * angle).sin() * unit[0] + (share * angle).sin() * unit[1]) / sine.clamp(min=1e-12)
+    path = turned * (lengths[0] + share * (lengths[1] - lengths[0]))
+    line = linear_path(start_KL.double(), end_KL.double(), share_S.double())
+    return torch.where(sine > 1e-4, path, line).float()
 
 
 def two_bands(index_I: Tensor, columns: int) -> Tensor:

@@ -35,6 +35,9 @@ class Basis:
         draws = [] if self.draws is None else [f"{self.draws:,} {self.kind_of_draws}"]
         return " · ".join([f"{self.split} split", f"{self.images:,} images", *draws, f"seed {self.seed}"])
 
+    def to_dict(self) -> dict[str, Any]:
+        return {key: value for key, value in asdict(self).items() if value is not None}
+
 
 @dataclass(frozen=True, slots=True)
 class Number:
@@ -52,12 +55,14 @@ class Number:
             )
 
     def __str__(self) -> str:
+        if isinstance(self.value, int):
+            return f"{self.value:,}"
         error = "" if self.standard_error is None else f" ± {self.standard_error:.2g}"
         return f"{self.value:.2f}{error}" if abs(self.value) >= 100 else f"{self.value:.4g}{error}"
 
     def to_dict(self) -> dict[str, Any]:
-        numbers = {"value": self.value, "unit": self.unit, "standard_error": self.standard_error}
-        return {key: value for key, value in (numbers | asdict(self.basis)).items() if value is not None}
+        error = {} if self.standard_error is None else {"standard_error": self.standard_error}
+        return {"value": self.value, "unit": self.unit, **error, **self.basis.to_dict()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +110,10 @@ def paragraph(text: str) -> str:
     return textwrap.fill(text, WIDTH, initial_indent="  ", subsequent_indent="  ")
 
 
-def table(sections: Mapping[str, Section], not_measured: Mapping[str, str]) -> str:
-    """All sections, and why others are missing."""
+def table(sections: Mapping[str, Section], missing: Mapping[str, str]) -> str:
+    """All sections, and why others, or figures, are missing."""
     parts = [section.table() for section in sections.values()]
-    if not_measured:
-        missing = [paragraph(f"{name}: {reason}") for name, reason in not_measured.items()]
-        parts.append("\n".join(["Not measured", *missing]))
+    if missing:
+        reasons = [paragraph(f"{name}: {reason}") for name, reason in missing.items()]
+        parts.append("\n".join(["Not there", *reasons]))
     return "\n\n".join(parts)

@@ -6,6 +6,7 @@ Each raises CannotMeasure with the reason where it makes no sense for a run; the
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -16,8 +17,12 @@ from vaelab.evaluation.subject import Subject
 from vaelab.figures import Figure
 from vaelab.figures.density import density_plot, hole_map, kl_bars
 from vaelab.figures.images import image_grid
-from vaelab.gallery import as_arrays, latent_name, squared
+from vaelab.figures.latent import limit_for
+from vaelab.gallery import LATENT_POINTS, as_arrays, latent_name, squared
 from vaelab.metrics.latent import uncovered
+
+FEWEST_POINTS = 10
+"""Images that a density is estimated from at least."""
 
 HOLES_GRID = 201
 """Points of the hole map along each axis."""
@@ -59,10 +64,13 @@ def draw_latent_space(subject: Subject) -> Figure:
 
 def draw_density(subject: Subject) -> Figure:
     gallery = subject.gallery
-    samples_NL = subject.posterior_samples.cpu().numpy()
+    samples_NL = subject.posterior_samples[:LATENT_POINTS].cpu().numpy()
+    if len(samples_NL) < FEWEST_POINTS:
+        raise CannotMeasure(f"a density takes {FEWEST_POINTS} images")
+    view = gallery.view_of([gallery.means()])
     return density_plot(
         samples_NL,
-        gallery.view_of([samples_NL]),
+        replace(view, limit=limit_for(view.project(samples_NL))),
         "The aggregate posterior against the prior",
         f"{gallery.about} · {len(samples_NL):,} {gallery.images_name}, one sample of q(z|x) each",
     )
@@ -70,7 +78,7 @@ def draw_density(subject: Subject) -> Figure:
 
 def draw_holes(subject: Subject) -> Figure:
     if subject.model.latent_dim != 2:
-        raise CannotMeasure("a map takes model.latent_dim=2; prior_not_covered counts the holes in any space")
+        raise CannotMeasure("a map takes model.latent_dim=2")
     axis = torch.linspace(-HOLES_REACH, HOLES_REACH, HOLES_GRID, dtype=torch.float64, device=subject.device)
     z_ZL = torch.cartesian_prod(axis, axis).flip(1)  # rows upwards, columns to the right
     missed = uncovered(subject.posterior, z_ZL, COVERED).view(HOLES_GRID, HOLES_GRID)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import signal
 import time
 import traceback
@@ -16,7 +17,7 @@ from typing import Any
 from tqdm import tqdm
 
 from vaelab import console
-from vaelab.config import ConfigError, EvaluationConfig, VaelabError, override
+from vaelab.config import ConfigError, DatasetConfig, EvaluationConfig, VaelabError, override
 from vaelab.data import splits
 from vaelab.data.splits import Data
 from vaelab.evaluation.measures import MEASURES
@@ -26,7 +27,7 @@ from vaelab.evaluation.subject import Subject
 from vaelab.figures import style
 from vaelab.machine import device_facts, git_facts, now, pick_device, versions
 from vaelab.run import Run
-from vaelab.run_folder import RunFolder, write_atomically
+from vaelab.run_folder import RunFolder, remove_if_empty, write_atomically
 from vaelab.signals import Interrupted, Signals
 
 log = logging.getLogger(__name__)
@@ -51,19 +52,27 @@ def evaluate(run: Run, asked: EvaluationConfig) -> Outcome:
     Raises VaelabError, before anything is written, for settings or data that can't be used.
     """
     with console.logging_to(console.AboveTheBar()):
-        data = load_data(run, asked)
-        return Session(Subject(run, data, asked)).run()
+        return Session(Subject(run, *load_data(run, asked), asked)).run()
 
 
-def load_data(run: Run, asked: EvaluationConfig) -> Data:
-    """The images of a run, or those that stand in for them, which is said loudly."""
+def load_data(run: Run, asked: EvaluationConfig) -> tuple[Data, DatasetConfig]:
+    """The images of a run, or what stands in for them, which is said loudly; and where they come from."""
     saved = run.config.dataset
-    root = asked.dataset.root or saved.root
+    root, source = asked.dataset.root or saved.root, asked.dataset.source or saved.source
     if asked.dataset.root is None and saved.root is not None and not Path(saved.root).is_dir():
         log.warning("The run's dataset.root=%s is not here: looking in the usual places.", saved.root)
         root = None
-    source = asked.dataset.source or saved.source
-    data = splits.load(replace(saved, source=source, root=root), pick_device(asked.device))
+    if asked.dataset.root is not None and asked.dataset.source is None and source == "embedded":
+        source = "auto"  # a folder was typed to be looked into
+    wanted = replace(saved, source=source, root=root)
+    device = pick_device(asked.device)
+    try:
+        data = splits.load(wanted, device)
+    except ConfigError:
+        if asked.split != "test" or not saved.val_size:
+            raise
+        wanted = replace(wanted, val_size=0)  # the subset may be smaller than what the run has held out
+        data = splits.load(wanted, device)
     if data.origin.fallback is not None:
         log.warning("EMBEDDED SUBSET instead of the full set: %s.", data.origin.fallback)
     if dict(data.origin.sha256) != dict(run.trained_on["sha256"]):
@@ -74,7 +83,7 @@ def load_data(run: Run, asked: EvaluationConfig) -> Data:
                 f"on {trained}: type split=test."
             )
         log.warning("The run was trained on %s and is scored on %s.", trained, held)
-    return data
+    return data, wanted
 
 
 class Session:
@@ -111,18 +120,33 @@ class Session:
         pictures = list(PICTURES) if self.asked.figures else []
         self.not_done |= {name: f"metrics.{name}=false" for name in MEASURES if name not in measures}
         self.bar.total = len(measures) + len(pictures)
+        self.make_folder()
+        numbers_written = False
         with Signals() as signals, self.bar:
             try:
                 signals.at_once = True  # files appear whole or not at all: any moment is a good one
                 for name in measures:
                     self.step(name, self.measure)
                 self.write("finished")
+                numbers_written = True
                 for name in pictures:
                     self.step(name, self.draw)
+                self.write_table()
             except (Interrupted, KeyboardInterrupt) as interruption:
                 signals.at_once = False
-                return self.interrupted(interruption, finished=len(self.seconds) >= len(measures))
+                return self.interrupted(interruption, numbers_written)
         return Outcome(self.folder, self.text(), self.failed)
+
+    def make_folder(self) -> None:
+        """Before minutes of measuring, see that its results can be written."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise ConfigError(
+                f"{self.folder} can't be made, a file is in the way: type output=FOLDER."
+            ) from error
+        if not os.access(self.folder, os.W_OK):
+            raise ConfigError(f"{self.folder} can't be written: type output=FOLDER.")
 
     def step(self, name: str, do: Callable[[str], None]) -> None:
         """Do one step; an error ends it alone."""
@@ -177,8 +201,11 @@ class Session:
             "times": {"started": self.started, "written": now(), "seconds": self.seconds},
         }
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        write_atomically(self.folder / "table.txt", lambda file: file.write(self.text().encode()))
+        self.write_table()
         write_atomically(self.metrics_json, lambda file: file.write(text.encode()))
+
+    def write_table(self) -> None:
+        write_atomically(self.folder / "table.txt", lambda file: file.write(self.text().encode()))
 
     def previous(self) -> dict[str, Any] | None:
         """What an earlier evaluation left here."""
@@ -240,14 +267,15 @@ class Session:
         last = override("checkpoint", run.checkpoint.with_name("last.pt"))
         return [f"best.pt was chosen by held-out neg_elbo, whose KL was not minimised; the run's end: {last}"]
 
-    def interrupted(self, interruption: Interrupted | KeyboardInterrupt, *, finished: bool) -> Outcome:
+    def interrupted(self, interruption: Interrupted | KeyboardInterrupt, numbers_written: bool) -> Outcome:
         """Keep what was measured, unless an earlier evaluation got further."""
         number = interruption.number if isinstance(interruption, Interrupted) else signal.SIGINT
         name = signal.Signals(number).name
-        if finished:
+        if numbers_written:
             log.warning("Interrupted (%s): all numbers are there, but not all figures.", name)
         elif (self.previous() or {}).get("status") == "finished" or not self.sections:
             log.warning("Interrupted (%s): nothing was written.", name)
+            remove_if_empty(self.folder)
             return Outcome(self.folder, "", self.failed, number)
         else:
             self.write("interrupted")

@@ -11,7 +11,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from vaelab.config import EvaluationConfig
+from vaelab.config import DatasetConfig, EvaluationConfig
 from vaelab.data import splits
 from vaelab.data.splits import Data, Split
 from vaelab.evaluation.numbers import Basis
@@ -31,16 +31,18 @@ MOST_IMAGES = 10_000
 class Subject:
     """All is computed once, on first use, on the device of the data; images are floats in [0, 1]."""
 
-    def __init__(self, run: Run, data: Data, asked: EvaluationConfig) -> None:
+    def __init__(self, run: Run, data: Data, source: DatasetConfig, asked: EvaluationConfig) -> None:
+        """`source` is what `data` was loaded by: the run's, with what was typed instead."""
         self.run = run
         self.asked = asked
         self.data = data
+        self.source = source
         self.split = data.split(asked.split)
         self.seed = run.config.seed if asked.seed is None else asked.seed
         self.device = self.split.images.device
         self.model = run.model.to(self.device)
         self.objective = run.objective.to(self.device)
-        self.gallery = Gallery(run.config, data, self.split, self.model, self.objective)
+        self.gallery = Gallery(run.config, data, self.split, self.model, self.objective, self.seed)
         self.other_split = data.test if self.split.name == "train" else data.train
         self.count = min(len(self.split), len(self.other_split), MOST_IMAGES)
 
@@ -97,7 +99,7 @@ class Subject:
         """The data with grey pixels: decoders give grey images, whatever they were trained on."""
         if self.data.binarize == "none":
             return self.data
-        return splits.load(replace(self.run.config.dataset, binarize="none"), self.device)
+        return splits.load(replace(self.source, binarize="none"), self.device)
 
     def real(self, split: Split) -> Tensor:
         grey = self.grey_data.split(split.name)
@@ -121,11 +123,16 @@ class Subject:
     def prior_samples(self) -> Tensor:
         return self.decoded(self.prior_draws)
 
+    @property
+    def mixture_images(self) -> int:
+        """Training images that the mixture is fitted to: the first ones."""
+        return min(len(self.data.train), MOST_IMAGES)
+
     @cached_property
     def mixture_samples(self) -> Tensor:
-        """From a mixture of Gaussians that is fitted to one posterior sample of each training image."""
+        """From a mixture of Gaussians that is fitted to one posterior sample each of training images."""
         whole = self.train_posterior
-        posterior = Gaussian(whole.mean[:MOST_IMAGES], whole.log_variance[:MOST_IMAGES])
+        posterior = Gaussian(whole.mean[: self.mixture_images], whole.log_variance[: self.mixture_images])
         z_NL = posterior.sample(stream(self.seed, "latents of the mixture", device=self.device))
         draws = mixture_draws(z_NL.double().cpu().numpy(), self.count, self.numpy_seed)
         return self.decoded(torch.from_numpy(draws).to(self.device))

@@ -27,15 +27,14 @@ TINTS = ("#9ecbf0", "#5aa3e0", "#1f6fb5")
 """From the outermost region to the innermost one."""
 
 DENSITY_GRID = 120
-DENSITY_POINTS = 5000
 
 
 def density_plot(samples_NL: NDArray[np.floating], view: LatentView, title: str, subtitle: str) -> Figure:
     """Smallest regions with 50, 90 and 99 % of the samples beside the prior's circles of those shares.
 
-    The density is a kernel estimate (scipy's gaussian_kde) from the first 5,000 samples.
+    The density is a kernel estimate (scipy's gaussian_kde) with its default bandwidth.
     """
-    points = view.project(samples_NL[:DENSITY_POINTS])
+    points = view.project(samples_NL)
     width, height = max(8.2, header_width(title, subtitle)), 6.9
     with house_style():
         figure = new_figure(width, height, title, subtitle)

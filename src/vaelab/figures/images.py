@@ -6,7 +6,7 @@ Shapes: R rows, C columns, H height, W width, F frames.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from matplotlib.colors import to_rgb
@@ -68,19 +68,24 @@ def image_grid(
 
 
 def image_panels(
-    panels: Mapping[str, NDArray[np.floating]], title: str, subtitle: str, *, zoom: int = 2, gap: int = 2
+    panels: Sequence[tuple[str, NDArray[np.floating]]],
+    title: str,
+    subtitle: str,
+    *,
+    zoom: int = 2,
+    gap: int = 2,
 ) -> Figure:
     """Grids of grey images (R, C, H, W) in [0, 1] side by side, all of one size, each under its name."""
-    sheets = {name: tile(images_RCHW, gap) for name, images_RCHW in panels.items()}
+    sheets = [(name, tile(images_RCHW, gap)) for name, images_RCHW in panels]
     inch, space, caption = zoom / DPI, 0.25, 0.25
-    tallest = max(len(sheet) for sheet in sheets.values()) * inch
-    content = sum(sheet.shape[1] * inch + space for sheet in sheets.values()) - space
+    tallest = max(len(sheet) for _, sheet in sheets) * inch
+    content = sum(sheet.shape[1] * inch + space for _, sheet in sheets) - space
     width = max(content + 2 * MARGIN, header_width(title, subtitle))
     height = HEADER + caption + tallest + 0.2
     left = (width - content) / 2
     with house_style():
         figure = new_figure(width, height, title, subtitle)
-        for name, sheet in sheets.items():
+        for name, sheet in sheets:
             wide, high = sheet.shape[1] * inch, len(sheet) * inch
             top = height - HEADER - caption
             axes = figure.add_axes((left / width, (top - high) / height, wide / width, high / height))

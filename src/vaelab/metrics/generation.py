@@ -59,10 +59,11 @@ def fid(real_ND: Tensor, other_MD: Tensor) -> float:
     return max(0.0, float(metric.compute()))
 
 
-def kid(real_ND: Tensor, other_MD: Tensor, seed: int) -> tuple[float, float]:
+def kid(real_ND: Tensor, other_MD: Tensor, seed: int) -> float:
     """Kernel distance between two sets of features (Bińkowski et al. 2018), unbiased, by torchmetrics.
 
-    The mean over 100 pairs of random subsets of up to 1,000 features, and its standard error.
+    The mean over 100 pairs of random subsets of up to 1,000 features. The spread of the subsets, which share
+    their images, is no standard error.
     """
     size = min(KID_SUBSET_SIZE, len(real_ND), len(other_MD))
     with warnings.catch_warnings():
@@ -72,8 +73,8 @@ def kid(real_ND: Tensor, other_MD: Tensor, seed: int) -> tuple[float, float]:
     metric.update(other_MD.cpu(), real=False)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        mean, deviation = metric.compute()
-    return float(mean), float(deviation) / KID_SUBSETS**0.5
+        mean, _ = metric.compute()
+    return float(mean)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,7 +135,7 @@ def psnr_ssim(images_N1HW: Tensor, reconstructions_N1HW: Tensor) -> tuple[Tensor
 def mixture_draws(z_NL: NDArray[np.floating], count: int, seed: int) -> NDArray[np.float32]:
     """Draws from 10 Gaussians fitted to latents (Ghosh et al. 2020), shape (count, L), in random order."""
     covariance = "full" if z_NL.shape[1] <= FULL_COVARIANCE_UP_TO else "diag"
-    mixture = GaussianMixture(COMPONENTS, covariance_type=covariance, random_state=seed)
+    mixture = GaussianMixture(min(COMPONENTS, len(z_NL)), covariance_type=covariance, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         draws, _ = mixture.fit(z_NL).sample(count)

@@ -67,13 +67,21 @@ def kl_parts(posterior: Gaussian, z_NL: Tensor) -> KLParts:
     return KLParts(mutual_information, gaussian_kl(posterior).double().mean().item() - mutual_information)
 
 
-def uncovered(posterior: Gaussian, z_ZL: Tensor, share: float = 0.95) -> Tensor:
+def uncovered(posterior: Gaussian, z_ZL: Tensor, share: float = 0.95, *, own: bool = True) -> Tensor:
     """Which points lie outside the central `share` of every image's posterior, shape (Z,), bool.
 
-    The central region of a Gaussian is the ellipsoid that holds that share of it.
+    The central region of a Gaussian is the ellipsoid that holds that share of it. With `own` false, point n
+    is a sample of posterior n, and that one is left out: how well images cover what isn't theirs.
     """
     reach = 2 * float(gammaincinv(posterior.mean.shape[1] / 2, share))  # the chi-square quantile
-    rows = [(square > reach).all(dim=1) for square in squared_distances(posterior, z_ZL)]
+    rows: list[Tensor] = []
+    start = 0
+    for square_ZN in squared_distances(posterior, z_ZL):
+        if not own:
+            place = torch.arange(len(square_ZN), device=square_ZN.device)
+            square_ZN[place, start + place] = math.inf
+        rows.append((square_ZN > reach).all(dim=1))
+        start += len(square_ZN)
     return torch.cat(rows)
 
 

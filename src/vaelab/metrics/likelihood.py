@@ -60,11 +60,9 @@ def bound(model: VAE, objective: Objective, split: Split, seed: int) -> Bound:
     return Bound(ElboTerms(reconstruction, kl), Gaussian(mean, log_variance))
 
 
-DECODED_AT_ONCE = 1000
-"""Latents a batch of the importance-weighted bound: what bounds its memory, whatever K is."""
-
-IMAGES_AT_ONCE = 20
-"""Images that share a noise stream there: the first draws of a larger K are those of a smaller one."""
+DRAWS_AT_ONCE, IMAGES_AT_ONCE = 50, 20
+"""Latents a batch of the importance-weighted bound, 1,000: what bounds its memory, whatever K is. Noise is
+always drawn for a whole batch, so that the first draws of a larger K or of more images are those of fewer."""
 
 
 def importance_weighted_bound(
@@ -86,10 +84,11 @@ def importance_weighted_bound(
             noise = stream(seed, "importance samples", group, x_BCHW.device)
             posterior = model.encode(x_BCHW)
             log_sum_B = torch.full((len(x_BCHW),), -math.inf, dtype=torch.float64, device=x_BCHW.device)
-            chunk = DECODED_AT_ONCE // IMAGES_AT_ONCE
-            for first in range(0, importance_samples, chunk):
-                draws = min(chunk, importance_samples - first)
-                log_weight_KB = log_importance_weights(model, objective, x_BCHW, posterior, draws, noise)
+            for first in range(0, importance_samples, DRAWS_AT_ONCE):
+                shape = (DRAWS_AT_ONCE, IMAGES_AT_ONCE, model.latent_dim)
+                eps_KBL = torch.randn(shape, generator=noise, device=x_BCHW.device)
+                eps_KBL = eps_KBL[: importance_samples - first, : len(x_BCHW)]
+                log_weight_KB = log_importance_weights(model, objective, x_BCHW, posterior, eps_KBL)
                 log_sum_B = torch.logaddexp(log_sum_B, log_weight_KB.logsumexp(dim=0))
             parts.append(math.log(importance_samples) - log_sum_B)
             done(len(x_BCHW))
@@ -97,11 +96,10 @@ def importance_weighted_bound(
 
 
 def log_importance_weights(
-    model: VAE, objective: Objective, x_BCHW: Tensor, posterior: Gaussian, draws: int, noise: torch.Generator
+    model: VAE, objective: Objective, x_BCHW: Tensor, posterior: Gaussian, eps_KBL: Tensor
 ) -> Tensor:
-    """log p(x|z) + log p(z) - log q(z|x) of `draws` samples of q(z|x) for each image, (draws, B), float64."""
-    shape = (draws, *posterior.mean.shape)
-    eps_KBL = torch.randn(shape, generator=noise, device=x_BCHW.device)
+    """log p(x|z) + log p(z) - log q(z|x) of K samples of q(z|x) for each image, shape (K, B), float64."""
+    draws = len(eps_KBL)
     z_KBL = posterior.mean + (0.5 * posterior.log_variance).exp() * eps_KBL
     logits = model.decode(z_KBL.flatten(0, 1))
     x_KB = x_BCHW.expand(draws, *x_BCHW.shape).flatten(0, 1)
