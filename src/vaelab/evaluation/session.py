@@ -100,7 +100,10 @@ class Session:
         self.failed: list[str] = []
         self.seconds: dict[str, float] = {}
         self.started = now()
+        self.measures = [name for name in MEASURES if getattr(self.asked.metrics, name)]
+        self.pictures = list(PICTURES) if self.asked.figures else []
         self.bar: tqdm[Any] = tqdm(
+            total=len(self.measures) + len(self.pictures),
             disable=None,  # silent unless stderr is a terminal
             leave=False,
             dynamic_ncols=True,
@@ -116,20 +119,17 @@ class Session:
         return folder.evaluation(checkpoint.stem, self.subject.split.name)
 
     def run(self) -> Outcome:
-        measures = [name for name in MEASURES if getattr(self.asked.metrics, name)]
-        pictures = list(PICTURES) if self.asked.figures else []
-        self.not_done |= {name: f"metrics.{name}=false" for name in MEASURES if name not in measures}
-        self.bar.total = len(measures) + len(pictures)
+        self.not_done |= {name: f"metrics.{name}=false" for name in MEASURES if name not in self.measures}
         self.make_folder()
         numbers_written = False
         with Signals() as signals, self.bar:
             try:
                 signals.at_once = True  # files appear whole or not at all: any moment is a good one
-                for name in measures:
+                for name in self.measures:
                     self.step(name, self.measure)
                 self.write("finished")
                 numbers_written = True
-                for name in pictures:
+                for name in self.pictures:
                     self.step(name, self.draw)
                 self.write_table()
             except (Interrupted, KeyboardInterrupt) as interruption:
@@ -166,7 +166,7 @@ class Session:
         self.bar.update()
 
     def say(self, doing: str) -> None:
-        self.bar.set_description_str(doing)
+        self.bar.set_description_str(f"{doing:<32}")  # the bar keeps its place
 
     def measure(self, name: str) -> None:
         self.sections[name] = MEASURES[name](self.subject, lambda how_far: self.say(f"{name}: {how_far}"))
