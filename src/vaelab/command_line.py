@@ -146,10 +146,10 @@ def run_name(model: str, dataset: str, kl: object, beta: object) -> str:
     return f"{model}_{dataset}_" + (f"beta-{beta:g}" if kl and isinstance(beta, float) else "recon_only")
 
 
-def sweep_name(number: int, overrides: str) -> str:
+def sweep_name(number: int, overrides: str, width: int = 1) -> str:
     """The name of a job's folder in a sweep, `0_beta-0.1_kl-true`, that a shell and Hydra take as it is."""
     safe = re.sub(r"[^\w.+-]", "", overrides.replace(",", "+").replace("/", "-"))
-    return f"{number}_{safe}"[:LONGEST_NAME]
+    return f"{number:0{width}d}_{safe}"[:LONGEST_NAME].rstrip("_")
 
 
 def register() -> None:

@@ -409,6 +409,20 @@ def resolve(composed: DictConfig | Mapping[str, Any], schema: type[Schema]) -> S
         raise explain(error, schema) from error
 
 
+def effective(config: Config) -> dict[str, Any]:
+    """What decides a training's numbers and pictures: plain values, those without effect at their defaults.
+
+    Two settings with the same effective values are one training.
+    """
+    plain = config.to_dict()
+    for key in ("device", "resume"):
+        del plain[key]
+    if config.objective == "recon_only":
+        plain |= {"kl": False, "beta": 0.0}
+        plain["loss"] |= {"free_bits": 0.0}
+    return plain
+
+
 MAY_CHANGE = ("epochs", "device", "dataset.root", "dataset.source", "artifacts")
 """What may be typed beside `resume`: none of it changes the numbers of an epoch."""
 
