@@ -144,28 +144,6 @@ def test_kl_off_with_beta_says_so_and_names_the_folder(train: CommandLine) -> No
     assert "WARNING: beta=4.0 has no effect with kl=false: the KL term is not minimised." in result.stderr
 
 
-def test_a_sweep_makes_folders_that_can_be_typed_back(train: CommandLine, tmp_path: Path) -> None:
-    result = train("-m", *TINY, "epochs=1", "beta=0.1,1", *NO_PICTURES)
-    assert result.returncode == 0, result.stderr
-    folders = sorted(path.parent for path in tmp_path.rglob("run.json"))
-    assert len(folders) == 2
-    for folder, beta in zip(folders, ("0.1", "1"), strict=True):
-        assert f"beta-{beta}" in folder.name
-        assert not re.search(r"[=,]", folder.name)
-    assert result.stdout.count("Run folder: ") == 2
-
-
-def test_a_failed_job_does_not_end_the_sweep(train: CommandLine, tmp_path: Path) -> None:
-    result = train("-m", *TINY, *NO_PICTURES, "epochs=1", "beta=1e39,1,-1", "hydra.sweep.dir=sweep")
-    assert result.returncode == 1
-    assert result.stderr.count("The loss is not finite") == 1
-    assert "beta must be a number of at least 0, got -1.0." in result.stderr
-    last = result.stderr.splitlines()[-1]
-    assert last.startswith("vaelab: These jobs of the sweep failed, see above: 0_")
-    status = [run_json(path.parent)["status"] for path in sorted((tmp_path / "sweep").rglob("run.json"))]
-    assert status == ["failed", "finished"]
-
-
 def test_a_users_own_yaml(train: CommandLine, tmp_path: Path) -> None:
     folder = tmp_path / "mine" / "experiment"
     folder.mkdir(parents=True)

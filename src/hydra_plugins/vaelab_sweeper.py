@@ -15,9 +15,12 @@ from omegaconf import open_dict
 
 from vaelab.config import Config, effective, resolve
 
+SAID = 4
+"""Repetitions that are named; of more, only the number is."""
+
 
 class DistinctSweeper(BasicSweeper):
-    """Checks all jobs' settings before the first one starts, and leaves out those that repeat an earlier one."""
+    """Checks all jobs' settings before the first one starts, and leaves out those that repeat another."""
 
     def split_arguments(  # type: ignore[override]  # a static method there, but called on the instance
         self, overrides: list[Override], max_batch_size: int | None
@@ -37,7 +40,8 @@ class DistinctSweeper(BasicSweeper):
             else:
                 distinct[key] = kept
         if repeated:
-            line = f"{len(jobs)} combinations, {len(distinct)} trainings: {'; '.join(repeated)}."
+            more = f"; and {len(repeated) - SAID} more" if len(repeated) > SAID else ""
+            line = f"{len(jobs)} combinations, {len(distinct)} trainings: {'; '.join(repeated[:SAID])}{more}."
             print(line, file=sys.stderr)
         self.name_folders({override.get_key_element() for override in overrides} - swept, len(distinct))
         size = max_batch_size or len(distinct)

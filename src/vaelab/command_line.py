@@ -24,7 +24,16 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError
 
 from vaelab import config
-from vaelab.config import Checked, Config, EvaluationConfig, VaelabError, override, settings, show
+from vaelab.config import (
+    Checked,
+    CompareConfig,
+    Config,
+    EvaluationConfig,
+    VaelabError,
+    override,
+    settings,
+    show,
+)
 from vaelab.run_folder import RunFolder
 
 FAILED = 1
@@ -84,7 +93,7 @@ def one_line(error: Exception, schema: type[Checked]) -> str:
                 f"A yaml in {match[2]}/ {header} begin with the line '# @package _global_'."
             )
         if match := re.search(r"Could not override '([^'@]+)", str(error)):
-            if schema is EvaluationConfig:
+            if schema is not Config:
                 return f"'{match[1]}' can't be chosen here: which {match[1]} it is, the checkpoint says."
             return f"'{match[1]}' is no group: type model, dataset, loss or experiment."
     if isinstance(error, OSError) and not isinstance(error, CompactHydraException):
@@ -116,6 +125,11 @@ def training_help(model: Mapping[str, Any]) -> str:
 def evaluation_help() -> str:
     """The part of evaluate's --help that lists every setting."""
     return settings_help(EvaluationConfig, [])
+
+
+def compare_help() -> str:
+    """The part of compare's --help that lists every setting."""
+    return settings_help(CompareConfig, [])
 
 
 def settings_help(schema: type[Checked], more: Sequence[tuple[str, str]]) -> str:
@@ -156,6 +170,8 @@ def register() -> None:
     """Make the schema and the resolvers known to Hydra; conf/ refers to them. Safe to call twice."""
     ConfigStore.instance().store(name="schema", node=Config)
     ConfigStore.instance().store(name="evaluation_schema", node=EvaluationConfig)
+    ConfigStore.instance().store(name="compare_schema", node=CompareConfig)
+    OmegaConf.register_new_resolver("compare_help", compare_help, replace=True)
     OmegaConf.register_new_resolver("training_help", training_help, replace=True)
     OmegaConf.register_new_resolver("evaluation_help", evaluation_help, replace=True)
     OmegaConf.register_new_resolver("run_name", run_name, replace=True)

@@ -391,6 +391,22 @@ class EvaluationConfig(Checked):
     dataset: EvaluatedDataConfig = field(default_factory=EvaluatedDataConfig)
 
 
+@dataclass(kw_only=True)
+class CompareConfig(Checked):
+    """Everything a comparison is told."""
+
+    sweep: Optional[str] = setting(
+        None,
+        "a folder with runs in it, such as a sweep's",
+        "a folder of runs, such as outputs/multirun/2026-11-21/...",
+        lambda path: path is not None and bool(path.strip()),
+    )
+    evaluate: bool = setting(True, "measure what no evaluation has measured yet", "true or false", anything)
+    figures: bool = setting(True, "draw the figures", "true or false", anything)
+    device: str = setting("auto", "auto takes CUDA where there is one", DEVICES, is_device)
+    dataset: EvaluatedDataConfig = field(default_factory=EvaluatedDataConfig)
+
+
 Schema = TypeVar("Schema", bound=Checked)
 
 

@@ -1,9 +1,10 @@
-"""Train one VAE from one shell line: `python -m vaelab.train model=conv beta=0.5`."""
+"""Train one VAE from one shell line, `python -m vaelab.train model=conv beta=0.5`; with -m, a sweep."""
 
 from __future__ import annotations
 
 import math
 import sys
+import traceback
 from pathlib import Path
 
 import hydra
@@ -11,14 +12,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from vaelab import command_line, config
+from vaelab import command_line, config, sweep
 from vaelab.config import Config, VaelabError
 from vaelab.run_folder import RunFolder, remove_if_empty
 
 command_line.register()
-
-failed_jobs: list[str] = []
-"""Folders of the jobs of a sweep that couldn't be run to their end: the others go on."""
 
 
 @hydra.main(version_base="1.3", config_path=str(config.CONF_DIR), config_name="train")
@@ -27,6 +25,8 @@ def run(composed: DictConfig) -> float:
     job = HydraConfig.get()
     output = Path(job.runtime.output_dir)
     typed = list(job.overrides.task)
+    if job.mode == RunMode.MULTIRUN:
+        return job_of_a_sweep(composed, RunFolder(output), typed)
     try:
         with command_line.errors_in_one_line(
             Config
@@ -39,13 +39,30 @@ def run(composed: DictConfig) -> float:
             else:
                 keys = [override.split("=")[0].lstrip("+~") for override in typed]
                 outcome = session.resume(asked, keys, typed)
-    except SystemExit as failure:
-        if job.mode != RunMode.MULTIRUN or failure.code != command_line.FAILED:
-            raise
-        failed_jobs.append(output.name)
-        return math.nan
     finally:
         remove_if_empty(output)
+    command_line.show_run(outcome.folder)
+    if outcome.interrupted_by:
+        sys.exit(command_line.BY_SIGNAL + outcome.interrupted_by)
+    return outcome.neg_elbo
+
+
+def job_of_a_sweep(composed: DictConfig, folder: RunFolder, typed: list[str]) -> float:
+    """The same where a failure must not end the others: it goes into the own log, NaN is returned."""
+    try:
+        from vaelab.training import session
+
+        outcome = session.sweep_job(config.resolve(composed, Config), folder, typed)
+    except Exception as error:
+        known = isinstance(error, VaelabError | OSError)
+        reason = command_line.one_line(error, Config) if known else traceback.format_exc()
+        print(f"vaelab: {folder.name} failed: {reason}", file=sys.stderr)
+        sweep.failed.append(folder.name)
+        if (
+            not folder.run_json.exists()
+        ):  # a run that has begun has logged it, and says in run.json that it failed
+            folder.write_text(folder.log, f"{reason}\n")
+        return math.nan
     command_line.show_run(outcome.folder)
     if outcome.interrupted_by:
         sys.exit(command_line.BY_SIGNAL + outcome.interrupted_by)
@@ -56,8 +73,8 @@ def main() -> None:
     """The command line."""
     with command_line.errors_in_one_line(Config):
         run()
-        if failed_jobs:
-            raise VaelabError(f"These jobs of the sweep failed, see above: {', '.join(failed_jobs)}.")
+        if sweep.failed:
+            raise VaelabError(f"These jobs of the sweep failed: {', '.join(sweep.failed)}.")
 
 
 if __name__ == "__main__":

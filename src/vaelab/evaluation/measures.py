@@ -177,20 +177,28 @@ def measure_classes(subject: Subject, say: Saying) -> Section:
     pixels = tuple(x.flatten(1).cpu().numpy() for x in images)
     raw = Labelled(pixels[0], train_labels), Labelled(pixels[1], scored_labels)
     dimensions = min(subject.model.latent_dim, *raw[0].features.shape)
-    pca = classes.principal_components(*raw, dimensions, subject.numpy_seed)
     basis = subject.basis(len(scored_labels))
     rows: dict[str, dict[str, Number]] = {"knn_accuracy": {}, "linear_probe_accuracy": {}, "silhouette": {}}
-    for of, (train, scored) in {
-        "posterior means": latent,
-        f"{dimensions} principal component{'s' if dimensions > 1 else ''}": pca,
-        "raw pixels": raw,
+
+    def probed(train: Labelled, scored: Labelled) -> tuple[float, float, float]:
+        accuracies = classes.knn_accuracy(train, scored), classes.linear_accuracy(train, scored)
+        return *accuracies, classes.silhouette(scored)
+
+    def probed_components() -> tuple[float, float, float]:
+        return probed(*classes.principal_components(*raw, dimensions, subject.numpy_seed))
+
+    for of, probe in {
+        "posterior means": lambda: probed(*latent),
+        f"{dimensions} principal component{'s' if dimensions > 1 else ''}": lambda: subject.once(
+            "probes of components", dimensions, compute=probed_components
+        ),
+        "raw pixels": lambda: subject.once("probes of pixels", compute=lambda: probed(*raw)),
     }.items():
         say(of)
-        rows["knn_accuracy"][of] = Number(classes.knn_accuracy(train, scored), "share of images", basis)
-        rows["linear_probe_accuracy"][of] = Number(
-            classes.linear_accuracy(train, scored), "share of images", basis
-        )
-        rows["silhouette"][of] = Number(classes.silhouette(scored), "−1 to 1", basis)
+        knn, linear, silhouette = probe()
+        rows["knn_accuracy"][of] = Number(knn, "share of images", basis)
+        rows["linear_probe_accuracy"][of] = Number(linear, "share of images", basis)
+        rows["silhouette"][of] = Number(silhouette, "−1 to 1", basis)
     remark = (
         f"{classes.NEIGHBOURS} nearest neighbours, and a logistic regression on standardised features, both "
         f"fitted on {len(train_labels):,} training images; the silhouette needs no fit. Scikit-learn."
@@ -209,8 +217,14 @@ def measure_samples(subject: Subject, say: Saying) -> Section:
             f"{subject.count} images are too few for the covariance of {features} features: it takes more "
             "of both training and scored images"
         )
-    real = network(subject.real_images)
-    real_manifold = Manifold.around(real)
+
+    def described(images: Tensor) -> tuple[Tensor, Manifold]:
+        found = network(images)
+        return found, Manifold.around(found)
+
+    real, real_manifold = subject.once(
+        "features of real images", compute=lambda: described(subject.real_images)
+    )
     basis = subject.basis(subject.count)
     floor = replace(basis, split=f"{subject.other_split.name} against {subject.split.name}")
     size = min(subject.count, generation.KID_SUBSET_SIZE)
@@ -222,11 +236,17 @@ def measure_samples(subject: Subject, say: Saying) -> Section:
         (FLOOR, lambda: subject.real(subject.other_split)),
     ):
         say(of)
-        other = network(images())
+        other, other_manifold = (
+            subject.once(
+                "features of the floor", compute=lambda: described(subject.real(subject.other_split))
+            )
+            if of == FLOOR
+            else described(images())
+        )
         distance = generation.kid(real, other, subject.numpy_seed)
         on = floor if of == FLOOR else basis
         in_subsets = replace(on, draws=generation.KID_SUBSETS, kind_of_draws=f"subsets of {size:,} a set")
-        precision, recall = generation.precision_recall(real_manifold, Manifold.around(other))
+        precision, recall = generation.precision_recall(real_manifold, other_manifold)
         for name, number in {
             "fid": Number(generation.fid(real, other), "Fréchet distance, squared", on),
             "kid": Number(distance, "kernel distance, squared", in_subsets),

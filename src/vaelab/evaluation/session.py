@@ -52,7 +52,20 @@ def evaluate(run: Run, asked: EvaluationConfig) -> Outcome:
     Raises VaelabError, before anything is written, for settings or data that can't be used.
     """
     with console.logging_to(console.AboveTheBar()):
-        return Session(Subject(run, *load_data(run, asked), asked)).run()
+        return Session(subject_of(run, asked)).run()
+
+
+def subject_of(run: Run, asked: EvaluationConfig, loaded: dict[str, Any] | None = None) -> Subject:
+    """A run with its images. Raises VaelabError for settings or data that can't be used.
+
+    `loaded` keeps images, and what depends on them alone, for several runs of the same data.
+    """
+    loaded = {} if loaded is None else loaded
+    key = repr((run.config.dataset, asked.dataset, asked.split, asked.device))
+    if key not in loaded:
+        loaded[key] = (*load_data(run, asked), {})
+    data, source, of_images = loaded[key]
+    return Subject(run, data, source, asked, of_images)
 
 
 def load_data(run: Run, asked: EvaluationConfig) -> tuple[Data, DatasetConfig]:

@@ -5,8 +5,10 @@ Shapes: N images, L latent dimensions, D features, H height, W width.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -24,6 +26,8 @@ from vaelab.models import Gaussian
 from vaelab.randomness import stream
 from vaelab.run import Run
 
+Result = TypeVar("Result")
+
 MOST_IMAGES = 10_000
 """Images that samples, features and distances between all pairs are taken of: the first ones of the split."""
 
@@ -31,8 +35,19 @@ MOST_IMAGES = 10_000
 class Subject:
     """All is computed once, on first use, on the device of the data; images are floats in [0, 1]."""
 
-    def __init__(self, run: Run, data: Data, source: DatasetConfig, asked: EvaluationConfig) -> None:
-        """`source` is what `data` was loaded by: the run's, with what was typed instead."""
+    def __init__(
+        self,
+        run: Run,
+        data: Data,
+        source: DatasetConfig,
+        asked: EvaluationConfig,
+        of_images: dict[tuple[object, ...], Any] | None = None,
+    ) -> None:
+        """`source` is what `data` was loaded by: the run's, with what was typed instead.
+
+        `of_images` keeps what depends on the images alone, for several models of the same `data`.
+        """
+        self.of_images = {} if of_images is None else of_images
         self.run = run
         self.asked = asked
         self.data = data
@@ -48,6 +63,14 @@ class Subject:
 
     def basis(self, images: int, draws: int | None = None, kind_of_draws: str | None = None) -> Basis:
         return Basis(self.split.name, images, self.seed, draws, kind_of_draws)
+
+    def once(self, *key: object, compute: Callable[[], Result]) -> Result:
+        """What depends on the images alone, computed for the first of several models."""
+        whole = (*key, self.split.name, self.count, self.seed if self.split.dynamic else None)
+        if whole not in self.of_images:
+            self.of_images[whole] = compute()
+        result: Result = self.of_images[whole]
+        return result
 
     @property
     def numpy_seed(self) -> int:

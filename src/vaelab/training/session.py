@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vaelab import console
-from vaelab.config import Config, ConfigError, VaelabError, continued, override, to_yaml
+from vaelab.config import Config, ConfigError, VaelabError, continued, effective, override, to_yaml
 from vaelab.data import splits
 from vaelab.machine import now, pick_device
 from vaelab.run_folder import RunFolder
@@ -51,6 +51,33 @@ def train(config: Config, folder: RunFolder, arguments: Sequence[str]) -> Outcom
         )
     with console.logging_to(console.AboveTheBar()):
         return Session(config, folder, arguments).run()
+
+
+def sweep_job(config: Config, folder: RunFolder, arguments: Sequence[str]) -> Outcome:
+    """Train what is missing in a job's folder: all of it, what a failure or a kill left undone, or nothing.
+
+    Raises VaelabError as `train` does, and where the folder holds a run with other settings.
+    """
+    if not folder.run_json.exists():
+        return train(config, folder, arguments)
+    content = checkpoint.load(folder.last_checkpoint)
+    if effective(checkpoint.config_of(content)) != effective(config):
+        raise ConfigError(
+            f"{folder.path} holds a run with other settings: type those, or another hydra.sweep.dir."
+        )
+    facts = folder.read_run_json()
+    with console.logging_to(console.AboveTheBar()):
+        if facts["status"] == "finished":
+            log.info("%s is finished already", folder.path)
+            return Outcome(folder, best_of(facts))
+        log.info("%s is not finished (%s): going on", folder.path, facts["status"])
+        return Session(config, folder, arguments, content).run()
+
+
+def best_of(facts: Mapping[str, Any]) -> float:
+    """neg_elbo of a finished run's best.pt, out of its run.json."""
+    (neg_elbo,) = (value for key, value in facts["best"].items() if key.endswith("/neg_elbo"))
+    return float(neg_elbo)
 
 
 def resume(asked: Config, typed: Sequence[str], arguments: Sequence[str]) -> Outcome:
@@ -265,7 +292,8 @@ class Session:
 
     def failed(self, error: BaseException) -> BaseException:
         """Mark the run as failed, the reason in run.json and the log."""
-        self.write_facts("failed", error=f"{type(error).__name__}: {error}")
+        reason = str(error) if isinstance(error, VaelabError) else f"{type(error).__name__}: {error}"
+        self.write_facts("failed", error=reason)
         self.bar.close()
         log.error("%s", error, exc_info=None if isinstance(error, VaelabError) else error, extra=FILE_ONLY)
         return error

@@ -43,6 +43,12 @@ class Frame:
     reconstructions_CHW: NDArray[np.uint8]
 
 
+def read_frame(folder: RunFolder, step: int) -> Frame:
+    """A moment that `Snapshots.save_frame` has kept."""
+    with np.load(folder.frame(step)) as arrays:
+        return Frame(step, arrays["means"], arrays["reconstructions"])
+
+
 class Snapshots:
     """Draws a run into its folder. It reads the model and never moves it; its random stream is its own."""
 
@@ -90,10 +96,6 @@ class Snapshots:
         )
         return frame
 
-    def read_frame(self, step: int) -> Frame:
-        with np.load(self.folder.frame(step)) as arrays:
-            return Frame(step, arrays["means"], arrays["reconstructions"])
-
     # --- at the end ---------------------------------------------------------------------------------------
 
     def finish(self, state: TrainingState, between: Callable[[str], None]) -> None:
@@ -111,7 +113,7 @@ class Snapshots:
             self.write(draw(), self.folder.figure(file))
         drawn = [epoch for epoch in range(1, state.epoch + 1) if self.is_due(epoch)]
         drawn = [epoch for epoch in drawn if self.folder.frame(epoch * state.steps_per_epoch).is_file()]
-        frames = [self.read_frame(epoch * state.steps_per_epoch) for epoch in drawn]
+        frames = [read_frame(self.folder, epoch * state.steps_per_epoch) for epoch in drawn]
         if frames:
             view = self.gallery.view_of([frame.means_NL for frame in frames])
             if not all(self.gallery.view_of([frame.means_NL]).same_as(view) for frame in frames):
@@ -166,7 +168,7 @@ class Snapshots:
         steps = [step for step in steps if step <= state.total_steps]
         if len(steps) > MOST_FRAMES:
             steps = [steps[i] for i in np.linspace(0, len(steps) - 1, MOST_FRAMES).round().astype(int)]
-        frames = [self.read_frame(step) for step in steps]
+        frames = [read_frame(self.folder, step) for step in steps]
         pictures = latent_film(
             [frame.means_NL for frame in frames],
             [frame.reconstructions_CHW / 255 for frame in frames],

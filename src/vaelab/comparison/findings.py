@@ -1,0 +1,90 @@
+"""What a comparison says, in words with its numbers; nothing where the seeds' spread is larger."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from vaelab.comparison.runs import Family
+from vaelab.comparison.table import Column, Spread, columns, spread
+
+
+def findings(family: Family) -> list[str]:
+    """Sentences, each from numbers of the table."""
+    by_name = {column.name: column for column in columns(family)}
+    held = family.held_out
+    fid = next(name for name in by_name if name.startswith("fid_"))
+    return [
+        *best(family, by_name[f"{held}/reconstruction"], "reconstructs best"),
+        *best(family, by_name[f"{held}/neg_elbo"], "has the lowest neg_elbo at weight 1"),
+        *best(family, by_name["knn_accuracy"], "has the latents that know the classes best"),
+        *best(family, by_name["sharpness"], "has the sharpest samples from the prior"),
+        *best(family, by_name[fid], "has the best samples from the prior"),
+        *collapse(family, by_name["collapsed"]),
+        *sampling_without_kl(family, by_name[fid], by_name[f"{fid}_mixture"]),
+    ]
+
+
+def best(family: Family, column: Column, what: str) -> Iterator[str]:
+    """Which model wins a column, if it does by more than the seeds' spread."""
+    found = [(model, numbers) for model in family.models if (numbers := spread(model, column)) is not None]
+    if len(found) < 2:
+        return
+    found.sort(key=lambda pair: pair[1].mean, reverse=not column.lower_is_better)
+    (first, a), (second, b) = found[0], found[1]
+    shown = f"{column.heading}: {a.show(column.digits)}, then {second.label} with {b.show(column.digits)}"
+    if clear(a, b):
+        yield f"{first.label} {what} ({shown}{one_seed(a, b)})."
+        return
+    worst, c = found[-1]
+    if len(found) > 2 and clear(a, c):
+        yield (
+            f"No model clearly {what}: {first.label} and {second.label} differ by less than their seeds "
+            f"({shown}); {worst.label} is behind with {c.show(column.digits)}."
+        )
+
+
+def clear(a: Spread, b: Spread) -> bool:
+    """Whether two means differ by more than both seeds' spreads together."""
+    return abs(a.mean - b.mean) > math.hypot(a.deviation or 0.0, b.deviation or 0.0)
+
+
+def one_seed(*spreads: Spread) -> str:
+    return "; one seed, its spread is not known" if any(each.deviation is None for each in spreads) else ""
+
+
+def collapse(family: Family, column: Column) -> Iterator[str]:
+    """Where latent dimensions carry nothing."""
+    for model in family.models:
+        numbers = spread(model, column)
+        if numbers is not None and numbers.mean > 0:
+            dimensions = model.config.model.get("latent_dim", "its")
+            yield (
+                f"{model.label}: {numbers.show(1)} of {dimensions} latent dimensions carry less than "
+                "0.01 nats: collapsed."
+            )
+
+
+def sampling_without_kl(family: Family, prior: Column, mixture: Column) -> Iterator[str]:
+    """Whether the models without KL can be sampled, from the prior and otherwise."""
+    best_prior = [
+        (model, each) for model in family.models if not model.kl_off and (each := spread(model, prior))
+    ]
+    for model in family.models:
+        own, fitted = spread(model, prior), spread(model, mixture)
+        if not model.kl_off or own is None or fitted is None:
+            continue
+        compared = ""
+        if best_prior:
+            other, numbers = min(best_prior, key=lambda pair: pair[1].mean)
+            compared = f", where the best prior's samples ({other.label}) have {numbers.show(1)}"
+        if clear(own, fitted) and fitted.mean < own.mean:
+            yield (
+                f"{model.label} can't be sampled from the prior but from its codes: FID {own.show(1)} from "
+                f"the prior, {fitted.show(1)} from a mixture fitted to the codes{compared}{one_seed(own)}."
+            )
+        elif clear(own, fitted):
+            yield (
+                f"{model.label} is sampled best from the prior: FID {own.show(1)}, from a mixture "
+                f"{fitted.show(1)}{compared}{one_seed(own)}."
+            )

@@ -1,0 +1,231 @@
+"""One comparison: from a folder of runs to a table, figures and findings in its comparison/."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from vaelab import console
+from vaelab.comparison.findings import findings
+from vaelab.comparison.pictures import PICTURES, Wall, film
+from vaelab.comparison.runs import Family, Found, Member, find, run_folders
+from vaelab.comparison.table import comma_separated, markdown
+from vaelab.config import CompareConfig, EvaluatedDataConfig, EvaluationConfig, MetricsConfig, VaelabError
+from vaelab.evaluation import session as evaluation
+from vaelab.figures import style
+from vaelab.gallery import Gallery
+from vaelab.run import load
+from vaelab.run_folder import RunFolder, write_atomically
+
+log = logging.getLogger(__name__)
+
+NEEDED = ("latent", "classes", "samples", "images")
+"""Sections of an evaluation that a comparison has columns for."""
+
+
+@dataclass
+class Outcome:
+    """How a comparison ended."""
+
+    folder: Path
+    text: str
+    """comparison.md."""
+    failed: list[str] = field(default_factory=list)
+    """What stopped with an error that nobody had foreseen."""
+
+
+def unfinished(folder: Path) -> list[str]:
+    """Names of a sweep's jobs that are not finished."""
+    return [
+        str(path.relative_to(folder))
+        for path in run_folders(folder)
+        if not (path / "run.json").is_file() or RunFolder(path).read_run_json()["status"] != "finished"
+    ]
+
+
+def compare(asked: CompareConfig) -> Outcome:
+    """Compare all finished runs below a folder.
+
+    Raises VaelabError where there is no run. Runs on other images, or scored by another likelihood, are never
+    in one table: each family gets its own, and that is said.
+    """
+    assert asked.sweep is not None
+    folder = Path(asked.sweep).expanduser()
+    if not folder.is_dir():
+        raise VaelabError(
+            f"{folder} is no folder: type sweep=FOLDER, one that vaelab.train has put runs into."
+        )
+    with console.logging_to(console.AboveTheBar()):
+        return Session(folder, find(folder), asked).run()
+
+
+class Session:
+    """Goes through evaluations, table and pictures; what can't be done is said, and the rest goes on."""
+
+    def __init__(self, folder: Path, found: Found, asked: CompareConfig) -> None:
+        self.asked = asked
+        self.found = found
+        self.folder = folder / "comparison"
+        self.notes: list[str] = []
+        self.failed: list[str] = []
+        self.loaded: dict[str, Any] = {}
+        """The images of the runs, and what depends on them alone."""
+
+    def run(self) -> Outcome:
+        self.evaluate_missing()
+        missing = self.found.not_finished
+        write_text(self.folder / "comparison.csv", comma_separated(self.found.families, missing))
+        pictures = (
+            {family.slug: self.draw(family) for family in self.found.families} if self.asked.figures else {}
+        )
+        text = self.markdown(pictures)
+        write_text(self.folder / "comparison.md", text)
+        return Outcome(self.folder, text, self.failed)
+
+    # --- numbers ------------------------------------------------------------------------------------------
+
+    def evaluate_missing(self) -> None:
+        """Evaluate last.pt of each run whose numbers the table lacks."""
+        lacking = [member for member in self.found.members if lacks_numbers(member)]
+        if not self.asked.evaluate:
+            if lacking:
+                self.notes.append(
+                    f"{len(lacking)} of {len(self.found.members)} runs are not evaluated (evaluate=false): "
+                    "their columns are empty."
+                )
+            return
+        bar: tqdm[Any] = tqdm(lacking, disable=None, leave=False, dynamic_ncols=True, unit=" runs")
+        for member in bar:
+            bar.set_description_str(f"evaluating {member.folder.name}")
+            with self.going_on(f"the evaluation of {member.folder.name}"):
+                run = load(member.folder.last_checkpoint)
+                evaluation.Session(evaluation.subject_of(run, self.request(member), self.loaded)).run()
+
+    def request(self, member: Member) -> EvaluationConfig:
+        return EvaluationConfig(
+            checkpoint=str(member.folder.last_checkpoint),
+            device=self.asked.device,
+            figures=False,
+            dataset=EvaluatedDataConfig(source=self.asked.dataset.source, root=self.asked.dataset.root),
+            metrics=MetricsConfig(nll=False, frozen_latent=False),
+        )
+
+    # --- pictures -----------------------------------------------------------------------------------------
+
+    def folder_of(self, family: Family) -> Path:
+        """comparison/ itself for one family, a folder in it for each of several."""
+        return self.folder if len(self.found.families) == 1 else self.folder / family.slug
+
+    def draw(self, family: Family) -> list[str]:
+        """The figures of a family; their names."""
+        drawn: list[str] = []
+        galleries: dict[str, Gallery] = {}
+        with self.going_on(f"the figures of {family.title}"):
+            for model in family.models:
+                member = model.members[0]
+                run = load(member.folder.last_checkpoint)
+                subject = evaluation.subject_of(run, self.request(member), self.loaded)
+                galleries[model.label] = subject.gallery
+        if len(galleries) < len(family.models):
+            return drawn
+        wall = Wall(family, galleries, family.models[0].config.artifacts.watermark)
+        bar: tqdm[Any] = tqdm(
+            [*PICTURES, "latent_evolution.gif"],
+            disable=None,
+            leave=False,
+            dynamic_ncols=True,
+            unit=" figures",
+        )
+        for name in bar:
+            bar.set_description_str(f"drawing {name}")
+            with self.going_on(name):
+                if name in PICTURES:
+                    figure = PICTURES[name](wall)
+                    style.sign(figure, wall.watermark)
+                    content = style.png(figure)
+                else:
+                    content = film(wall)
+                write_bytes(self.folder_of(family) / name, content)
+                drawn.append(name)
+        return drawn
+
+    @contextmanager
+    def going_on(self, what: str) -> Iterator[None]:
+        """Inside, an error ends this alone, and is noted."""
+        try:
+            yield
+        except VaelabError as reason:
+            self.notes.append(f"{what}: {reason}.".replace("..", "."))
+        except OSError:
+            raise
+        except Exception as error:
+            self.failed.append(what)
+            self.notes.append(f"{what} failed with {type(error).__name__}: {error}")
+            log.error("%s failed:\n%s", what, traceback.format_exc())
+
+    # --- words --------------------------------------------------------------------------------------------
+
+    def markdown(self, pictures: dict[str, list[str]]) -> str:
+        """comparison.md: for each family table, findings and figures; then what is not in them, and why."""
+        found = self.found
+        parts = [f"# {len(found.members)} runs compared"]
+        if len(found.families) > 1:
+            parts.append(
+                f"They fall into {len(found.families)} families whose numbers don't compare: other images, "
+                "or another likelihood."
+            )
+        for family in found.families:
+            parts += [f"## {family.title}", self.about(family), markdown(family)]
+            sentences = findings(family)
+            parts.append(
+                "### Findings\n\n" + ("\n".join(f"- {each}" for each in sentences) or "None that is clear.")
+            )
+            where = "" if len(found.families) == 1 else f"{family.slug}/"
+            parts += [f"![{name}]({where}{name})" for name in pictures.get(family.slug, [])]
+        if found.not_finished:
+            lines = "\n".join(f"- {name}: {reason}" for name, reason in found.not_finished.items())
+            parts.append(f"## Not finished\n\n{lines}")
+        if self.notes:
+            parts.append("## Notes\n\n" + "\n".join(f"- {note}" for note in self.notes))
+        return "\n\n".join(parts) + "\n"
+
+    def about(self, family: Family) -> str:
+        """What the table's numbers are of."""
+        facts = family.models[0].members[0].facts["data"]
+        images = facts["images"]
+        held = "held-out" if family.held_out == "val" else "test"
+        seeds = (
+            " ± standard deviation over seeds."
+            if any(len(model.members) > 1 for model in family.models)
+            else ""
+        )
+        subset = (
+            "" if facts["complete"] else " **Embedded subset: numbers don't compare with the full set's.**"
+        )
+        return (
+            f"After each run's last epoch. Nats per image. Trained on {images['train']:,} images; {held}: "
+            f"{images[family.held_out]:,} images; latents, samples and images: last.pt on test images, see "
+            f"evaluation/last/ of each run.{seeds}{subset}"
+        )
+
+
+def lacks_numbers(member: Member) -> bool:
+    found = member.evaluation
+    if found is None:
+        return True
+    return any(name not in found["numbers"] and name not in found["not_measured"] for name in NEEDED)
+
+
+def write_text(path: Path, text: str) -> None:
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    write_atomically(path, lambda file: file.write(content))

@@ -1,0 +1,258 @@
+"""Sweeps end to end: each training once, continued after any end, compared when the last job has ended."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from conftest import TINY, CommandLine, command_line_of, environment
+from vaelab.comparison.findings import clear
+from vaelab.comparison.runs import natural
+from vaelab.comparison.table import Spread
+
+QUICK = (*TINY, "epochs=2", "artifacts.every=0", "artifacts.gif_every_batches=4")
+GRID = ("beta=0.1,0.5,1", "kl=true,false")
+NO_PICTURES = (
+    "artifacts.gif=false",
+    "hydra.callbacks.compare.figures=false",
+    "hydra.callbacks.compare.evaluate=false",
+)
+
+FIGURES = {
+    "curves.png", "frozen_latents.png", "latent_evolution.gif", "latent_spaces.png", "rate_distortion.png",
+    "reconstructions.png", "samples.png",
+}  # fmt: skip
+
+
+def status(folder: Path) -> str:
+    found: str = json.loads((folder / "run.json").read_text())["status"]
+    return found
+
+
+def table(folder: Path) -> list[dict[str, str]]:
+    """comparison.csv without what measures time."""
+    with (folder / "comparison" / "comparison.csv").open() as file:
+        return [{key: row[key] for key in row if "seconds" not in key} for row in csv.DictReader(file)]
+
+
+def last_row(run: Path) -> dict[str, str]:
+    with (run / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))[-1]
+
+
+def jobs(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name != "comparison")
+
+
+# --- the grid of the README -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    folder = tmp_path_factory.mktemp("swept")
+    result = command_line_of("vaelab.train", folder)("-m", *QUICK, *GRID, "hydra.sweep.dir=sweep")
+    return folder / "sweep", result
+
+
+def test_each_distinct_training_happens_once(swept: tuple[Path, Any]) -> None:
+    folder, result = swept
+    assert result.returncode == 0, result.stderr
+    assert jobs(folder) == ["0_beta-0.1_kl-true", "1_kl-false", "2_beta-0.5_kl-true", "3_beta-1_kl-true"]
+    assert result.stderr.splitlines()[0] == (
+        "6 combinations, 4 trainings: beta=0.5 kl=false is the same training as kl=false; "
+        "beta=1 kl=false is the same training as kl=false."
+    )
+    assert result.stdout.count("Run folder: ") == 4
+    assert all(status(folder / job) == "finished" for job in jobs(folder))
+
+
+def test_a_sweep_ends_with_its_comparison(swept: tuple[Path, Any]) -> None:
+    folder, result = swept
+    made = {path.name for path in (folder / "comparison").iterdir()}
+    assert made == {"comparison.csv", "comparison.md", *FIGURES}
+    for name in FIGURES:
+        with Image.open(folder / "comparison" / name) as image:
+            image.load()
+            assert min(image.size) >= 250, name
+    with Image.open(folder / "comparison" / "latent_evolution.gif") as film:
+        assert film.n_frames >= 4
+    rows = table(folder)
+    assert [row["model"] for row in rows] == ["KL off", "beta 0.1", "beta 0.5", "beta 1"]
+    assert [row["objective"] for row in rows] == ["recon_only", "beta_vae", "beta_vae", "vae"]
+    for row, job in zip(rows, ("1_kl-false", "0_beta-0.1_kl-true"), strict=False):
+        assert float(row["val/neg_elbo"]) == float(last_row(folder / job)["val/neg_elbo"])
+        evaluated = json.loads((folder / job / "evaluation" / "last" / "metrics.json").read_text())["numbers"]
+        assert float(row["knn_accuracy"]) == evaluated["classes"]["knn_accuracy"]["posterior means"]["value"]
+        assert (
+            float(row["fid_fashion_mnist_cnn"])
+            == evaluated["samples"]["fid_fashion_mnist_cnn"]["prior samples"]["value"]
+        )
+        assert row["fid_fashion_mnist_cnn_floor"]
+    text = (folder / "comparison" / "comparison.md").read_text()
+    assert "**Embedded subset: numbers don't compare with the full set's.**" in text
+    assert "one seed, its spread is not known" in text
+    assert text in result.stdout
+    for name in FIGURES:
+        assert f"![{name}]({name})" in text
+
+
+def test_comparing_again_evaluates_nothing_twice(swept: tuple[Path, Any], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(swept[0], tmp_path / "sweep"))
+    before = {path: path.read_bytes() for path in folder.rglob("metrics.json")}
+    again = command_line_of("vaelab.compare", tmp_path)("sweep=sweep", "figures=false")
+    assert again.returncode == 0, again.stderr
+    assert table(folder) == table(swept[0])
+    assert {path: path.read_bytes() for path in folder.rglob("metrics.json")} == before
+    assert again.stdout.endswith("Comparison: sweep/comparison\n")
+
+
+def test_a_finished_sweep_that_is_continued_trains_nothing(swept: tuple[Path, Any], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(swept[0], tmp_path / "sweep"))
+    before = {path: path.read_bytes() for path in folder.rglob("*.pt")}
+    train = command_line_of("vaelab.train", tmp_path)
+    again = train("-m", *QUICK, *GRID, "hydra.sweep.dir=sweep", "hydra.callbacks.compare.enabled=false")
+    assert again.returncode == 0, again.stderr
+    assert again.stderr.count("is finished already") == 4
+    assert {path: path.read_bytes() for path in folder.rglob("*.pt")} == before
+    other = train("-m", *QUICK, *GRID, "hydra.sweep.dir=sweep", "optimizer.lr=0.1", *NO_PICTURES[1:])
+    assert other.returncode == 1
+    assert (
+        "sweep/0_beta-0.1_kl-true holds a run with other settings: type those, or another hydra.sweep.dir."
+        in other.stderr
+    )
+
+
+def test_a_killed_sweep_that_is_continued_equals_one_that_was_not(
+    swept: tuple[Path, Any], train: CommandLine, tmp_path: Path
+) -> None:
+    """kill -9 in the middle of the second job; the comparison's numbers, and its pictures, are the same."""
+    command = ["-m", *QUICK, *GRID, "hydra.sweep.dir=sweep"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vaelab.train", *command], cwd=tmp_path, env=environment(),
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "sweep" / "1_kl-false" / "latent" / "frames" / "step_0000004.npz").exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.kill()
+    process.wait()
+    result = train(*command)
+    assert result.returncode == 0, result.stderr
+    folder = tmp_path / "sweep"
+    assert table(folder) == table(swept[0])
+    for name in FIGURES:
+        assert (folder / "comparison" / name).read_bytes() == (swept[0] / "comparison" / name).read_bytes(), (
+            name
+        )
+
+
+# --- failures ---------------------------------------------------------------------------------------------
+
+
+def test_one_failed_job_ends_neither_sweep_nor_comparison(train: CommandLine, tmp_path: Path) -> None:
+    command = ("-m", *QUICK, *NO_PICTURES, "beta=1e39,1", "model.latent_dim=2,0", "hydra.sweep.dir=sweep")
+    result = train(*command)
+    assert result.returncode == 1
+    folder = tmp_path / "sweep"
+    failed = [
+        "0_beta-1e+39_model.latent_dim-2",
+        "1_beta-1e+39_model.latent_dim-0",
+        "3_beta-1_model.latent_dim-0",
+    ]
+    assert result.stderr.splitlines()[-1] == f"vaelab: These jobs of the sweep failed: {', '.join(failed)}."
+    assert status(folder / "2_beta-1_model.latent_dim-2") == "finished"
+    assert status(folder / failed[0]) == "failed"
+    assert "The loss is not finite" in (folder / failed[0] / "train.log").read_text()
+    assert (
+        folder / failed[1] / "train.log"
+    ).read_text() == "model.latent_dim must be a whole number of at least 1, got 0.\n"
+    text = (folder / "comparison" / "comparison.md").read_text()
+    assert "## Not finished\n" in text
+    assert f"- {failed[0]}: failed after epoch 0 of 2: The loss is not finite" in text
+    assert f"- {failed[1]}: failed before it began: model.latent_dim must be" in text
+    rows = table(folder)
+    assert [row["status"].split()[0] for row in rows] == ["finished", "failed", "failed", "failed"]
+    assert "1 of 1 runs are not evaluated (evaluate=false): their columns are empty." in text
+
+
+def test_settings_that_could_never_run_are_refused_before_the_first_job(
+    train: CommandLine, tmp_path: Path
+) -> None:
+    result = train("-m", *QUICK, "beta=1,-1", "hydra.sweep.dir=sweep")
+    assert result.returncode == 1
+    assert result.stderr == "vaelab: beta must be a number of at least 0, got -1.0.\n"
+    assert not (tmp_path / "sweep").exists()
+
+
+# --- seeds, families, findings ----------------------------------------------------------------------------
+
+
+def test_seeds_give_mean_and_standard_deviation(train: CommandLine, tmp_path: Path) -> None:
+    result = train("-m", *QUICK, *NO_PICTURES, "seed=1,2,3", "hydra.sweep.dir=sweep")
+    assert result.returncode == 0, result.stderr
+    folder = tmp_path / "sweep"
+    (row,) = table(folder)
+    values = [float(last_row(folder / job)["val/neg_elbo"]) for job in jobs(folder)]
+    assert float(row["val/neg_elbo"]) == pytest.approx(statistics.fmean(values))
+    assert float(row["val/neg_elbo_std"]) == pytest.approx(statistics.stdev(values))
+    assert row["seeds"] == "1 2 3"
+    shown = f"{statistics.fmean(values):.2f} ± {statistics.stdev(values):.2f}"
+    assert shown in (folder / "comparison" / "comparison.md").read_text()
+
+
+def test_runs_on_different_data_are_never_in_one_table(train: CommandLine, tmp_path: Path) -> None:
+    few = ("epochs=1", "dataset.source=embedded", "dataset.val_size=9500", "artifacts.every=0")
+    result = train("-m", *few, *NO_PICTURES[:1], "hydra.callbacks.compare.evaluate=false",
+                   "dataset=mnist,fashion_mnist", "loss.likelihood=bernoulli,gaussian", "hydra.sweep.dir=sweep")  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    folder = tmp_path / "sweep" / "comparison"
+    text = (folder / "comparison.md").read_text()
+    assert "They fall into 4 families whose numbers don't compare" in text
+    for slug in (
+        "mnist_embedded_subset",
+        "mnist_embedded_subset_gaussian_likelihood",
+        "fashion_mnist_embedded_subset",
+    ):
+        assert (folder / slug / "curves.png").exists()
+        assert f"({slug}/curves.png)" in text
+    assert len({row["data"] for row in table(tmp_path / "sweep")}) == 4
+
+
+def test_no_finding_where_the_seeds_spread_is_larger() -> None:
+    assert clear(Spread([1.0, 1.2]), Spread([2.0, 2.2]))
+    assert not clear(Spread([1.0, 3.0]), Spread([2.0, 4.0]))
+    assert clear(Spread([1.0]), Spread([1.1]))  # one seed each: said beside the finding
+    assert Spread([1.0, 3.0]).show(1) == "2.0 ± 1.4"
+    assert Spread([1.0]).show(2) == "1.00"
+
+
+def test_folders_sort_by_their_numbers() -> None:
+    assert sorted(["10_b", "9_a", "2_c"], key=natural) == ["2_c", "9_a", "10_b"]
+
+
+WRONG = [
+    ((), "sweep must be a folder of runs, such as outputs/multirun/2026-11-21/..., got null."),
+    (("sweep=nowhere",), "nowhere is no folder: type sweep=FOLDER, one that vaelab.train has put runs into."),
+    (("sweep=empty",), "There is no run in empty: type sweep=FOLDER, one that vaelab.train has put runs into."),
+    (("sweep=empty", "figure=false"), "Unknown setting 'figure'. Did you mean 'figures'? --help lists all settings."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("arguments", "message"), WRONG, ids=[" ".join(words) for words, _ in WRONG])
+def test_a_wrong_value_is_one_line(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
+    (tmp_path / "empty").mkdir()
+    result = command_line_of("vaelab.compare", tmp_path)(*arguments)
+    assert (result.returncode, result.stdout, result.stderr) == (1, "", f"vaelab: {message}\n")
+    assert list(tmp_path.rglob("*")) == [tmp_path / "empty"]
