@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 import statistics
 import subprocess
@@ -256,3 +257,48 @@ def test_a_wrong_value_is_one_line(tmp_path: Path, arguments: tuple[str, ...], m
     result = command_line_of("vaelab.compare", tmp_path)(*arguments)
     assert (result.returncode, result.stdout, result.stderr) == (1, "", f"vaelab: {message}\n")
     assert list(tmp_path.rglob("*")) == [tmp_path / "empty"]
+
+
+# --- other launchers and sweepers -------------------------------------------------------------------------
+
+
+def test_joblib_runs_jobs_side_by_side_and_splits_the_threads(train: CommandLine, tmp_path: Path) -> None:
+    result = train(
+        "-m",
+        *QUICK,
+        *NO_PICTURES,
+        "seed=1,2",
+        "hydra/launcher=joblib",
+        "hydra.launcher.n_jobs=2",
+        "hydra.sweep.dir=sweep",
+    )
+    assert result.returncode == 0, result.stderr
+    alone = train(*QUICK, "artifacts.gif=false", "seed=2", "hydra.run.dir=alone")
+    assert alone.returncode == 0, alone.stderr
+    folder = tmp_path / "sweep"
+    facts = json.loads((folder / "1_seed-2" / "run.json").read_text())
+    assert facts["device"]["threads"] <= max(1, (os.cpu_count() or 2) // 2)
+    for name in ("val/neg_elbo", "train/loss"):
+        assert last_row(folder / "1_seed-2")[name] == last_row(tmp_path / "alone")[name]
+    assert "1, 2" in (folder / "comparison" / "comparison.md").read_text()
+
+
+def test_a_job_that_fails_in_another_process_is_named(train: CommandLine) -> None:
+    result = train(
+        "-m", *QUICK, *NO_PICTURES, "beta=1e39,1", "hydra/launcher=joblib", "hydra.sweep.dir=sweep"
+    )
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1] == "vaelab: These jobs of the sweep failed: 0_beta-1e+39."
+
+
+def test_optuna_minimises_the_held_out_neg_elbo(train: CommandLine, tmp_path: Path) -> None:
+    """Of two learning rates, one of which hardly moves the weights."""
+    result = train(
+        "-m", *QUICK, *NO_PICTURES, "hydra/sweeper=optuna", "hydra.sweeper.n_trials=4", "hydra.sweeper.sampler.seed=1",
+        "optimizer.lr=1e-6,1e-2", "hydra.sweep.dir=sweep", PYTHONWARNINGS="default",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    best = (tmp_path / "sweep" / "optimization_results.yaml").read_text()
+    assert "optimizer.lr: 0.01" in best
+    values = [float(last_row(path.parent)["val/neg_elbo"]) for path in (tmp_path / "sweep").rglob("run.json")]
+    assert f"best_value: {min(values)}" in best

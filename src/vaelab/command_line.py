@@ -42,6 +42,9 @@ FAILED = 1
 BY_SIGNAL = 128
 """Plus the signal's number: the exit status of a run that was interrupted, as shells have it."""
 
+EXTRAS = {"joblib": "joblib", "submitit_slurm": "slurm", "optuna": "optuna"}
+"""Launchers and sweepers of Hydra's that come with an extra of vaelab."""
+
 TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
 """Whether whoever started this process asked Hydra, and so vaelab, for full tracebacks."""
 
@@ -76,6 +79,8 @@ def one_line(error: Exception, schema: type[Checked]) -> str:
         return f"{mark.name}, line {mark.line + 1}, is no YAML: {error.problem}."
     if isinstance(error, MissingConfigException) and error.options:
         group, _, choice = (error.missing_cfg_file or "").rpartition("/")
+        if group.startswith("hydra/") and choice in EXTRAS:
+            return f"{group}={choice} takes a package more: type pip install 'vaelab[{EXTRAS[choice]}]'."
         return str(config.unknown(group, choice, error.options))
     if isinstance(error, OverrideParseException):
         return (

@@ -58,9 +58,7 @@ def job_of_a_sweep(composed: DictConfig, folder: RunFolder, typed: list[str]) ->
         reason = command_line.one_line(error, Config) if known else traceback.format_exc()
         print(f"vaelab: {folder.name} failed: {reason}", file=sys.stderr)
         sweep.failed.append(folder.name)
-        if (
-            not folder.run_json.exists()
-        ):  # a run that has begun has logged it, and says in run.json that it failed
+        if not folder.run_json.exists():  # a run that has begun has logged it, and run.json says it failed
             folder.write_text(folder.log, f"{reason}\n")
         return math.nan
     command_line.show_run(outcome.folder)
