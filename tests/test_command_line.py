@@ -20,7 +20,7 @@ from PIL import Image
 import vaelab
 from conftest import TINY, CommandLine, environment, run_folder
 
-NO_PICTURES = ("artifacts.every=0", "artifacts.gif=false")
+NO_PICTURES = ("artifacts.every=0", "artifacts.figures=false", "artifacts.gif=false")
 
 FIGURES = {
     "category_variations.png", "dataset_overview.png", "interpolations.png", "latent_evolution.gif",

@@ -27,10 +27,10 @@ from vaelab.evaluation.numbers import Basis, CannotMeasure, Number, Section
 from vaelab.evaluation.pictures import PICTURES
 
 QUICK = ("importance_samples=5", "nll_images=40")
-NO_PICTURES = ("artifacts.every=0", "artifacts.gif=false")
+NO_PICTURES = ("artifacts.every=0", "artifacts.figures=false", "artifacts.gif=false")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of three epochs whose best.pt is not its last.pt."""
     folder = tmp_path_factory.mktemp("trained")

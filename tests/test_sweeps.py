@@ -21,7 +21,7 @@ from vaelab.comparison.findings import clear
 from vaelab.comparison.runs import natural
 from vaelab.comparison.table import Spread
 
-QUICK = (*TINY, "epochs=2", "artifacts.every=0", "artifacts.gif_every_batches=4")
+QUICK = (*TINY, "epochs=2", "artifacts.every=0", "artifacts.figures=false", "artifacts.gif_every_batches=4")
 GRID = ("beta=0.1,0.5,1", "kl=true,false")
 NO_PICTURES = (
     "artifacts.gif=false",
@@ -58,13 +58,14 @@ def jobs(folder: Path) -> list[str]:
 # --- the grid of the README -------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     folder = tmp_path_factory.mktemp("swept")
     result = command_line_of("vaelab.train", folder)("-m", *QUICK, *GRID, "hydra.sweep.dir=sweep")
     return folder / "sweep", result
 
 
+@pytest.mark.xdist_group("the grid")
 def test_each_distinct_training_happens_once(swept: tuple[Path, Any]) -> None:
     folder, result = swept
     assert result.returncode == 0, result.stderr
@@ -77,6 +78,7 @@ def test_each_distinct_training_happens_once(swept: tuple[Path, Any]) -> None:
     assert all(status(folder / job) == "finished" for job in jobs(folder))
 
 
+@pytest.mark.xdist_group("the grid")
 def test_a_sweep_ends_with_its_comparison(swept: tuple[Path, Any]) -> None:
     folder, result = swept
     made = {path.name for path in (folder / "comparison").iterdir()}
@@ -107,6 +109,7 @@ def test_a_sweep_ends_with_its_comparison(swept: tuple[Path, Any]) -> None:
         assert f"![{name}]({name})" in text
 
 
+@pytest.mark.xdist_group("the grid")
 def test_comparing_again_evaluates_nothing_twice(swept: tuple[Path, Any], tmp_path: Path) -> None:
     folder = Path(shutil.copytree(swept[0], tmp_path / "sweep"))
     before = {path: path.read_bytes() for path in folder.rglob("metrics.json")}
@@ -117,6 +120,7 @@ def test_comparing_again_evaluates_nothing_twice(swept: tuple[Path, Any], tmp_pa
     assert again.stdout.endswith("Comparison: sweep/comparison\n")
 
 
+@pytest.mark.xdist_group("the grid")
 def test_a_finished_sweep_that_is_continued_trains_nothing(swept: tuple[Path, Any], tmp_path: Path) -> None:
     folder = Path(shutil.copytree(swept[0], tmp_path / "sweep"))
     before = {path: path.read_bytes() for path in folder.rglob("*.pt")}
@@ -133,6 +137,7 @@ def test_a_finished_sweep_that_is_continued_trains_nothing(swept: tuple[Path, An
     )
 
 
+@pytest.mark.xdist_group("the grid")
 def test_a_killed_sweep_that_is_continued_equals_one_that_was_not(
     swept: tuple[Path, Any], train: CommandLine, tmp_path: Path
 ) -> None:
@@ -214,7 +219,13 @@ def test_seeds_give_mean_and_standard_deviation(train: CommandLine, tmp_path: Pa
 
 
 def test_runs_on_different_data_are_never_in_one_table(train: CommandLine, tmp_path: Path) -> None:
-    few = ("epochs=1", "dataset.source=embedded", "dataset.val_size=9500", "artifacts.every=0")
+    few = (
+        "epochs=1",
+        "dataset.source=embedded",
+        "dataset.val_size=9500",
+        "artifacts.every=0",
+        "artifacts.figures=false",
+    )
     result = train("-m", *few, *NO_PICTURES[:1], "hydra.callbacks.compare.evaluate=false",
                    "dataset=mnist,fashion_mnist", "loss.likelihood=bernoulli,gaussian", "hydra.sweep.dir=sweep")  # fmt: skip
     assert result.returncode == 0, result.stderr

@@ -234,6 +234,7 @@ class ArtifactsConfig(Checked):
         "a whole number of at least 0",
         lambda epochs: is_count(epochs, at_least=0),
     )
+    figures: bool = setting(True, "draw the figures of the finished run", "true or false", anything)
     gif: bool = setting(True, "make the film of the latent space", "true or false", anything)
     gif_every_batches: int = setting(
         50,

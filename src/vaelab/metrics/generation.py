@@ -19,9 +19,9 @@ from sklearn.metrics import pairwise_distances_chunked
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor, nn
-from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
-from torchmetrics.image.fid import FrechetInceptionDistance
-from torchmetrics.image.kid import KernelInceptionDistance
+
+# torchmetrics pulls torchvision, which takes seconds: it is imported where it is needed, so that an evaluation that
+# is refused, or measures the bound alone, doesn't wait for it.
 
 KID_SUBSETS = 100
 KID_SUBSET_SIZE = 1000
@@ -52,6 +52,8 @@ def fid(real_ND: Tensor, other_MD: Tensor) -> float:
 
     It falls with the number of images: compare scores of equally many only.
     """
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
     metric = FrechetInceptionDistance(Features(real_ND.shape[1]))
     metric.set_dtype(torch.float64)
     metric.update(real_ND.cpu(), real=True)
@@ -65,6 +67,8 @@ def kid(real_ND: Tensor, other_MD: Tensor, seed: int) -> float:
     The mean over 100 pairs of random subsets of up to 1,000 features. The spread of the subsets, which share
     their images, is no standard error.
     """
+    from torchmetrics.image.kid import KernelInceptionDistance
+
     size = min(KID_SUBSET_SIZE, len(real_ND), len(other_MD))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that it keeps all features: so do we
@@ -121,6 +125,8 @@ def diversity(images_NHW: NDArray[np.floating]) -> float:
 
 def psnr_ssim(images_N1HW: Tensor, reconstructions_N1HW: Tensor) -> tuple[Tensor, Tensor]:
     """Peak signal-to-noise ratio (dB) and structural similarity (Wang et al. 2004) of pairs, (N,) each."""
+    from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
+
     psnr: list[Tensor] = []
     ssim: list[Tensor] = []
     for x, y in zip(images_N1HW.split(1000), reconstructions_N1HW.split(1000), strict=True):

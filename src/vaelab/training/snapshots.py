@@ -100,7 +100,7 @@ class Snapshots:
 
     def finish(self, state: TrainingState, between: Callable[[str], None]) -> None:
         """Every figure of a finished run. `between` hears the name of each before it is drawn."""
-        for file, draw in {
+        figures: dict[str, Callable[[], Figure]] = {
             "loss_curves.png": lambda: self.curves(state),
             "latent_space.png": lambda: self.latent_space(state, coloured=True),
             "latent_space_plain.png": lambda: self.latent_space(state, coloured=False),
@@ -108,7 +108,8 @@ class Snapshots:
             "category_variations.png": self.gallery.category_variations,
             "interpolations.png": lambda: self.gallery.interpolations(spherical=False),
             "dataset_overview.png": self.gallery.dataset_overview,
-        }.items():
+        }
+        for file, draw in figures.items() if self.config.artifacts.figures else ():
             between(file)
             self.write(draw(), self.folder.figure(file))
         drawn = [epoch for epoch in range(1, state.epoch + 1) if self.is_due(epoch)]
