@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra.errors import MissingConfigException
 from PIL import Image
 
 from conftest import TINY, CommandLine, command_line_of, environment
+from vaelab import command_line
 from vaelab.comparison.findings import clear
 from vaelab.comparison.runs import natural
 from vaelab.comparison.table import Spread
+from vaelab.config import Config
 
 QUICK = (*TINY, "epochs=2", "artifacts.every=0", "artifacts.figures=false", "artifacts.gif_every_batches=4")
 GRID = ("beta=0.1,0.5,1", "kl=true,false")
@@ -248,6 +251,13 @@ def test_no_finding_where_the_seeds_spread_is_larger() -> None:
     assert clear(Spread([1.0]), Spread([1.1]))  # one seed each: said beside the finding
     assert Spread([1.0, 3.0]).show(1) == "2.0 ± 1.4"
     assert Spread([1.0]).show(2) == "1.00"
+
+
+def test_a_launcher_that_is_not_installed_names_its_extra() -> None:
+    error = MissingConfigException("", missing_cfg_file="hydra/launcher/joblib", options=["basic", "slurm"])
+    assert command_line.one_line(error, Config) == (
+        "hydra/launcher=joblib takes a package more: type pip install 'vaelab[joblib]'."
+    )
 
 
 def test_folders_sort_by_their_numbers() -> None:

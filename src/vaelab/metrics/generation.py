@@ -20,8 +20,8 @@ from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor, nn
 
-# torchmetrics pulls torchvision, which takes seconds: it is imported where it is needed, so that an evaluation that
-# is refused, or measures the bound alone, doesn't wait for it.
+# torchmetrics pulls torchvision, which takes seconds: it is imported where it is needed, so that an evaluation
+# that is refused, or measures the bound alone, doesn't wait for it.
 
 KID_SUBSETS = 100
 KID_SUBSET_SIZE = 1000
