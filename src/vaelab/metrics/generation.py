@@ -20,7 +20,7 @@ from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor, nn
 
-# torchmetrics pulls torchvision, which takes seconds: it is imported where it is needed, so that an evaluation
+# torchmetrics pulls torchvision, which takes seconds: it is imported where it is needed, so an evaluation
 # that is refused, or measures the bound alone, doesn't wait for it.
 
 KID_SUBSETS = 100
