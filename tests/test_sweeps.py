@@ -10,6 +10,7 @@ import statistics
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -209,7 +210,7 @@ def test_settings_that_could_never_run_are_refused_before_the_first_job(
 
 
 def test_seeds_give_mean_and_standard_deviation(train: CommandLine, tmp_path: Path) -> None:
-    result = train("-m", *QUICK, *NO_PICTURES, "seed=1,2,3", "hydra.sweep.dir=sweep")
+    result = train("-m", *QUICK, *NO_PICTURES, "seed=1,2,3", "hydra.sweep.dir=sweep", "artifacts.zip=true")
     assert result.returncode == 0, result.stderr
     folder = tmp_path / "sweep"
     (row,) = table(folder)
@@ -219,6 +220,10 @@ def test_seeds_give_mean_and_standard_deviation(train: CommandLine, tmp_path: Pa
     assert row["seeds"] == "1 2 3"
     shown = f"{statistics.fmean(values):.2f} ± {statistics.stdev(values):.2f}"
     assert shown in (folder / "comparison" / "comparison.md").read_text()
+    assert [path.name for path in tmp_path.rglob("*.zip")] == ["sweep.zip"]
+    with zipfile.ZipFile(tmp_path / "sweep.zip") as archive:
+        names = set(archive.namelist())
+    assert {"sweep/0_seed-1/checkpoints/best.pt", "sweep/comparison/comparison.md"} <= names
 
 
 def test_runs_on_different_data_are_never_in_one_table(train: CommandLine, tmp_path: Path) -> None:

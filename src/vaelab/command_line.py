@@ -35,12 +35,10 @@ from vaelab.config import (
     show,
 )
 from vaelab.run_folder import RunFolder
+from vaelab.signals import BY_SIGNAL
 
 FAILED = 1
 """Exit status of a run that ended with an error, a wrong setting included."""
-
-BY_SIGNAL = 128
-"""Plus the signal's number: the exit status of a run that was interrupted, as shells have it."""
 
 EXTRAS = {"joblib": "joblib", "submitit_slurm": "slurm", "optuna": "optuna"}
 """Launchers and sweepers of Hydra's that come with an extra of vaelab."""

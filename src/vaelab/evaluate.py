@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from vaelab import command_line, config
 from vaelab.config import EvaluationConfig, VaelabError
+from vaelab.signals import BY_SIGNAL
 
 command_line.register()
 
@@ -39,7 +40,7 @@ def run(composed: DictConfig) -> None:
     print(outcome.text, end="")
     failed.extend(outcome.failed)
     if outcome.interrupted_by:
-        sys.exit(command_line.BY_SIGNAL + outcome.interrupted_by)
+        sys.exit(BY_SIGNAL + outcome.interrupted_by)
     print(f"\nEvaluation folder: {outcome.folder}")
 
 

@@ -7,6 +7,9 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
+BY_SIGNAL = 128
+"""Plus the signal's number: the exit status of what was interrupted, as shells have it."""
+
 
 class Interrupted(Exception):
     """SIGINT or SIGTERM asked the run to end."""

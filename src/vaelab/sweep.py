@@ -9,13 +9,14 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from vaelab.config import CompareConfig
+from vaelab.run_folder import RunFolder
 
 failed: list[str] = []
 """Folders of the jobs that failed in this process; once the sweep has ended, of all that did not finish."""
 
 
 class Comparing(Callback):
-    """Compares the runs of a sweep, and notes which jobs have failed."""
+    """Compares the runs of a sweep, notes which jobs have failed, and packs the whole where that is asked."""
 
     def __init__(self, enabled: bool = True, evaluate: bool = True, figures: bool = True) -> None:
         self.enabled = enabled
@@ -34,3 +35,7 @@ class Comparing(Callback):
             outcome = session.compare(asked)
             print(f"{outcome.text}\nComparison: {outcome.folder}")
             failed.extend(outcome.failed)
+        if config.artifacts.zip or "artifacts.zip=true" in map(str.lower, config.hydra.overrides.task):
+            RunFolder(
+                folder
+            ).write_zip()  # what is typed for all jobs isn't in the config of the sweep itself

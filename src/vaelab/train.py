@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from vaelab import command_line, config, sweep
 from vaelab.config import Config, VaelabError
 from vaelab.run_folder import RunFolder, remove_if_empty
+from vaelab.signals import BY_SIGNAL
 
 command_line.register()
 
@@ -43,7 +44,7 @@ def run(composed: DictConfig) -> float:
         remove_if_empty(output)
     command_line.show_run(outcome.folder)
     if outcome.interrupted_by:
-        sys.exit(command_line.BY_SIGNAL + outcome.interrupted_by)
+        sys.exit(BY_SIGNAL + outcome.interrupted_by)
     return outcome.neg_elbo
 
 
@@ -63,7 +64,7 @@ def job_of_a_sweep(composed: DictConfig, folder: RunFolder, typed: list[str]) ->
         return math.nan
     command_line.show_run(outcome.folder)
     if outcome.interrupted_by:
-        sys.exit(command_line.BY_SIGNAL + outcome.interrupted_by)
+        sys.exit(BY_SIGNAL + outcome.interrupted_by)
     return outcome.neg_elbo
 
 

@@ -23,6 +23,7 @@ from vaelab.figures import style
 from vaelab.gallery import Gallery
 from vaelab.run import load
 from vaelab.run_folder import RunFolder, write_atomically
+from vaelab.signals import BY_SIGNAL
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +107,12 @@ class Session:
             bar.set_description_str(f"evaluating {member.folder.name}")
             with self.going_on(f"the evaluation of {member.folder.name}"):
                 run = load(member.folder.last_checkpoint)
-                evaluation.Session(evaluation.subject_of(run, self.request(member), self.loaded)).run()
+                outcome = evaluation.Session(
+                    evaluation.subject_of(run, self.request(member), self.loaded)
+                ).run()
+                self.failed += [f"{name} of {member.folder.name}" for name in outcome.failed]
+                if outcome.interrupted_by:
+                    raise SystemExit(BY_SIGNAL + outcome.interrupted_by)
 
     def request(self, member: Member) -> EvaluationConfig:
         return EvaluationConfig(

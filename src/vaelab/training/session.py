@@ -6,7 +6,7 @@ import logging
 import signal
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,8 @@ def sweep_job(config: Config, folder: RunFolder, arguments: Sequence[str]) -> Ou
 
     Raises VaelabError as `train` does, and where the folder holds a run with other settings.
     """
+    # A sweep is packed as a whole when it ends.
+    config = replace(config, artifacts=replace(config.artifacts, zip=False))
     if not folder.run_json.exists():
         return train(config, folder, arguments)
     content = checkpoint.load(folder.last_checkpoint)
