@@ -26,7 +26,7 @@ WIDE_RANGE = 6.0
 IN_A_ROW = 4
 """Panels side by side before a new row begins."""
 
-MARKERS = "osv^DP<>*X"
+MARKERS = "osv^P<>*X"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +91,7 @@ def overlaid_curves(
             if min(last) > 0 and max(last) / min(last) > WIDE_RANGE:
                 each.set_yscale("log")
                 each.yaxis.set_major_formatter(ScalarFormatter())
+                each.yaxis.set_minor_formatter(ScalarFormatter())
         axes[0].set_ylabel("nats per image")
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=8.5)
     return figure
