@@ -12,6 +12,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from vaelab.figures import style
+from vaelab.figures.comparison import latent_spaces, overlaid_curves, rate_distortion, styles
 from vaelab.figures.curves import loss_curves
 from vaelab.figures.density import density_plot, hole_map, kl_bars
 from vaelab.figures.images import gif, image_grid, image_panels, tile
@@ -23,6 +24,14 @@ MEANS = GENERATOR.normal(size=(60, 2))
 LABELS = GENERATOR.choice([0, 7, 9], size=60)
 VIEW = LatentView(np.eye(2), ("z₁", "z₂"), 4.0)
 ROW = {f"{split}/{term}": -1234.5 for split in ("train", "val") for term in ("loss", "reconstruction", "kl")}
+MODELS = {
+    "KL off": 100.0,
+    "beta 0.1": 10.0,
+    "beta 1": 3.0,
+    "conv, latent_dim 16, beta 4": 1.0,
+    "beta 10": 0.5,
+}
+LOOKS = dict(zip(MODELS, styles([True, False, False, False, False]), strict=True))
 LONG = (
     "conv, 16 latent dimensions, beta 0.5 · Fashion-MNIST (embedded subset; dynamically binarised) · seed 42"
 )
@@ -50,6 +59,17 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "holes": lambda: hole_map(GENERATOR.random((41, 41)) > 0.5, 4.0, "95 %", "Title", LONG),
     "few bars": lambda: kl_bars(np.array([3.2, 0.001]), ["z₂", "z₁"], 0.01, "Title", LONG),
     "many bars": lambda: kl_bars(np.linspace(123, 0, 200), [f"z₁₂{i}" for i in range(200)], 0.01, "Title", LONG),
+    "curves of several models": lambda: overlaid_curves(
+        {name: {"kl": GENERATOR.random((3, 5)) * scale} for name, scale in MODELS.items()}, LOOKS,
+        [("kl", "KL(q(z|x) ‖ p(z))")] * 3, "Title", LONG,
+    ),
+    "rate and distortion": lambda: rate_distortion(
+        {name: (GENERATOR.random(3) * scale, GENERATOR.random(3)) for name, scale in MODELS.items()}, LOOKS,
+        list(MODELS)[1:], "Title", LONG,
+    ),
+    "latent spaces": lambda: latent_spaces(
+        dict.fromkeys(MODELS, MEANS), dict.fromkeys(MODELS, VIEW), LABELS, NAMES, "Title", LONG
+    ),
     "curves of one epoch": lambda: loss_curves([{"epoch": 1, **ROW}], "Title", LONG, 1),
 }  # fmt: skip
 
