@@ -43,17 +43,21 @@ def settings(*overrides: str) -> Config:
         return config.resolve(compose("train", list(overrides)), Config)
 
 
-def environment(**more: str) -> dict[str, str]:
-    """A subprocess's environment: no network, no data of this machine, warnings are errors."""
+def environment(**more: str | None) -> dict[str, str]:
+    """A subprocess's environment: no network, no data of this machine, warnings are errors.
+
+    None takes a variable away.
+    """
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("VAELAB", "HYDRA"))}
-    return kept | {"VAELAB_MIRROR": UNREACHABLE, "PYTHONWARNINGS": "error", "COLUMNS": "120"} | more
+    whole = kept | {"VAELAB_MIRROR": UNREACHABLE, "PYTHONWARNINGS": "error", "COLUMNS": "120"} | more
+    return {key: value for key, value in whole.items() if value is not None}
 
 
 CommandLine = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def command_line_of(module: str, tmp_path: Path) -> CommandLine:
-    def run(*arguments: str, cwd: Path = tmp_path, **env: str) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str, cwd: Path = tmp_path, **env: str | None) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", module, *arguments],
             cwd=cwd,

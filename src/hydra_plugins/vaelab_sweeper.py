@@ -13,7 +13,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.types import Override
 from omegaconf import open_dict
 
-from vaelab.config import Config, effective, resolve
+from vaelab.config import Config, ConfigError, effective, resolve
 
 SAID = 4
 """Repetitions that are named; of more, only the number is."""
@@ -54,7 +54,13 @@ class DistinctSweeper(BasicSweeper):
         composed = self.hydra_context.config_loader.load_sweep_config(self.config, list(job))
         with open_dict(composed):
             del composed["hydra"]
-        return resolve(composed, Config)
+        config = resolve(composed, Config)
+        if config.resume is not None:
+            raise ConfigError(
+                "resume continues one run: leave -m out. A sweep goes on with its own command and "
+                "hydra.sweep.dir=FOLDER."
+            )
+        return config
 
     def name_folders(self, constant: Collection[str], jobs: int) -> None:
         """Leave what all jobs share out of their folders' names, and number them so that names sort."""

@@ -35,7 +35,6 @@ class Comparing(Callback):
             outcome = session.compare(asked)
             print(f"{outcome.text}\nComparison: {outcome.folder}")
             failed.extend(outcome.failed)
+        # What is typed for all jobs is not in the config of the sweep itself, only among its overrides.
         if config.artifacts.zip or "artifacts.zip=true" in map(str.lower, config.hydra.overrides.task):
-            RunFolder(
-                folder
-            ).write_zip()  # what is typed for all jobs isn't in the config of the sweep itself
+            RunFolder(folder).write_zip()

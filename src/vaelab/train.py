@@ -29,9 +29,8 @@ def run(composed: DictConfig) -> float:
     if job.mode == RunMode.MULTIRUN:
         return job_of_a_sweep(composed, RunFolder(output), typed)
     try:
-        with command_line.errors_in_one_line(
-            Config
-        ):  # in here too: Hydra announces what leaves this function
+        # In here too, because Hydra announces what leaves this function.
+        with command_line.errors_in_one_line(Config):
             asked = config.resolve(composed, Config)
             from vaelab.training import session  # torch, which takes seconds: only for settings that resolve
 
@@ -49,7 +48,7 @@ def run(composed: DictConfig) -> float:
 
 
 def job_of_a_sweep(composed: DictConfig, folder: RunFolder, typed: list[str]) -> float:
-    """The same where a failure must not end the others: it goes into the own log, NaN is returned."""
+    """The same where a failure must not end the others: it goes into the job's log, and NaN returns."""
     try:
         from vaelab.training import session
 
