@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from conftest import settings
 from vaelab import config, models
-from vaelab.config import CONF_DIR, Config, ConfigError, continued, resolve
+from vaelab.config import CONF_DIR, Config, ConfigError, continued, effective, resolve
 from vaelab.data.sources import DATASETS
 from vaelab.loss import LIKELIHOODS
 from vaelab.models import build
@@ -102,6 +102,12 @@ def test_warmup_must_end() -> None:
     assert str(error.value) == (
         "loss.kl_warmup_epochs=20 leaves no epoch at the full KL weight: type fewer than epochs=20, or more epochs."
     )
+
+
+def test_where_data_and_device_are_makes_no_other_training() -> None:
+    asked = effective(settings("beta=2"))
+    assert effective(settings("beta=2", "dataset.root=/elsewhere", "device=cpu")) == asked
+    assert effective(settings("beta=2", "dataset.source=embedded")) != asked
 
 
 def test_root_becomes_absolute() -> None:

@@ -434,6 +434,7 @@ def effective(config: Config) -> dict[str, Any]:
     plain = config.to_dict()
     for key in ("device", "resume"):
         del plain[key]
+    del plain["dataset"]["root"]  # wherever the files lie, they are checked to be the same
     if config.objective == "recon_only":
         plain |= {"kl": False, "beta": 0.0}
         plain["loss"] |= {"free_bits": 0.0}

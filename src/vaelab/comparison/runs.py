@@ -176,8 +176,7 @@ def settings_of(config: Config) -> dict[str, Any]:
     plain = effective(config)
     for key in ("seed", "artifacts"):
         del plain[key]
-    for key in ("root", "source"):
-        del plain["dataset"][key]
+    del plain["dataset"]["source"]
     return plain
 
 
