@@ -1,4 +1,4 @@
-"""Hydra's own sweeper, but each distinct training once, and job folders named after what is swept.
+"""Hydra's own sweeper, but each distinct training once.
 
 Hydra finds sweepers only in this namespace package.
 """
@@ -43,7 +43,7 @@ class DistinctSweeper(BasicSweeper):
             more = f"; and {len(repeated) - SAID} more" if len(repeated) > SAID else ""
             line = f"{len(jobs)} combinations, {len(distinct)} trainings: {'; '.join(repeated[:SAID])}{more}."
             print(line, file=sys.stderr)
-        self.name_folders({override.get_key_element() for override in overrides} - swept, len(distinct))
+        self.number_folders(len(distinct))
         size = max_batch_size or len(distinct)
         return [list(batch) for batch in BasicSweeper.split_overrides_to_chunks([*distinct.values()], size)]
 
@@ -62,16 +62,13 @@ class DistinctSweeper(BasicSweeper):
             )
         return config
 
-    def name_folders(self, constant: Collection[str], jobs: int) -> None:
-        """Leave what all jobs share out of their folders' names, and number them so that names sort."""
+    def number_folders(self, jobs: int) -> None:
+        """Number the jobs' folders so that their names sort."""
         assert self.config is not None
-        excluded = [*self.config.hydra.job.config.override_dirname.exclude_keys, *sorted(constant)]
         width = len(str(jobs - 1))
+        name = f"${{sweep_name:${{hydra:job.num}},${{hydra:job.override_dirname}},{width}}}"
         with open_dict(self.config):
-            self.config.hydra.overrides.hydra += [
-                f"hydra.job.config.override_dirname.exclude_keys=[{','.join(excluded)}]",
-                f"hydra.sweep.subdir='${{sweep_name:${{hydra:job.num}},${{hydra:job.override_dirname}},{width}}}'",
-            ]
+            self.config.hydra.overrides.hydra.append(f"hydra.sweep.subdir='{name}'")
 
 
 def lower_booleans(job: Sequence[str]) -> list[str]:

@@ -13,6 +13,7 @@ from dataclasses import Field
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
 from hydra.errors import (
     CompactHydraException,
     ConfigCompositionException,
@@ -40,7 +41,7 @@ from vaelab.signals import BY_SIGNAL
 FAILED = 1
 """Exit status of a run that ended with an error, a wrong setting included."""
 
-EXTRAS = {"joblib": "joblib", "submitit_slurm": "slurm", "optuna": "optuna"}
+EXTRAS = {"joblib": "joblib", "submitit_slurm": "slurm", "ray": "ray", "optuna": "optuna"}
 """Launchers and sweepers of Hydra's that come with an extra of vaelab."""
 
 TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
@@ -77,8 +78,6 @@ def one_line(error: Exception, schema: type[Checked]) -> str:
         return f"{mark.name}, line {mark.line + 1}, is no YAML: {error.problem}."
     if isinstance(error, MissingConfigException) and error.options:
         group, _, choice = (error.missing_cfg_file or "").rpartition("/")
-        if group.startswith("hydra/") and choice in EXTRAS:
-            return f"{group}={choice} takes a package more: type pip install 'vaelab[{EXTRAS[choice]}]'."
         return str(config.unknown(group, choice, error.options))
     if isinstance(error, OverrideParseException):
         return (
@@ -86,6 +85,8 @@ def one_line(error: Exception, schema: type[Checked]) -> str:
             "and quote values with = or spaces: 'key=\"a b\"'."
         )
     text = " ".join(str(error).split())
+    if (match := re.search(r"Could not load '(hydra/\w+)/(\w+)_plugin'", text)) and match[2] in EXTRAS:
+        return f"{match[1]}={match[2]} takes a package more: type pip install 'vaelab[{EXTRAS[match[2]]}]'."
     if isinstance(error, ConfigCompositionException):
         if isinstance(error.__cause__, OmegaConfBaseException):
             return str(config.explain(error.__cause__, schema))
@@ -169,8 +170,23 @@ def sweep_name(number: int, overrides: str, width: int = 1) -> str:
     return f"{number:0{width}d}_{safe}"[:LONGEST_NAME].rstrip("_")
 
 
+def make_way() -> None:
+    """Let conf/hydra/GROUP/NAME.yaml stand for a plugin's own config of that name: this becomes NAME_plugin.
+
+    The yaml builds on it, and sets what a VAE's training needs. Hydra would otherwise warn of two with one name.
+    """
+    Plugins.instance()  # the plugins register their configs when they are found
+    store = ConfigStore.instance()
+    for path in config.CONF_DIR.glob("hydra/*/*.yaml"):
+        group = f"hydra/{path.parent.name}"
+        known = store.repo["hydra"].get(path.parent.name, {})
+        if taken := known.pop(path.name, None):
+            store.store(f"{path.stem}_plugin", taken.node, group, taken.package, taken.provider)
+
+
 def register() -> None:
     """Make the schema and the resolvers known to Hydra; conf/ refers to them. Safe to call twice."""
+    make_way()
     ConfigStore.instance().store(name="schema", node=Config)
     ConfigStore.instance().store(name="evaluation_schema", node=EvaluationConfig)
     ConfigStore.instance().store(name="compare_schema", node=CompareConfig)

@@ -1,18 +1,47 @@
-"""What happens when the last job of a sweep has ended: Hydra calls it, whatever launched the jobs."""
+"""What Hydra calls before the first and after the last job of a sweep, whatever launches the jobs."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 
-from vaelab.config import CompareConfig
+from vaelab.config import CompareConfig, override
 from vaelab.run_folder import RunFolder
 
 failed: list[str] = []
 """Folders of the jobs that failed in this process; once the sweep has ended, of all that did not finish."""
+
+
+def lose(folder: RunFolder, error: Exception) -> None:
+    """Note that no word came back from a job, and why: in its log, where it has not begun one as a run."""
+    reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    print(f"vaelab: {folder.name} was lost: {reason}", file=sys.stderr)
+    failed.append(folder.name)
+    if not folder.run_json.exists():
+        folder.write_text(folder.log, f"lost: {reason}\n")
+
+
+class Folders(Callback):
+    """Says where the jobs write: in folders named after what is swept only, that other machines find too."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        hydra = config.hydra
+        fixed = [f"{key}={value}" for key, value in (hydra.sweeper.get("params") or {}).items()]
+        typed = OverridesParser.create().parse_overrides([*fixed, *hydra.overrides.task])
+        swept = {part.get_key_element() for part in typed if part.is_sweep_override()}
+        constant = {part.get_key_element() for part in typed} - swept
+        excluded = [*hydra.job.config.override_dirname.exclude_keys, *sorted(constant)]
+        with open_dict(config):
+            # What a job is told: its settings are composed anew, out of these and its own.
+            hydra.overrides.hydra += [
+                f"hydra.job.config.override_dirname.exclude_keys=[{','.join(excluded)}]",
+                override("hydra.sweep.dir", Path(hydra.sweep.dir).absolute()),
+            ]
 
 
 class Comparing(Callback):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -24,7 +25,10 @@ command_line.register()
 def run(composed: DictConfig) -> float:
     """One job of Hydra's: returns best.pt's held-out neg_elbo, in nats per image, for a sweeper."""
     job = HydraConfig.get()
+    os.chdir(job.runtime.cwd)  # where the line was typed: a launcher may have begun this process elsewhere
     output = Path(job.runtime.output_dir)
+    if output.is_relative_to(Path.cwd()):
+        output = output.relative_to(Path.cwd())
     typed = list(job.overrides.task)
     if job.mode == RunMode.MULTIRUN:
         return job_of_a_sweep(composed, RunFolder(output), typed)

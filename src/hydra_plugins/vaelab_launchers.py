@@ -1,0 +1,181 @@
+"""Hydra's launchers for Ray and Slurm, but a job that is lost, killed or out of memory, ends no other.
+
+conf/hydra/launcher has their settings. Hydra finds launchers only in this namespace package.
+"""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
+
+from vaelab import sweep
+from vaelab.run_folder import RunFolder
+
+Waiting = Callable[[], JobReturn]
+"""Waits for a job. Raises whatever the engine raises where it can't say how the job ended."""
+
+QUEUE_S = 10
+"""Seconds between two questions about a job in Slurm's queue."""
+
+SAVING_S = 60
+"""Seconds that jobs on a Ray cluster have to save their state after Ctrl-C."""
+
+
+class Enduring(Launcher):
+    """Starts all jobs, then waits for each of them, whatever becomes of the others."""
+
+    def __init__(self, **params: Any) -> None:
+        self.params = params
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.hydra_context = hydra_context
+        self.task_function = task_function
+        self.config = config
+
+    @abstractmethod
+    def start(self, jobs: Sequence[Sequence[str]], numbers: Sequence[int]) -> list[Waiting]:
+        """Hand jobs, their overrides and their numbers in the sweep, to the engine."""
+
+    @abstractmethod
+    def leave(self) -> None:
+        """What happens to the jobs when Ctrl-C ends the waiting."""
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
+        try:
+            return self.wait_for_all(job_overrides, initial_job_idx)
+        except KeyboardInterrupt:
+            self.leave()
+            raise
+
+    def wait_for_all(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
+        numbers = range(initial_job_idx, initial_job_idx + len(job_overrides))
+        returned = []
+        for number, overrides, wait in zip(
+            numbers, job_overrides, self.start(job_overrides, numbers), strict=True
+        ):
+            try:
+                returned.append(wait())
+            except Exception as error:  # of the engine's: what a job raises, it reports by itself
+                hydra = self.settings(overrides, number).hydra
+                sweep.lose(RunFolder(Path(hydra.sweep.dir, hydra.sweep.subdir)), error)
+                returned.append(JobReturn(status=JobStatus.COMPLETED, _return_value=math.nan))
+        return returned
+
+    def settings(self, overrides: Sequence[str], number: int) -> DictConfig:
+        """What Hydra tells a job; its folder's name among it."""
+        config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
+        with open_dict(config):
+            config.hydra.job.num = number
+            config.hydra.job.id = f"{number}"
+        HydraConfig.instance().set_config(config)  # the folder's name refers to it
+        return config
+
+
+class RayLauncher(Enduring):
+    """A task on a Ray cluster for each job. `ray` has the arguments of ray.init and ray.remote."""
+
+    def __init__(self, **params: Any) -> None:
+        super().__init__(**params)
+        self.tasks: list[Any] = []
+
+    def start(self, jobs: Sequence[Sequence[str]], numbers: Sequence[int]) -> list[Waiting]:
+        import ray
+        from hydra_plugins.hydra_ray_launcher._launcher_util import launch_job_on_ray, start_ray
+
+        asked = self.params["ray"]
+        start_ray(asked.init)
+        for overrides, number in zip(jobs, numbers, strict=True):
+            task = launch_job_on_ray(
+                self.hydra_context,
+                asked.remote,
+                self.settings(overrides, number),
+                self.task_function,
+                Singleton.get_state(),
+            )
+            self.tasks.append(task)
+        return [partial(ray.get, task) for task in self.tasks]
+
+    def leave(self) -> None:
+        import ray
+
+        print("vaelab: interrupted, the jobs save their state", file=sys.stderr)
+        for task in self.tasks:
+            ray.cancel(task)  # a SIGINT in its process
+        ray.wait(self.tasks, num_returns=len(self.tasks), timeout=SAVING_S)
+
+
+class SlurmLauncher(Enduring):
+    """An element of a Slurm job array for each job. The arguments are those of submitit's launcher."""
+
+    def start(self, jobs: Sequence[Sequence[str]], numbers: Sequence[int]) -> list[Waiting]:
+        import submitit
+        from hydra_plugins.hydra_submitit_launcher import submitit_launcher
+        from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
+
+        launcher = submitit_launcher.SlurmLauncher(**self.params)
+        launcher.setup(hydra_context=self.hydra_context, task_function=self.task_function, config=self.config)
+        params = dict(launcher.params)
+        executor = submitit.AutoExecutor(
+            cluster="slurm",
+            folder=params.pop("submitit_folder"),
+            slurm_max_num_timeout=params.pop("max_num_timeout"),
+        )
+        executor.update_parameters(
+            **{key if hasattr(BaseQueueConf, key) else f"slurm_{key}": params[key] for key in params}
+        )
+        self.submitted = executor.map_array(
+            launcher,
+            [list(overrides) for overrides in jobs],
+            ["hydra.sweep.dir"] * len(jobs),
+            numbers,
+            [f"{number}" for number in numbers],
+            [Singleton.get_state()] * len(jobs),
+        )
+        return [partial(result_of, job) for job in self.submitted]
+
+    def leave(self) -> None:
+        array = self.submitted[0].job_id.partition("_")[0]
+        print(
+            f"vaelab: the jobs go on: scancel {array} ends them, vaelab.compare compares what has finished.",
+            file=sys.stderr,
+        )
+
+
+def result_of(job: Any) -> JobReturn:
+    """Wait for a job of submitit's. Raises where it has ended without a result: killed, or out of memory.
+
+    submitit asks sacct, which on a cluster without accounting never says that a job has ended.
+    """
+    path: Path = job.paths.result_pickle
+    for second in count():
+        if path.exists():
+            break
+        if second % QUEUE_S == 0 and not is_queued(job.job_id):
+            time.sleep(QUEUE_S)  # a shared file system may be late
+            if not path.exists():
+                raise RuntimeError(f"Slurm has ended job {job.job_id}: see {job.paths.stderr}")
+        time.sleep(1)
+    (returned,) = job.results()
+    return returned
+
+
+def is_queued(job_id: str) -> bool:
+    """Whether a job waits, runs, or can't be asked about."""
+    command = ["squeue", "--noheader", f"--jobs={job_id}"]
+    asked = subprocess.run(command, capture_output=True, text=True, check=False)
+    return bool(asked.stdout.strip()) or (asked.returncode != 0 and "Invalid job id" not in asked.stderr)
