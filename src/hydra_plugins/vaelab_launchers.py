@@ -108,7 +108,12 @@ class RayLauncher(Enduring):
                 Singleton.get_state(),
             )
             self.tasks.append(task)
-        return [partial(ray.get, task) for task in self.tasks]
+
+        def result_of(task: Any) -> JobReturn:
+            returned: JobReturn = ray.get(task)
+            return returned
+
+        return [partial(result_of, task) for task in self.tasks]
 
     def leave(self) -> None:
         import ray

@@ -171,9 +171,9 @@ def sweep_name(number: int, overrides: str, width: int = 1) -> str:
 
 
 def make_way() -> None:
-    """Let conf/hydra/GROUP/NAME.yaml stand for a plugin's own config of that name: this becomes NAME_plugin.
+    """Let conf/hydra/GROUP/NAME.yaml stand for a plugin's config of that name, which becomes NAME_plugin.
 
-    The yaml builds on it, and sets what a VAE's training needs. Hydra would otherwise warn of two with one name.
+    The yaml builds on that one. Hydra would otherwise warn of two with one name.
     """
     Plugins.instance()  # the plugins register their configs when they are found
     store = ConfigStore.instance()

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM end what vaelab does at a moment where nothing is lost."""
+"""SIGINT and SIGTERM, and what a cluster sends, end what vaelab does at a moment where nothing is lost."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BY_SIGNAL = 128
 
 
 class Interrupted(Exception):
-    """SIGINT or SIGTERM asked the run to end."""
+    """A signal asked the run to end."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -20,9 +20,13 @@ class Interrupted(Exception):
 
 
 class Signals:
-    """While entered, SIGINT and SIGTERM are noted; a second one ends the process the hard way."""
+    """While entered, SIGINT and SIGTERM are noted; a second one ends the process the hard way.
 
-    NUMBERS = (signal.SIGINT, signal.SIGTERM)
+    So are those by which a cluster's launcher wants to be told that time runs out: it is, when all is saved.
+    """
+
+    OURS = (signal.SIGINT, signal.SIGTERM)
+    LAUNCHERS = tuple(getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name))
 
     def __init__(self) -> None:
         self.received = 0
@@ -32,7 +36,8 @@ class Signals:
 
     def __enter__(self) -> Signals:
         if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
-            self.before = {number: signal.signal(number, self.note) for number in self.NUMBERS}
+            awaited = [number for number in self.LAUNCHERS if callable(signal.getsignal(number))]
+            self.before = {number: signal.signal(number, self.note) for number in (*self.OURS, *awaited)}
         return self
 
     def __exit__(
@@ -40,6 +45,8 @@ class Signals:
     ) -> None:
         for number, handler in self.before.items():
             signal.signal(number, handler)
+        if self.received in self.LAUNCHERS:
+            signal.raise_signal(self.received)
 
     def note(self, number: int, frame: FrameType | None) -> None:
         self.received = number

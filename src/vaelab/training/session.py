@@ -157,9 +157,6 @@ class Session:
                 return self.interrupted(interruption)
             except TrainingDiverged as error:
                 raise self.failed(self.diverged(error)) from error
-            except SystemExit:  # a cluster's launcher has put the job back into the queue
-                self.write_facts("interrupted", signal="queued again")
-                raise
             except BaseException as error:
                 self.failed(error)
                 raise

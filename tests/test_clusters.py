@@ -1,0 +1,248 @@
+"""Sweeps on a Slurm and on a Ray cluster of their own, started and stopped here; skipped where these are absent."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from conftest import TINY, environment
+
+SWEEP = (
+    "-m", *TINY, "artifacts.every=0", "artifacts.gif=false", "artifacts.figures=false",
+    "hydra.callbacks.compare.evaluate=false", "hydra.callbacks.compare.figures=false", "hydra.sweep.dir=sweep",
+)  # fmt: skip
+PATIENCE_S = 120
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_until(condition: object, what: str) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline, what
+        time.sleep(0.1)
+
+
+def status(run: Path) -> str | None:
+    try:
+        found: str = json.loads((run / "run.json").read_text())["status"]
+    except FileNotFoundError:
+        return None
+    return found
+
+
+def epochs_done(run: Path) -> int:
+    try:
+        return len((run / "metrics.csv").read_text().splitlines()) - 1
+    except FileNotFoundError:
+        return 0
+
+
+def kill(run: Path) -> None:
+    """kill -9 the process that writes the log of a run."""
+    log = str((run / "train.log").resolve())
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if any(str(file.readlink()) == log for file in (process / "fd").iterdir()):
+                os.kill(int(process.name), signal.SIGKILL)
+                return
+    pytest.fail(f"nothing writes {log}")
+
+
+def start(folder: Path, env: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "vaelab.train", *SWEEP, *arguments],
+        cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+# --- Slurm ------------------------------------------------------------------------------------------------
+
+SLURM_CONF = """
+ClusterName=vaelab
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={controller_port}
+SlurmdPort={node_port}
+SlurmUser={user}
+SlurmdUser={user}
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket,cred_expire=5
+CredType=cred/munge
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+MpiDefault=none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU_Memory
+ReturnToService=2
+SchedulerParameters=sched_min_interval=100000
+NodeName={host} NodeAddr=127.0.0.1 CPUs={cores} RealMemory=4000 State=UNKNOWN
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+"""
+
+
+@pytest.fixture
+def slurm(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """A cluster of this one machine; the environment in which it is found."""
+    path = f"{os.environ['PATH']}:/usr/sbin"
+    for tool in ("munged", "slurmctld", "slurmd", "sbatch"):
+        if shutil.which(tool, path=path) is None:
+            pytest.skip(f"{tool} is not here: Debian's packages are slurmctld slurmd slurm-client munge")
+    folder = tmp_path / "slurm"
+    for name in ("state", "spool"):
+        (folder / name).mkdir(parents=True)
+    (folder / "munge.key").write_bytes(os.urandom(64))
+    (folder / "munge.key").chmod(0o600)
+    (folder / "slurm.conf").write_text(
+        SLURM_CONF.format(
+            host=socket.gethostname().split(".")[0], user=getpass.getuser(), folder=folder, cores=os.cpu_count(),
+            controller_port=free_port(), node_port=free_port(),
+        )
+    )  # fmt: skip
+    env = environment(PATH=path, SLURM_CONF=str(folder / "slurm.conf"), PYTHONWARNINGS="default")
+    daemons = (
+        ["munged", "--force", f"--socket={folder}/munge.socket", f"--key-file={folder}/munge.key",
+         f"--pid-file={folder}/munged.pid", f"--log-file={folder}/munged.log", f"--seed-file={folder}/munged.seed"],
+        ["slurmctld", "-c"],
+        ["slurmd", "-c"],
+    )  # fmt: skip
+    try:
+        for command in daemons:
+            subprocess.run(command, env=env, check=True, capture_output=True, cwd=folder)
+        idle = ["sinfo", "--noheader", "--format=%T"]
+        wait_until(
+            lambda: (
+                "idle" in subprocess.run(idle, env=env, capture_output=True, text=True, check=False).stdout
+            ),
+            "no node of the Slurm cluster is idle",
+        )
+        yield env
+    finally:
+        subprocess.run(["scancel", "--me"], env=env, check=False, capture_output=True)
+        for pid in ("slurmd.pid", "slurmctld.pid", "munged.pid"):
+            if (folder / pid).exists():
+                os.kill(int((folder / pid).read_text()), signal.SIGTERM)
+
+
+def test_slurm_jobs_survive_being_queued_again_and_being_lost(slurm: dict[str, str], tmp_path: Path) -> None:
+    """One of two jobs is preempted and goes on where it was; the other is killed: named, and continued later."""
+    queue = ("hydra/launcher=submitit_slurm", "hydra.launcher.cpus_per_task=1", "hydra.launcher.mem_gb=1")
+    sweep = start(tmp_path, slurm, "epochs=200", "seed=1,2", *queue)
+    preempted, killed = tmp_path / "sweep" / "0_seed-1", tmp_path / "sweep" / "1_seed-2"
+    for run in (preempted, killed):
+        wait_until(lambda run=run: epochs_done(run) >= 2, f"{run.name} does not train")
+    subprocess.run(["scontrol", "requeue", slurm_job(slurm, 0)], env=slurm, check=True)
+    wait_until(lambda: status(preempted) == "interrupted", "a job that is queued again does not save")
+    done = epochs_done(preempted)
+    kill(killed)
+    out, err = sweep.communicate(timeout=PATIENCE_S)
+    assert sweep.returncode == 1
+    assert err.splitlines()[-1] == "vaelab: These jobs of the sweep failed: 1_seed-2.", err
+    assert (status(preempted), epochs_done(preempted)) == ("finished", 200)
+    log = (preempted / "train.log").read_text()
+    assert f"Going on after epoch {done}" in log or f"Going on after epoch {done - 1}" in log
+    assert "- 1_seed-2: running after epoch" in out
+    out, err = start(tmp_path, slurm, "epochs=200", "seed=1,2", *queue).communicate(timeout=PATIENCE_S)
+    assert (status(killed), epochs_done(killed)) == ("finished", 200), err
+    assert "## Not finished" not in out
+
+
+def slurm_job(env: dict[str, str], element: int) -> str:
+    listed = subprocess.run(
+        ["squeue", "--noheader", "--array", "--format=%i"],
+        env=env,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    (job,) = (job for job in listed.stdout.split() if job.endswith(f"_{element}"))
+    return job
+
+
+# --- Ray --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ray_cluster(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """Two nodes on loopback, one core each; the environment in which they are found."""
+    if importlib.util.find_spec("hydra_plugins.hydra_ray_launcher") is None:
+        pytest.skip('Ray is not here: pip install "vaelab[ray]"')
+    address = f"127.0.0.1:{free_port()}"
+    quiet = {"PYTHONWARNINGS": "ignore", "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
+    env = environment(RAY_ADDRESS=address, **quiet)
+    ray = [
+        str(Path(sys.executable).with_name("ray")),
+        "start",
+        "--num-cpus=1",
+        "--object-store-memory=80000000",
+    ]
+    nodes = (
+        [
+            "--head",
+            "--node-ip-address=127.0.0.1",
+            f"--port={address.rpartition(':')[2]}",
+            "--include-dashboard=false",
+        ],
+        [f"--address={address}", "--node-ip-address=127.0.0.2"],
+    )
+    started = []
+    try:
+        for arguments in nodes:  # not where the line is typed: relative folders must not matter
+            started.append(subprocess.Popen([*ray, "--block", *arguments], env=environment(**quiet), cwd="/",
+                                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))  # fmt: skip
+            port = int(address.rpartition(":")[2])
+            wait_until(lambda port=port: is_open(port), "Ray does not start")
+        yield env
+    finally:
+        for node in reversed(started):
+            node.terminate()
+            node.wait(30)
+
+
+def is_open(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_ray_runs_jobs_on_two_nodes_and_one_that_is_killed_ends_no_other(
+    ray_cluster: dict[str, str], tmp_path: Path
+) -> None:
+    sweep = start(tmp_path, ray_cluster, "epochs=200", "seed=1,2", "hydra/launcher=ray")
+    folder = tmp_path / "sweep"
+    killed, other = folder / "0_seed-1", folder / "1_seed-2"
+    for run in (killed, other):
+        wait_until(lambda run=run: epochs_done(run) >= 2, f"{run.name} does not train beside the other")
+    kill(killed)
+    out, err = sweep.communicate(timeout=PATIENCE_S)
+    assert sweep.returncode == 1
+    assert "vaelab: These jobs of the sweep failed: 0_seed-1." in err.splitlines(), err
+    assert (status(killed), status(other)) == ("running", "finished")
+    assert "- 0_seed-1: running after epoch" in out
+    out, err = start(tmp_path, ray_cluster, "epochs=200", "seed=1,2", "hydra/launcher=ray").communicate(
+        timeout=PATIENCE_S
+    )
+    assert (status(killed), epochs_done(killed)) == ("finished", 200), err
+    assert "## Not finished" not in out
