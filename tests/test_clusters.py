@@ -150,7 +150,7 @@ def slurm(tmp_path: Path) -> Iterator[dict[str, str]]:
 def test_slurm_jobs_survive_being_queued_again_and_being_lost(slurm: dict[str, str], tmp_path: Path) -> None:
     """One of two jobs is preempted and goes on where it was; the other is killed: named, and continued later."""
     queue = ("hydra/launcher=submitit_slurm", "hydra.launcher.cpus_per_task=1", "hydra.launcher.mem_gb=1")
-    sweep = start(tmp_path, slurm, "epochs=200", "seed=1,2", *queue)
+    sweep = start(tmp_path, slurm, "epochs=80", "seed=1,2", *queue)
     preempted, killed = tmp_path / "sweep" / "0_seed-1", tmp_path / "sweep" / "1_seed-2"
     for run in (preempted, killed):
         wait_until(lambda run=run: epochs_done(run) >= 2, f"{run.name} does not train")
@@ -161,12 +161,12 @@ def test_slurm_jobs_survive_being_queued_again_and_being_lost(slurm: dict[str, s
     out, err = sweep.communicate(timeout=PATIENCE_S)
     assert sweep.returncode == 1
     assert err.splitlines()[-1] == "vaelab: These jobs of the sweep failed: 1_seed-2.", err
-    assert (status(preempted), epochs_done(preempted)) == ("finished", 200)
+    assert (status(preempted), epochs_done(preempted)) == ("finished", 80)
     log = (preempted / "train.log").read_text()
     assert f"Going on after epoch {done}" in log or f"Going on after epoch {done - 1}" in log
     assert "- 1_seed-2: running after epoch" in out
-    out, err = start(tmp_path, slurm, "epochs=200", "seed=1,2", *queue).communicate(timeout=PATIENCE_S)
-    assert (status(killed), epochs_done(killed)) == ("finished", 200), err
+    out, err = start(tmp_path, slurm, "epochs=80", "seed=1,2", *queue).communicate(timeout=PATIENCE_S)
+    assert (status(killed), epochs_done(killed)) == ("finished", 80), err
     assert "## Not finished" not in out
 
 
@@ -230,7 +230,7 @@ def is_open(port: int) -> bool:
 def test_ray_runs_jobs_on_two_nodes_and_one_that_is_killed_ends_no_other(
     ray_cluster: dict[str, str], tmp_path: Path
 ) -> None:
-    sweep = start(tmp_path, ray_cluster, "epochs=200", "seed=1,2", "hydra/launcher=ray")
+    sweep = start(tmp_path, ray_cluster, "epochs=80", "seed=1,2", "hydra/launcher=ray")
     folder = tmp_path / "sweep"
     killed, other = folder / "0_seed-1", folder / "1_seed-2"
     for run in (killed, other):
@@ -241,8 +241,8 @@ def test_ray_runs_jobs_on_two_nodes_and_one_that_is_killed_ends_no_other(
     assert "vaelab: These jobs of the sweep failed: 0_seed-1." in err.splitlines(), err
     assert (status(killed), status(other)) == ("running", "finished")
     assert "- 0_seed-1: running after epoch" in out
-    out, err = start(tmp_path, ray_cluster, "epochs=200", "seed=1,2", "hydra/launcher=ray").communicate(
+    out, err = start(tmp_path, ray_cluster, "epochs=80", "seed=1,2", "hydra/launcher=ray").communicate(
         timeout=PATIENCE_S
     )
-    assert (status(killed), epochs_done(killed)) == ("finished", 200), err
+    assert (status(killed), epochs_done(killed)) == ("finished", 80), err
     assert "## Not finished" not in out

@@ -1,4 +1,4 @@
-"""Hydra's launchers for Ray and Slurm, but a job that is lost, killed or out of memory, ends no other.
+"""Hydra's launchers, where a job that is lost, killed or out of memory, ends no other, or says what to do.
 
 conf/hydra/launcher has their settings. Hydra finds launchers only in this namespace package.
 """
@@ -24,6 +24,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from vaelab import sweep
+from vaelab.config import VaelabError, override
 from vaelab.run_folder import RunFolder
 
 Waiting = Callable[[], JobReturn]
@@ -36,8 +37,8 @@ SAVING_S = 60
 """Seconds that jobs on a Ray cluster have to save their state after Ctrl-C."""
 
 
-class Enduring(Launcher):
-    """Starts all jobs, then waits for each of them, whatever becomes of the others."""
+class Engine(Launcher):
+    """What launchers are told by Hydra."""
 
     def __init__(self, **params: Any) -> None:
         self.params = params
@@ -46,6 +47,29 @@ class Enduring(Launcher):
         self.hydra_context = hydra_context
         self.task_function = task_function
         self.config = config
+
+
+class JoblibLauncher(Engine):
+    """Jobs side by side on this machine. The arguments are those of Hydra's launcher."""
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        from hydra_plugins.hydra_joblib_launcher.joblib_launcher import JoblibLauncher as Hydras
+        from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+        launcher = Hydras(**self.params)
+        launcher.setup(hydra_context=self.hydra_context, task_function=self.task_function, config=self.config)
+        try:
+            return launcher.launch(job_overrides, initial_job_idx)
+        except TerminatedWorkerError as error:
+            folder = override("hydra.sweep.dir", self.config.hydra.sweep.dir)
+            raise VaelabError(
+                "A job was killed, perhaps for want of memory, and joblib ended the others with it: "
+                f"add {folder} to the line to go on, with a smaller hydra.launcher.n_jobs."
+            ) from error
+
+
+class Enduring(Engine):
+    """Starts all jobs, then waits for each of them, whatever becomes of the others."""
 
     @abstractmethod
     def start(self, jobs: Sequence[Sequence[str]], numbers: Sequence[int]) -> list[Waiting]:
