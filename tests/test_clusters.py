@@ -1,4 +1,4 @@
-"""Sweeps on a Slurm and on a Ray cluster of their own, started and stopped here; skipped where these are absent."""
+"""Jobs that are killed, by engine: Slurm and Ray on clusters started and stopped here, skipped where absent."""
 
 from __future__ import annotations
 
@@ -72,6 +72,26 @@ def start(folder: Path, env: dict[str, str], *arguments: str) -> subprocess.Pope
         [sys.executable, "-m", "vaelab.train", *SWEEP, *arguments],
         cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
+
+
+# --- joblib -----------------------------------------------------------------------------------------------
+
+
+def test_joblib_says_how_to_go_on_after_a_job_was_killed(tmp_path: Path) -> None:
+    engine = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    env = environment(PYTHONWARNINGS="ignore")  # loky's resource tracker warns of what the killed one left
+    sweep = start(tmp_path, env, "epochs=80", "seed=1,2", *engine)
+    killed = tmp_path / "sweep" / "0_seed-1"
+    wait_until(lambda: epochs_done(killed) >= 1, "the first job does not train")
+    kill(killed)
+    _, err = sweep.communicate(timeout=PATIENCE_S)
+    assert sweep.returncode == 1
+    assert err.splitlines()[-1] == (
+        "vaelab: A job was killed, perhaps for want of memory, and joblib ended the others with it: "
+        "add hydra.sweep.dir=sweep to the line to go on, with a smaller hydra.launcher.n_jobs."
+    )
+    _, err = start(tmp_path, env, "epochs=80", "seed=1,2", *engine).communicate(timeout=PATIENCE_S)
+    assert (status(killed), epochs_done(killed)) == ("finished", 80), err
 
 
 # --- Slurm ------------------------------------------------------------------------------------------------

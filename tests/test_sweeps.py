@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import statistics
 import subprocess
 import sys
 import time
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,10 @@ import pytest
 from hydra.errors import MissingConfigException
 from PIL import Image
 
-from conftest import TINY, CommandLine, command_line_of, environment
+from conftest import TINY, CommandLine, command_line_of, environment, settings
 from vaelab import command_line
 from vaelab.comparison.findings import clear
-from vaelab.comparison.runs import natural
+from vaelab.comparison.runs import label_of, natural
 from vaelab.comparison.table import Spread
 from vaelab.config import Config
 
@@ -268,10 +270,27 @@ def test_no_finding_where_the_seeds_spread_is_larger() -> None:
 
 
 def test_a_launcher_that_is_not_installed_names_its_extra() -> None:
-    error = MissingConfigException("", missing_cfg_file="hydra/launcher/joblib", options=["basic", "slurm"])
+    error = MissingConfigException(
+        "In 'hydra/launcher/joblib': Could not load 'hydra/launcher/joblib_plugin'.\n\nConfig search path:",
+        missing_cfg_file="hydra/launcher/joblib_plugin",
+    )
     assert command_line.one_line(error, Config) == (
         "hydra/launcher=joblib takes a package more: type pip install 'vaelab[joblib]'."
     )
+
+
+@pytest.mark.skipif(find_spec("hydra_plugins.hydra_ray_launcher") is not None, reason="Ray is here")
+def test_ray_is_an_extra(train: CommandLine) -> None:
+    result = train("-m", *QUICK, "beta=1,2", "hydra/launcher=ray")
+    message = "vaelab: hydra/launcher=ray takes a package more: type pip install 'vaelab[ray]'.\n"
+    assert (result.returncode, result.stderr) == (1, message)
+
+
+def test_labels_have_no_more_digits_than_tell_models_apart() -> None:
+    rates = [settings(f"optimizer.lr={rate}") for rate in ("0.00056115164", "0.001")]
+    assert [label_of(config, ["optimizer.lr"]) for config in rates] == ["lr 0.0005612", "lr 0.001"]
+    assert label_of(rates[0], ["optimizer.lr"], exact=True) == "lr 0.00056115164"
+    assert label_of(settings("beta=0.30000001"), ["beta"], exact=True) == "beta 0.30000001"
 
 
 def test_folders_sort_by_their_numbers() -> None:
@@ -329,10 +348,12 @@ def test_a_job_that_fails_in_another_process_is_named(train: CommandLine) -> Non
 def test_optuna_minimises_the_held_out_neg_elbo(train: CommandLine, tmp_path: Path) -> None:
     """Of two learning rates, one of which hardly moves the weights."""
     result = train(
-        "-m", *QUICK, *NO_PICTURES, "hydra/sweeper=optuna", "hydra.sweeper.n_trials=4", "hydra.sweeper.sampler.seed=1",
+        "-m", *QUICK, *NO_PICTURES, "hydra/sweeper=optuna", "hydra.sweeper.n_trials=4",
         "optimizer.lr=1e-6,1e-2", "hydra.sweep.dir=sweep", PYTHONWARNINGS="default",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
+    assert len(jobs(tmp_path / "sweep")) == 4
+    assert all(re.fullmatch(r"\d_optimizer.lr-(1e-06|0.01)", job) for job in jobs(tmp_path / "sweep"))
     best = (tmp_path / "sweep" / "optimization_results.yaml").read_text()
     assert "optimizer.lr: 0.01" in best
     values = [float(last_row(path.parent)["val/neg_elbo"]) for path in (tmp_path / "sweep").rglob("run.json")]

@@ -164,7 +164,10 @@ def make_family(members: Sequence[Member]) -> Family:
     flat = [dict(flattened(settings_of(group[0].config))) for group in groups]
     keys = dict.fromkeys(key for settings in flat for key in settings)
     varying = [key for key in keys if len({repr(settings.get(key)) for settings in flat}) > 1]
-    models = [Model(label_of(group[0].config, varying), group) for group in groups]
+    labels = [label_of(group[0].config, varying) for group in groups]
+    if len(set(labels)) < len(labels):
+        labels = [label_of(group[0].config, varying, exact=True) for group in groups]
+    models = [Model(label, group) for label, group in zip(labels, groups, strict=True)]
     title = facts["title"]
     if facts["likelihood"] != "bernoulli":
         title += f", {facts['likelihood'].replace('_', ' ')} likelihood"
@@ -195,12 +198,17 @@ def order_of(config: Config) -> tuple[str, int, bool, float, str]:
     return str(model["name"]), int(model.get("latent_dim", 0)), on, config.beta if on else 0.0, repr(model)
 
 
-def label_of(config: Config, varying: Sequence[str]) -> str:
+def label_of(config: Config, varying: Sequence[str], exact: bool = False) -> str:
     """`beta 0.5`, or what else the models of a family differ in."""
-    objective = "KL off" if config.objective == "recon_only" else f"beta {config.beta:g}"
+
+    def short(value: object) -> str:
+        return f"{value:.4g}" if isinstance(value, float) and not exact else show(value)
+
+    objective = "KL off" if config.objective == "recon_only" else f"beta {short(config.beta)}"
     flat = dict(flattened(settings_of(config)))
     others = [key for key in varying if key not in ("kl", "beta", "loss.free_bits") and key in flat]
     words = [
-        str(flat[key]) if key == "model.name" else f"{key.split('.')[-1]} {show(flat[key])}" for key in others
+        str(flat[key]) if key == "model.name" else f"{key.split('.')[-1]} {short(flat[key])}"
+        for key in others
     ]
     return ", ".join([*words, objective] if "kl" in varying or "beta" in varying or not words else words)

@@ -151,7 +151,7 @@ class Session:
         )
         for name in bar:
             bar.set_description_str(f"drawing {name}")
-            with self.going_on(name):
+            with self.going_on(f"{name} of {family.title}"):
                 if name in PICTURES:
                     figure = PICTURES[name](wall)
                     style.sign(figure, wall.watermark)

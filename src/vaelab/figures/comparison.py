@@ -193,8 +193,8 @@ def planes(
     subtitles: Sequence[str],
 ) -> tuple[Figure, dict[str, PathCollection]]:
     """A panel a model, one legend on the right; and the points of each panel."""
-    columns = min(IN_A_ROW, len(means_NL))
-    rows = math.ceil(len(means_NL) / columns)
+    rows = math.ceil(len(means_NL) / IN_A_ROW)
+    columns = math.ceil(len(means_NL) / rows)
     side, legend = 3.6, 1.6
     width = max(columns * side + legend, *(header_width(title, subtitle) for subtitle in subtitles))
     height = rows * side + HEADER
