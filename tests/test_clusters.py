@@ -80,7 +80,7 @@ def start(folder: Path, env: dict[str, str], *arguments: str) -> subprocess.Pope
 def test_joblib_says_how_to_go_on_after_a_job_was_killed(tmp_path: Path) -> None:
     engine = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
     env = environment(PYTHONWARNINGS="ignore")  # loky's resource tracker warns of what the killed one left
-    sweep = start(tmp_path, env, "epochs=80", "seed=1,2", *engine)
+    sweep = start(tmp_path, env, "epochs=40", "seed=1,2", *engine)
     killed = tmp_path / "sweep" / "0_seed-1"
     wait_until(lambda: epochs_done(killed) >= 1, "the first job does not train")
     kill(killed)
@@ -90,8 +90,8 @@ def test_joblib_says_how_to_go_on_after_a_job_was_killed(tmp_path: Path) -> None
         "vaelab: A job was killed, perhaps for want of memory, and joblib ended the others with it: "
         "add hydra.sweep.dir=sweep to the line to go on, with a smaller hydra.launcher.n_jobs."
     )
-    _, err = start(tmp_path, env, "epochs=80", "seed=1,2", *engine).communicate(timeout=PATIENCE_S)
-    assert (status(killed), epochs_done(killed)) == ("finished", 80), err
+    _, err = start(tmp_path, env, "epochs=40", "seed=1,2", *engine).communicate(timeout=PATIENCE_S)
+    assert (status(killed), epochs_done(killed)) == ("finished", 40), err
 
 
 # --- Slurm ------------------------------------------------------------------------------------------------

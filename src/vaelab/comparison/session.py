@@ -115,12 +115,14 @@ class Session:
                     raise SystemExit(BY_SIGNAL + outcome.interrupted_by)
 
     def request(self, member: Member) -> EvaluationConfig:
+        """What to measure of a run: what the table needs, and what an evaluation that this replaces had."""
+        had = member.evaluation["numbers"] if member.evaluation else {}
         return EvaluationConfig(
             checkpoint=str(member.folder.last_checkpoint),
             device=self.asked.device,
             figures=False,
             dataset=EvaluatedDataConfig(source=self.asked.dataset.source, root=self.asked.dataset.root),
-            metrics=MetricsConfig(nll=False, frozen_latent=False),
+            metrics=MetricsConfig(nll="nll" in had, frozen_latent="frozen_latent" in had),
         )
 
     # --- pictures -----------------------------------------------------------------------------------------
@@ -226,7 +228,8 @@ def lacks_numbers(member: Member) -> bool:
     found = member.evaluation
     if found is None:
         return True
-    return any(name not in found["numbers"] and name not in found["not_measured"] for name in NEEDED)
+    missing = [name for name in NEEDED if name not in found["numbers"]]
+    return any(found["not_measured"].get(name) in (None, evaluation.left_out(name)) for name in missing)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -99,6 +99,11 @@ def load_data(run: Run, asked: EvaluationConfig) -> tuple[Data, DatasetConfig]:
     return data, wanted
 
 
+def left_out(name: str) -> str:
+    """Why a section was not measured that nobody wanted."""
+    return f"metrics.{name}=false"
+
+
 class Session:
     """Goes through measures and pictures one by one; what can't be done is said, and the rest goes on."""
 
@@ -132,7 +137,7 @@ class Session:
         return folder.evaluation(checkpoint.stem, self.subject.split.name)
 
     def run(self) -> Outcome:
-        self.not_done |= {name: f"metrics.{name}=false" for name in MEASURES if name not in self.measures}
+        self.not_done |= {name: left_out(name) for name in MEASURES if name not in self.measures}
         self.make_folder()
         numbers_written = False
         with Signals() as signals, self.bar:
