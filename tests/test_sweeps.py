@@ -276,6 +276,7 @@ def test_no_finding_where_the_seeds_spread_is_larger() -> None:
     assert clear(Spread([1.0, 1.2]), Spread([2.0, 2.2]))
     assert not clear(Spread([1.0, 3.0]), Spread([2.0, 4.0]))
     assert clear(Spread([1.0]), Spread([1.1]))  # one seed each: said beside the finding
+    assert not clear(Spread([0.969]), Spread([0.968]), noise=0.004)
     assert Spread([1.0, 3.0]).show(1) == "2.0 ± 1.4"
     assert Spread([1.0]).show(2) == "1.00"
 
