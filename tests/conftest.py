@@ -28,6 +28,7 @@ TINY = (
     "dataset.classes=[trouser,sneaker]",
     "dataset.val_size=7500",
     "batch_size=64",
+    "artifacts.report=false",
 )
 """Overrides for real images of two classes, some 500 to train on: 8 or 9 steps an epoch."""
 

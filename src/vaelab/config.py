@@ -235,6 +235,7 @@ class ArtifactsConfig(Checked):
         lambda epochs: is_count(epochs, at_least=0),
     )
     figures: bool = setting(True, "draw the figures of the finished run", "true or false", anything)
+    report: bool = setting(True, "write report.html when the run ends", "true or false", anything)
     gif: bool = setting(True, "make the film of the latent space", "true or false", anything)
     gif_every_batches: int = setting(
         50,
@@ -484,9 +485,23 @@ def look_up(plain: Mapping[str, Any], key: str) -> Any:
     return value
 
 
+def flattened(plain: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested values as (dotted key, value), as they are typed."""
+    for key, value in plain.items():
+        if isinstance(value, Mapping):
+            yield from flattened(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
 def to_yaml(config: Config) -> str:
     """config.yaml's text: resolved, plain values, which `resolve` and Hydra read back."""
     return OmegaConf.to_yaml(OmegaConf.create(config.to_dict()))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Plain values of a yaml of ours: a config.yaml, or a file of conf/."""
+    return cast(Dict[str, Any], OmegaConf.to_container(OmegaConf.load(path)))
 
 
 def settings(schema: type[Checked], group: str = "") -> Iterator[tuple[str, Any]]:

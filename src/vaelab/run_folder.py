@@ -101,6 +101,10 @@ class RunFolder:
         return self.path / "train.log"
 
     @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    @property
     def last_checkpoint(self) -> Path:
         return self.path / "checkpoints" / "last.pt"
 
@@ -120,12 +124,21 @@ class RunFolder:
         """`kind` is reconstructions, samples or latent."""
         return self.path / kind / f"epoch_{epoch:04d}.png"
 
+    def pictures(self, kind: str) -> list[tuple[int, Path]]:
+        """The epochs that have a picture of that kind, with it."""
+        found = sorted((self.path / kind).glob("epoch_*.png"))
+        return sorted((int(path.stem.removeprefix("epoch_")), path) for path in found)
+
     def figure(self, file: str) -> Path:
         return self.path / "figures" / file
 
     def evaluation(self, checkpoint: str, split: str) -> Path:
         """Where an evaluation of `checkpoint` (best, last, epoch_0005) goes; test is the usual split."""
         return self.path / "evaluation" / (checkpoint if split == "test" else f"{checkpoint}_{split}")
+
+    def evaluations(self) -> list[Path]:
+        """The metrics.json of all evaluations, best.pt's first."""
+        return sorted(self.evaluation("", "test").glob("*/metrics.json"))
 
     def frame(self, step: int) -> Path:
         """What the film of the latent space shows after that many steps of training."""
@@ -138,6 +151,7 @@ class RunFolder:
     def worth_opening(self) -> list[tuple[str, str]]:
         """The files of this run that a person wants to see first, with what each shows."""
         guide = {
+            "report.html": "all of it on one page, for the browser",
             "figures/loss_curves.png": "loss, reconstruction and KL over the epochs",
             "figures/latent_space.png": "where the test images lie, by class",
             "figures/latent_manifold.png": "what the decoder makes of the latent plane",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vaelab.config import Config, VaelabError, effective, show
+from vaelab.config import Config, VaelabError, effective, flattened, show
 from vaelab.run_folder import RunFolder
 from vaelab.training import checkpoint
 from vaelab.training.fit import Record
@@ -181,14 +181,6 @@ def settings_of(config: Config) -> dict[str, Any]:
         del plain[key]
     del plain["dataset"]["source"]
     return plain
-
-
-def flattened(plain: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in plain.items():
-        if isinstance(value, Mapping):
-            yield from flattened(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
 
 
 def order_of(config: Config) -> tuple[str, int, bool, float, str]:

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from vaelab import console
 from vaelab.comparison.findings import findings
 from vaelab.comparison.pictures import PICTURES, Wall, film
+from vaelab.comparison.report import comparison_report
 from vaelab.comparison.runs import Family, Found, Member, find, run_folders
 from vaelab.comparison.table import comma_separated, markdown
 from vaelab.config import CompareConfig, EvaluatedDataConfig, EvaluationConfig, MetricsConfig, VaelabError
@@ -88,6 +89,7 @@ class Session:
         )
         text = self.markdown(pictures)
         write_text(self.folder / "comparison.md", text)
+        self.write_report(pictures)
         return Outcome(self.folder, text, self.failed)
 
     # --- numbers ------------------------------------------------------------------------------------------
@@ -203,6 +205,21 @@ class Session:
         if self.notes:
             parts.append("## Notes\n\n" + "\n".join(f"- {note}" for note in self.notes))
         return "\n\n".join(parts) + "\n"
+
+    def write_report(self, pictures: dict[str, list[str]]) -> None:
+        drawn = {
+            family.slug: [
+                self.folder_of(family) / name
+                for name in pictures.get(family.slug, [])
+                if name.endswith(".png")
+                and name not in ("curves.png", "rate_distortion.png")  # charts of the page
+            ]
+            for family in self.found.families
+        }
+        about = {family.slug: self.about(family) for family in self.found.families}
+        with self.going_on("report.html"):
+            page = comparison_report(self.found, str(self.folder.parent), about, drawn, self.notes)
+            write_text(self.folder / "report.html", page)
 
     def about(self, family: Family) -> str:
         """What the table's numbers are of."""

@@ -26,6 +26,7 @@ from vaelab.evaluation.pictures import PICTURES
 from vaelab.evaluation.subject import Subject
 from vaelab.figures import style
 from vaelab.machine import device_facts, git_facts, now, pick_device, versions
+from vaelab.pages.run_report import write_run_report
 from vaelab.run import Run
 from vaelab.run_folder import RunFolder, remove_if_empty, write_atomically
 from vaelab.signals import Interrupted, Signals
@@ -52,7 +53,11 @@ def evaluate(run: Run, asked: EvaluationConfig) -> Outcome:
     Raises VaelabError, before anything is written, for settings or data that can't be used.
     """
     with console.logging_to(console.AboveTheBar()):
-        return Session(subject_of(run, asked)).run()
+        outcome = Session(subject_of(run, asked)).run()
+        folder = RunFolder.around(run.checkpoint)
+        if folder is not None and asked.output is None and run.config.artifacts.report:
+            write_run_report(folder)
+        return outcome
 
 
 def subject_of(run: Run, asked: EvaluationConfig, loaded: dict[str, Any] | None = None) -> Subject:
@@ -210,6 +215,7 @@ class Session:
             "status": status,
             **facts,
             "numbers": {name: section.to_dict() for name, section in self.sections.items()},
+            "titles": {name: section.title for name, section in self.sections.items()},
             "verdicts": [
                 *self.choice_of_epoch(),
                 *(verdict for section in self.sections.values() for verdict in section.verdicts),

@@ -38,13 +38,18 @@ class Style:
     dashes: str
 
 
-def styles(kl_off: Sequence[bool]) -> list[Style]:
-    """A colour from dark to light in the order of the models; those without KL in black and dashed."""
+def styles(kl_off: Sequence[bool], on_dark: bool = False) -> list[Style]:
+    """A colour from dark to light in the order of the models; those without KL in black and dashed.
+
+    On dark paper the other end of the colour map is left out, and black is white.
+    """
     count = sum(not off for off in kl_off)
-    ramp = iter(mpl.colormaps["viridis"](np.linspace(0.0, 0.85, max(count, 1))))
+    reach = (0.3, 1.0) if on_dark else (0.0, 0.85)
+    ramp = iter(mpl.colormaps["viridis"](np.linspace(*reach, max(count, 1))))
     found = []
     for number, off in enumerate(kl_off):
-        colour = INK if off else mpl.colors.to_hex(next(ramp))
+        ink = "#ececef" if on_dark else INK
+        colour = ink if off else mpl.colors.to_hex(next(ramp))
         found.append(Style(colour, "D" if off else MARKERS[number % len(MARKERS)], "--" if off else "-"))
     return found
 

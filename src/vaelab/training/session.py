@@ -14,6 +14,7 @@ from vaelab import console
 from vaelab.config import Config, ConfigError, VaelabError, continued, effective, override, to_yaml
 from vaelab.data import splits
 from vaelab.machine import now, pick_device
+from vaelab.pages.run_report import write_run_report
 from vaelab.run_folder import RunFolder
 from vaelab.signals import Interrupted, Signals
 from vaelab.training import checkpoint, progress
@@ -153,6 +154,8 @@ class Session:
                 self.signals.at_once = True
                 self.snapshots.finish(self.state, self.drawing)
                 self.signals.at_once = False
+                self.write_facts("finished")
+                log.info("Finished after %.0f s", time.monotonic() - started)
             except (Interrupted, KeyboardInterrupt) as interruption:
                 return self.interrupted(interruption)
             except TrainingDiverged as error:
@@ -161,9 +164,8 @@ class Session:
                 self.failed(error)
                 raise
             finally:
+                self.report()
                 self.bar.close()
-            self.write_facts("finished")
-            log.info("Finished after %.0f s", time.monotonic() - started)
             if self.config.artifacts.zip:
                 self.folder.write_zip()
         return Outcome(self.folder, self.neg_elbo)
@@ -271,6 +273,15 @@ class Session:
                 "updated": now(),
             }
         )
+
+    def report(self) -> None:
+        """Write report.html, whatever the status; without it the run is still whole."""
+        if self.config.artifacts.report:
+            self.bar.say("writing report.html")
+            try:
+                write_run_report(self.folder)
+            except Exception as error:
+                log.warning("report.html was not written: %s", error)
 
     def interrupted(self, interruption: Interrupted | KeyboardInterrupt) -> Outcome:
         """Save what there is, unless a second Ctrl-C struck in the middle of a step."""
