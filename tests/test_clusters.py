@@ -7,6 +7,7 @@ import getpass
 import importlib.util
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -71,7 +72,22 @@ def start(folder: Path, env: dict[str, str], *arguments: str) -> subprocess.Pope
     return subprocess.Popen(
         [sys.executable, "-m", "vaelab.train", *SWEEP, *arguments],
         cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,  # a Ctrl-C of its own
     )  # fmt: skip
+
+
+def assert_continued(run: Path, epochs: int, err: str) -> None:
+    """Finished, and not from the start."""
+    assert (status(run), epochs_done(run)) == ("finished", epochs), err
+    assert re.search(r"Going on after epoch [1-9]\d*,", (run / "train.log").read_text())
+
+
+def both_train(sweep: subprocess.Popen[str], *runs: Path) -> None:
+    for run in runs:
+        wait_until(
+            lambda run=run: epochs_done(run) >= 1 or sweep.poll() is not None, f"{run.name} does not train"
+        )
+        assert sweep.poll() is None, sweep.communicate()
 
 
 # --- joblib -----------------------------------------------------------------------------------------------
@@ -80,9 +96,9 @@ def start(folder: Path, env: dict[str, str], *arguments: str) -> subprocess.Pope
 def test_joblib_says_how_to_go_on_after_a_job_was_killed(tmp_path: Path) -> None:
     engine = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
     env = environment(PYTHONWARNINGS="ignore")  # loky's resource tracker warns of what the killed one left
-    sweep = start(tmp_path, env, "epochs=40", "seed=1,2", *engine)
+    sweep = start(tmp_path, env, "epochs=150", "seed=1,2", *engine)
     killed = tmp_path / "sweep" / "0_seed-1"
-    wait_until(lambda: epochs_done(killed) >= 1, "the first job does not train")
+    both_train(sweep, killed)
     kill(killed)
     _, err = sweep.communicate(timeout=PATIENCE_S)
     assert sweep.returncode == 1
@@ -90,8 +106,24 @@ def test_joblib_says_how_to_go_on_after_a_job_was_killed(tmp_path: Path) -> None
         "vaelab: A job was killed, perhaps for want of memory, and joblib ended the others with it: "
         "add hydra.sweep.dir=sweep to the line to go on, with a smaller hydra.launcher.n_jobs."
     )
-    _, err = start(tmp_path, env, "epochs=40", "seed=1,2", *engine).communicate(timeout=PATIENCE_S)
-    assert (status(killed), epochs_done(killed)) == ("finished", 40), err
+    _, err = start(tmp_path, env, "epochs=150", "seed=1,2", *engine).communicate(timeout=PATIENCE_S)
+    assert_continued(killed, 150, err)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_joblib_lets_all_jobs_save_when_it_is_interrupted(tmp_path: Path, number: signal.Signals) -> None:
+    env = environment(PYTHONWARNINGS="ignore")
+    sweep = start(
+        tmp_path, env, "epochs=500", "seed=1,2,3", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"
+    )
+    first, second = tmp_path / "sweep" / "0_seed-1", tmp_path / "sweep" / "1_seed-2"
+    both_train(sweep, first, second)
+    os.killpg(sweep.pid, number) if number == signal.SIGINT else sweep.send_signal(number)
+    _, err = sweep.communicate(timeout=PATIENCE_S)
+    assert sweep.returncode == 128 + number, err
+    assert "vaelab: interrupted. To go on with the sweep, add hydra.sweep.dir=" in err
+    assert [status(first), status(second)] == ["interrupted", "interrupted"]
+    assert not (tmp_path / "sweep" / "2_seed-3" / "run.json").exists()
 
 
 # --- Slurm ------------------------------------------------------------------------------------------------
@@ -172,8 +204,7 @@ def test_slurm_jobs_survive_being_queued_again_and_being_lost(slurm: dict[str, s
     queue = ("hydra/launcher=submitit_slurm", "hydra.launcher.cpus_per_task=1", "hydra.launcher.mem_gb=1")
     sweep = start(tmp_path, slurm, "epochs=80", "seed=1,2", *queue)
     preempted, killed = tmp_path / "sweep" / "0_seed-1", tmp_path / "sweep" / "1_seed-2"
-    for run in (preempted, killed):
-        wait_until(lambda run=run: epochs_done(run) >= 2, f"{run.name} does not train")
+    both_train(sweep, preempted, killed)
     subprocess.run(["scontrol", "requeue", slurm_job(slurm, 0)], env=slurm, check=True)
     wait_until(lambda: status(preempted) == "interrupted", "a job that is queued again does not save")
     done = epochs_done(preempted)
@@ -182,11 +213,10 @@ def test_slurm_jobs_survive_being_queued_again_and_being_lost(slurm: dict[str, s
     assert sweep.returncode == 1
     assert err.splitlines()[-1] == "vaelab: These jobs of the sweep failed: 1_seed-2.", err
     assert (status(preempted), epochs_done(preempted)) == ("finished", 80)
-    log = (preempted / "train.log").read_text()
-    assert f"Going on after epoch {done}" in log or f"Going on after epoch {done - 1}" in log
+    assert f"Going on after epoch {done}," in (preempted / "train.log").read_text()
     assert "- 1_seed-2: running after epoch" in out
     out, err = start(tmp_path, slurm, "epochs=80", "seed=1,2", *queue).communicate(timeout=PATIENCE_S)
-    assert (status(killed), epochs_done(killed)) == ("finished", 80), err
+    assert_continued(killed, 80, err)
     assert "## Not finished" not in out
 
 
@@ -253,8 +283,7 @@ def test_ray_runs_jobs_on_two_nodes_and_one_that_is_killed_ends_no_other(
     sweep = start(tmp_path, ray_cluster, "epochs=80", "seed=1,2", "hydra/launcher=ray")
     folder = tmp_path / "sweep"
     killed, other = folder / "0_seed-1", folder / "1_seed-2"
-    for run in (killed, other):
-        wait_until(lambda run=run: epochs_done(run) >= 2, f"{run.name} does not train beside the other")
+    both_train(sweep, killed, other)
     kill(killed)
     out, err = sweep.communicate(timeout=PATIENCE_S)
     assert sweep.returncode == 1
@@ -264,5 +293,16 @@ def test_ray_runs_jobs_on_two_nodes_and_one_that_is_killed_ends_no_other(
     out, err = start(tmp_path, ray_cluster, "epochs=80", "seed=1,2", "hydra/launcher=ray").communicate(
         timeout=PATIENCE_S
     )
-    assert (status(killed), epochs_done(killed)) == ("finished", 80), err
+    assert_continued(killed, 80, err)
     assert "## Not finished" not in out
+
+
+def test_ray_says_that_no_cluster_answers(ray_cluster: dict[str, str], tmp_path: Path) -> None:
+    nowhere = f"127.0.0.1:{free_port()}"
+    sweep = start(tmp_path, {**ray_cluster, "RAY_ADDRESS": nowhere}, "seed=1,2", "hydra/launcher=ray")
+    _, err = sweep.communicate(timeout=PATIENCE_S)
+    assert (sweep.returncode, err) == (
+        1,
+        f"vaelab: No Ray cluster answers at {nowhere}: type hydra.launcher.ray.init.address=HOST:PORT of one "
+        "that runs, or hydra.launcher.ray.init.address=local to start one here.\n",
+    )

@@ -19,6 +19,7 @@ from PIL import Image
 
 import vaelab
 from conftest import TINY, CommandLine, environment, run_folder
+from vaelab.training import checkpoint
 
 NO_PICTURES = ("artifacts.every=0", "artifacts.figures=false", "artifacts.gif=false")
 
@@ -439,3 +440,31 @@ def test_files_that_are_no_checkpoints(tmp_path: Path, content: object, reason: 
         vaelab.load(path)
     assert reason in str(error.value)
     assert str(path) in str(error.value)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR2"), reason="no such signal here")
+def test_what_a_launcher_does_at_its_signal_happens_when_all_is_saved(tmp_path: Path) -> None:
+    """As submitit does before a time limit: its handler of SIGUSR2 puts the job back into the queue and exits."""
+    (tmp_path / "job.py").write_text(
+        f"""
+import signal, sys
+signal.signal(signal.SIGUSR2, lambda *_: (print("queued again"), sys.exit(3)))
+sys.argv[1:] = {[*TINY, *NO_PICTURES, "epochs=500", "hydra.run.dir=run"]!r}
+from vaelab.train import main
+main()
+"""
+    )
+    process = subprocess.Popen(
+        [sys.executable, "job.py"], cwd=tmp_path, env=environment(), stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while not (tmp_path / "run" / "metrics.csv").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGUSR2)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (3, "queued again\n"), err
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (facts["status"], facts["signal"]) == ("interrupted", "SIGUSR2")
+    saved = checkpoint.load(tmp_path / "run" / "checkpoints" / "last.pt")
+    assert saved["epoch"] == facts["epochs"]["done"]

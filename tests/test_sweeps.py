@@ -88,7 +88,7 @@ def test_each_distinct_training_happens_once(swept: tuple[Path, Any]) -> None:
 def test_a_sweep_ends_with_its_comparison(swept: tuple[Path, Any]) -> None:
     folder, result = swept
     made = {path.name for path in (folder / "comparison").iterdir()}
-    assert made == {"comparison.csv", "comparison.md", *FIGURES}
+    assert made == {"comparison.csv", "comparison.md", "report.html", *FIGURES}
     for name in FIGURES:
         with Image.open(folder / "comparison" / name) as image:
             image.load()
@@ -364,9 +364,32 @@ def test_optuna_minimises_the_held_out_neg_elbo(train: CommandLine, tmp_path: Pa
         "optimizer.lr=1e-6,1e-2", "hydra.sweep.dir=sweep", PYTHONWARNINGS="default",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    assert len(jobs(tmp_path / "sweep")) == 4
     assert all(re.fullmatch(r"\d_optimizer.lr-(1e-06|0.01)", job) for job in jobs(tmp_path / "sweep"))
     best = (tmp_path / "sweep" / "optimization_results.yaml").read_text()
     assert "optimizer.lr: 0.01" in best
+    assert len(list((tmp_path / "sweep").rglob("run.json"))) == 2  # what repeats another is not trained again
     values = [float(last_row(path.parent)["val/neg_elbo"]) for path in (tmp_path / "sweep").rglob("run.json")]
     assert f"best_value: {min(values)}" in best
+
+
+def test_a_trial_that_fails_ends_no_search(train: CommandLine, tmp_path: Path) -> None:
+    result = train(
+        "-m", *QUICK, *NO_PICTURES, "hydra/sweeper=optuna", "hydra.sweeper.n_trials=4", "beta=1e39,1",
+        "hydra.sweep.dir=sweep", PYTHONWARNINGS="default",
+    )  # fmt: skip
+    assert result.returncode == 1
+    (failed,) = (job for job in jobs(tmp_path / "sweep") if "1e+39" in job)
+    assert result.stderr.splitlines()[-1] == f"vaelab: These jobs of the sweep failed: {failed}."
+    assert "beta: 1" in (tmp_path / "sweep" / "optimization_results.yaml").read_text()
+    assert (tmp_path / "sweep" / "comparison" / "comparison.md").exists()
+
+
+@pytest.mark.xdist_group("the grid")
+def test_the_same_training_counts_once(swept: tuple[Path, Any], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(swept[0], tmp_path / "sweep"))
+    shutil.copytree(folder / "1_kl-false", folder / "9_kl-false")
+    shutil.rmtree(folder / "0_beta-0.1_kl-true" / "evaluation")
+    again = command_line_of("vaelab.compare", tmp_path)("sweep=sweep", "figures=false", "evaluate=false")
+    assert again.returncode == 0, again.stderr
+    assert [row["seeds"] for row in table(folder)] == ["42"] * 4
+    assert "9_kl-false is the same training as 1_kl-false: counted once." in again.stdout

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import math
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from conftest import TINY, fresh, settings
 from vaelab.data.splits import Data, Split
 from vaelab.metrics.likelihood import bound
 from vaelab.models import names
+from vaelab.randomness import stream
 from vaelab.run_folder import RunFolder
 from vaelab.training import checkpoint
 from vaelab.training.fit import Record, TrainingDiverged, TrainingState, fit
@@ -213,3 +216,35 @@ def test_unusual_sizes_give_finite_numbers(overrides: tuple[str, ...]) -> None:
     data = splits.load(asked.dataset, torch.device("cpu"))
     (row,) = fit(fresh(asked, data), data, asked)
     assert all(map(math.isfinite, row.values()))
+
+
+def test_training_imports_no_compiler() -> None:
+    """torch._dynamo takes more than a second, and only torch.compile needs it."""
+    code = """
+import sys, torch
+from vaelab.training.adam import Adam
+layer = torch.nn.Linear(2, 1)
+optimizer = Adam(layer.parameters(), fused=True)
+for _ in range(2):
+    optimizer.zero_grad(set_to_none=True)
+    layer(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    optimizer.load_state_dict(optimizer.state_dict())
+print("torch._dynamo" in sys.modules)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout == "False\n"
+
+
+def test_adam_is_pytorchs(data: Data) -> None:
+    ours, theirs = (fresh(settings(*TINY), data) for _ in range(2))
+    theirs.optimizer = torch.optim.Adam(theirs.model.parameters(), lr=1e-3, fused=True)
+    x = data.train.batch(slice(0, 64), stream(0, "none"))
+    for state in (ours, theirs):
+        for _ in range(5):
+            state.optimizer.zero_grad(set_to_none=True)
+            logits, posterior = state.model(x, stream(0, "latent"))
+            state.objective.terms(x, logits, posterior).reconstruction.mean().backward()
+            state.optimizer.step()
+    for a, b in zip(ours.model.parameters(), theirs.model.parameters(), strict=True):
+        assert torch.equal(a, b)

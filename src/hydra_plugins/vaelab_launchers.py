@@ -6,32 +6,43 @@ conf/hydra/launcher has their settings. Hydra finds launchers only in this names
 from __future__ import annotations
 
 import math
+import multiprocessing
+import os
+import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, cast
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from vaelab import sweep
 from vaelab.config import VaelabError, override
 from vaelab.run_folder import RunFolder
+from vaelab.signals import BY_SIGNAL, Signals
 
 Waiting = Callable[[], JobReturn]
 """Waits for a job. Raises whatever the engine raises where it can't say how the job ended."""
 
 QUEUE_S = 10
 """Seconds between two questions about a job in Slurm's queue."""
+
+ANSWER_S = 5
+"""Seconds that a Ray cluster has to answer."""
 
 SAVING_S = 60
 """Seconds that jobs on a Ray cluster have to save their state after Ctrl-C."""
@@ -59,13 +70,42 @@ class JoblibLauncher(Engine):
         launcher = Hydras(**self.params)
         launcher.setup(hydra_context=self.hydra_context, task_function=self.task_function, config=self.config)
         try:
-            return launcher.launch(job_overrides, initial_job_idx)
+            with passed_on() as received:
+                returned = launcher.launch(job_overrides, initial_job_idx)
         except TerminatedWorkerError as error:
             folder = override("hydra.sweep.dir", self.config.hydra.sweep.dir)
             raise VaelabError(
                 "A job was killed, perhaps for want of memory, and joblib ended the others with it: "
                 f"add {folder} to the line to go on, with a smaller hydra.launcher.n_jobs."
             ) from error
+        if received:
+            sys.exit(BY_SIGNAL + received[0])
+        return returned
+
+
+@contextmanager
+def passed_on() -> Iterator[list[int]]:
+    """Inside, SIGINT and SIGTERM go to the processes that run jobs: when these have saved, the waiting ends.
+
+    Yields the signals that came. Ctrl-C in a terminal reaches those processes twice: see `Signals`.
+    """
+    received: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        running = multiprocessing.active_children()
+        if not running or received:
+            raise KeyboardInterrupt
+        received.append(number)
+        for process in running:
+            assert process.pid is not None
+            os.kill(process.pid, number)
+
+    before = {number: signal.signal(number, note) for number in Signals.OURS}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Enduring(Engine):
@@ -122,7 +162,8 @@ class RayLauncher(Enduring):
         from hydra_plugins.hydra_ray_launcher._launcher_util import launch_job_on_ray, start_ray
 
         asked = self.params["ray"]
-        start_ray(asked.init)
+        start_ray(OmegaConf.create({**asked.init, "address": cluster(asked.init.address)}))
+        self.tasks = []
         for overrides, number in zip(jobs, numbers, strict=True):
             task = launch_job_on_ray(
                 self.hydra_context,
@@ -133,11 +174,8 @@ class RayLauncher(Enduring):
             )
             self.tasks.append(task)
 
-        def result_of(task: Any) -> JobReturn:
-            returned: JobReturn = ray.get(task)
-            return returned
-
-        return [partial(result_of, task) for task in self.tasks]
+        get = cast("Callable[[Any], JobReturn]", ray.get)
+        return [partial(get, task) for task in self.tasks]
 
     def leave(self) -> None:
         import ray
@@ -148,8 +186,35 @@ class RayLauncher(Enduring):
         ray.wait(self.tasks, num_returns=len(self.tasks), timeout=SAVING_S)
 
 
+def cluster(address: str | None) -> str:
+    """The cluster to go to: the one that was named, else this machine's, else one of our own.
+
+    Raises VaelabError where the one that was named doesn't answer; Ray itself would wait for minutes.
+    """
+    named = address or os.environ.get("RAY_ADDRESS")
+    note = Path(tempfile.gettempdir()) / "ray" / "ray_current_cluster"  # also after a crash
+    wanted = named or (note.read_text().strip() if note.is_file() else "local")
+    host, _, port = wanted.rpartition(":")
+    if not port.isdecimal() or "/" in host:  # local, auto, ray://…: Ray's own words
+        return wanted
+    try:
+        socket.create_connection((host, int(port)), timeout=ANSWER_S).close()
+    except OSError as error:
+        if named is None:
+            return "local"
+        raise VaelabError(
+            f"No Ray cluster answers at {wanted}: type hydra.launcher.ray.init.address=HOST:PORT of one "
+            "that runs, or hydra.launcher.ray.init.address=local to start one here."
+        ) from error
+    return wanted
+
+
 class SlurmLauncher(Enduring):
     """An element of a Slurm job array for each job. The arguments are those of submitit's launcher."""
+
+    def __init__(self, **params: Any) -> None:
+        super().__init__(**params)
+        self.submitted: list[Any] = []
 
     def start(self, jobs: Sequence[Sequence[str]], numbers: Sequence[int]) -> list[Waiting]:
         import submitit
@@ -167,17 +232,26 @@ class SlurmLauncher(Enduring):
         executor.update_parameters(
             **{key if hasattr(BaseQueueConf, key) else f"slurm_{key}": params[key] for key in params}
         )
-        self.submitted = executor.map_array(
-            launcher,
-            [list(overrides) for overrides in jobs],
-            ["hydra.sweep.dir"] * len(jobs),
-            numbers,
-            [f"{number}" for number in numbers],
-            [Singleton.get_state()] * len(jobs),
-        )
+        try:
+            self.submitted = executor.map_array(
+                launcher,
+                [list(overrides) for overrides in jobs],
+                ["hydra.sweep.dir"] * len(jobs),
+                numbers,
+                [f"{number}" for number in numbers],
+                [Singleton.get_state()] * len(jobs),
+            )
+        except submitit.core.utils.FailedJobError as error:
+            *_, reason = str(error).strip().splitlines()
+            raise VaelabError(
+                f"Slurm took no job: {reason.removeprefix('sbatch: ')}. What can be set, such as "
+                "hydra.launcher.partition=NAME, is in conf/hydra/launcher/submitit_slurm.yaml."
+            ) from error
         return [partial(result_of, job) for job in self.submitted]
 
     def leave(self) -> None:
+        if not self.submitted:
+            return
         array = self.submitted[0].job_id.partition("_")[0]
         print(
             f"vaelab: the jobs go on: scancel {array} ends them, vaelab.compare compares what has finished.",
@@ -206,5 +280,8 @@ def result_of(job: Any) -> JobReturn:
 def is_queued(job_id: str) -> bool:
     """Whether a job waits, runs, or can't be asked about."""
     command = ["squeue", "--noheader", f"--jobs={job_id}"]
-    asked = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return True
     return bool(asked.stdout.strip()) or (asked.returncode != 0 and "Invalid job id" not in asked.stderr)

@@ -30,6 +30,8 @@ from vaelab.config import (
     CompareConfig,
     Config,
     EvaluationConfig,
+    ExploreConfig,
+    ExportConfig,
     VaelabError,
     override,
     settings,
@@ -78,7 +80,8 @@ def one_line(error: Exception, schema: type[Checked]) -> str:
         return f"{mark.name}, line {mark.line + 1}, is no YAML: {error.problem}."
     if isinstance(error, MissingConfigException) and error.options:
         group, _, choice = (error.missing_cfg_file or "").rpartition("/")
-        return str(config.unknown(group, choice, error.options))
+        options = [option for option in error.options if not option.endswith("_plugin")]
+        return str(config.unknown(group, choice, options))
     if isinstance(error, OverrideParseException):
         return (
             f"'{error.override}' can't be read: type settings as key=value, lists as key=[a,b], "
@@ -136,6 +139,16 @@ def compare_help() -> str:
     return settings_help(CompareConfig, [])
 
 
+def explore_help() -> str:
+    """The part of explore's --help that lists every setting."""
+    return settings_help(ExploreConfig, [])
+
+
+def export_help() -> str:
+    """The part of export's --help that lists every setting."""
+    return settings_help(ExportConfig, [])
+
+
 def settings_help(schema: type[Checked], more: Sequence[tuple[str, str]]) -> str:
     """A line a setting, those of a schema and more: what to type, and what it means."""
     rows = [(f"{key}={show(item.default)}", described(item)) for key, item in settings(schema)] + [*more]
@@ -166,7 +179,8 @@ def run_name(model: str, dataset: str, kl: object, beta: object) -> str:
 
 def sweep_name(number: int, overrides: str, width: int = 1) -> str:
     """The name of a job's folder in a sweep, `0_beta-0.1_kl-true`, that a shell and Hydra take as it is."""
-    safe = re.sub(r"[^\w.+-]", "", overrides.replace(",", "+").replace("/", "-"))
+    typed = re.sub(r"-(True|False)(?=_|$)", lambda match: match[0].lower(), overrides)
+    safe = re.sub(r"[^\w.+-]", "", typed.replace(",", "+").replace("/", "-"))
     return f"{number:0{width}d}_{safe}"[:LONGEST_NAME].rstrip("_")
 
 
@@ -190,7 +204,11 @@ def register() -> None:
     ConfigStore.instance().store(name="schema", node=Config)
     ConfigStore.instance().store(name="evaluation_schema", node=EvaluationConfig)
     ConfigStore.instance().store(name="compare_schema", node=CompareConfig)
+    ConfigStore.instance().store(name="explore_schema", node=ExploreConfig)
+    ConfigStore.instance().store(name="export_schema", node=ExportConfig)
     OmegaConf.register_new_resolver("compare_help", compare_help, replace=True)
+    OmegaConf.register_new_resolver("explore_help", explore_help, replace=True)
+    OmegaConf.register_new_resolver("export_help", export_help, replace=True)
     OmegaConf.register_new_resolver("training_help", training_help, replace=True)
     OmegaConf.register_new_resolver("evaluation_help", evaluation_help, replace=True)
     OmegaConf.register_new_resolver("run_name", run_name, replace=True)

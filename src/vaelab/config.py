@@ -409,6 +409,66 @@ class CompareConfig(Checked):
     dataset: EvaluatedDataConfig = field(default_factory=EvaluatedDataConfig)
 
 
+@dataclass(kw_only=True)
+class ExploreConfig(Checked):
+    """Everything an explorer is told."""
+
+    run: Optional[str] = setting(
+        None, "a run folder, for its best.pt, or a checkpoint", "a run folder or a checkpoint", optional_text
+    )
+    sweep: Optional[str] = setting(
+        None, "a folder of runs, two of which are put side by side", "a folder of runs", optional_text
+    )
+    pair: Optional[List[str]] = setting(
+        None,
+        "which two of the sweep, by their folders' names; null: KL off beside the beta nearest to 1",
+        "two folders' names, such as [0_kl-false,1_kl-true], or null",
+        lambda names: names is None or (len(names) == 2 and names[0] != names[1]),
+    )
+    output: Optional[str] = setting(
+        None,
+        "the file to write; null: explorer.html in the run folder",
+        "a file's path or null",
+        optional_text,
+    )
+    images: int = setting(
+        2000, "test images in the page, the first ones", "a whole number of at least 1", is_count
+    )
+    dataset: EvaluatedDataConfig = field(default_factory=EvaluatedDataConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.run is None) == (self.sweep is None):
+            raise ConfigError(
+                "An explorer shows one run or two of a sweep: type run=outputs/2026-11-21/... "
+                "or sweep=outputs/multirun/2026-11-21/..., not both."
+                if self.run is not None
+                else "An explorer shows one run or two of a sweep: type run=outputs/2026-11-21/... "
+                "or sweep=outputs/multirun/2026-11-21/..."
+            )
+        if self.pair is not None and self.sweep is None:
+            raise ConfigError("pair names two runs of a sweep: type sweep=FOLDER beside it.")
+
+
+@dataclass(kw_only=True)
+class ExportConfig(Checked):
+    """Everything an export is told."""
+
+    run: Optional[str] = setting(
+        None,
+        "a run folder, for its best.pt, or a checkpoint",
+        "a run folder or a checkpoint, such as outputs/2026-11-21/...",
+        lambda path: path is not None and bool(path.strip()),
+    )
+    format: str = choice("onnx", "graphs that compute, or weights", "onnx", "safetensors")
+    output: Optional[str] = setting(
+        None,
+        "folder to write into; null: export/ in the run folder",
+        "a folder's path or null",
+        optional_text,
+    )
+
+
 Schema = TypeVar("Schema", bound=Checked)
 
 
@@ -520,6 +580,8 @@ def explain(error: OmegaConfBaseException, schema: type[Checked]) -> ConfigError
     known = dict(settings(schema))
     if key in known:
         return must_be(key, known[key].metadata["allowed"], error.value if error.value else given(error))
+    if key.startswith("hydra."):
+        return ConfigError(f"Unknown setting '{key}'. {hydras(error, key)}")
     siblings = [str(name) for name in error.parent_node or ()] if key.startswith("model.") else []
     groups = ["model", "dataset", "loss", "experiment"] if schema is Config else []
     candidates = [*known, *groups, *(f"model.{name}" for name in siblings)]
@@ -527,6 +589,15 @@ def explain(error: OmegaConfBaseException, schema: type[Checked]) -> ConfigError
     nearby = [name for name in candidates if name.rpartition(".")[0] == group]
     hint = did_you_mean(key, nearby) or did_you_mean(key, candidates)
     return ConfigError(f"Unknown setting '{key}'. {hint}--help lists all settings.")
+
+
+def hydras(error: OmegaConfBaseException, key: str) -> str:
+    """Where the settings of Hydra's parts are listed."""
+    part, _, name = key.removeprefix("hydra.").rpartition(".")
+    near = did_you_mean(name, [str(sibling) for sibling in error.parent_node or ()])
+    files = {"launcher": "conf/hydra/launcher/", "sweeper": "conf/hydra/sweeper/"}
+    where = files.get(part.split(".")[0])
+    return f"{near}{f'What can be set is in {where}.' if where else '--hydra-help says more.'}"
 
 
 def given(error: OmegaConfBaseException) -> str:

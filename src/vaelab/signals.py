@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import Any
 
 BY_SIGNAL = 128
 """Plus the signal's number: the exit status of what was interrupted, as shells have it."""
+
+
+ONCE_S = 1.0
+"""Seconds within which signals are one: Ctrl-C reaches a sweep's jobs from the terminal and the sweep."""
 
 
 class Interrupted(Exception):
@@ -20,7 +25,7 @@ class Interrupted(Exception):
 
 
 class Signals:
-    """While entered, SIGINT and SIGTERM are noted; a second one ends the process the hard way.
+    """While entered, SIGINT and SIGTERM are noted; another, a second later, ends the process the hard way.
 
     So are those by which a cluster's launcher wants to be told that time runs out: it is, when all is saved.
     """
@@ -30,6 +35,7 @@ class Signals:
 
     def __init__(self) -> None:
         self.received = 0
+        self.since = 0.0
         self.at_once = False
         """Whether a signal raises where it strikes. Right only where nothing can be left half done."""
         self.before: dict[int, Any] = {}
@@ -45,15 +51,18 @@ class Signals:
     ) -> None:
         for number, handler in self.before.items():
             signal.signal(number, handler)
-        if self.received in self.LAUNCHERS:
+        if kind is None and self.received in self.LAUNCHERS:
             signal.raise_signal(self.received)
 
     def note(self, number: int, frame: FrameType | None) -> None:
-        self.received = number
-        for each, handler in self.before.items():
-            signal.signal(each, handler)
-        if self.at_once:
-            raise Interrupted(number)
+        if not self.received:
+            self.received, self.since = number, time.monotonic()
+            if self.at_once:
+                raise Interrupted(number)
+        elif time.monotonic() - self.since > ONCE_S:
+            for each, handler in self.before.items():
+                signal.signal(each, handler)
+            signal.raise_signal(number)
 
     def check(self) -> None:
         """Raise Interrupted if a signal has come."""

@@ -16,6 +16,9 @@ from vaelab.run_folder import RunFolder
 failed: list[str] = []
 """Folders of the jobs that failed in this process; once the sweep has ended, of all that did not finish."""
 
+stopped: list[int] = []
+"""Signals that have ended a job in this process: it begins no other."""
+
 
 def lose(folder: RunFolder, error: Exception) -> None:
     """Note that no word came back from a job, and why: in its log, where it has not begun one as a run."""
@@ -33,8 +36,8 @@ class Folders(Callback):
         hydra = config.hydra
         fixed = [f"{key}={value}" for key, value in (hydra.sweeper.get("params") or {}).items()]
         typed = OverridesParser.create().parse_overrides([*fixed, *hydra.overrides.task])
-        swept = {part.get_key_element() for part in typed if part.is_sweep_override()}
-        constant = {part.get_key_element() for part in typed} - swept
+        swept = {part.key_or_group for part in typed if part.is_sweep_override()}
+        constant = {part.key_or_group for part in typed} - swept
         excluded = [*hydra.job.config.override_dirname.exclude_keys, *sorted(constant)]
         with open_dict(config):
             # What a job is told: its settings are composed anew, out of these and its own.

@@ -14,7 +14,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from vaelab import command_line, config, sweep
-from vaelab.config import Config, VaelabError
+from vaelab.config import Config, VaelabError, override
 from vaelab.run_folder import RunFolder, remove_if_empty
 from vaelab.signals import BY_SIGNAL
 
@@ -53,6 +53,8 @@ def run(composed: DictConfig) -> float:
 
 def job_of_a_sweep(composed: DictConfig, folder: RunFolder, typed: list[str]) -> float:
     """The same where a failure must not end the others: it goes into the job's log, and NaN returns."""
+    if sweep.stopped:
+        return math.nan
     try:
         from vaelab.training import session
 
@@ -67,6 +69,11 @@ def job_of_a_sweep(composed: DictConfig, folder: RunFolder, typed: list[str]) ->
         return math.nan
     command_line.show_run(outcome.folder)
     if outcome.interrupted_by:
+        sweep_dir = override("hydra.sweep.dir", HydraConfig.get().sweep.dir)
+        print(f"vaelab: interrupted. To go on with the sweep, add {sweep_dir} to the line.", file=sys.stderr)
+        if HydraConfig.get().launcher._target_.endswith(".JoblibLauncher"):
+            sweep.stopped.append(outcome.interrupted_by)  # joblib would end the other jobs while they save
+            return math.nan
         sys.exit(BY_SIGNAL + outcome.interrupted_by)
     return outcome.neg_elbo
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from vaelab.comparison.runs import Family
 from vaelab.comparison.table import Column, Spread, columns, spread
@@ -17,7 +17,7 @@ def findings(family: Family) -> list[str]:
     return [
         *best(family, by_name[f"{held}/reconstruction"], "reconstructs best"),
         *best(family, by_name[f"{held}/neg_elbo"], "has the lowest neg_elbo at weight 1"),
-        *best(family, by_name["knn_accuracy"], "has the latents that know the classes best", of_a_share),
+        *best(family, by_name["knn_accuracy"], "has the latents that know the classes best", is_share=True),
         *best(family, by_name["sharpness"], "has the sharpest samples from the prior"),
         *best(family, by_name[fid], "has the best samples from the prior"),
         *collapse(family, by_name["collapsed"]),
@@ -25,19 +25,14 @@ def findings(family: Family) -> list[str]:
     ]
 
 
-def of_a_share(family: Family, share: float) -> float:
-    """The standard error of a share of the evaluated images, such as an accuracy."""
-    counted = [found["data"]["images"] for model in family.models if (found := model.members[0].evaluation)]
-    return math.sqrt(share * (1 - share) / counted[0])
+def standard_error(family: Family, share: float) -> float:
+    """Of a share of the evaluated images, such as an accuracy."""
+    members = [member for model in family.models for member in model.members]
+    images = [found["data"]["images"] for member in members if (found := member.evaluation)]
+    return math.sqrt(share * (1 - share) / min(images))
 
 
-def none_known(family: Family, mean: float) -> float:
-    return 0.0
-
-
-def best(
-    family: Family, column: Column, what: str, error: Callable[[Family, float], float] = none_known
-) -> Iterator[str]:
+def best(family: Family, column: Column, what: str, is_share: bool = False) -> Iterator[str]:
     """Which model wins a column, if it does by more than the seeds' spread and the standard error."""
     found = [(model, numbers) for model in family.models if (numbers := spread(model, column)) is not None]
     if len(found) < 2:
@@ -45,7 +40,7 @@ def best(
     found.sort(key=lambda pair: pair[1].mean, reverse=not column.lower_is_better)
     (first, a), (second, b) = found[0], found[1]
     shown = f"{column.heading}: {a.show(column.digits)}, then {second.label} with {b.show(column.digits)}"
-    noise = math.hypot(error(family, a.mean), error(family, b.mean))
+    noise = math.hypot(*(standard_error(family, each.mean) for each in (a, b))) if is_share else 0.0
     if clear(a, b, noise):
         yield f"{first.label} {what} ({shown}{one_seed(a, b)})."
         return

@@ -100,7 +100,8 @@ def family_charts(family: Family, named: bool) -> list[dict[str, Any]]:
     points: list[dict[str, Any]] = [
         {
             "type": "scatter", "mode": "lines", "showlegend": False, "hoverinfo": "skip",
-            "line": {"width": 1}, "x": [x.mean for x, _ in along if x], "y": [y.mean for _, y in along if y], "meta": {"colour": 2},
+            "line": {"width": 1}, "meta": {"colour": 2},
+            "x": [x.mean for x, _ in along if x], "y": [y.mean for _, y in along if y],
         }
     ]  # fmt: skip
     for model, (light, dark) in zip(family.models, looks, strict=True):

@@ -91,6 +91,8 @@ class Found:
     families: list[Family] = field(default_factory=list)
     not_finished: dict[str, str] = field(default_factory=dict)
     """By the folder's name, why it is in no table."""
+    repeated: dict[str, str] = field(default_factory=dict)
+    """By the folder's name, the one that holds the same training and stands for it."""
 
     @property
     def members(self) -> list[Member]:
@@ -112,7 +114,14 @@ def find(folder: Path) -> Found:
             f"There is no run in {folder}: type sweep=FOLDER, one that vaelab.train has put runs into."
         )
     by_family: dict[str, list[Member]] = {}
+    seen: dict[str, Member] = {}
     for member in members:
+        same = seen.setdefault(
+            repr((family_of(member), settings_of(member.config), member.config.seed)), member
+        )
+        if same is not member:
+            found.repeated[member.folder.name] = same.folder.name
+            continue
         by_family.setdefault(repr(family_of(member)), []).append(member)
     found.families = [make_family(group) for group in by_family.values()]
     return found

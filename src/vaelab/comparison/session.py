@@ -75,7 +75,9 @@ class Session:
         self.asked = asked
         self.found = found
         self.folder = folder / "comparison"
-        self.notes: list[str] = []
+        self.notes = [
+            f"{name} is the same training as {other}: counted once." for name, other in found.repeated.items()
+        ]
         self.failed: list[str] = []
         self.loaded: dict[str, Any] = {}
         """The images of the runs, and what depends on them alone."""

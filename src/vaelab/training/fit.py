@@ -20,6 +20,7 @@ from vaelab.metrics.latent import active_units
 from vaelab.metrics.likelihood import bound
 from vaelab.models import VAE, build
 from vaelab.randomness import stream
+from vaelab.training.adam import Adam
 
 Record = dict[str, float]
 """One epoch's numbers by the names of metrics.csv."""
@@ -67,7 +68,7 @@ class TrainingState:
         model = build(config.model, data.image_shape, config.seed).to(device).train()
         objective = Objective(config).to(device)
         parameters = [*model.parameters(), *objective.parameters()]
-        optimizer = torch.optim.Adam(parameters, lr=config.optimizer.lr, fused=True)
+        optimizer = Adam(parameters, lr=config.optimizer.lr, fused=True)
         return cls(model, objective, optimizer, math.ceil(len(data.train) / config.batch_size))
 
     @property

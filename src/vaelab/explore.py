@@ -1,0 +1,32 @@
+"""The latent space as a web page: `python -m vaelab.explore run=outputs/...`."""
+
+from __future__ import annotations
+
+import hydra
+from omegaconf import DictConfig
+
+from vaelab import command_line, config
+from vaelab.config import ExploreConfig
+
+command_line.register()
+
+
+@hydra.main(version_base="1.3", config_path=str(config.CONF_DIR), config_name="explore")
+def run(composed: DictConfig) -> None:
+    """One page."""
+    with command_line.errors_in_one_line(ExploreConfig):
+        asked = config.resolve(composed, ExploreConfig)
+        from vaelab.explorer import session  # torch takes seconds: only for settings that resolve
+
+        outcome = session.explore(asked)
+    print(f"Explorer: {outcome.path} ({outcome.megabytes:.1f} MB), for any browser")
+
+
+def main() -> None:
+    """The command line."""
+    with command_line.errors_in_one_line(ExploreConfig):
+        run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""A model for the page: its layers as plain values, its weights in 16 bits. assets/network.js runs them.
+
+Shapes: R rows, the first axis of a weight; L latent dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vaelab.config import VaelabError
+from vaelab.models import VAE
+
+LEVELS = 32767
+"""Of a weight, either side of 0; a row shares a scale: off by 1.5e-5 of its largest weight at most."""
+
+
+@dataclass
+class Weights:
+    """What the layers' offsets point into."""
+
+    quantised: list[Tensor] = field(default_factory=list)
+    exact: list[Tensor] = field(default_factory=list)
+
+    def add_quantised(self, weight: Tensor) -> dict[str, int]:
+        """A weight of shape (R, …): where its integers and its R scales begin."""
+        rows = weight.detach().float().flatten(1)
+        scale = rows.abs().amax(dim=1).clamp(min=1e-30) / LEVELS
+        place = sum(each.numel() for each in self.quantised)
+        self.quantised.append((rows / scale[:, None]).round().to(torch.int16))
+        return {"weight": place, "scale": self.add_exact(scale)}
+
+    def add_exact(self, values: Tensor) -> int:
+        """Numbers that stay as they are: where they begin."""
+        place = sum(each.numel() for each in self.exact)
+        self.exact.append(values.detach().float().flatten())
+        return place
+
+    def to_bytes(self) -> tuple[bytes, bytes]:
+        """Little-endian int16 and float32, as the page's typed arrays read them."""
+        joined = [
+            torch.cat([each.flatten() for each in parts]).cpu().numpy()
+            for parts in (self.quantised, self.exact)
+        ]
+        return joined[0].astype("<i2").tobytes(), joined[1].astype("<f4").tobytes()
+
+
+def network(model: VAE, weights: Weights) -> dict[str, Any]:
+    """Encoder and decoder as lists of layers. Raises VaelabError for a layer that the page can't run."""
+    channels, height, width = model.image_shape
+    return {
+        "latents": model.latent_dim,
+        "image": [channels, height, width],
+        "encoder": [layer(module, weights) for module in flat(model.encoder)],
+        "decoder": [layer(module, weights) for module in flat(model.decoder)],
+    }
+
+
+def flat(module: nn.Module) -> Iterator[nn.Module]:
+    """The layers of nested sequences, in order."""
+    if isinstance(module, nn.Sequential):
+        for child in module:
+            yield from flat(child)
+    else:
+        yield module
+
+
+def layer(module: nn.Module, weights: Weights) -> dict[str, Any]:
+    """One layer as plain values."""
+    for kind, describe in LAYERS.items():
+        if type(module) is kind:
+            return describe(module, weights)
+    raise VaelabError(
+        f"The explorer can't run a {type(module).__name__} layer: "
+        f"it knows {', '.join(kind.__name__ for kind in LAYERS)}."
+    )
+
+
+def bias_of(module: nn.Linear | nn.Conv2d | nn.ConvTranspose2d, outputs: int, weights: Weights) -> int:
+    return weights.add_exact(module.bias if module.bias is not None else torch.zeros(outputs))
+
+
+def linear(module: nn.Linear, weights: Weights) -> dict[str, Any]:
+    return {
+        "op": "linear",
+        "inputs": module.in_features,
+        "outputs": module.out_features,
+        **weights.add_quantised(module.weight),
+        "bias": bias_of(module, module.out_features, weights),
+    }
+
+
+def convolution(module: nn.Conv2d | nn.ConvTranspose2d, weights: Weights) -> dict[str, Any]:
+    if module.groups != 1 or module.dilation != (1, 1) or module.padding_mode != "zeros":
+        raise VaelabError("The explorer runs convolutions without groups, dilation and padding but zeros.")
+    assert isinstance(module.padding, tuple)
+    (kernel, _), (stride, _), (padding, _) = module.kernel_size, module.stride, module.padding
+    transposed = isinstance(module, nn.ConvTranspose2d)
+    return {
+        "op": "convolution_transposed" if transposed else "convolution",
+        "inputs": module.in_channels,
+        "outputs": module.out_channels,
+        "kernel": kernel,
+        "stride": stride,
+        "padding": padding,
+        "more": module.output_padding[0] if isinstance(module, nn.ConvTranspose2d) else 0,
+        **weights.add_quantised(module.weight),
+        "bias": bias_of(module, module.out_channels, weights),
+    }
+
+
+def batch_norm(module: nn.BatchNorm2d, weights: Weights) -> dict[str, Any]:
+    """With the running statistics, as in eval mode: one factor and one summand a channel."""
+    assert module.running_mean is not None
+    assert module.running_var is not None
+    factor = module.weight / (module.running_var + module.eps).sqrt()
+    return {
+        "op": "affine",
+        "factor": weights.add_exact(factor),
+        "summand": weights.add_exact(module.bias - module.running_mean * factor),
+    }
+
+
+def without_weights(**values: Any) -> Callable[[Any, Weights], dict[str, Any]]:
+    return lambda module, weights: values
+
+
+LAYERS: dict[type[nn.Module], Callable[[Any, Weights], dict[str, Any]]] = {
+    nn.Linear: linear,
+    nn.Conv2d: convolution,
+    nn.ConvTranspose2d: convolution,
+    nn.BatchNorm2d: batch_norm,
+    nn.ReLU: without_weights(op="relu"),
+    nn.Tanh: without_weights(op="tanh"),
+    nn.Sigmoid: without_weights(op="sigmoid"),
+    nn.Flatten: without_weights(op="flatten"),
+    nn.Unflatten: lambda module, weights: {"op": "unflatten", "shape": list(module.unflattened_size)},
+}
+"""Every layer that network.js can run."""

@@ -1,0 +1,172 @@
+"""A trained model for other programs: ONNX graphs, or weights as safetensors; each is read back and compared.
+
+Shapes: B batch, C channels, H height, W width, L latent dimensions.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+import warnings
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vaelab import console
+from vaelab.config import ExportConfig, VaelabError
+from vaelab.loss import Likelihood
+from vaelab.machine import versions
+from vaelab.models import VAE
+from vaelab.run import Run, load
+from vaelab.run_folder import RunFolder, write_atomically
+
+TOLERANCE = 1e-4
+"""Largest difference between PyTorch's and the exported model's outputs: means, log-variances, pixels."""
+
+CHECKED = 32
+"""Random images, and latents, that both compute."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The files that were written, and the largest difference that was found."""
+
+    paths: list[Path]
+    difference: float
+
+
+def export(asked: ExportConfig) -> Outcome:
+    """Write the model of a run for other programs.
+
+    Raises VaelabError for a run that can't be loaded, a missing extra, and an export that computes otherwise.
+    """
+    assert asked.run is not None
+    with console.logging_to(console.AboveTheBar()):
+        run = load(asked.run)
+        around = RunFolder.around(Path(asked.run).expanduser())
+        beside = around.path if around is not None else run.checkpoint.parent
+        folder = Path(asked.output).expanduser() if asked.output is not None else beside / "export"
+        return FORMATS[asked.format](run, folder)
+
+
+def about(run: Run) -> dict[str, str]:
+    """What goes into the files: texts only, as both formats want them."""
+    return {
+        "config": json.dumps(run.config.to_dict()),
+        "epoch": str(run.epoch),
+        "trained_on": json.dumps(dict(run.trained_on)),
+        "image": "greys from 0 to 1, (batch, 1, 28, 28)",
+        "vaelab": versions()["vaelab"],
+    }
+
+
+# --- safetensors ------------------------------------------------------------------------------------------
+
+
+def to_safetensors(run: Run, folder: Path) -> Outcome:
+    """model.safetensors: the state dict of encoder and decoder, the settings in its metadata."""
+    from safetensors.torch import load as read
+    from safetensors.torch import save
+
+    path = folder / "model.safetensors"
+    state = {name: tensor.contiguous() for name, tensor in run.model.state_dict().items()}
+    content = save(state, metadata=about(run))
+    write_atomically(path, lambda file: file.write(content))
+    found = read(path.read_bytes())
+    if not all(torch.equal(found[name], tensor) for name, tensor in state.items()):
+        raise VaelabError(f"{path} holds other weights than the model: this should not happen.")
+    return Outcome([path], 0.0)
+
+
+# --- ONNX -------------------------------------------------------------------------------------------------
+
+
+class Encoder(nn.Module):
+    """image (B, C, H, W) -> mean, log_variance, (B, L) each."""
+
+    def __init__(self, model: VAE) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        posterior = self.model.encode(image)
+        return posterior.mean, posterior.log_variance
+
+
+class Decoder(nn.Module):
+    """latent (B, L) -> the expected image, (B, C, H, W), greys from 0 to 1."""
+
+    def __init__(self, model: VAE, likelihood: Likelihood) -> None:
+        super().__init__()
+        self.model = model
+        self.likelihood = likelihood
+
+    def forward(self, latent: Tensor) -> Tensor:
+        return self.likelihood.mean(self.model.decode(latent))
+
+
+def to_onnx(run: Run, folder: Path) -> Outcome:
+    """encoder.onnx and decoder.onnx, for batches of any size; onnxruntime must compute the same."""
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        if find_spec(package) is None:
+            raise VaelabError("format=onnx takes packages more: type pip install 'vaelab[onnx]'.")
+    noise = torch.Generator().manual_seed(0)
+    images = torch.rand(CHECKED, *run.model.image_shape, generator=noise)
+    latents = torch.randn(CHECKED, run.model.latent_dim, generator=noise)
+    graphs = [
+        ("encoder", Encoder(run.model), images, "image", ["mean", "log_variance"]),
+        ("decoder", Decoder(run.model, run.objective.likelihood), latents, "latent", ["image"]),
+    ]
+    paths, differences = [], []
+    for name, module, inputs, input_name, output_names in graphs:
+        content = graph(module.eval(), inputs, input_name, output_names, about(run))
+        differences.append(difference(module, content, inputs, input_name))
+        path = folder / f"{name}.onnx"
+        if not differences[-1] <= TOLERANCE:
+            raise VaelabError(
+                f"onnxruntime computes other numbers than PyTorch for the {name}, by {differences[-1]:.2g}: "
+                f"{path} was not written. Another version of onnx or onnxscript may do better."
+            )
+        write_atomically(path, lambda file, content=content: file.write(content))  # type: ignore[misc]
+        paths.append(path)
+    return Outcome(paths, max(differences))
+
+
+def graph(
+    module: nn.Module, inputs: Tensor, input_name: str, output_names: list[str], facts: dict[str, str]
+) -> bytes:
+    """The module as an ONNX file."""
+    import onnx
+
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder, torch.no_grad():
+        warnings.simplefilter("ignore")  # the exporter's own, about its inner parts
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        path = Path(folder) / "graph.onnx"
+        torch.onnx.export(
+            module, (inputs,), path, input_names=[input_name], output_names=output_names, dynamo=True,
+            dynamic_shapes=({0: torch.export.Dim("batch")},), external_data=False, verbose=False,
+        )  # fmt: skip
+        made = onnx.load(path)
+    onnx.helper.set_model_props(made, facts)
+    content: bytes = made.SerializeToString()
+    return content
+
+
+def difference(module: nn.Module, content: bytes, inputs: Tensor, input_name: str) -> float:
+    """The largest between what PyTorch and onnxruntime compute."""
+    import onnxruntime
+
+    session: Any = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    found = session.run(None, {input_name: inputs.numpy()})
+    with torch.no_grad():
+        expected = module(inputs)
+    pairs = zip(expected if isinstance(expected, tuple) else (expected,), found, strict=True)
+    return max(float((each - torch.from_numpy(other)).abs().max()) for each, other in pairs)
+
+
+FORMATS = {"onnx": to_onnx, "safetensors": to_safetensors}

@@ -1,0 +1,642 @@
+"use strict";
+// The latent space as a place to walk in. A View is one model's plane; all views share the pointer, the image
+// that is looked at, the pair to go between, and what is drawn.
+
+const given = dataOf("explorer-data");
+const SIDE = given.models[0].network.image[1];
+const PIXELS = SIDE * given.models[0].network.image[2];
+const element = (id) => document.getElementById(id);
+const latentName = (dimension) => "z" + String(dimension + 1).replace(/\d/g, (digit) => "₀₁₂₃₄₅₆₇₈₉"[digit]);
+const dot = (a, b) => { let sum = 0; for (let k = 0; k < a.length; k++) sum += a[k] * b[k]; return sum; };
+const colours = Object.fromEntries(given.classes.map((each) => [each.number, each.colour]));
+const names = Object.fromEntries(given.classes.map((each) => [each.number, each.name]));
+
+const state = { looked: 0, hovered: null, from: null, to: null, share: 0, path: "linear", drawn: false,
+                hidden: new Set(), manifold: false, axes: [0, 1], centre: [0, 0], reach: 4 };
+let images = null;
+const views = [];
+
+// --- pictures -------------------------------------------------------------------------------------------------
+
+const grey = (number) => Float32Array.from(images.subarray(number * PIXELS, (number + 1) * PIXELS), (value) => value / 255);
+
+function newImage(label) {
+  const canvas = document.createElement("canvas");
+  canvas.className = "image";
+  canvas.width = PIXELS / SIDE;
+  canvas.height = SIDE;
+  canvas.setAttribute("role", "img");
+  canvas.setAttribute("aria-label", label);
+  return canvas;
+}
+
+function paint(canvas, values, column = 0, row = 0) {
+  const context = canvas.getContext("2d");
+  const data = context.createImageData(PIXELS / SIDE, SIDE);
+  for (let place = 0; place < PIXELS; place++) {
+    data.data[4 * place] = data.data[4 * place + 1] = data.data[4 * place + 2] = 255 * values[place];
+    data.data[4 * place + 3] = 255;
+  }
+  context.putImageData(data, column * (PIXELS / SIDE + 1), row * (SIDE + 1));
+}
+
+function tile(place, label) {
+  const box = document.createElement("div");
+  box.className = "tile";
+  const canvas = newImage(label);
+  const text = document.createElement("div");
+  text.textContent = label;
+  box.append(canvas, text);
+  place.append(box);
+  return canvas;
+}
+
+// --- one model ------------------------------------------------------------------------------------------------
+
+class View {
+  constructor(model, network, means) {
+    Object.assign(this, { model, network, means });
+    this.latents = model.network.latents;
+    this.z = new Float32Array(this.latents);
+    this.posterior = null;
+    const box = document.createElement("section");
+    box.className = "model";
+    const heading = document.createElement("h2");
+    heading.textContent = model.name;
+    const view = document.createElement("div");
+    view.className = "view";
+    const plane = document.createElement("div");
+    plane.className = "plane";
+    this.canvas = document.createElement("canvas");
+    this.canvas.tabIndex = 0;
+    this.canvas.setAttribute("role", "application");
+    this.canvas.setAttribute("aria-label", `Latent plane of ${model.name}: arrow keys move the point`);
+    this.background = document.createElement("canvas");
+    plane.append(this.canvas);
+    const decoded = document.createElement("div");
+    decoded.className = "decoded";
+    this.decoded = newImage(`Decoded by ${model.name}`);
+    this.where = document.createElement("p");
+    this.where.className = "where";
+    decoded.append(this.decoded, this.where);
+    view.append(plane, decoded);
+    const from = document.createElement("p");
+    from.className = "small soft";
+    from.textContent = model.checkpoint;
+    box.append(heading, view, from);
+    element("models").append(box);
+    this.reconstruction = null;
+  }
+
+  axis(number) {  // a dimension, or beyond them a principal direction
+    if (number >= this.latents) return Float64Array.from(this.model.directions[number - this.latents]);
+    const unit = new Float64Array(this.latents);
+    unit[number] = 1;
+    return unit;
+  }
+
+  setAxes() {
+    this.basis = this.latents === 1 ? [this.axis(0), new Float64Array(1)] : state.axes.map((number) => this.axis(number));
+    const count = given.labels.length;
+    this.points = new Float32Array(2 * count);
+    for (let image = 0; image < count; image++) {
+      const mean = this.mean(image);
+      this.points[2 * image] = dot(mean, this.basis[0]);
+      this.points[2 * image + 1] = dot(mean, this.basis[1]);
+    }
+  }
+
+  mean(image) { return this.means.subarray(image * this.latents, (image + 1) * this.latents); }
+  project(z) { return this.basis.map((axis) => dot(z, axis)); }
+
+  moveTo(u, v) {  // in the plane; the other dimensions stay
+    [u, v].forEach((goal, number) => {
+      const by = goal - dot(this.z, this.basis[number]);
+      for (let k = 0; k < this.latents; k++) this.z[k] += by * this.basis[number][k];
+    });
+  }
+
+  get size() { return this.canvas.width; }
+  toPixel([u, v]) {
+    const scale = this.size / (2 * state.reach);
+    return [(u - state.centre[0] + state.reach) * scale, (state.reach - v + state.centre[1]) * scale];
+  }
+  fromPixel(x, y) {
+    const scale = (2 * state.reach) / this.size;
+    return [x * scale - state.reach + state.centre[0], state.reach + state.centre[1] - y * scale];
+  }
+
+  resize() {
+    const size = Math.max(64, Math.round(this.canvas.clientWidth * window.devicePixelRatio));
+    if (this.canvas.width !== size) for (const canvas of [this.canvas, this.background]) canvas.width = canvas.height = size;
+  }
+
+  nearest(x, y, within) {
+    let [best, least] = [null, within ** 2];
+    for (let image = 0; image < given.labels.length; image++) {
+      if (state.hidden.has(given.labels[image])) continue;
+      const [a, b] = this.toPixel([this.points[2 * image], this.points[2 * image + 1]]);
+      const distance = (a - x) ** 2 + (b - y) ** 2;
+      if (distance < least) [best, least] = [image, distance];
+    }
+    return best;
+  }
+
+  drawBackground() {  // what a drag does not change
+    this.resize();
+    const [context, size] = [this.background.getContext("2d"), this.size];
+    context.clearRect(0, 0, size, size);
+    if (state.manifold) this.drawManifold(context);
+    this.drawGrid(context);
+    const radius = Math.max(1.5, size / 320);
+    for (let image = 0; image < given.labels.length; image++) {
+      const label = given.labels[image];
+      if (state.hidden.has(label)) continue;
+      const [x, y] = this.toPixel([this.points[2 * image], this.points[2 * image + 1]]);
+      context.fillStyle = colours[label];
+      context.beginPath();
+      context.arc(x, y, radius, 0, 7);
+      context.fill();
+    }
+  }
+
+  drawManifold(context) {
+    const cells = this.network.spec.decoder.some((layer) => layer.op.startsWith("convolution")) ? 14 : 20;
+    const [cell, kept, image] = [this.size / cells, this.z.slice(), newImage("")];
+    context.imageSmoothingEnabled = true;
+    context.globalAlpha = 0.75;
+    for (let row = 0; row < cells; row++) for (let column = 0; column < cells; column++) {
+      this.moveTo(...this.fromPixel((column + 0.5) * cell, (row + 0.5) * cell));
+      paint(image, this.network.decode(this.z));
+      context.drawImage(image, column * cell, row * cell, cell, cell);
+    }
+    context.globalAlpha = 1;
+    this.z = kept;
+  }
+
+  drawGrid(context) {
+    const [size, ratio] = [this.size, window.devicePixelRatio];
+    const step = [0.5, 1, 2, 5, 10, 20, 50, 100].find((each) => each >= state.reach / 4) ?? 200;
+    context.font = `${12 * ratio}px ${getComputedStyle(document.body).fontFamily}`;
+    context.lineWidth = ratio;
+    const ink = state.manifold ? "#ffffff" : colour("--soft");
+    for (let way = 0; way < 2; way++) {
+      const low = Math.ceil((state.centre[way] - state.reach) / step) * step;
+      for (let tick = low; tick <= state.centre[way] + state.reach; tick += step) {
+        const [x, y] = this.toPixel(way ? [0, tick] : [tick, 0]);
+        context.strokeStyle = colour("--line");
+        if (!state.manifold) {
+          context.beginPath();
+          context.moveTo(way ? 0 : x, way ? y : 0);
+          context.lineTo(way ? size : x, way ? y : size);
+          context.stroke();
+        }
+        context.fillStyle = ink;
+        const text = String(Math.round(tick * 10) / 10).replace("-", "−");
+        context.textAlign = way ? "left" : "center";
+        context.fillText(text, way ? 4 * ratio : x, way ? y - 3 * ratio : size - 5 * ratio);
+      }
+    }
+    context.strokeStyle = ink;
+    context.setLineDash([5 * ratio, 4 * ratio]);
+    const [x, y] = this.toPixel([0, 0]);
+    for (const sigma of [1, 2, 3]) {
+      context.beginPath();
+      context.arc(x, y, (sigma * size) / (2 * state.reach), 0, 7);
+      context.stroke();
+    }
+    context.setLineDash([]);
+  }
+
+  draw() {
+    const [context, ratio] = [this.canvas.getContext("2d"), window.devicePixelRatio];
+    context.clearRect(0, 0, this.size, this.size);
+    context.drawImage(this.background, 0, 0);
+    const ink = colour("--ink");
+    const ring = (point, radius, width = 2) => {
+      for (const [style, wide] of [[colour("--paper"), width + 2], [ink, width]]) {
+        context.strokeStyle = style;
+        context.lineWidth = wide * ratio;
+        context.beginPath();
+        context.arc(...this.toPixel(point), radius * ratio, 0, 7);
+        context.stroke();
+      }
+    };
+    const way = this.way();
+    if (way) {
+      context.strokeStyle = ink;
+      context.lineWidth = 1.5 * ratio;
+      context.beginPath();
+      way.forEach((z, step) => context[step ? "lineTo" : "moveTo"](...this.toPixel(this.project(z))));
+      context.stroke();
+      for (const [image, letter] of [[state.from, "A"], [state.to, "B"]]) this.letter(context, letter, this.project(this.mean(image)));
+    }
+    if (state.drawn && this.posterior) this.drawEllipse(context);
+    const looked = state.hovered ?? state.looked;
+    ring([this.points[2 * looked], this.points[2 * looked + 1]], 6);
+    const [x, y] = this.toPixel(this.project(this.z));
+    for (const [style, wide] of [[colour("--paper"), 5], [ink, 2]]) {
+      context.strokeStyle = style;
+      context.lineWidth = wide * ratio;
+      context.beginPath();
+      context.moveTo(x - 11 * ratio, y); context.lineTo(x + 11 * ratio, y);
+      context.moveTo(x, y - 11 * ratio); context.lineTo(x, y + 11 * ratio);
+      context.stroke();
+    }
+    paint(this.decoded, this.network.decode(this.z));
+    const shown = this.latents <= 4 ? [...this.z.keys()] : state.axes.filter((number) => number < this.latents);
+    this.where.textContent = shown.map((k) => `${latentName(k)} = ${this.z[k].toFixed(2).replace("-", "−")}`).join("  ");
+  }
+
+  letter(context, text, point) {
+    const ratio = window.devicePixelRatio;
+    context.font = `bold ${15 * ratio}px ${getComputedStyle(document.body).fontFamily}`;
+    context.textAlign = "center";
+    context.lineWidth = 4 * ratio;
+    context.strokeStyle = colour("--paper");
+    context.fillStyle = colour("--ink");
+    const [x, y] = this.toPixel(point);
+    context.strokeText(text, x, y - 8 * ratio);
+    context.fillText(text, x, y - 8 * ratio);
+  }
+
+  drawEllipse(context) {  // of q(z|x), projected: its covariance in the plane is B diag(σ²) Bᵀ
+    const variance = this.posterior.logVariance.map(Math.exp);
+    const cov = (a, b) => { let sum = 0; for (let k = 0; k < this.latents; k++) sum += a[k] * b[k] * variance[k]; return sum; };
+    const [xx, xy, yy] = [cov(this.basis[0], this.basis[0]), cov(this.basis[0], this.basis[1]), cov(this.basis[1], this.basis[1])];
+    const middle = (xx + yy) / 2;
+    const spread = Math.hypot((xx - yy) / 2, xy);
+    const scale = this.size / (2 * state.reach);
+    const [x, y] = this.toPixel(this.project(this.posterior.mean));
+    context.strokeStyle = colour("--accent");
+    context.fillStyle = colour("--accent");
+    context.lineWidth = 2 * window.devicePixelRatio;
+    for (const sigma of [1, 2]) {
+      context.beginPath();
+      context.ellipse(x, y, sigma * scale * Math.sqrt(middle + spread), sigma * scale * Math.sqrt(Math.max(0, middle - spread)),
+                      -0.5 * Math.atan2(2 * xy, xx - yy), 0, 7);
+      context.stroke();
+    }
+    context.beginPath();
+    context.arc(x, y, 3 * window.devicePixelRatio, 0, 7);
+    context.fill();
+  }
+
+  // --- from A to B
+
+  between(share, path = state.path) {
+    const [start, end] = [this.mean(state.from), this.mean(state.to)];
+    const line = start.map((value, k) => value + share * (end[k] - value));
+    if (path === "linear") return line;
+    const lengths = [Math.hypot(...start), Math.hypot(...end)].map((length) => Math.max(length, 1e-12));
+    const angle = Math.acos(Math.min(1, Math.max(-1, dot(start, end) / (lengths[0] * lengths[1]))));
+    const sine = Math.sin(angle);
+    if (sine <= 1e-4) return line;
+    const length = lengths[0] + share * (lengths[1] - lengths[0]);
+    return start.map((value, k) => (length * (Math.sin((1 - share) * angle) * value / lengths[0]
+                                              + Math.sin(share * angle) * end[k] / lengths[1])) / sine);
+  }
+
+  way() {
+    if (state.from === null || state.to === null) return null;
+    return Array.from({ length: 41 }, (_, step) => this.between(step / 40));
+  }
+}
+
+// --- what all views share -------------------------------------------------------------------------------------
+
+let waiting = { draw: false, background: false };
+function ask(background = false) {
+  if (background) waiting.background = true;
+  if (waiting.draw) return;
+  waiting.draw = true;
+  requestAnimationFrame(() => {
+    const whole = waiting.background;
+    waiting = { draw: false, background: false };
+    for (const view of views) {
+      if (whole) view.drawBackground();
+      view.draw();
+    }
+    showSliders();
+  });
+}
+
+function look(image, keep = true) {
+  if (keep) state.looked = image;
+  state.hovered = keep ? null : image;
+  const shown = image ?? state.looked;
+  if (look.shown !== shown) {
+    look.shown = shown;
+    paint(look.canvas, grey(shown));
+    for (const view of views) paint(view.reconstruction, view.network.decode(view.network.encode(grey(shown)).mean));
+    element("of-class").textContent = names[given.labels[shown]];
+    if (document.activeElement !== element("number")) element("number").value = shown;
+  }
+  ask();
+}
+
+function homeView() {
+  state.centre = [0, 0];
+  let farthest = 3;
+  for (const view of views) for (const value of view.points) farthest = Math.max(farthest, Math.abs(value));
+  state.reach = farthest * 1.05;
+}
+
+function zoom(factor, [u, v] = state.centre) {
+  state.reach = Math.min(1000, Math.max(0.2, state.reach * factor));
+  state.centre = [u + (state.centre[0] - u) * factor, v + (state.centre[1] - v) * factor];
+  ask(true);
+}
+
+function moveAll(u, v) {
+  for (const view of views) view.moveTo(u, v);
+  ask(state.manifold && views[0].latents > 2);
+}
+
+function listen(view) {
+  const { canvas } = view;
+  const place = (event) => {
+    const box = canvas.getBoundingClientRect();
+    const scale = canvas.width / box.width;
+    return [(event.clientX - box.left) * scale, (event.clientY - box.top) * scale];
+  };
+  canvas.addEventListener("pointerdown", (event) => {
+    canvas.setPointerCapture(event.pointerId);
+    moveAll(...view.fromPixel(...place(event)));
+    const near = view.nearest(...place(event), 9 * window.devicePixelRatio);
+    if (near !== null) look(near);
+  });
+  canvas.addEventListener("pointermove", (event) => {
+    if (canvas.hasPointerCapture(event.pointerId)) return moveAll(...view.fromPixel(...place(event)));
+    look(view.nearest(...place(event), 9 * window.devicePixelRatio), false);
+  });
+  canvas.addEventListener("pointerleave", () => look(null, false));
+  canvas.addEventListener("wheel", (event) => {
+    event.preventDefault();
+    zoom(Math.exp(event.deltaY / 500), view.fromPixel(...place(event)));
+  }, { passive: false });
+  canvas.addEventListener("keydown", (event) => {
+    const step = state.reach / (event.shiftKey ? 10 : 50);
+    const by = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, step], ArrowDown: [0, -step] }[event.key];
+    if (by) {
+      const [u, v] = view.project(view.z);
+      moveAll(u + by[0], v + by[1]);
+    } else if (event.key === "+") zoom(1 / 1.25);
+    else if (event.key === "-") zoom(1.25);
+    else return;
+    event.preventDefault();
+  });
+}
+
+// --- controls -------------------------------------------------------------------------------------------------
+
+function fillAxes() {
+  const { latents, model } = views[0];
+  if (latents <= 2) return;
+  const order = [...Array(latents).keys()].sort((a, b) => model.kl[b] - model.kl[a]);
+  state.axes = order.slice(0, 2);
+  ["across", "up"].forEach((way, number) => {
+    const label = document.createElement("label");
+    const select = document.createElement("select");
+    select.id = `axis-${way}`;
+    const options = [...order.map((k) => [k, `${latentName(k)}, KL ${model.kl[k].toFixed(2)}${model.collapsed[k] ? ", collapsed" : ""}`]),
+                     ...model.directions.map((_, k) => [latents + k, `principal direction ${k + 1}`])];
+    select.append(...options.map(([value, text]) => new Option(text, value)));
+    select.value = state.axes[number];
+    select.addEventListener("change", () => {
+      const chosen = Number(select.value);
+      if (chosen === state.axes[1 - number]) {  // the two change places
+        state.axes[1 - number] = state.axes[number];
+        element(number ? "axis-across" : "axis-up").value = state.axes[1 - number];
+      }
+      state.axes[number] = chosen;
+      for (const view of views) view.setAxes();
+      homeView();
+      ask(true);
+    });
+    label.append(`${way} `, select);
+    element("axes").append(label, " ");
+  });
+}
+
+function fillLegend() {
+  for (const each of given.classes) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.setAttribute("aria-pressed", "true");
+    const mark = document.createElement("i");
+    mark.style.background = each.colour;
+    button.append(mark, each.name);
+    button.addEventListener("click", () => {
+      const off = !state.hidden.delete(each.number);
+      if (off) state.hidden.add(each.number);
+      button.setAttribute("aria-pressed", String(!off));
+      ask(true);
+    });
+    element("legend").append(button);
+  }
+}
+
+let sliders = [];
+function fillSliders() {
+  const { latents, model } = views[0];
+  const order = [...Array(latents).keys()].sort((a, b) => model.kl[b] - model.kl[a]);
+  sliders = order.map((dimension) => {
+    const label = document.createElement("label");
+    const collapsed = views.every((view) => view.model.collapsed[dimension]);
+    if (collapsed) label.className = "collapsed";
+    const text = document.createElement("span");
+    text.textContent = `${latentName(dimension)}, KL ${views.map((view) => view.model.kl[dimension].toFixed(2)).join(" | ")}${collapsed ? ", collapsed" : ""}`;
+    const slider = document.createElement("input");
+    slider.type = "range";
+    slider.step = "any";
+    const output = document.createElement("output");
+    label.append(text, slider, output);
+    slider.addEventListener("input", () => {
+      for (const view of views) view.z[dimension] = Number(slider.value);
+      ask(state.manifold && latents > 2);
+    });
+    return { dimension, slider, output, label };
+  });
+  element("sliders").append(...sliders.map((each) => each.label));
+}
+
+function showSliders() {
+  const reach = Math.max(4, state.reach);
+  for (const { dimension, slider, output } of sliders) {
+    slider.min = -reach;
+    slider.max = reach;
+    const value = views[0].z[dimension];
+    if (document.activeElement !== slider) slider.value = value;
+    output.textContent = value.toFixed(2).replace("-", "−");
+  }
+}
+
+const STEPS = 11;
+function showWays() {
+  for (const [id, image] of [["a", state.from], ["b", state.to]]) {
+    if (image === null) continue;
+    const canvas = newImage(`${id.toUpperCase()}: ${names[given.labels[image]]}`);
+    paint(canvas, grey(image));
+    element(id).replaceChildren(canvas);
+  }
+  if (state.from === null || state.to === null) return ask();
+  element("ways").replaceChildren(...views.map((view) => {
+    const box = document.createElement("div");
+    box.className = "strip";
+    const text = document.createElement("p");
+    text.textContent = `${view.model.name}: straight line above, great circle below`;
+    const canvas = document.createElement("canvas");
+    canvas.setAttribute("role", "img");
+    canvas.setAttribute("aria-label", `Between A and B, decoded by ${view.model.name}`);
+    canvas.width = STEPS * (PIXELS / SIDE + 1) - 1;
+    canvas.height = 2 * SIDE + 1;
+    ["linear", "spherical"].forEach((path, row) => {
+      for (let step = 0; step < STEPS; step++) paint(canvas, view.network.decode(view.between(step / (STEPS - 1), path)), step, row);
+    });
+    box.append(text, canvas);
+    return box;
+  }));
+  goBetween();
+}
+
+function goBetween() {
+  element("share-now").textContent = `${Math.round(100 * state.share)} %`;
+  if (state.from === null || state.to === null) return;
+  for (const view of views) view.z = Float32Array.from(view.between(state.share));
+  ask();
+}
+
+// --- drawing --------------------------------------------------------------------------------------------------
+
+const pad = element("pad");
+let ink = null;
+
+function showInk() {
+  paint(pad, ink);
+  state.drawn = ink.some((value) => value > 0);
+  for (const view of views) {
+    view.posterior = view.network.encode(ink);
+    paint(view.redrawn, view.network.decode(view.posterior.mean));
+    if (state.drawn) view.z = view.posterior.mean.slice();
+  }
+  ask();
+}
+
+function dab(x, y) {  // a soft brush
+  for (let row = 0; row < SIDE; row++) for (let column = 0; column < PIXELS / SIDE; column++) {
+    const strength = 1.35 - Math.hypot(column + 0.5 - x, row + 0.5 - y) / 1.6;
+    const place = row * (PIXELS / SIDE) + column;
+    ink[place] = Math.max(ink[place], Math.min(1, strength));
+  }
+}
+
+function centre() {  // by the centre of mass, as MNIST's digits are
+  let [total, x, y] = [0, 0, 0];
+  const wide = PIXELS / SIDE;
+  ink.forEach((value, place) => { total += value; x += value * (place % wide); y += value * Math.floor(place / wide); });
+  if (total === 0) return;
+  const [right, down] = [Math.round((wide - 1) / 2 - x / total), Math.round((SIDE - 1) / 2 - y / total)];
+  const before = ink;
+  ink = new Float32Array(PIXELS);
+  for (let row = 0; row < SIDE; row++) for (let column = 0; column < wide; column++) {
+    const [a, b] = [column - right, row - down];
+    if (a >= 0 && a < wide && b >= 0 && b < SIDE) ink[row * wide + column] = before[b * wide + a];
+  }
+  showInk();
+}
+
+async function readFile(file) {
+  const wide = PIXELS / SIDE;
+  let bitmap;
+  try {
+    bitmap = await createImageBitmap(file);
+  } catch {
+    element("of-class").textContent = `${file.name} is no image that this browser reads.`;
+    return;
+  }
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [wide, SIDE];
+  const context = canvas.getContext("2d");
+  context.imageSmoothingQuality = "high";
+  const scale = Math.min(wide / bitmap.width, SIDE / bitmap.height);
+  const [w, h] = [bitmap.width * scale, bitmap.height * scale];
+  context.drawImage(bitmap, (wide - w) / 2, (SIDE - h) / 2, w, h);
+  const { data } = context.getImageData(0, 0, wide, SIDE);
+  const values = Float32Array.from({ length: PIXELS }, (_, place) =>
+    ((0.299 * data[4 * place] + 0.587 * data[4 * place + 1] + 0.114 * data[4 * place + 2]) / 255) * (data[4 * place + 3] / 255));
+  const edge = values.filter((_, place) => place < wide || place >= PIXELS - wide || place % wide === 0 || place % wide === wide - 1);
+  const bright = edge.reduce((a, b) => a + b) / edge.length > 0.5;  // dark on light paper: the data is the other way round
+  ink = values.map((value) => (bright ? 1 - value : value));
+  showInk();
+}
+
+function listenToPad() {
+  let last = null;
+  const place = (event) => {
+    const box = pad.getBoundingClientRect();
+    return [((event.clientX - box.left) / box.width) * (PIXELS / SIDE), ((event.clientY - box.top) / box.height) * SIDE];
+  };
+  const stroke = (event) => {
+    const [x, y] = place(event);
+    const steps = last ? Math.ceil(Math.hypot(x - last[0], y - last[1]) * 2) : 1;
+    for (let step = 1; step <= steps; step++) {
+      const share = step / steps;
+      dab(...(last ? [last[0] + share * (x - last[0]), last[1] + share * (y - last[1])] : [x, y]));
+    }
+    last = [x, y];
+    showInk();
+  };
+  pad.addEventListener("pointerdown", (event) => { pad.setPointerCapture(event.pointerId); last = null; stroke(event); });
+  pad.addEventListener("pointermove", (event) => { if (pad.hasPointerCapture(event.pointerId)) stroke(event); });
+  pad.addEventListener("dragover", (event) => event.preventDefault());
+  pad.addEventListener("drop", (event) => { event.preventDefault(); if (event.dataTransfer.files[0]) readFile(event.dataTransfer.files[0]); });
+  element("file").addEventListener("change", (event) => { if (event.target.files[0]) readFile(event.target.files[0]); });
+  element("clear").addEventListener("click", () => { ink.fill(0); showInk(); });
+  element("centre").addEventListener("click", centre);
+}
+
+// --- the beginning --------------------------------------------------------------------------------------------
+
+async function begin() {
+  images = await unpack(element("images").textContent.trim());
+  for (const model of given.models) {
+    const [network, means] = await Promise.all([Network.load(model), unpack(model.means)]);
+    views.push(new View(model, network, new Float32Array(means.buffer)));
+  }
+  fillAxes();
+  for (const view of views) { view.setAxes(); listen(view); }
+  homeView();
+  fillLegend();
+  fillSliders();
+  look.canvas = tile(element("shown"), "image");
+  for (const view of views) {
+    view.reconstruction = tile(element("shown"), views.length > 1 ? view.model.name : "reconstruction");
+    view.redrawn = tile(element("drawn"), views.length > 1 ? view.model.name : "reconstruction");
+  }
+  ink = new Float32Array(PIXELS);
+  listenToPad();
+  paint(pad, ink);
+  const number = element("number");
+  number.max = given.labels.length - 1;
+  number.addEventListener("input", () => {
+    const asked = Math.round(Number(number.value));
+    if (number.value !== "" && asked >= 0 && asked < given.labels.length) look(asked);
+  });
+  element("manifold").addEventListener("change", (event) => { state.manifold = event.target.checked; ask(true); });
+  element("zoom-in").addEventListener("click", () => zoom(1 / 1.25));
+  element("zoom-out").addEventListener("click", () => zoom(1.25));
+  element("reset").addEventListener("click", () => { for (const view of views) view.z.fill(0); homeView(); ask(true); });
+  for (const [id, end] of [["set-a", "from"], ["set-b", "to"]])
+    element(id).addEventListener("click", () => { state[end] = state.looked; showWays(); });
+  element("share").addEventListener("input", (event) => { state.share = Number(event.target.value); goBetween(); });
+  for (const choice of document.querySelectorAll('input[name="path"]'))
+    choice.addEventListener("change", () => { state.path = choice.value; goBetween(); });
+  window.addEventListener("resize", () => ask(true));
+  dark.addEventListener("change", () => ask(true));
+  look(0);
+  ask(true);
+  requestAnimationFrame(() => requestAnimationFrame(() => element("explorer").setAttribute("aria-busy", "false")));
+}
+
+window.explorer = { state, views, ready: begin() };

@@ -1,0 +1,141 @@
+"use strict";
+// Encoder and decoder in the page: the layers that explorer/network.py describes, one image at a time, channel first.
+
+const LOG_VARIANCE_RANGE = [-30, 20];  // models/vae.py
+
+const LAYERS = {
+  linear(layer, input, shape, weights) {
+    const output = new Float32Array(layer.outputs);
+    const { inputs } = layer;
+    let place = layer.weight;
+    for (let row = 0; row < layer.outputs; row++) {
+      let sum = weights.exact[layer.bias + row];
+      for (let column = 0; column < inputs; column++) sum += weights.values[place++] * input[column];
+      output[row] = sum;
+    }
+    return [output, [layer.outputs]];
+  },
+
+  convolution(layer, input, [channels, height, width], weights) {
+    const { kernel, stride, padding, outputs } = layer;
+    const high = Math.floor((height + 2 * padding - kernel) / stride) + 1;
+    const wide = Math.floor((width + 2 * padding - kernel) / stride) + 1;
+    const output = new Float32Array(outputs * high * wide);
+    for (let out = 0; out < outputs; out++) {
+      const bias = weights.exact[layer.bias + out];
+      for (let y = 0; y < high; y++) for (let x = 0; x < wide; x++) {
+        let sum = bias;
+        for (let channel = 0; channel < channels; channel++) {
+          const filter = layer.weight + (out * channels + channel) * kernel * kernel;
+          const plane = channel * height * width;
+          for (let ky = 0; ky < kernel; ky++) {
+            const row = y * stride + ky - padding;
+            if (row < 0 || row >= height) continue;
+            for (let kx = 0; kx < kernel; kx++) {
+              const column = x * stride + kx - padding;
+              if (column < 0 || column >= width) continue;
+              sum += weights.values[filter + ky * kernel + kx] * input[plane + row * width + column];
+            }
+          }
+        }
+        output[(out * high + y) * wide + x] = sum;
+      }
+    }
+    return [output, [outputs, high, wide]];
+  },
+
+  convolution_transposed(layer, input, [channels, height, width], weights) {
+    const { kernel, stride, padding, outputs, more } = layer;
+    const high = (height - 1) * stride - 2 * padding + kernel + more;
+    const wide = (width - 1) * stride - 2 * padding + kernel + more;
+    const output = new Float32Array(outputs * high * wide);
+    for (let out = 0; out < outputs; out++) output.fill(weights.exact[layer.bias + out], out * high * wide, (out + 1) * high * wide);
+    for (let channel = 0; channel < channels; channel++) {
+      for (let y = 0; y < height; y++) for (let x = 0; x < width; x++) {
+        const value = input[(channel * height + y) * width + x];
+        if (value === 0) continue;
+        for (let out = 0; out < outputs; out++) {
+          const filter = layer.weight + (channel * outputs + out) * kernel * kernel;
+          for (let ky = 0; ky < kernel; ky++) {
+            const row = y * stride + ky - padding;
+            if (row < 0 || row >= high) continue;
+            for (let kx = 0; kx < kernel; kx++) {
+              const column = x * stride + kx - padding;
+              if (column < 0 || column >= wide) continue;
+              output[(out * high + row) * wide + column] += weights.values[filter + ky * kernel + kx] * value;
+            }
+          }
+        }
+      }
+    }
+    return [output, [outputs, high, wide]];
+  },
+
+  affine(layer, input, shape, weights) {
+    const area = shape[1] * shape[2];
+    return [input.map((value, place) => {
+      const channel = Math.floor(place / area);
+      return value * weights.exact[layer.factor + channel] + weights.exact[layer.summand + channel];
+    }), shape];
+  },
+
+  relu: (layer, input, shape) => [input.map((value) => (value > 0 ? value : 0)), shape],
+  tanh: (layer, input, shape) => [input.map(Math.tanh), shape],
+  sigmoid: (layer, input, shape) => [input.map((value) => 1 / (1 + Math.exp(-value))), shape],
+  flatten: (layer, input, shape) => [input, [shape.reduce((a, b) => a * b)]],
+  unflatten: (layer, input) => [input, layer.shape],
+};
+
+const rowsOf = { linear: (layer) => [layer.outputs, layer.inputs],
+                 convolution: (layer) => [layer.outputs, layer.inputs * layer.kernel ** 2],
+                 convolution_transposed: (layer) => [layer.inputs, layer.outputs * layer.kernel ** 2] };
+
+const MEANS = {  // of a pixel, from its logit: the likelihoods of loss.py
+  bernoulli: (logit) => 1 / (1 + Math.exp(-logit)),
+  gaussian: (logit) => 1 / (1 + Math.exp(-logit)),
+  continuous_bernoulli: (logit) => (Math.abs(logit) < 0.1
+    ? 0.5 + logit / 12 - logit ** 3 / 720 + logit ** 5 / 30240
+    : -1 / Math.expm1(-logit) - 1 / logit),
+};
+
+class Network {
+  static async load(model) {
+    const [integers, exact] = await Promise.all([unpack(model.integers), unpack(model.exact)]);
+    return new Network(model, new Int16Array(integers.buffer), new Float32Array(exact.buffer));
+  }
+
+  constructor(model, integers, exact) {
+    this.spec = model.network;
+    this.mean = MEANS[model.likelihood];
+    const values = new Float32Array(integers.length);
+    for (const layer of [...this.spec.encoder, ...this.spec.decoder]) {
+      if (!(layer.op in rowsOf)) continue;
+      const [rows, columns] = rowsOf[layer.op](layer);
+      for (let row = 0, place = layer.weight; row < rows; row++) {
+        const scale = exact[layer.scale + row];
+        for (const end = place + columns; place < end; place++) values[place] = integers[place] * scale;
+      }
+    }
+    this.weights = { values, exact };
+  }
+
+  run(layers, input, shape) {
+    let [values, size] = [input, shape];
+    for (const layer of layers) [values, size] = LAYERS[layer.op](layer, values, size, this.weights);
+    return values;
+  }
+
+  // q(z|x) of an image of grey values from 0 to 1.
+  encode(image) {
+    const both = this.run(this.spec.encoder, Float32Array.from(image), this.spec.image);
+    const latents = this.spec.latents;
+    const [low, high] = LOG_VARIANCE_RANGE;
+    return { mean: both.slice(0, latents),
+             logVariance: both.slice(latents).map((value) => Math.min(high, Math.max(low, value))) };
+  }
+
+  // The expected image of a latent: grey values from 0 to 1.
+  decode(z) {
+    return this.run(this.spec.decoder, Float32Array.from(z), [this.spec.latents]).map(this.mean);
+  }
+}

@@ -1,0 +1,28 @@
+"""PyTorch's Adam without what only torch.compile needs of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+
+
+def undecorated(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What a decorator of PyTorch's wraps, or the function itself where there is none."""
+    inner: Callable[..., Any] = getattr(function, "__wrapped__", function)
+    return inner
+
+
+class Adam(torch.optim.Adam):
+    """The same arithmetic, but its first step doesn't import torch._dynamo, which takes more than a second.
+
+    PyTorch decorates these methods so that torch.compile leaves them alone.
+    """
+
+    add_param_group = undecorated(Optimizer.add_param_group)
+    load_state_dict = undecorated(Optimizer.load_state_dict)
+    state_dict = undecorated(Optimizer.state_dict)
+    zero_grad = undecorated(Optimizer.zero_grad)
+    step = torch.no_grad()(undecorated(torch.optim.Adam.step))
