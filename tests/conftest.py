@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 # One thread a process: the tests run side by side, and threads that outnumber the cores wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
+from filelock import FileLock
 from hydra import compose, initialize_config_dir
 
 from vaelab import command_line, config
@@ -69,6 +72,20 @@ def command_line_of(module: str, tmp_path: Path) -> CommandLine:
         )
 
     return run
+
+
+Made = TypeVar("Made")
+
+
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Made]) -> tuple[Path, Made]:
+    """A folder that is made once for all of pytest's worker processes, and what making it returned."""
+    shared = factory.getbasetemp().parent if "PYTEST_XDIST_WORKER" in os.environ else factory.getbasetemp()
+    folder, done = shared / name, shared / f"{name}.pickle"
+    with FileLock(shared / f"{name}.lock"):
+        if not done.exists():
+            folder.mkdir()
+            done.write_bytes(pickle.dumps(make(folder)))
+    return folder, pickle.loads(done.read_bytes())
 
 
 @pytest.fixture

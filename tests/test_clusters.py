@@ -96,7 +96,7 @@ def both_train(sweep: subprocess.Popen[str], *runs: Path) -> None:
 def test_joblib_says_how_to_go_on_after_a_job_was_killed(tmp_path: Path) -> None:
     engine = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
     env = environment(PYTHONWARNINGS="ignore")  # loky's resource tracker warns of what the killed one left
-    sweep = start(tmp_path, env, "epochs=150", "seed=1,2", *engine)
+    sweep = start(tmp_path, env, "epochs=100", "seed=1,2", *engine)
     killed = tmp_path / "sweep" / "0_seed-1"
     both_train(sweep, killed)
     kill(killed)
@@ -106,8 +106,8 @@ def test_joblib_says_how_to_go_on_after_a_job_was_killed(tmp_path: Path) -> None
         "vaelab: A job was killed, perhaps for want of memory, and joblib ended the others with it: "
         "add hydra.sweep.dir=sweep to the line to go on, with a smaller hydra.launcher.n_jobs."
     )
-    _, err = start(tmp_path, env, "epochs=150", "seed=1,2", *engine).communicate(timeout=PATIENCE_S)
-    assert_continued(killed, 150, err)
+    _, err = start(tmp_path, env, "epochs=100", "seed=1,2", *engine).communicate(timeout=PATIENCE_S)
+    assert_continued(killed, 100, err)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
@@ -202,7 +202,7 @@ def slurm(tmp_path: Path) -> Iterator[dict[str, str]]:
 def test_slurm_jobs_survive_being_queued_again_and_being_lost(slurm: dict[str, str], tmp_path: Path) -> None:
     """One of two jobs is preempted and goes on where it was; the other is killed: named, and continued later."""
     queue = ("hydra/launcher=submitit_slurm", "hydra.launcher.cpus_per_task=1", "hydra.launcher.mem_gb=1")
-    sweep = start(tmp_path, slurm, "epochs=80", "seed=1,2", *queue)
+    sweep = start(tmp_path, slurm, "epochs=60", "seed=1,2", *queue)
     preempted, killed = tmp_path / "sweep" / "0_seed-1", tmp_path / "sweep" / "1_seed-2"
     both_train(sweep, preempted, killed)
     subprocess.run(["scontrol", "requeue", slurm_job(slurm, 0)], env=slurm, check=True)
@@ -212,11 +212,11 @@ def test_slurm_jobs_survive_being_queued_again_and_being_lost(slurm: dict[str, s
     out, err = sweep.communicate(timeout=PATIENCE_S)
     assert sweep.returncode == 1
     assert err.splitlines()[-1] == "vaelab: These jobs of the sweep failed: 1_seed-2.", err
-    assert (status(preempted), epochs_done(preempted)) == ("finished", 80)
+    assert (status(preempted), epochs_done(preempted)) == ("finished", 60)
     assert f"Going on after epoch {done}," in (preempted / "train.log").read_text()
     assert "- 1_seed-2: running after epoch" in out
-    out, err = start(tmp_path, slurm, "epochs=80", "seed=1,2", *queue).communicate(timeout=PATIENCE_S)
-    assert_continued(killed, 80, err)
+    out, err = start(tmp_path, slurm, "epochs=60", "seed=1,2", *queue).communicate(timeout=PATIENCE_S)
+    assert_continued(killed, 60, err)
     assert "## Not finished" not in out
 
 
@@ -280,7 +280,7 @@ def is_open(port: int) -> bool:
 def test_ray_runs_jobs_on_two_nodes_and_one_that_is_killed_ends_no_other(
     ray_cluster: dict[str, str], tmp_path: Path
 ) -> None:
-    sweep = start(tmp_path, ray_cluster, "epochs=80", "seed=1,2", "hydra/launcher=ray")
+    sweep = start(tmp_path, ray_cluster, "epochs=60", "seed=1,2", "hydra/launcher=ray")
     folder = tmp_path / "sweep"
     killed, other = folder / "0_seed-1", folder / "1_seed-2"
     both_train(sweep, killed, other)
@@ -290,10 +290,10 @@ def test_ray_runs_jobs_on_two_nodes_and_one_that_is_killed_ends_no_other(
     assert "vaelab: These jobs of the sweep failed: 0_seed-1." in err.splitlines(), err
     assert (status(killed), status(other)) == ("running", "finished")
     assert "- 0_seed-1: running after epoch" in out
-    out, err = start(tmp_path, ray_cluster, "epochs=80", "seed=1,2", "hydra/launcher=ray").communicate(
+    out, err = start(tmp_path, ray_cluster, "epochs=60", "seed=1,2", "hydra/launcher=ray").communicate(
         timeout=PATIENCE_S
     )
-    assert_continued(killed, 80, err)
+    assert_continued(killed, 60, err)
     assert "## Not finished" not in out
 
 

@@ -18,7 +18,7 @@ from torch import nn
 
 import vaelab
 import vaelab.explorer.network
-from conftest import TINY, command_line_of
+from conftest import TINY, command_line_of, once
 from vaelab.explorer.network import Weights, layer
 from vaelab.models import build, names
 from vaelab.pages.glossary import MEANINGS, meaning
@@ -33,24 +33,25 @@ HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sweep of three runs with pictures, two of them evaluated by its comparison, and a failed one."""
-    folder = tmp_path_factory.mktemp("pages")
-    result = command_line_of("vaelab.train", folder)(
-        "-m", *PLAIN, "epochs=3", "beta=1,1e39", "model=mlp,conv", "artifacts.gif=false", "artifacts.figures=false",
-        "model.latent_dim=3", f'artifacts.watermark="{HOSTILE}"', "hydra.sweep.dir=sweep",
-    )  # fmt: skip
-    assert result.returncode == 1, result.stderr  # an absurd beta diverges
-    explored = command_line_of("vaelab.explore", folder)(
-        "sweep=sweep", "pair=[0_beta-1_model-mlp,1_beta-1_model-conv]"
-    )
-    assert explored.returncode == 0, explored.stderr
-    assert re.fullmatch(
-        r"Explorer: sweep/comparison/explorer.html \(\d\.\d MB\), for any browser\n", explored.stdout
-    )
+    """A sweep of two runs with pictures and two that fail, its comparison, and its explorer."""
+
+    def make(folder: Path) -> None:
+        result = command_line_of("vaelab.train", folder)(
+            "-m", *PLAIN, "epochs=2", "beta=1,1e39", "model=mlp,conv", "artifacts.gif=false",
+            "artifacts.figures=false", "model.latent_dim=3", f'artifacts.watermark="{HOSTILE}"',
+            "hydra.callbacks.compare.evaluate=false", "hydra.sweep.dir=sweep",
+        )  # fmt: skip
+        assert result.returncode == 1, result.stderr  # an absurd beta diverges
+        explored = command_line_of("vaelab.explore", folder)(
+            "sweep=sweep", "pair=[0_beta-1_model-mlp,1_beta-1_model-conv]", "images=500"
+        )
+        assert explored.returncode == 0, explored.stderr
+        assert re.fullmatch(
+            r"Explorer: sweep/comparison/explorer.html \(\d\.\d MB\), for any browser\n", explored.stdout
+        )
+
+    folder, _ = once(tmp_path_factory, "pages", make)
     return folder / "sweep"
-
-
-pytestmark = pytest.mark.xdist_group("pages")
 
 
 def test_a_run_has_its_report(made: Path) -> None:

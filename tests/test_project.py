@@ -53,7 +53,8 @@ def test_libraries_stay_in_their_rooms() -> None:
     rooms = {"matplotlib": {"figures"}, "PIL": {"figures", "pages"}, "jinja2": {"pages"}, "torchvision": {"data", "figures"},
              "hydra": {"config", "command_line", "sweep", "train", "evaluate", "compare", "explore", "export"},
              "omegaconf": {"config", "command_line", "sweep", "train", "evaluate", "compare", "explore", "export"},
-             "sklearn": {"metrics"}, "torchmetrics": {"metrics"}, "safetensors": {"metrics"}}  # fmt: skip
+             "sklearn": {"metrics"}, "torchmetrics": {"metrics"}, "safetensors": {"metrics", "exporting"},
+             "onnx": {"exporting"}, "onnxruntime": {"exporting"}}  # fmt: skip
     for path in MODULES:
         for library, allowed in rooms.items():
             if any(module.split(".")[0] == library for module in imports(path)):

@@ -20,7 +20,7 @@ import pytest
 from hydra.errors import MissingConfigException
 from PIL import Image
 
-from conftest import TINY, CommandLine, command_line_of, environment, settings
+from conftest import TINY, CommandLine, command_line_of, environment, once, settings
 from vaelab import command_line
 from vaelab.comparison.findings import clear
 from vaelab.comparison.runs import label_of, natural
@@ -66,12 +66,13 @@ def jobs(folder: Path) -> list[str]:
 
 @pytest.fixture(scope="session")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    folder = tmp_path_factory.mktemp("swept")
-    result = command_line_of("vaelab.train", folder)("-m", *QUICK, *GRID, "hydra.sweep.dir=sweep")
+    def make(folder: Path) -> subprocess.CompletedProcess[str]:
+        return command_line_of("vaelab.train", folder)("-m", *QUICK, *GRID, "hydra.sweep.dir=sweep")
+
+    folder, result = once(tmp_path_factory, "swept", make)
     return folder / "sweep", result
 
 
-@pytest.mark.xdist_group("the grid")
 def test_each_distinct_training_happens_once(swept: tuple[Path, Any]) -> None:
     folder, result = swept
     assert result.returncode == 0, result.stderr
@@ -84,7 +85,6 @@ def test_each_distinct_training_happens_once(swept: tuple[Path, Any]) -> None:
     assert all(status(folder / job) == "finished" for job in jobs(folder))
 
 
-@pytest.mark.xdist_group("the grid")
 def test_a_sweep_ends_with_its_comparison(swept: tuple[Path, Any]) -> None:
     folder, result = swept
     made = {path.name for path in (folder / "comparison").iterdir()}
@@ -115,7 +115,6 @@ def test_a_sweep_ends_with_its_comparison(swept: tuple[Path, Any]) -> None:
         assert f"![{name}]({name})" in text
 
 
-@pytest.mark.xdist_group("the grid")
 def test_comparing_again_evaluates_nothing_twice(swept: tuple[Path, Any], tmp_path: Path) -> None:
     folder = Path(shutil.copytree(swept[0], tmp_path / "sweep"))
     before = {path: path.read_bytes() for path in folder.rglob("metrics.json")}
@@ -126,7 +125,6 @@ def test_comparing_again_evaluates_nothing_twice(swept: tuple[Path, Any], tmp_pa
     assert again.stdout.endswith("Comparison: sweep/comparison\n")
 
 
-@pytest.mark.xdist_group("the grid")
 def test_a_finished_sweep_that_is_continued_trains_nothing(swept: tuple[Path, Any], tmp_path: Path) -> None:
     folder = Path(shutil.copytree(swept[0], tmp_path / "sweep"))
     before = {path: path.read_bytes() for path in folder.rglob("*.pt")}
@@ -143,7 +141,6 @@ def test_a_finished_sweep_that_is_continued_trains_nothing(swept: tuple[Path, An
     )
 
 
-@pytest.mark.xdist_group("the grid")
 def test_a_killed_sweep_that_is_continued_equals_one_that_was_not(
     swept: tuple[Path, Any], train: CommandLine, tmp_path: Path
 ) -> None:
@@ -384,7 +381,6 @@ def test_a_trial_that_fails_ends_no_search(train: CommandLine, tmp_path: Path) -
     assert (tmp_path / "sweep" / "comparison" / "comparison.md").exists()
 
 
-@pytest.mark.xdist_group("the grid")
 def test_the_same_training_counts_once(swept: tuple[Path, Any], tmp_path: Path) -> None:
     folder = Path(shutil.copytree(swept[0], tmp_path / "sweep"))
     shutil.copytree(folder / "1_kl-false", folder / "9_kl-false")
