@@ -85,7 +85,7 @@ def assert_continued(run: Path, epochs: int, err: str) -> None:
 def both_train(sweep: subprocess.Popen[str], *runs: Path) -> None:
     for run in runs:
         wait_until(
-            lambda run=run: epochs_done(run) >= 1 or sweep.poll() is not None, f"{run.name} does not train"
+            lambda run=run: epochs_done(run) >= 2 or sweep.poll() is not None, f"{run.name} does not train"
         )
         assert sweep.poll() is None, sweep.communicate()
 
@@ -96,7 +96,7 @@ def both_train(sweep: subprocess.Popen[str], *runs: Path) -> None:
 def test_joblib_says_how_to_go_on_after_a_job_was_killed(tmp_path: Path) -> None:
     engine = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
     env = environment(PYTHONWARNINGS="ignore")  # loky's resource tracker warns of what the killed one left
-    sweep = start(tmp_path, env, "epochs=100", "seed=1,2", *engine)
+    sweep = start(tmp_path, env, "epochs=60", "seed=1,2", *engine)
     killed = tmp_path / "sweep" / "0_seed-1"
     both_train(sweep, killed)
     kill(killed)
@@ -106,8 +106,8 @@ def test_joblib_says_how_to_go_on_after_a_job_was_killed(tmp_path: Path) -> None
         "vaelab: A job was killed, perhaps for want of memory, and joblib ended the others with it: "
         "add hydra.sweep.dir=sweep to the line to go on, with a smaller hydra.launcher.n_jobs."
     )
-    _, err = start(tmp_path, env, "epochs=100", "seed=1,2", *engine).communicate(timeout=PATIENCE_S)
-    assert_continued(killed, 100, err)
+    _, err = start(tmp_path, env, "epochs=60", "seed=1,2", *engine).communicate(timeout=PATIENCE_S)
+    assert_continued(killed, 60, err)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
