@@ -116,6 +116,8 @@ def show_run(folder: RunFolder) -> None:
     if folder.best_checkpoint.is_file():
         line = ["python", "-m", "vaelab.evaluate", override("checkpoint", folder.path)]
         print(f"To measure it: {shlex.join(line)}")
+        line = ["python", "-m", "vaelab.explore", override("run", folder.path)]
+        print(f"To walk in its latent space: {shlex.join(line)}")
 
 
 # --- what conf/ refers to ---------------------------------------------------------------------------------

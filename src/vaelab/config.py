@@ -266,6 +266,7 @@ class Config(Checked):
     seed: int = setting(42, "start of every random stream", SEED, is_seed)
     device: str = setting("auto", "auto takes CUDA where there is one", DEVICES, is_device)
     precision: str = choice("fp32", "arithmetic of the network; the loss is always fp32", "fp32", "bf16")
+    logger: str = choice("none", "what else is told about each epoch", "none", "tensorboard")
     resume: Optional[str] = setting(
         None, "run folder or checkpoint to continue", "a run folder, a checkpoint or null", optional_text
     )
@@ -493,7 +494,7 @@ def effective(config: Config) -> dict[str, Any]:
     Two settings with the same effective values are one training.
     """
     plain = config.to_dict()
-    for key in ("device", "resume"):
+    for key in ("device", "logger", "resume"):
         del plain[key]
     del plain["dataset"]["root"]  # wherever the files lie, they are checked to be the same
     if config.objective == "recon_only":
@@ -502,7 +503,7 @@ def effective(config: Config) -> dict[str, Any]:
     return plain
 
 
-MAY_CHANGE = ("epochs", "device", "dataset.root", "dataset.source", "artifacts")
+MAY_CHANGE = ("epochs", "device", "logger", "dataset.root", "dataset.source", "artifacts")
 """What may be typed beside `resume`: none of it changes the numbers of an epoch."""
 
 GROUP_SETTINGS = {"model": ["model.name"], "dataset": ["dataset.name"], "loss": ["kl", "beta"]}

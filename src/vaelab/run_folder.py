@@ -105,6 +105,10 @@ class RunFolder:
         return self.path / "report.html"
 
     @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard"
+
+    @property
     def last_checkpoint(self) -> Path:
         return self.path / "checkpoints" / "last.pt"
 

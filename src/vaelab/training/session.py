@@ -21,6 +21,7 @@ from vaelab.training import checkpoint, progress
 from vaelab.training.facts import command, facts
 from vaelab.training.fit import TrainingDiverged, TrainingState, check_finite, fit
 from vaelab.training.snapshots import Snapshots
+from vaelab.training.tensorboard import Board
 
 log = logging.getLogger(__name__)
 
@@ -128,6 +129,7 @@ class Session:
         self.signals = Signals()
         self.bar = progress.Bar(self.state, config.epochs, config.batch_size, len(self.data.train))
         self.snapshots = Snapshots(config, self.data, folder, self.state.model, self.state.objective)
+        self.board = Board(folder, self.state.epoch) if config.logger == "tensorboard" else None
         self.this_session: dict[str, Any] = {
             "command": command(arguments), "started": now(), "from_epoch": self.state.epoch,
         }  # fmt: skip
@@ -153,6 +155,8 @@ class Session:
                 self.train_epochs()
                 self.signals.at_once = True
                 self.snapshots.finish(self.state, self.drawing)
+                if self.board is not None:
+                    self.board.finish(self.snapshots.gallery, self.state.epoch)
                 self.signals.at_once = False
                 self.write_facts("finished")
                 log.info("Finished after %.0f s", time.monotonic() - started)
@@ -214,6 +218,8 @@ class Session:
             self.folder.write_metrics(self.state.history)
             checkpoint.save(self.content(), self.folder.last_checkpoint, *self.due_checkpoints())
             self.write_facts("running")
+            if self.board is not None:
+                self.board.after_epoch(record)
             self.signals.check()
 
     def after_step(self, state: TrainingState) -> None:

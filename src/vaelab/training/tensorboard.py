@@ -1,0 +1,63 @@
+"""What TensorBoard shows of a run: metrics.csv, the pictures, and the latent space as an embedding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from typing import Any
+
+from vaelab.config import ConfigError
+from vaelab.gallery import Gallery
+from vaelab.run_folder import EPOCH_FOLDERS, RunFolder
+
+
+class Board:
+    """Writes event files into the run's folder. A step is an epoch.
+
+    Raises ConfigError where TensorBoard is not installed. What was written after `epoch` is hidden.
+    """
+
+    def __init__(self, folder: RunFolder, epoch: int) -> None:
+        if find_spec("tensorboard") is None:
+            raise ConfigError(
+                "logger=tensorboard takes a package more: type pip install 'vaelab[tensorboard]'."
+            )
+        self.folder = folder
+        self.epoch = epoch
+        self.writer: Any = None  # made with the first epoch: importing it takes a second
+
+    def open(self) -> Any:
+        if self.writer is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.writer = SummaryWriter(str(self.folder.tensorboard), purge_step=self.epoch + 1)
+        return self.writer
+
+    def after_epoch(self, record: Mapping[str, float]) -> None:
+        """The epoch's row, and its pictures as they are on the disk."""
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        writer, epoch = self.open(), int(record["epoch"])
+        for name, value in record.items():
+            if name != "epoch":
+                writer.add_scalar(name, value, epoch)
+        for kind in EPOCH_FOLDERS:
+            path = self.folder.picture(kind, epoch)
+            if path.is_file():
+                image = Summary.Image(encoded_image_string=path.read_bytes())
+                summary = Summary(value=[Summary.Value(tag=kind, image=image)])
+                writer.file_writer.add_summary(summary, epoch)
+        writer.flush()
+
+    def finish(self, gallery: Gallery, epoch: int) -> None:
+        """The posterior means of the latent plot's images, with class and image."""
+        classes = [gallery.data.class_names[number] for number in gallery.labels_N.tolist()]
+        writer = self.open()
+        writer.add_embedding(
+            gallery.means(),
+            metadata=classes,
+            label_img=gallery.points_N1HW.cpu(),
+            global_step=epoch,
+            tag="posterior means",
+        )
+        writer.close()

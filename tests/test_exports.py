@@ -1,0 +1,95 @@
+"""A trained model for other programs, and what TensorBoard reads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from safetensors import safe_open
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import vaelab
+from conftest import TINY, CommandLine, command_line_of, once, run_folder
+from vaelab import exporting
+from vaelab.config import ExportConfig, VaelabError
+
+PLAIN = ("artifacts.figures=false", "artifacts.gif=false")
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    def make(folder: Path) -> None:
+        command = (*TINY, *PLAIN, "model=conv", "model.latent_dim=3", "epochs=2", "logger=tensorboard")
+        run_folder(
+            command_line_of("vaelab.train", folder)(*command, "hydra.run.dir=run", PYTHONWARNINGS="default")
+        )
+
+    return once(tmp_path_factory, "exported", make)[0] / "run"
+
+
+def test_onnxruntime_computes_the_same_for_any_batch(trained: Path, tmp_path: Path) -> None:
+    result = command_line_of("vaelab.export", tmp_path)(
+        f"run={trained}", "output=out", PYTHONWARNINGS="default"
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[:2] == ["Exported: out/encoder.onnx", "Exported: out/decoder.onnx"]
+    run = vaelab.load(trained)
+    x = torch.rand(5, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    encoder, decoder = (
+        onnxruntime.InferenceSession(tmp_path / "out" / f"{name}.onnx") for name in ("encoder", "decoder")
+    )
+    mean, log_variance = encoder.run(None, {"image": x.numpy()})
+    np.testing.assert_allclose(mean, run.encode(x).mean, atol=1e-4)
+    np.testing.assert_allclose(log_variance, run.encode(x).log_variance, atol=1e-4)
+    (image,) = decoder.run(None, {"latent": mean[:1]})
+    np.testing.assert_allclose(image, run.decode(torch.from_numpy(mean[:1])), atol=1e-4)
+    facts = encoder.get_modelmeta().custom_metadata_map
+    assert json.loads(facts["config"])["model"]["latent_dim"] == 3
+
+
+def test_safetensors_hold_the_weights_and_the_settings(trained: Path, tmp_path: Path) -> None:
+    outcome = exporting.export(ExportConfig(run=str(trained), format="safetensors", output=str(tmp_path)))
+    state = vaelab.load(trained).model.state_dict()
+    with safe_open(outcome.paths[0], "pt") as file:
+        assert set(file.keys()) == set(state)
+        assert all(torch.equal(file.get_tensor(name), tensor) for name, tensor in state.items())
+        assert json.loads(file.metadata()["config"])["model"]["name"] == "conv"
+
+
+def test_an_export_that_computes_otherwise_is_not_written(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporting, "graph", lambda *_: b"")
+    monkeypatch.setattr(exporting, "difference", lambda *_: 0.5)
+    with pytest.raises(
+        VaelabError, match="onnxruntime computes other numbers than PyTorch for the encoder, by 0\.5"
+    ):
+        exporting.export(ExportConfig(run=str(trained), output=str(tmp_path)))
+    assert not list(tmp_path.iterdir())
+
+
+def test_tensorboard_reads_scalars_pictures_and_means(trained: Path) -> None:
+    events = EventAccumulator(str(trained / "tensorboard")).Reload()
+    rows = vaelab.load(trained).metrics
+    assert [each.value for each in events.Scalars("val/kl")] == pytest.approx([row["val/kl"] for row in rows])
+    assert [each.step for each in events.Images("latent")] == [1, 2]
+    means = np.loadtxt(trained / "tensorboard" / "00002" / "posterior means" / "tensors.tsv")
+    assert means.shape[1] == 3
+    labels = (trained / "tensorboard" / "00002" / "posterior means" / "metadata.tsv").read_text().splitlines()
+    assert set(labels) == {"Trouser", "Sneaker"}
+
+
+def test_a_format_that_is_none(tmp_path: Path) -> None:
+    result = command_line_of("vaelab.export", tmp_path)("run=x", "format=onx")
+    assert (result.returncode, result.stderr) == (1, "vaelab: format must be onnx or safetensors, got onx.\n")
+
+
+def test_export_needs_a_run(tmp_path: Path, train: CommandLine) -> None:
+    result = command_line_of("vaelab.export", tmp_path)()
+    assert result.stderr == (
+        "vaelab: run must be a run folder or a checkpoint, such as outputs/2026-11-21/..., got null.\n"
+    )
