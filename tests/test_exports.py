@@ -65,9 +65,7 @@ def test_an_export_that_computes_otherwise_is_not_written(
 ) -> None:
     monkeypatch.setattr(exporting, "graph", lambda *_: b"")
     monkeypatch.setattr(exporting, "difference", lambda *_: 0.5)
-    with pytest.raises(
-        VaelabError, match="onnxruntime computes other numbers than PyTorch for the encoder, by 0\.5"
-    ):
+    with pytest.raises(VaelabError, match=r"other numbers than PyTorch for the encoder, by 0\.5: "):
         exporting.export(ExportConfig(run=str(trained), output=str(tmp_path)))
     assert not list(tmp_path.iterdir())
 
