@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
+import select
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -61,17 +65,79 @@ CommandLine = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def command_line_of(module: str, tmp_path: Path) -> CommandLine:
+    """`python -m module …`, in a folder that has no data."""
+
     def run(*arguments: str, cwd: Path = tmp_path, **env: str | None) -> subprocess.CompletedProcess[str]:
+        whole = environment(VAELAB_DATA=str(tmp_path / "no-data"), **env)
+        if (
+            not env
+            and hasattr(os, "fork")
+            and not any(word in COLD for each in arguments for word in each.split("="))
+        ):
+            return warm().run(module, arguments, cwd, whole)
         return subprocess.run(
-            [sys.executable, "-m", module, *arguments],
-            cwd=cwd,
-            env=environment(VAELAB_DATA=str(tmp_path / "no-data"), **env),
-            capture_output=True,
-            text=True,
+            [sys.executable, "-m", module, *arguments], cwd=cwd, env=whole, capture_output=True, text=True,
             timeout=240,
-        )
+        )  # fmt: skip
 
     return run
+
+
+COLD = ("--help", "hydra/launcher", "hydra/sweeper")
+"""Command lines with these get a process of their own: they look at what is imported, or start processes."""
+
+
+class Warm:
+    """A process of tests/warm.py: see there."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("warm.py"))], env=environment(), text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        assert self.read() == "warm"
+
+    def read(self) -> str:
+        assert self.process.stdout is not None
+        ready, _, _ = select.select([self.process.stdout], [], [], 240)
+        if not ready:
+            self.process.kill()
+            warm.cache_clear()
+            raise TimeoutError("a command line took more than 240 s")
+        return self.process.stdout.readline().strip()
+
+    def run(
+        self, module: str, arguments: Sequence[str], cwd: Path, env: Mapping[str, str]
+    ) -> subprocess.CompletedProcess[str]:
+        assert self.process.stdin is not None
+        with tempfile.TemporaryDirectory() as folder:
+            stdout, stderr = Path(folder, "stdout"), Path(folder, "stderr")
+            job = {
+                "module": module, "arguments": arguments, "cwd": str(cwd), "env": dict(env), "stdout": str(stdout),
+                "stderr": str(stderr),
+            }  # fmt: skip
+            self.process.stdin.write(json.dumps(job) + "\n")
+            self.process.stdin.flush()
+            status = int(self.read())
+            texts = [path.read_text() if path.exists() else "" for path in (stdout, stderr)]
+        return subprocess.CompletedProcess([module, *arguments], status, *texts)
+
+    def end(self) -> None:
+        for stream in (self.process.stdin, self.process.stdout):
+            assert stream is not None
+            stream.close()
+        self.process.wait()
+
+
+@cache
+def warm() -> Warm:
+    """One for each of pytest's workers."""
+    return Warm()
+
+
+def pytest_sessionfinish() -> None:
+    if warm.cache_info().currsize:
+        warm().end()
 
 
 Made = TypeVar("Made")

@@ -1,0 +1,71 @@
+"""Runs command lines in forks of a process that has imported the libraries already: half of a short run's time.
+
+`python warm.py` reads a job a line from stdin, JSON with module, arguments, cwd, env, stdout and stderr (paths),
+and answers each with its exit status. vaelab itself is imported anew in every fork, and what depends on the
+environment or on libraries not being there takes a process of its own (see conftest.py).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import runpy
+import sys
+import traceback
+from typing import Any
+
+
+def preload() -> None:
+    """Everything that takes long and starts no threads."""
+    import hydra.main  # noqa: F401
+    import matplotlib.figure  # noqa: F401
+    import scipy.ndimage
+    import scipy.stats  # noqa: F401
+    import sklearn.linear_model
+    import sklearn.mixture
+    import sklearn.neighbors  # noqa: F401
+    import torch  # noqa: F401
+    import torchmetrics.image  # noqa: F401
+
+
+def run(job: dict[str, Any]) -> int:
+    """The job in this process: its exit status, as a shell would see it."""
+    os.chdir(job["cwd"])
+    os.environ.clear()
+    os.environ.update(job["env"])
+    for number, path in ((0, os.devnull), (1, job["stdout"]), (2, job["stderr"])):
+        file = os.open(path, os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(file, number)
+        os.close(file)
+    for number, name in ((0, "stdin"), (1, "stdout"), (2, "stderr")):
+        setattr(sys, name, open(number, "r" if number == 0 else "w", encoding="utf-8", closefd=False))  # noqa: SIM115
+    sys.argv[1:] = job["arguments"]
+    sys.path.insert(0, job["cwd"])  # as python -m has it
+    try:
+        runpy.run_module(job["module"], run_name="__main__", alter_sys=True)
+        status = 0
+    except SystemExit as exit:
+        status = exit.code if isinstance(exit.code, int) else int(exit.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return status
+
+
+def main() -> None:
+    preload()
+    print("warm", flush=True)
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            os._exit(run(json.loads(line)))
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+if __name__ == "__main__":
+    main()
