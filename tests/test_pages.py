@@ -13,13 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageDraw
 from playwright.sync_api import Browser, Page, sync_playwright
 from torch import nn
 
 import vaelab
 import vaelab.explorer.network
 from conftest import TINY, command_line_of, once
+from vaelab.data.splits import Data
 from vaelab.explorer.network import Weights, layer
+from vaelab.loss import LIKELIHOODS
 from vaelab.models import build, names
 from vaelab.pages.glossary import MEANINGS, meaning
 from vaelab.pages.page import data_block, render
@@ -37,7 +40,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     def make(folder: Path) -> None:
         result = command_line_of("vaelab.train", folder)(
-            "-m", *PLAIN, "epochs=2", "beta=1,1e39", "model=mlp,conv", "artifacts.gif=false",
+            "-m", *PLAIN, "epochs=2", "optimizer.lr=0.005", "beta=1,1e39", "model=mlp,conv", "artifacts.gif=false",
             "artifacts.figures=false", "model.latent_dim=3", f'artifacts.watermark="{HOSTILE}"',
             "hydra.callbacks.compare.evaluate=false", "hydra.sweep.dir=sweep",
         )  # fmt: skip
@@ -249,11 +252,15 @@ RUN = "([view, method, inputs]) => inputs.map((each) => window.explorer.views[vi
 @pytest.mark.parametrize(
     ("view", "run"), [(0, "0_beta-1_model-mlp"), (1, "1_beta-1_model-conv")], ids=["mlp", "conv"]
 )
-def test_the_page_computes_what_pytorch_computes(made: Path, watched: Watched, view: int, run: str) -> None:
+def test_the_page_computes_what_pytorch_computes(
+    made: Path, watched: Watched, data: Data, view: int, run: str
+) -> None:
+    """At the prior, far from it, and on real images."""
     trained = vaelab.load(made / run / "checkpoints" / "last.pt")
     page = watched.open(made / "comparison" / "explorer.html", '#explorer[aria-busy="false"]')
-    z = torch.randn(20, 3, generator=torch.Generator().manual_seed(1))
-    x = torch.rand(10, 1, 28, 28, generator=torch.Generator().manual_seed(2))
+    noise = torch.Generator().manual_seed(1)
+    z = torch.cat([torch.randn(20, 3, generator=noise), 24 * torch.rand(40, 3, generator=noise) - 12])
+    x = torch.cat([torch.rand(5, 1, 28, 28, generator=noise), data.test.batch(slice(0, 15), noise)])
     decoded = page.evaluate(
         f"(given) => ({RUN})(given).map((each) => Array.from(each))", [view, "decode", z.tolist()]
     )
@@ -298,11 +305,30 @@ def test_walking_drawing_and_switching_in_a_browser(made: Path, watched: Watched
     page.keyboard.press("ArrowLeft")
     assert z()[across] < reach / 2
 
+    page.mouse.move(0, 0)  # nothing is under the pointer any more
     whole = drawn(".plane canvas")
-    page.get_by_role("button", name="Trouser").click()
+    page.get_by_role("button", name="Trouser").focus()
+    page.keyboard.press("Enter")
     assert drawn(".plane canvas") != whole
-    page.get_by_role("button", name="Trouser").click()
-    page.mouse.move(0, 0)
+    assert page.get_by_role("button", name="Trouser").get_attribute("aria-pressed") == "false"
+    page.keyboard.press("Enter")
+    assert drawn(".plane canvas") == whole
+
+    background = "window.explorer.views[0].background.toDataURL()"
+    plain = page.evaluate(background)
+    page.check("#manifold")
+    page.wait_for_function(f"before => {background} !== before", arg=plain)
+    manifold = page.evaluate(background)
+    plane.focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_timeout(400)
+    assert page.evaluate(background) == manifold  # a move in the plane leaves the others where they were
+    third = next(number for number in range(3) if number not in (across, up))
+    page.evaluate(f"window.explorer.views.forEach((view) => {{ view.z[{third}] = 2; }})")
+    plane.focus()
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_function(f"before => {background} !== before", arg=manifold)
+    page.uncheck("#manifold")
 
     page.fill("#number", "3")
     page.click("#set-a")
@@ -323,5 +349,63 @@ def test_walking_drawing_and_switching_in_a_browser(made: Path, watched: Watched
     page.mouse.up()
     posterior = page.evaluate("Array.from(window.explorer.views[0].posterior.mean)")
     np.testing.assert_allclose(z(), posterior, atol=1e-6)  # the point goes where the drawing is
-    page.check("#manifold")
-    assert drawn(".plane canvas") != whole
+
+
+def test_any_two_axes_make_a_plane_in_which_the_point_is_under_the_pointer(
+    made: Path, watched: Watched
+) -> None:
+    page = watched.open(made / "comparison" / "explorer.html", '#explorer[aria-busy="false"]')
+    for value in ("3", "0", "4"):  # a principal direction, a dimension, another direction
+        page.select_option("#axis-up", value)
+        bases = page.evaluate(
+            "window.explorer.views.map((view) => view.basis.map((axis) => Array.from(axis)))"
+        )
+        for basis in bases:
+            np.testing.assert_allclose(np.array(basis) @ np.array(basis).T, np.eye(2), atol=1e-6)
+        box = page.locator(".plane canvas").first.bounding_box()
+        assert box is not None
+        page.mouse.click(box["x"] + 0.3 * box["width"], box["y"] + 0.3 * box["height"])
+        reach, centre = page.evaluate("[window.explorer.state.reach, window.explorer.state.centre]")
+        wanted = np.array(centre) + np.array([-0.4, 0.4]) * reach
+        for view in (0, 1):
+            at = page.evaluate(f"window.explorer.views[{view}].project(window.explorer.views[{view}].z)")
+            np.testing.assert_allclose(at, wanted, atol=reach / 50)
+
+
+def test_an_image_file_is_read_as_the_data_is(made: Path, watched: Watched, tmp_path: Path) -> None:
+    picture = Image.new("RGBA", (400, 200), (255, 255, 255, 0))  # transparent, twice as wide as high
+    ImageDraw.Draw(picture).line((100, 20, 300, 180), fill=(0, 0, 0, 255), width=30)
+    picture.save(tmp_path / "stroke.png")
+    page = watched.open(made / "comparison" / "explorer.html", '#explorer[aria-busy="false"]')
+    page.set_input_files("#file", tmp_path / "stroke.png")
+    page.wait_for_function("() => document.getElementById('told').textContent.startsWith('stroke.png')")
+    pad = np.array(page.evaluate("Array.from(ink)")).reshape(28, 28)
+    assert pad[:7].max() == pad[21:].max() == 0  # above and below the wide picture
+    assert pad[14, 13:15].min() > 0.8  # the stroke is white,
+    assert pad[8:20, :4].max() < 0.1  # its paper black
+    (tmp_path / "words.png").write_text("no image")
+    page.set_input_files("#file", tmp_path / "words.png")
+    page.wait_for_function(
+        "() => document.getElementById('told').textContent === 'words.png is no image that this browser reads.'"
+    )
+
+
+def test_charts_are_black_on_paper(made: Path, browser: Browser) -> None:
+    page = browser.new_context(color_scheme="dark").new_page()
+    page.goto((made / "0_beta-1_model-mlp" / "report.html").absolute().as_uri())
+    page.wait_for_selector(".chart .main-svg")
+    colour = "getComputedStyle(document.querySelector('.chart .xtitle')).fill"
+    assert page.evaluate(colour) == "rgb(236, 236, 239)"
+    page.emulate_media(media="print")
+    page.wait_for_function(f"() => {colour} === 'rgb(0, 0, 0)'")
+    page.emulate_media(media="screen")
+    page.wait_for_function(f"() => {colour} === 'rgb(236, 236, 239)'")
+    page.context.close()
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_the_page_knows_every_likelihood(made: Path, watched: Watched, name: str) -> None:
+    page = watched.open(made / "comparison" / "explorer.html", '#explorer[aria-busy="false"]')
+    logits = torch.linspace(-30, 30, 601)
+    found = page.evaluate("([name, logits]) => logits.map(MEANS[name])", [name, logits.tolist()])
+    np.testing.assert_allclose(found, LIKELIHOODS[name]().mean(logits), atol=1e-5)

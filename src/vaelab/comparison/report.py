@@ -47,6 +47,7 @@ def comparison_report(
         title=f"{len(found.members)} runs compared",
         folder=name,
         families=families,
+        has_figures=any(family["figures"] for family in families),
         curves=[
             chart for family in found.families for chart in family_charts(family, len(found.families) > 1)
         ],
@@ -69,7 +70,7 @@ def table(family: Family) -> dict[str, Any]:
         "rows": [
             [
                 {"text": model.label, "value": number},
-                {"text": ", ".join(map(str, model.seeds)), "value": ""},
+                {"text": ", ".join(map(str, model.seeds)), "value": len(model.seeds)},
                 *(cell(model, column) for column in shown),
             ]
             for number, model in enumerate(family.models)
@@ -101,7 +102,8 @@ def family_charts(family: Family, named: bool) -> list[dict[str, Any]]:
         {
             "type": "scatter", "mode": "lines", "showlegend": False, "hoverinfo": "skip",
             "line": {"width": 1}, "meta": {"colour": 2},
-            "x": [x.mean for x, _ in along if x], "y": [y.mean for _, y in along if y],
+            "x": [charts.finite(x.mean) for x, _ in along if x],
+            "y": [charts.finite(y.mean) for _, y in along if y],
         }
     ]  # fmt: skip
     for model, (light, dark) in zip(family.models, looks, strict=True):
@@ -114,13 +116,15 @@ def family_charts(family: Family, named: bool) -> list[dict[str, Any]]:
         points.append(
             {
                 "type": "scatter", "mode": "markers+text", "name": model.label, "showlegend": False,
-                "x": [x.mean], "y": [y.mean], "text": [model.label], "textposition": "top center",
+                "x": [charts.finite(x.mean)],
+                "y": [charts.finite(y.mean)], "text": [model.label], "textposition": "top center",
                 "cliponaxis": False,
-                "error_x": {"array": [x.deviation or 0]}, "error_y": {"array": [y.deviation or 0]},
+                "error_x": {"array": [charts.finite(x.deviation or 0)]},
+                "error_y": {"array": [charts.finite(y.deviation or 0)]},
                 "marker": {"size": 11, "symbol": "diamond" if model.kl_off else "circle"},
                 "meta": {"colours": [light.colour, dark.colour]},
-                "hovertemplate": f"{model.label}, {seeds}<br>KL {x.show(2)}<br>reconstruction {y.show(2)}"
-                "<extra></extra>",
+                "hoverinfo": "text",
+                "hovertext": f"{model.label}, {seeds}<br>KL {x.show(2)}<br>reconstruction {y.show(2)}",
             }
         )  # fmt: skip
     return [

@@ -14,9 +14,14 @@ from torch import Tensor, nn
 
 from vaelab.config import VaelabError
 from vaelab.models import VAE
+from vaelab.models.vae import LOG_VARIANCE_RANGE
 
 LEVELS = 32767
 """Of a weight, either side of 0; a row shares a scale: off by 1.5e-5 of its largest weight at most."""
+
+
+EXACT = 65536
+"""Weights up to which a layer keeps them as they are: those next to the latents, which can be large."""
 
 
 @dataclass
@@ -26,8 +31,14 @@ class Weights:
     quantised: list[Tensor] = field(default_factory=list)
     exact: list[Tensor] = field(default_factory=list)
 
+    def add(self, weight: Tensor) -> dict[str, int]:
+        """A weight of shape (R, …): where it begins, among the exact ones if it is small."""
+        if weight.numel() <= EXACT:
+            return {"exact": self.add_exact(weight)}
+        return self.add_quantised(weight)
+
     def add_quantised(self, weight: Tensor) -> dict[str, int]:
-        """A weight of shape (R, …): where its integers and its R scales begin."""
+        """Where its integers and its R scales begin."""
         rows = weight.detach().float().flatten(1)
         scale = rows.abs().amax(dim=1).clamp(min=1e-30) / LEVELS
         place = sum(each.numel() for each in self.quantised)
@@ -43,7 +54,7 @@ class Weights:
     def to_bytes(self) -> tuple[bytes, bytes]:
         """Little-endian int16 and float32, as the page's typed arrays read them."""
         joined = [
-            torch.cat([each.flatten() for each in parts]).cpu().numpy()
+            torch.cat([torch.zeros(0), *(each.flatten() for each in parts)]).cpu().numpy()
             for parts in (self.quantised, self.exact)
         ]
         return joined[0].astype("<i2").tobytes(), joined[1].astype("<f4").tobytes()
@@ -55,6 +66,7 @@ def network(model: VAE, weights: Weights) -> dict[str, Any]:
     return {
         "latents": model.latent_dim,
         "image": [channels, height, width],
+        "logVarianceRange": LOG_VARIANCE_RANGE,
         "encoder": [layer(module, weights) for module in flat(model.encoder)],
         "decoder": [layer(module, weights) for module in flat(model.decoder)],
     }
@@ -89,7 +101,7 @@ def linear(module: nn.Linear, weights: Weights) -> dict[str, Any]:
         "op": "linear",
         "inputs": module.in_features,
         "outputs": module.out_features,
-        **weights.add_quantised(module.weight),
+        **weights.add(module.weight),
         "bias": bias_of(module, module.out_features, weights),
     }
 
@@ -108,7 +120,7 @@ def convolution(module: nn.Conv2d | nn.ConvTranspose2d, weights: Weights) -> dic
         "stride": stride,
         "padding": padding,
         "more": module.output_padding[0] if isinstance(module, nn.ConvTranspose2d) else 0,
-        **weights.add_quantised(module.weight),
+        **weights.add(module.weight),
         "bias": bias_of(module, module.out_channels, weights),
     }
 

@@ -101,14 +101,22 @@ def page(runs: Sequence[Run], asked: ExploreConfig) -> str:
             raise VaelabError(
                 "The models were trained on different images: type pair=[...] with two of the same."
             )
+    names = [name_of(subject) for subject in subjects]
+    if len(set(names)) < len(names):
+        names = [
+            f"{name}, {subject.run.checkpoint.parent.parent.name}"
+            for name, subject in zip(names, subjects, strict=True)
+        ]
     shown = first.images[:count]
     bytes_N = (shown.flatten(1) * 255).round().to(torch.uint8).cpu().numpy()
     return render(
         "explorer.html.j2",
-        title=" beside ".join(name_of(subject) for subject in subjects),
+        title=" beside ".join(names),
         about=f"{first.data.description} · the first {count:,} of {len(first.split):,} test images",
         explorer={
-            "models": [model_data(subject, count) for subject in subjects],
+            "models": [
+                model_data(subject, name, count) for subject, name in zip(subjects, names, strict=True)
+            ],
             "classes": [
                 {"number": number, "name": name, "colour": class_colour(number)}
                 for number, name in first.data.class_names.items()
@@ -125,7 +133,7 @@ def name_of(subject: Subject) -> str:
     return f"{config.model['name']}, {kl}"
 
 
-def model_data(subject: Subject, count: int) -> dict[str, Any]:
+def model_data(subject: Subject, name: str, count: int) -> dict[str, Any]:
     """A model with the codes of the images, for the page."""
     weights = Weights()
     layers = network(subject.model, weights)
@@ -134,7 +142,7 @@ def model_data(subject: Subject, count: int) -> dict[str, Any]:
     kl_L = subject.kl_of_dimensions
     integers, exact = weights.to_bytes()
     return {
-        "name": name_of(subject),
+        "name": name,
         "checkpoint": f"{subject.run.checkpoint.parent.parent.name}/{subject.run.checkpoint.name}, "
         f"epoch {subject.run.epoch}",
         "network": layers,

@@ -18,6 +18,7 @@ function colour(name) {
 }
 
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
+let onPaper = false;
 
 // --- charts ---------------------------------------------------------------------------------------------------
 
@@ -35,7 +36,7 @@ function themed(spec) {
     }
     const pair = trace.meta?.colours;  // on light and on dark paper
     if (pair !== undefined) {
-      const own = pair[dark.matches ? 1 : 0];
+      const own = pair[dark.matches && !onPaper ? 1 : 0];
       trace.line = { ...trace.line, color: own };
       trace.marker = { ...trace.marker, color: own };
     }
@@ -46,8 +47,7 @@ function themed(spec) {
     layout: {
       ...layout, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", autosize: true,
       font: { color: colour("--ink"), family: getComputedStyle(document.body).fontFamily, size: 13 },
-      title: { text: spec.title ?? "", x: 0, xanchor: "left", xref: "container", font: { size: 15 } },
-      margin: { l: 60, r: 15, t: 45, b: 45 }, legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 1, xanchor: "right" },
+      margin: { l: 60, r: 15, t: 15, b: 45 }, legend: { orientation: "h", y: -0.2, yanchor: "top", x: 0 },
       hoverlabel: { bgcolor: colour("--raised"), bordercolor: colour("--line"), font: { color: colour("--ink") } },
     },
   };
@@ -59,15 +59,20 @@ async function drawCharts() {
   const script = document.createElement("script");
   script.textContent = new TextDecoder().decode(await unpack(library.textContent.trim()));
   document.head.append(script);
-  const config = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d"] };
+  const hovers = window.matchMedia("(hover: hover)").matches;  // on a phone the buttons would cover the curves
+  const config = { responsive: true, displaylogo: false, displayModeBar: hovers ? "hover" : false, modeBarButtonsToRemove: ["select2d", "lasso2d"] };
   const specs = dataOf("charts");
-  const draw = () => document.querySelectorAll(".chart").forEach((place, number) => {
+  const draw = (paper = false) => document.querySelectorAll(".chart").forEach((place, number) => {
     const { data, layout } = themed(specs[number]);
-    Plotly.react(place, data, layout, config);
+    Plotly.react(place, data, paper ? { ...layout, width: 640, height: 300, autosize: false } : layout, config);
   });
   draw();
-  dark.addEventListener("change", draw);
-  window.addEventListener("beforeprint", () => document.querySelectorAll(".chart").forEach((place) => Plotly.Plots.resize(place)));
+  dark.addEventListener("change", () => draw());
+  window.matchMedia("print").addEventListener("change", (print) => {  // paper is narrower, and light
+    onPaper = print.matches;
+    document.documentElement.classList.toggle("paper", onPaper);
+    draw(onPaper);
+  });
 }
 
 // --- the epochs -----------------------------------------------------------------------------------------------
@@ -107,6 +112,7 @@ function slideEpochs() {
       image.width = shown.width;
       image.height = shown.height;
       image.alt = `${name}, epoch ${shown.epoch}`;
+      place.children[number].lastChild.textContent = shown.epoch === epoch ? name : `${name}, epoch ${shown.epoch}`;
     });
   };
   slider.addEventListener("input", show);

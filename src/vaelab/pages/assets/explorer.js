@@ -8,6 +8,7 @@ const PIXELS = SIDE * given.models[0].network.image[2];
 const element = (id) => document.getElementById(id);
 const latentName = (dimension) => "z" + String(dimension + 1).replace(/\d/g, (digit) => "₀₁₂₃₄₅₆₇₈₉"[digit]);
 const dot = (a, b) => { let sum = 0; for (let k = 0; k < a.length; k++) sum += a[k] * b[k]; return sum; };
+const shown = (value) => value.toFixed(2).replace("-", "−");
 const colours = Object.fromEntries(given.classes.map((each) => [each.number, each.colour]));
 const names = Object.fromEntries(given.classes.map((each) => [each.number, each.name]));
 
@@ -96,7 +97,12 @@ class View {
   }
 
   setAxes() {
-    this.basis = this.latents === 1 ? [this.axis(0), new Float64Array(1)] : state.axes.map((number) => this.axis(number));
+    const [first, second] = this.latents === 1 ? [this.axis(0), new Float64Array(1)] : state.axes.map((number) => this.axis(number));
+    const along = dot(first, second);  // a dimension beside a direction: the part of it that is perpendicular
+    const rest = second.map((value, k) => value - along * first[k]);
+    const length = Math.hypot(...rest);
+    this.basis = [first, length > 1e-6 ? rest.map((value) => value / length) : rest];
+    this.off = null;
     const count = given.labels.length;
     this.points = new Float32Array(2 * count);
     for (let image = 0; image < count; image++) {
@@ -114,6 +120,16 @@ class View {
       const by = goal - dot(this.z, this.basis[number]);
       for (let k = 0; k < this.latents; k++) this.z[k] += by * this.basis[number][k];
     });
+  }
+
+  offPlane() {  // what the plane's background depends on
+    const [u, v] = this.project(this.z);
+    return this.z.map((value, k) => value - u * this.basis[0][k] - v * this.basis[1][k]);
+  }
+
+  hasLeftBackground() {
+    const now = this.offPlane();
+    return this.off === null || now.some((value, k) => Math.abs(value - this.off[k]) > 1e-4);
   }
 
   get size() { return this.canvas.width; }
@@ -146,6 +162,7 @@ class View {
     this.resize();
     const [context, size] = [this.background.getContext("2d"), this.size];
     context.clearRect(0, 0, size, size);
+    this.off = this.offPlane();
     if (state.manifold) this.drawManifold(context);
     this.drawGrid(context);
     const radius = Math.max(1.5, size / 320);
@@ -191,9 +208,15 @@ class View {
           context.lineTo(way ? size : x, way ? y : size);
           context.stroke();
         }
-        context.fillStyle = ink;
         const text = String(Math.round(tick * 10) / 10).replace("-", "−");
         context.textAlign = way ? "left" : "center";
+        if (state.manifold) {
+          context.strokeStyle = "#000000";
+          context.lineWidth = 3 * ratio;
+          context.strokeText(text, way ? 4 * ratio : x, way ? y - 3 * ratio : size - 5 * ratio);
+          context.lineWidth = ratio;
+        }
+        context.fillStyle = ink;
         context.fillText(text, way ? 4 * ratio : x, way ? y - 3 * ratio : size - 5 * ratio);
       }
     }
@@ -244,8 +267,9 @@ class View {
       context.stroke();
     }
     paint(this.decoded, this.network.decode(this.z));
-    const shown = this.latents <= 4 ? [...this.z.keys()] : state.axes.filter((number) => number < this.latents);
-    this.where.textContent = shown.map((k) => `${latentName(k)} = ${this.z[k].toFixed(2).replace("-", "−")}`).join("  ");
+    const values = this.latents <= 4 ? [...this.z].map((value, k) => [latentName(k), value])
+      : this.project(this.z).map((value, way) => [way ? "up" : "across", value]);
+    this.where.textContent = values.map(([name, value]) => `${name} = ${shown(value)}`).join("  ");
   }
 
   letter(context, text, point) {
@@ -305,6 +329,7 @@ class View {
 
 // --- what all views share -------------------------------------------------------------------------------------
 
+let later = null;  // the manifold is redrawn when what moves off its plane has come to rest
 let waiting = { draw: false, background: false };
 function ask(background = false) {
   if (background) waiting.background = true;
@@ -318,10 +343,13 @@ function ask(background = false) {
       view.draw();
     }
     showSliders();
+    clearTimeout(later);
+    if (state.manifold && views.some((view) => view.hasLeftBackground())) later = setTimeout(() => ask(true), 150);
   });
 }
 
 function look(image, keep = true) {
+  if (!keep && image === state.hovered) return;
   if (keep) state.looked = image;
   state.hovered = keep ? null : image;
   const shown = image ?? state.looked;
@@ -329,7 +357,7 @@ function look(image, keep = true) {
     look.shown = shown;
     paint(look.canvas, grey(shown));
     for (const view of views) paint(view.reconstruction, view.network.decode(view.network.encode(grey(shown)).mean));
-    element("of-class").textContent = names[given.labels[shown]];
+    element("of-class").textContent = `${shown}: ${names[given.labels[shown]]}`;
     if (document.activeElement !== element("number")) element("number").value = shown;
   }
   ask();
@@ -342,15 +370,23 @@ function homeView() {
   state.reach = farthest * 1.05;
 }
 
-function zoom(factor, [u, v] = state.centre) {
-  state.reach = Math.min(1000, Math.max(0.2, state.reach * factor));
+function zoom(wanted, [u, v] = views[0].project(views[0].z)) {
+  const reach = Math.min(1000, Math.max(0.2, state.reach * wanted));
+  const factor = reach / state.reach;
+  state.reach = reach;
   state.centre = [u + (state.centre[0] - u) * factor, v + (state.centre[1] - v) * factor];
   ask(true);
 }
 
 function moveAll(u, v) {
   for (const view of views) view.moveTo(u, v);
-  ask(state.manifold && views[0].latents > 2);
+  ask();
+}
+
+function follow(place) {  // the view goes along where the point would leave it
+  const before = [...state.centre];
+  state.centre = state.centre.map((centre, way) => Math.min(place[way] + 0.9 * state.reach, Math.max(place[way] - 0.9 * state.reach, centre)));
+  return state.centre.some((centre, way) => centre !== before[way]);
 }
 
 function listen(view) {
@@ -372,6 +408,7 @@ function listen(view) {
   });
   canvas.addEventListener("pointerleave", () => look(null, false));
   canvas.addEventListener("wheel", (event) => {
+    if (!event.ctrlKey && document.activeElement !== canvas) return;  // the page scrolls on
     event.preventDefault();
     zoom(Math.exp(event.deltaY / 500), view.fromPixel(...place(event)));
   }, { passive: false });
@@ -381,6 +418,7 @@ function listen(view) {
     if (by) {
       const [u, v] = view.project(view.z);
       moveAll(u + by[0], v + by[1]);
+      if (follow([u + by[0], v + by[1]])) ask(true);
     } else if (event.key === "+") zoom(1 / 1.25);
     else if (event.key === "-") zoom(1.25);
     else return;
@@ -390,16 +428,30 @@ function listen(view) {
 
 // --- controls -------------------------------------------------------------------------------------------------
 
+// Dimensions by their KL; of two models, by the smaller one, so that the first planes are alive in both.
+function byKl() {
+  const least = (k) => Math.min(...views.map((view) => view.model.kl[k]));
+  return [...Array(views[0].latents).keys()].sort((a, b) => least(b) - least(a));
+}
+
+const klOf = (k) => views.map((view) => view.model.kl[k].toFixed(2)).join(" | ");
+
+function collapsedIn(k) {
+  const dead = views.filter((view) => view.model.collapsed[k]);
+  if (!dead.length) return "";
+  return dead.length === views.length ? ", collapsed" : `, collapsed in ${dead.map((view) => view.model.name).join(", ")}`;
+}
+
 function fillAxes() {
   const { latents, model } = views[0];
   if (latents <= 2) return;
-  const order = [...Array(latents).keys()].sort((a, b) => model.kl[b] - model.kl[a]);
+  const order = byKl();
   state.axes = order.slice(0, 2);
   ["across", "up"].forEach((way, number) => {
     const label = document.createElement("label");
     const select = document.createElement("select");
     select.id = `axis-${way}`;
-    const options = [...order.map((k) => [k, `${latentName(k)}, KL ${model.kl[k].toFixed(2)}${model.collapsed[k] ? ", collapsed" : ""}`]),
+    const options = [...order.map((k) => [k, `${latentName(k)}, KL ${klOf(k)}${collapsedIn(k)}`]),
                      ...model.directions.map((_, k) => [latents + k, `principal direction ${k + 1}`])];
     select.append(...options.map(([value, text]) => new Option(text, value)));
     select.value = state.axes[number];
@@ -439,14 +491,11 @@ function fillLegend() {
 
 let sliders = [];
 function fillSliders() {
-  const { latents, model } = views[0];
-  const order = [...Array(latents).keys()].sort((a, b) => model.kl[b] - model.kl[a]);
-  sliders = order.map((dimension) => {
+  sliders = byKl().map((dimension) => {
     const label = document.createElement("label");
-    const collapsed = views.every((view) => view.model.collapsed[dimension]);
-    if (collapsed) label.className = "collapsed";
+    if (collapsedIn(dimension)) label.className = "collapsed";
     const text = document.createElement("span");
-    text.textContent = `${latentName(dimension)}, KL ${views.map((view) => view.model.kl[dimension].toFixed(2)).join(" | ")}${collapsed ? ", collapsed" : ""}`;
+    text.textContent = `${latentName(dimension)}, KL ${klOf(dimension)}${collapsedIn(dimension)}`;
     const slider = document.createElement("input");
     slider.type = "range";
     slider.step = "any";
@@ -454,7 +503,7 @@ function fillSliders() {
     label.append(text, slider, output);
     slider.addEventListener("input", () => {
       for (const view of views) view.z[dimension] = Number(slider.value);
-      ask(state.manifold && latents > 2);
+      ask();
     });
     return { dimension, slider, output, label };
   });
@@ -462,13 +511,13 @@ function fillSliders() {
 }
 
 function showSliders() {
-  const reach = Math.max(4, state.reach);
   for (const { dimension, slider, output } of sliders) {
+    const values = views.map((view) => view.z[dimension]);
+    const reach = Math.max(4, state.reach, ...values.map(Math.abs));
     slider.min = -reach;
     slider.max = reach;
-    const value = views[0].z[dimension];
-    if (document.activeElement !== slider) slider.value = value;
-    output.textContent = value.toFixed(2).replace("-", "−");
+    if (document.activeElement !== slider) slider.value = values[0];
+    output.textContent = [...new Set(values.map(shown))].join(" | ");
   }
 }
 
@@ -517,7 +566,7 @@ function showInk() {
   state.drawn = ink.some((value) => value > 0);
   for (const view of views) {
     view.posterior = view.network.encode(ink);
-    paint(view.redrawn, view.network.decode(view.posterior.mean));
+    paint(view.redrawn, state.drawn ? view.network.decode(view.posterior.mean) : ink);
     if (state.drawn) view.z = view.posterior.mean.slice();
   }
   ask();
@@ -546,28 +595,37 @@ function centre() {  // by the centre of mass, as MNIST's digits are
   showInk();
 }
 
+const say = (text) => { element("told").textContent = text; };
+
 async function readFile(file) {
   const wide = PIXELS / SIDE;
-  let bitmap;
+  const picture = new Image();
   try {
-    bitmap = await createImageBitmap(file);
+    picture.src = URL.createObjectURL(file);
+    await picture.decode();
   } catch {
-    element("of-class").textContent = `${file.name} is no image that this browser reads.`;
-    return;
+    return say(`${file.name} is no image that this browser reads.`);
+  } finally {
+    URL.revokeObjectURL(picture.src);
   }
+  const [width, height] = [picture.naturalWidth || 100, picture.naturalHeight || 100];
+  const scale = Math.min(wide / width, SIDE / height);
+  const [w, h] = [Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale))];
   const canvas = document.createElement("canvas");
-  [canvas.width, canvas.height] = [wide, SIDE];
+  [canvas.width, canvas.height] = [w, h];
   const context = canvas.getContext("2d");
   context.imageSmoothingQuality = "high";
-  const scale = Math.min(wide / bitmap.width, SIDE / bitmap.height);
-  const [w, h] = [bitmap.width * scale, bitmap.height * scale];
-  context.drawImage(bitmap, (wide - w) / 2, (SIDE - h) / 2, w, h);
-  const { data } = context.getImageData(0, 0, wide, SIDE);
-  const values = Float32Array.from({ length: PIXELS }, (_, place) =>
-    ((0.299 * data[4 * place] + 0.587 * data[4 * place + 1] + 0.114 * data[4 * place + 2]) / 255) * (data[4 * place + 3] / 255));
-  const edge = values.filter((_, place) => place < wide || place >= PIXELS - wide || place % wide === 0 || place % wide === wide - 1);
-  const bright = edge.reduce((a, b) => a + b) / edge.length > 0.5;  // dark on light paper: the data is the other way round
-  ink = values.map((value) => (bright ? 1 - value : value));
+  context.fillStyle = "#ffffff";  // paper, where the picture is transparent
+  context.fillRect(0, 0, w, h);
+  context.drawImage(picture, 0, 0, w, h);
+  const { data } = context.getImageData(0, 0, w, h);
+  const grey = Float32Array.from({ length: w * h }, (_, k) => (0.299 * data[4 * k] + 0.587 * data[4 * k + 1] + 0.114 * data[4 * k + 2]) / 255);
+  const edge = grey.filter((_, k) => k < w || k >= w * (h - 1) || k % w === 0 || k % w === w - 1);
+  const light = edge.reduce((sum, value) => sum + value) / edge.length > 0.5;  // dark on light: the data is the other way round
+  ink = new Float32Array(PIXELS);
+  const [left, top] = [Math.floor((wide - w) / 2), Math.floor((SIDE - h) / 2)];
+  grey.forEach((value, k) => { ink[(top + Math.floor(k / w)) * wide + left + (k % w)] = light ? 1 - value : value; });
+  say(`${file.name}${light ? ", inverted: light became black" : ""}.`);
   showInk();
 }
 
@@ -589,10 +647,16 @@ function listenToPad() {
   };
   pad.addEventListener("pointerdown", (event) => { pad.setPointerCapture(event.pointerId); last = null; stroke(event); });
   pad.addEventListener("pointermove", (event) => { if (pad.hasPointerCapture(event.pointerId)) stroke(event); });
-  pad.addEventListener("dragover", (event) => event.preventDefault());
-  pad.addEventListener("drop", (event) => { event.preventDefault(); if (event.dataTransfer.files[0]) readFile(event.dataTransfer.files[0]); });
-  element("file").addEventListener("change", (event) => { if (event.target.files[0]) readFile(event.target.files[0]); });
-  element("clear").addEventListener("click", () => { ink.fill(0); showInk(); });
+  document.addEventListener("dragover", (event) => event.preventDefault());
+  document.addEventListener("drop", (event) => {  // beside the pad too: the browser would leave the page for the file
+    event.preventDefault();
+    if (event.dataTransfer.files[0]) readFile(event.dataTransfer.files[0]);
+  });
+  element("file").addEventListener("change", (event) => {
+    if (event.target.files[0]) readFile(event.target.files[0]);
+    event.target.value = "";
+  });
+  element("clear").addEventListener("click", () => { ink.fill(0); say(""); showInk(); });
   element("centre").addEventListener("click", centre);
 }
 
@@ -617,6 +681,7 @@ async function begin() {
   ink = new Float32Array(PIXELS);
   listenToPad();
   paint(pad, ink);
+  for (const view of views) paint(view.redrawn, ink);
   const number = element("number");
   number.max = given.labels.length - 1;
   number.addEventListener("input", () => {
@@ -639,4 +704,10 @@ async function begin() {
   requestAnimationFrame(() => requestAnimationFrame(() => element("explorer").setAttribute("aria-busy", "false")));
 }
 
-window.explorer = { state, views, ready: begin() };
+window.explorer = { state, views, ready: begin().catch((error) => {
+  const text = document.createElement("p");
+  text.className = "error";
+  text.textContent = `This page could not start: ${error.message}. It takes a browser of 2023 or newer.`;
+  element("explorer").prepend(text);
+  throw error;
+}) };

@@ -1,16 +1,15 @@
 "use strict";
 // Encoder and decoder in the page: the layers that explorer/network.py describes, one image at a time, channel first.
 
-const LOG_VARIANCE_RANGE = [-30, 20];  // models/vae.py
-
 const LAYERS = {
   linear(layer, input, shape, weights) {
     const output = new Float32Array(layer.outputs);
     const { inputs } = layer;
-    let place = layer.weight;
+    const kept = weights.of(layer);
+    let place = 0;
     for (let row = 0; row < layer.outputs; row++) {
       let sum = weights.exact[layer.bias + row];
-      for (let column = 0; column < inputs; column++) sum += weights.values[place++] * input[column];
+      for (let column = 0; column < inputs; column++) sum += kept[place++] * input[column];
       output[row] = sum;
     }
     return [output, [layer.outputs]];
@@ -21,12 +20,13 @@ const LAYERS = {
     const high = Math.floor((height + 2 * padding - kernel) / stride) + 1;
     const wide = Math.floor((width + 2 * padding - kernel) / stride) + 1;
     const output = new Float32Array(outputs * high * wide);
+    const kept = weights.of(layer);
     for (let out = 0; out < outputs; out++) {
       const bias = weights.exact[layer.bias + out];
       for (let y = 0; y < high; y++) for (let x = 0; x < wide; x++) {
         let sum = bias;
         for (let channel = 0; channel < channels; channel++) {
-          const filter = layer.weight + (out * channels + channel) * kernel * kernel;
+          const filter = (out * channels + channel) * kernel * kernel;
           const plane = channel * height * width;
           for (let ky = 0; ky < kernel; ky++) {
             const row = y * stride + ky - padding;
@@ -34,7 +34,7 @@ const LAYERS = {
             for (let kx = 0; kx < kernel; kx++) {
               const column = x * stride + kx - padding;
               if (column < 0 || column >= width) continue;
-              sum += weights.values[filter + ky * kernel + kx] * input[plane + row * width + column];
+              sum += kept[filter + ky * kernel + kx] * input[plane + row * width + column];
             }
           }
         }
@@ -49,20 +49,21 @@ const LAYERS = {
     const high = (height - 1) * stride - 2 * padding + kernel + more;
     const wide = (width - 1) * stride - 2 * padding + kernel + more;
     const output = new Float32Array(outputs * high * wide);
+    const kept = weights.of(layer);
     for (let out = 0; out < outputs; out++) output.fill(weights.exact[layer.bias + out], out * high * wide, (out + 1) * high * wide);
     for (let channel = 0; channel < channels; channel++) {
       for (let y = 0; y < height; y++) for (let x = 0; x < width; x++) {
         const value = input[(channel * height + y) * width + x];
         if (value === 0) continue;
         for (let out = 0; out < outputs; out++) {
-          const filter = layer.weight + (channel * outputs + out) * kernel * kernel;
+          const filter = (channel * outputs + out) * kernel * kernel;
           for (let ky = 0; ky < kernel; ky++) {
             const row = y * stride + ky - padding;
             if (row < 0 || row >= high) continue;
             for (let kx = 0; kx < kernel; kx++) {
               const column = x * stride + kx - padding;
               if (column < 0 || column >= wide) continue;
-              output[(out * high + row) * wide + column] += weights.values[filter + ky * kernel + kx] * value;
+              output[(out * high + row) * wide + column] += kept[filter + ky * kernel + kx] * value;
             }
           }
         }
@@ -107,16 +108,22 @@ class Network {
   constructor(model, integers, exact) {
     this.spec = model.network;
     this.mean = MEANS[model.likelihood];
-    const values = new Float32Array(integers.length);
+    const kept = new Map();  // each layer's weights as floats
     for (const layer of [...this.spec.encoder, ...this.spec.decoder]) {
       if (!(layer.op in rowsOf)) continue;
       const [rows, columns] = rowsOf[layer.op](layer);
-      for (let row = 0, place = layer.weight; row < rows; row++) {
-        const scale = exact[layer.scale + row];
-        for (const end = place + columns; place < end; place++) values[place] = integers[place] * scale;
+      if (layer.exact !== undefined) {
+        kept.set(layer, exact.subarray(layer.exact, layer.exact + rows * columns));
+        continue;
       }
+      const values = new Float32Array(rows * columns);
+      for (let row = 0, place = 0; row < rows; row++) {
+        const scale = exact[layer.scale + row];
+        for (const end = place + columns; place < end; place++) values[place] = integers[layer.weight + place] * scale;
+      }
+      kept.set(layer, values);
     }
-    this.weights = { values, exact };
+    this.weights = { exact, of: (layer) => kept.get(layer) };
   }
 
   run(layers, input, shape) {
@@ -129,7 +136,7 @@ class Network {
   encode(image) {
     const both = this.run(this.spec.encoder, Float32Array.from(image), this.spec.image);
     const latents = this.spec.latents;
-    const [low, high] = LOG_VARIANCE_RANGE;
+    const [low, high] = this.spec.logVarianceRange;
     return { mean: both.slice(0, latents),
              logVariance: both.slice(latents).map((value) => Math.min(high, Math.max(low, value))) };
   }
