@@ -1,14 +1,15 @@
-"""A model for the page: its layers as plain values, its weights in 16 bits. assets/network.js runs them.
+"""A model for the page: layers as plain values, weights in 16 or 20 bits. assets/network.js runs them.
 
 Shapes: R rows, the first axis of a weight; L latent dimensions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,6 +21,9 @@ LEVELS = 32767
 """Of a weight, either side of 0; a row shares a scale: off by 1.5e-5 of its largest weight at most."""
 
 
+FINE = 16 * LEVELS
+"""The same for the decoder, with four bits more: far from the prior its sums are large."""
+
 EXACT = 65536
 """Weights up to which a layer keeps them as they are: those next to the latents, which can be large."""
 
@@ -28,7 +32,11 @@ EXACT = 65536
 class Weights:
     """What the layers' offsets point into."""
 
+    fine: bool = False
+    """Whether what is added now has four bits more."""
     quantised: list[Tensor] = field(default_factory=list)
+    low: list[Tensor] = field(default_factory=list)
+    """The four lowest bits of fine weights."""
     exact: list[Tensor] = field(default_factory=list)
 
     def add(self, weight: Tensor) -> dict[str, int]:
@@ -38,37 +46,54 @@ class Weights:
         return self.add_quantised(weight)
 
     def add_quantised(self, weight: Tensor) -> dict[str, int]:
-        """Where its integers and its R scales begin."""
-        rows = weight.detach().float().flatten(1)
-        scale = rows.abs().amax(dim=1).clamp(min=1e-30) / LEVELS
-        place = sum(each.numel() for each in self.quantised)
-        self.quantised.append((rows / scale[:, None]).round().to(torch.int16))
-        return {"weight": place, "scale": self.add_exact(scale)}
+        """Where its integers, the low bits of fine ones, and its R scales begin."""
+        rows = weight.detach().double().flatten(1)
+        scale = rows.abs().amax(dim=1).clamp(min=1e-30) / (FINE if self.fine else LEVELS)
+        integers = (rows / scale[:, None]).round().to(torch.int32)
+        described = {"weight": count(self.quantised), "scale": self.add_exact(scale)}
+        if self.fine:
+            described["low"] = count(self.low)
+            self.low.append(integers & 15)
+            integers >>= 4
+        self.quantised.append(integers)
+        return described
 
     def add_exact(self, values: Tensor) -> int:
         """Numbers that stay as they are: where they begin."""
-        place = sum(each.numel() for each in self.exact)
+        place = count(self.exact)
         self.exact.append(values.detach().float().flatten())
         return place
 
-    def to_bytes(self) -> tuple[bytes, bytes]:
-        """Little-endian int16 and float32, as the page's typed arrays read them."""
-        joined = [
+    def to_bytes(self) -> dict[str, bytes]:
+        """Little-endian int16, pairs of four bits, and float32, as the page's typed arrays read them."""
+        integers, low, exact = (
             torch.cat([torch.zeros(0), *(each.flatten() for each in parts)]).cpu().numpy()
-            for parts in (self.quantised, self.exact)
-        ]
-        return joined[0].astype("<i2").tobytes(), joined[1].astype("<f4").tobytes()
+            for parts in (self.quantised, self.low, self.exact)
+        )
+        pairs = np.pad(low, (0, len(low) % 2)).astype(np.uint8)
+        return {
+            "integers": integers.astype("<i2").tobytes(),
+            "low": (pairs[::2] | pairs[1::2] << 4).tobytes(),
+            "exact": exact.astype("<f4").tobytes(),
+        }
+
+
+def count(tensors: Sequence[Tensor]) -> int:
+    return sum(each.numel() for each in tensors)
 
 
 def network(model: VAE, weights: Weights) -> dict[str, Any]:
     """Encoder and decoder as lists of layers. Raises VaelabError for a layer that the page can't run."""
     channels, height, width = model.image_shape
+    encoder = [layer(module, weights) for module in flat(model.encoder)]
+    weights.fine = True
+    decoder = [layer(module, weights) for module in flat(model.decoder)]
     return {
         "latents": model.latent_dim,
         "image": [channels, height, width],
         "logVarianceRange": LOG_VARIANCE_RANGE,
-        "encoder": [layer(module, weights) for module in flat(model.encoder)],
-        "decoder": [layer(module, weights) for module in flat(model.decoder)],
+        "encoder": encoder,
+        "decoder": decoder,
     }
 
 

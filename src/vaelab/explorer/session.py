@@ -140,15 +140,13 @@ def model_data(subject: Subject, name: str, count: int) -> dict[str, Any]:
     means_NL = subject.posterior.mean[:count].float()
     directions_LP = principal_directions(subject.posterior.mean, min(DIRECTIONS, subject.model.latent_dim))
     kl_L = subject.kl_of_dimensions
-    integers, exact = weights.to_bytes()
     return {
         "name": name,
         "checkpoint": f"{subject.run.checkpoint.parent.parent.name}/{subject.run.checkpoint.name}, "
         f"epoch {subject.run.epoch}",
         "network": layers,
         "likelihood": subject.run.config.loss.likelihood,
-        "integers": packed(integers),
-        "exact": packed(exact),
+        **{name: packed(content) for name, content in weights.to_bytes().items()},
         "means": packed(np.ascontiguousarray(means_NL.cpu().numpy(), dtype="<f4").tobytes()),
         "kl": [round(value, 4) for value in kl_L.tolist()],
         "collapsed": (kl_L < COLLAPSED).tolist(),

@@ -101,11 +101,11 @@ const MEANS = {  // of a pixel, from its logit: the likelihoods of loss.py
 
 class Network {
   static async load(model) {
-    const [integers, exact] = await Promise.all([unpack(model.integers), unpack(model.exact)]);
-    return new Network(model, new Int16Array(integers.buffer), new Float32Array(exact.buffer));
+    const [integers, low, exact] = await Promise.all([unpack(model.integers), unpack(model.low), unpack(model.exact)]);
+    return new Network(model, new Int16Array(integers.buffer), low, new Float32Array(exact.buffer));
   }
 
-  constructor(model, integers, exact) {
+  constructor(model, integers, low, exact) {
     this.spec = model.network;
     this.mean = MEANS[model.likelihood];
     const kept = new Map();  // each layer's weights as floats
@@ -119,7 +119,14 @@ class Network {
       const values = new Float32Array(rows * columns);
       for (let row = 0, place = 0; row < rows; row++) {
         const scale = exact[layer.scale + row];
-        for (const end = place + columns; place < end; place++) values[place] = integers[layer.weight + place] * scale;
+        for (const end = place + columns; place < end; place++) {
+          let integer = integers[layer.weight + place];
+          if (layer.low !== undefined) {  // four bits more, two weights a byte
+            const bit = layer.low + place;
+            integer = 16 * integer + ((low[bit >> 1] >> (4 * (bit & 1))) & 15);
+          }
+          values[place] = integer * scale;
+        }
       }
       kept.set(layer, values);
     }
