@@ -47,7 +47,7 @@ function themed(spec) {
     layout: {
       ...layout, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", autosize: true,
       font: { color: colour("--ink"), family: getComputedStyle(document.body).fontFamily, size: 13 },
-      margin: { l: 60, r: 15, t: 15, b: 45 }, legend: { orientation: "h", y: -0.2, yanchor: "top", x: 0 },
+      margin: { l: 60, r: 15, t: 35, b: 45 }, legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 },
       hoverlabel: { bgcolor: colour("--raised"), bordercolor: colour("--line"), font: { color: colour("--ink") } },
     },
   };
