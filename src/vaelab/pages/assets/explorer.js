@@ -52,6 +52,12 @@ function tile(place, label) {
   return canvas;
 }
 
+// With one latent dimension there is only across: each class gets a lane of its own.
+function lane(label) {
+  const place = given.classes.findIndex((each) => each.number === label);
+  return 2.5 - (5 * (place + 0.5)) / given.classes.length;
+}
+
 // --- one model ------------------------------------------------------------------------------------------------
 
 class View {
@@ -108,7 +114,7 @@ class View {
     for (let image = 0; image < count; image++) {
       const mean = this.mean(image);
       this.points[2 * image] = dot(mean, this.basis[0]);
-      this.points[2 * image + 1] = dot(mean, this.basis[1]);
+      this.points[2 * image + 1] = this.latents === 1 ? lane(given.labels[image]) : dot(mean, this.basis[1]);
     }
   }
 
@@ -182,7 +188,8 @@ class View {
     const [cell, kept, image] = [this.size / cells, this.z.slice(), newImage("")];
     context.imageSmoothingEnabled = true;
     context.globalAlpha = 0.75;
-    for (let row = 0; row < cells; row++) for (let column = 0; column < cells; column++) {
+    const rows = this.latents === 1 ? [cells - 1] : [...Array(cells).keys()];
+    for (const row of rows) for (let column = 0; column < cells; column++) {
       this.moveTo(...this.fromPixel((column + 0.5) * cell, (row + 0.5) * cell));
       paint(image, this.network.decode(this.z));
       context.drawImage(image, column * cell, row * cell, cell, cell);
@@ -196,13 +203,14 @@ class View {
     const step = [0.5, 1, 2, 5, 10, 20, 50, 100].find((each) => each >= state.reach / 4) ?? 200;
     context.font = `${12 * ratio}px ${getComputedStyle(document.body).fontFamily}`;
     context.lineWidth = ratio;
-    const ink = state.manifold ? "#ffffff" : colour("--soft");
-    for (let way = 0; way < 2; way++) {
+    const covered = state.manifold && this.latents > 1;  // by the manifold: a single row leaves the plane free
+    const ink = covered ? "#ffffff" : colour("--soft");
+    for (let way = 0; way < Math.min(2, this.latents); way++) {
       const low = Math.ceil((state.centre[way] - state.reach) / step) * step;
       for (let tick = low; tick <= state.centre[way] + state.reach; tick += step) {
         const [x, y] = this.toPixel(way ? [0, tick] : [tick, 0]);
         context.strokeStyle = colour("--line");
-        if (!state.manifold) {
+        if (!covered) {
           context.beginPath();
           context.moveTo(way ? 0 : x, way ? y : 0);
           context.lineTo(way ? size : x, way ? y : size);
@@ -216,7 +224,7 @@ class View {
           context.strokeText(text, way ? 4 * ratio : x, way ? y - 3 * ratio : size - 5 * ratio);
           context.lineWidth = ratio;
         }
-        context.fillStyle = ink;
+        context.fillStyle = state.manifold ? "#ffffff" : ink;
         context.fillText(text, way ? 4 * ratio : x, way ? y - 3 * ratio : size - 5 * ratio);
       }
     }
@@ -224,8 +232,10 @@ class View {
     context.setLineDash([5 * ratio, 4 * ratio]);
     const [x, y] = this.toPixel([0, 0]);
     for (const sigma of [1, 2, 3]) {
+      const radius = (sigma * size) / (2 * state.reach);
       context.beginPath();
-      context.arc(x, y, (sigma * size) / (2 * state.reach), 0, 7);
+      if (this.latents === 1) for (const side of [x - radius, x + radius]) { context.moveTo(side, 0); context.lineTo(side, size); }
+      else context.arc(x, y, radius, 0, 7);
       context.stroke();
     }
     context.setLineDash([]);
