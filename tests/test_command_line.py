@@ -468,3 +468,15 @@ main()
     assert (facts["status"], facts["signal"]) == ("interrupted", "SIGUSR2")
     saved = checkpoint.load(tmp_path / "run" / "checkpoints" / "last.pt")
     assert saved["epoch"] == facts["epochs"]["done"]
+
+
+def test_help_is_what_hydra_would_print(train: CommandLine, tmp_path: Path) -> None:
+    """Beside another flag, Hydra prints it; alone, vaelab does, in a third of the time."""
+    (tmp_path / "mine").mkdir()
+    ours, hydras = train("model=conv", "--help"), train("model=conv", "--help", "--config-dir", "mine")
+    assert ours.returncode == hydras.returncode == 0
+    assert ours.stdout == hydras.stdout
+    assert "experiment: beta_seeds, beta_three_classes, " in ours.stdout
+    wrong = train("bta=3", "--help")
+    assert (wrong.returncode, wrong.stdout) == (1, "")
+    assert wrong.stderr == "vaelab: Unknown setting 'bta'. Did you mean 'beta'? --help lists all settings.\n"

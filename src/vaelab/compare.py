@@ -30,6 +30,8 @@ def run(composed: DictConfig) -> None:
 def main() -> None:
     """The command line."""
     with command_line.errors_in_one_line(CompareConfig):
+        if command_line.show_help("compare"):
+            return
         run()
         if failed:
             raise VaelabError(f"These could not be made, see above: {', '.join(failed)}.")

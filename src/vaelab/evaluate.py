@@ -47,6 +47,8 @@ def run(composed: DictConfig) -> None:
 def main() -> None:
     """The command line."""
     with command_line.errors_in_one_line(EvaluationConfig):
+        if command_line.show_help("evaluate"):
+            return
         run()
         if failed:
             raise VaelabError(f"These could not be evaluated, see above: {', '.join(failed)}.")

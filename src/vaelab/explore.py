@@ -25,6 +25,8 @@ def run(composed: DictConfig) -> None:
 def main() -> None:
     """The command line."""
     with command_line.errors_in_one_line(ExploreConfig):
+        if command_line.show_help("explore"):
+            return
         run()
 
 

@@ -27,6 +27,8 @@ def run(composed: DictConfig) -> None:
 def main() -> None:
     """The command line."""
     with command_line.errors_in_one_line(ExportConfig):
+        if command_line.show_help("export"):
+            return
         run()
 
 

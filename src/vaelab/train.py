@@ -81,6 +81,8 @@ def job_of_a_sweep(composed: DictConfig, folder: RunFolder, typed: list[str]) ->
 def main() -> None:
     """The command line."""
     with command_line.errors_in_one_line(Config):
+        if command_line.show_help("train"):
+            return
         run()
         if sweep.failed:
             raise VaelabError(f"These jobs of the sweep failed: {', '.join(sweep.failed)}.")
