@@ -76,6 +76,15 @@ def start(folder: Path, env: dict[str, str], *arguments: str) -> subprocess.Pope
     )  # fmt: skip
 
 
+def is_alive(group: int) -> bool:
+    """Whether any process of a group is there."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def assert_continued(run: Path, epochs: int, err: str) -> None:
     """Finished, and not from the start."""
     assert (status(run), epochs_done(run)) == ("finished", epochs), err
@@ -123,6 +132,7 @@ def test_joblib_lets_all_jobs_save_when_it_is_interrupted(tmp_path: Path, number
     assert sweep.returncode == 128 + number, err
     assert "vaelab: interrupted. To go on with the sweep, add hydra.sweep.dir=" in err
     assert [status(first), status(second)] == ["interrupted", "interrupted"]
+    wait_until(lambda: not is_alive(sweep.pid), "processes of the sweep are left")
     assert not (tmp_path / "sweep" / "2_seed-3" / "run.json").exists()
 
 

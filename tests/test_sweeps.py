@@ -385,6 +385,28 @@ def test_a_trial_that_fails_ends_no_search(train: CommandLine, tmp_path: Path) -
     assert (tmp_path / "sweep" / "comparison" / "comparison.md").exists()
 
 
+def test_a_search_of_which_every_trial_fails_says_so(train: CommandLine) -> None:
+    result = train(
+        "-m", *QUICK, *NO_PICTURES, "hydra/sweeper=optuna", "hydra.sweeper.n_trials=1", "beta=1e39,2e39",
+        "hydra.sweep.dir=sweep", PYTHONWARNINGS="default",
+    )  # fmt: skip
+    assert result.returncode == 1
+    assert re.fullmatch(
+        r"vaelab: These jobs of the sweep failed: 0_beta-[12]e\+39\.", result.stderr.splitlines()[-1]
+    )
+
+
+def test_a_search_space_that_optuna_refuses_is_no_success(train: CommandLine) -> None:
+    result = train(
+        "-m", *QUICK, *NO_PICTURES, "hydra/sweeper=optuna", "hydra/sweeper/sampler=grid", "optimizer.lr=interval(0.01,0.1)",
+        "hydra.sweep.dir=sweep", PYTHONWARNINGS="default",
+    )  # fmt: skip
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1] == (
+        "vaelab: Optuna refuses this search: GridSampler only supports discrete distributions."
+    )
+
+
 def test_the_same_training_counts_once(swept: tuple[Path, Any], tmp_path: Path) -> None:
     folder = Path(shutil.copytree(swept[0], tmp_path / "sweep"))
     shutil.copytree(folder / "1_kl-false", folder / "9_kl-false")

@@ -86,8 +86,12 @@ class OptunaSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         try:
             self.hydras.sweep(arguments)
-        except ValueError:
-            if self.trials.succeeded:  # else Optuna only says that it has no best trial
+        except ValueError as error:
+            if not self.trials.known:
+                raise VaelabError(f"Optuna refuses this search: {error}") from error
+            if (
+                self.trials.succeeded
+            ):  # else Optuna only says that it has no best trial: the end names them all
                 raise
 
 

@@ -213,9 +213,11 @@ def make_way() -> None:
     """
     Plugins.instance()  # the plugins register their configs when they are found
     store = ConfigStore.instance()
-    for path in config.CONF_DIR.glob("hydra/*/*.yaml"):
-        group = f"hydra/{path.parent.name}"
-        known = store.repo["hydra"].get(path.parent.name, {})
+    for path in config.CONF_DIR.glob("hydra/*/**/*.yaml"):
+        group = path.parent.relative_to(config.CONF_DIR).as_posix()
+        known = store.repo
+        for part in group.split("/"):
+            known = known.get(part, {})
         if taken := known.pop(path.name, None):
             store.store(f"{path.stem}_plugin", taken.node, group, taken.package, taken.provider)
 

@@ -441,10 +441,7 @@ class ExploreConfig(Checked):
         super().__post_init__()
         if (self.run is None) == (self.sweep is None):
             raise ConfigError(
-                "An explorer shows one run or two of a sweep: type run=outputs/2026-11-21/... "
-                "or sweep=outputs/multirun/2026-11-21/..., not both."
-                if self.run is not None
-                else "An explorer shows one run or two of a sweep: type run=outputs/2026-11-21/... "
+                "An explorer shows one run or two of a sweep: type either run=outputs/2026-11-21/... "
                 "or sweep=outputs/multirun/2026-11-21/..."
             )
         if self.pair is not None and self.sweep is None:
