@@ -1,42 +1,129 @@
-"""How fast vaelab trains beside the usual loop, and what its pictures cost.
+"""How fast vaelab is, as ratios: beside plain loops, beside its own arithmetic, with pictures and without.
 
-    python scripts/benchmark.py [FOLDER]    # FOLDER has the full Fashion-MNIST in torchvision's layout
+    python scripts/benchmark.py [FOLDER] [--parts loops,start,...] [--rounds 5] [--json FILE]
 
-Each figure is a ratio of two things done in turn in this one process, and the median of several: machines are
-shared, and their speed drifts. Without FOLDER the embedded subset is used.
+FOLDER has the full Fashion-MNIST in torchvision's layout; without it the embedded subset is used. The things
+that a figure compares are done in turn, round after round, and the median round is shown: machines are
+shared, and their speed drifts. All parts take about half an hour on two cores.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
+import shutil
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from PIL import Image
+from tabulate import tabulate
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import ToTensor
 
-from vaelab.config import Config, DatasetConfig
+from vaelab.config import ArtifactsConfig, Config, DatasetConfig
 from vaelab.data import splits
 from vaelab.data.splits import Data, Split
-from vaelab.models import build
-from vaelab.training.fit import TrainingState, train_epoch
+from vaelab.machine import device_facts, git_facts, versions
+from vaelab.models import VAE, build
+from vaelab.run_folder import RunFolder
+from vaelab.training import session
+from vaelab.training.fit import TrainingState, fit
 
-ROUNDS = 7
 BATCH = 128
-STEPS = {"mlp": 150, "conv": 40}
-CPU = torch.device("cpu")
+STEPS = {("mlp", "cpu"): 150, ("conv", "cpu"): 30, ("mlp", "cuda"): 400, ("conv", "cuda"): 400}
+"""Steps of each loop in a round: about a second's."""
+
+IMAGE_SHAPE = (1, 28, 28)
+NO_PICTURES = [
+    "artifacts.every=0",
+    "artifacts.figures=false",
+    "artifacts.gif=false",
+    "artifacts.report=false",
+]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One line of the table: the same thing measured in each round."""
+
+    part: str
+    what: str
+    unit: str
+    rounds: Sequence[float]
+    target: str = ""
+
+    def row(self) -> list[str]:
+        median, low, high = statistics.median(self.rounds), min(self.rounds), max(self.rounds)
+        shown = f"{median:,.3g}" if median < 1000 else f"{median:,.0f}"
+        spread = f"{low:,.3g} to {high:,.3g}" if high < 1000 else f"{low:,.0f} to {high:,.0f}"
+        return [self.part, self.what, shown, spread if low < high else "", self.unit, self.target]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**vars(self), "rounds": list(self.rounds), "median": statistics.median(self.rounds)}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all parts share."""
+
+    folder: str | None
+    rounds: int
+
+    @property
+    def dataset(self) -> DatasetConfig:
+        if self.folder is None:
+            return DatasetConfig(source="embedded")
+        return DatasetConfig(root=self.folder, source="full")
+
+    @property
+    def words(self) -> list[str]:
+        """The same on a command line."""
+        if self.folder is None:
+            return ["dataset.source=embedded"]
+        return ["dataset.source=full", f"dataset.root={self.folder}"]
+
+    def in_turn(self, works: dict[str, Callable[[], float]], warm_up: bool = True) -> list[dict[str, float]]:
+        """What each work measures, a dict a round; every second round goes backwards."""
+        if warm_up:
+            for work in works.values():
+                work()
+        rounds = []
+        for number in range(self.rounds):
+            names = list(works) if number % 2 == 0 else list(reversed(works))
+            rounds.append({name: works[name]() for name in names})
+        return rounds
+
+
+def ratios(rounds: list[dict[str, float]], above: str, below: str) -> list[float]:
+    return [measured[above] / measured[below] for measured in rounds]
+
+
+def seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+# --- loops ------------------------------------------------------------------------------------------------
 
 
 class PerImage(Dataset[tuple[Tensor, int]]):
     """What torchvision.datasets.MNIST does for each image: a row of bytes, a PIL image, ToTensor."""
 
     def __init__(self, split: Split) -> None:
-        self.images, self.labels = split.images, split.labels.tolist()
+        self.images, self.labels = split.images.cpu(), split.labels.tolist()
         self.transform = ToTensor()
 
     def __len__(self) -> int:
@@ -46,59 +133,345 @@ class PerImage(Dataset[tuple[Tensor, int]]):
         return self.transform(Image.fromarray(self.images[index].numpy())), self.labels[index]
 
 
-def usual_loop(name: str, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
-    """The training loop of most tutorials, with the same network, loss and optimizer."""
-    model = build({"name": name}, (1, 28, 28), seed=0).train()
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    bce = nn.BCEWithLogitsLoss(reduction="sum")
-    total = 0.0
-    for x, _ in batches:
-        mean, log_variance = model.encoder(x).chunk(2, dim=1)
+def plain_step(model: VAE, x: Tensor, optimizer: torch.optim.Optimizer, bf16: bool) -> Tensor:
+    """A step as tutorials have it; returns the loss."""
+    with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
+        mean, log_variance = model.encoder(x).float().chunk(2, dim=1)
         z = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
-        kl = -0.5 * torch.sum(1 + log_variance - mean.pow(2) - log_variance.exp())
-        loss = (bce(model.decoder(z), x) + kl) / len(x)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        total += loss.item()
+        logits = model.decoder(z).float()
+    reconstruction = F.binary_cross_entropy_with_logits(logits, x, reduction="sum")
+    kl = -0.5 * torch.sum(1 + log_variance - mean.pow(2) - log_variance.exp())
+    loss = (reconstruction + kl) / len(x)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.detach()
 
 
-def seconds(work: Callable[..., None], *arguments: object) -> float:
+def bare_loop(data: Data, name: str, bf16: bool) -> float:
+    """Seconds of the least that trains this model: all images as floats in memory, nothing booked."""
+    device = data.train.images.device
+    images = data.train.images.unsqueeze(1).float() / 255
+    model = build({"name": name}, IMAGE_SHAPE, seed=0).to(device).train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+    order = torch.randperm(len(images), device=device).split(BATCH)
+
+    def loop() -> None:
+        for index in order:
+            loss = plain_step(model, images[index], optimizer, bf16)
+        loss.item()
+
+    return seconds(loop)
+
+
+def data_loader_loop(data: Data, name: str, bf16: bool) -> float:
+    """Seconds of the usual notebook: a DataLoader over ToTensor images, a plain Adam, loss.item()."""
+    device = data.train.images.device
+    model = build({"name": name}, IMAGE_SHAPE, seed=0).to(device).train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    loader = DataLoader(PerImage(data.train), BATCH, shuffle=True)
+
+    def loop() -> None:
+        total = 0.0
+        for x, _ in loader:
+            total += plain_step(model, x.to(device), optimizer, bf16).item()
+
+    return seconds(loop)
+
+
+def vaelab_loop(data: Data, name: str, bf16: bool) -> float:
+    """Seconds of an epoch by vaelab's own clock; the second epoch where the first one captures a graph."""
+    device = data.train.images.device
+    epochs = 2 if device.type == "cuda" else 1
+    config = Config(
+        model={"name": name}, batch_size=BATCH, epochs=epochs, precision="bf16" if bf16 else "fp32"
+    )
+    state = TrainingState.fresh(config, data, device)
+    return [record["seconds"] for record in fit(state, data, config)][-1]
+
+
+def products(
+    model: VAE, device: torch.device, dtype: torch.dtype, memory_format: torch.memory_format
+) -> list[Callable[[], object]]:
+    """The matrix products and convolutions of one training step, forward and backward, on random numbers."""
+    jobs: list[Callable[[], object]] = []
+
+    def laid_out(tensor: Tensor) -> Tensor:
+        images = tensor.ndim == 4
+        return (
+            tensor.detach()
+            .to(dtype)
+            .contiguous(memory_format=memory_format if images else torch.contiguous_format)
+        )
+
+    def note(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        assert isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)
+        x, weight, gradient = laid_out(inputs[0]), layer.weight.detach().to(dtype), laid_out(output)
+        first = not jobs  # no gradient goes into the images
+        if isinstance(layer, nn.Linear):
+            jobs.append(lambda: x @ weight.t())
+            jobs.append(lambda: gradient.t() @ x)
+            if not first:
+                jobs.append(lambda: gradient @ weight)
+            return
+        shape = (layer.stride, layer.padding, layer.dilation)
+        rest = (isinstance(layer, nn.ConvTranspose2d), (0, 0), 1)
+        mask = (not first, True, False)
+        aten = torch.ops.aten
+        jobs.append(lambda: aten.convolution(x, weight, None, *shape, *rest))
+        jobs.append(lambda: aten.convolution_backward(gradient, x, weight, None, *shape, *rest, mask))
+
+    layers = [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)]
+    hooks = [layer.register_forward_hook(note) for layer in layers]
+    x = torch.rand(BATCH, *IMAGE_SHAPE, device=device)
+    model.decoder(model.encoder(x).chunk(2, dim=1)[0])
+    for hook in hooks:
+        hook.remove()
+    return jobs
+
+
+def floor_loop(data: Data, name: str, bf16: bool) -> float:
+    """Seconds of what the steps of an epoch multiply and nothing else, in the faster memory format."""
+    device = data.train.images.device
+    model = build({"name": name}, IMAGE_SHAPE, seed=0).to(device)
+    dtype = torch.bfloat16 if bf16 else torch.float32
+    steps = len(data.train) // BATCH
+
+    def loop(jobs: list[Callable[[], object]]) -> None:
+        for _ in range(steps):
+            for job in jobs:
+                job()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    formats = (torch.contiguous_format, torch.channels_last) if name == "conv" else (torch.contiguous_format,)
+    with torch.no_grad():
+        return min(seconds(partial(loop, products(model, device, dtype, layout))) for layout in formats)
+
+
+def loops(setting: Setting) -> Iterator[Figure]:
+    """Images/s while training."""
+    for device in (torch.device("cpu"), *([torch.device("cuda")] if torch.cuda.is_available() else [])):
+        data = splits.load(setting.dataset, device)
+        for name in ("mlp", "conv"):
+            images = min(STEPS[name, device.type], len(data.train) // BATCH) * BATCH
+            few = [replace(s, images=s.images[:n], labels=s.labels[:n]) for s, n in
+                   ((data.train, images), (data.held_out, BATCH))]  # fmt: skip
+            part = replace(data, train=few[0], held_out=few[1])
+            rounds = setting.in_turn(
+                {
+                    "vaelab": partial(vaelab_loop, part, name, False),
+                    "bare": partial(bare_loop, part, name, False),
+                    "loader": partial(data_loader_loop, part, name, False),
+                    "floor": partial(floor_loop, part, name, False),
+                    "vaelab bf16": partial(vaelab_loop, part, name, True),
+                    "bare bf16": partial(bare_loop, part, name, True),
+                    "floor bf16": partial(floor_loop, part, name, True),
+                }
+            )
+
+            def beside(above: str, below: str, rounds: list[dict[str, float]] = rounds) -> list[float]:
+                return ratios(rounds, above, below)
+
+            on = f"{name}, {device.type}"
+            cpu, mlp = device.type == "cpu", name == "mlp"
+            rate = [images / measured["vaelab"] for measured in rounds]
+            yield Figure(
+                "loops", f"{on}: images/s", "images/s", rate, "" if cpu or not mlp else "≥ 1,000,000"
+            )
+            yield Figure("loops", f"{on}: over a bare loop in memory", "×", beside("bare", "vaelab"),
+                         "≥ 0.97" if cpu else "≥ 5" if mlp else "")  # fmt: skip
+            yield Figure("loops", f"{on}: over a DataLoader loop", "×", beside("loader", "vaelab"),
+                         ("≥ 2.5" if mlp else "≥ 1.5") if cpu else "")  # fmt: skip
+            yield Figure("loops", f"{on}: over its products alone", "×", beside("floor", "vaelab"),
+                         ("≥ 0.70" if mlp else "≥ 0.60") if cpu else "")  # fmt: skip
+            yield Figure("loops", f"{on}: bf16 over fp32", "×", beside("vaelab", "vaelab bf16"),
+                         "≥ 1.2" if cpu and not mlp else "")  # fmt: skip
+            yield Figure("loops", f"{on}, bf16: over a bare loop", "×", beside("bare bf16", "vaelab bf16"))
+            yield Figure("loops", f"{on}, bf16: over its products", "×", beside("floor bf16", "vaelab bf16"))
+
+
+# --- whole commands ---------------------------------------------------------------------------------------
+
+
+def whole_run(setting: Setting) -> Iterator[Figure]:
+    """A run with everything that it draws, over its training alone."""
+    config = Config(dataset=setting.dataset, device="cpu")
+    plain = replace(config, artifacts=ArtifactsConfig(every=0, figures=False, gif=False, report=False))
+    seen: dict[str, list[float]] = {"drawn": [], "plain": []}
+    for _ in range(setting.rounds):
+        for name, settings in (("drawn", config), ("plain", plain)):
+            with tempfile.TemporaryDirectory() as folder:
+                run = RunFolder(Path(folder) / "run")
+                whole = seconds(partial(session.train, settings, run, []))
+                seen[name].append(whole / sum(row["seconds"] for row in run.read_metrics()))
+    what = f"mlp, {config.epochs} epochs: the whole run over its training"
+    yield Figure("run", f"{what}, everything drawn", "×", seen["drawn"], "≤ 1.2")
+    yield Figure("run", f"{what}, nothing drawn", "×", seen["plain"])
+
+
+def command(*words: str, module: str = "vaelab.train") -> list[str]:
+    return [sys.executable, "-m", module, *words]
+
+
+def until(line: str, words: Sequence[str], folder: Path) -> float:
+    """Seconds from the start of a process until it has logged `line`; it may then end."""
     started = time.perf_counter()
-    work(*arguments)
-    return time.perf_counter() - started
+    with subprocess.Popen(
+        words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, cwd=folder, text=True
+    ) as p:
+        assert p.stderr is not None
+        (taken, *_) = [time.perf_counter() - started for said in p.stderr if line in said]
+    return taken
 
 
-def beside_the_usual_loop(name: str, data: Data, workers: int) -> list[float]:
-    """vaelab's images/s over the usual loop's, a ratio a round."""
-    images = min(STEPS[name] * BATCH, len(data.train))
-    few = replace(data.train, images=data.train.images[:images], labels=data.train.labels[:images])
-    data = replace(data, train=few)
-    config = Config(model={"name": name}, batch_size=BATCH)
-    ratios = []
-    for _ in range(ROUNDS):
-        state = TrainingState.fresh(config, data, CPU)
-        ours = seconds(train_epoch, state, data, config, lambda _: None)
-        loader = DataLoader(PerImage(few), BATCH, shuffle=True, num_workers=workers)
-        ratios.append(seconds(usual_loop, name, loader) / ours)
-    return ratios
+def start_up(setting: Setting) -> Iterator[Figure]:
+    """How long a user waits for help and for the first step, beside importing torch."""
+    with tempfile.TemporaryDirectory() as folder:
+        one_step = [
+            "dataset.source=embedded", "dataset.classes=[7]", "dataset.val_size=0", "batch_size=2000",
+            "epochs=1", *NO_PICTURES, f"hydra.run.dir={folder}/one_step",
+        ]  # fmt: skip
+
+        def first_step() -> float:
+            shutil.rmtree(f"{folder}/one_step", ignore_errors=True)
+            return until("epoch 1/1", command(*one_step), Path(folder))
+
+        def timed(words: list[str]) -> float:
+            return seconds(partial(subprocess.run, words, check=True, capture_output=True, cwd=folder))
+
+        rounds = setting.in_turn(
+            {
+                "help": partial(timed, command("--help")),
+                "torch": partial(timed, [sys.executable, "-c", "import torch"]),
+                "first step": first_step,
+            }
+        )
+    yield Figure("start", "import torch", "s", [measured["torch"] for measured in rounds])
+    yield Figure("start", "--help", "s", [measured["help"] for measured in rounds], "≤ 1")
+    beyond = [measured["first step"] - measured["torch"] for measured in rounds]
+    yield Figure("start", "to the end of the first step, beyond import torch", "s", beyond, "≤ 2.5")
+
+
+def evaluation(setting: Setting) -> Iterator[Figure]:
+    """Each part of an evaluation of the embedded subset, its scored images over its seconds."""
+    with tempfile.TemporaryDirectory() as folder:
+        train = ["dataset.source=embedded", "epochs=1", *NO_PICTURES, f"hydra.run.dir={folder}/run"]
+        subprocess.run(command(*train), check=True, capture_output=True)
+        evaluate = command(f"checkpoint={folder}/run", "figures=false", module="vaelab.evaluate")
+        rounds = []
+        for _ in range(setting.rounds):
+            subprocess.run(evaluate, check=True, capture_output=True)
+            (path,) = Path(folder).rglob("metrics.json")
+            content = json.loads(path.read_text())
+            images = content["data"]["images"]
+            rounds.append({name: images / taken for name, taken in content["times"]["seconds"].items()})
+    for name in rounds[0]:
+        rate = [measured[name] for measured in rounds]
+        yield Figure("evaluation", f"mlp, embedded test images: {name}", "images/s", rate)
+
+
+def sweep(setting: Setting) -> Iterator[Figure]:
+    """Four jobs, two at a time, over one after the other."""
+    with tempfile.TemporaryDirectory() as folder:
+
+        def swept(*words: str) -> float:
+            shutil.rmtree(f"{folder}/sweep", ignore_errors=True)
+            line = command(
+                "-m", "seed=1,2,3,4", "epochs=4", *setting.words, *NO_PICTURES, "device=cpu",
+                "hydra.callbacks.compare.enabled=false", f"hydra.sweep.dir={folder}/sweep", *words,
+            )  # fmt: skip
+            return seconds(partial(subprocess.run, line, check=True, capture_output=True))
+
+        works: dict[str, Callable[[], float]] = {
+            "serial": swept,
+            "joblib": partial(swept, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"),
+        }
+        rounds = setting.in_turn(works, warm_up=False)
+    what = "4 runs of 4 epochs, joblib's time over one after the other"
+    yield Figure("sweep", what, "×", ratios(rounds, "joblib", "serial"), "≤ 0.9")
+
+
+def measured_run(*words: str) -> tuple[float, float]:
+    """Seconds of training and peak memory in MB of a run in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        words = ("device=cpu", *words, f"hydra.run.dir={folder}/run")
+        process = subprocess.Popen(command(*words), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            raise SystemExit(f"vaelab.train {' '.join(words)} failed")
+        rows = RunFolder(Path(folder) / "run").read_metrics()
+        unit = 1e6 if sys.platform == "darwin" else 1e3  # bytes there, kibibytes here
+        return sum(row["seconds"] for row in rows), usage.ru_maxrss / unit
+
+
+def memory(setting: Setting) -> Iterator[Figure]:
+    """The most memory that a run holds, with everything drawn."""
+    for name in ("mlp", "conv"):
+        words = [f"model={name}", "epochs=2", *setting.words]
+        peaks = [measured_run(*words)[1] for _ in range(setting.rounds)]
+        yield Figure("memory", f"{name}, everything drawn: peak", "MB", peaks, "≤ 1,200")
+
+
+def growth(setting: Setting) -> Iterator[Figure]:
+    """Time and memory of a run that is two and four times as large, over those of the smallest."""
+    axes = {
+        "images": ["dataset.classes=[0]", "dataset.classes=[0,1]", "dataset.classes=[0,1,2,3]"],
+        "latent dimensions": ["model.latent_dim=8", "model.latent_dim=16", "model.latent_dim=32"],
+        "epochs": ["epochs=2", "epochs=4", "epochs=8"],
+    }
+    for axis, sizes in axes.items():
+        words = ["epochs=2", "dataset.classes=[0,1]", *setting.words, *NO_PICTURES]
+        rounds = [[measured_run(*words, size) for size in sizes] for _ in range(setting.rounds)]
+        for number, factor in ((1, 2), (2, 4)):
+            for index, of in ((0, "training time"), (1, "peak memory")):
+                grown = [runs[number][index] / runs[0][index] for runs in rounds]
+                yield Figure("growth", f"mlp, {factor} × the {axis}: {of}", "×", grown)
+
+
+PARTS: dict[str, Callable[[Setting], Iterable[Figure]]] = {
+    "loops": loops,
+    "run": whole_run,
+    "start": start_up,
+    "evaluation": evaluation,
+    "sweep": sweep,
+    "memory": memory,
+    "growth": growth,
+}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("folder", nargs="?", help="the full set, in torchvision's layout")
-    folder = parser.parse_args().folder
-    dataset = DatasetConfig(root=folder, source="full") if folder else DatasetConfig(source="embedded")
-    data = splits.load(dataset, CPU)
-    threads = torch.get_num_threads()
-    print(f"{data.description}, batch {BATCH}, {threads} threads, median of {ROUNDS} rounds (min, max)")
-    for name in STEPS:
-        for workers in (0, 2):
-            ratios = beside_the_usual_loop(name, data, workers)
-            print(
-                f"{name:<5} images/s over a DataLoader + ToTensor loop with {workers} workers: "
-                f"{statistics.median(ratios):.2f} ({min(ratios):.2f}, {max(ratios):.2f})"
-            )
+    description = (__doc__ or "").splitlines()[0]
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument(
+        "folder", nargs="?", help="the full set, in torchvision's layout; embedded subset without"
+    )
+    parser.add_argument("--parts", default=",".join(PARTS), help=f"some of {','.join(PARTS)}")
+    parser.add_argument("--rounds", type=int, default=5, help="how often each thing is measured")
+    parser.add_argument("--json", type=Path, help="where to write all rounds as well")
+    asked = parser.parse_args()
+    parts = asked.parts.split(",")
+    if unknown := [part for part in parts if part not in PARTS]:
+        parser.error(f"--parts={','.join(unknown)} is unknown: type some of {','.join(PARTS)}")
+    setting = Setting(None if asked.folder is None else str(Path(asked.folder).resolve()), asked.rounds)
+    device = device_facts(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    description = splits.load(setting.dataset, torch.device("cpu")).description
+    figures: list[Figure] = []
+    for part in parts:
+        print(f"measuring {part} …", file=sys.stderr, flush=True)
+        figures += PARTS[part](setting)
+    print(
+        f"{description}, batch {BATCH}, {device}, torch {torch.__version__}, median of {asked.rounds} rounds"
+    )
+    headers = ["part", "what", "median", "rounds", "unit", "target"]
+    print(tabulate([figure.row() for figure in figures], headers, disable_numparse=True, colalign=None))
+    if asked.json is not None:
+        content = {
+            "data": description, "batch": BATCH, "device": device, "threads": torch.get_num_threads(),
+            "versions": versions(), "git": git_facts(), "figures": [figure.to_dict() for figure in figures],
+        }  # fmt: skip
+        asked.json.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":
