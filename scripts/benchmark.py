@@ -68,7 +68,7 @@ class Figure:
         median, low, high = statistics.median(self.rounds), min(self.rounds), max(self.rounds)
         shown = f"{median:,.3g}" if median < 1000 else f"{median:,.0f}"
         spread = f"{low:,.3g} to {high:,.3g}" if high < 1000 else f"{low:,.0f} to {high:,.0f}"
-        return [self.part, self.what, shown, spread if low < high else "", self.unit, self.target]
+        return [self.what, shown, spread if low < high else "", self.unit, self.target]
 
     def to_dict(self) -> dict[str, Any]:
         return {**vars(self), "rounds": list(self.rounds), "median": statistics.median(self.rounds)}
@@ -457,15 +457,15 @@ def main() -> None:
     setting = Setting(None if asked.folder is None else str(Path(asked.folder).resolve()), asked.rounds)
     device = device_facts(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     description = splits.load(setting.dataset, torch.device("cpu")).description
-    figures: list[Figure] = []
-    for part in parts:
-        print(f"measuring {part} …", file=sys.stderr, flush=True)
-        figures += PARTS[part](setting)
     print(
         f"{description}, batch {BATCH}, {device}, torch {torch.__version__}, median of {asked.rounds} rounds"
     )
-    headers = ["part", "what", "median", "rounds", "unit", "target"]
-    print(tabulate([figure.row() for figure in figures], headers, disable_numparse=True, colalign=None))
+    figures: list[Figure] = []
+    for part in parts:
+        found = list(PARTS[part](setting))
+        headers = [part, "median", "rounds", "unit", "target"]
+        print("\n" + tabulate([each.row() for each in found], headers, disable_numparse=True), flush=True)
+        figures += found
     if asked.json is not None:
         content = {
             "data": description, "batch": BATCH, "device": device, "threads": torch.get_num_threads(),

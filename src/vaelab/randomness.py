@@ -13,5 +13,10 @@ def stream(seed: int, purpose: str, epoch: int = 0, device: torch.device | str =
 
     Different purposes, epochs and seeds give unrelated streams; the same three give the same stream.
     """
+    return restart(Generator(device), seed, purpose, epoch)
+
+
+def restart(generator: Generator, seed: int, purpose: str, epoch: int = 0) -> Generator:
+    """The same generator, at the beginning of that stream."""
     digest = hashlib.sha256(f"{seed}/{purpose}/{epoch}".encode()).digest()
-    return Generator(device).manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+    return generator.manual_seed(int.from_bytes(digest[:8], "big") >> 1)

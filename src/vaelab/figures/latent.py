@@ -25,10 +25,10 @@ from vaelab.figures.style import (
     INK,
     SOFT,
     class_colour,
+    frames,
     header_width,
     house_style,
     new_figure,
-    pixels,
     sign,
 )
 
@@ -152,8 +152,7 @@ def latent_film(
 ) -> Iterator[NDArray[np.uint8]]:
     """One frame a moment of training: where the same images lie, and below how some are reconstructed.
 
-    Yields arrays of shape (height, width, 3). One figure is drawn over and over: only points, strip and
-    subtitle move.
+    Yields arrays of shape (height, width, 3). Only points, strip and subtitle move.
     """
     width, height = max(7.2, *(header_width(title, subtitle) for subtitle in subtitles)), 7.9
     strip_height = 1.35
@@ -172,13 +171,19 @@ def latent_film(
         size = originals_KHW.shape[1]
         for row, label in enumerate(("original", "recon-\nstruction")):
             strip.text(-2, row * (size + 2) + size / 2, label, ha="right", va="center", fontsize=8)
-        for means, reconstructions, subtitle in zip(means_FNL, reconstructions_FKHW, subtitles, strict=True):
-            moved = view.project(means)
-            if view.plane.shape[1] == 1:
-                moved[:, 1] = np.asarray(points.get_offsets())[:, 1]
-            points.set_offsets(moved)
-            image = tile(np.stack([originals_KHW, reconstructions]), gap=2)
-            sheet.set_data(image)
-            sheet.set_extent((-0.5, image.shape[1] - 0.5, image.shape[0] - 0.5, -0.5))
-            figure.texts[1].set_text(subtitle)
-            yield pixels(figure)
+
+        def move() -> Iterator[None]:
+            for means, reconstructions, subtitle in zip(
+                means_FNL, reconstructions_FKHW, subtitles, strict=True
+            ):
+                moved = view.project(means)
+                if view.plane.shape[1] == 1:
+                    moved[:, 1] = np.asarray(points.get_offsets())[:, 1]
+                points.set_offsets(moved)
+                image = tile(np.stack([originals_KHW, reconstructions]), gap=2)
+                sheet.set_data(image)
+                sheet.set_extent((-0.5, image.shape[1] - 0.5, image.shape[0] - 0.5, -0.5))
+                figure.texts[1].set_text(subtitle)
+                yield
+
+        yield from frames(figure, [points, *axes.patches, *axes.lines, sheet, figure.texts[1]], move())

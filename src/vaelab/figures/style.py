@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import lru_cache
 from typing import Any, cast
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
-from matplotlib.textpath import TextPath
+from matplotlib.textpath import text_to_path
 from numpy.typing import NDArray
+from PIL import Image
 
 DPI = 150
 INK = "#222222"
@@ -64,16 +67,15 @@ def class_colour(number: int) -> str:
     return CLASS_COLOURS[number % len(CLASS_COLOURS)]
 
 
+@lru_cache(maxsize=1000)
 def text_width(text: str, size: float, weight: str = "normal") -> float:
     """How wide a text gets, its longest line, in inches."""
-    font = FontProperties(family=RC["font.family"], weight=weight)
-    lines = [
-        TextPath((0, 0), line, size=size, prop=font)
-        for line in text.replace("$", "S").split("\n")
-        if line.strip()
-    ]
+    font = FontProperties(family=RC["font.family"], weight=weight, size=size)
     hinting = 1.08  # letters are moved to whole pixels when they are drawn, which widens small ones
-    return max((hinting * line.get_extents().width / 72 for line in lines), default=0.0)
+    widths = [
+        text_to_path.get_text_width_height_descent(line, font, ismath=False)[0] for line in text.split("\n")
+    ]
+    return hinting * max(widths) / 72
 
 
 def header_width(title: str, subtitle: str) -> float:
@@ -102,15 +104,42 @@ def sign(figure: Figure, watermark: str | None) -> None:
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as a PNG; the same figure gives the same bytes."""
+    """The figure as a PNG; the same figure gives the same bytes.
+
+    matplotlib's own savefig lays out every text twice, once without drawing.
+    """
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None}, pil_kwargs={"compress_level": 4})
+    Image.fromarray(pixels(figure)).save(buffer, format="PNG", compress_level=4, dpi=(figure.dpi, figure.dpi))
     return buffer.getvalue()
+
+
+def canvas_of(figure: Figure) -> FigureCanvasAgg:
+    canvas = figure.canvas
+    assert isinstance(canvas, FigureCanvasAgg)
+    return canvas
 
 
 def pixels(figure: Figure) -> NDArray[np.uint8]:
     """The figure drawn, shape (height, width, 3)."""
-    canvas = figure.canvas
-    assert isinstance(canvas, FigureCanvasAgg)
+    canvas = canvas_of(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
+
+
+def frames(
+    figure: Figure, moving: Sequence[Artist], changes: Iterable[object]
+) -> Iterator[NDArray[np.uint8]]:
+    """The figure after each change, which may touch `moving` artists alone: the rest is drawn once.
+
+    They are drawn in their order, on top of the rest. Yields arrays of shape (height, width, 3).
+    """
+    canvas = canvas_of(figure)
+    for artist in moving:
+        artist.set_animated(True)  # left out by draw()
+    canvas.draw()
+    still = canvas.copy_from_bbox(figure.bbox)
+    for _ in changes:
+        canvas.restore_region(still)
+        for artist in moving:
+            figure.draw_artist(artist)
+        yield np.asarray(canvas.buffer_rgba())[:, :, :3].copy()

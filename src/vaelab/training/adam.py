@@ -22,7 +22,13 @@ class Adam(torch.optim.Adam):
     """
 
     add_param_group = undecorated(Optimizer.add_param_group)
-    load_state_dict = undecorated(Optimizer.load_state_dict)
     state_dict = undecorated(Optimizer.state_dict)
     zero_grad = undecorated(Optimizer.zero_grad)
     step = torch.no_grad()(undecorated(torch.optim.Adam.step))
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """PyTorch's, and each moment laid out in memory as its parameter: the fused kernel relies on it."""
+        undecorated(Optimizer.load_state_dict)(self, state_dict)
+        for parameter, state in self.state.items():
+            for name in ("exp_avg", "exp_avg_sq"):
+                state[name] = torch.empty_like(parameter).copy_(state[name])

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Generator
 
 from vaelab import __version__
 from vaelab.config import Config, VaelabError, did_you_mean, resolve
@@ -34,9 +33,9 @@ def content_of(state: TrainingState, config: Config, data: Data) -> dict[str, An
             "complete": data.origin.complete,
         },
         "image_shape": list(data.image_shape),
-        "model": state.model.state_dict(),
-        "objective": state.objective.state_dict(),
-        "optimizer": state.optimizer.state_dict(),
+        "model": contiguous(state.model.state_dict()),
+        "objective": contiguous(state.objective.state_dict()),
+        "optimizer": contiguous(state.optimizer.state_dict()),
         "epoch": state.epoch,
         "step": state.step,
         "sums": state.sums_S3,
@@ -47,6 +46,13 @@ def content_of(state: TrainingState, config: Config, data: Data) -> dict[str, An
         "best_epoch": state.best_epoch,
         "best_neg_elbo": state.best_neg_elbo,
     }
+
+
+def contiguous(value: Any) -> Any:
+    """The same with every tensor in its plain layout, whatever layout the model prefers."""
+    if isinstance(value, torch.Tensor):
+        return value.contiguous()
+    return {key: contiguous(each) for key, each in value.items()} if isinstance(value, dict) else value
 
 
 def save(content: dict[str, Any], *paths: Path) -> None:
@@ -101,24 +107,25 @@ def restore(content: dict[str, Any], state: TrainingState, config: Config, data:
             f"The run was trained on other images than {data.origin.folder} holds ({data.description}): "
             f"type {advice}."
         )
-    device = data.train.images.device
     state.model.load_state_dict(content["model"])
     state.objective.load_state_dict(content["objective"])
-    state.optimizer.load_state_dict(content["optimizer"])
+    state.optimizer.load_state_dict(of_this_device(content["optimizer"], state))
     state.epoch = content["epoch"]
     state.history = content["history"]
     state.best_epoch = content["best_epoch"]
     state.best_neg_elbo = content["best_neg_elbo"]
     if content["step"] > 0:
-        state.begin_epoch(config.seed, device)
+        state.begin_epoch(config.seed)
         state.step = content["step"]
         state.seconds = content["seconds"]
-        state.sums_S3 = content["sums"].to(device)
-        if content["device"] == device.type:  # streams of another device can't be continued, only begun anew
-            state.noise = {purpose: restored(bits, device) for purpose, bits in content["noise"].items()}
+        state.sums_S3.copy_(content["sums"])
+        if content["device"] == state.device.type:  # streams of another device can only begin anew
+            for purpose, generator in state.noise.items():
+                generator.set_state(content["noise"][purpose])
 
 
-def restored(bits: torch.Tensor, device: torch.device) -> Generator:
-    generator = Generator(device)
-    generator.set_state(bits)
-    return generator
+def of_this_device(optimizer: dict[str, Any], state: TrainingState) -> dict[str, Any]:
+    """An optimizer's state with this device's options: whether a CUDA graph may hold its step."""
+    capturable = state.optimizer.defaults["capturable"]
+    groups = [{**group, "capturable": capturable} for group in optimizer["param_groups"]]
+    return {**optimizer, "param_groups": groups}

@@ -1,6 +1,6 @@
 """The training loop: one record an epoch. Nothing here opens a file or draws.
 
-Shapes: B batch, C channels, H height, W width, S steps in an epoch.
+Shapes: N images, B batch, C channels, H height, W width, S steps in an epoch.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Generator, Tensor
@@ -19,14 +20,15 @@ from vaelab.loss import Objective
 from vaelab.metrics.latent import active_units
 from vaelab.metrics.likelihood import bound
 from vaelab.models import VAE, build
-from vaelab.randomness import stream
+from vaelab.randomness import restart, stream
 from vaelab.training.adam import Adam
+from vaelab.training.cuda_graph import CapturedStep
 
 Record = dict[str, float]
 """One epoch's numbers by the names of metrics.csv."""
 
 FINITE_CHECK_EVERY = 50
-"""Steps between looks at the loss: each one waits for the device."""
+"""Steps between looks at the loss on the CPU; a GPU would be waited for, so there only the epoch's end is."""
 
 
 class TrainingDiverged(VaelabError):
@@ -46,15 +48,14 @@ class TrainingState:
     model: VAE
     objective: Objective
     optimizer: torch.optim.Optimizer
-    steps_per_epoch: int
+    sums_S3: Tensor
+    """Reconstruction, KL and loss of each step of the epoch under way, summed over its images, in nats."""
+    noise: dict[str, Generator]
+    """The random streams of the epoch under way: of latents, and of dynamically binarised pixels."""
     epoch: int = 0
     """Epochs that are complete."""
     step: int = 0
     """Steps that are done in the epoch under way."""
-    sums_S3: Tensor = field(default_factory=lambda: torch.zeros(0, 3))
-    """Reconstruction, KL and loss of each step of the epoch under way, summed over its images, in nats."""
-    noise: dict[str, Generator] = field(default_factory=dict)
-    """The random streams of the epoch under way: of latents, and of dynamically binarised pixels."""
     seconds: float = 0.0
     """Training time of the epoch under way, without pictures and scoring."""
     history: list[Record] = field(default_factory=list)
@@ -68,22 +69,44 @@ class TrainingState:
         model = build(config.model, data.image_shape, config.seed).to(device).train()
         objective = Objective(config).to(device)
         parameters = [*model.parameters(), *objective.parameters()]
-        optimizer = Adam(parameters, lr=config.optimizer.lr, fused=True)
-        return cls(model, objective, optimizer, math.ceil(len(data.train) / config.batch_size))
+        # Capturable, so that a CUDA graph can hold the step: Adam's count of steps is then on the device too.
+        optimizer = Adam(parameters, lr=config.optimizer.lr, fused=True, capturable=device.type == "cuda")
+        steps = math.ceil(len(data.train) / config.batch_size)
+        noise = {purpose: Generator(device) for purpose in ("latent", "pixels")}
+        return cls(model, objective, optimizer, torch.zeros(steps, 3, device=device), noise)
+
+    @property
+    def device(self) -> torch.device:
+        return self.sums_S3.device
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return len(self.sums_S3)
 
     @property
     def total_steps(self) -> int:
         """Steps since the first epoch began."""
         return self.epoch * self.steps_per_epoch + self.step
 
-    def begin_epoch(self, seed: int, device: torch.device) -> None:
-        """Start the epoch after the last complete one, with random streams of its own."""
+    def begin_epoch(self, seed: int) -> None:
+        """Start the epoch after the last complete one, its random streams anew.
+
+        The same tensors and generators go on: a CUDA graph knows where they are.
+        """
         self.step, self.seconds = 0, 0.0
-        self.sums_S3 = torch.zeros(self.steps_per_epoch, 3, device=device)
-        self.noise = {
-            purpose: stream(seed, f"{purpose} while training", self.epoch + 1, device)
-            for purpose in ("latent", "pixels")
-        }
+        self.sums_S3.zero_()
+        for purpose, generator in self.noise.items():
+            restart(generator, seed, f"{purpose} while training", self.epoch + 1)
+
+    @contextmanager
+    def not_training(self) -> Iterator[None]:
+        """Inside, time doesn't count as training time."""
+        wait_for(self.device)
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds -= time.perf_counter() - started
 
     def choose(self, epoch: int, split: str) -> None:
         """Make an epoch of the history the best one, though it isn't: the better one's weights are lost."""
@@ -113,8 +136,9 @@ def fit(
     state is then consistent, and another `fit` goes on from the very next step.
     Raises TrainingDiverged once a loss is not finite.
     """
+    loop = Loop(state, data, config)
     while state.epoch < config.epochs:
-        train_epoch(state, data, config, after_step)
+        loop.epoch(after_step)
         record = epoch_record(state, data, config)
         # With no val split the test set is scored but nothing may be chosen by it; and numbers from within a
         # warm-up would win for no better reason than their low weight on the KL.
@@ -123,34 +147,96 @@ def fit(
         yield record
 
 
-def train_epoch(
-    state: TrainingState, data: Data, config: Config, after_step: Callable[[TrainingState], None]
-) -> None:
-    """The rest of the epoch under way: all of it, or what is left after an interruption."""
-    device = data.train.images.device
-    if state.step == 0:
-        state.begin_epoch(config.seed, device)
-    epoch = state.epoch + 1
-    order = torch.randperm(len(data.train), generator=stream(config.seed, "shuffle", epoch)).to(device)
-    for index_B in order.split(config.batch_size)[state.step :]:
+class Loop:
+    """Goes through the training images, epoch by epoch and step by step.
+
+    On the CPU a step is as cheap in Python as it gets. On CUDA, Python would take longer than the GPU: there
+    the step of a full batch is a CUDA graph, which reads all that changes from tensors.
+    """
+
+    captures_on = "cuda"
+
+    def __init__(self, state: TrainingState, data: Data, config: Config) -> None:
+        self.state, self.data, self.config = state, data, config
+        self.shuffled = replace(data.train, images=torch.empty_like(data.train.images))
+        self.step_number = torch.zeros(1, dtype=torch.long, device=state.device)
+        self.captured: CapturedStep | None = None
+        self.captured_kl_weight = math.nan
+
+    def epoch(self, after_step: Callable[[TrainingState], None]) -> None:
+        """The rest of the epoch under way: all of it, or what is left after an interruption."""
+        state, batch_size = self.state, self.config.batch_size
         started = time.perf_counter()
-        x_BCHW = data.train.batch(index_B, state.noise["pixels"])
-        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+        self.begin()
+        for start in range(state.step * batch_size, len(self.shuffled), batch_size):
+            if self.captured is not None and start + batch_size <= len(self.shuffled):
+                self.captured()
+            else:
+                x_BCHW = self.shuffled.batch(slice(start, start + batch_size), state.noise["pixels"])
+                state.sums_S3[state.step] = self.learn(x_BCHW)
+            state.step += 1
+            self.look_at_the_loss()
+            now = time.perf_counter()
+            state.seconds += now - started
+            started = now
+            after_step(state)
+
+    def begin(self) -> None:
+        """Shuffle the images once, so that each batch is a slice; make the graph ready."""
+        state, images = self.state, self.data.train.images
+        if state.step == 0:
+            state.begin_epoch(self.config.seed)
+        epoch = state.epoch + 1
+        generator = stream(self.config.seed, "shuffle", epoch, state.device)
+        order_N = torch.randperm(len(images), generator=generator, device=state.device)
+        torch.index_select(images, 0, order_N, out=self.shuffled.images)
+        self.step_number.fill_(state.step)
+        kl_weight = state.objective.kl_weight(epoch)  # a constant in the graph
+        if state.device.type == self.captures_on and kl_weight != self.captured_kl_weight:
+            self.captured = CapturedStep(self.learn_by_number, state.noise.values())
+            self.captured_kl_weight = kl_weight
+
+    def learn(self, x_BCHW: Tensor) -> Tensor:
+        """One step on one batch; returns its sums of reconstruction, KL and loss, shape (3,)."""
+        state = self.state
+        # A cache of casts would outlive the graph's capture.
+        bf16 = torch.autocast(
+            state.device.type, torch.bfloat16, enabled=self.config.precision == "bf16", cache_enabled=False
+        )
+        with bf16:
             logits_BCHW, posterior = state.model(x_BCHW, state.noise["latent"])
         terms = state.objective.terms(x_BCHW, logits_BCHW, posterior)
-        loss = state.objective.loss(terms, posterior, epoch)
+        loss = state.objective.loss(terms, posterior, state.epoch + 1)
         state.optimizer.zero_grad()
         loss.backward()
         state.optimizer.step()
-
         with torch.no_grad():
-            sums_3 = [terms.reconstruction.sum(), terms.kl.sum(), loss * len(index_B)]
-            state.sums_S3[state.step] = torch.stack(sums_3)
-        state.step += 1
-        if state.step % FINITE_CHECK_EVERY == 0 or state.step == state.steps_per_epoch:
-            check_finite(state, config.batch_size)
-        state.seconds += time.perf_counter() - started
-        after_step(state)
+            return torch.stack([terms.reconstruction.sum(), terms.kl.sum(), loss * len(x_BCHW)])
+
+    def learn_by_number(self) -> None:
+        """The same on the full batch of `step_number`, and on to the next: all on the device."""
+        state, batch_size = self.state, self.config.batch_size
+        images = self.shuffled.images
+        full = images[: len(images) // batch_size * batch_size]
+        batches = full.view(-1, batch_size, *images.shape[1:])
+        batch = replace(self.shuffled, images=batches.index_select(0, self.step_number)[0])
+        sums_3 = self.learn(batch.batch(slice(None), state.noise["pixels"]))
+        state.sums_S3.index_copy_(0, self.step_number, sums_3[None])
+        self.step_number += 1
+
+    def look_at_the_loss(self) -> None:
+        """Raise TrainingDiverged if it is time to look and something is not finite."""
+        state = self.state
+        last = state.step == state.steps_per_epoch
+        due = state.device.type == "cpu" and state.step % FINITE_CHECK_EVERY == 0
+        if last or (due and not state.sums_S3[state.step - FINITE_CHECK_EVERY : state.step].isfinite().all()):
+            check_finite(state, self.config.batch_size)
+
+
+def wait_for(device: torch.device) -> None:
+    """Until the device has done what it was given; the CPU has."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def check_finite(state: TrainingState, batch_size: int) -> None:

@@ -65,7 +65,8 @@ class Snapshots:
         every = settings.gif_every_batches if settings.gif else 0
         within = state.total_steps == 0 or 0 < state.step < state.steps_per_epoch
         if every and within and state.epoch < DENSE_EPOCHS and state.step % every == 0:
-            self.save_frame(state)
+            with state.not_training():
+                self.save_frame(state)
 
     def after_epoch(self, state: TrainingState) -> None:
         """The epoch's pictures and its frame of the film, where they are due."""
