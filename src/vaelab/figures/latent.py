@@ -95,7 +95,10 @@ def draw_plane(
     one_dimension = view.plane.shape[1] == 1
     if one_dimension:
         points[:, 1] = rows_of(labels_N, class_names, len(points))
-    colours = INK if labels_N is None else to_rgba_array([class_colour(int(label)) for label in labels_N])
+    colours: Any = INK
+    if labels_N is not None:
+        classes, of_points = np.unique(labels_N, return_inverse=True)
+        colours = to_rgba_array([class_colour(int(number)) for number in classes])[of_points]
     collection = axes.scatter(points[:, 0], points[:, 1], s=4, c=colours, alpha=0.65, linewidths=0)
     dashes: dict[str, Any] = {"color": SOFT, "linewidth": 0.8, "linestyle": (0, (4, 3))}
     for radius in (1, 2, 3):
@@ -104,14 +107,15 @@ def draw_plane(
             axes.axvline(radius, **dashes)
         else:
             axes.add_patch(Circle((0, 0), radius, fill=False, **dashes))
-    axes.set_xlim(-view.limit, view.limit)
-    axes.set_xlabel(view.names[0])
+    ticks = np.linspace(
+        -view.limit, view.limit, 5
+    )  # few: to lay them out takes longer than to draw the points
+    axes.set(xlim=(-view.limit, view.limit), xticks=ticks, xlabel=view.names[0])
     if one_dimension:
         axes.set_yticks([])
         axes.set_ylim(len(class_names) - 0.5, -0.5)
     else:
-        axes.set(ylim=(-view.limit, view.limit), aspect="equal")
-        axes.set_ylabel(view.names[1])
+        axes.set(ylim=(-view.limit, view.limit), yticks=ticks, ylabel=view.names[1], aspect="equal")
     handles = [Line2D([], [], label="prior, 1 to 3 σ", **dashes)]
     if labels_N is not None:
         handles += [

@@ -39,7 +39,7 @@ class Conv(VAE):
 
         encoder: list[nn.Module] = []
         for before, after in pairwise(inwards):
-            encoder += [nn.Conv2d(before, after, **HALVING), nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
+            encoder += [nn.Conv2d(before, after, **HALVING), nn.BatchNorm2d(after), nn.ReLU()]
         encoder += [nn.Flatten(), nn.Linear(features, 2 * latent_dim)]
 
         decoder: list[nn.Module] = [nn.Linear(latent_dim, features), nn.Unflatten(1, deepest)]
@@ -47,7 +47,7 @@ class Conv(VAE):
             decoder += [
                 nn.ConvTranspose2d(before, after, **HALVING),
                 nn.BatchNorm2d(after),
-                nn.ReLU(inplace=True),
+                nn.ReLU(),
             ]
         del decoder[-2:]  # the last layer gives logits
         super().__init__(image_shape, latent_dim, nn.Sequential(*encoder), nn.Sequential(*decoder))

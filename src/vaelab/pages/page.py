@@ -74,9 +74,9 @@ def picture(path: Path, widest: int = 900) -> dict[str, Any]:
     """A PNG for a page: its data URI and its size in CSS pixels, `widest` at most."""
     with Image.open(path) as opened:
         image = opened.convert("RGB")
-    if image.width > widest:
-        image = image.resize((widest, round(image.height * widest / image.width)), Image.Resampling.LANCZOS)
     file = io.BytesIO()
     image.save(file, **WEBP)
     encoded = base64.b64encode(file.getvalue()).decode()
-    return {"source": f"data:image/webp;base64,{encoded}", "width": image.width, "height": image.height}
+    shown = min(1.0, widest / image.width)
+    size = {"width": round(image.width * shown), "height": round(image.height * shown)}
+    return {"source": f"data:image/webp;base64,{encoded}", **size}

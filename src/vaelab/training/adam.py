@@ -23,8 +23,14 @@ class Adam(torch.optim.Adam):
 
     add_param_group = undecorated(Optimizer.add_param_group)
     state_dict = undecorated(Optimizer.state_dict)
-    zero_grad = undecorated(Optimizer.zero_grad)
     step = torch.no_grad()(undecorated(torch.optim.Adam.step))
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Drop all gradients; PyTorch's takes 2 % of a small model's step for this."""
+        assert set_to_none
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """PyTorch's, and each moment laid out in memory as its parameter: the fused kernel relies on it."""
