@@ -176,9 +176,9 @@ def bare_loop(data: Data, name: str, bf16: bool) -> Work:
 def data_loader_loop(data: Data, name: str, bf16: bool) -> Work:
     """The usual notebook: a DataLoader over ToTensor images, plain layers, a plain Adam, loss.item()."""
     device = data.train.images.device
-    model = (
-        build({"name": name}, IMAGE_SHAPE, seed=0).to(device, memory_format=torch.contiguous_format).train()
-    )
+    model = build({"name": name}, IMAGE_SHAPE, seed=0).to(device).train()
+    for parameter in model.parameters():
+        parameter.data = parameter.data.contiguous()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     loader = DataLoader(PerImage(data.train), BATCH, shuffle=True)
 

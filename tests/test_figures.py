@@ -16,7 +16,7 @@ from vaelab.figures.comparison import latent_spaces, overlaid_curves, rate_disto
 from vaelab.figures.curves import loss_curves
 from vaelab.figures.density import density_plot, hole_map, kl_bars
 from vaelab.figures.images import gif, image_grid, image_panels, tile
-from vaelab.figures.latent import LatentView, latent_film, latent_scatter, limit_for
+from vaelab.figures.latent import LatentPlot, LatentView, latent_film, latent_scatter, limit_for
 
 GENERATOR = np.random.default_rng(0)
 NAMES = {0: "T-shirt/top", 7: "Sneaker", 9: "Ankle boot"}
@@ -168,6 +168,9 @@ def test_the_film_moves_and_keeps_its_colours() -> None:
     assert frames[0].shape == frames[1].shape
     assert (frames[0] != frames[1]).any()
     assert (frames[1][:, [0, -1]] == 255).all()
+    # The strip of images below, as wide as three of them and their gaps, of which the lower ones turn white.
+    changed = (frames[0] != frames[1]).any(axis=2)[-100:]
+    assert changed.any(axis=1).sum() == pytest.approx(changed.any(axis=0).sum() / 3, abs=4)
     colours = [style.class_colour(number) for number in NAMES]
     with Image.open(io.BytesIO(gif(frames, colours, 100, 900))) as film:
         assert film.n_frames == 2
@@ -180,6 +183,23 @@ def test_the_film_moves_and_keeps_its_colours() -> None:
     for colour in colours:  # the legend's markers are still of their class's colour
         rgb = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
         assert np.abs(last - rgb).max(axis=2).min() <= 6
+
+
+@pytest.mark.parametrize("latents", [1, 2])
+def test_drawing_only_what_moves_gives_the_same_picture(latents: int) -> None:
+    view = LatentView(np.eye(latents), ("z₁", "z₂"), 4.0)
+    before, after = 3 * MEANS[:, :latents], MEANS[:, :latents] + 0.5
+    plot = LatentPlot(before, LABELS, NAMES, view, "Before", LONG)
+    for means, title in ((after, "After"), (before, "Before"), (after, "After")):
+        drawn = style.pixels(latent_scatter(means, LABELS, NAMES, view, title, LONG))
+        np.testing.assert_array_equal(plot.pixels(means, title), drawn)
+
+
+def test_grey_figures_are_saved_as_grey() -> None:
+    grey, coloured = style.png(FIGURES["grid"]()), style.png(FIGURES["scatter"]())
+    assert [Image.open(io.BytesIO(content)).mode for content in (grey, coloured)] == ["L", "RGB"]
+    with Image.open(io.BytesIO(grey)) as image:
+        assert image.info["dpi"] == pytest.approx((style.DPI, style.DPI), abs=0.1)
 
 
 def test_class_colours_differ() -> None:

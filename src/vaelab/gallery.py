@@ -18,7 +18,7 @@ from vaelab.config import Config
 from vaelab.data.splits import Data, Split, balanced
 from vaelab.figures import Figure
 from vaelab.figures.images import image_grid, image_panels
-from vaelab.figures.latent import LatentView, latent_scatter, limit_for
+from vaelab.figures.latent import LatentPlot, LatentView, limit_for
 from vaelab.loss import Objective, gaussian_kl_per_dimension
 from vaelab.metrics.latent import principal_directions
 from vaelab.metrics.likelihood import BATCH
@@ -226,8 +226,8 @@ class Gallery:
 
     def latent_plot(
         self, means_NL: NDArray[np.floating], view: LatentView, title: str, *, coloured: bool
-    ) -> Figure:
-        return latent_scatter(
+    ) -> LatentPlot:
+        return LatentPlot(
             means_NL,
             self.labels_N if coloured else None,
             self.data.class_names,

@@ -59,7 +59,8 @@ def draw_frozen_latents(subject: Subject) -> Figure:
 
 def draw_latent_space(subject: Subject) -> Figure:
     means = subject.gallery.means()
-    return subject.gallery.latent_plot(means, subject.gallery.view_of([means]), "Latent space", coloured=True)
+    view = subject.gallery.view_of([means])
+    return subject.gallery.latent_plot(means, view, "Latent space", coloured=True).figure
 
 
 def draw_density(subject: Subject) -> Figure:

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
 from numpy.typing import NDArray
 
-from vaelab.figures.latent import LatentView, draw_plane
-from vaelab.figures.style import HEADER, INK, SOFT, header_width, house_style, new_figure, pixels, sign
+from vaelab.figures.latent import LatentPlane, LatentView
+from vaelab.figures.style import HEADER, INK, SOFT, Still, header_width, house_style, new_figure, sign
 
 WIDE_RANGE = 6.0
 """Ratio of the largest to the smallest number from which an axis is logarithmic."""
@@ -176,17 +175,16 @@ def side_by_side_film(
 ) -> Iterator[NDArray[np.uint8]]:
     """One frame a moment: the same images in every model's latent space. Yields (height, width, 3)."""
     with house_style():
-        figure, points = planes(frames_F[-1], views, labels_N, class_names, title, subtitles)
+        figure, of_models = planes(frames_F[-1], views, labels_N, class_names, title, subtitles)
         figure.set_dpi(80)
         sign(figure, watermark)
+        moving = [artist for plane in of_models.values() for artist in plane.moving]
+        still = Still(figure, [*moving, figure.texts[1]])
         for means_NL, subtitle in zip(frames_F, subtitles, strict=True):
-            for model, collection in points.items():
-                moved = views[model].project(means_NL[model])
-                if views[model].plane.shape[1] == 1:
-                    moved[:, 1] = np.asarray(collection.get_offsets())[:, 1]
-                collection.set_offsets(moved)
+            for model, plane in of_models.items():
+                plane.show(means_NL[model])
             figure.texts[1].set_text(subtitle)
-            yield pixels(figure)
+            yield still.pixels()
 
 
 def planes(
@@ -196,27 +194,25 @@ def planes(
     class_names: Mapping[int, str],
     title: str,
     subtitles: Sequence[str],
-) -> tuple[Figure, dict[str, PathCollection]]:
-    """A panel a model, one legend on the right; and the points of each panel."""
+) -> tuple[Figure, dict[str, LatentPlane]]:
+    """A panel a model, one legend on the right."""
     rows = math.ceil(len(means_NL) / IN_A_ROW)
     columns = math.ceil(len(means_NL) / rows)
     side, legend = 3.6, 1.6
     width = max(columns * side + legend, *(header_width(title, subtitle) for subtitle in subtitles))
     height = rows * side + HEADER
     figure = new_figure(width, height, title, subtitles[0])
-    points: dict[str, PathCollection] = {}
+    of_models: dict[str, LatentPlane] = {}
     for number, (model, means) in enumerate(means_NL.items()):
         row, column = divmod(number, columns)
         left, bottom = column * side + 0.65, height - HEADER - (row + 1) * side + 0.5
         axes = figure.add_axes((left / width, bottom / height, (side - 0.75) / width, (side - 0.8) / height))
-        points[model] = draw_plane(axes, views[model], means, labels_N, class_names)
+        of_models[model] = LatentPlane(axes, views[model], means, labels_N, class_names, names=False)
         axes.set_title(model, loc="left")
-        for text in list(axes.texts):
-            text.remove()
         if (drawn := axes.get_legend()) is None:
             continue
         if number == columns - 1:
             drawn.set_bbox_to_anchor((1.03, 1.0), transform=axes.transAxes)
         else:
             drawn.remove()
-    return figure, points
+    return figure, of_models

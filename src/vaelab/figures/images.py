@@ -146,7 +146,8 @@ def in_palette(frame_HW3: NDArray[np.uint8], palette: Image.Image) -> Image.Imag
     indexed = Image.fromarray(frame_HW3).quantize(palette=palette, dither=Image.Dither.NONE)
     colours = np.array(palette.getpalette()).reshape(-1, 3)
     white = int(colours.sum(axis=1).argmax())
-    pixels = np.where((frame_HW3 == 255).all(axis=2), white, np.asarray(indexed)).astype(np.uint8)
+    red, green, blue = np.moveaxis(frame_HW3, 2, 0)
+    pixels = np.where(red & green & blue == 255, white, np.asarray(indexed)).astype(np.uint8)
     result = Image.fromarray(pixels, mode="P")
     result.putpalette(palette.getpalette() or [])
     return result

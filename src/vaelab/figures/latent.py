@@ -11,12 +11,13 @@ from typing import Any
 
 import matplotlib.patheffects as effects
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.collections import PathCollection
 from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
+from matplotlib.text import Text
 from numpy.typing import NDArray
 
 from vaelab.figures.images import tile
@@ -24,8 +25,8 @@ from vaelab.figures.style import (
     HEADER,
     INK,
     SOFT,
+    Still,
     class_colour,
-    frames,
     header_width,
     house_style,
     new_figure,
@@ -75,61 +76,107 @@ def latent_scatter(
     subtitle: str,
 ) -> Figure:
     """Posterior means on the view's plane, coloured by class with the names beside, or all in one colour."""
-    width, height = max(7.6, header_width(title, subtitle)), 6.9
-    with house_style():
-        figure = new_figure(width, height, title, subtitle)
-        axes = figure.add_axes((0.75 / width, 0.6 / height, 5.5 / width, 5.5 / height))
-        draw_plane(axes, view, means_NL, labels_N, class_names)
-    return figure
+    return LatentPlot(means_NL, labels_N, class_names, view, title, subtitle).figure
 
 
-def draw_plane(
-    axes: Axes,
-    view: LatentView,
-    means_NL: NDArray[np.floating],
-    labels_N: NDArray[np.integer] | None,
-    class_names: Mapping[int, str],
-) -> PathCollection:
-    """The points, the prior's circles, the axes and the legend; returns the points."""
-    points = view.project(means_NL)
-    one_dimension = view.plane.shape[1] == 1
-    if one_dimension:
-        points[:, 1] = rows_of(labels_N, class_names, len(points))
-    colours: Any = INK
-    if labels_N is not None:
-        classes, of_points = np.unique(labels_N, return_inverse=True)
-        colours = to_rgba_array([class_colour(int(number)) for number in classes])[of_points]
-    collection = axes.scatter(points[:, 0], points[:, 1], s=4, c=colours, alpha=0.65, linewidths=0)
-    dashes: dict[str, Any] = {"color": SOFT, "linewidth": 0.8, "linestyle": (0, (4, 3))}
-    for radius in (1, 2, 3):
-        if one_dimension:
-            axes.axvline(-radius, **dashes)
-            axes.axvline(radius, **dashes)
+class LatentPlot:
+    """The figure of `latent_scatter`, for as many moments as there are: only what moves is drawn again."""
+
+    def __init__(
+        self,
+        means_NL: NDArray[np.floating],
+        labels_N: NDArray[np.integer] | None,
+        class_names: Mapping[int, str],
+        view: LatentView,
+        title: str,
+        subtitle: str,
+    ) -> None:
+        self.view = view
+        width, height = max(7.6, header_width(title, subtitle)), 6.9
+        with house_style():
+            self.figure = new_figure(width, height, title, subtitle)
+            axes = self.figure.add_axes((0.75 / width, 0.6 / height, 5.5 / width, 5.5 / height))
+            self.plane = LatentPlane(axes, view, means_NL, labels_N, class_names)
+        self.still: Still | None = None
+
+    def pixels(self, means_NL: NDArray[np.floating], title: str) -> NDArray[np.uint8]:
+        """The figure at another moment, shape (height, width, 3). `figure` itself can't be drawn any more."""
+        heading = self.figure.texts[0]
+        with house_style():
+            if self.still is None:
+                self.still = Still(self.figure, [*self.plane.moving, heading])
+            heading.set_text(title)
+            self.plane.show(means_NL)
+            return self.still.pixels()
+
+
+class LatentPlane:
+    """The axes of a latent plot: points, the prior's circles and a legend; the points can be moved."""
+
+    def __init__(
+        self,
+        axes: Axes,
+        view: LatentView,
+        means_NL: NDArray[np.floating],
+        labels_N: NDArray[np.integer] | None,
+        class_names: Mapping[int, str],
+        *,
+        names: bool = True,
+    ) -> None:
+        """`names` writes each class's name in the middle of its points."""
+        self.axes, self.view, self.labels_N = axes, view, labels_N
+        self.one_dimension = view.plane.shape[1] == 1
+        if self.one_dimension:
+            self.rows_N = rows_of(labels_N, class_names, len(means_NL))
+        colours: Any = INK
+        if labels_N is not None:
+            classes, of_points = np.unique(labels_N, return_inverse=True)
+            colours = to_rgba_array([class_colour(int(number)) for number in classes])[of_points]
+        origin_N = np.zeros(len(means_NL))
+        self.points = axes.scatter(origin_N, origin_N, s=4, c=colours, alpha=0.65, linewidths=0)
+        dashes: dict[str, Any] = {"color": SOFT, "linewidth": 0.8, "linestyle": (0, (4, 3))}
+        for radius in (1, 2, 3):
+            if self.one_dimension:
+                axes.axvline(-radius, **dashes)
+                axes.axvline(radius, **dashes)
+            else:
+                axes.add_patch(Circle((0, 0), radius, fill=False, **dashes))
+        ticks = np.linspace(-view.limit, view.limit, 5)  # few: laying them out takes longer than the points
+        axes.set(xlim=(-view.limit, view.limit), xticks=ticks, xlabel=view.names[0])
+        if self.one_dimension:
+            axes.set(ylim=(len(class_names) - 0.5, -0.5), yticks=[])
         else:
-            axes.add_patch(Circle((0, 0), radius, fill=False, **dashes))
-    ticks = np.linspace(
-        -view.limit, view.limit, 5
-    )  # few: to lay them out takes longer than to draw the points
-    axes.set(xlim=(-view.limit, view.limit), xticks=ticks, xlabel=view.names[0])
-    if one_dimension:
-        axes.set_yticks([])
-        axes.set_ylim(len(class_names) - 0.5, -0.5)
-    else:
-        axes.set(ylim=(-view.limit, view.limit), yticks=ticks, ylabel=view.names[1], aspect="equal")
-    handles = [Line2D([], [], label="prior, 1 to 3 σ", **dashes)]
-    if labels_N is not None:
-        handles += [
-            Line2D([], [], linestyle="", marker="o", markersize=6, color=class_colour(number), label=name)
-            for number, name in class_names.items()
-        ]
-        for number, name in class_names.items():
-            of_class = points[labels_N == number]
-            if len(of_class) and not one_dimension:
-                x, y = np.median(of_class, axis=0).clip(-view.limit, view.limit)
+            axes.set(ylim=(-view.limit, view.limit), yticks=ticks, ylabel=view.names[1], aspect="equal")
+        handles = [Line2D([], [], label="prior, 1 to 3 σ", **dashes)]
+        self.names: dict[int, Text] = {}
+        for number, name in (class_names if labels_N is not None else {}).items():
+            colour = class_colour(number)
+            handles += [Line2D([], [], linestyle="", marker="o", markersize=6, color=colour, label=name)]
+            if names and not self.one_dimension and number in np.asarray(labels_N):
                 halo = [effects.withStroke(linewidth=2.5, foreground="white")]
-                axes.text(x, y, name, fontsize=7.5, ha="center", va="center", path_effects=halo, clip_on=True)
-    axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8.5, handletextpad=0.5)
-    return collection
+                self.names[number] = axes.text(
+                    0, 0, name, fontsize=7.5, ha="center", va="center", path_effects=halo, clip_on=True
+                )
+        axes.legend(
+            handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8.5, handletextpad=0.5
+        )
+        self.show(means_NL)
+
+    def show(self, means_NL: NDArray[np.floating]) -> None:
+        """Move the points, and the names with them."""
+        points_N2 = self.view.project(means_NL)
+        if self.one_dimension:
+            points_N2[:, 1] = self.rows_N
+        self.points.set_offsets(points_N2)
+        for number, text in self.names.items():
+            middle = np.median(points_N2[self.labels_N == number], axis=0)
+            text.set_position(middle.clip(-self.view.limit, self.view.limit))
+
+    @property
+    def moving(self) -> list[Artist]:
+        """What must be drawn again when the points have moved, in the order of drawing."""
+        axes = self.axes
+        return [self.points, *axes.patches, *axes.lines, *axes.spines.values(), *self.names.values()]
 
 
 def rows_of(
@@ -166,28 +213,18 @@ def latent_film(
         sign(figure, watermark)
         side = height - strip_height - HEADER - 0.75
         axes = figure.add_axes((0.7 / width, (strip_height + 0.6) / height, side / width, side / height))
-        points = draw_plane(axes, view, means_FNL[-1], labels_N, class_names)
-        for text in list(axes.texts):
-            text.remove()  # the names stay in the legend; over moving clouds they would only hide them
+        # Without names: over moving clouds they would only hide them.
+        plane = LatentPlane(axes, view, means_FNL[-1], labels_N, class_names, names=False)
         strip = figure.add_axes((1.1 / width, 0.1 / height, (width - 1.2) / width, strip_height / height))
-        sheet = strip.imshow(np.zeros((1, 1)), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        bands = [tile(np.stack([originals_KHW, each]), gap=2) for each in reconstructions_FKHW]
+        sheet = strip.imshow(bands[0], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         strip.set_axis_off()
         size = originals_KHW.shape[1]
         for row, label in enumerate(("original", "recon-\nstruction")):
             strip.text(-2, row * (size + 2) + size / 2, label, ha="right", va="center", fontsize=8)
-
-        def move() -> Iterator[None]:
-            for means, reconstructions, subtitle in zip(
-                means_FNL, reconstructions_FKHW, subtitles, strict=True
-            ):
-                moved = view.project(means)
-                if view.plane.shape[1] == 1:
-                    moved[:, 1] = np.asarray(points.get_offsets())[:, 1]
-                points.set_offsets(moved)
-                image = tile(np.stack([originals_KHW, reconstructions]), gap=2)
-                sheet.set_data(image)
-                sheet.set_extent((-0.5, image.shape[1] - 0.5, image.shape[0] - 0.5, -0.5))
-                figure.texts[1].set_text(subtitle)
-                yield
-
-        yield from frames(figure, [points, *axes.patches, *axes.lines, sheet, figure.texts[1]], move())
+        still = Still(figure, [*plane.moving, sheet, figure.texts[1]])
+        for means, band, subtitle in zip(means_FNL, bands, subtitles, strict=True):
+            plane.show(means)
+            sheet.set_data(band)
+            figure.texts[1].set_text(subtitle)
+            yield still.pixels()

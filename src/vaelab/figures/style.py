@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import lru_cache
 from typing import Any, cast
@@ -103,23 +103,17 @@ def sign(figure: Figure, watermark: str | None) -> None:
         )  # fmt: skip
 
 
-def png(figure: Figure) -> bytes:
-    """The figure as a PNG; the same figure gives the same bytes.
+def png(drawn: Figure | NDArray[np.uint8]) -> bytes:
+    """A figure, or its pixels, as a PNG; the same figure gives the same bytes.
 
     matplotlib's own savefig lays out every text twice, once without drawing.
     """
-    drawn = pixels(figure)
-    if (drawn == drawn[:, :, :1]).all():
-        drawn = drawn[:, :, 0]  # grey: a third of the bytes
+    image = pixels(drawn) if isinstance(drawn, Figure) else drawn
+    if (image == image[:, :, :1]).all():
+        image = image[:, :, 0]  # grey: a third of the bytes
     buffer = io.BytesIO()
-    Image.fromarray(drawn).save(buffer, format="PNG", compress_level=2, dpi=(figure.dpi, figure.dpi))
+    Image.fromarray(image).save(buffer, format="PNG", compress_level=2, dpi=(DPI, DPI))
     return buffer.getvalue()
-
-
-def canvas_of(figure: Figure) -> FigureCanvasAgg:
-    canvas = figure.canvas
-    assert isinstance(canvas, FigureCanvasAgg)
-    return canvas
 
 
 def pixels(figure: Figure) -> NDArray[np.uint8]:
@@ -129,20 +123,26 @@ def pixels(figure: Figure) -> NDArray[np.uint8]:
     return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
 
 
-def frames(
-    figure: Figure, moving: Sequence[Artist], changes: Iterable[object]
-) -> Iterator[NDArray[np.uint8]]:
-    """The figure after each change, which may touch `moving` artists alone: the rest is drawn once.
+class Still:
+    """What stands still in a figure, drawn once; `pixels` draws `moving` artists over it, in their order."""
 
-    They are drawn in their order, on top of the rest. Yields arrays of shape (height, width, 3).
-    """
-    canvas = canvas_of(figure)
-    for artist in moving:
-        artist.set_animated(True)  # left out by draw()
-    canvas.draw()
-    still = canvas.copy_from_bbox(figure.bbox)
-    for _ in changes:
-        canvas.restore_region(still)
+    def __init__(self, figure: Figure, moving: Sequence[Artist]) -> None:
+        self.figure, self.moving = figure, moving
+        self.canvas = canvas_of(figure)
         for artist in moving:
-            figure.draw_artist(artist)
-        yield np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
+            artist.set_animated(True)  # left out by draw()
+        self.canvas.draw()
+        self.background = self.canvas.copy_from_bbox(figure.bbox)
+
+    def pixels(self) -> NDArray[np.uint8]:
+        """The figure as it is now, shape (height, width, 3)."""
+        self.canvas.restore_region(self.background)
+        for artist in self.moving:
+            self.figure.draw_artist(artist)
+        return np.asarray(self.canvas.buffer_rgba())[:, :, :3].copy()
+
+
+def canvas_of(figure: Figure) -> FigureCanvasAgg:
+    canvas = figure.canvas
+    assert isinstance(canvas, FigureCanvasAgg)
+    return canvas

@@ -17,7 +17,7 @@ from vaelab.data.splits import Data
 from vaelab.figures import Figure, style
 from vaelab.figures.curves import loss_curves
 from vaelab.figures.images import gif
-from vaelab.figures.latent import LatentView, latent_film
+from vaelab.figures.latent import LatentPlot, LatentView, latent_film
 from vaelab.gallery import Gallery, as_arrays
 from vaelab.loss import Objective
 from vaelab.models import VAE
@@ -56,6 +56,10 @@ class Snapshots:
         self.config = config
         self.folder = folder
         self.gallery = Gallery(config, data, data.test, model, objective)
+        self.plot: LatentPlot | None = None
+        """The epochs' latent plot as it was drawn last: most of the next one stays as it is."""
+        self.drawn: dict[int, LatentView] = {}
+        """The axes of the epochs' latent plots, of those that this session has drawn."""
 
     # --- while training -----------------------------------------------------------------------------------
 
@@ -74,11 +78,11 @@ class Snapshots:
         if due or self.config.artifacts.gif:
             frame = self.save_frame(state)
         if due:
-            self.write(
+            self.draw(
                 self.gallery.reconstructions(f"Reconstructions after epoch {state.epoch}"),
                 self.folder.picture("reconstructions", state.epoch),
             )
-            self.write(
+            self.draw(
                 self.gallery.samples(f"Samples from the prior after epoch {state.epoch}"),
                 self.folder.picture("samples", state.epoch),
             )
@@ -110,26 +114,29 @@ class Snapshots:
             "interpolations.png": lambda: self.gallery.interpolations(spherical=False),
             "dataset_overview.png": self.gallery.dataset_overview,
         }
-        for file, draw in figures.items() if self.config.artifacts.figures else ():
+        for file, make in figures.items() if self.config.artifacts.figures else ():
             between(file)
-            self.write(draw(), self.folder.figure(file))
+            self.draw(make(), self.folder.figure(file))
         drawn = [epoch for epoch in range(1, state.epoch + 1) if self.is_due(epoch)]
         drawn = [epoch for epoch in drawn if self.folder.frame(epoch * state.steps_per_epoch).is_file()]
         frames = [read_frame(self.folder, epoch * state.steps_per_epoch) for epoch in drawn]
         if frames:
             view = self.gallery.view_of([frame.means_NL for frame in frames])
-            if not all(self.gallery.view_of([frame.means_NL]).same_as(view) for frame in frames):
-                between("latent/ on common axes")
-                for epoch, frame in zip(drawn, frames, strict=True):
+            between("latent/ on common axes")
+            for epoch, frame in zip(drawn, frames, strict=True):
+                if epoch not in self.drawn or not self.drawn[epoch].same_as(view):
                     self.write_latent_plot(frame, epoch, view)
         if self.config.artifacts.gif:
             between("latent_evolution.gif")
             film = self.film(state)
             write_atomically(self.folder.figure("latent_evolution.gif"), lambda file: file.write(film))
 
-    def write(self, figure: Figure, path: Path) -> None:
+    def draw(self, figure: Figure, path: Path) -> None:
         style.sign(figure, self.config.artifacts.watermark)
-        content = style.png(figure)
+        self.write(style.pixels(figure), path)
+
+    def write(self, pixels_HW3: NDArray[np.uint8], path: Path) -> None:
+        content = style.png(pixels_HW3)
         write_atomically(path, lambda file: file.write(content))
 
     # --- what is drawn ------------------------------------------------------------------------------------
@@ -142,8 +149,11 @@ class Snapshots:
 
     def write_latent_plot(self, frame: Frame, epoch: int, view: LatentView) -> None:
         title = f"Latent space after epoch {epoch}"
-        figure = self.gallery.latent_plot(frame.means_NL, view, title, coloured=True)
-        self.write(figure, self.folder.picture("latent", epoch))
+        if self.plot is None or not self.plot.view.same_as(view):
+            self.plot = self.gallery.latent_plot(frame.means_NL, view, title, coloured=True)
+            style.sign(self.plot.figure, self.config.artifacts.watermark)
+        self.write(self.plot.pixels(frame.means_NL, title), self.folder.picture("latent", epoch))
+        self.drawn[epoch] = view
 
     def curves(self, state: TrainingState) -> Figure:
         subtitle = f"{self.gallery.about} · loss = {self.loss_formula}, in nats per image"
@@ -163,7 +173,7 @@ class Snapshots:
     def latent_space(self, state: TrainingState, *, coloured: bool) -> Figure:
         means = self.gallery.means()
         title = f"Latent space after {state.epoch} epoch{'s' if state.epoch > 1 else ''}"
-        return self.gallery.latent_plot(means, self.gallery.view_of([means]), title, coloured=coloured)
+        return self.gallery.latent_plot(means, self.gallery.view_of([means]), title, coloured=coloured).figure
 
     def film(self, state: TrainingState) -> bytes:
         steps = sorted(int(path.stem.removeprefix("step_")) for path in self.folder.frames())
