@@ -18,7 +18,7 @@ PACKAGES = ("torch", "torchvision", "numpy", "matplotlib", "pillow", "hydra-core
 
 
 def pick_device(asked: str) -> torch.device:
-    """The device to train on; raises ConfigError for a CUDA device that isn't there."""
+    """The device to train on, made CUDA's current one; raises ConfigError for one that isn't there."""
     present = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if asked == "auto":
         return torch.device("cuda" if present else "cpu")
@@ -26,6 +26,8 @@ def pick_device(asked: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= present:
         has = f"has {present} CUDA device(s)" if present else "has no CUDA device that PyTorch can use"
         raise ConfigError(f"device={asked}, but this machine {has}: type device=cpu, or leave device=auto.")
+    if device.index is not None and device.type == "cuda":
+        torch.cuda.set_device(device)  # streams and graphs are made on the current one
     return device
 
 
