@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import statistics
 import subprocess
@@ -32,7 +31,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import ToTensor
 
-from vaelab.config import ArtifactsConfig, Config, DatasetConfig
+from vaelab.config import ArtifactsConfig, Config, DatasetConfig, VaelabError
 from vaelab.data import splits
 from vaelab.data.splits import Data, Split
 from vaelab.machine import device_facts, git_facts, versions
@@ -163,6 +162,7 @@ def bare_loop(data: Data, name: str, bf16: bool) -> Work:
     device = data.train.images.device
     images = data.train.images.unsqueeze(1).float() / 255
     model = build({"name": name}, IMAGE_SHAPE, seed=0).to(device).train()
+    model.to(memory_format=torch.channels_last)  # as vaelab's loop has it
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
 
     def loop() -> None:
@@ -177,8 +177,6 @@ def data_loader_loop(data: Data, name: str, bf16: bool) -> Work:
     """The usual notebook: a DataLoader over ToTensor images, plain layers, a plain Adam, loss.item()."""
     device = data.train.images.device
     model = build({"name": name}, IMAGE_SHAPE, seed=0).to(device).train()
-    for parameter in model.parameters():
-        parameter.data = parameter.data.contiguous()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     loader = DataLoader(PerImage(data.train), BATCH, shuffle=True)
 
@@ -216,7 +214,7 @@ def products(
 
     def note(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         assert isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)
-        x, weight, gradient = laid_out(inputs[0]), layer.weight.detach().to(dtype), laid_out(output)
+        x, weight, gradient = laid_out(inputs[0]), laid_out(layer.weight), laid_out(output)
         first = not jobs  # no gradient goes into the images
         if isinstance(layer, nn.Linear):
             jobs.append(lambda: x @ weight.t())
@@ -377,7 +375,8 @@ def evaluation(setting: Setting) -> Iterator[Figure]:
             (path,) = Path(folder).rglob("metrics.json")
             content = json.loads(path.read_text())
             images = content["data"]["images"]
-            rounds.append({name: images / taken for name, taken in content["times"]["seconds"].items()})
+            taken = content["times"]["seconds"]
+            rounds.append({name: images / max(taken[name], 0.001) for name in content["numbers"]})
     for name in rounds[0]:
         rate = [measured[name] for measured in rounds]
         yield Figure("evaluation", f"mlp, embedded test images: {name}", "images/s", rate)
@@ -404,18 +403,25 @@ def sweep(setting: Setting) -> Iterator[Figure]:
     yield Figure("sweep", what, "×", ratios(rounds, "joblib", "serial"), "≤ 0.9")
 
 
+PEAK_OF_CHILD = """
+import resource, subprocess, sys
+code = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(code)
+"""
+"""Runs a command from a small process: on Linux the peak of a child is never below that of its parent."""
+
+
 def measured_run(*words: str) -> tuple[float, float]:
     """Seconds of training and peak memory in MB of a run in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        words = ("device=cpu", *words, f"hydra.run.dir={folder}/run")
-        process = subprocess.Popen(command(*words), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            raise SystemExit(f"vaelab.train {' '.join(words)} failed")
+        line = command("device=cpu", *words, f"hydra.run.dir={folder}/run")
+        ran = subprocess.run([sys.executable, "-c", PEAK_OF_CHILD, *line], stdout=subprocess.PIPE, text=True)
+        if ran.returncode:
+            raise SystemExit(f"This command failed: {' '.join(line)}")
         rows = RunFolder(Path(folder) / "run").read_metrics()
-        unit = 1e6 if sys.platform == "darwin" else 1e3  # bytes there, kibibytes here
-        return sum(row["seconds"] for row in rows), usage.ru_maxrss / unit
+        peak = int(ran.stdout) * (1 if sys.platform == "darwin" else 1024)  # bytes there, kibibytes here
+        return sum(row["seconds"] for row in rows), peak / 1e6
 
 
 def memory(setting: Setting) -> Iterator[Figure]:
@@ -431,10 +437,11 @@ def growth(setting: Setting) -> Iterator[Figure]:
     axes = {
         "images": ["dataset.classes=[0]", "dataset.classes=[0,1]", "dataset.classes=[0,1,2,3]"],
         "latent dimensions": ["model.latent_dim=8", "model.latent_dim=16", "model.latent_dim=32"],
-        "epochs": ["epochs=2", "epochs=4", "epochs=8"],
+        "epochs": [f"epochs={factor * setting.short_epochs}" for factor in (1, 2, 4)],
     }
     for axis, sizes in axes.items():
-        words = ["epochs=2", "dataset.classes=[0,1]", *setting.words, *NO_PICTURES]
+        words = ["dataset.classes=[0,1]", *setting.words, *NO_PICTURES]
+        words += [f"epochs={setting.short_epochs}"]
         rounds = [[measured_run(*words, size) for size in sizes] for _ in range(setting.rounds)]
         for number, factor in ((1, 2), (2, 4)):
             for index, of in ((0, "training time"), (1, "peak memory")):
@@ -463,12 +470,19 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="how often each thing is measured")
     parser.add_argument("--json", type=Path, help="where to write all rounds as well")
     asked = parser.parse_args()
-    parts = asked.parts.split(",")
+    parts = [part for part in asked.parts.split(",") if part]
     if unknown := [part for part in parts if part not in PARTS]:
         parser.error(f"--parts={','.join(unknown)} is unknown: type some of {','.join(PARTS)}")
+    if asked.rounds < 1:
+        parser.error(f"--rounds={asked.rounds}: type a number of at least 1")
+    if asked.json is not None and not asked.json.parent.is_dir():
+        parser.error(f"--json={asked.json}: there is no folder {asked.json.parent}")
     setting = Setting(None if asked.folder is None else str(Path(asked.folder).resolve()), asked.rounds)
     device = device_facts(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    description = splits.load(setting.dataset, torch.device("cpu")).description
+    try:
+        description = splits.load(setting.dataset, torch.device("cpu")).description
+    except VaelabError as error:
+        parser.error(str(error))
     print(
         f"{description}, batch {BATCH}, {device}, torch {torch.__version__}, median of {asked.rounds} rounds"
     )

@@ -16,7 +16,7 @@ from vaelab.figures.comparison import latent_spaces, overlaid_curves, rate_disto
 from vaelab.figures.curves import loss_curves
 from vaelab.figures.density import density_plot, hole_map, kl_bars
 from vaelab.figures.images import gif, image_grid, image_panels, tile
-from vaelab.figures.latent import LatentPlot, LatentView, latent_film, latent_scatter, limit_for
+from vaelab.figures.latent import LatentPlot, LatentView, latent_film, limit_for
 
 GENERATOR = np.random.default_rng(0)
 NAMES = {0: "T-shirt/top", 7: "Sneaker", 9: "Ankle boot"}
@@ -41,11 +41,11 @@ FIGURES: dict[str, Callable[[], Figure]] = {
         GENERATOR.random((3, 4, 28, 28)), "Title", LONG, row_labels=list(NAMES.values()),
         column_labels=["one", "two\nlines", "x", "y"], bottom_label=f"{LONG}\n{LONG}, and what the rows are",
     ),
-    "scatter": lambda: latent_scatter(MEANS, LABELS, NAMES, VIEW, "Title", LONG),
-    "plain scatter": lambda: latent_scatter(MEANS, None, NAMES, VIEW, "Title", LONG),
-    "one dimension": lambda: latent_scatter(
+    "scatter": lambda: LatentPlot(MEANS, LABELS, NAMES, VIEW, "Title", LONG).figure,
+    "plain scatter": lambda: LatentPlot(MEANS, None, NAMES, VIEW, "Title", LONG).figure,
+    "one dimension": lambda: LatentPlot(
         MEANS[:, :1], LABELS, NAMES, LatentView(np.eye(1), ("z₁", ""), 4.0), "Title", LONG
-    ),
+    ).figure,
     "curves": lambda: loss_curves(
         [{"epoch": epoch, **ROW} for epoch in (1, 2, 3)], "Title", LONG, 2
     ),
@@ -118,7 +118,9 @@ def test_the_density_contours_hold_what_they_say() -> None:
 
 
 def test_the_same_figure_gives_the_same_bytes() -> None:
-    pictures = {style.png(latent_scatter(MEANS, LABELS, NAMES, VIEW, "Title", "Subtitle")) for _ in range(2)}
+    pictures = {
+        style.png(LatentPlot(MEANS, LABELS, NAMES, VIEW, "Title", "Subtitle").figure) for _ in range(2)
+    }
     assert len(pictures) == 1
 
 
@@ -191,7 +193,7 @@ def test_drawing_only_what_moves_gives_the_same_picture(latents: int) -> None:
     before, after = 3 * MEANS[:, :latents], MEANS[:, :latents] + 0.5
     plot = LatentPlot(before, LABELS, NAMES, view, "Before", LONG)
     for means, title in ((after, "After"), (before, "Before"), (after, "After")):
-        drawn = style.pixels(latent_scatter(means, LABELS, NAMES, view, title, LONG))
+        drawn = style.pixels(LatentPlot(means, LABELS, NAMES, view, title, LONG).figure)
         np.testing.assert_array_equal(plot.pixels(means, title), drawn)
 
 

@@ -6,6 +6,7 @@ import io
 import math
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -162,6 +163,24 @@ def test_stopping_at_any_step_and_going_on_equals_never_stopping(
         checkpoint.restore(torch.load(file, weights_only=True), resumed, asked, data)
         list(fit(resumed, data, asked))
         assert_same(undisturbed, resumed)
+
+
+def test_drawing_is_no_training_time_and_no_time_is_lost_by_an_interruption(data: Data) -> None:
+    asked = settings(*TINY, "epochs=1")
+    state = fresh(asked, data)
+    booked = []
+
+    def draw_and_stop(now: TrainingState) -> None:
+        with now.not_training():
+            time.sleep(0.5)
+        booked.append(now.seconds)
+        raise Stop
+
+    for _ in range(2):
+        with pytest.raises(Stop):
+            list(fit(state, data, asked, draw_and_stop))
+        assert 0 < state.seconds < 0.5
+    assert booked[0] < 0, "the test is about time that is taken off before it was added"
 
 
 @pytest.mark.parametrize("model", names())

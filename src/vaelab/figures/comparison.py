@@ -17,7 +17,17 @@ from matplotlib.ticker import MaxNLocator, ScalarFormatter
 from numpy.typing import NDArray
 
 from vaelab.figures.latent import LatentPlane, LatentView
-from vaelab.figures.style import HEADER, INK, SOFT, Still, header_width, house_style, new_figure, sign
+from vaelab.figures.style import (
+    HEADER,
+    INK,
+    SOFT,
+    SUBTITLE,
+    Still,
+    header_width,
+    house_style,
+    new_figure,
+    sign,
+)
 
 WIDE_RANGE = 6.0
 """Ratio of the largest to the smallest number from which an axis is logarithmic."""
@@ -179,11 +189,11 @@ def side_by_side_film(
         figure.set_dpi(80)
         sign(figure, watermark)
         moving = [artist for plane in of_models.values() for artist in plane.moving]
-        still = Still(figure, [*moving, figure.texts[1]])
+        still = Still(figure, [*moving, figure.texts[SUBTITLE]])
         for means_NL, subtitle in zip(frames_F, subtitles, strict=True):
             for model, plane in of_models.items():
                 plane.show(means_NL[model])
-            figure.texts[1].set_text(subtitle)
+            figure.texts[SUBTITLE].set_text(subtitle)
             yield still.pixels()
 
 

@@ -14,10 +14,10 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba_array
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
 from matplotlib.text import Text
+from matplotlib.ticker import EngFormatter
 from numpy.typing import NDArray
 
 from vaelab.figures.images import tile
@@ -25,6 +25,8 @@ from vaelab.figures.style import (
     HEADER,
     INK,
     SOFT,
+    SUBTITLE,
+    TITLE,
     Still,
     class_colour,
     header_width,
@@ -67,20 +69,11 @@ def limit_for(points_N2: NDArray[np.floating]) -> float:
     return round(limit, 6)
 
 
-def latent_scatter(
-    means_NL: NDArray[np.floating],
-    labels_N: NDArray[np.integer] | None,
-    class_names: Mapping[int, str],
-    view: LatentView,
-    title: str,
-    subtitle: str,
-) -> Figure:
-    """Posterior means on the view's plane, coloured by class with the names beside, or all in one colour."""
-    return LatentPlot(means_NL, labels_N, class_names, view, title, subtitle).figure
-
-
 class LatentPlot:
-    """The figure of `latent_scatter`, for as many moments as there are: only what moves is drawn again."""
+    """Posterior means on a plane, coloured by class with the names beside, or all in one colour.
+
+    For one moment there is `figure`; for many, `pixels` draws again only what moves.
+    """
 
     def __init__(
         self,
@@ -101,7 +94,7 @@ class LatentPlot:
 
     def pixels(self, means_NL: NDArray[np.floating], title: str) -> NDArray[np.uint8]:
         """The figure at another moment, shape (height, width, 3). `figure` itself can't be drawn any more."""
-        heading = self.figure.texts[0]
+        heading = self.figure.texts[TITLE]
         with house_style():
             if self.still is None:
                 self.still = Still(self.figure, [*self.plane.moving, heading])
@@ -143,6 +136,9 @@ class LatentPlane:
                 axes.add_patch(Circle((0, 0), radius, fill=False, **dashes))
         ticks = np.linspace(-view.limit, view.limit, 5)  # few: laying them out takes longer than the points
         axes.set(xlim=(-view.limit, view.limit), xticks=ticks, xlabel=view.names[0])
+        if view.limit >= 10_000:  # "−131 k" fits beside the axis
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.set_major_formatter(EngFormatter(places=0))
         if self.one_dimension:
             axes.set(ylim=(len(class_names) - 0.5, -0.5), yticks=[])
         else:
@@ -222,9 +218,9 @@ def latent_film(
         size = originals_KHW.shape[1]
         for row, label in enumerate(("original", "recon-\nstruction")):
             strip.text(-2, row * (size + 2) + size / 2, label, ha="right", va="center", fontsize=8)
-        still = Still(figure, [*plane.moving, sheet, figure.texts[1]])
+        still = Still(figure, [*plane.moving, sheet, figure.texts[SUBTITLE]])
         for means, band, subtitle in zip(means_FNL, bands, subtitles, strict=True):
             plane.show(means)
             sheet.set_data(band)
-            figure.texts[1].set_text(subtitle)
+            figure.texts[SUBTITLE].set_text(subtitle)
             yield still.pixels()

@@ -53,6 +53,9 @@ RC: Mapping[str, Any] = {
 
 TITLE_SIZE, SUBTITLE_SIZE = 13, 8.5
 
+TITLE, SUBTITLE = 0, 1
+"""Their places among a figure's texts."""
+
 HEADER = 0.68
 """Inches above a figure's content, for its title and subtitle."""
 

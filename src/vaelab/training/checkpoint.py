@@ -114,14 +114,14 @@ def restore(content: dict[str, Any], state: TrainingState, config: Config, data:
     state.history = content["history"]
     state.best_epoch = content["best_epoch"]
     state.best_neg_elbo = content["best_neg_elbo"]
-    if content["step"] > 0:
+    # Shuffle and noise of another device can't be continued: the epoch under way begins anew there.
+    if content["step"] > 0 and content["device"] == state.device.type:
         state.begin_epoch(config.seed)
         state.step = content["step"]
         state.seconds = content["seconds"]
         state.sums_S3.copy_(content["sums"])
-        if content["device"] == state.device.type:  # streams of another device can only begin anew
-            for purpose, generator in state.noise.items():
-                generator.set_state(content["noise"][purpose])
+        for purpose, generator in state.noise.items():
+            generator.set_state(content["noise"][purpose])
 
 
 def of_this_device(optimizer: dict[str, Any], state: TrainingState) -> dict[str, Any]:
