@@ -141,8 +141,6 @@ def fit(
     loop = Loop(state, data, config)
     while state.epoch < config.epochs:
         loop.epoch(after_step)
-        if state.epoch + 1 == config.epochs:
-            loop.captured = None  # it knows the loop, which knows it: both would keep their memory
         record = epoch_record(state, data, config)
         # With no val split the test set is scored but nothing may be chosen by it; and numbers from within a
         # warm-up would win for no better reason than their low weight on the KL.
@@ -197,9 +195,8 @@ class Loop:
         order_N = torch.randperm(len(images), generator=generator, device=state.device)
         torch.index_select(images, 0, order_N, out=self.shuffled.images)
         self.step_number.fill_(state.step)
-        kl_weight = state.objective.kl_weight(
-            epoch
-        )  # a constant in the graph: a warm-up records it each epoch
+        # The KL's weight is a constant in the graph: each epoch of a warm-up records another one.
+        kl_weight = state.objective.kl_weight(epoch)
         if state.device.type == self.captures_on and kl_weight != self.captured_kl_weight:
             self.captured = CapturedStep(self.learn_by_number, state.noise)
             self.captured_kl_weight = kl_weight
@@ -207,11 +204,9 @@ class Loop:
     def learn(self, x_BCHW: Tensor) -> Tensor:
         """One step on one batch; returns its sums of reconstruction, KL and loss, shape (3,)."""
         state = self.state
-        # A cache of casts would outlive the graph's capture.
-        bf16 = torch.autocast(
-            state.device.type, torch.bfloat16, enabled=self.config.precision == "bf16", cache_enabled=False
-        )
-        with bf16:
+        # Without a cache of casts, which would outlive the graph's capture.
+        bf16 = self.config.precision == "bf16"
+        with torch.autocast(state.device.type, torch.bfloat16, enabled=bf16, cache_enabled=False):
             logits_BCHW, posterior = state.model(x_BCHW, state.noise["latent"])
         terms = state.objective.terms(x_BCHW, logits_BCHW, posterior)
         loss = state.objective.loss(terms, posterior, state.epoch + 1)
