@@ -42,6 +42,9 @@ FIGURES: dict[str, Callable[[], Figure]] = {
         column_labels=["one", "two\nlines", "x", "y"], bottom_label=f"{LONG}\n{LONG}, and what the rows are",
     ),
     "scatter": lambda: LatentPlot(MEANS, LABELS, NAMES, VIEW, "Title", LONG).figure,
+    "scatter far out": lambda: LatentPlot(
+        5e4 * MEANS, LABELS, NAMES, LatentView(np.eye(2), ("z₁", "z₂"), 196608.0), "Title", LONG
+    ).figure,
     "plain scatter": lambda: LatentPlot(MEANS, None, NAMES, VIEW, "Title", LONG).figure,
     "one dimension": lambda: LatentPlot(
         MEANS[:, :1], LABELS, NAMES, LatentView(np.eye(1), ("z₁", ""), 4.0), "Title", LONG

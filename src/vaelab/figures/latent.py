@@ -136,9 +136,10 @@ class LatentPlane:
                 axes.add_patch(Circle((0, 0), radius, fill=False, **dashes))
         ticks = np.linspace(-view.limit, view.limit, 5)  # few: laying them out takes longer than the points
         axes.set(xlim=(-view.limit, view.limit), xticks=ticks, xlabel=view.names[0])
-        if view.limit >= 10_000:  # "−131 k" fits beside the axis
+        if view.limit >= 10_000:  # "−131k" fits beside the axis
+            axes.tick_params(labelsize=8)
             for axis in (axes.xaxis, axes.yaxis):
-                axis.set_major_formatter(EngFormatter(places=0))
+                axis.set_major_formatter(EngFormatter(places=0, sep=""))
         if self.one_dimension:
             axes.set(ylim=(len(class_names) - 0.5, -0.5), yticks=[])
         else:
