@@ -9,6 +9,7 @@ import math
 import re
 import sys
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -20,6 +21,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from vaelab.config import Config, ConfigError, VaelabError, effective, resolve
+from vaelab.files import held
 
 SAID = 4
 """Repetitions that are named; of more, only the number is."""
@@ -27,6 +29,11 @@ SAID = 4
 
 class DistinctSweeper(BasicSweeper):
     """Checks all jobs' settings before the first one starts, and leaves out those that repeat another."""
+
+    def sweep(self, arguments: list[str]) -> Any:
+        assert self.config is not None
+        with held(Path(self.config.hydra.sweep.dir)):
+            return super().sweep(arguments)
 
     def split_arguments(  # type: ignore[override]  # a static method there, but called on the instance
         self, overrides: list[Override], max_batch_size: int | None
@@ -85,7 +92,8 @@ class OptunaSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         try:
-            self.hydras.sweep(arguments)
+            with held(Path(self.trials.config.hydra.sweep.dir)):
+                self.hydras.sweep(arguments)
         except ValueError as error:
             if not self.trials.known:
                 raise VaelabError(f"Optuna refuses this search: {error}") from error

@@ -40,7 +40,7 @@ from vaelab.config import (
     show,
 )
 from vaelab.run_folder import RunFolder
-from vaelab.signals import BY_SIGNAL
+from vaelab.signals import BY_SIGNAL, unwinding
 
 FAILED = 1
 """Exit status of a run that ended with an error, a wrong setting included."""
@@ -61,13 +61,15 @@ def errors_in_one_line(schema: type[Checked]) -> Iterator[None]:
     `schema` has the settings that may be typed at this door.
     """
     try:
-        yield
+        with unwinding():
+            yield
     except (VaelabError, CompactHydraException, OmegaConfBaseException, YAMLError, OSError) as error:
         if TRACEBACKS:
             raise
         print(f"vaelab: {one_line(error, schema)}", file=sys.stderr)
         sys.exit(FAILED)
     except KeyboardInterrupt:  # before or after a run, which has handlers of its own
+        print("vaelab: interrupted", file=sys.stderr)
         sys.exit(BY_SIGNAL + signal.SIGINT)
 
 

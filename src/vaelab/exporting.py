@@ -19,11 +19,12 @@ from torch import Tensor, nn
 
 from vaelab import console
 from vaelab.config import ExportConfig, VaelabError
+from vaelab.files import write_bytes, writing
 from vaelab.loss import Likelihood
 from vaelab.machine import versions
 from vaelab.models import VAE
 from vaelab.run import Run, load
-from vaelab.run_folder import RunFolder, write_atomically
+from vaelab.run_folder import RunFolder
 
 TOLERANCE = 1e-4
 """Largest difference between PyTorch's and the exported model's outputs: means, log-variances, pixels."""
@@ -51,6 +52,8 @@ def export(asked: ExportConfig) -> Outcome:
         around = RunFolder.around(Path(asked.run).expanduser())
         beside = around.path if around is not None else run.checkpoint.parent
         folder = Path(asked.output).expanduser() if asked.output is not None else beside / "export"
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         return FORMATS[asked.format](run, folder)
 
 
@@ -76,7 +79,7 @@ def to_safetensors(run: Run, folder: Path) -> Outcome:
     path = folder / "model.safetensors"
     state = {name: tensor.contiguous() for name, tensor in run.model.state_dict().items()}
     content = save(state, metadata=about(run))
-    write_atomically(path, lambda file: file.write(content))
+    write_bytes(path, content)
     found = read(path.read_bytes())
     if not all(torch.equal(found[name], tensor) for name, tensor in state.items()):
         raise VaelabError(f"{path} holds other weights than the model: this should not happen.")
@@ -132,7 +135,7 @@ def to_onnx(run: Run, folder: Path) -> Outcome:
                 f"onnxruntime computes other numbers than PyTorch for the {name}, by {differences[-1]:.2g}: "
                 f"{path} was not written. Another version of onnx or onnxscript may do better."
             )
-        write_atomically(path, lambda file, content=content: file.write(content))  # type: ignore[misc]
+        write_bytes(path, content)
         paths.append(path)
     return Outcome(paths, max(differences))
 

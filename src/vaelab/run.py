@@ -17,7 +17,7 @@ from torch import Tensor
 
 from vaelab.config import Config, VaelabError
 from vaelab.loss import Objective
-from vaelab.models import VAE, Gaussian, build, evaluating
+from vaelab.models import VAE, Gaussian, evaluating
 from vaelab.randomness import stream
 from vaelab.run_folder import RunFolder
 from vaelab.training import checkpoint
@@ -95,15 +95,5 @@ def load(path: Path | str) -> Run:
     content = checkpoint.load(path)
     history = folder.read_metrics() if folder is not None else content["history"]
     config = checkpoint.config_of(content)
-    channels, height, width = content["image_shape"]
-    model = build(config.model, (channels, height, width), config.seed)
-    objective = Objective(config)
-    try:
-        model.load_state_dict(content["model"])
-        objective.load_state_dict(content["objective"])
-    except RuntimeError as error:  # missing, left over, or of another shape
-        raise checkpoint.CheckpointError(
-            f"{path} is damaged: its weights don't fit its own settings. "
-            "Type another checkpoint of the run, such as best.pt."
-        ) from error
-    return Run(config, history, model.eval(), objective, content["epoch"], path, content["data"])
+    model, objective = checkpoint.model_of(content)
+    return Run(config, history, model, objective, content["epoch"], path, content["data"])

@@ -1,19 +1,20 @@
-"""The run folder: the only module that knows the names of its files. Files appear whole or not at all."""
+"""The run folder: the only module that knows the names of its files."""
 
 from __future__ import annotations
 
 import csv
+import glob
 import io
 import json
-import os
 import re
-import tempfile
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from vaelab import files
 from vaelab.config import VaelabError
+from vaelab.files import write_atomically, write_bytes, writing
 
 EPOCH_FOLDERS = ("checkpoints", "reconstructions", "samples", "latent")
 """The folders of a run that hold a file an epoch."""
@@ -21,32 +22,6 @@ EPOCH_FOLDERS = ("checkpoints", "reconstructions", "samples", "latent")
 
 class RunFolderError(VaelabError):
     """A folder is not the run that it was taken for."""
-
-
-def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Give `write` a temporary file in the same folder, and move it to `path` when it is safely on the disk.
-
-    Whatever happens on the way, `path` holds the old content or the new one. Missing folders are made.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(
-        dir=path.parent, prefix=f".{path.name}.", suffix=".partial", delete=False
-    ) as file:
-        try:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-            os.chmod(file.fileno(), 0o666 & ~current_umask())  # temporary files are for their owner only
-            os.replace(file.name, path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
-
-
-def current_umask() -> int:
-    umask = os.umask(0)
-    os.umask(umask)
-    return umask
 
 
 class RunFolder:
@@ -170,23 +145,46 @@ class RunFolder:
 
     # --- contents -----------------------------------------------------------------------------------------
 
+    def write(self, path: Path, content: bytes) -> None:
+        """A file of the run, and what folders there have to be between the run's and it. Raises StorageError.
+
+        The run's own folder is not made: one that was deleted while training does not rise again.
+        """
+        with writing(path):
+            for between in reversed(path.relative_to(self.path).parents[:-1]):
+                (self.path / between).mkdir(exist_ok=True)
+        write_bytes(path, content)
+
     def write_text(self, path: Path, text: str) -> None:
-        write_atomically(path, lambda file: file.write(text.encode()))
+        self.write(path, text.encode())
 
     def write_run_json(self, facts: Mapping[str, Any]) -> None:
-        self.write_text(self.run_json, json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
+        self.write_text(self.run_json, as_json(facts))
 
     def read_run_json(self) -> dict[str, Any]:
-        facts: dict[str, Any] = json.loads(self.run_json.read_text(encoding="utf-8"))
+        """What `write_run_json` wrote. Raises RunFolderError for anything else."""
+        try:
+            facts: dict[str, Any] = json.loads(self.run_json.read_text(encoding="utf-8"))
+            if not facts.keys() >= {"status", "command", "data", "epochs", "sessions"}:
+                raise ValueError
+        except (ValueError, AttributeError) as error:
+            raise RunFolderError(
+                f"{self.run_json} is damaged: type a checkpoint of the folder instead, or another run."
+            ) from error
         return facts
 
     def read_metrics(self) -> list[dict[str, float]]:
-        """The rows that `write_metrics` wrote."""
-        with self.metrics_csv.open(newline="") as file:
-            return [
-                {key: int(text) if text.isdecimal() else float(text) for key, text in row.items()}
-                for row in csv.DictReader(file)
-            ]
+        """The rows that `write_metrics` wrote. Raises RunFolderError for anything else."""
+        try:
+            with self.metrics_csv.open(newline="") as file:
+                return [
+                    {key: int(text) if text.isdecimal() else float(text) for key, text in row.items()}
+                    for row in csv.DictReader(file)
+                ]
+        except (ValueError, AttributeError) as error:
+            raise RunFolderError(
+                f"{self.metrics_csv} is damaged: the checkpoints hold the same rows, type the path of one."
+            ) from error
 
     def write_metrics(self, history: Sequence[Mapping[str, float]]) -> None:
         """One row a record, every digit kept: reading the file gives the same numbers back."""
@@ -210,34 +208,26 @@ class RunFolder:
         return any(number > epoch + 1 for _, number in later)
 
     def remove_leftovers(self) -> None:
-        """Delete what a killed process had only half written."""
-        folders = [self.path, self.path / "figures", self.frame(0).parent]
-        for folder in [*folders, *(self.path / kind for kind in EPOCH_FOLDERS)]:
-            for path in folder.glob(".*.partial"):
-                path.unlink(missing_ok=True)
+        """Delete what a killed process had only half written, of the zip beside the folder too."""
+        folders = [self.path / name for name in ("figures", *EPOCH_FOLDERS)]
+        files.remove_leftovers(self.path, self.frame(0).parent, *folders)
+        for path in self.zip.parent.glob(f".{glob.escape(self.zip.name)}.*.partial"):
+            path.unlink(missing_ok=True)
 
-    def write_zip(self) -> None:
-        """The whole folder as one zip file beside it, under the folder's own name."""
+    def write_zip(self, facts: Mapping[str, Any] | None = None) -> None:
+        """The whole folder as one zip file beside it, under its own name; `facts` stand for run.json."""
 
         def pack(file: IO[bytes]) -> None:
             with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
                 for path in sorted(self.path.rglob("*")):
-                    if path.is_file() and not re.search(r"\.partial$", path.name):
-                        archive.write(path, Path(self.name) / path.relative_to(self.path))
+                    name = Path(self.name) / path.relative_to(self.path)
+                    if facts is not None and path == self.run_json:
+                        archive.writestr(str(name), as_json(facts))
+                    elif path.is_file() and not any(path.match(hidden) for hidden in files.HIDDEN):
+                        archive.write(path, name)
 
         write_atomically(self.zip, pack)
 
 
-def remove_if_empty(folder: Path) -> None:
-    """Take back a folder made for a run that never began, and the day's and outputs/ where they are empty.
-
-    The working directory and what is above it stay.
-    """
-    folder = folder.absolute()
-    for path in (folder, *folder.parents[:2]):
-        if Path.cwd().is_relative_to(path):
-            return
-        try:
-            path.rmdir()
-        except OSError:  # not empty
-            return
+def as_json(facts: Mapping[str, Any]) -> str:
+    return json.dumps(facts, indent=2, ensure_ascii=False) + "\n"

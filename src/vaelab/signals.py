@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -22,6 +25,24 @@ class Interrupted(Exception):
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
         self.number = number
+
+
+@contextmanager
+def unwinding() -> Iterator[None]:
+    """Inside, SIGTERM ends the program from within, as Ctrl-C does: what is half written is taken back."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        sys.exit(BY_SIGNAL + number)
+
+    main = threading.current_thread() is threading.main_thread()  # elsewhere Python allows no handlers
+    if not main or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 class Signals:

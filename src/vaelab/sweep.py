@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from vaelab.run_folder import RunFolder
 failed: list[str] = []
 """Folders of the jobs that failed in this process; once the sweep has ended, of all that did not finish."""
 
+broken: list[Exception] = []
+"""What a callback raised. Hydra would only warn of it; `vaelab.train` raises it when the sweep has ended."""
+
 stopped: list[int] = []
 """Signals that have ended a job in this process: it begins no other."""
 
@@ -26,6 +30,7 @@ def lose(folder: RunFolder, error: Exception) -> None:
     print(f"vaelab: {folder.name} was lost: {reason}", file=sys.stderr)
     failed.append(folder.name)
     if not folder.run_json.exists():
+        folder.path.mkdir(parents=True, exist_ok=True)
         folder.write_text(folder.log, f"lost: {reason}\n")
 
 
@@ -56,6 +61,16 @@ class Comparing(Callback):
         self.figures = figures
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        try:
+            self.compare_and_pack(config)
+        except (KeyboardInterrupt, SystemExit):
+            line = ["python", "-m", "vaelab.compare", override("sweep", config.hydra.sweep.dir)]
+            print(f"vaelab: all jobs have ended. To compare them: {shlex.join(line)}", file=sys.stderr)
+            raise
+        except Exception as error:
+            broken.append(error)
+
+    def compare_and_pack(self, config: DictConfig) -> None:
         from vaelab.comparison import session  # torch: not for --help
         from vaelab.comparison.runs import natural
 
@@ -69,4 +84,5 @@ class Comparing(Callback):
             failed.extend(outcome.failed)
         # What is typed for all jobs is not in the config of the sweep itself, only among its overrides.
         if config.artifacts.zip or "artifacts.zip=true" in map(str.lower, config.hydra.overrides.task):
+            RunFolder(folder).remove_leftovers()
             RunFolder(folder).write_zip()

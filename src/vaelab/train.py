@@ -15,7 +15,8 @@ from omegaconf import DictConfig
 
 from vaelab import command_line, config, sweep
 from vaelab.config import Config, VaelabError, override
-from vaelab.run_folder import RunFolder, remove_if_empty
+from vaelab.files import remove_if_empty
+from vaelab.run_folder import RunFolder
 from vaelab.signals import BY_SIGNAL
 
 command_line.register()
@@ -65,6 +66,7 @@ def job_of_a_sweep(composed: DictConfig, folder: RunFolder, typed: list[str]) ->
         print(f"vaelab: {folder.name} failed: {reason}", file=sys.stderr)
         sweep.failed.append(folder.name)
         if not folder.run_json.exists():  # a run that has begun has logged it, and run.json says it failed
+            folder.path.mkdir(parents=True, exist_ok=True)
             folder.write_text(folder.log, f"{reason}\n")
         return math.nan
     command_line.show_run(outcome.folder)
@@ -84,6 +86,8 @@ def main() -> None:
         if command_line.show_help("train"):
             return
         run()
+        for error in sweep.broken:
+            raise error
         if sweep.failed:
             raise VaelabError(f"These jobs of the sweep failed: {', '.join(sweep.failed)}.")
 

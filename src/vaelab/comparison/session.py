@@ -21,9 +21,10 @@ from vaelab.comparison.table import comma_separated, markdown
 from vaelab.config import CompareConfig, EvaluatedDataConfig, EvaluationConfig, MetricsConfig, VaelabError
 from vaelab.evaluation import session as evaluation
 from vaelab.figures import style
+from vaelab.files import held, write_bytes, writing
 from vaelab.gallery import Gallery
 from vaelab.run import load
-from vaelab.run_folder import RunFolder, write_atomically
+from vaelab.run_folder import RunFolder, RunFolderError
 from vaelab.signals import BY_SIGNAL
 
 log = logging.getLogger(__name__)
@@ -45,11 +46,14 @@ class Outcome:
 
 def unfinished(folder: Path) -> list[str]:
     """Names of a sweep's jobs that are not finished."""
-    return [
-        str(path.relative_to(folder))
-        for path in run_folders(folder)
-        if not (path / "run.json").is_file() or RunFolder(path).read_run_json()["status"] != "finished"
-    ]
+    return [str(path.relative_to(folder)) for path in run_folders(folder) if not is_finished(RunFolder(path))]
+
+
+def is_finished(folder: RunFolder) -> bool:
+    try:
+        return bool(folder.read_run_json()["status"] == "finished")
+    except (RunFolderError, OSError):
+        return False
 
 
 def compare(asked: CompareConfig) -> Outcome:
@@ -83,14 +87,19 @@ class Session:
         """The images of the runs, and what depends on them alone."""
 
     def run(self) -> Outcome:
+        with held(self.folder):
+            return self.evaluate_draw_and_write()
+
+    def evaluate_draw_and_write(self) -> Outcome:
         self.evaluate_missing()
         missing = self.found.not_finished
-        write_text(self.folder / "comparison.csv", comma_separated(self.found.families, missing))
+        table = comma_separated(self.found.families, missing)
+        self.write(self.folder / "comparison.csv", table.encode())
         pictures = (
             {family.slug: self.draw(family) for family in self.found.families} if self.asked.figures else {}
         )
         text = self.markdown(pictures)
-        write_text(self.folder / "comparison.md", text)
+        self.write(self.folder / "comparison.md", text.encode())
         self.write_report(pictures)
         return Outcome(self.folder, text, self.failed)
 
@@ -164,19 +173,24 @@ class Session:
                     content = style.png(figure)
                 else:
                     content = film(wall)
-                write_bytes(self.folder_of(family) / name, content)
+                self.write(self.folder_of(family) / name, content)
                 drawn.append(name)
         return drawn
+
+    def write(self, path: Path, content: bytes) -> None:
+        with writing(path):
+            path.parent.mkdir(exist_ok=True)
+        write_bytes(path, content)
 
     @contextmanager
     def going_on(self, what: str) -> Iterator[None]:
         """Inside, an error ends this alone, and is noted."""
         try:
             yield
+        except OSError:  # a full disk, say
+            raise
         except VaelabError as reason:
             self.notes.append(f"{what}: {reason}.".replace("..", "."))
-        except OSError:
-            raise
         except Exception as error:
             self.failed.append(what)
             self.notes.append(f"{what} failed with {type(error).__name__}: {error}")
@@ -221,7 +235,7 @@ class Session:
         about = {family.slug: self.about(family) for family in self.found.families}
         with self.going_on("report.html"):
             page = comparison_report(self.found, str(self.folder.parent), about, drawn, self.notes)
-            write_text(self.folder / "report.html", page)
+            self.write(self.folder / "report.html", page.encode())
 
     def about(self, family: Family) -> str:
         """What the table's numbers are of."""
@@ -249,11 +263,3 @@ def lacks_numbers(member: Member) -> bool:
         return True
     missing = [name for name in NEEDED if name not in found["numbers"]]
     return any(found["not_measured"].get(name) in (None, evaluation.left_out(name)) for name in missing)
-
-
-def write_text(path: Path, text: str) -> None:
-    write_bytes(path, text.encode())
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    write_atomically(path, lambda file: file.write(content))

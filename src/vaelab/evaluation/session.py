@@ -25,10 +25,11 @@ from vaelab.evaluation.numbers import Section, table
 from vaelab.evaluation.pictures import PICTURES
 from vaelab.evaluation.subject import Subject
 from vaelab.figures import style
+from vaelab.files import held, remove_if_empty, write_bytes
 from vaelab.machine import device_facts, git_facts, now, pick_device, versions
 from vaelab.pages.run_report import write_run_report
 from vaelab.run import Run
-from vaelab.run_folder import RunFolder, remove_if_empty, write_atomically
+from vaelab.run_folder import RunFolder
 from vaelab.signals import Interrupted, Signals
 
 log = logging.getLogger(__name__)
@@ -144,6 +145,13 @@ class Session:
     def run(self) -> Outcome:
         self.not_done |= {name: left_out(name) for name in MEASURES if name not in self.measures}
         self.make_folder()
+        try:
+            with held(self.folder):
+                return self.measure_and_draw()
+        finally:
+            remove_if_empty(self.folder)
+
+    def measure_and_draw(self) -> Outcome:
         numbers_written = False
         with Signals() as signals, self.bar:
             try:
@@ -177,10 +185,10 @@ class Session:
         started = time.perf_counter()
         try:
             do(name)
-        except VaelabError as reason:
-            self.not_done[name] = str(reason)
         except (Interrupted, OSError):  # a full disk, say: no other step would fare better
             raise
+        except VaelabError as reason:
+            self.not_done[name] = str(reason)
         except Exception as error:
             self.failed.append(name)
             self.not_done[name] = f"failed with {type(error).__name__}: {error}"
@@ -197,8 +205,7 @@ class Session:
     def draw(self, name: str) -> None:
         figure = PICTURES[name](self.subject)
         style.sign(figure, self.subject.run.config.artifacts.watermark)
-        content = style.png(figure)
-        write_atomically(self.folder / name, lambda file: file.write(content))
+        write_bytes(self.folder / name, style.png(figure))
 
     # --- what is written ----------------------------------------------------------------------------------
 
@@ -226,10 +233,10 @@ class Session:
         }
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         self.write_table()
-        write_atomically(self.metrics_json, lambda file: file.write(text.encode()))
+        write_bytes(self.metrics_json, text.encode())
 
     def write_table(self) -> None:
-        write_atomically(self.folder / "table.txt", lambda file: file.write(self.text().encode()))
+        write_bytes(self.folder / "table.txt", self.text().encode())
 
     def previous(self) -> dict[str, Any] | None:
         """What an earlier evaluation left here."""
@@ -299,7 +306,6 @@ class Session:
             log.warning("Interrupted (%s): all numbers are there, but not all figures.", name)
         elif (self.previous() or {}).get("status") == "finished" or not self.sections:
             log.warning("Interrupted (%s): nothing was written.", name)
-            remove_if_empty(self.folder)
             return Outcome(self.folder, "", self.failed, number)
         else:
             self.write("interrupted")

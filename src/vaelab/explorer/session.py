@@ -21,10 +21,11 @@ from vaelab.evaluation.measures import COLLAPSED
 from vaelab.evaluation.subject import Subject
 from vaelab.explorer.network import Weights, network
 from vaelab.figures.style import class_colour
+from vaelab.files import write_bytes, writing
 from vaelab.metrics.latent import principal_directions
 from vaelab.pages.page import packed, render
 from vaelab.run import Run, load
-from vaelab.run_folder import RunFolder, write_atomically
+from vaelab.run_folder import RunFolder
 
 DIRECTIONS = 4
 """Principal directions that can be chosen as the plane's axes."""
@@ -55,7 +56,9 @@ def explore(asked: ExploreConfig) -> Outcome:
             folder = Path(asked.sweep).expanduser() / "comparison"
         path = Path(asked.output).expanduser() if asked.output is not None else folder / "explorer.html"
         text = page(runs, asked).encode()
-        write_atomically(path, lambda file: file.write(text))
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(path, text)
     return Outcome(path, len(text) / 1e6)
 
 

@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from vaelab.config import ConfigError, did_you_mean, unknown
 from vaelab.models.vae import VAE, Gaussian, ImageShape, evaluating
 
-__all__ = ["VAE", "Gaussian", "ImageShape", "build", "evaluating", "names"]
+__all__ = ["VAE", "Gaussian", "ImageShape", "build", "evaluating", "names", "with_weights"]
 
 
 def names() -> list[str]:
@@ -53,3 +54,26 @@ def build(settings: Mapping[str, Any], image_shape: ImageShape, seed: int) -> VA
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return cls(image_shape, **arguments)
+
+
+def with_weights(settings: Mapping[str, Any], image_shape: ImageShape, weights: Mapping[str, Tensor]) -> VAE:
+    """The model of these settings that has these weights, a state dict; it takes no memory beside theirs.
+
+    Raises ConfigError as `build` does, and ValueError for weights of another model: settings may ask for any
+    size, and nothing is allocated before both are found to agree.
+    """
+    longest = max((len(value) for value in settings.values() if isinstance(value, list)), default=0)
+    if longest > len(weights):
+        raise ValueError(f"{longest} layers, but {len(weights)} tensors")
+    try:
+        with torch.device("meta"):  # shapes without memory
+            model = build(settings, image_shape, seed=0)
+        expected = model.state_dict()
+        typed = {
+            name: each.to(expected[name].dtype) if name in expected else each
+            for name, each in weights.items()
+        }
+        model.load_state_dict(typed, assign=True)
+    except (RuntimeError, TypeError, OverflowError, AttributeError) as error:
+        raise ValueError(str(error)) from error
+    return model

@@ -26,14 +26,13 @@ KINDS = {
 }
 
 
-def write_run_report(folder: RunFolder) -> None:
-    """Write report.html into a run's folder, from the files that are there."""
-    folder.write_text(folder.report, run_report(folder))
+def write_run_report(folder: RunFolder, facts: Mapping[str, Any] | None = None) -> None:
+    """Write report.html into a run's folder, from the files that are there; `facts` stand for run.json."""
+    folder.write_text(folder.report, run_report(folder, folder.read_run_json() if facts is None else facts))
 
 
-def run_report(folder: RunFolder) -> str:
+def run_report(folder: RunFolder, facts: Mapping[str, Any]) -> str:
     """The page of a run, whatever its status."""
-    facts = folder.read_run_json()
     history = folder.read_metrics() if folder.metrics_csv.is_file() else []
     config = resolve(read_yaml(folder.config_yaml), Config)
     with ThreadPoolExecutor() as pool:  # encoding the pictures leaves the interpreter free

@@ -10,11 +10,21 @@ import torch
 from vaelab import __version__
 from vaelab.config import Config, VaelabError, did_you_mean, resolve
 from vaelab.data.splits import Data
-from vaelab.run_folder import write_atomically
+from vaelab.loss import Objective
+from vaelab.models import VAE, with_weights
+from vaelab.run_folder import RunFolder
 from vaelab.training.fit import TrainingState
+from vaelab.training.sealed import Unsealed, seal, unseal
 
-FORMAT = 1
-"""Raised when a checkpoint can no longer be read by an older vaelab."""
+FORMAT = 2
+"""Raised when what is written changes. All formats are read: 1 had no digest."""
+
+PARTS: dict[str, type | tuple[type, ...]] = {
+    "vaelab": str, "config": dict, "data": dict, "image_shape": list, "model": dict, "objective": dict,
+    "optimizer": dict, "epoch": int, "step": int, "sums": torch.Tensor, "noise": dict, "device": str,
+    "seconds": (int, float), "history": list, "best_epoch": int, "best_neg_elbo": (int, float),
+}  # fmt: skip
+"""What every checkpoint has, beside its format."""
 
 
 class CheckpointError(VaelabError):
@@ -55,10 +65,11 @@ def contiguous(value: Any) -> Any:
     return {key: contiguous(each) for key, each in value.items()} if isinstance(value, dict) else value
 
 
-def save(content: dict[str, Any], *paths: Path) -> None:
-    """Write one checkpoint under each of `paths`."""
+def save(content: dict[str, Any], folder: RunFolder, *paths: Path) -> None:
+    """Write one checkpoint under each of `paths` in a run's folder. Raises StorageError."""
+    sealed = seal(content)
     for path in paths:
-        write_atomically(path, lambda file: torch.save(content, file))
+        folder.write(path, sealed)
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -70,19 +81,56 @@ def load(path: Path) -> dict[str, Any]:
         near = did_you_mean(path.name, [other.name for other in path.parent.glob("*.pt")])
         raise CheckpointError(f"There is no checkpoint {path}. {near}".strip())
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises many kinds for files that are damaged or something else
-        raise CheckpointError(
-            f"{path} can't be read: it is damaged, or was not written by vaelab. "
-            "Type another checkpoint of the run, such as best.pt."
-        ) from error
-    if not isinstance(content, dict) or not {"format", "config", "model"} <= content.keys():
-        raise CheckpointError(f"{path} was not written by vaelab: type a checkpoint of a run folder.")
-    if content["format"] > FORMAT:
-        raise CheckpointError(
-            f"{path} was written by vaelab {content['vaelab']} in a newer format: upgrade vaelab to read it."
+        return read(path)
+    except Unsealed as reason:
+        raise CheckpointError(f"{path} {reason}. {instead_of(path)}") from reason
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The same of a file that is there. Raises Unsealed with what is wrong."""
+    content, was_sealed = unseal(path)
+    version = content.get("format")
+    if not isinstance(version, int) or "model" not in content:
+        raise Unsealed("was not written by vaelab")
+    if version > FORMAT:
+        raise Unsealed(
+            f"was written by vaelab {content.get('vaelab')} in a newer format: upgrade vaelab to read it"
         )
+    if version > 1 and not was_sealed:
+        raise Unsealed("is damaged: the digest at its end is gone")
+    for part, kind in PARTS.items():
+        if not isinstance(content.get(part), kind):
+            raise Unsealed(f"is damaged: it has no {part}")
+    try:
+        model_of(content)
+    except VaelabError as reason:
+        raise Unsealed(f"has settings that can't be used: {str(reason).removesuffix('.')}") from reason
+    except (RuntimeError, ValueError) as error:
+        raise Unsealed("is damaged: its weights don't fit its own settings") from error
     return content
+
+
+def instead_of(path: Path) -> str:
+    """What to type instead of a checkpoint that can't be used: the newest good one beside it."""
+    found = newest_good(path.parent, besides=path)
+    if found is None:
+        return "There is no good checkpoint beside it: train again, or type another run."
+    good, content = found
+    step = f", step {content['step']}" if content["step"] else ""
+    return f"The newest good one beside it is {good} (epoch {content['epoch']}{step}): type that."
+
+
+def newest_good(folder: Path, besides: Path) -> tuple[Path, dict[str, Any]] | None:
+    """The checkpoint of a folder that has come furthest and can be read, and its content."""
+    found = []
+    for path in sorted(folder.glob("*.pt")):
+        try:
+            content = read(path) if path != besides else None
+        except (Unsealed, OSError):
+            continue
+        if content is not None:
+            found.append((path, content))
+    return max(found, key=lambda each: (each[1]["epoch"], each[1]["step"]), default=None)
 
 
 def epoch_of(path: Path) -> int | None:
@@ -96,6 +144,19 @@ def epoch_of(path: Path) -> int | None:
 def config_of(content: dict[str, Any]) -> Config:
     """The settings of the run that wrote a checkpoint."""
     return resolve(content["config"], Config)
+
+
+def model_of(content: dict[str, Any]) -> tuple[VAE, Objective]:
+    """The model and the objective with the weights of a checkpoint, in eval mode, on the CPU.
+
+    Raises ConfigError, ValueError or RuntimeError for weights and settings that don't belong together.
+    """
+    config = config_of(content)
+    channels, height, width = content["image_shape"]
+    model = with_weights(config.model, (channels, height, width), content["model"])
+    objective = Objective(config)
+    objective.load_state_dict(content["objective"])
+    return model.eval(), objective
 
 
 def restore(content: dict[str, Any], state: TrainingState, config: Config, data: Data) -> None:

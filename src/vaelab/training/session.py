@@ -6,13 +6,15 @@ import logging
 import signal
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vaelab import console
+from vaelab import console, files
 from vaelab.config import Config, ConfigError, VaelabError, continued, effective, override, to_yaml
 from vaelab.data import splits
+from vaelab.files import StorageError
 from vaelab.machine import now, pick_device
 from vaelab.pages.run_report import write_run_report
 from vaelab.run_folder import RunFolder
@@ -46,12 +48,12 @@ def train(config: Config, folder: RunFolder, arguments: Sequence[str]) -> Outcom
     `arguments` are recorded as what was typed. Raises VaelabError for settings or data that can't be used,
     before anything is written, and when the training diverges.
     """
-    if folder.run_json.exists():
-        raise ConfigError(
-            f"{folder.path} already holds a run: type {override('resume', folder.path)} to go on with it, "
-            "or another hydra.run.dir for a new one."
-        )
-    with console.logging_to(console.AboveTheBar()):
+    with files.held(folder.path), console.logging_to(console.AboveTheBar()):
+        if folder.run_json.exists():
+            raise ConfigError(
+                f"{folder.path} already holds a run: type {override('resume', folder.path)} to go on with "
+                "it, or another hydra.run.dir for a new one."
+            )
         return Session(config, folder, arguments).run()
 
 
@@ -64,13 +66,13 @@ def sweep_job(config: Config, folder: RunFolder, arguments: Sequence[str]) -> Ou
     config = replace(config, artifacts=replace(config.artifacts, zip=False))
     if not folder.run_json.exists():
         return train(config, folder, arguments)
-    content = checkpoint.load(folder.last_checkpoint)
-    if effective(checkpoint.config_of(content)) != effective(config):
-        raise ConfigError(
-            f"{folder.path} holds a run with other settings: type those, or another hydra.sweep.dir."
-        )
-    facts = folder.read_run_json()
-    with console.logging_to(console.AboveTheBar()):
+    with files.held(folder.path), console.logging_to(console.AboveTheBar()):
+        content = checkpoint.load(folder.last_checkpoint)
+        if effective(checkpoint.config_of(content)) != effective(config):
+            raise ConfigError(
+                f"{folder.path} holds a run with other settings: type those, or another hydra.sweep.dir."
+            )
+        facts = folder.read_run_json()
         if facts["status"] == "finished":
             log.info("%s is finished already", folder.path)
             return Outcome(folder, best_of(facts))
@@ -93,16 +95,17 @@ def resume(asked: Config, typed: Sequence[str], arguments: Sequence[str]) -> Out
     assert asked.resume is not None
     folder = RunFolder.holding(asked.resume)
     path = Path(asked.resume).expanduser()
-    content = checkpoint.load(path if path.is_file() else folder.last_checkpoint)
-    config = continued(checkpoint.config_of(content), asked, typed)
-    done = content["epoch"]
-    if config.epochs < done or (config.epochs == done and content["step"] > 0):
-        raise ConfigError(
-            f"epochs={config.epochs}, but the run has done {done} already: type epochs={done + 1} or more."
-        )
-    if config.epochs == done and folder.read_run_json()["status"] == "finished":
-        raise ConfigError(f"The run is finished: type a larger number than epochs={done} to extend it.")
-    with console.logging_to(console.AboveTheBar()):
+    with files.held(folder.path), console.logging_to(console.AboveTheBar()):
+        content = checkpoint.load(path if path.is_file() else folder.last_checkpoint)
+        config = continued(checkpoint.config_of(content), asked, typed)
+        done = content["epoch"]
+        if config.epochs < done or (config.epochs == done and content["step"] > 0):
+            raise ConfigError(
+                f"epochs={config.epochs}, but the run has done {done} already: "
+                f"type epochs={done + 1} or more."
+            )
+        if config.epochs == done and folder.read_run_json()["status"] == "finished":
+            raise ConfigError(f"The run is finished: type a larger number than epochs={done} to extend it.")
         return Session(config, folder, arguments, content).run()
 
 
@@ -127,6 +130,7 @@ class Session:
             checkpoint.restore(resumed, self.state, config, self.data)
             before = folder.read_run_json()
         self.signals = Signals()
+        self.started = time.monotonic()
         self.bar = progress.Bar(self.state, config.epochs, config.batch_size, len(self.data.train))
         self.snapshots = Snapshots(config, self.data, folder, self.state.model, self.state.objective)
         self.board = Board(folder, self.state.epoch) if config.logger == "tensorboard" else None
@@ -139,43 +143,58 @@ class Session:
 
     def run(self) -> Outcome:
         """Train to the end, to a signal or to an error; run.json says which."""
-        self.folder.path.mkdir(parents=True, exist_ok=True)
         self.folder.remove_leftovers()
         with console.logging_to(console.log_file(self.folder.log)), self.signals:
-            started = time.monotonic()
-            # A new run's checkpoint comes before its run.json: then whatever is a run can be resumed.
-            if not self.resumed:
-                checkpoint.save(self.content(), self.folder.last_checkpoint)
-            self.write_facts("running")
-            self.folder.write_text(self.folder.config_yaml, to_yaml(self.config))
-            self.announce()
             try:
-                if self.resumed:
-                    self.go_back()
-                self.train_epochs()
-                self.signals.at_once = True
-                self.snapshots.finish(self.state, self.drawing)
-                if self.board is not None:
-                    self.board.finish(self.snapshots.gallery, self.state.epoch)
-                self.signals.at_once = False
-                self.write_facts("finished")
-                log.info("Finished after %.0f s", time.monotonic() - started)
-            except (Interrupted, KeyboardInterrupt) as interruption:
-                return self.interrupted(interruption)
+                try:
+                    self.begin()
+                    self.train_epochs()
+                    self.signals.at_once = True  # files appear whole or not at all: any moment is a good one
+                    self.finish()
+                except (Interrupted, KeyboardInterrupt) as interruption:
+                    self.signals.at_once = False
+                    return self.interrupted(interruption)
+            except (
+                KeyboardInterrupt,
+                SystemExit,
+            ):  # a second signal, while what the first one asked for was done
+                raise
             except TrainingDiverged as error:
                 raise self.failed(self.diverged(error)) from error
+            except StorageError as error:
+                raise self.failed(self.not_stored(error)) from error
             except BaseException as error:
                 self.failed(error)
                 raise
             finally:
-                self.report()
                 self.bar.close()
-            if self.config.artifacts.zip:
-                self.folder.write_zip()
         return Outcome(self.folder, self.neg_elbo)
 
-    def content(self) -> dict[str, Any]:
-        return checkpoint.content_of(self.state, self.config, self.data)
+    def begin(self) -> None:
+        # A new run's checkpoint comes before its run.json: then whatever is a run can be resumed.
+        if not self.resumed:
+            self.save(self.folder.last_checkpoint)
+        self.folder.write_run_json(self.run_json("running"))
+        self.folder.write_text(self.folder.config_yaml, to_yaml(self.config))
+        self.announce()
+        if self.resumed:
+            self.go_back()
+
+    def finish(self) -> None:
+        """What a run has when its epochs are done. run.json commits it: killed before, it is done anew."""
+        self.snapshots.finish(self.state, self.drawing)
+        if self.board is not None:
+            self.board.finish(self.snapshots.gallery, self.state.epoch)
+        log.info("Finished after %.0f s", time.monotonic() - self.started)
+        finished = self.run_json("finished")
+        self.report(finished)
+        if self.config.artifacts.zip:
+            self.bar.say(f"packing {self.folder.zip.name}")
+            self.folder.write_zip(finished)
+        self.folder.write_run_json(finished)
+
+    def save(self, *paths: Path) -> None:
+        checkpoint.save(checkpoint.content_of(self.state, self.config, self.data), self.folder, *paths)
 
     def go_back(self) -> None:
         """Bring the folder to where the state is: a killed process, or later epochs, had gone further."""
@@ -184,10 +203,12 @@ class Session:
             log.warning("Going back to epoch %d: the files of later epochs are removed", state.epoch)
         if state.history:
             folder.write_metrics(state.history)
+        else:  # killed between the first epoch's row and its checkpoint
+            folder.metrics_csv.unlink(missing_ok=True)
         if state.history and state.step == 0:
             self.restore_best()
-            checkpoint.save(self.content(), *self.due_checkpoints())
-        checkpoint.save(self.content(), folder.last_checkpoint)
+            self.save(*self.due_checkpoints())
+        self.save(folder.last_checkpoint)
 
     def restore_best(self) -> None:
         """Where best.pt is gone or of a later epoch: the right one if it was kept, else this epoch."""
@@ -196,7 +217,7 @@ class Session:
             return
         kept = self.folder.epoch_checkpoint(best)
         if checkpoint.epoch_of(kept) == best:
-            checkpoint.save(checkpoint.load(kept), self.folder.best_checkpoint)
+            checkpoint.save(checkpoint.load(kept), self.folder, self.folder.best_checkpoint)
         else:
             log.warning("best.pt of epoch %d is gone: epoch %d stands in", best, here)
             self.state.choose(here, self.data.held_out.name)
@@ -216,8 +237,8 @@ class Session:
             log.info("%s", progress.epoch_line(record, self.config.epochs, self.data.held_out.name, best))
             self.snapshots.after_epoch(self.state)
             self.folder.write_metrics(self.state.history)
-            checkpoint.save(self.content(), self.folder.last_checkpoint, *self.due_checkpoints())
-            self.write_facts("running")
+            self.save(self.folder.last_checkpoint, *self.due_checkpoints())
+            self.folder.write_run_json(self.run_json("running"))
             if self.board is not None:
                 self.board.after_epoch(record)
             self.signals.check()
@@ -263,29 +284,30 @@ class Session:
         if self.state.total_steps:
             log.info("Going on after epoch %d, step %d", self.state.epoch, self.state.step)
 
-    def write_facts(self, status: str, **more: Any) -> None:
+    def run_json(self, status: str, **more: Any) -> dict[str, Any]:
+        """The content of run.json."""
         state = self.state
         ended = None if status == "running" else now()
         self.this_session |= {"ended": ended, "to_epoch": state.epoch, "status": status}
         best = {"epoch": state.best_epoch, f"{self.data.held_out.name}/neg_elbo": self.neg_elbo}
-        self.folder.write_run_json(
-            {
-                "status": status,
-                **more,
-                **self.facts,
-                "epochs": {"done": state.epoch, "asked": self.config.epochs},
-                "best": best if state.best_epoch else None,
-                "started": self.facts["sessions"][0]["started"],
-                "updated": now(),
-            }
-        )
+        return {
+            "status": status,
+            **more,
+            **self.facts,
+            "epochs": {"done": state.epoch, "asked": self.config.epochs},
+            "best": best if state.best_epoch else None,
+            "started": self.facts["sessions"][0]["started"],
+            "updated": now(),
+        }
 
-    def report(self) -> None:
+    def report(self, facts: Mapping[str, Any]) -> None:
         """Write report.html, whatever the status; without it the run is still whole."""
         if self.config.artifacts.report:
             self.bar.say("writing report.html")
             try:
-                write_run_report(self.folder)
+                write_run_report(self.folder, facts)
+            except (Interrupted, StorageError):
+                raise
             except Exception as error:
                 log.warning("report.html was not written: %s", error)
 
@@ -294,14 +316,20 @@ class Session:
         number = signal.SIGINT
         if isinstance(interruption, Interrupted):
             number = signal.Signals(interruption.number)
-            checkpoint.save(self.content(), self.folder.last_checkpoint)
+            self.save(self.folder.last_checkpoint)
         self.bar.close()
-        self.write_facts("interrupted", signal=number.name)
+        facts = self.run_json("interrupted", signal=number.name)
+        self.folder.write_run_json(facts)
         log.warning(
             "Interrupted (%s) after epoch %d, step %d. To go on: %s",
-            number.name, self.state.epoch, self.state.step, command([override("resume", self.folder.path)]),
+            number.name, self.state.epoch, self.state.step, self.to_go_on,
         )  # fmt: skip
+        self.report(facts)
         return Outcome(self.folder, self.neg_elbo, number)
+
+    @property
+    def to_go_on(self) -> str:
+        return command([override("resume", self.folder.path)])
 
     def diverged(self, error: TrainingDiverged) -> VaelabError:
         """The same with what to do about it, and where the last good weights are."""
@@ -309,10 +337,20 @@ class Session:
         good = f"The last good weights are in {last}" if self.state.epoch else "No epoch was complete yet"
         return VaelabError(f"{error}. {good}. Lowering optimizer.lr is the usual cure.")
 
+    def not_stored(self, error: StorageError) -> VaelabError:
+        """The same with what is kept, and how to go on."""
+        if not self.folder.run_json.is_file():
+            return VaelabError(f"{error} Nothing is kept of this run.")
+        return VaelabError(f"{error} What was saved before is kept; then go on with: {self.to_go_on}")
+
     def failed(self, error: BaseException) -> BaseException:
-        """Mark the run as failed, the reason in run.json and the log."""
+        """Mark the run as failed, as far as its disk allows: in the log, in run.json and in the report."""
         reason = str(error) if isinstance(error, VaelabError) else f"{type(error).__name__}: {error}"
-        self.write_facts("failed", error=reason)
         self.bar.close()
         log.error("%s", error, exc_info=None if isinstance(error, VaelabError) else error, extra=FILE_ONLY)
+        facts = self.run_json("failed", error=reason)
+        with suppress(OSError):
+            if self.resumed or self.folder.last_checkpoint.is_file():  # only then it is a run
+                self.folder.write_run_json(facts)
+                self.report(facts)
         return error

@@ -5,6 +5,7 @@ Shapes: N images, Z prior draws, L latent dimensions, K gallery images, R rows, 
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from vaelab.figures.latent import LatentPlot, LatentView, latent_film
 from vaelab.gallery import Gallery, as_arrays
 from vaelab.loss import Objective
 from vaelab.models import VAE
-from vaelab.run_folder import RunFolder, write_atomically
+from vaelab.run_folder import RunFolder
 from vaelab.training.fit import TrainingState
 
 DENSE_EPOCHS = 2
@@ -95,10 +96,9 @@ class Snapshots:
     def save_frame(self, state: TrainingState) -> Frame:
         means = self.gallery.means().clip(-HALF_PRECISION, HALF_PRECISION).astype(np.float16)
         frame = Frame(state.total_steps, means, self.gallery_reconstructions())
-        path = self.folder.frame(frame.step)
-        write_atomically(
-            path, lambda file: np.savez(file, means=frame.means_NL, reconstructions=frame.reconstructions_CHW)
-        )
+        file = io.BytesIO()
+        np.savez(file, means=frame.means_NL, reconstructions=frame.reconstructions_CHW)
+        self.folder.write(self.folder.frame(frame.step), file.getvalue())
         return frame
 
     # --- at the end ---------------------------------------------------------------------------------------
@@ -129,15 +129,14 @@ class Snapshots:
         if self.config.artifacts.gif:
             between("latent_evolution.gif")
             film = self.film(state)
-            write_atomically(self.folder.figure("latent_evolution.gif"), lambda file: file.write(film))
+            self.folder.write(self.folder.figure("latent_evolution.gif"), film)
 
     def draw(self, figure: Figure, path: Path) -> None:
         style.sign(figure, self.config.artifacts.watermark)
         self.write(style.pixels(figure), path)
 
     def write(self, pixels_HW3: NDArray[np.uint8], path: Path) -> None:
-        content = style.png(pixels_HW3)
-        write_atomically(path, lambda file: file.write(content))
+        self.folder.write(path, style.png(pixels_HW3))
 
     # --- what is drawn ------------------------------------------------------------------------------------
 

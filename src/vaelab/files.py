@@ -1,0 +1,173 @@
+"""Files appear whole or not at all, a folder has one writer at a time, a full disk has a name."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import IO
+
+from filelock import FileLock, Timeout
+
+from vaelab.config import VaelabError
+
+PARTIAL = ".*.partial"
+"""What a process that was killed has left of a file that it was writing."""
+
+LOCK = ".lock"
+HOLDER = ".lock.json"
+HIDDEN = (PARTIAL, LOCK, HOLDER)
+"""What is of no use to who looks into a folder."""
+
+NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)
+"""What a file system answers that knows no locks; such a folder is taken on trust."""
+
+
+class StorageError(VaelabError, OSError):
+    """Something can't be written: the message names the file, the disk and the reason."""
+
+
+class InUse(VaelabError):
+    """Another process is writing into a folder."""
+
+
+# --- whole files ------------------------------------------------------------------------------------------
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Give `write` a temporary file in the same folder, and move it to `path` when it is safely on the disk.
+
+    Whatever happens on the way, `path` holds the old content or the new one. Its folder is there already.
+    Raises StorageError.
+    """
+    with writing(path):
+        number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+        try:
+            with open(number, "wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(number)
+                os.chmod(number, 0o666 & ~current_umask())  # temporary files are for their owner only
+            os.replace(name, path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """A file with that content; see `write_atomically`."""
+    write_atomically(path, lambda file: file.write(content))
+
+
+def current_umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Inside, what the system says of a file that it can't write becomes a StorageError."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        raise StorageError(f"{path} can't be written: {reason(error, path)}") from error
+
+
+def reason(error: OSError, path: Path) -> str:
+    """Why `path` can't be written, and what to do."""
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    disk = next((each for each in (folder, *folder.parents) if os.path.ismount(each)), folder)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        what = "is full" if error.errno == errno.ENOSPC else "has no more room for you (quota)"
+        return f"the disk at {disk} ({size(shutil.disk_usage(disk).total)}) {what}. Free some space there."
+    if error.errno == errno.EROFS:
+        return f"the disk at {disk} is read-only. Type another folder."
+    if error.errno == errno.ENOENT:
+        return f"{path.parent} is gone, deleted or moved."
+    if error.errno in (errno.EEXIST, errno.ENOTDIR):
+        return f"{folder} is a file. Type another folder."
+    return f"{error.strerror or error}."
+
+
+def size(count: float) -> str:
+    """Bytes as a person reads them."""
+    units = ["TB", "GB", "MB", "kB", "B"]
+    while count >= 1000 and len(units) > 1:
+        count /= 1000
+        units.pop()
+    return f"{count:.3g} {units[-1]}"
+
+
+def remove_leftovers(*folders: Path) -> None:
+    """Delete what a killed process had only half written into these folders."""
+    for folder in folders:
+        for path in folder.glob(PARTIAL):
+            path.unlink(missing_ok=True)
+
+
+# --- one process at a time --------------------------------------------------------------------------------
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Inside, `folder` is this process's, and of no other that asks; it is made where it is missing.
+
+    The system lets go of it however the process ends. Raises InUse, which names who has it, and StorageError.
+    """
+    lock = FileLock(folder / LOCK, timeout=0)
+    with writing(folder / LOCK):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise InUse(
+                f"{folder} is in use by {holder(folder)}: wait until it has ended, or end it."
+            ) from None
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+    try:
+        remove_leftovers(folder)
+        who = {"process": os.getpid(), "host": socket.gethostname()}
+        write_bytes(folder / HOLDER, json.dumps(who).encode())
+        yield
+    finally:
+        with suppress(OSError):  # on a disk that has become read-only, say
+            (folder / HOLDER).unlink(missing_ok=True)
+            (folder / LOCK).unlink(missing_ok=True)
+        lock.release()
+
+
+def holder(folder: Path) -> str:
+    """Who says to have the folder."""
+    try:
+        who = json.loads((folder / HOLDER).read_text())
+        since = datetime.fromtimestamp((folder / HOLDER).stat().st_mtime)
+        return f"process {who['process']} on {who['host']} (since {since:%Y-%m-%d %H:%M:%S})"
+    except (OSError, ValueError, KeyError, TypeError):  # it may have written nothing yet
+        return "another process"
+
+
+def remove_if_empty(folder: Path) -> None:
+    """Take back a folder made for a run that never began, and the day's and outputs/ where they are empty.
+
+    The working directory and what is above it stay.
+    """
+    folder = folder.absolute()
+    for path in (folder, *folder.parents[:2]):
+        if Path.cwd().is_relative_to(path):
+            return
+        try:
+            path.rmdir()
+        except OSError:  # not empty
+            return
