@@ -12,7 +12,8 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 # One thread a process: the tests run side by side, and threads that outnumber the cores wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -65,10 +66,14 @@ CommandLine = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def command_line_of(module: str, tmp_path: Path) -> CommandLine:
-    """`python -m module …`, in a folder that has no data."""
+    """`python -m module …`, in a folder that has no data. `going_wrong`: `signals` or a `fault`, see warm.py."""
 
-    def run(*arguments: str, cwd: Path = tmp_path, **env: str | None) -> subprocess.CompletedProcess[str]:
+    def run(
+        *arguments: str, cwd: Path = tmp_path, going_wrong: Mapping[str, Any] | None = None, **env: str | None
+    ) -> subprocess.CompletedProcess[str]:
         whole = environment(VAELAB_DATA=str(tmp_path / "no-data"), **env)
+        if going_wrong is not None:
+            return warm().run(module, arguments, cwd, whole, going_wrong)
         if (
             not env
             and hasattr(os, "fork")
@@ -90,12 +95,14 @@ COLD = ("--help", "hydra/launcher", "hydra/sweeper")
 class Warm:
     """A process of tests/warm.py: see there."""
 
-    def __init__(self) -> None:
+    def __init__(self, *within: str) -> None:
+        """`within` is a command that runs the rest of its line, in another namespace, say."""
         self.process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("warm.py"))], env=environment(), text=True,
+            [*within, sys.executable, str(Path(__file__).with_name("warm.py"))], env=environment(), text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip
-        assert self.read() == "warm"
+        if self.read() != "warm":
+            raise OSError(f"{within} does not run here")
 
     def read(self) -> str:
         assert self.process.stdout is not None
@@ -107,7 +114,12 @@ class Warm:
         return self.process.stdout.readline().strip()
 
     def run(
-        self, module: str, arguments: Sequence[str], cwd: Path, env: Mapping[str, str]
+        self,
+        module: str,
+        arguments: Sequence[str],
+        cwd: Path,
+        env: Mapping[str, str],
+        going_wrong: Mapping[str, Any] = MappingProxyType({}),
     ) -> subprocess.CompletedProcess[str]:
         assert self.process.stdin is not None
         with tempfile.TemporaryDirectory() as folder:
@@ -115,6 +127,7 @@ class Warm:
             job = {
                 "module": module, "arguments": arguments, "cwd": str(cwd), "env": dict(env), "stdout": str(stdout),
                 "stderr": str(stderr),
+                **going_wrong,
             }  # fmt: skip
             self.process.stdin.write(json.dumps(job) + "\n")
             self.process.stdin.flush()

@@ -1,7 +1,8 @@
 """Runs command lines in forks of a process that has imported the libraries already: half of a short run's time.
 
 `python warm.py` reads a job a line from stdin, JSON with module, arguments, cwd, env, stdout and stderr (paths),
-and answers each with its exit status. vaelab itself is imported anew in every fork, and what depends on the
+and answers each with its exit status, minus the signal's number where one killed it. A job may also have `signals`,
+pairs of seconds and a signal's number, and a `fault` (see fault_points.py). vaelab itself is imported anew in every fork, and what depends on the
 environment or on libraries not being there takes a process of its own (see conftest.py).
 """
 
@@ -12,8 +13,11 @@ import logging
 import os
 import runpy
 import sys
+import time
 import traceback
 from typing import Any
+
+from fault_points import Fault
 
 
 def preload() -> None:
@@ -40,6 +44,7 @@ def run(job: dict[str, Any]) -> int:
         os.close(file)
     for number, name in ((0, "stdin"), (1, "stdout"), (2, "stderr")):
         setattr(sys, name, open(number, "r" if number == 0 else "w", encoding="utf-8", closefd=False))  # noqa: SIM115
+    fault = Fault(**job.get("fault", {}))
     sys.argv[1:] = job["arguments"]
     sys.path.insert(0, job["cwd"])  # as python -m has it
     try:
@@ -50,6 +55,7 @@ def run(job: dict[str, Any]) -> int:
     except BaseException:
         traceback.print_exc()
         status = 1
+    fault.end()
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -60,11 +66,25 @@ def main() -> None:
     preload()
     print("warm", flush=True)
     for line in sys.stdin:
+        job = json.loads(line)
         child = os.fork()
         if child == 0:
-            os._exit(run(json.loads(line)))
-        _, status = os.waitpid(child, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
+            os._exit(run(job))
+        print(wait_for(child, job.get("signals", [])), flush=True)
+
+
+def wait_for(child: int, signals: list[tuple[float, int]]) -> int:
+    """The exit status of a process that is sent signals after so many seconds each."""
+    started = time.monotonic()
+    for seconds, number in signals:
+        while time.monotonic() - started < seconds:
+            ended, status = os.waitpid(child, os.WNOHANG)
+            if ended:
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(0.002)
+        os.kill(child, number)
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status)
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def must_be(key: str, allowed: str, value: object) -> ConfigError:
 
 
 def show(value: object) -> str:
-    """A value as it would be typed on the command line."""
+    """A value as a person would write it."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, Mapping):
@@ -67,11 +67,31 @@ def show(value: object) -> str:
 
 
 def override(key: str, value: object) -> str:
-    """`key=value` as Hydra reads it back: in quotes where the value has more than plain letters."""
+    """`key=value` as Hydra reads it back."""
+    return f"{key}={typed(value)}"
+
+
+def typed(value: object) -> str:
+    """A value as Hydra reads it back: texts in quotes where they have more than plain letters."""
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(typed, value))}]"
+    if value is None or isinstance(value, bool | int | float):
+        return show(value)
     text = str(value)
-    if not re.fullmatch(r"[\w./+:~-]+", text):
-        text = "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
-    return f"{key}={text}"
+    if not re.fullmatch(r"[\w./+:~-]+", text) or reads_otherwise(text):
+        text = "'" + text.replace("\\", "\\\\").replace("'", "\\'").replace("${", "\\${") + "'"
+    return text
+
+
+def reads_otherwise(text: str) -> bool:
+    """Whether a text without quotes would be taken for something else."""
+    if text.lower() in ("null", "true", "false"):
+        return True
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 # --- checks that settings and model arguments share -------------------------------------------------------
@@ -265,6 +285,9 @@ class Config(Checked):
     batch_size: int = setting(128, "images a step", "a whole number of at least 1", is_count)
     seed: int = setting(42, "start of every random stream", SEED, is_seed)
     device: str = setting("auto", "auto takes CUDA where there is one", DEVICES, is_device)
+    deterministic: bool = setting(
+        False, "on CUDA too the same bits for the same seed, at some speed", "true or false", anything
+    )
     precision: str = choice("fp32", "arithmetic of the network; the loss is always fp32", "fp32", "bf16")
     logger: str = choice("none", "what else is told about each epoch", "none", "tensorboard")
     resume: Optional[str] = setting(
@@ -491,7 +514,7 @@ def effective(config: Config) -> dict[str, Any]:
     Two settings with the same effective values are one training.
     """
     plain = config.to_dict()
-    for key in ("device", "logger", "resume"):
+    for key in ("device", "deterministic", "logger", "resume"):
         del plain[key]
     del plain["dataset"]["root"]  # wherever the files lie, they are checked to be the same
     if config.objective == "recon_only":
@@ -500,7 +523,7 @@ def effective(config: Config) -> dict[str, Any]:
     return plain
 
 
-MAY_CHANGE = ("epochs", "device", "logger", "dataset.root", "dataset.source", "artifacts")
+MAY_CHANGE = ("epochs", "device", "deterministic", "logger", "dataset.root", "dataset.source", "artifacts")
 """What may be typed beside `resume`: none of it changes the numbers of an epoch."""
 
 GROUP_SETTINGS = {"model": ["model.name"], "dataset": ["dataset.name"], "loss": ["kl", "beta"]}

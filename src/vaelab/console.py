@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tqdm import tqdm
+
+from vaelab.files import writing
 
 ROOT = logging.getLogger("vaelab")
 
@@ -36,8 +38,21 @@ def logging_to(handler: logging.Handler) -> Iterator[None]:
         handler.close()
 
 
+class LogFile(logging.FileHandler):
+    """A line that finds no room on its disk is lost: whatever else is written says so, and aloud."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+    def close(self) -> None:
+        with suppress(OSError):
+            super().close()
+
+
 def log_file(path: Path) -> logging.Handler:
-    """A handler that appends lines with their time to a file."""
-    handler = logging.FileHandler(path, encoding="utf-8")
+    """A handler that appends lines with their time to a file. Raises StorageError."""
+    with writing(path):
+        handler = LogFile(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     return handler

@@ -50,7 +50,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     with writing(path):
         number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
         try:
-            with open(number, "wb") as file:
+            with os.fdopen(number, "wb") as file:
                 write(file)
                 file.flush()
                 os.fsync(number)

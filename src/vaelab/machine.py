@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import socket
 import subprocess
 from datetime import datetime
 from importlib.metadata import version
@@ -35,10 +37,27 @@ def now() -> str:
     return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
+def repeat_every_bit(wanted: bool) -> None:
+    """Whether CUDA computes by algorithms that give the same bits each time; the CPU's always do.
+
+    PyTorch's notes on reproducibility name the variable that cuBLAS reads when it is first used.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(wanted)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.backends.cudnn.benchmark = False
+
+
 def device_facts(device: torch.device) -> dict[str, Any]:
     if device.type == "cuda":
         return {"type": "cuda", "name": torch.cuda.get_device_name(device), "cuda": torch.version.cuda}
     return {"type": device.type, "name": processor_name(), "threads": torch.get_num_threads()}
+
+
+def process_facts() -> dict[str, Any]:
+    """Which process of which machine this is, and in which job of a cluster."""
+    job = os.environ.get("SLURM_JOB_ID")
+    return {"host": socket.gethostname(), "process": os.getpid(), **({"slurm_job": job} if job else {})}
 
 
 def processor_name() -> str:

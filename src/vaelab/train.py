@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from vaelab import command_line, config, sweep
 from vaelab.config import Config, VaelabError, override
 from vaelab.files import remove_if_empty
+from vaelab.repeating import spelled_out
 from vaelab.run_folder import RunFolder
 from vaelab.signals import BY_SIGNAL
 
@@ -83,8 +84,11 @@ def job_of_a_sweep(composed: DictConfig, folder: RunFolder, typed: list[str]) ->
 def main() -> None:
     """The command line."""
     with command_line.errors_in_one_line(Config):
+        sys.argv[1:] = spelled_out(sys.argv[1:])
         if command_line.show_help("train"):
             return
+        if any(argument.startswith("resume=") for argument in sys.argv):
+            sys.argv.append("hydra.run.dir=.")  # the run has its folder: Hydra need not make one
         run()
         for error in sweep.broken:
             raise error

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import logging
 import os
 import re
@@ -17,16 +18,19 @@ import urllib.request
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from errno import ENOSPC
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
+from tqdm import tqdm
 
 from vaelab.config import ConfigError, DatasetConfig, VaelabError, show, unknown
+from vaelab.files import StorageError, writing
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +41,12 @@ MIRROR_VARIABLE = "VAELAB_MIRROR"
 
 TIMEOUT = 20.0
 """Seconds without an answer after which a download is given up."""
+
+CHUNK = 1 << 16
+"""Bytes that a download takes at once."""
+
+LARGEST = 60_000 * 28 * 28 + 16
+"""Bytes of the largest decompressed file."""
 
 FILES = {
     "train_images": "train-images-idx3-ubyte",
@@ -141,7 +151,7 @@ def find(config: DatasetConfig) -> RawData:
     """The first of root, system folder, download and embedded subset that has the data set.
 
     `source=full` stops before the subset, `source=embedded` starts there.
-    Raises DataError for a damaged file, wherever it lies, and where nothing is found.
+    Raises DataError for a damaged file, wherever it lies, where nothing is found, and for a full disk.
     """
     spec = spec_of(config.name)
     if config.source == "embedded":
@@ -160,14 +170,17 @@ def find(config: DatasetConfig) -> RawData:
     try:
         folder = download(spec, root)
         return read(folder, spec.digests, Origin("download", str(folder), True, None, spec.digests))
-    except DownloadError as error:
+    except (DownloadError, StorageError) as error:
+        if getattr(error.__cause__, "errno", None) == ENOSPC:  # the subset would only hide it
+            raise DataError(str(error)) from error
+        why = str(error).rstrip(".")
         looked = (
             f"{spec.title} is neither in {root / spec.folder / 'raw'} nor in {SYSTEM / spec.system_folder}"
         )
         advice = "dataset.root=FOLDER names a folder that has it, dataset.source=embedded the shipped subset"
         if config.source == "full":
-            raise DataError(f"{looked}, and {error}: {advice}.") from error
-        return read_embedded(spec, fallback=f"{looked}, and {error}: {advice}")
+            raise DataError(f"{looked}, and {why}: {advice}.") from error
+        return read_embedded(spec, fallback=f"{looked}, and {why}: {advice}")
 
 
 def root_folder(root: str | None) -> Path:
@@ -183,6 +196,11 @@ def root_folder(root: str | None) -> Path:
 def file_in(folder: Path, name: str) -> Path | None:
     """The file of that name, raw or gzipped, or None."""
     return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
+
+
+def holds(config: DatasetConfig, root: str) -> bool:
+    """Whether all files of the data set are in a folder of torchvision's layout."""
+    return holds_all_files(Path(root) / spec_of(config.name).folder / "raw")
 
 
 def holds_all_files(folder: Path) -> bool:
@@ -204,9 +222,8 @@ def verified(path: Path, digest: str) -> bytes:
     """The decompressed bytes of a file with that SHA-256; raises DataError where they differ."""
     advice = f"delete {path} and run again to fetch it anew, or type dataset.root=FOLDER of another copy"
     try:
-        content = path.read_bytes()
-        if path.suffix == ".gz":
-            content = gzip.decompress(content)
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            content = file.read(LARGEST + 1)  # however far a damaged or planted file would unfold
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} can't be read ({error}): {advice}.") from error
     found = hashlib.sha256(content).hexdigest()
@@ -247,40 +264,71 @@ def download(spec: DatasetSpec, root: Path) -> Path:
     """Fetch what is missing into `root` in torchvision's layout; the folder that then holds all four files.
 
     Safe when several processes start at once: one fetches, the others wait and find the files there.
-    A file gets its name only once its digest is right. Raises DownloadError with the reason.
+    A file gets its name only once its digest is right. Raises DownloadError, and StorageError.
     """
     folder = root / spec.folder / "raw"
-    try:
+    lock = FileLock(folder / ".download.lock")
+    with writing(folder / ".download.lock"):
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".download.lock"):
-            for name in FILES.values():
-                if file_in(folder, name) is None:
-                    fetch(f"{name}.gz", spec, folder)
-    except OSError as error:
-        raise DownloadError(f"{folder} can't be written ({error.strerror})") from error
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            log.info("Another process downloads %s into %s: waiting for it", spec.title, folder)
+            lock.acquire()
+    try:
+        for path in folder.glob(".download-*"):  # of a process that was killed
+            shutil.rmtree(path, ignore_errors=True)
+        for name in FILES.values():
+            if file_in(folder, name) is None:
+                fetch(f"{name}.gz", spec, folder)
+    finally:
+        lock.release()
     return folder
 
 
 def fetch(file: str, spec: DatasetSpec, folder: Path) -> None:
-    """One file from the first mirror that has the right bytes; raises DownloadError."""
+    """One file from the first mirror that has the right bytes; raises DownloadError, or StorageError."""
     reasons = []
     for url in mirrors(spec, file):
-        with tempfile.TemporaryDirectory(prefix=".download-", dir=folder) as temporary:
+        try:
+            content = received(url)
+        except (OSError, ValueError, HTTPException) as error:  # no answer, a bad one, or a malformed URL
+            reasons.append(f"{url} can't be reached ({getattr(error, 'reason', None) or error})")
+            continue
+        with (
+            writing(folder / file),
+            tempfile.TemporaryDirectory(prefix=".download-", dir=folder) as temporary,
+        ):
             path = Path(temporary) / file
+            path.write_bytes(content)
             try:
-                with urllib.request.urlopen(url, timeout=TIMEOUT) as response, path.open("wb") as target:
-                    log.info("Downloading %s", url)
-                    shutil.copyfileobj(response, target)
                 verified(path, spec.digests[file.removesuffix(".gz")])
             except DataError:
                 reasons.append(f"{url} sent damaged bytes")
-            except (OSError, ValueError, HTTPException) as error:  # no answer, a bad one, or a malformed URL
-                reason = getattr(error, "reason", None) or error
-                reasons.append(f"{url} can't be reached ({reason})")
-            else:
-                path.replace(folder / file)
-                return
+                continue
+            path.replace(folder / file)
+            return
     raise DownloadError("; ".join(reasons))
+
+
+def received(url: str) -> bytes:
+    """What a server sends, of what is no longer than any of the files; a bar shows how far it is."""
+    with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
+        log.info("Downloading %s", url)
+        expected = int(response.headers.get("Content-Length") or 0) or None
+        bar = tqdm(
+            total=expected, unit="B", unit_scale=True, desc=url.rpartition("/")[2],
+            disable=None,  # silent unless stderr is a terminal
+            leave=False, dynamic_ncols=True,
+        )  # fmt: skip
+        content = io.BytesIO()
+        with bar:
+            while (chunk := response.read1(CHUNK)) and content.tell() <= LARGEST:
+                content.write(chunk)
+                bar.update(len(chunk))
+        if expected is not None and content.tell() < expected:
+            raise OSError(f"it broke off after {content.tell():,} of {expected:,} bytes")
+        return content.getvalue()
 
 
 def mirrors(spec: DatasetSpec, file: str) -> Iterator[str]:

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from vaelab import console
 from vaelab.config import ConfigError, DatasetConfig, EvaluationConfig, VaelabError, override
-from vaelab.data import splits
+from vaelab.data import sources, splits
 from vaelab.data.splits import Data
 from vaelab.evaluation.measures import MEASURES
 from vaelab.evaluation.numbers import Section, table
@@ -78,8 +78,12 @@ def load_data(run: Run, asked: EvaluationConfig) -> tuple[Data, DatasetConfig]:
     """The images of a run, or what stands in for them, which is said loudly; and where they come from."""
     saved = run.config.dataset
     root, source = asked.dataset.root or saved.root, asked.dataset.source or saved.source
-    if asked.dataset.root is None and saved.root is not None and not Path(saved.root).is_dir():
-        log.warning("The run's dataset.root=%s is not here: looking in the usual places.", saved.root)
+    # What a checkpoint names is read, but never written to: a download goes where this user's downloads go.
+    typed = asked.dataset.root is not None
+    if saved.root is not None and not typed and source != "embedded" and not sources.holds(saved, saved.root):
+        log.warning(
+            "The run's dataset.root=%s has no %s here: looking in the usual places.", saved.root, saved.name
+        )
         root = None
     if asked.dataset.root is not None and asked.dataset.source is None and source == "embedded":
         source = "auto"  # a folder was typed to be looked into

@@ -7,16 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vaelab.config import Config
+from vaelab.config import Config, override
 from vaelab.data.splits import Data
 from vaelab.machine import device_facts, git_facts, versions
 from vaelab.models import VAE
 
 
-def facts(config: Config, data: Data, model: VAE, arguments: Sequence[str]) -> dict[str, Any]:
+def facts(config: Config, data: Data, model: VAE, folder: Path, arguments: Sequence[str]) -> dict[str, Any]:
     """The part of run.json that is known before the first step."""
     return {
         "command": command(arguments),
+        "repeat": command([override("repeat", folder)]),
         "working_directory": str(Path.cwd()),
         "objective": config.objective,
         "likelihood": config.loss.likelihood,

@@ -15,7 +15,7 @@ from vaelab import console, files
 from vaelab.config import Config, ConfigError, VaelabError, continued, effective, override, to_yaml
 from vaelab.data import splits
 from vaelab.files import StorageError
-from vaelab.machine import now, pick_device
+from vaelab.machine import now, pick_device, process_facts, repeat_every_bit
 from vaelab.pages.run_report import write_run_report
 from vaelab.run_folder import RunFolder
 from vaelab.signals import Interrupted, Signals
@@ -120,6 +120,7 @@ class Session:
         resumed: dict[str, Any] | None = None,
     ) -> None:
         device = pick_device(config.device)
+        repeat_every_bit(config.deterministic and device.type == "cuda")
         self.config = config
         self.folder = folder
         self.data = splits.load(config.dataset, device)
@@ -136,8 +137,9 @@ class Session:
         self.board = Board(folder, self.state.epoch) if config.logger == "tensorboard" else None
         self.this_session: dict[str, Any] = {
             "command": command(arguments), "started": now(), "from_epoch": self.state.epoch,
+            **process_facts(),
         }  # fmt: skip
-        self.facts = facts(config, self.data, self.state.model, arguments)
+        self.facts = facts(config, self.data, self.state.model, folder.path, arguments)
         self.facts["command"] = before.get("command", self.facts["command"])
         self.facts["sessions"] = [*before.get("sessions", []), self.this_session]
 
@@ -281,6 +283,8 @@ class Session:
             )
         for idle in config.without_effect():
             log.warning("%s", idle)
+        if config.deterministic and self.state.device.type == "cpu":
+            log.warning("deterministic=true has no effect on the CPU, which repeats every bit anyway.")
         if self.state.total_steps:
             log.info("Going on after epoch %d, step %d", self.state.epoch, self.state.step)
 

@@ -1,0 +1,77 @@
+"""`repeat=RUN`: a run's settings as if they were typed, before what else is typed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import OverrideParseException
+
+from vaelab.config import Config, ConfigError, flattened, override, read_yaml, resolve
+from vaelab.run_folder import RunFolder
+
+KEY = "repeat="
+
+
+def spelled_out(arguments: Sequence[str]) -> list[str]:
+    """A command line in which repeat=RUN has become all settings of that run; what else is typed wins.
+
+    Says so where the run was made by other versions. Raises ConfigError and RunFolderError.
+    """
+    asked = [argument for argument in arguments if argument.startswith(KEY)]
+    if not asked:
+        return list(arguments)
+    others = [argument for argument in arguments if argument not in asked]
+    keys = {argument.partition("=")[0].lstrip("+~") for argument in others}
+    if len(asked) > 1 or keys & {"resume", "experiment"}:
+        raise ConfigError(
+            "repeat begins a new run with the settings of one other: leave resume=, experiment= and more "
+            "repeat= out."
+        )
+    folder = RunFolder.holding(path_in(asked[0]))
+    for line in other_versions(folder.read_run_json()):
+        print(f"WARNING: {line}", file=sys.stderr)
+    if not folder.config_yaml.is_file():
+        raise ConfigError(f"{folder.config_yaml} is gone, and with it what could be repeated.")
+    config = resolve(read_yaml(folder.config_yaml), Config)
+    return [*settings_of(config, keys), *others]
+
+
+def path_in(argument: str) -> Path:
+    """The path in repeat=PATH, with or without quotes."""
+    try:
+        value = OverridesParser.create().parse_override(argument).value()
+    except OverrideParseException:  # a path that Hydra would want in quotes
+        value = argument.removeprefix(KEY)
+    return Path(str(value))
+
+
+def settings_of(config: Config, typed: set[str]) -> list[str]:
+    """The overrides that make these settings, but for those that are typed again."""
+    groups = {"model": config.model["name"], "dataset": config.dataset.name}
+    left_out = {"resume", "model.name", "dataset.name", *typed}
+    if "loss" in typed:
+        left_out |= {"kl", "beta"}
+    values = [
+        override(key, value)
+        for key, value in flattened(config.to_dict())
+        if key not in left_out and not (key.startswith("model.") and "model" in typed)
+    ]
+    return [override(key, value) for key, value in groups.items() if key not in typed] + values
+
+
+def other_versions(facts: Mapping[str, Any]) -> list[str]:
+    """A sentence for each thing of the machine that decides the last digits, and was another one then."""
+    sentences = []
+    for name, there in facts.get("versions", {}).items():
+        try:
+            here = version(name)
+        except PackageNotFoundError:  # Python and the system
+            continue
+        if here != there:
+            sentences.append(f"{name} was {there} in that run and is {here} here: numbers may differ.")
+    return sentences

@@ -1,0 +1,475 @@
+"""What goes wrong for real: kill -9 at any moment, full and vanishing disks, two processes at one run."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import shutil
+import signal
+import subprocess
+import time
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageSequence
+
+from conftest import TINY, CommandLine, Warm, command_line_of, environment, once, run_folder
+from test_command_line import assert_same_run, run_json, start, wait_for
+from vaelab.training import checkpoint
+
+SHORT = (
+    *TINY, "artifacts.zip=true", "artifacts.checkpoint_every=1", "artifacts.gif_every_batches=5", "artifacts.figures=false",
+    "epochs=2", "batch_size=32",
+)  # fmt: skip
+"""A short run with pictures, film, checkpoints and zip."""
+
+KILLED = -signal.SIGKILL
+
+
+def opens(path: Path) -> None:
+    """Read a file to its end, by what it is."""
+    if path.suffix == ".pt":
+        checkpoint.load(path)
+    elif path.suffix == ".json":
+        json.loads(path.read_text())
+    elif path.suffix == ".csv":
+        assert [float(value) for line in path.read_text().splitlines()[1:] for value in line.split(",")]
+    elif path.suffix == ".npz":
+        with np.load(path) as arrays:
+            assert dict(arrays)
+    elif path.suffix == ".zip":
+        with zipfile.ZipFile(path) as archive:
+            assert archive.testzip() is None
+    elif path.suffix in (".png", ".gif"):
+        with Image.open(path) as image:
+            for frame in ImageSequence.Iterator(image):
+                frame.load()
+    elif path.suffix == ".html":
+        assert path.read_text().rstrip().endswith("</html>")
+    else:
+        path.read_bytes()
+
+
+def assert_every_file_opens(folder: Path) -> None:
+    """But for what is hidden: those are a killed process's leftovers, and a lock."""
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.name.startswith("."):
+            opens(path)
+
+
+def packed(path: Path) -> list[str]:
+    with zipfile.ZipFile(path) as archive:
+        return sorted(name.partition("/")[2] for name in archive.namelist())
+
+
+def assert_equal_to(undisturbed: Path, run: Path) -> None:
+    """Bit for bit in weights, rows and pictures; all the rest is there too, and nothing else."""
+    assert run_json(run)["status"] == "finished"
+    assert_same_run(undisturbed, run)
+    files = [sorted(str(path.relative_to(each)) for path in each.rglob("*")) for each in (undisturbed, run)]
+    assert files[0] == files[1]
+    assert packed(undisturbed.with_suffix(".zip")) == packed(run.with_suffix(".zip"))
+    assert [path.name for path in run.parent.glob(f".{run.name}*")] == []
+    assert_every_file_opens(run)
+
+
+def go_on(train: CommandLine, run: Path, command: Sequence[str], **going_wrong: Any) -> int:
+    """The same command, or what goes on with a run once there is one; its exit status."""
+    line = [f"resume={run.name}"] if (run / "run.json").exists() else [*command, f"hydra.run.dir={run.name}"]
+    result = train(*line, going_wrong=going_wrong)
+    assert result.returncode in (0, KILLED), result.stderr
+    return result.returncode
+
+
+# --- kill -9 ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session", params=["mlp", "conv"])
+def undisturbed(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, list[str], int, float]:
+    """A run that nothing disturbs, its command, its changes to files, and the seconds that it took."""
+    command = [*SHORT, f"model={request.param}"]
+
+    def make(folder: Path) -> tuple[int, float]:
+        count = folder / "count"
+        started = time.monotonic()
+        result = command_line_of("vaelab.train", folder)(
+            *command, "hydra.run.dir=run", going_wrong={"fault": {"count_into": str(count)}}
+        )
+        assert result.returncode == 0, result.stderr
+        return int(count.read_text()), time.monotonic() - started
+
+    folder, (changes, seconds) = once(tmp_path_factory, f"undisturbed-{request.param}", make)
+    return folder / "run", command, changes, seconds
+
+
+def killed_and_resumed(
+    train: CommandLine,
+    tmp_path: Path,
+    undisturbed: tuple[Path, list[str], int, float],
+    moments: Sequence[Any],
+) -> int:
+    """Kill a run at the first moment, its resumption at the next, …; then to the end. How often it was killed."""
+    reference, command, _, _ = undisturbed
+    run = tmp_path / "run"
+    for leftover in tmp_path.iterdir():
+        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+    kills = 0
+    for moment in moments:
+        if (run / "run.json").exists() and run_json(run)["status"] == "finished":
+            break
+        kills += go_on(train, run, command, **moment) == KILLED
+        assert_every_file_opens(tmp_path)
+    if not (run / "run.json").exists() or run_json(run)["status"] != "finished":
+        assert go_on(train, run, command) == 0
+    assert_equal_to(reference, run)
+    return kills
+
+
+def random_moments(seed: int, seconds: float) -> list[dict[str, Any]]:
+    """One to three moments to kill at, uniform over the time that a run takes."""
+    drawn = random.Random(seed)
+    return [{"signals": [[drawn.uniform(0.2, seconds), signal.SIGKILL]]} for _ in range(1 + seed % 3)]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_killed_at_random_moments_equals_never_killed(
+    train: CommandLine, tmp_path: Path, undisturbed: tuple[Path, list[str], int, float], seed: int
+) -> None:
+    killed_and_resumed(train, tmp_path, undisturbed, random_moments(seed, undisturbed[3]))
+
+
+@pytest.mark.parametrize("third", range(3))
+def test_killed_before_a_change_to_a_file_equals_never_killed(
+    train: CommandLine, tmp_path: Path, undisturbed: tuple[Path, list[str], int, float], third: int
+) -> None:
+    """A moment in each third of the run, and in its resumption."""
+    _, _, changes, _ = undisturbed
+    at = 1 + (third * changes + random.Random(third).randrange(changes)) // 3
+    assert killed_and_resumed(train, tmp_path, undisturbed, [{"fault": {"do": "kill", "at": at}}] * 2) >= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tenth", range(10))
+def test_killed_at_a_hundred_random_moments(
+    train: CommandLine, tmp_path: Path, undisturbed: tuple[Path, list[str], int, float], tenth: int
+) -> None:
+    kills = 0
+    for seed in range(100 + 10 * tenth, 110 + 10 * tenth):
+        kills += killed_and_resumed(train, tmp_path, undisturbed, random_moments(seed, undisturbed[3]))
+    print(f"killed {kills} times")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tenth", range(10))
+def test_killed_before_every_change_to_a_file(
+    train: CommandLine, tmp_path: Path, undisturbed: tuple[Path, list[str], int, float], tenth: int
+) -> None:
+    for at in range(1 + tenth, undisturbed[2] + 1, 10):
+        assert killed_and_resumed(train, tmp_path, undisturbed, [{"fault": {"do": "kill", "at": at}}]) == 1
+
+
+def test_every_file_opens_at_every_moment(tmp_path: Path) -> None:
+    """While a run goes on, somebody else reads all its files, over and over."""
+    process = start(tmp_path, *SHORT, "epochs=4", "artifacts.report=true", "hydra.run.dir=run")
+    looks = 0
+    while process.poll() is None:
+        for path in (tmp_path / "run").rglob("*"):
+            if path.is_file() and not path.name.startswith("."):
+                opens(path)
+        looks += 1
+    _, stderr = process.communicate()
+    assert process.returncode == 0, stderr
+    assert looks > 20
+
+
+def test_a_killed_evaluation_that_is_repeated_equals_one_that_was_not(tmp_path: Path, finished: Path) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    evaluate, count = command_line_of("vaelab.evaluate", tmp_path), tmp_path / "count"
+    asked = ("checkpoint=run", "metrics.samples=false", "nll_images=10", "importance_samples=10")
+    evaluate(*asked, "output=whole", going_wrong={"fault": {"count_into": str(count)}})
+    expected = {path.name: path.read_bytes() for path in (tmp_path / "whole").glob("*.png")}
+    assert len(expected) > 8
+    changes = int(count.read_text())
+    for at in (3, changes // 2, changes - 2):
+        killed = evaluate(*asked, going_wrong={"fault": {"do": "kill", "at": at}})
+        assert killed.returncode == KILLED
+        assert_every_file_opens(run)
+    assert evaluate(*asked).returncode == 0
+    folder = run / "evaluation" / "best"
+    assert {path.name: path.read_bytes() for path in folder.glob("*.png")} == expected
+    assert not [path for path in folder.iterdir() if path.name.startswith(".")]
+
+
+def test_a_killed_comparison_that_is_repeated_equals_one_that_was_not(tmp_path: Path, finished: Path) -> None:
+    compare, count = command_line_of("vaelab.compare", tmp_path), tmp_path / "count"
+    for sweep in ("whole", "killed"):
+        shutil.copytree(finished, tmp_path / sweep / "run")
+    result = compare("sweep=whole", going_wrong={"fault": {"count_into": str(count)}})
+    assert result.returncode == 0, result.stderr
+    changes = int(count.read_text())
+    for at in (4, changes // 2, changes - 4):
+        killed = compare("sweep=killed", going_wrong={"fault": {"do": "kill", "at": at}})
+        assert killed.returncode == KILLED
+        assert_every_file_opens(tmp_path / "killed")
+    assert compare("sweep=killed").returncode == 0
+    whole, again = (tmp_path / sweep / "comparison" for sweep in ("whole", "killed"))
+    assert sorted(path.name for path in whole.iterdir()) == sorted(path.name for path in again.iterdir())
+    for path in [*whole.glob("*.png"), *whole.glob("*.gif"), *whole.glob("*.csv")]:
+        assert path.read_bytes() == (again / path.name).read_bytes(), path.name
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run, to be copied."""
+
+    def make(folder: Path) -> None:
+        train = command_line_of("vaelab.train", folder)
+        run_folder(
+            train(*TINY, "artifacts.every=0", "artifacts.figures=false", "epochs=2", "hydra.run.dir=run")
+        )
+
+    folder, _ = once(tmp_path_factory, "finished", make)
+    return folder / "run"
+
+
+# --- disks ------------------------------------------------------------------------------------------------
+
+
+class SmallDisk:
+    """A disk in memory, of its own for the command lines that run on it."""
+
+    def __init__(self, where: Path, megabytes: int) -> None:
+        where.mkdir()
+        self.where = where
+        mount = 'mount -t tmpfs -o size="$0"m tmpfs "$1" && shift && exec "$@"'
+        self.warm = Warm(
+            "unshare", "--map-root-user", "--mount", "sh", "-c", mount, str(megabytes), str(where)
+        )
+
+    @property
+    def seen(self) -> Path:
+        """The disk, seen from outside."""
+        return Path(f"/proc/{self.warm.process.pid}/root{self.where}")
+
+    def train(self, *arguments: str, **going_wrong: Any) -> subprocess.CompletedProcess[str]:
+        env = environment(VAELAB_DATA=str(self.where / "no-data"))
+        return self.warm.run("vaelab.train", arguments, self.where, env, going_wrong)
+
+    def remount(self, options: str) -> None:
+        inside = [
+            "nsenter",
+            "--user",
+            "--mount",
+            "--preserve-credentials",
+            f"--target={self.warm.process.pid}",
+        ]
+        subprocess.run([*inside, "mount", "-o", f"remount,{options}", str(self.where)], check=True)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    if shutil.which("unshare") is None or shutil.which("nsenter") is None:
+        pytest.skip("unshare and nsenter are not here: Debian's package is util-linux")
+    try:
+        disk = SmallDisk(tmp_path / "disk", megabytes=24)
+    except OSError as error:
+        pytest.skip(f"no disk of its own here: {error}")
+    yield disk
+    disk.warm.end()
+
+
+@pytest.mark.parametrize("model", ["mlp"])
+@pytest.mark.parametrize(
+    ("file", "time"),
+    [
+        ("checkpoints/.last.pt", 1), ("checkpoints/.last.pt", 2), ("checkpoints/.best.pt", 2), ("samples/.epoch_0002.png", 1),
+        ("frames/.step_", 3), ("/.metrics.csv", 2), ("/.run.json", 1), ("/.run.json", 3), ("/.latent_evolution.gif", 1),
+        ("/.run.zip", 1), (".lock.json", 1),
+    ],
+)  # fmt: skip
+def test_a_full_disk_is_named_and_the_run_goes_on_when_there_is_room(
+    disk: SmallDisk, train: CommandLine, tmp_path: Path, undisturbed: tuple[Path, list[str], int, float],
+    file: str, time: int, model: str,
+) -> None:  # fmt: skip
+    reference, command, _, _ = undisturbed
+    if f"model={model}" not in command:
+        pytest.skip("one model shows it")
+    fault = {"do": "fill", "opening": file, "time": time, "where": str(disk.where)}
+    result = disk.train(*command, "hydra.run.dir=run", fault=fault)
+    assert result.returncode == 1
+    last = result.stderr.splitlines()[-1]
+    assert "Traceback" not in result.stderr
+    assert f"can't be written: the disk at {disk.where} (25.2 MB) is full. Free some space there." in last
+    assert_every_file_opens(disk.seen)
+    (disk.seen / "filler").unlink()
+    if (disk.seen / "run" / "run.json").exists():
+        assert last.endswith("then go on with: python -m vaelab.train resume=run")
+        assert run_json(disk.seen / "run")["status"] in ("failed", "running")
+        result = disk.train("resume=run")
+    else:
+        assert last.endswith("Nothing is kept of this run.") or ".lock.json" in last
+        result = disk.train(*command, "hydra.run.dir=run")
+    assert result.returncode == 0, result.stderr
+    run = Path(shutil.copytree(disk.seen / "run", tmp_path / "run"))
+    shutil.copy(disk.seen / "run.zip", tmp_path)
+    assert_equal_to(reference, run)
+
+
+def test_a_disk_that_is_read_only(disk: SmallDisk) -> None:
+    disk.remount("ro")
+    result = disk.train(*TINY, "hydra.run.dir=run")
+    assert (result.returncode, len(result.stderr.splitlines())) == (1, 1), result.stderr
+    assert "read-only" in result.stderr.lower()
+    disk.remount("rw")
+    assert disk.train(*TINY, "epochs=1", "hydra.run.dir=run").returncode == 0
+    disk.remount("ro")
+    result = disk.train("resume=run", "epochs=2")
+    assert (result.returncode, result.stderr) == (
+        1,
+        f"vaelab: run/.lock can't be written: the disk at {disk.where} is read-only. Type another folder.\n",
+    )
+
+
+@pytest.mark.parametrize("file", ["/.metrics.csv", "checkpoints/.last.pt", "samples/.epoch_0002.png"])
+def test_a_run_folder_that_is_deleted_while_training_does_not_rise_again(
+    train: CommandLine, tmp_path: Path, file: str
+) -> None:
+    fault = {
+        "do": "delete",
+        "opening": file,
+        "time": 2 if "last" in file else 1,
+        "where": str(tmp_path / "run"),
+    }
+    result = train(*SHORT, "hydra.run.dir=run", going_wrong={"fault": fault})
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert " is gone, deleted or moved. Nothing is kept of this run." in result.stderr.splitlines()[-1]
+    assert not (tmp_path / "run").exists()
+
+
+# --- two processes ----------------------------------------------------------------------------------------
+
+
+def test_of_two_processes_at_one_run_one_works_and_the_other_says_who_holds_it(
+    train: CommandLine, tmp_path: Path, undisturbed: tuple[Path, list[str], int, float]
+) -> None:
+    reference, command, _, _ = undisturbed
+    run = tmp_path / "run"
+    first = start(tmp_path, *command, "hydra.run.dir=run")
+    wait_for(run, "checkpoints/epoch_0001.pt", first)
+    holder = rf"vaelab: run is in use by process {first.pid} on \S+ \(since [\d-]+ [\d:]+\): wait until it has ended, or end it\.\n"
+    for line in (["resume=run"], [*command, "hydra.run.dir=run"]):
+        second = train(*line)
+        assert second.returncode == 1
+        assert re.fullmatch(holder, second.stderr), second.stderr
+    _, stderr = first.communicate(timeout=60)
+    assert first.returncode == 0, stderr
+    assert_equal_to(reference, run)
+
+
+def test_eight_processes_that_resume_one_run(tmp_path: Path, finished: Path) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    processes = [start(tmp_path, "resume=run", "epochs=30") for _ in range(8)]
+    ends = [(*process.communicate(timeout=200), process.returncode) for process in processes]
+    assert sorted(status for _, _, status in ends) == [0] + [1] * 7
+    for _, stderr, status in ends:
+        if status:
+            assert re.match(r"vaelab: (run is in use by |The run is finished: )", stderr), stderr
+            assert len(stderr.splitlines()) == 1
+    assert run_json(tmp_path / "run")["epochs"] == {"done": 30, "asked": 30}
+
+
+def test_two_sweeps_in_one_folder(tmp_path: Path) -> None:
+    line = ("-m", *TINY, "epochs=40", "seed=1,2", "artifacts.every=0", "artifacts.figures=false", "hydra.sweep.dir=sweep",
+            "hydra.callbacks.compare.enabled=false")  # fmt: skip
+    first = start(tmp_path, *line)
+    wait_for(tmp_path / "sweep", "0_seed-1/run.json", first)
+    second = command_line_of("vaelab.train", tmp_path)(*line)
+    assert second.returncode == 1
+    assert re.fullmatch(
+        rf"vaelab: sweep is in use by process {first.pid} on .*\n",
+        second.stderr.splitlines(keepends=True)[-1],
+    )
+    _, stderr = first.communicate(timeout=60)
+    assert first.returncode == 0, stderr
+
+
+# --- signals ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize("moment", range(4))
+def test_a_signal_at_any_moment_leaves_nothing_half_done(
+    train: CommandLine,
+    tmp_path: Path,
+    undisturbed: tuple[Path, list[str], int, float],
+    number: int,
+    moment: int,
+) -> None:
+    """Before the first step, in an epoch, while drawing, while packing: and what goes on ends as if undisturbed."""
+    reference, command, _, seconds = undisturbed
+    run = tmp_path / "run"
+    result = train(
+        *command, "hydra.run.dir=run", going_wrong={"signals": [[(0.1 + moment) * seconds / 4, number]]}
+    )
+    assert "Traceback" not in result.stderr
+    if result.returncode:
+        assert result.returncode == 128 + number
+        assert not list(tmp_path.rglob(".*"))
+        if (run / "run.json").exists():
+            assert run_json(run)["status"] == "interrupted"
+            assert "To go on: python -m vaelab.train resume=run" in result.stderr
+        go_on(train, run, command)
+    assert_equal_to(reference, run)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize(
+    "door",
+    ["compare sweep=.", "explore run=run", "export run=run format=safetensors", "evaluate checkpoint=run"],
+)
+def test_a_signal_at_the_other_doors(tmp_path: Path, finished: Path, door: str, number: int) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    module, *arguments = door.split()
+    command_line = command_line_of(f"vaelab.{module}", tmp_path)
+    for seconds in (0.15, 0.5, 1.0):
+        result = command_line(*arguments, going_wrong={"signals": [[seconds, number]]})
+        assert "Traceback" not in result.stderr, result.stderr
+        assert result.returncode in (0, 128 + number), result.stderr
+        assert not list(tmp_path.rglob(".*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_a_signal_in_a_sweep_saves_the_job_and_says_how_to_go_on(
+    train: CommandLine, tmp_path: Path, number: int
+) -> None:
+    line = (
+        "-m",
+        *TINY,
+        "epochs=400",
+        "seed=1,2",
+        "artifacts.every=0",
+        "artifacts.figures=false",
+        "hydra.sweep.dir=sweep",
+    )
+    process = start(tmp_path, *line)
+    wait_for(tmp_path / "sweep", "0_seed-1/metrics.csv", process)
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert stderr.splitlines()[-1].endswith(
+        f"To go on with the sweep, add hydra.sweep.dir={tmp_path}/sweep to the line."
+    ) or stderr.splitlines()[-1].endswith(
+        "To go on with the sweep, add hydra.sweep.dir=sweep to the line."
+    ), stderr
+    assert "Traceback" not in stderr
+    assert run_json(tmp_path / "sweep" / "0_seed-1")["status"] == "interrupted"
+    assert not (tmp_path / "sweep" / "1_seed-2").exists()
+    assert not list(tmp_path.rglob(".*"))
