@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,10 +22,20 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from vaelab.config import Config, ConfigError, VaelabError, effective, resolve
-from vaelab.files import held
+from vaelab.files import held, remove_if_empty
 
 SAID = 4
 """Repetitions that are named; of more, only the number is."""
+
+
+@contextmanager
+def alone_in(folder: str) -> Iterator[None]:
+    """Inside, no other sweep writes into the folder; one of which no job began is taken back."""
+    try:
+        with held(Path(folder)):
+            yield
+    finally:
+        remove_if_empty(Path(folder))
 
 
 class DistinctSweeper(BasicSweeper):
@@ -32,7 +43,7 @@ class DistinctSweeper(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         assert self.config is not None
-        with held(Path(self.config.hydra.sweep.dir)):
+        with alone_in(self.config.hydra.sweep.dir):
             return super().sweep(arguments)
 
     def split_arguments(  # type: ignore[override]  # a static method there, but called on the instance
@@ -92,7 +103,7 @@ class OptunaSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         try:
-            with held(Path(self.trials.config.hydra.sweep.dir)):
+            with alone_in(self.trials.config.hydra.sweep.dir):
                 self.hydras.sweep(arguments)
         except ValueError as error:
             if not self.trials.known:

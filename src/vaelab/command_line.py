@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shlex
@@ -10,11 +11,14 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import Field
+from pathlib import Path
 from string import Template
-from typing import Any
+from typing import Any, NoReturn
 
 from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.errors import (
     CompactHydraException,
@@ -26,7 +30,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError
 
-from vaelab import config
+from vaelab import config, files
 from vaelab.config import (
     Checked,
     CompareConfig,
@@ -63,6 +67,10 @@ def errors_in_one_line(schema: type[Checked]) -> Iterator[None]:
     try:
         with unwinding():
             yield
+            sys.stdout.flush()
+    except BrokenPipeError:  # nobody reads on, as after | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it ends
+        sys.exit(BY_SIGNAL + signal.SIGPIPE)
     except (VaelabError, CompactHydraException, OmegaConfBaseException, YAMLError, OSError) as error:
         if TRACEBACKS:
             raise
@@ -92,6 +100,8 @@ def one_line(error: Exception, schema: type[Checked]) -> str:
             "and quote values with = or spaces: 'key=\"a b\"'."
         )
     text = " ".join(str(error).split())
+    if match := re.search(r"Ambiguous value for argument '([^']*)'", text):
+        return f"{match[1]} has several values: type -m before it for a sweep over them, or [a,b] for a list."
     if (match := re.search(r"Could not load '(hydra/\w+)/(\w+)_plugin'", text)) and match[2] in EXTRAS:
         return f"{match[1]}={match[2]} takes a package more: type pip install 'vaelab[{EXTRAS[match[2]]}]'."
     if isinstance(error, ConfigCompositionException):
@@ -108,8 +118,33 @@ def one_line(error: Exception, schema: type[Checked]) -> str:
                 return f"'{match[1]}' can't be chosen here: which {match[1]} it is, the checkpoint says."
             return f"'{match[1]}' is no group: type model, dataset, loss or experiment."
     if isinstance(error, OSError) and not isinstance(error, CompactHydraException):
-        return f"{error.filename}: {error.strerror}." if error.filename else f"{error}."
+        if error.errno in (errno.ENOSPC, errno.EROFS) and error.filename:
+            return f"{error.filename} can't be written: {files.reason(error, Path(error.filename))}"
+        return f"{error.filename}: {error.strerror}. Type another path." if error.filename else f"{error}."
     return text
+
+
+def check_arguments() -> None:
+    """Refuse what Hydra would meet with its usage, or with a traceback."""
+    parser = get_args_parser()
+
+    def refuse(message: str) -> NoReturn:
+        typed = re.search(r"unrecognized arguments: -+(\w[\w.]*)", message)
+        hint = f"settings have no dashes, {typed[1]}=VALUE" if typed else "settings are typed as key=value"
+        raise VaelabError(f"{message}: {hint}, and --help lists them.")
+
+    parser.error = refuse  # type: ignore[method-assign]
+    overrides = parser.parse_args().overrides
+    groups = [path.name for path in config.CONF_DIR.iterdir() if path.is_dir()]
+    for part in OverridesParser.create().parse_overrides(overrides):
+        name = part.key_or_group
+        plain = not part.is_sweep_override() and not part.is_delete()
+        if not name or (plain and name in groups and not isinstance(part.value(), str)):
+            raise VaelabError(f"'{part.input_line}' can't be read: type a name, such as model=conv.")
+        if part.is_range_sweep() and next(part.sweep_iterator(), None) is None:
+            raise VaelabError(
+                f"'{part.input_line}' has no value in it: type one or more, such as beta=0.5,1."
+            )
 
 
 def show_help(config_name: str) -> bool:
@@ -198,7 +233,8 @@ LONGEST_NAME = 120
 
 def run_name(model: str, dataset: str, kl: object, beta: object) -> str:
     """The end of a run folder's name: `conv_fashion_mnist_beta-0.5`, `mlp_mnist_recon_only`."""
-    return f"{model}_{dataset}_" + (f"beta-{beta:g}" if kl and isinstance(beta, float) else "recon_only")
+    name = f"{model}_{dataset}_" + (f"beta-{beta:g}" if kl and isinstance(beta, float) else "recon_only")
+    return re.sub(r"[^\w.+-]", "", name)  # no path in it, whatever was typed as model.name
 
 
 def sweep_name(number: int, overrides: str, width: int = 1) -> str:

@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 
 from vaelab import command_line, config
 from vaelab.config import CompareConfig, VaelabError
+from vaelab.run_folder import folder_of_runs
 
 command_line.register()
 
@@ -19,6 +20,7 @@ def run(composed: DictConfig) -> None:
     """One comparison."""
     with command_line.errors_in_one_line(CompareConfig):
         asked = config.resolve(composed, CompareConfig)
+        folder_of_runs(asked.sweep or "")
         from vaelab.comparison import session  # torch takes seconds: only for settings that resolve
 
         outcome = session.compare(asked)
@@ -30,6 +32,7 @@ def run(composed: DictConfig) -> None:
 def main() -> None:
     """The command line."""
     with command_line.errors_in_one_line(CompareConfig):
+        command_line.check_arguments()
         if command_line.show_help("compare"):
             return
         run()

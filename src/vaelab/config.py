@@ -15,7 +15,12 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, TypeVar, cast
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import (
+    InterpolationKeyError,
+    InterpolationResolutionError,
+    OmegaConfBaseException,
+    ValidationError,
+)
 
 # OmegaConf reads annotations at run time, on Python 3.10 too: Optional, List and Dict instead of | and list.
 # ruff: noqa: UP006, UP035, UP045
@@ -37,22 +42,23 @@ class ConfigError(VaelabError):
 
 
 def did_you_mean(word: str, options: Iterable[str]) -> str:
-    """`"Did you mean 'conv'? "`, or nothing where no option is near."""
-    near = difflib.get_close_matches(word, list(options), n=1, cutoff=0.55)
-    return f"Did you mean '{near[0]}'? " if near else ""
+    """`"Did you mean 'conv'? "`, or nothing where no option is near. Capitals make no difference."""
+    by_letters = {option.lower(): option for option in options}
+    near = difflib.get_close_matches(word.lower(), by_letters, n=1, cutoff=0.55)
+    return f"Did you mean '{by_letters[near[0]]}'? " if near else ""
 
 
 def unknown(what: str, word: object, options: Iterable[str]) -> ConfigError:
     """The error for a name that is not among `options`."""
     names = sorted(options)
     return ConfigError(
-        f"Unknown {what} '{word}'. {did_you_mean(str(word), names)}Available: {', '.join(names)}."
+        f"Unknown {what} '{show(word)}'. {did_you_mean(str(word), names)}Available: {', '.join(names)}."
     )
 
 
 def must_be(key: str, allowed: str, value: object) -> ConfigError:
     """The error for a value outside what a setting allows."""
-    return ConfigError(f"{key} must be {allowed}, got {show(value)}.")
+    return ConfigError(f"{key} must be {allowed}, got {show(value) if str(value).strip() else repr(value)}.")
 
 
 def show(value: object) -> str:
@@ -108,10 +114,10 @@ def check_count(key: str, value: object) -> None:
         raise must_be(key, "a whole number of at least 1", value)
 
 
-def check_counts(key: str, values: object) -> None:
+def check_counts(key: str, values: object, example: str) -> None:
     """Refuse anything but a list of one or more whole numbers of at least 1."""
     if not isinstance(values, (list, tuple)) or not values or not all(map(is_count, values)):
-        raise must_be(key, "a list of whole numbers of at least 1, such as [400]", values)
+        raise must_be(key, f"a list of whole numbers of at least 1, such as {example}", values)
 
 
 # --- the schema -------------------------------------------------------------------------------------------
@@ -151,6 +157,9 @@ def is_seed(value: object) -> bool:
 def is_device(device: str) -> bool:
     return device in ("auto", "cpu", "cuda") or device.removeprefix("cuda:").isdecimal()
 
+
+MOST_EPOCHS = 1_000_000
+"""A number beyond is a slip of the finger."""
 
 SEED = "a whole number of at least 0 and below 2**63"
 DEVICES = "auto, cpu, cuda or cuda:N"
@@ -281,7 +290,12 @@ class Config(Checked):
 
     beta: float = setting(1.0, "weight of the KL term", "a number of at least 0", at_least_0)
     kl: bool = setting(True, "whether the KL term is minimised at all", "true or false", anything)
-    epochs: int = setting(20, "passes over the training images", "a whole number of at least 1", is_count)
+    epochs: int = setting(
+        20,
+        "passes over the training images",
+        f"a whole number from 1 to {MOST_EPOCHS:,}",
+        lambda epochs: is_count(epochs) and epochs <= MOST_EPOCHS,
+    )
     batch_size: int = setting(128, "images a step", "a whole number of at least 1", is_count)
     seed: int = setting(42, "start of every random stream", SEED, is_seed)
     device: str = setting("auto", "auto takes CUDA where there is one", DEVICES, is_device)
@@ -502,10 +516,19 @@ def resolve(composed: DictConfig | Mapping[str, Any], schema: type[Schema]) -> S
         plain = composed
         if isinstance(composed, DictConfig):
             plain = cast(Mapping[str, Any], OmegaConf.to_container(composed, resolve=True))
-        merged = OmegaConf.merge(OmegaConf.structured(schema), dict(plain))
+        merged = OmegaConf.merge(OmegaConf.structured(schema), literal(plain))
         return cast(Schema, OmegaConf.to_object(merged))
     except OmegaConfBaseException as error:
         raise explain(error, schema) from error
+
+
+def literal(value: Any) -> Any:
+    """Plain values in which `${` is two characters, and refers to nothing."""
+    if isinstance(value, Mapping):
+        return {key: literal(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [literal(item) for item in value]
+    return value.replace("${", "\\${") if isinstance(value, str) else value
 
 
 def effective(config: Config) -> dict[str, Any]:
@@ -599,23 +622,41 @@ def explain(error: OmegaConfBaseException, schema: type[Checked]) -> ConfigError
     """OmegaConf's complaint about a key or a value, as one sentence that says what to type instead."""
     key = str(error.full_key or error.key)
     known = dict(settings(schema))
+    if isinstance(error, InterpolationKeyError | InterpolationResolutionError):
+        return ConfigError(
+            f"{str(error.msg).splitlines()[0]}: ${{NAME}} stands for the value of another setting, which has "
+            "to be there; type \\${NAME} in quotes for these very letters."
+        )
     if key in known:
         return must_be(key, known[key].metadata["allowed"], error.value if error.value else given(error))
+    if key.startswith("hydra.") and isinstance(error, ValidationError):
+        return ConfigError(f"{key}: {str(error.msg).splitlines()[0]}.")
     if key.startswith("hydra."):
         return ConfigError(f"Unknown setting '{key}'. {hydras(error, key)}")
-    siblings = [str(name) for name in error.parent_node or ()] if key.startswith("model.") else []
-    groups = ["model", "dataset", "loss", "experiment"] if schema is Config else []
-    candidates = [*known, *groups, *(f"model.{name}" for name in siblings)]
-    group = key.rpartition(".")[0]
+    candidates = list(known)
+    if schema is Config:
+        siblings = error.parent_node if key.startswith("model.") else all_model_settings()
+        candidates += [f"model.{name}" for name in siblings or () if name != "name"]
+        candidates += ["model", "dataset", "loss", "experiment"]
+    group, _, last = key.rpartition(".")
+    # The same name elsewhere, then a like one in the same place, then any like one.
+    elsewhere = [name for name in candidates if name.rpartition(".")[2].lower() == last.lower()]
     nearby = [name for name in candidates if name.rpartition(".")[0] == group]
-    hint = did_you_mean(key, nearby) or did_you_mean(key, candidates)
-    return ConfigError(f"Unknown setting '{key}'. {hint}--help lists all settings.")
+    hint = f"Did you mean '{elsewhere[0]}'? " if elsewhere else did_you_mean(key, nearby)
+    return ConfigError(
+        f"Unknown setting '{key}'. {hint or did_you_mean(key, candidates)}--help lists all settings."
+    )
+
+
+def all_model_settings() -> list[str]:
+    """The settings of every shipped model, each once."""
+    return [*dict.fromkeys(key for path in CONF_DIR.glob("model/*.yaml") for key in read_yaml(path))]
 
 
 def hydras(error: OmegaConfBaseException, key: str) -> str:
     """Where the settings of Hydra's parts are listed."""
-    part, _, name = key.removeprefix("hydra.").rpartition(".")
-    near = did_you_mean(name, [str(sibling) for sibling in error.parent_node or ()])
+    part = key.removeprefix("hydra.").rpartition(".")[0]
+    near = did_you_mean(key, [f"{key.rpartition('.')[0]}.{sibling}" for sibling in error.parent_node or ()])
     files = {"launcher": "conf/hydra/launcher/", "sweeper": "conf/hydra/sweeper/"}
     where = files.get(part.split(".")[0])
     return f"{near}{f'What can be set is in {where}.' if where else '--hydra-help says more.'}"

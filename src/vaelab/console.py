@@ -22,7 +22,8 @@ class AboveTheBar(logging.Handler):
         if getattr(record, "file_only", False):
             return
         prefix = "" if record.levelno == logging.INFO else f"{record.levelname}: "
-        tqdm.write(prefix + record.getMessage(), file=sys.stderr)
+        with suppress(OSError):  # a terminal that was closed, or | head, ends no training
+            tqdm.write(prefix + record.getMessage(), file=sys.stderr)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from vaelab import command_line, config
 from vaelab.config import EvaluationConfig, VaelabError
+from vaelab.run_folder import existing
 from vaelab.signals import BY_SIGNAL
 
 command_line.register()
@@ -26,6 +27,7 @@ def run(composed: DictConfig) -> None:
         with command_line.errors_in_one_line(EvaluationConfig):
             asked = config.resolve(composed, EvaluationConfig)
             assert asked.checkpoint is not None
+            existing(asked.checkpoint)
             from vaelab.run import load  # torch takes seconds: only for settings that resolve
 
             trained = load(asked.checkpoint)
@@ -47,6 +49,7 @@ def run(composed: DictConfig) -> None:
 def main() -> None:
     """The command line."""
     with command_line.errors_in_one_line(EvaluationConfig):
+        command_line.check_arguments()
         if command_line.show_help("evaluate"):
             return
         run()

@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 
 from vaelab import command_line, config
 from vaelab.config import ExploreConfig
+from vaelab.run_folder import existing, folder_of_runs
 
 command_line.register()
 
@@ -16,6 +17,7 @@ def run(composed: DictConfig) -> None:
     """One page."""
     with command_line.errors_in_one_line(ExploreConfig):
         asked = config.resolve(composed, ExploreConfig)
+        existing(asked.run) if asked.run is not None else folder_of_runs(asked.sweep or "")
         from vaelab.explorer import session  # torch takes seconds: only for settings that resolve
 
         outcome = session.explore(asked)
@@ -25,6 +27,7 @@ def run(composed: DictConfig) -> None:
 def main() -> None:
     """The command line."""
     with command_line.errors_in_one_line(ExploreConfig):
+        command_line.check_arguments()
         if command_line.show_help("explore"):
             return
         run()

@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 
 from vaelab import command_line, config
 from vaelab.config import ExportConfig
+from vaelab.run_folder import existing
 
 command_line.register()
 
@@ -16,6 +17,7 @@ def run(composed: DictConfig) -> None:
     """One export."""
     with command_line.errors_in_one_line(ExportConfig):
         asked = config.resolve(composed, ExportConfig)
+        existing(asked.run or "")
         from vaelab import exporting  # torch takes seconds: only for settings that resolve
 
         outcome = exporting.export(asked)
@@ -27,6 +29,7 @@ def run(composed: DictConfig) -> None:
 def main() -> None:
     """The command line."""
     with command_line.errors_in_one_line(ExportConfig):
+        command_line.check_arguments()
         if command_line.show_help("export"):
             return
         run()

@@ -92,10 +92,10 @@ def reason(error: OSError, path: Path) -> str:
         return f"the disk at {disk} ({size(shutil.disk_usage(disk).total)}) {what}. Free some space there."
     if error.errno == errno.EROFS:
         return f"the disk at {disk} is read-only. Type another folder."
-    if error.errno == errno.ENOENT:
+    if error.errno == errno.ENOENT and folder != path.absolute().parent:
         return f"{path.parent} is gone, deleted or moved."
     if error.errno in (errno.EEXIST, errno.ENOTDIR):
-        return f"{folder} is a file. Type another folder."
+        return "a file is in the way. Type another folder."
     return f"{error.strerror or error}."
 
 
@@ -125,8 +125,9 @@ def held(folder: Path) -> Iterator[None]:
     The system lets go of it however the process ends. Raises InUse, which names who has it, and StorageError.
     """
     lock = FileLock(folder / LOCK, timeout=0)
-    with writing(folder / LOCK):
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder / LOCK):
         try:
             lock.acquire()
         except Timeout:

@@ -42,6 +42,8 @@ def repeat_every_bit(wanted: bool) -> None:
 
     PyTorch's notes on reproducibility name the variable that cuBLAS reads when it is first used.
     """
+    if wanted == torch.are_deterministic_algorithms_enabled():
+        return  # the next line would import the compiler, in more than a second
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(wanted)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
@@ -52,6 +54,16 @@ def device_facts(device: torch.device) -> dict[str, Any]:
     if device.type == "cuda":
         return {"type": "cuda", "name": torch.cuda.get_device_name(device), "cuda": torch.version.cuda}
     return {"type": device.type, "name": processor_name(), "threads": torch.get_num_threads()}
+
+
+def memory(device: torch.device) -> int | None:
+    """Bytes of memory that the device has in all, or None where the system doesn't say."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # not on every system
+        return None
 
 
 def process_facts() -> dict[str, Any]:

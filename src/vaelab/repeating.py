@@ -32,6 +32,8 @@ def spelled_out(arguments: Sequence[str]) -> list[str]:
             "repeat begins a new run with the settings of one other: leave resume=, experiment= and more "
             "repeat= out."
         )
+    if not asked[0].removeprefix(KEY).strip():
+        raise ConfigError("repeat must be a run folder, got ''.")
     folder = RunFolder.holding(path_in(asked[0]))
     for line in other_versions(folder.read_run_json()):
         print(f"WARNING: {line}", file=sys.stderr)

@@ -8,12 +8,12 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from vaelab import files
-from vaelab.config import VaelabError
+from vaelab.config import VaelabError, did_you_mean
 from vaelab.files import write_atomically, write_bytes, writing
 
 EPOCH_FOLDERS = ("checkpoints", "reconstructions", "samples", "latent")
@@ -22,6 +22,39 @@ EPOCH_FOLDERS = ("checkpoints", "reconstructions", "samples", "latent")
 
 class RunFolderError(VaelabError):
     """A folder is not the run that it was taken for."""
+
+
+def existing(path: Path | str) -> Path:
+    """The path of a run folder or of a checkpoint; raises RunFolderError where there is nothing."""
+    path = Path(path).expanduser()
+    if not path.exists():
+        near = did_you_mean(path.name, [other.name for other in path.parent.glob(f"*{path.suffix}")])
+        raise RunFolderError(
+            f"{path} doesn't exist. {near}Type the path of a run folder or of a checkpoint in it."
+        )
+    return path
+
+
+def folder_of_runs(path: Path | str) -> Path:
+    """A folder with runs in it; raises RunFolderError for any other."""
+    path = Path(path).expanduser()
+    advice = "type sweep=FOLDER, one that vaelab.train has put runs into."
+    if not path.is_dir():
+        raise RunFolderError(f"{path} is no folder: {advice}")
+    if next(run_folders(path), None) is None:
+        raise RunFolderError(f"There is no run in {path}: {advice}")
+    return path
+
+
+def run_folders(folder: Path) -> Iterator[Path]:
+    """Folders of runs below one, and of jobs that never became one, in the order of their numbers."""
+    paths = {path.parent for name in ("run.json", "train.log") for path in folder.rglob(name)}
+    yield from sorted(paths, key=lambda path: natural(str(path)))
+
+
+def natural(text: str) -> list[tuple[int, str]]:
+    """A key that sorts 2_… before 10_…."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)]
 
 
 class RunFolder:
@@ -36,11 +69,7 @@ class RunFolder:
     @classmethod
     def holding(cls, path: Path | str) -> RunFolder:
         """The run that is at `path`, or whose file (a checkpoint, say) `path` is; raises RunFolderError."""
-        path = Path(path).expanduser()
-        if not path.exists():
-            raise RunFolderError(
-                f"{path} doesn't exist: type the path of a run folder or of a checkpoint in it."
-            )
+        path = existing(path)
         found = cls.around(path)
         if found is not None:
             return found

@@ -46,12 +46,14 @@ def unwinding() -> Iterator[None]:
 
 
 class Signals:
-    """While entered, SIGINT and SIGTERM are noted; another, a second later, ends the process the hard way.
+    """While entered, SIGINT, SIGTERM and SIGHUP are noted; another, a second later, ends it the hard way.
 
     So are those by which a cluster's launcher wants to be told that time runs out: it is, when all is saved.
     """
 
     OURS = (signal.SIGINT, signal.SIGTERM)
+    HANG_UP = tuple(getattr(signal, name) for name in ("SIGHUP",) if hasattr(signal, name))
+    """Of a terminal that is closed; unless `nohup` has it ignored."""
     LAUNCHERS = tuple(getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name))
 
     def __init__(self) -> None:
@@ -64,6 +66,7 @@ class Signals:
     def __enter__(self) -> Signals:
         if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
             awaited = [number for number in self.LAUNCHERS if callable(signal.getsignal(number))]
+            awaited += [number for number in self.HANG_UP if signal.getsignal(number) != signal.SIG_IGN]
             self.before = {number: signal.signal(number, self.note) for number in (*self.OURS, *awaited)}
         return self
 

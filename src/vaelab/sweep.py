@@ -12,7 +12,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, open_dict
 
 from vaelab.config import CompareConfig, override
-from vaelab.run_folder import RunFolder
+from vaelab.run_folder import RunFolder, natural
 
 failed: list[str] = []
 """Folders of the jobs that failed in this process; once the sweep has ended, of all that did not finish."""
@@ -72,7 +72,6 @@ class Comparing(Callback):
 
     def compare_and_pack(self, config: DictConfig) -> None:
         from vaelab.comparison import session  # torch: not for --help
-        from vaelab.comparison.runs import natural
 
         folder = Path(config.hydra.sweep.dir)
         failed.extend(name for name in session.unfinished(folder) if name not in failed)

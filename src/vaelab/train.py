@@ -11,13 +11,13 @@ from pathlib import Path
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from vaelab import command_line, config, sweep
-from vaelab.config import Config, VaelabError, override
+from vaelab.config import Config, ConfigError, VaelabError, override
 from vaelab.files import remove_if_empty
 from vaelab.repeating import spelled_out
-from vaelab.run_folder import RunFolder
+from vaelab.run_folder import RunFolder, existing
 from vaelab.signals import BY_SIGNAL
 
 command_line.register()
@@ -31,13 +31,17 @@ def run(composed: DictConfig) -> float:
     output = Path(job.runtime.output_dir)
     if output.is_relative_to(Path.cwd()):
         output = output.relative_to(Path.cwd())
-    typed = list(job.overrides.task)
+    typed: list[str] = OmegaConf.to_container(job.overrides.task, resolve=False)  # type: ignore[assignment]
     if job.mode == RunMode.MULTIRUN:
         return job_of_a_sweep(composed, RunFolder(output), typed)
     try:
         # In here too, because Hydra announces what leaves this function.
         with command_line.errors_in_one_line(Config):
+            if not job.run.dir:
+                raise ConfigError("hydra.run.dir must be a folder's path, got ''.")
             asked = config.resolve(composed, Config)
+            if asked.resume is not None:
+                existing(asked.resume)
             from vaelab.training import session  # torch, which takes seconds: only for settings that resolve
 
             if asked.resume is None:
@@ -45,9 +49,9 @@ def run(composed: DictConfig) -> float:
             else:
                 keys = [override.split("=")[0].lstrip("+~") for override in typed]
                 outcome = session.resume(asked, keys, typed)
+            command_line.show_run(outcome.folder)
     finally:
         remove_if_empty(output)
-    command_line.show_run(outcome.folder)
     if outcome.interrupted_by:
         sys.exit(BY_SIGNAL + outcome.interrupted_by)
     return outcome.neg_elbo
@@ -85,6 +89,7 @@ def main() -> None:
     """The command line."""
     with command_line.errors_in_one_line(Config):
         sys.argv[1:] = spelled_out(sys.argv[1:])
+        command_line.check_arguments()
         if command_line.show_help("train"):
             return
         if any(argument.startswith("resume=") for argument in sys.argv):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from vaelab.config import Config, VaelabError, effective, flattened, show
-from vaelab.run_folder import RunFolder
+from vaelab.run_folder import RunFolder, run_folders
 from vaelab.training import checkpoint
 from vaelab.training.fit import Record
 
@@ -100,7 +100,7 @@ class Found:
 
 
 def find(folder: Path) -> Found:
-    """Every run below a folder; raises VaelabError where there is none."""
+    """Every run below a folder."""
     found = Found()
     members: list[Member] = []
     for path in run_folders(folder):
@@ -109,10 +109,6 @@ def find(folder: Path) -> Found:
             members.append(read(RunFolder(path)))
         except (VaelabError, OSError, ValueError) as reason:
             found.not_finished[name] = str(reason)
-    if not members and not found.not_finished:
-        raise VaelabError(
-            f"There is no run in {folder}: type sweep=FOLDER, one that vaelab.train has put runs into."
-        )
     by_family: dict[str, list[Member]] = {}
     seen: dict[str, Member] = {}
     for member in members:
@@ -125,17 +121,6 @@ def find(folder: Path) -> Found:
         by_family.setdefault(repr(family_of(member)), []).append(member)
     found.families = [make_family(group) for group in by_family.values()]
     return found
-
-
-def run_folders(folder: Path) -> Iterator[Path]:
-    """Folders of runs and of jobs that never became one, in the order of their numbers."""
-    paths = {path.parent for name in ("run.json", "train.log") for path in folder.rglob(name)}
-    yield from sorted(paths, key=lambda path: natural(str(path)))
-
-
-def natural(text: str) -> list[tuple[int, str]]:
-    """A key that sorts 2_… before 10_…."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)]
 
 
 def read(folder: RunFolder) -> Member:

@@ -16,15 +16,22 @@ from vaelab import console
 from vaelab.comparison.findings import findings
 from vaelab.comparison.pictures import PICTURES, Wall, film
 from vaelab.comparison.report import comparison_report
-from vaelab.comparison.runs import Family, Found, Member, find, run_folders
+from vaelab.comparison.runs import Family, Found, Member, find
 from vaelab.comparison.table import comma_separated, markdown
-from vaelab.config import CompareConfig, EvaluatedDataConfig, EvaluationConfig, MetricsConfig, VaelabError
+from vaelab.config import (
+    CompareConfig,
+    ConfigError,
+    EvaluatedDataConfig,
+    EvaluationConfig,
+    MetricsConfig,
+    VaelabError,
+)
 from vaelab.evaluation import session as evaluation
 from vaelab.figures import style
 from vaelab.files import held, write_bytes, writing
 from vaelab.gallery import Gallery
 from vaelab.run import load
-from vaelab.run_folder import RunFolder, RunFolderError
+from vaelab.run_folder import RunFolder, RunFolderError, folder_of_runs, run_folders
 from vaelab.signals import BY_SIGNAL
 
 log = logging.getLogger(__name__)
@@ -63,11 +70,10 @@ def compare(asked: CompareConfig) -> Outcome:
     in one table: each family gets its own, and that is said.
     """
     assert asked.sweep is not None
-    folder = Path(asked.sweep).expanduser()
-    if not folder.is_dir():
-        raise VaelabError(
-            f"{folder} is no folder: type sweep=FOLDER, one that vaelab.train has put runs into."
-        )
+    folder = folder_of_runs(asked.sweep)
+    root = asked.dataset.root
+    if root is not None and not Path(root).expanduser().is_dir():
+        raise ConfigError(f"dataset.root={root} is no folder: type one with the runs' data.")
     with console.logging_to(console.AboveTheBar()):
         return Session(folder, find(folder), asked).run()
 

@@ -45,6 +45,9 @@ TIMEOUT = 20.0
 CHUNK = 1 << 16
 """Bytes that a download takes at once."""
 
+IMAGE_SHAPE = (1, 28, 28)
+"""Channels, height and width of every image here."""
+
 LARGEST = 60_000 * 28 * 28 + 16
 """Bytes of the largest decompressed file."""
 
@@ -357,7 +360,7 @@ def class_numbers(spec: DatasetSpec, wanted: list[Any] | None) -> list[int]:
         matches = matching_classes(spec, entry)
         if len(matches) != 1:
             problem = "fits several classes" if matches else "is none of its classes"
-            raise ConfigError(f"dataset.classes: {entry} {problem}. {spec.title} has {known}.")
+            raise ConfigError(f"dataset.classes: {show(entry)} {problem}. {spec.title} has {known}.")
         numbers += matches
     if len(set(numbers)) < len(numbers):
         raise ConfigError(f"dataset.classes names a class twice: {show(wanted)}. Type each once.")

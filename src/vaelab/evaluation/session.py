@@ -180,6 +180,10 @@ class Session:
             raise ConfigError(
                 f"{self.folder} can't be made, a file is in the way: type output=FOLDER."
             ) from error
+        except OSError as error:
+            raise ConfigError(
+                f"{self.folder} can't be made ({error.strerror}): type output=FOLDER."
+            ) from error
         if not os.access(self.folder, os.W_OK):
             raise ConfigError(f"{self.folder} can't be written: type output=FOLDER.")
 

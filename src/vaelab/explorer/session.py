@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from vaelab import console
-from vaelab.comparison.runs import Member, find, natural
+from vaelab.comparison.runs import Member, find
 from vaelab.config import EvaluatedDataConfig, EvaluationConfig, ExploreConfig, VaelabError, unknown
 from vaelab.evaluation import session as evaluation
 from vaelab.evaluation.measures import COLLAPSED
@@ -25,7 +25,7 @@ from vaelab.files import write_bytes, writing
 from vaelab.metrics.latent import principal_directions
 from vaelab.pages.page import packed, render
 from vaelab.run import Run, load
-from vaelab.run_folder import RunFolder
+from vaelab.run_folder import RunFolder, folder_of_runs, natural
 
 DIRECTIONS = 4
 """Principal directions that can be chosen as the plane's axes."""
@@ -51,7 +51,7 @@ def explore(asked: ExploreConfig) -> Outcome:
             folder = found.path if found else Path(asked.run).expanduser().parent
         else:
             assert asked.sweep is not None
-            members = pair(Path(asked.sweep).expanduser(), asked.pair)
+            members = pair(folder_of_runs(asked.sweep), asked.pair)
             runs = [load(member.folder.last_checkpoint) for member in members]
             folder = Path(asked.sweep).expanduser() / "comparison"
         path = Path(asked.output).expanduser() if asked.output is not None else folder / "explorer.html"
@@ -64,10 +64,6 @@ def explore(asked: ExploreConfig) -> Outcome:
 
 def pair(sweep: Path, wanted: Sequence[str] | None) -> list[Member]:
     """The two runs to put side by side: those that were named, else KL off beside the beta nearest to 1."""
-    if not sweep.is_dir():
-        raise VaelabError(
-            f"{sweep} is no folder: type sweep=FOLDER, one that vaelab.train has put runs into."
-        )
     members = {member.folder.name: member for member in find(sweep).members}
     if wanted is not None:
         for name in wanted:

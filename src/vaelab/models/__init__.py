@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vaelab.config import ConfigError, did_you_mean, unknown
+from vaelab.config import ConfigError, did_you_mean, show, unknown
 from vaelab.models.vae import VAE, Gaussian, ImageShape, evaluating
 
-__all__ = ["VAE", "Gaussian", "ImageShape", "build", "evaluating", "names", "with_weights"]
+__all__ = ["VAE", "Gaussian", "ImageShape", "build", "evaluating", "names", "outline", "with_weights"]
 
 
 def names() -> list[str]:
@@ -56,6 +56,19 @@ def build(settings: Mapping[str, Any], image_shape: ImageShape, seed: int) -> VA
         return cls(image_shape, **arguments)
 
 
+def outline(settings: Mapping[str, Any], image_shape: ImageShape) -> VAE:
+    """The model without memory for its weights, on PyTorch's meta device: names, shapes and types.
+
+    Raises ConfigError as `build` does, and for sizes that no tensor can have.
+    """
+    try:
+        with torch.device("meta"):
+            return build(settings, image_shape, seed=0)
+    except (RuntimeError, TypeError, OverflowError) as error:
+        sizes = ", ".join(f"model.{key}={show(value)}" for key, value in settings.items() if key != "name")
+        raise ConfigError(f"No model can have {sizes}: type smaller numbers.") from error
+
+
 def with_weights(settings: Mapping[str, Any], image_shape: ImageShape, weights: Mapping[str, Tensor]) -> VAE:
     """The model of these settings that has these weights, a state dict; it takes no memory beside theirs.
 
@@ -66,8 +79,7 @@ def with_weights(settings: Mapping[str, Any], image_shape: ImageShape, weights: 
     if longest > len(weights):
         raise ValueError(f"{longest} layers, but {len(weights)} tensors")
     try:
-        with torch.device("meta"):  # shapes without memory
-            model = build(settings, image_shape, seed=0)
+        model = outline(settings, image_shape)
         expected = model.state_dict()
         typed = {
             name: each.to(expected[name].dtype) if name in expected else each

@@ -23,7 +23,7 @@ class Conv(VAE):
         self, image_shape: ImageShape, latent_dim: int = 2, channels: Sequence[int] = (32, 64)
     ) -> None:
         check_count("model.latent_dim", latent_dim)
-        check_counts("model.channels", channels)
+        check_counts("model.channels", channels, "[32,64]")
         image_channels, height, width = image_shape
         halvings = 2 ** len(channels)
         if height % halvings or width % halvings:

@@ -25,7 +25,7 @@ class MLP(VAE):
         activation: str = "relu",
     ) -> None:
         check_count("model.latent_dim", latent_dim)
-        check_counts("model.hidden", hidden)
+        check_counts("model.hidden", hidden, "[400]")
         if activation not in ACTIVATIONS:
             raise unknown("model.activation", activation, ACTIVATIONS)
         pixels = math.prod(image_shape)

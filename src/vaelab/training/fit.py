@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
-from vaelab.config import Config, VaelabError
+from vaelab.config import Config, ConfigError, VaelabError, show
 from vaelab.data.splits import Data
+from vaelab.files import size
 from vaelab.loss import Objective
+from vaelab.machine import memory
 from vaelab.metrics.latent import active_units
 from vaelab.metrics.likelihood import bound
-from vaelab.models import VAE, build
+from vaelab.models import VAE, ImageShape, build, outline
 from vaelab.randomness import restart, stream
 from vaelab.training.adam import Adam
 from vaelab.training.cuda_graph import CapturedStep
@@ -124,6 +127,19 @@ class TrainingState:
             self.best_epoch = self.epoch
         elif chosen_by < self.best_neg_elbo:
             self.best_epoch, self.best_neg_elbo = self.epoch, chosen_by
+
+
+def check_room(model: Mapping[str, Any], image_shape: ImageShape, device: torch.device) -> None:
+    """Raise ConfigError for a model that can't be built, or that takes more memory to train than there is."""
+    parameters = sum(each.numel() for each in outline(model, image_shape).parameters())
+    needed = 4 * 4 * parameters  # weights, gradients and Adam's two moments, four bytes each
+    there = memory(device)
+    if there is not None and needed > there:
+        sizes = ", ".join(f"model.{key}={show(value)}" for key, value in model.items() if key != "name")
+        raise ConfigError(
+            f"{sizes} makes {parameters:,} parameters, which take {size(needed)} to train, and there are "
+            f"{size(there)}: type smaller numbers."
+        )
 
 
 def fit(

@@ -14,6 +14,7 @@ from typing import Any
 from vaelab import console, files
 from vaelab.config import Config, ConfigError, VaelabError, continued, effective, override, to_yaml
 from vaelab.data import splits
+from vaelab.data.sources import IMAGE_SHAPE
 from vaelab.files import StorageError
 from vaelab.machine import now, pick_device, process_facts, repeat_every_bit
 from vaelab.pages.run_report import write_run_report
@@ -21,7 +22,7 @@ from vaelab.run_folder import RunFolder
 from vaelab.signals import Interrupted, Signals
 from vaelab.training import checkpoint, progress
 from vaelab.training.facts import command, facts
-from vaelab.training.fit import TrainingDiverged, TrainingState, check_finite, fit
+from vaelab.training.fit import TrainingDiverged, TrainingState, check_finite, check_room, fit
 from vaelab.training.snapshots import Snapshots
 from vaelab.training.tensorboard import Board
 
@@ -123,6 +124,7 @@ class Session:
         repeat_every_bit(config.deterministic and device.type == "cuda")
         self.config = config
         self.folder = folder
+        check_room(config.model, IMAGE_SHAPE, device)  # quicker refused than data found
         self.data = splits.load(config.dataset, device)
         self.state = TrainingState.fresh(config, self.data, device)
         before: dict[str, Any] = {}
