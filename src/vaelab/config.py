@@ -371,6 +371,13 @@ class EvaluatedDataConfig(Checked):
         None, "the data in torchvision's layout; null: as the run", "a folder's path or null", optional_text
     )
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.root is not None and not Path(self.root).expanduser().is_dir():
+            raise ConfigError(
+                f"dataset.root={self.root} is no folder: type one with the data, or make it for a download."
+            )
+
 
 @dataclass(kw_only=True)
 class MetricsConfig(Checked):

@@ -165,7 +165,7 @@ def remove_if_empty(folder: Path) -> None:
     The working directory and what is above it stay.
     """
     folder = folder.absolute()
-    for path in (folder, *folder.parents[:2]):
+    for path in (folder, *folder.parents[:3]):
         if Path.cwd().is_relative_to(path):
             return
         try:

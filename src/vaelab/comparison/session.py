@@ -20,7 +20,6 @@ from vaelab.comparison.runs import Family, Found, Member, find
 from vaelab.comparison.table import comma_separated, markdown
 from vaelab.config import (
     CompareConfig,
-    ConfigError,
     EvaluatedDataConfig,
     EvaluationConfig,
     MetricsConfig,
@@ -71,9 +70,6 @@ def compare(asked: CompareConfig) -> Outcome:
     """
     assert asked.sweep is not None
     folder = folder_of_runs(asked.sweep)
-    root = asked.dataset.root
-    if root is not None and not Path(root).expanduser().is_dir():
-        raise ConfigError(f"dataset.root={root} is no folder: type one with the runs' data.")
     with console.logging_to(console.AboveTheBar()):
         return Session(folder, find(folder), asked).run()
 
