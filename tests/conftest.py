@@ -27,7 +27,9 @@ from vaelab import command_line, config
 from vaelab.config import CONF_DIR, Config
 from vaelab.data import splits
 from vaelab.data.splits import Data
+from vaelab.training import checkpoint
 from vaelab.training.fit import TrainingState
+from vaelab.training.sealed import seal
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -185,6 +187,13 @@ def run_folder(result: subprocess.CompletedProcess[str]) -> Path:
     first = result.stdout.splitlines()[0]
     assert first.startswith("Run folder: ")
     return Path(first.removeprefix("Run folder: "))
+
+
+def rewrite(path: Path, change: Callable[[dict[str, Any]], object], to: Path | None = None) -> None:
+    """A checkpoint with other content, as vaelab would have written it; in its place, or `to` another."""
+    content = checkpoint.load(path)
+    change(content)
+    (to or path).write_bytes(seal(content))
 
 
 @pytest.fixture(scope="session")

@@ -7,11 +7,12 @@ from typing import IO
 
 import pytest
 
-from vaelab.run_folder import RunFolder, RunFolderError, remove_if_empty, write_atomically
+from vaelab.files import remove_if_empty, write_atomically
+from vaelab.run_folder import RunFolder, RunFolderError
 
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "file"
+    path = tmp_path / "file"
     write_atomically(path, lambda file: file.write(b"old"))
 
     def fail(file: IO[bytes]) -> None:
@@ -38,6 +39,7 @@ def test_metrics_keep_every_digit(tmp_path: Path) -> None:
 
 def test_a_run_is_found_from_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = RunFolder(tmp_path / "run")
+    (tmp_path / "run").mkdir()
     folder.write_run_json({"status": "finished"})
     folder.write_text(folder.last_checkpoint, "")
     for path in (folder.path, folder.last_checkpoint, folder.run_json):

@@ -206,10 +206,13 @@ class RunFolder:
         """The rows that `write_metrics` wrote. Raises RunFolderError for anything else."""
         try:
             with self.metrics_csv.open(newline="") as file:
-                return [
+                rows = [
                     {key: int(text) if text.isdecimal() else float(text) for key, text in row.items()}
                     for row in csv.DictReader(file)
                 ]
+            if [row.get("epoch") for row in rows] != [*range(1, len(rows) + 1)] or not rows:
+                raise ValueError
+            return rows
         except (ValueError, AttributeError) as error:
             raise RunFolderError(
                 f"{self.metrics_csv} is damaged: the checkpoints hold the same rows, type the path of one."

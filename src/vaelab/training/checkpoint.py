@@ -14,7 +14,7 @@ from vaelab.loss import Objective
 from vaelab.models import VAE, with_weights
 from vaelab.run_folder import RunFolder
 from vaelab.training.fit import TrainingState
-from vaelab.training.sealed import Unsealed, seal, unseal
+from vaelab.training.sealed import Unsealed, check_values, seal, unseal
 
 FORMAT = 2
 """Raised when what is written changes. All formats are read: 1 had no digest."""
@@ -25,6 +25,9 @@ PARTS: dict[str, type | tuple[type, ...]] = {
     "seconds": (int, float), "history": list, "best_epoch": int, "best_neg_elbo": (int, float),
 }  # fmt: skip
 """What every checkpoint has, beside its format."""
+
+MOST_SETTINGS = 10_000
+"""Names and values in a config; a usual one has a hundred."""
 
 
 class CheckpointError(VaelabError):
@@ -101,6 +104,7 @@ def read(path: Path) -> dict[str, Any]:
     for part, kind in PARTS.items():
         if not isinstance(content.get(part), kind):
             raise Unsealed(f"is damaged: it has no {part}")
+    check_values(content["config"], most=MOST_SETTINGS)
     try:
         model_of(content)
     except VaelabError as reason:
