@@ -84,9 +84,16 @@ def typed(value: object) -> str:
     if value is None or isinstance(value, bool | int | float):
         return show(value)
     text = str(value)
-    if not re.fullmatch(r"[\w./+:~-]+", text) or reads_otherwise(text):
-        text = "'" + text.replace("\\", "\\\\").replace("'", "\\'").replace("${", "\\${") + "'"
+    if not re.fullmatch(r"[\w./+:-]+", text, re.ASCII) or reads_otherwise(text):
+        # Hydra takes backslashes as they are, but before a quote, where each is written twice.
+        text = re.sub(r"(\\*)('|\Z)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), text)
+        text = f"'{without_references(text)}'"
     return text
+
+
+def without_references(text: str) -> str:
+    """A text whose `${` refers to nothing when OmegaConf reads it."""
+    return re.sub(r"(\\*)\$\{", lambda found: 2 * found[1] + "\\${", text)
 
 
 def reads_otherwise(text: str) -> bool:
@@ -535,7 +542,7 @@ def literal(value: Any) -> Any:
         return {key: literal(item) for key, item in value.items()}
     if isinstance(value, list):
         return [literal(item) for item in value]
-    return value.replace("${", "\\${") if isinstance(value, str) else value
+    return without_references(value) if isinstance(value, str) else value
 
 
 def effective(config: Config) -> dict[str, Any]:

@@ -127,7 +127,6 @@ def held(folder: Path) -> Iterator[None]:
     lock = FileLock(folder / LOCK, timeout=0)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    with writing(folder / LOCK):
         try:
             lock.acquire()
         except Timeout:

@@ -1,0 +1,177 @@
+"""Wrong command lines at every door: one line on stderr that says what to type instead, and nothing made.
+
+bad_input.txt has the hand-written ones with their exact messages; Hypothesis draws others from the schema.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from conftest import TINY, command_line_of, environment, once, run_folder
+from vaelab import command_line, config
+from vaelab.config import CONF_DIR, CompareConfig, Config, EvaluationConfig, ExploreConfig, override
+
+TABLE = Path(__file__).with_name("bad_input.txt")
+AT_ONCE = 40
+
+
+def table() -> Iterator[tuple[str, list[str], str]]:
+    """Door, arguments and message of each wrong line."""
+    lines = [line for line in TABLE.read_text().splitlines() if line and not line.startswith("#")]
+    for typed, message in zip(lines[::2], lines[1::2], strict=True):
+        door, *arguments = shlex.split(typed.removeprefix("$ "))
+        yield door, arguments, message
+
+
+def chunks() -> list[tuple[str, list[tuple[list[str], str]]]]:
+    by_door: dict[str, list[tuple[list[str], str]]] = {}
+    for door, arguments, message in table():
+        by_door.setdefault(door, []).append((arguments, message))
+    return [
+        (door, wrong[start : start + AT_ONCE]) for door, wrong in by_door.items() for start in range(0, len(wrong), AT_ONCE)
+    ]  # fmt: skip
+
+
+def outcomes(door: str, lines: list[list[str]], folder: Path) -> list[dict[str, Any]]:
+    result = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("many_lines.py")), f"vaelab.{door}"], input=json.dumps(lines),
+        cwd=folder, env=environment(VAELAB_DATA=str(folder / "data")), capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    found: list[dict[str, Any]] = json.loads(result.stdout)
+    return found
+
+
+@pytest.fixture(scope="session")
+def somewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run, an empty folder, and nothing else."""
+
+    def make(folder: Path) -> None:
+        quiet = ("artifacts.every=0", "artifacts.figures=false", "artifacts.gif=false")
+        run_folder(command_line_of("vaelab.train", folder)(*TINY, *quiet, "epochs=1", "hydra.run.dir=run"))
+        (folder / "empty").mkdir()
+        (folder / "data").mkdir()
+
+    folder, _ = once(tmp_path_factory, "somewhere", make)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("door", "wrong"), chunks(), ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_a_wrong_line_is_answered_by_one(
+    somewhere: Path, tmp_path: Path, door: str, wrong: list[tuple[list[str], str]]
+) -> None:
+    folder = Path(shutil.copytree(somewhere, tmp_path / "here"))
+    for (arguments, message), found in zip(
+        wrong, outcomes(door, [arguments for arguments, _ in wrong], folder), strict=True
+    ):
+        typed = shlex.join(arguments)
+        assert found["stderr"].replace(str(folder), "HERE") == f"vaelab: {message}\n", typed
+        assert (found["status"], found["stdout"]) == (1, ""), typed
+        assert [path for path in found["changed"] if not path.startswith("data")] == [], typed
+
+
+def test_there_are_enough_of_them() -> None:
+    doors = [door for door, _, _ in table()]
+    assert len(doors) >= 250
+    assert {door: doors.count(door) >= 5 for door in doors} == dict.fromkeys(doors, True)
+
+
+# --- drawn from the schema --------------------------------------------------------------------------------
+
+DOORS = {"train": Config, "evaluate": EvaluationConfig, "compare": CompareConfig, "explore": ExploreConfig}
+
+WORDS = st.text("abcdefghijklmnopqrstuvwxyz_", min_size=1, max_size=12)
+NUMBERS = st.one_of(st.integers(-(10**6), 10**20), st.floats(allow_nan=True, allow_infinity=True))
+
+
+def composed(door: str, *overrides: str) -> object:
+    schema = DOORS[door]
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        return config.resolve(compose(door, list(overrides)), schema)
+
+
+def answer(door: str, *overrides: str) -> str | None:
+    """The line that a door would print, or None where it takes what was typed."""
+    try:
+        composed(door, *overrides)
+    except Exception as error:
+        return command_line.one_line(error, DOORS[door])
+    return None
+
+
+ALL = [(door, key) for door, schema in DOORS.items() for key, _ in config.settings(schema)]
+
+
+@hypothesis_settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@given(
+    st.sampled_from(ALL), st.one_of(NUMBERS, WORDS, st.lists(NUMBERS, max_size=2), st.none(), st.booleans())
+)
+def test_any_value_is_taken_or_answered_with_setting_value_and_what_is_allowed(
+    where: tuple[str, str], value: Any
+) -> None:
+    door, key = where
+    item = dict(config.settings(DOORS[door]))[key]
+    said = answer(door, override(key, value))
+    if said is None:
+        return
+    assert "\n" not in said
+    assert "Traceback" not in said
+    together = (
+        "An explorer shows",
+        "pair names",
+        "checkpoint must",
+        "sweep must",
+        "loss.kl_warmup_epochs=",
+        "dataset.root=",
+    )
+    if not said.startswith(together):  # checks of several settings, of what has to be typed, and of folders
+        assert said.startswith(f"{key} must be {item.metadata['allowed']}, got ")
+
+
+def test_a_misspelt_setting_is_unknown_and_the_right_one_is_named() -> None:
+    """Each setting without its middle letter: the nearest name is the right one, but where there are several."""
+    named = 0
+    for door, key in ALL:
+        group, dot, name = key.rpartition(".")
+        misspelt = group + dot + name[: len(name) // 2] + name[len(name) // 2 + 1 :]
+        said = answer(door, f"{misspelt}=1")
+        assert said is not None
+        assert said.startswith(f"Unknown setting '{misspelt}'. "), said
+        named += f"Did you mean '{key}'?" in said
+    assert named >= 0.95 * len(ALL), named
+
+
+TEXTS = st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1, max_size=20)
+
+
+@hypothesis_settings(max_examples=100, deadline=None, derandomize=True, database=None)
+@given(TEXTS.filter(str.strip), st.lists(st.one_of(st.integers(0, 9), TEXTS), min_size=1, max_size=3))
+def test_what_is_typed_again_means_the_same(watermark: str, classes: list[Any]) -> None:
+    """The rule behind repeat=: `override` writes any value so that Hydra reads that very value."""
+    asked = composed(
+        "train", override("artifacts.watermark", watermark), override("dataset.classes", classes)
+    )
+    assert isinstance(asked, Config)
+    assert (asked.artifacts.watermark, asked.dataset.classes) == (watermark, classes)
+
+
+def test_numbers_keep_their_bits_when_they_are_typed_again() -> None:
+    for value in (0.1 + 0.2, 1e-5, 5e-324, 123456789.123456789, 1 / 3):
+        found = composed("train", override("beta", value))
+        assert isinstance(found, Config)
+        assert found.beta == value
