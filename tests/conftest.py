@@ -6,10 +6,11 @@ import json
 import os
 import pickle
 import select
+import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -153,6 +154,52 @@ def warm() -> Warm:
 def pytest_sessionfinish() -> None:
     if warm.cache_info().currsize:
         warm().end()
+
+
+class SmallDisk:
+    """A disk in memory, of its own for the command lines that run on it."""
+
+    def __init__(self, where: Path, megabytes: int) -> None:
+        where.mkdir()
+        self.where = where
+        mount = 'mount -t tmpfs -o size="$0"m tmpfs "$1" && shift && exec "$@"'
+        self.warm = Warm(
+            "unshare", "--map-root-user", "--mount", "sh", "-c", mount, str(megabytes), str(where)
+        )
+
+    @property
+    def seen(self) -> Path:
+        """The disk, seen from outside."""
+        return Path(f"/proc/{self.warm.process.pid}/root{self.where}")
+
+    def train(self, *arguments: str, **going_wrong: Any) -> subprocess.CompletedProcess[str]:
+        env = environment(
+            VAELAB_DATA=str(self.where / "no-data"),
+            VAELAB_MIRROR=os.environ.get("VAELAB_MIRROR", UNREACHABLE),
+        )
+        return self.warm.run("vaelab.train", arguments, self.where, env, going_wrong)
+
+    def remount(self, options: str) -> None:
+        inside = [
+            "nsenter",
+            "--user",
+            "--mount",
+            "--preserve-credentials",
+            f"--target={self.warm.process.pid}",
+        ]
+        subprocess.run([*inside, "mount", "-o", f"remount,{options}", str(self.where)], check=True)
+
+
+@pytest.fixture(scope="session")
+def mounted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallDisk]:
+    if shutil.which("unshare") is None or shutil.which("nsenter") is None:
+        pytest.skip("unshare and nsenter are not here: Debian's package is util-linux")
+    try:
+        disk = SmallDisk(tmp_path_factory.mktemp("small") / "disk", megabytes=60)
+    except OSError as error:
+        pytest.skip(f"no disk of its own here: {error}")
+    yield disk
+    disk.warm.end()
 
 
 Made = TypeVar("Made")

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import gzip
 import http.server
+import random
+import re
 import shutil
+import subprocess
+import sys
 import threading
+import time
+import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -15,7 +21,8 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import UNREACHABLE
+from conftest import TINY, UNREACHABLE, SmallDisk
+from fault_points import fill
 from vaelab.config import ConfigError, DatasetConfig
 from vaelab.data import sources, splits
 from vaelab.data.sources import DATASETS, EMBEDDED, FILES, DataError, class_numbers, find
@@ -121,6 +128,8 @@ class Mirror(http.server.BaseHTTPRequestHandler):
             return
         content = (EMBEDDED / FASHION.folder / "raw" / Path(self.path).name).read_bytes()
         self.served.append(self.path)
+        if self.behaviour == "flaky" and len(self.served) == 2:
+            content = content[::-1]
         self.send_response(200)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
@@ -128,7 +137,9 @@ class Mirror(http.server.BaseHTTPRequestHandler):
             content = content[::-1]
         if self.behaviour == "cuts off":
             content = content[: len(content) // 2]
-        self.wfile.write(content)
+        for start in range(0, len(content), 1 << 17):
+            time.sleep(0.02 if self.behaviour == "slow" else 0)
+            self.wfile.write(content[start : start + (1 << 17)])
 
     def log_message(self, *_: object) -> None:
         pass
@@ -169,7 +180,7 @@ def test_eight_at_once_download_once(mirror: type[Mirror]) -> None:
     ("behaviour", "reason"),
     [
         ("wrong bytes", "sent damaged bytes"),
-        ("cuts off", "sent damaged bytes|can't be reached"),
+        ("cuts off", r"can't be reached \(it broke off after [\d,]+ of [\d,]+ bytes\)"),
         ("503", "Service Unavailable"),
         ("garbage", "can't be reached"),
     ],
@@ -183,6 +194,109 @@ def test_a_bad_mirror_leaves_no_file(
     assert [path.name for path in (tmp_path / "root" / "FashionMNIST" / "raw").iterdir()] == [
         ".download.lock"
     ]
+
+
+LOOKING = """
+import sys
+from dataclasses import replace
+from vaelab.config import DatasetConfig
+from vaelab.data import sources
+embedded = sources.find(DatasetConfig(source="embedded")).origin.sha256
+sources.DATASETS["fashion_mnist"] = replace(sources.DATASETS["fashion_mnist"], digests=embedded)
+try:
+    print(sources.find(DatasetConfig(source="full")).origin.source)
+except sources.DataError as error:
+    sys.exit(str(error))
+"""
+"""Finds the data in a process of its own, the embedded set in the full one's place."""
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "downloads", "reason"),
+    [
+        ("slow", 4, ""),
+        ("flaky", 5, "sent damaged bytes"),
+        ("cuts off", 8, "it broke off after"),
+        ("wrong bytes", 8, "sent damaged bytes"),
+        ("503", 0, "Service Unavailable"),
+    ],
+)
+def test_eight_processes_at_an_empty_root(
+    tmp_path: Path, mirror: type[Mirror], behaviour: str, downloads: int, reason: str
+) -> None:
+    """One download, verified, for all; or one clear line each, and never a file that a later run believes."""
+    mirror.behaviour = behaviour
+    processes = [
+        subprocess.Popen([sys.executable, "-c", LOOKING], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(8)
+    ]  # fmt: skip
+    ends = [(*process.communicate(timeout=120), process.returncode) for process in processes]
+    failed = [stderr for _, stderr, status in ends if status]
+    assert len(failed) == {"slow": 0, "flaky": 1}.get(behaviour, 8)
+    for line in failed:
+        assert len(line.splitlines()) == 1
+        assert reason in line
+        assert "dataset.root=FOLDER names a folder that has it" in line
+    assert len(mirror.served) == downloads
+    files = {path.name for path in (tmp_path / "root" / "FashionMNIST" / "raw").iterdir()}
+    good = {f"{name}.gz" for name in FILES.values()} if behaviour in ("slow", "flaky") else set()
+    assert files == {".download.lock"} | good
+
+
+def test_a_full_disk_is_said_and_no_reason_for_the_subset(mounted: SmallDisk, mirror: type[Mirror]) -> None:
+    fill(mounted.seen)
+    elsewhere = f"hydra.run.dir={mounted.where.parent}/run"
+    result = mounted.train(*TINY, "dataset.source=auto", f"dataset.root={mounted.where}", elsewhere)
+    assert result.returncode == 1
+    assert re.fullmatch(
+        rf"vaelab: {mounted.where}/FashionMNIST/raw/train-images-idx3-ubyte.gz can't be written: "
+        rf"the disk at {mounted.where} \(62\.9 MB\) is full\. Free some space there\.",
+        result.stderr.splitlines()[-1],
+    ), result.stderr
+
+
+@pytest.mark.parametrize("raw", [False, True], ids=["gz", "raw"])
+def test_files_truncated_at_twenty_places_or_with_flipped_bits(tmp_path: Path, raw: bool) -> None:
+    folder = copy_files(tmp_path / "files", raw=raw)
+    (path,) = folder.glob("t10k-images*")
+    whole = path.read_bytes()
+    digest = find(DatasetConfig(source="embedded")).origin.sha256["t10k-images-idx3-ubyte"]
+    assert sources.verified(path, digest)
+    drawn = random.Random(0)
+    damaged = [whole[: part * len(whole) // 20] for part in range(20)]
+    for place in drawn.sample(
+        range(10, len(whole)), 20
+    ):  # the header of gzip has a time in it that nobody reads
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << drawn.randrange(8)
+        damaged.append(bytes(flipped))
+    for content in damaged:
+        path.write_bytes(content)
+        with pytest.raises(DataError) as error:
+            sources.verified(path, digest)
+        assert str(error.value).startswith(str(path))
+        assert "\n" not in str(error.value)
+
+
+def test_a_file_that_unfolds_without_end_is_given_up(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.gz"
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        for _ in range(300):
+            file.write(bytes(10**6))
+    tracemalloc.start()
+    with pytest.raises(DataError, match="is damaged"):
+        sources.verified(path, "0" * 64)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 3 * sources.LARGEST
+
+
+def test_what_a_killed_download_left_goes(tmp_path: Path, mirror: type[Mirror], small_set: None) -> None:
+    left = tmp_path / "root" / "FashionMNIST" / "raw" / ".download-x"
+    left.mkdir(parents=True)
+    (left / "train-images-idx3-ubyte.gz").write_bytes(b"half")
+    assert find(DatasetConfig()).origin.source == "download"
+    assert not left.exists()
 
 
 def test_public_mirrors_are_torchvisions(monkeypatch: pytest.MonkeyPatch) -> None:

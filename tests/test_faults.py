@@ -8,10 +8,9 @@ import random
 import re
 import shutil
 import signal
-import subprocess
 import time
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
-from conftest import TINY, CommandLine, Warm, command_line_of, environment, once, run_folder
+from conftest import TINY, CommandLine, SmallDisk, command_line_of, once, run_folder
 from test_command_line import assert_same_run, run_json, start, wait_for
 from vaelab.training import checkpoint
 
@@ -248,49 +247,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 # --- disks ------------------------------------------------------------------------------------------------
-
-
-class SmallDisk:
-    """A disk in memory, of its own for the command lines that run on it."""
-
-    def __init__(self, where: Path, megabytes: int) -> None:
-        where.mkdir()
-        self.where = where
-        mount = 'mount -t tmpfs -o size="$0"m tmpfs "$1" && shift && exec "$@"'
-        self.warm = Warm(
-            "unshare", "--map-root-user", "--mount", "sh", "-c", mount, str(megabytes), str(where)
-        )
-
-    @property
-    def seen(self) -> Path:
-        """The disk, seen from outside."""
-        return Path(f"/proc/{self.warm.process.pid}/root{self.where}")
-
-    def train(self, *arguments: str, **going_wrong: Any) -> subprocess.CompletedProcess[str]:
-        env = environment(VAELAB_DATA=str(self.where / "no-data"))
-        return self.warm.run("vaelab.train", arguments, self.where, env, going_wrong)
-
-    def remount(self, options: str) -> None:
-        inside = [
-            "nsenter",
-            "--user",
-            "--mount",
-            "--preserve-credentials",
-            f"--target={self.warm.process.pid}",
-        ]
-        subprocess.run([*inside, "mount", "-o", f"remount,{options}", str(self.where)], check=True)
-
-
-@pytest.fixture(scope="session")
-def mounted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallDisk]:
-    if shutil.which("unshare") is None or shutil.which("nsenter") is None:
-        pytest.skip("unshare and nsenter are not here: Debian's package is util-linux")
-    try:
-        disk = SmallDisk(tmp_path_factory.mktemp("small") / "disk", megabytes=60)
-    except OSError as error:
-        pytest.skip(f"no disk of its own here: {error}")
-    yield disk
-    disk.warm.end()
 
 
 @pytest.fixture

@@ -125,7 +125,10 @@ def one_line(error: Exception, schema: type[Checked]) -> str:
 
 
 def check_arguments() -> None:
-    """Refuse what Hydra would meet with its usage, or with a traceback."""
+    """Refuse what Hydra would meet with its usage, or with a traceback. Flags may stand between settings."""
+    given = sys.argv[1:]
+    overrides = [each for each in given if ("=" in each and not each.startswith("-")) or each.startswith("~")]
+    sys.argv[1:] = [each for each in given if each not in overrides] + overrides
     parser = get_args_parser()
 
     def refuse(message: str) -> NoReturn:
@@ -134,7 +137,7 @@ def check_arguments() -> None:
         raise VaelabError(f"{message}: {hint}, and --help lists them.")
 
     parser.error = refuse  # type: ignore[method-assign]
-    overrides = parser.parse_args().overrides
+    parser.parse_args()
     groups = [path.name for path in config.CONF_DIR.iterdir() if path.is_dir()]
     for part in OverridesParser.create().parse_overrides(overrides):
         name = part.key_or_group

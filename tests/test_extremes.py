@@ -1,0 +1,102 @@
+"""Settings, weights and images at the edge of what is allowed: a result, or one clear line."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from conftest import TINY, CommandLine, command_line_of, fresh, settings
+from vaelab.data.splits import Data, Split
+from vaelab.gallery import Gallery
+from vaelab.loss import gaussian_kl
+from vaelab.models import Gaussian, names
+from vaelab.models.vae import LOG_VARIANCE_RANGE
+from vaelab.randomness import stream
+from vaelab.training.fit import fit
+
+QUIET = ("artifacts.every=0", "artifacts.gif=false")
+
+EXTREMES = [
+    ("dataset.classes=[7]", "dataset.val_size=9900"),
+    ("model=conv", "model.latent_dim=512", "model.channels=[4]"),
+    ("batch_size=1", "dataset.val_size=9960"),
+    ("optimizer.lr=0.999",),
+]
+EXTREMES_TOO = [
+    ("model.latent_dim=1",),
+    ("batch_size=1000000",),
+    ("beta=1e30",),
+    ("seed=9223372036854775807",),
+]
+
+
+@pytest.mark.parametrize(
+    "extreme",
+    [*EXTREMES, *(pytest.param(each, marks=pytest.mark.slow) for each in EXTREMES_TOO)],
+    ids=" ".join,
+)
+def test_every_door_gives_a_result_or_one_line(
+    train: CommandLine, tmp_path: Path, extreme: tuple[str, ...]
+) -> None:
+    """Trained, evaluated, compared and explored; what can't be is said, and nothing is a traceback."""
+    result = train(*TINY, *QUIET, *extreme, "epochs=2", "hydra.run.dir=run")
+    assert "Traceback" not in result.stderr
+    if result.returncode:
+        assert "Lowering optimizer.lr is the usual cure." in result.stderr.splitlines()[-1]
+        return
+    evaluated = ("checkpoint=run", "nll_images=20", "importance_samples=5", "figures=false")
+    for door, line in (
+        ("evaluate", evaluated),
+        ("compare", ("sweep=.", "figures=false")),
+        ("explore", ("run=run", "images=50")),
+    ):
+        result = command_line_of(f"vaelab.{door}", tmp_path)(*line)
+        assert result.returncode == 0, (door, result.stderr)
+        assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("grey", [0, 255], ids=["black", "white"])
+@pytest.mark.parametrize("model", names())
+@pytest.mark.parametrize("likelihood", ["bernoulli", "continuous_bernoulli", "gaussian"])
+def test_images_that_are_all_alike(data: Data, model: str, likelihood: str, grey: int) -> None:
+    def alike(split: Split) -> Split:
+        return replace(split, images=torch.full_like(split.images, grey))
+
+    constant = replace(data, train=alike(data.train), held_out=alike(data.held_out), test=alike(data.test))
+    asked = settings(
+        *TINY, f"model={model}", f"loss.likelihood={likelihood}", "epochs=2", "optimizer.lr=0.01"
+    )
+    state = fresh(asked, constant)
+    rows = list(fit(state, constant, asked))
+    assert all(map(math.isfinite, rows[-1].values()))
+    gallery = Gallery(asked, constant, constant.test, state.model, state.objective)
+    means = gallery.means()
+    for figure in (
+        gallery.manifold(),
+        gallery.latent_plot(means, gallery.view_of([means]), "alike", coloured=True).figure,
+    ):
+        assert figure.axes
+
+
+def test_log_variances_beyond_floating_point_stay_finite(data: Data) -> None:
+    """exp(1000) would be infinite: within the bounds, KL and samples are finite, and so are their gradients."""
+    low, high = LOG_VARIANCE_RANGE
+    for log_variance in (low, high):
+        posterior = Gaussian(torch.zeros(4, 2), torch.full((4, 2), log_variance, requires_grad=True))
+        loss = gaussian_kl(posterior).sum() + posterior.sample(stream(0, "test")).sum()
+        loss.backward()
+        assert loss.isfinite()
+        assert posterior.log_variance.grad is not None
+        assert posterior.log_variance.grad.isfinite().all()
+    state = fresh(settings(*TINY, "epochs=1"), data)
+    with torch.no_grad():
+        for parameter in state.model.encoder.parameters():
+            parameter.mul_(1e4)
+    encoded = state.model.encode(data.test.batch(slice(0, 64), stream(0, "none")))
+    assert encoded.log_variance.max() <= high
+    assert encoded.log_variance.min() >= low
+    assert gaussian_kl(encoded).isfinite().all()
