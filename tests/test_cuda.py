@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from conftest import TINY, fresh, settings
+from conftest import TINY, CommandLine, fresh, run_folder, settings
+from test_command_line import assert_same_run
 from test_training import assert_same, without_times
 from vaelab.data import splits
 from vaelab.data.splits import Data
+from vaelab.models import names
 from vaelab.training import cuda_graph
 from vaelab.training.cuda_graph import WARM_UP, CapturedStep
 from vaelab.training.fit import Loop, TrainingState, fit
@@ -186,3 +189,11 @@ def test_cuda_learns_what_the_cpu_learns(data: Data) -> None:
         on_cpu["val/neg_elbo"],
         rel=0.15,  # another shuffle and other noise: that much on so few images
     )
+
+
+@has_cuda
+@pytest.mark.parametrize("model", names())
+def test_deterministic_repeats_every_bit(train: CommandLine, tmp_path: Path, model: str) -> None:
+    line = (*TINY, f"model={model}", "epochs=2", "device=cuda", "deterministic=true", "artifacts.every=0")
+    first, second = (tmp_path / run_folder(train(*line, f"hydra.run.dir={name}")) for name in ("a", "b"))
+    assert_same_run(first, second)
