@@ -254,49 +254,6 @@ def wait_for(folder: Path, name: str, process: subprocess.Popen[str]) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("model", ["mlp", "conv"])
-def test_killed_and_resumed_equals_never_stopped(train: CommandLine, tmp_path: Path, model: str) -> None:
-    """kill -9 in the middle of an epoch, SIGTERM in another one, then to the end."""
-    command = (*LONGER, f"model={model}")
-    undisturbed = tmp_path / run_folder(train(*command, "hydra.run.dir=undisturbed"))
-    folder = tmp_path / "disturbed"
-
-    process = start(tmp_path, *command, "hydra.run.dir=disturbed")
-    wait_for(folder, "checkpoints/last.pt", process)
-    time.sleep(0.1)
-    process.kill()
-    process.communicate()
-    assert run_json(folder)["status"] == "running"
-
-    process = start(tmp_path, f"resume={folder}")
-    wait_for(folder, "latent/epoch_0002.png", process)
-    process.send_signal(signal.SIGTERM)
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 128 + signal.SIGTERM, stderr
-    assert run_json(folder)["status"] == "interrupted"
-    assert "To go on: python -m vaelab.train resume=disturbed" in stderr
-    assert "Traceback" not in stderr
-
-    result = train("resume=disturbed")
-    assert run_folder(result) == Path("disturbed")
-    assert run_json(folder)["status"] == "finished"
-    assert_same_run(undisturbed, folder)
-    assert not list(folder.rglob("*.partial"))
-    assert not (tmp_path / "outputs").exists()
-
-
-def test_killed_before_the_first_epoch_ends_and_resumed(train: CommandLine, tmp_path: Path) -> None:
-    command = (*TINY, "epochs=1", "batch_size=4", "artifacts.gif_every_batches=5")
-    undisturbed = tmp_path / run_folder(train(*command, "hydra.run.dir=undisturbed"))
-    process = start(tmp_path, *command, "hydra.run.dir='killed (1)'")
-    wait_for(tmp_path / "killed (1)", "latent/frames/step_0000005.npz", process)
-    process.kill()
-    process.communicate()
-    assert (tmp_path / "killed (1)" / "checkpoints" / "last.pt").exists()
-    assert run_folder(train("resume='killed (1)'")) == Path("killed (1)")
-    assert_same_run(undisturbed, tmp_path / "killed (1)")
-
-
 def test_a_second_run_in_the_same_folder_is_refused(train: CommandLine, tmp_path: Path) -> None:
     folder = tmp_path / run_folder(train(*TINY, *NO_PICTURES, "epochs=1", "hydra.run.dir=a b"))
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -20,6 +20,7 @@ from PIL import Image, ImageSequence
 
 from conftest import TINY, CommandLine, SmallDisk, command_line_of, once, run_folder
 from test_command_line import assert_same_run, run_json, start, wait_for
+from vaelab.config import override
 from vaelab.training import checkpoint
 
 SHORT = (
@@ -84,13 +85,14 @@ def assert_equal_to(undisturbed: Path, run: Path) -> None:
     ]
     assert files[0] == files[1]
     assert packed(undisturbed.with_suffix(".zip")) == packed(run.with_suffix(".zip"))
-    assert [path.name for path in run.parent.glob(f".{run.name}*")] == []
+    assert [path.name for path in run.parent.iterdir() if path.name.startswith(f".{run.name}")] == []
     assert_every_file_opens(run)
 
 
 def go_on(train: CommandLine, run: Path, command: Sequence[str], **going_wrong: Any) -> int:
     """The same command, or what goes on with a run once there is one; its exit status."""
-    line = [f"resume={run.name}"] if (run / "run.json").exists() else [*command, f"hydra.run.dir={run.name}"]
+    resume, begin = override("resume", run.name), [*command, override("hydra.run.dir", run.name)]
+    line = [resume] if (run / "run.json").exists() else begin
     result = train(*line, going_wrong=going_wrong)
     assert result.returncode in (0, KILLED), result.stderr
     return result.returncode
@@ -124,7 +126,7 @@ def killed_and_resumed(
 ) -> int:
     """Kill a run at the first moment, its resumption at the next, …; then to the end. How often it was killed."""
     reference, command, _, _ = undisturbed
-    run = tmp_path / "run"
+    run = tmp_path / "run (1)"  # a name that has to be quoted
     for leftover in tmp_path.iterdir():
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
     kills = 0
@@ -145,20 +147,20 @@ def random_moments(seed: int, seconds: float) -> list[dict[str, Any]]:
     return [{"signals": [[drawn.uniform(0.2, seconds), signal.SIGKILL]]} for _ in range(1 + seed % 3)]
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_killed_at_random_moments_equals_never_killed(
     train: CommandLine, tmp_path: Path, undisturbed: Undisturbed, seed: int
 ) -> None:
     killed_and_resumed(train, tmp_path, undisturbed, random_moments(seed, undisturbed[3]))
 
 
-@pytest.mark.parametrize("third", range(3))
+@pytest.mark.parametrize("half", range(2))
 def test_killed_before_a_change_to_a_file_equals_never_killed(
-    train: CommandLine, tmp_path: Path, undisturbed: Undisturbed, third: int
+    train: CommandLine, tmp_path: Path, undisturbed: Undisturbed, half: int
 ) -> None:
-    """A moment in each third of the run, and in its resumption."""
+    """A moment in each half of the run, and in its resumption."""
     _, _, changes, _ = undisturbed
-    at = 1 + (third * changes + random.Random(third).randrange(changes)) // 3
+    at = 1 + (half * changes + random.Random(half).randrange(changes)) // 2
     assert killed_and_resumed(train, tmp_path, undisturbed, [{"fault": {"do": "kill", "at": at}}] * 2) >= 1
 
 

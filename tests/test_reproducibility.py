@@ -14,18 +14,18 @@ import pytest
 import torch
 
 from conftest import TINY, CommandLine, environment, fresh, run_folder, settings
-from test_command_line import assert_same_run, rows_without_times, run_json
+from test_command_line import assert_same_run, run_json
 from vaelab.data import splits
 from vaelab.models import names
 from vaelab.training.fit import TrainingState, fit
 
 CURVES = Path(__file__).parent / "golden_curves"
 
-TOLERANCE = {"step": 1e-3, "loss": 1e-2, "reconstruction": 1e-2, "neg_elbo": 1e-2, "kl": 5e-2}
+TOLERANCE = {"step": 5e-3, "loss": 1e-2, "reconstruction": 1e-2, "neg_elbo": 1e-2, "kl": 5e-2}
 """Relative differences that other threads, kernels and versions of PyTorch may make in three short epochs.
 
 Measured, 1 thread beside 2: mlp 2e-9; conv, whose sums are split among threads, and Adam divides them by their own
-size: 2e-4 in the losses of 30 steps, 2e-3 in reconstruction and neg_elbo, 1.2e-2 in the KL.
+size: 7e-4 in the losses of 30 steps, 3e-3 in reconstruction and neg_elbo, 2e-3 in the KL.
 """
 
 
@@ -44,30 +44,10 @@ def test_the_same_command_gives_the_same_bits(train: CommandLine, tmp_path: Path
     assert_same_run(first, tmp_path / "second")
 
 
-@pytest.mark.parametrize("model", names())
-def test_one_thread_and_two_stay_near(train: CommandLine, tmp_path: Path, model: str) -> None:
-    line = (
-        *TINY,
-        f"model={model}",
-        "epochs=3",
-        "artifacts.every=0",
-        "artifacts.gif=false",
-        "artifacts.figures=false",
-    )
-    for threads in ("1", "2"):
-        run_folder(train(*line, f"hydra.run.dir={threads}", OMP_NUM_THREADS=threads))
-        device = run_json(tmp_path / threads)["device"]
-        assert isinstance(device, dict)
-        assert device["threads"] == int(threads)
-    for one, two in zip(*(rows_without_times(tmp_path / threads) for threads in ("1", "2")), strict=True):
-        for name in one:
-            if "/" in name:
-                assert_near(name, float(one[name]), float(two[name]))
-
-
 def golden(model: str) -> Iterator[tuple[str, float]]:
-    """The loss of each of the first 30 steps, then the rows of 3 epochs, on 2,500 images of the embedded subset."""
-    asked = settings("dataset.source=embedded", "dataset.val_size=7500", f"model={model}", "epochs=3")
+    """The loss of each of the first 30 steps, then the rows of 3 epochs, on three classes of the embedded subset."""
+    three = ("dataset.source=embedded", "dataset.classes=[0,1,7]", "dataset.val_size=7500", "batch_size=64")
+    asked = settings(*three, f"model={model}", "epochs=3")
     data = splits.load(asked.dataset, torch.device("cpu"))
     steps: list[tuple[str, float]] = []
 
@@ -83,11 +63,17 @@ def golden(model: str) -> Iterator[tuple[str, float]]:
             yield f"epoch {row['epoch']} {key}", row[key]
 
 
+@pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("model", names())
-def test_the_curve_is_the_one_that_is_kept(model: str) -> None:
-    """Whoever changes what is learned changes these files with it, and says why."""
+def test_the_curve_is_the_one_that_is_kept(model: str, threads: int) -> None:
+    """Whoever changes what is learned changes these files with it, and says why. They were made with one thread."""
     kept = dict(line.rsplit(" ", 1) for line in (CURVES / f"{model}.txt").read_text().splitlines())
-    found = dict(golden(model))
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        found = dict(golden(model))
+    finally:
+        torch.set_num_threads(before)
     assert list(found) == list(kept)
     for name, value in found.items():
         assert_near(name, value, float(kept[name]))
