@@ -198,6 +198,20 @@ def overlapping(good: bytes) -> bytes:
     )
 
 
+def legacy(content: object) -> bytes:
+    """What PyTorch wrote before it took to archives."""
+    file = io.BytesIO()
+    torch.save(content, file, _use_new_zipfile_serialization=False)
+    return file.getvalue()
+
+
+def on_one_memory(weights: dict[str, Any]) -> dict[str, Any]:
+    memory = torch.zeros(max(weight.numel() for weight in weights.values()))
+    return {name: memory[: weight.numel()].view(weight.shape) for name, weight in weights.items()} | {
+        f"more.{number}": memory[:] for number in range(1000)
+    }
+
+
 def unfolding() -> object:
     """Lists of lists that are few in a pickle and a billion when they are gone through."""
     value: object = 1
@@ -228,6 +242,9 @@ PLANTS: dict[str, Callable[[bytes, dict[str, Any]], bytes]] = {
     ),
     "images of terabytes": lambda good, content: sealed.seal(content | {"image_shape": [1, 10**6, 10**6]}),
     "lists that unfold": lambda good, content: sealed.seal(content | {"history": unfolding()}),
+    "two files in one": lambda good, content: legacy(Planted(bytearray, 10**9)) + good,
+    "capitals": lambda good, content: torch_saved({"history": Planted(bytearray, 10**9)}).replace(b"data.pkl", b"DATA.PKL"),
+    "many weights on one memory": lambda good, content: sealed.seal(content | {"model": on_one_memory(content["model"])}),
     "another program's": lambda good, content: torch_saved(content["model"]),
     "a model that isn't one": lambda good, content: sealed.seal(
         content | {"config": content["config"] | {"model": {"name": "../../evil"}}}
@@ -275,6 +292,25 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * (1 if sys.
     *refused, grown = result.stdout.split()
     assert len(refused) == len(PLANTS), result.stderr
     assert int(grown) < 200e6
+
+
+@pytest.mark.parametrize("lie", [
+    {"optimizer": {}}, {"history": [1]}, {"history": []}, {"noise": {}}, {"data": {}}, {"epoch": -5}, {"epoch": 3}, {"best_epoch": 77},
+    {"step": 10**9}, {"step": -1}, {"sums": torch.zeros(1)}, {"best_epoch": -1},
+    {"history": [{"epoch": 1, "val/neg_elbo": float("nan")}, {"epoch": 2}]},
+], ids=str)  # fmt: skip
+def test_what_does_not_agree_is_refused(
+    run: Path, tmp_path: Path, train: CommandLine, lie: dict[str, Any]
+) -> None:
+    rewrite(run / "checkpoints" / "last.pt", lambda content: content.update(lie))
+    before = (run / "run.json").read_bytes()
+    result = train("resume=run", "epochs=3")
+    assert (result.returncode, result.stderr) == (
+        1,
+        "vaelab: run/checkpoints/last.pt is damaged: what it says of its epochs doesn't agree. "
+        "The newest good one beside it is run/checkpoints/best.pt (epoch 2): type that.\n",
+    )
+    assert (run / "run.json").read_bytes() == before
 
 
 def test_what_a_checkpoint_names_is_never_written_to(run: Path, tmp_path: Path) -> None:

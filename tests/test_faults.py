@@ -8,6 +8,8 @@ import random
 import re
 import shutil
 import signal
+import subprocess
+import sys
 import time
 import zipfile
 from collections.abc import Sequence
@@ -18,9 +20,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
-from conftest import TINY, CommandLine, SmallDisk, command_line_of, once, run_folder
+from conftest import TINY, CommandLine, SmallDisk, command_line_of, environment, once, run_folder
 from test_command_line import assert_same_run, run_json, start, wait_for
 from vaelab.config import override
+from vaelab.files import held
 from vaelab.training import checkpoint
 
 SHORT = (
@@ -184,6 +187,80 @@ def test_killed_before_every_change_to_a_file(
         assert killed_and_resumed(train, tmp_path, undisturbed, [{"fault": {"do": "kill", "at": at}}]) == 1
 
 
+@pytest.mark.parametrize("file", ["checkpoints/.last.pt", "/.metrics.csv", "checkpoints/.best.pt"])
+def test_killed_while_going_back_to_an_older_checkpoint(
+    train: CommandLine, tmp_path: Path, file: str
+) -> None:
+    """Either nothing has happened, or going on ends as if the later epochs had never been."""
+    line = (*TINY, "artifacts.checkpoint_every=1", "artifacts.figures=false", "artifacts.zip=true")
+    for name, epochs in (("run", 3), ("short", 2)):
+        run_folder(train(*line, f"epochs={epochs}", f"hydra.run.dir={name}"))
+    fault = {"do": "kill", "opening": file, "time": 1}
+    killed = train("resume=run/checkpoints/epoch_0001.pt", "epochs=2", going_wrong={"fault": fault})
+    assert killed.returncode == KILLED
+    if file == "checkpoints/.last.pt":
+        assert (tmp_path / "run" / "samples" / "epoch_0003.png").exists()
+        again = train("resume=run/checkpoints/epoch_0001.pt", "epochs=2")
+    else:
+        again = train("resume=run", "epochs=2")
+    assert again.returncode == 0, again.stderr
+    assert_equal_to(tmp_path / "short", tmp_path / "run")
+
+
+def test_a_signal_before_the_last_figures_is_not_lost(train: CommandLine, tmp_path: Path) -> None:
+    """A run whose epochs are all done, killed while it drew, is resumed and told to end at once."""
+    fault = {"do": "kill", "opening": "/.latent_evolution.gif", "time": 1}
+    assert train(*SHORT, "hydra.run.dir=run", going_wrong={"fault": fault}).returncode == KILLED
+    script = """
+import os, signal, sys
+from vaelab import train
+from vaelab.training import session
+begin = session.Session.begin
+def begin_and_be_told(self):
+    begin(self)
+    os.kill(os.getpid(), signal.SIGTERM)
+session.Session.begin = begin_and_be_told
+sys.argv[1:] = ["resume=run"]
+train.main()
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=environment(), capture_output=True, text=True
+    )
+    assert result.returncode == 128 + signal.SIGTERM, result.stderr
+    assert run_json(tmp_path / "run")["status"] == "interrupted"
+    assert not (tmp_path / "run" / "figures").exists()
+
+
+def test_what_a_run_has_left_is_not_mixed_with_another(
+    train: CommandLine, tmp_path: Path, finished: Path
+) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    (tmp_path / "run" / "run.json").unlink()
+    result = train(*TINY, "epochs=1", "hydra.run.dir=run")
+    assert (result.returncode, result.stderr) == (
+        1, "vaelab: run holds what a run has left, but no run.json: type another folder.\n"
+    )  # fmt: skip
+
+
+def test_a_job_that_finds_its_folder_in_use_leaves_the_log_alone(train: CommandLine, tmp_path: Path) -> None:
+    job = tmp_path / "sweep" / "0_seed-1"
+    with held(job):
+        (job / "train.log").write_text("of another process\n")
+        result = train(
+            "-m",
+            *TINY,
+            "epochs=1",
+            "seed=1",
+            "hydra.sweep.dir=sweep",
+            "hydra.callbacks.compare.enabled=false",
+        )
+        assert result.returncode == 1
+        assert "0_seed-1 failed: sweep/0_seed-1 is in use by process" in result.stderr.replace(
+            f"{tmp_path}/", ""
+        )
+        assert (job / "train.log").read_text() == "of another process\n"
+
+
 def test_every_file_opens_at_every_moment(tmp_path: Path) -> None:
     """While a run goes on, somebody else reads all its files, over and over."""
     process = start(tmp_path, *SHORT, "epochs=4", "artifacts.report=true", "hydra.run.dir=run")
@@ -294,6 +371,16 @@ def test_a_full_disk_is_named_and_the_run_goes_on_when_there_is_room(
     run = Path(shutil.copytree(disk.seen / "run", tmp_path / "run"))
     shutil.copy(disk.seen / "run.zip", tmp_path)
     assert_equal_to(reference, run)
+
+
+def test_a_disk_that_is_full_for_tensorboard(disk: SmallDisk) -> None:
+    fault = {"do": "fill", "opening": "tfevents", "time": 1, "where": str(disk.where)}
+    result = disk.train(*SHORT, "logger=tensorboard", "hydra.run.dir=run", fault=fault)
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    last = result.stderr.splitlines()[-1]
+    assert re.search(r"run/\S+ can't be written: the disk at \S+ \(62.9 MB\) is full\.", last), last
+    assert last.endswith("then go on with: python -m vaelab.train resume=run")
 
 
 def test_a_disk_that_is_read_only(disk: SmallDisk) -> None:

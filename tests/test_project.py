@@ -17,7 +17,7 @@ SOURCE = REPOSITORY / "src" / "vaelab"
 
 FLOOR = {"config": 0, "randomness": 0, "signals": 0, "files": 1, "machine": 1, "models": 1, "figures": 1,
          "console": 2, "run_folder": 2, "loss": 2, "data": 2, "pages": 3, "metrics": 3, "gallery": 4, "training": 5, "run": 6,
-         "command_line": 6, "repeating": 6, "evaluation": 7, "comparison": 8,
+         "command_line": 6, "repeating": 7, "evaluation": 7, "comparison": 8,
          "exporting": 8, "explorer": 9, "sweep": 9, "train": 10, "evaluate": 10, "compare": 10, "explore": 10,
          "export": 10}  # fmt: skip
 """A room may import what lies on a lower floor, and nothing else."""

@@ -108,6 +108,20 @@ def test_run_json_says_how_to_repeat_a_run(train: CommandLine, tmp_path: Path) -
     assert "lr: 0.002" in changed
 
 
+@pytest.mark.parametrize("content", [b"", b"beta: 2\n"])
+def test_a_config_yaml_that_is_damaged_changes_nothing(
+    train: CommandLine, tmp_path: Path, content: bytes
+) -> None:
+    """The settings that are repeated are the checkpoint's, which is sealed."""
+    quiet = ("artifacts.every=0", "artifacts.gif=false", "artifacts.figures=false")
+    run_folder(train(*TINY, *quiet, "epochs=1", "beta=0.25", "hydra.run.dir=run"))
+    (tmp_path / "run" / "config.yaml").write_bytes(content)
+    result = train("repeat=run", "--cfg", "job")
+    assert result.returncode == 0, result.stderr
+    assert "beta: 0.25\n" in result.stdout
+    assert "val_size: 7500\n" in result.stdout
+
+
 def test_other_versions_are_said(train: CommandLine, tmp_path: Path) -> None:
     quiet = ("artifacts.every=0", "artifacts.gif=false", "artifacts.figures=false")
     run = tmp_path / run_folder(train(*TINY, *quiet, "epochs=1", "hydra.run.dir=run"))

@@ -118,7 +118,9 @@ def one_line(error: Exception, schema: type[Checked]) -> str:
                 return f"'{match[1]}' can't be chosen here: which {match[1]} it is, the checkpoint says."
             return f"'{match[1]}' is no group: type model, dataset, loss or experiment."
     if isinstance(error, OSError) and not isinstance(error, CompactHydraException):
-        if error.errno in (errno.ENOSPC, errno.EROFS) and error.filename:
+        if error.errno in files.FULL and not error.filename:
+            return f"{error.strerror}, for what is printed or in the folder for temporary files."
+        if error.errno in (*files.FULL, errno.EROFS) and error.filename:
             return f"{error.filename} can't be written: {files.reason(error, Path(error.filename))}"
         return f"{error.filename}: {error.strerror}. Type another path." if error.filename else f"{error}."
     return text

@@ -30,6 +30,10 @@ NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)
 """What a file system answers that knows no locks; such a folder is taken on trust."""
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What a system answers where there is no room, or none any more for this user."""
+
+
 class StorageError(VaelabError, OSError):
     """Something can't be written: the message names the file, the disk and the reason."""
 
@@ -87,7 +91,7 @@ def reason(error: OSError, path: Path) -> str:
     """Why `path` can't be written, and what to do."""
     folder = next(parent for parent in path.absolute().parents if parent.exists())
     disk = next((each for each in (folder, *folder.parents) if os.path.ismount(each)), folder)
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in FULL:
         what = "is full" if error.errno == errno.ENOSPC else "has no more room for you (quota)"
         return f"the disk at {disk} ({size(shutil.disk_usage(disk).total)}) {what}. Free some space there."
     if error.errno == errno.EROFS:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import QuotedString
 from hydra.errors import OverrideParseException
 
-from vaelab.config import Config, ConfigError, flattened, override, read_yaml, resolve
-from vaelab.run_folder import RunFolder
+from vaelab.config import Config, ConfigError, flattened, must_be, override
+from vaelab.run_folder import RunFolder, existing
 
 KEY = "repeat="
 
@@ -26,30 +26,35 @@ def spelled_out(arguments: Sequence[str]) -> list[str]:
     if not asked:
         return list(arguments)
     others = [argument for argument in arguments if argument not in asked]
-    keys = {argument.partition("=")[0].lstrip("+~") for argument in others}
-    if len(asked) > 1 or keys & {"resume", "experiment"}:
+    keys = {argument.partition("=")[0].lstrip("+") for argument in others}
+    if len(asked) > 1 or keys & {"resume", "experiment"} or any(key.startswith("~") for key in keys):
         raise ConfigError(
-            "repeat begins a new run with the settings of one other: leave resume=, experiment= and more "
-            "repeat= out."
+            "repeat begins a new run with the settings of one other: leave resume=, experiment=, ~SETTING "
+            "and more repeat= out."
         )
-    if not asked[0].removeprefix(KEY).strip():
-        raise ConfigError("repeat must be a run folder, got ''.")
-    folder = RunFolder.holding(path_in(asked[0]))
+    path = existing(path_in(asked[0]))
+    folder = RunFolder.holding(path)
+    from vaelab.training import checkpoint  # torch, which takes seconds: only where a run is to be repeated
+
+    # Not config.yaml, which anybody may have edited: a checkpoint is sealed.
+    content = checkpoint.load(path if path.suffix == ".pt" else folder.last_checkpoint)
     for line in other_versions(folder.read_run_json()):
         print(f"WARNING: {line}", file=sys.stderr)
-    if not folder.config_yaml.is_file():
-        raise ConfigError(f"{folder.config_yaml} is gone, and with it what could be repeated.")
-    config = resolve(read_yaml(folder.config_yaml), Config)
-    return [*settings_of(config, keys), *others]
+    return [*settings_of(checkpoint.config_of(content), keys), *others]
 
 
-def path_in(argument: str) -> Path:
-    """The path in repeat=PATH, with or without quotes."""
+def path_in(argument: str) -> str:
+    """The path in repeat=PATH, with or without quotes. Raises ConfigError for anything else."""
+    typed = argument.removeprefix(KEY)
     try:
-        value = OverridesParser.create().parse_override(argument).value()
+        parsed = OverridesParser.create().parse_override(argument)
+        value = None if parsed.is_sweep_override() else parsed.value()
     except OverrideParseException:  # a path that Hydra would want in quotes
-        value = argument.removeprefix(KEY)
-    return Path(str(value))
+        value = typed
+    value = value.text if isinstance(value, QuotedString) else value
+    if not isinstance(value, str) or not value.strip():
+        raise must_be("repeat", "one run folder or checkpoint", typed)
+    return value
 
 
 def settings_of(config: Config, typed: set[str]) -> list[str]:

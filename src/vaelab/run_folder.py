@@ -239,6 +239,11 @@ class RunFolder:
             path.unlink()
         return any(number > epoch + 1 for _, number in later)
 
+    def holds_epochs(self) -> bool:
+        """Whether a run has been here that came as far as the end of an epoch."""
+        kept = (self.path / "checkpoints").glob("epoch_*.pt")
+        return self.metrics_csv.exists() or self.best_checkpoint.exists() or any(kept)
+
     def remove_leftovers(self) -> None:
         """Delete what a killed process had only half written, of the zip beside the folder too."""
         folders = [self.path / name for name in ("figures", *EPOCH_FOLDERS)]
@@ -262,4 +267,4 @@ class RunFolder:
 
 
 def as_json(facts: Mapping[str, Any]) -> str:
-    return json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from vaelab import command_line, config, sweep
 from vaelab.config import Config, ConfigError, VaelabError, override
-from vaelab.files import remove_if_empty
+from vaelab.files import InUse, remove_if_empty
 from vaelab.repeating import spelled_out
 from vaelab.run_folder import RunFolder, existing
 from vaelab.signals import BY_SIGNAL
@@ -70,7 +70,8 @@ def job_of_a_sweep(composed: DictConfig, folder: RunFolder, typed: list[str]) ->
         reason = command_line.one_line(error, Config) if known else traceback.format_exc()
         print(f"vaelab: {folder.name} failed: {reason}", file=sys.stderr)
         sweep.failed.append(folder.name)
-        if not folder.run_json.exists():  # a run that has begun has logged it, and run.json says it failed
+        # A run that has begun has logged it, and run.json says it failed; the log of another's is its own.
+        if not folder.run_json.exists() and not isinstance(error, InUse):
             folder.path.mkdir(parents=True, exist_ok=True)
             folder.write_text(folder.log, f"{reason}\n")
         return math.nan

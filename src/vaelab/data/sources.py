@@ -11,17 +11,14 @@ import io
 import logging
 import os
 import re
-import shutil
-import tempfile
 import urllib.error
 import urllib.request
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from errno import ENOSPC
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -30,7 +27,7 @@ from platformdirs import user_cache_path
 from tqdm import tqdm
 
 from vaelab.config import ConfigError, DatasetConfig, VaelabError, show, unknown
-from vaelab.files import StorageError, writing
+from vaelab.files import FULL, StorageError, remove_leftovers, write_bytes, writing
 
 log = logging.getLogger(__name__)
 
@@ -174,7 +171,7 @@ def find(config: DatasetConfig) -> RawData:
         folder = download(spec, root)
         return read(folder, spec.digests, Origin("download", str(folder), True, None, spec.digests))
     except (DownloadError, StorageError) as error:
-        if getattr(error.__cause__, "errno", None) == ENOSPC:  # the subset would only hide it
+        if getattr(error.__cause__, "errno", None) in FULL:  # the subset would only hide it
             raise DataError(str(error)) from error
         why = str(error).rstrip(".")
         looked = (
@@ -225,9 +222,9 @@ def verified(path: Path, digest: str) -> bytes:
     """The decompressed bytes of a file with that SHA-256; raises DataError where they differ."""
     advice = f"delete {path} and run again to fetch it anew, or type dataset.root=FOLDER of another copy"
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            content = file.read(LARGEST + 1)  # however far a damaged or planted file would unfold
-    except (OSError, EOFError, zlib.error) as error:
+        with path.open("rb") as file:
+            content = unpacked(file) if path.suffix == ".gz" else file.read(LARGEST + 1)
+    except DAMAGED as error:
         raise DataError(f"{path} can't be read ({error}): {advice}.") from error
     found = hashlib.sha256(content).hexdigest()
     if found != digest:
@@ -235,6 +232,24 @@ def verified(path: Path, digest: str) -> bytes:
             f"{path} is damaged: its SHA-256 is {found[:12]}… where {digest[:12]}… is expected: {advice}."
         )
     return content
+
+
+DAMAGED = (OSError, EOFError, zlib.error)
+"""What reading a damaged gzip file raises."""
+
+
+def unpacked(file: IO[bytes]) -> bytes:
+    """What a gzip file unfolds to, as far as the largest that is expected. Raises one of DAMAGED."""
+    with gzip.open(file) as content:
+        return content.read(LARGEST + 1)
+
+
+def holds_bytes(packed: bytes, digest: str) -> bool:
+    """Whether a gzip file unfolds to bytes with that SHA-256."""
+    try:
+        return hashlib.sha256(unpacked(io.BytesIO(packed))).hexdigest() == digest
+    except DAMAGED:
+        return False
 
 
 def parse_idx(content: bytes) -> NDArray[np.uint8]:
@@ -279,8 +294,7 @@ def download(spec: DatasetSpec, root: Path) -> Path:
             log.info("Another process downloads %s into %s: waiting for it", spec.title, folder)
             lock.acquire()
     try:
-        for path in folder.glob(".download-*"):  # of a process that was killed
-            shutil.rmtree(path, ignore_errors=True)
+        remove_leftovers(folder)  # of a process that was killed
         for name in FILES.values():
             if file_in(folder, name) is None:
                 fetch(f"{name}.gz", spec, folder)
@@ -298,19 +312,10 @@ def fetch(file: str, spec: DatasetSpec, folder: Path) -> None:
         except (OSError, ValueError, HTTPException) as error:  # no answer, a bad one, or a malformed URL
             reasons.append(f"{url} can't be reached ({getattr(error, 'reason', None) or error})")
             continue
-        with (
-            writing(folder / file),
-            tempfile.TemporaryDirectory(prefix=".download-", dir=folder) as temporary,
-        ):
-            path = Path(temporary) / file
-            path.write_bytes(content)
-            try:
-                verified(path, spec.digests[file.removesuffix(".gz")])
-            except DataError:
-                reasons.append(f"{url} sent damaged bytes")
-                continue
-            path.replace(folder / file)
+        if holds_bytes(content, spec.digests[file.removesuffix(".gz")]):
+            write_bytes(folder / file, content)
             return
+        reasons.append(f"{url} sent damaged bytes")
     raise DownloadError("; ".join(reasons))
 
 

@@ -81,11 +81,9 @@ def with_weights(settings: Mapping[str, Any], image_shape: ImageShape, weights: 
     try:
         model = outline(settings, image_shape)
         expected = model.state_dict()
-        typed = {
-            name: each.to(expected[name].dtype) if name in expected else each
-            for name, each in weights.items()
-        }
-        model.load_state_dict(typed, assign=True)
+        if any(name in expected and each.dtype != expected[name].dtype for name, each in weights.items()):
+            raise ValueError("weights of another type")
+        model.load_state_dict(weights, assign=True)
     except (RuntimeError, TypeError, OverflowError, AttributeError) as error:
         raise ValueError(str(error)) from error
     return model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,8 @@ def read(path: Path) -> dict[str, Any]:
         if not isinstance(content.get(part), kind):
             raise Unsealed(f"is damaged: it has no {part}")
     check_values(content["config"], most=MOST_SETTINGS)
+    if not agrees(content):
+        raise Unsealed("is damaged: what it says of its epochs doesn't agree")
     try:
         model_of(content)
     except VaelabError as reason:
@@ -112,6 +115,24 @@ def read(path: Path) -> dict[str, Any]:
     except (RuntimeError, ValueError) as error:
         raise Unsealed("is damaged: its weights don't fit its own settings") from error
     return content
+
+
+def agrees(content: dict[str, Any]) -> bool:
+    """Whether what a checkpoint says of its epochs, steps and data is of one piece."""
+    epoch, step, sums, history = content["epoch"], content["step"], content["sums"], content["history"]
+    rows = [row for row in history if isinstance(row, dict)]
+    numbers = [value for row in rows for value in row.values()]
+    return (
+        [row.get("epoch") for row in rows] == [*range(1, epoch + 1)]
+        and len(rows) == len(history)
+        and all(isinstance(value, int | float) and math.isfinite(value) for value in numbers)
+        and 0 <= content["best_epoch"] <= epoch
+        and sums.ndim == 2
+        and 0 <= step <= len(sums)
+        and content["noise"].keys() >= {"latent", "pixels"}
+        and content["optimizer"].keys() >= {"state", "param_groups"}
+        and isinstance(content["data"].get("sha256"), dict)
+    )
 
 
 def instead_of(path: Path) -> str:
@@ -126,15 +147,20 @@ def instead_of(path: Path) -> str:
 
 def newest_good(folder: Path, besides: Path) -> tuple[Path, dict[str, Any]] | None:
     """The checkpoint of a folder that has come furthest and can be read, and its content."""
-    found = []
+    best: tuple[Path, dict[str, Any]] | None = None
     for path in sorted(folder.glob("*.pt")):
         try:
             content = read(path) if path != besides else None
         except (Unsealed, OSError):
             continue
-        if content is not None:
-            found.append((path, content))
-    return max(found, key=lambda each: (each[1]["epoch"], each[1]["step"]), default=None)
+        if content and (best is None or progress(content) > progress(best[1])):
+            best = path, content
+    return best
+
+
+def progress(content: dict[str, Any]) -> tuple[int, int]:
+    """Epochs and steps behind a checkpoint."""
+    return content["epoch"], content["step"]
 
 
 def epoch_of(path: Path) -> int | None:

@@ -12,7 +12,7 @@ import pickletools
 import re
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import Tensor
@@ -26,6 +26,11 @@ END_OF_ARCHIVE = b"PK\5\6"
 
 LARGEST = 4 * 2**30
 """Bytes of a file that is read at all: a hundred times the checkpoint of any model that these images need."""
+
+MEMBER = re.compile(
+    r"[^/]+/(data\.pkl|byteorder|version|\.format_version|\.storage_alignment|\.data/serialization_id|data/\d+)"
+)
+"""What PyTorch writes into its archives, in a folder whose name doesn't matter."""
 
 PICKLED = {
     ("collections", "OrderedDict"),
@@ -62,8 +67,7 @@ def unseal(path: Path) -> tuple[dict[str, Any], bool]:
     if found and hashlib.sha256(raw[:-SEAL_BYTES]).hexdigest().encode() != found[1]:
         raise Unsealed("is damaged: its SHA-256 is not the one that was written with it")
     try:
-        look_through(raw)
-        content = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
+        content = torch.load(looked_through(raw), map_location="cpu", weights_only=True)
         check_values(content, most=len(raw))
     except Unsealed:
         raise
@@ -74,24 +78,39 @@ def unseal(path: Path) -> tuple[dict[str, Any], bool]:
     return content, found is not None
 
 
-def look_through(raw: bytes) -> None:
-    """Raise Unsealed for an archive that unpacks to more than it is, or refers to what is never needed."""
-    with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+def looked_through(raw: bytes) -> IO[bytes]:
+    """The archive made anew out of members that were looked through: PyTorch reads these and no others.
+
+    Two readers of one file may find two archives in it. Raises Unsealed for one that unpacks to more than it
+    is, or refers to what no checkpoint needs.
+    """
+    clean = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(raw)) as archive, zipfile.ZipFile(clean, "w") as copy:
         members = archive.infolist()
         packed = any(member.compress_type != zipfile.ZIP_STORED for member in members)
         if packed or sum(member.file_size for member in members) > len(raw):
             raise Unsealed("is no checkpoint: it would unpack to more than it is")
-        pickles = [archive.read(member) for member in members if member.filename.endswith(".pkl")]
-    for pickled in pickles:
-        for operation, argument, _ in pickletools.genops(pickled):
-            if operation.name == "GLOBAL":
-                module, name = str(argument).split(" ", 1)
-                if (module, name) not in PICKLED:
-                    raise Unsealed(
-                        f"is no checkpoint: it refers to {module}.{name}, which no checkpoint needs"
-                    )
-            elif operation.name in ("STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4"):
-                raise Unsealed("is no checkpoint: it refers to code in a way that PyTorch never does")
+        for member in members:
+            found = MEMBER.fullmatch(member.filename)
+            if found is None or f"archive/{found[1]}" in copy.namelist():
+                raise Unsealed(f"is no checkpoint: it has a member {member.filename!r}")
+            content = archive.read(member)
+            if found[1] == "data.pkl":
+                check_references(content)
+            copy.writestr(f"archive/{found[1]}", content)
+    clean.seek(0)
+    return clean
+
+
+def check_references(pickled: bytes) -> None:
+    """Raise Unsealed where a pickle refers to anything but what tensors and plain values are made of."""
+    for operation, argument, _ in pickletools.genops(pickled):
+        if operation.name == "GLOBAL":
+            module, name = str(argument).split(" ", 1)
+            if (module, name) not in PICKLED:
+                raise Unsealed(f"is no checkpoint: it refers to {module}.{name}, which no checkpoint needs")
+        elif operation.name in ("STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4"):
+            raise Unsealed("is no checkpoint: it refers to code in a way that PyTorch never does")
 
 
 def check_values(content: object, most: int) -> None:
@@ -99,7 +118,7 @@ def check_values(content: object, most: int) -> None:
 
     A pickled value takes a byte at least; but lists of lists can name each other, and unfold for ever.
     """
-    left, seen = [content], 0
+    left, seen, room = [content], 0, most
     while left:
         value = left.pop()
         seen += 1
@@ -110,7 +129,8 @@ def check_values(content: object, most: int) -> None:
         elif isinstance(value, list | tuple):
             left += value
         elif isinstance(value, Tensor):
-            if value.layout != torch.strided or not value.is_contiguous():  # many elements on little memory
+            room -= value.nbytes  # many elements on little memory, or many tensors on the same
+            if value.layout != torch.strided or not value.is_contiguous() or room < 0:
                 raise Unsealed("is no checkpoint: a tensor in it claims more than is there")
         elif not isinstance(value, str | int | float | bool | None):
             raise Unsealed(f"is no checkpoint: it holds a {type(value).__name__}")

@@ -55,6 +55,10 @@ def train(config: Config, folder: RunFolder, arguments: Sequence[str]) -> Outcom
                 f"{folder.path} already holds a run: type {override('resume', folder.path)} to go on with "
                 "it, or another hydra.run.dir for a new one."
             )
+        if folder.holds_epochs():
+            raise ConfigError(
+                f"{folder.path} holds what a run has left, but no run.json: type another folder."
+            )
         return Session(config, folder, arguments).run()
 
 
@@ -154,6 +158,7 @@ class Session:
                     self.begin()
                     self.train_epochs()
                     self.signals.at_once = True  # files appear whole or not at all: any moment is a good one
+                    self.signals.check()
                     self.finish()
                 except (Interrupted, KeyboardInterrupt) as interruption:
                     self.signals.at_once = False
@@ -203,6 +208,8 @@ class Session:
     def go_back(self) -> None:
         """Bring the folder to where the state is: a killed process, or later epochs, had gone further."""
         state, folder = self.state, self.folder
+        # Before anything is removed: who is killed from here on comes back to this state, and does it again.
+        self.save(folder.last_checkpoint)
         if folder.remove_after(state.epoch, state.total_steps):
             log.warning("Going back to epoch %d: the files of later epochs are removed", state.epoch)
         if state.history:
@@ -210,9 +217,11 @@ class Session:
         else:  # killed between the first epoch's row and its checkpoint
             folder.metrics_csv.unlink(missing_ok=True)
         if state.history and state.step == 0:
+            best = state.best_epoch
             self.restore_best()
             self.save(*self.due_checkpoints())
-        self.save(folder.last_checkpoint)
+            if state.best_epoch != best:
+                self.save(folder.last_checkpoint)
 
     def restore_best(self) -> None:
         """Where best.pt is gone or of a later epoch: the right one if it was kept, else this epoch."""
@@ -255,6 +264,7 @@ class Session:
         self.signals.check()
 
     def drawing(self, name: str) -> None:
+        self.signals.check()
         self.bar.say(f"drawing {name}")
 
     # --- what is said -------------------------------------------------------------------------------------

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
 
 from vaelab.config import ConfigError
+from vaelab.files import writing
 from vaelab.gallery import Gallery
 from vaelab.run_folder import EPOCH_FOLDERS, RunFolder
 
@@ -30,11 +32,22 @@ class Board:
         if self.writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
+            threading.excepthook = self.quiet_about_disks
             self.writer = SummaryWriter(str(self.folder.tensorboard), purge_step=self.epoch + 1)
         return self.writer
 
+    @staticmethod
+    def quiet_about_disks(failure: threading.ExceptHookArgs) -> None:
+        """TensorBoard writes in a thread of its own; what that meets is raised by the next call here too."""
+        if not isinstance(failure.exc_value, OSError):
+            threading.__excepthook__(failure)
+
     def after_epoch(self, record: Mapping[str, float]) -> None:
-        """The epoch's row, and its pictures as they are on the disk."""
+        """The epoch's row, and its pictures as they are on the disk. Raises StorageError."""
+        with writing(self.folder.tensorboard):
+            self.write_epoch(record)
+
+    def write_epoch(self, record: Mapping[str, float]) -> None:
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         writer, epoch = self.open(), int(record["epoch"])
@@ -50,7 +63,11 @@ class Board:
         writer.flush()
 
     def finish(self, gallery: Gallery, epoch: int) -> None:
-        """The posterior means of the latent plot's images, with class and image."""
+        """The posterior means of the latent plot's images, with class and image. Raises StorageError."""
+        with writing(self.folder.tensorboard):
+            self.write_embedding(gallery, epoch)
+
+    def write_embedding(self, gallery: Gallery, epoch: int) -> None:
         classes = [gallery.data.class_names[number] for number in gallery.labels_N.tolist()]
         writer = self.open()
         writer.add_embedding(
