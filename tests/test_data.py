@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import TINY, UNREACHABLE, SmallDisk
+from conftest import UNREACHABLE, SmallDisk
 from fault_points import fill
 from vaelab.config import ConfigError, DatasetConfig
 from vaelab.data import sources, splits
@@ -243,16 +243,17 @@ def test_eight_processes_at_an_empty_root(
     assert files == {".download.lock"} | good
 
 
-def test_a_full_disk_is_said_and_no_reason_for_the_subset(mounted: SmallDisk, mirror: type[Mirror]) -> None:
+def test_a_full_disk_is_said_and_no_reason_for_the_subset(
+    mounted: SmallDisk, mirror: type[Mirror], small_set: None
+) -> None:
     fill(mounted.seen)
-    elsewhere = f"hydra.run.dir={mounted.where.parent}/run"
-    result = mounted.train(*TINY, "dataset.source=auto", f"dataset.root={mounted.where}", elsewhere)
-    assert result.returncode == 1
-    assert re.fullmatch(
-        rf"vaelab: {mounted.where}/FashionMNIST/raw/train-images-idx3-ubyte.gz can't be written: "
-        rf"the disk at {mounted.where} \(62\.9 MB\) is full\. Free some space there\.",
-        result.stderr.splitlines()[-1],
-    ), result.stderr
+    with pytest.raises(DataError) as error:
+        find(DatasetConfig(source="auto", root=str(mounted.seen)))
+    assert re.search(
+        r"train-images-idx3-ubyte\.gz can't be written: the disk at \S+ \(62\.9 MB\) is full\. Free some space there\.$",
+        str(error.value),
+    )
+    assert not list(mounted.seen.rglob("train-images*"))
 
 
 @pytest.mark.parametrize("raw", [False, True], ids=["gz", "raw"])
@@ -292,9 +293,9 @@ def test_a_file_that_unfolds_without_end_is_given_up(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_download_left_goes(tmp_path: Path, mirror: type[Mirror], small_set: None) -> None:
-    left = tmp_path / "root" / "FashionMNIST" / "raw" / ".download-x"
-    left.mkdir(parents=True)
-    (left / "train-images-idx3-ubyte.gz").write_bytes(b"half")
+    left = tmp_path / "root" / "FashionMNIST" / "raw" / ".train-images-idx3-ubyte.gz.abc.partial"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"half")
     assert find(DatasetConfig()).origin.source == "download"
     assert not left.exists()
 

@@ -228,7 +228,7 @@ train.main()
     )
     assert result.returncode == 128 + signal.SIGTERM, result.stderr
     assert run_json(tmp_path / "run")["status"] == "interrupted"
-    assert not (tmp_path / "run" / "figures").exists()
+    assert not (tmp_path / "run" / "figures" / "latent_evolution.gif").exists()
 
 
 def test_what_a_run_has_left_is_not_mixed_with_another(
@@ -250,7 +250,10 @@ def test_a_job_that_finds_its_folder_in_use_leaves_the_log_alone(train: CommandL
             "-m",
             *TINY,
             "epochs=1",
-            "seed=1",
+            "artifacts.every=0",
+            "artifacts.gif=false",
+            "artifacts.figures=false",
+            "seed=1,2",
             "hydra.sweep.dir=sweep",
             "hydra.callbacks.compare.enabled=false",
         )
