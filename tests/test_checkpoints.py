@@ -44,7 +44,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
             )
         )
 
-    folder, _ = once(tmp_path_factory, "trained", make)
+    folder, _ = once(tmp_path_factory, "trained-in-two-epochs", make)
     return folder / "run"
 
 

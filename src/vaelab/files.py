@@ -134,12 +134,13 @@ def held(folder: Path) -> Iterator[None]:
         try:
             lock.acquire()
         except Timeout:
-            raise InUse(
-                f"{folder} is in use by {holder(folder)}: wait until it has ended, or end it."
-            ) from None
+            raise in_use(folder) from None
         except OSError as error:
             if error.errno not in NO_LOCKS:
                 raise
+    if lock.is_locked and not (folder / LOCK).exists():  # taken away by its last holder at this very moment
+        lock.release()
+        raise in_use(folder)
     try:
         remove_leftovers(folder)
         who = {"process": os.getpid(), "host": socket.gethostname()}
@@ -150,6 +151,10 @@ def held(folder: Path) -> Iterator[None]:
             (folder / HOLDER).unlink(missing_ok=True)
             (folder / LOCK).unlink(missing_ok=True)
         lock.release()
+
+
+def in_use(folder: Path) -> InUse:
+    return InUse(f"{folder} is in use by {holder(folder)}: wait until it has ended, or end it.")
 
 
 def holder(folder: Path) -> str:
