@@ -117,7 +117,7 @@ def answer(door: str, *overrides: str) -> str | None:
 ALL = [(door, key) for door, schema in DOORS.items() for key, _ in config.settings(schema)]
 
 
-@hypothesis_settings(max_examples=120, deadline=None, derandomize=True, database=None)
+@hypothesis_settings(max_examples=80, deadline=None, derandomize=True, database=None)
 @given(
     st.sampled_from(ALL), st.one_of(NUMBERS, WORDS, st.lists(NUMBERS, max_size=2), st.none(), st.booleans())
 )
@@ -159,7 +159,7 @@ def test_a_misspelt_setting_is_unknown_and_the_right_one_is_named() -> None:
 TEXTS = st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1, max_size=20)
 
 
-@hypothesis_settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@hypothesis_settings(max_examples=40, deadline=None, derandomize=True, database=None)
 @given(TEXTS.filter(str.strip), st.lists(st.one_of(st.integers(0, 9), TEXTS), min_size=1, max_size=3))
 def test_what_is_typed_again_means_the_same(watermark: str, classes: list[Any]) -> None:
     """The rule behind repeat=: `override` writes any value so that Hydra reads that very value."""

@@ -24,9 +24,9 @@ EXTREMES = [
     ("dataset.classes=[7]", "dataset.val_size=9900"),
     ("model=conv", "model.latent_dim=512", "model.channels=[4]"),
     ("batch_size=1", "dataset.val_size=9960"),
-    ("optimizer.lr=0.999",),
 ]
 EXTREMES_TOO = [
+    ("optimizer.lr=0.999",),
     ("model.latent_dim=1",),
     ("batch_size=1000000",),
     ("beta=1e30",),

