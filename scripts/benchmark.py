@@ -34,11 +34,11 @@ from torchvision.transforms import ToTensor
 from vaelab.config import Config, DatasetConfig, VaelabError
 from vaelab.data import splits
 from vaelab.data.splits import Data, Split
-from vaelab.machine import device_facts, git_facts, versions
 from vaelab.models import VAE, build
-from vaelab.run_folder import RunFolder
+from vaelab.runs.environment import device_facts, git_facts, versions
+from vaelab.runs.folder import RunFolder
 from vaelab.training import session
-from vaelab.training.fit import TrainingState, fit
+from vaelab.training.loop import TrainingState, fit
 
 BATCH = 128
 STEPS = {("mlp", "cpu"): 50, ("conv", "cpu"): 8, ("mlp", "cuda"): 400, ("conv", "cuda"): 400}

@@ -21,9 +21,9 @@ from vaelab.config import DatasetConfig
 from vaelab.data import splits
 from vaelab.data.sources import DATASETS
 from vaelab.data.splits import Data
-from vaelab.files import write_atomically
 from vaelab.metrics.features import BATCH, CLASSIFIERS, Classifier
-from vaelab.randomness import stream
+from vaelab.runs.files import write_atomically
+from vaelab.runs.random_streams import stream
 
 EPOCHS = {"mnist": 6, "fashion_mnist": 15}
 BATCH_SIZE = 128

@@ -24,12 +24,13 @@ import torch
 from filelock import FileLock
 from hydra import compose, initialize_config_dir
 
-from vaelab import command_line, config
+from vaelab import config
+from vaelab.cli import command_line
 from vaelab.config import CONF_DIR, Config
 from vaelab.data import splits
 from vaelab.data.splits import Data
 from vaelab.training import checkpoint
-from vaelab.training.fit import TrainingState
+from vaelab.training.loop import TrainingState
 from vaelab.training.sealed import seal
 
 REPOSITORY = Path(__file__).parents[1]

@@ -21,7 +21,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from conftest import TINY, command_line_of, environment, once, run_folder
-from vaelab import command_line, config
+from vaelab import config
+from vaelab.cli import command_line
 from vaelab.config import CONF_DIR, CompareConfig, Config, EvaluationConfig, ExploreConfig, override
 
 TABLE = Path(__file__).with_name("bad_input.txt")

@@ -11,8 +11,8 @@ from conftest import settings
 from vaelab import config, models
 from vaelab.config import CONF_DIR, Config, ConfigError, continued, effective, resolve
 from vaelab.data.sources import DATASETS
-from vaelab.loss import LIKELIHOODS
 from vaelab.models import build
+from vaelab.objectives import LIKELIHOODS
 
 CHOICES = sorted(
     f"{path.parent.name}={path.stem}" for path in CONF_DIR.glob("*/*.yaml") if path.parent.name != "hydra"

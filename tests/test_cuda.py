@@ -19,7 +19,7 @@ from vaelab.data.splits import Data
 from vaelab.models import names
 from vaelab.training import cuda_graph
 from vaelab.training.cuda_graph import WARM_UP, CapturedStep
-from vaelab.training.fit import Loop, TrainingState, fit
+from vaelab.training.loop import Loop, TrainingState, fit
 
 has_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 CASES = [
@@ -56,7 +56,7 @@ def test_the_step_that_a_graph_holds_is_the_step(
     assert len(data.train) % 50, "the last batch is not a full one"
     eager, by_number = fresh(asked, data), fresh(asked, data)
     list(fit(eager, data, asked))
-    monkeypatch.setattr("vaelab.training.fit.CapturedStep", Uncaptured)
+    monkeypatch.setattr("vaelab.training.loop.CapturedStep", Uncaptured)
     monkeypatch.setattr(Loop, "captures_on", "cpu")
     list(fit(by_number, data, asked))
     assert_same(eager, by_number)
@@ -66,7 +66,7 @@ def test_the_graph_goes_on_in_the_middle_of_an_epoch(data: Data, monkeypatch: py
     asked = settings(*TINY, "epochs=2")
     undisturbed, state = fresh(asked, data), fresh(asked, data)
     list(fit(undisturbed, data, asked))
-    monkeypatch.setattr("vaelab.training.fit.CapturedStep", Uncaptured)
+    monkeypatch.setattr("vaelab.training.loop.CapturedStep", Uncaptured)
     monkeypatch.setattr(Loop, "captures_on", "cpu")
 
     def stop(now: TrainingState) -> None:
@@ -167,7 +167,7 @@ def test_graph_and_eager_give_the_same_numbers(
             super().__init__(step, noise)
             made.append(self)
 
-    monkeypatch.setattr("vaelab.training.fit.CapturedStep", Noted)
+    monkeypatch.setattr("vaelab.training.loop.CapturedStep", Noted)
     rows = []
     for captures_on in ("cuda", "nowhere"):
         monkeypatch.setattr(Loop, "captures_on", captures_on)

@@ -19,9 +19,9 @@ from PIL import Image
 
 from conftest import TINY, CommandLine, command_line_of, environment, once, rewrite, run_folder
 from vaelab.config import MetricsConfig
+from vaelab.evaluation.figures import PICTURES
 from vaelab.evaluation.measures import MEASURES, collapse_verdict, sampling_verdict
 from vaelab.evaluation.numbers import Basis, CannotMeasure, Number, Section
-from vaelab.evaluation.pictures import PICTURES
 
 QUICK = ("importance_samples=5", "nll_images=40")
 NO_PICTURES = ("artifacts.every=0", "artifacts.figures=false", "artifacts.gif=false")

@@ -14,8 +14,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import vaelab
 from conftest import TINY, CommandLine, command_line_of, once, run_folder
-from vaelab import exporting
 from vaelab.config import ExportConfig, VaelabError
+from vaelab.evaluation import exporting
 
 PLAIN = ("artifacts.figures=false", "artifacts.gif=false")
 

@@ -11,12 +11,12 @@ import torch
 
 from conftest import TINY, CommandLine, command_line_of, fresh, settings
 from vaelab.data.splits import Data, Split
-from vaelab.gallery import Gallery
-from vaelab.loss import gaussian_kl
 from vaelab.models import Gaussian, names
 from vaelab.models.vae import LOG_VARIANCE_RANGE
-from vaelab.randomness import stream
-from vaelab.training.fit import fit
+from vaelab.objectives import gaussian_kl
+from vaelab.runs.random_streams import stream
+from vaelab.training.examples import Gallery
+from vaelab.training.loop import fit
 
 QUIET = ("artifacts.every=0", "artifacts.gif=false")
 

@@ -23,7 +23,7 @@ from PIL import Image, ImageSequence
 from conftest import TINY, CommandLine, SmallDisk, command_line_of, environment, once, run_folder
 from test_command_line import assert_same_run, run_json, start, wait_for
 from vaelab.config import override
-from vaelab.files import held
+from vaelab.runs.files import held
 from vaelab.training import checkpoint
 
 SHORT = (

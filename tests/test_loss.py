@@ -9,7 +9,8 @@ import torch
 from torch import distributions as D
 
 from conftest import settings
-from vaelab.loss import (
+from vaelab.models import Gaussian
+from vaelab.objectives import (
     LIKELIHOODS,
     Bernoulli,
     ContinuousBernoulli,
@@ -19,7 +20,6 @@ from vaelab.loss import (
     gaussian_kl,
     gaussian_kl_per_dimension,
 )
-from vaelab.models import Gaussian
 
 
 def posterior(rows: int = 7, latents: int = 3, seed: int = 0) -> Gaussian:

@@ -17,16 +17,16 @@ from torch_fidelity.metric_prc import prc_features_to_metric
 from conftest import TINY, fresh, settings
 from vaelab.data import splits
 from vaelab.data.splits import Data
-from vaelab.gallery import linear_path, spherical_path
-from vaelab.loss import Likelihood, Objective, gaussian_kl
 from vaelab.metrics import classes, generation
 from vaelab.metrics.classes import Labelled
 from vaelab.metrics.features import CLASSIFIERS, feature_network
 from vaelab.metrics.latent import kl_parts, uncovered
-from vaelab.metrics.likelihood import bound, importance_weighted_bound, scored_images
 from vaelab.models import VAE, Gaussian
-from vaelab.randomness import stream
-from vaelab.training.fit import TrainingState, fit
+from vaelab.objectives import Likelihood, Objective, gaussian_kl
+from vaelab.objectives.scoring import bound, importance_weighted_bound, scored_images
+from vaelab.runs.random_streams import stream
+from vaelab.training.examples import linear_path, spherical_path
+from vaelab.training.loop import TrainingState, fit
 
 PIXELS, LATENTS, NOISE = 6, 2, 0.3
 

@@ -22,8 +22,8 @@ import vaelab.explorer.network
 from conftest import TINY, command_line_of, once
 from vaelab.data.splits import Data
 from vaelab.explorer.network import Weights, layer
-from vaelab.loss import LIKELIHOODS
 from vaelab.models import build, names
+from vaelab.objectives import LIKELIHOODS
 from vaelab.pages.glossary import MEANINGS, meaning
 from vaelab.pages.page import data_block, render
 

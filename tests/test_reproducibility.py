@@ -17,7 +17,7 @@ from conftest import TINY, CommandLine, environment, fresh, run_folder, settings
 from test_command_line import assert_same_run, run_json
 from vaelab.data import splits
 from vaelab.models import names
-from vaelab.training.fit import TrainingState, fit
+from vaelab.training.loop import TrainingState, fit
 
 CURVES = Path(__file__).parent / "golden_curves"
 

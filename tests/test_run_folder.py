@@ -7,8 +7,8 @@ from typing import IO
 
 import pytest
 
-from vaelab.files import remove_if_empty, write_atomically
-from vaelab.run_folder import RunFolder, RunFolderError
+from vaelab.runs.files import remove_if_empty, write_atomically
+from vaelab.runs.folder import RunFolder, RunFolderError
 
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from vaelab.signals import ended_within, unwinding
+from vaelab.runs.signals import ended_within, unwinding
 
 
 @pytest.mark.parametrize(

@@ -21,12 +21,12 @@ from hydra.errors import MissingConfigException
 from PIL import Image
 
 from conftest import TINY, CommandLine, command_line_of, environment, once, settings
-from vaelab import command_line
+from vaelab.cli import command_line
 from vaelab.comparison.findings import clear
 from vaelab.comparison.runs import label_of
 from vaelab.comparison.table import Spread
 from vaelab.config import Config
-from vaelab.run_folder import natural
+from vaelab.runs.folder import natural
 
 QUICK = (*TINY, "epochs=2", "artifacts.every=0", "artifacts.figures=false", "artifacts.gif_every_batches=4")
 GRID = ("beta=0.1,0.5,1", "kl=true,false")

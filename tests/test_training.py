@@ -16,12 +16,12 @@ import torch
 from conftest import TINY, fresh, settings
 from vaelab.data.splits import Data, Split
 from vaelab.figures import style
-from vaelab.metrics.likelihood import bound
 from vaelab.models import names
-from vaelab.randomness import stream
-from vaelab.run_folder import RunFolder
+from vaelab.objectives.scoring import bound
+from vaelab.runs.folder import RunFolder
+from vaelab.runs.random_streams import stream
 from vaelab.training import checkpoint
-from vaelab.training.fit import Record, TrainingDiverged, TrainingState, fit
+from vaelab.training.loop import Record, TrainingDiverged, TrainingState, fit
 from vaelab.training.snapshots import Snapshots, read_frame
 
 TIMES = {"images_per_second", "seconds"}
@@ -193,7 +193,7 @@ def test_drawing_is_no_training_time_and_no_time_is_lost_by_an_interruption(
     asked = settings(*TINY, "epochs=1")
     state = fresh(asked, data)
     now = [0.0]
-    monkeypatch.setattr("vaelab.training.fit.time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr("vaelab.training.loop.time", SimpleNamespace(perf_counter=lambda: now[0]))
 
     def look_draw_and_stop(state: TrainingState) -> None:
         now[0] += 1

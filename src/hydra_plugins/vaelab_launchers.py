@@ -30,10 +30,10 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from vaelab import sweep
+from vaelab.cli import sweep
 from vaelab.config import VaelabError, override
-from vaelab.run_folder import RunFolder
-from vaelab.signals import BY_SIGNAL, Signals
+from vaelab.runs.folder import RunFolder
+from vaelab.runs.signals import BY_SIGNAL, Signals
 
 Waiting = Callable[[], JobReturn]
 """Waits for a job. Raises whatever the engine raises where it can't say how the job ended."""

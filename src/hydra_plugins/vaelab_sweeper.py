@@ -22,7 +22,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from vaelab.config import Config, ConfigError, VaelabError, effective, resolve
-from vaelab.files import held, remove_if_empty
+from vaelab.runs.files import held, remove_if_empty
 
 SAID = 4
 """Repetitions that are named; of more, only the number is."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vaelab.config import VaelabError
-    from vaelab.run import Run, load
+    from vaelab.training.run import Run, load
 
 __version__ = "0.1.0"
 __all__ = ["Run", "VaelabError", "__version__", "load"]
@@ -20,7 +20,7 @@ __all__ = ["Run", "VaelabError", "__version__", "load"]
 def __getattr__(name: str) -> Any:
     """The names above on first use: `run` imports torch, which `--help` must not wait for."""
     if name in ("Run", "load"):
-        from vaelab import run
+        from vaelab.training import run
 
         return getattr(run, name)
     if name == "VaelabError":

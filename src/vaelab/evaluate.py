@@ -9,10 +9,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from vaelab import command_line, config
+from vaelab import config
+from vaelab.cli import command_line
 from vaelab.config import EvaluationConfig, VaelabError
-from vaelab.run_folder import existing
-from vaelab.signals import BY_SIGNAL
+from vaelab.runs.folder import existing
+from vaelab.runs.signals import BY_SIGNAL
 
 command_line.register()
 
@@ -28,7 +29,7 @@ def run(composed: DictConfig) -> None:
             asked = config.resolve(composed, EvaluationConfig)
             assert asked.checkpoint is not None
             existing(asked.checkpoint)
-            from vaelab.run import load  # torch takes seconds: only for settings that resolve
+            from vaelab.training.run import load  # torch takes seconds: only for settings that resolve
 
             trained = load(asked.checkpoint)
             from vaelab.evaluation import session  # and so does this: only for a checkpoint that loads

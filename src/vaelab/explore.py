@@ -5,9 +5,10 @@ from __future__ import annotations
 import hydra
 from omegaconf import DictConfig
 
-from vaelab import command_line, config
+from vaelab import config
+from vaelab.cli import command_line
 from vaelab.config import ExploreConfig
-from vaelab.run_folder import existing, folder_of_runs
+from vaelab.runs.folder import existing, folder_of_runs
 
 command_line.register()
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hydra
 from omegaconf import DictConfig
 
-from vaelab import command_line, config
+from vaelab import config
+from vaelab.cli import command_line
 from vaelab.config import ExportConfig
-from vaelab.run_folder import existing
+from vaelab.runs.folder import existing
 
 command_line.register()
 
@@ -18,7 +19,7 @@ def run(composed: DictConfig) -> None:
     with command_line.errors_in_one_line(ExportConfig):
         asked = config.resolve(composed, ExportConfig)
         existing(asked.run or "")
-        from vaelab import exporting  # torch takes seconds: only for settings that resolve
+        from vaelab.evaluation import exporting  # torch takes seconds: only for settings that resolve
 
         outcome = exporting.export(asked)
     for path in outcome.paths:

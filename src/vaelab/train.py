@@ -13,12 +13,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from vaelab import command_line, config, sweep
+from vaelab import config
+from vaelab.cli import command_line, sweep
+from vaelab.cli.repeating import spelled_out
 from vaelab.config import Config, ConfigError, VaelabError, override
-from vaelab.files import InUse, remove_if_empty
-from vaelab.repeating import spelled_out
-from vaelab.run_folder import RunFolder, existing
-from vaelab.signals import BY_SIGNAL
+from vaelab.runs.files import InUse, remove_if_empty
+from vaelab.runs.folder import RunFolder, existing
+from vaelab.runs.signals import BY_SIGNAL
 
 command_line.register()
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from vaelab.config import Config, VaelabError, effective, flattened, show
-from vaelab.run_folder import RunFolder, run_folders
+from vaelab.runs.folder import RunFolder, run_folders
 from vaelab.training import checkpoint
-from vaelab.training.fit import Record
+from vaelab.training.loop import Record
 
 
 @dataclass(frozen=True)

@@ -12,26 +12,20 @@ from typing import Any
 
 from tqdm import tqdm
 
-from vaelab import console
+from vaelab.comparison.figures import PICTURES, Wall, film
 from vaelab.comparison.findings import findings
-from vaelab.comparison.pictures import PICTURES, Wall, film
 from vaelab.comparison.report import comparison_report
 from vaelab.comparison.runs import Family, Found, Member, find
 from vaelab.comparison.table import comma_separated, markdown
-from vaelab.config import (
-    CompareConfig,
-    EvaluatedDataConfig,
-    EvaluationConfig,
-    MetricsConfig,
-    VaelabError,
-)
+from vaelab.config import CompareConfig, EvaluatedDataConfig, EvaluationConfig, MetricsConfig, VaelabError
 from vaelab.evaluation import session as evaluation
 from vaelab.figures import style
-from vaelab.files import held, write_bytes, writing
-from vaelab.gallery import Gallery
-from vaelab.run import load
-from vaelab.run_folder import RunFolder, RunFolderError, folder_of_runs, run_folders
-from vaelab.signals import BY_SIGNAL
+from vaelab.runs import logs as console
+from vaelab.runs.files import held, write_bytes, writing
+from vaelab.runs.folder import RunFolder, RunFolderError, folder_of_runs, run_folders
+from vaelab.runs.signals import BY_SIGNAL
+from vaelab.training.examples import Gallery
+from vaelab.training.run import load
 
 log = logging.getLogger(__name__)
 

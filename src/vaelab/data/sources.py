@@ -27,7 +27,7 @@ from platformdirs import user_cache_path
 from tqdm import tqdm
 
 from vaelab.config import ConfigError, DatasetConfig, VaelabError, show, unknown
-from vaelab.files import FULL, StorageError, remove_leftovers, write_bytes, writing
+from vaelab.runs.files import FULL, StorageError, remove_leftovers, write_bytes, writing
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from torch import Generator, Tensor
 
 from vaelab.config import ConfigError, DatasetConfig, show
 from vaelab.data.sources import DatasetSpec, Origin, class_numbers, find, spec_of
-from vaelab.randomness import stream
+from vaelab.runs.random_streams import stream
 
 
 @dataclass(frozen=True, slots=True)

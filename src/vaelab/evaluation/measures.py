@@ -15,13 +15,13 @@ from torch import Tensor
 
 from vaelab.evaluation.numbers import Basis, CannotMeasure, Number, Section, percent
 from vaelab.evaluation.subject import Subject
-from vaelab.gallery import as_arrays
 from vaelab.metrics import classes, generation
 from vaelab.metrics.classes import Labelled
 from vaelab.metrics.generation import Manifold
 from vaelab.metrics.latent import ACTIVE_VARIANCE, active_units, kl_parts, uncovered
-from vaelab.metrics.likelihood import importance_weighted_bound
-from vaelab.randomness import stream
+from vaelab.objectives.scoring import importance_weighted_bound
+from vaelab.runs.random_streams import stream
+from vaelab.training.examples import as_arrays
 
 Saying = Callable[[str], None]
 """Hears how far a measure has come."""

@@ -16,21 +16,21 @@ from typing import Any
 
 from tqdm import tqdm
 
-from vaelab import console
 from vaelab.config import ConfigError, DatasetConfig, EvaluationConfig, VaelabError, override
 from vaelab.data import sources, splits
 from vaelab.data.splits import Data
+from vaelab.evaluation.figures import PICTURES
 from vaelab.evaluation.measures import MEASURES
 from vaelab.evaluation.numbers import Section, table
-from vaelab.evaluation.pictures import PICTURES
 from vaelab.evaluation.subject import Subject
 from vaelab.figures import style
-from vaelab.files import held, remove_if_empty, write_bytes
-from vaelab.machine import device_facts, git_facts, now, pick_device, versions
 from vaelab.pages.run_report import write_run_report
-from vaelab.run import Run
-from vaelab.run_folder import RunFolder
-from vaelab.signals import Interrupted, Signals
+from vaelab.runs import logs as console
+from vaelab.runs.environment import device_facts, git_facts, now, pick_device, versions
+from vaelab.runs.files import held, remove_if_empty, write_bytes
+from vaelab.runs.folder import RunFolder
+from vaelab.runs.signals import Interrupted, Signals
+from vaelab.training.run import Run
 
 log = logging.getLogger(__name__)
 

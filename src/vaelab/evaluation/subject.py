@@ -17,14 +17,14 @@ from vaelab.config import DatasetConfig, EvaluationConfig
 from vaelab.data import splits
 from vaelab.data.splits import Data, Split
 from vaelab.evaluation.numbers import Basis
-from vaelab.gallery import Gallery
-from vaelab.loss import gaussian_kl_per_dimension
 from vaelab.metrics.features import FeatureNetwork, feature_network
 from vaelab.metrics.generation import mixture_draws
-from vaelab.metrics.likelihood import Bound, bound, scored_images
 from vaelab.models import Gaussian
-from vaelab.randomness import stream
-from vaelab.run import Run
+from vaelab.objectives import gaussian_kl_per_dimension
+from vaelab.objectives.scoring import Bound, bound, scored_images
+from vaelab.runs.random_streams import stream
+from vaelab.training.examples import Gallery
+from vaelab.training.run import Run
 
 Result = TypeVar("Result")
 

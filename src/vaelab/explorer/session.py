@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from vaelab import console
 from vaelab.comparison.runs import Member, find
 from vaelab.config import EvaluatedDataConfig, EvaluationConfig, ExploreConfig, VaelabError, unknown
 from vaelab.evaluation import session as evaluation
@@ -21,11 +20,12 @@ from vaelab.evaluation.measures import COLLAPSED
 from vaelab.evaluation.subject import Subject
 from vaelab.explorer.network import Weights, network
 from vaelab.figures.style import class_colour
-from vaelab.files import write_bytes, writing
 from vaelab.metrics.latent import principal_directions
 from vaelab.pages.page import packed, render
-from vaelab.run import Run, load
-from vaelab.run_folder import RunFolder, folder_of_runs, natural
+from vaelab.runs import logs as console
+from vaelab.runs.files import write_bytes, writing
+from vaelab.runs.folder import RunFolder, folder_of_runs, natural
+from vaelab.training.run import Run, load
 
 DIRECTIONS = 4
 """Principal directions that can be chosen as the plane's axes."""

@@ -13,8 +13,8 @@ import torch
 from scipy.special import gammaincinv
 from torch import Tensor
 
-from vaelab.loss import gaussian_kl
 from vaelab.models import Gaussian
+from vaelab.objectives import gaussian_kl
 
 ACTIVE_VARIANCE = 0.01
 """The threshold of Burda et al. (2016) on the variance of the posterior mean over the data."""

@@ -53,7 +53,7 @@ class VAE(nn.Module):
         return Gaussian(mean_BL, log_variance_BL.clamp(*LOG_VARIANCE_RANGE))
 
     def decode(self, z_BL: Tensor) -> Tensor:
-        """Logits of p(x|z), shape (B, C, H, W), fp32. A likelihood (vaelab.loss) turns them into pixels."""
+        """Logits of p(x|z), shape (B, C, H, W), fp32. A likelihood turns them into pixels."""
         logits_BCHW: Tensor = self.decoder(z_BL).float()
         return logits_BCHW
 

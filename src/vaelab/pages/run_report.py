@@ -14,7 +14,7 @@ from vaelab.pages import charts
 from vaelab.pages.charts import Series
 from vaelab.pages.glossary import meaning
 from vaelab.pages.page import picture, plotly, render
-from vaelab.run_folder import RunFolder
+from vaelab.runs.folder import RunFolder
 
 MOST_EPOCHS = 25
 """Epochs whose pictures go into the page: of more, evenly spaced ones, the last among them."""

@@ -11,10 +11,10 @@ import torch
 from vaelab import __version__
 from vaelab.config import Config, VaelabError, did_you_mean, resolve
 from vaelab.data.splits import Data
-from vaelab.loss import Objective
 from vaelab.models import VAE, with_weights
-from vaelab.run_folder import RunFolder
-from vaelab.training.fit import TrainingState
+from vaelab.objectives import Objective
+from vaelab.runs.folder import RunFolder
+from vaelab.training.loop import TrainingState
 from vaelab.training.sealed import Unsealed, check_values, seal, unseal
 
 FORMAT = 2

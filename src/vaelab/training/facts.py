@@ -9,8 +9,8 @@ from typing import Any
 
 from vaelab.config import Config, override
 from vaelab.data.splits import Data
-from vaelab.machine import device_facts, git_facts, versions
 from vaelab.models import VAE
+from vaelab.runs.environment import device_facts, git_facts, versions
 
 
 def facts(config: Config, data: Data, model: VAE, folder: Path, arguments: Sequence[str]) -> dict[str, Any]:

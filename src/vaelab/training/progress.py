@@ -6,7 +6,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from vaelab.training.fit import Record, TrainingState
+from vaelab.training.loop import Record, TrainingState
 
 
 class Bar:

@@ -11,18 +11,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vaelab import console, files
 from vaelab.config import Config, ConfigError, VaelabError, continued, effective, override, to_yaml
 from vaelab.data import splits
 from vaelab.data.sources import IMAGE_SHAPE
-from vaelab.files import StorageError
-from vaelab.machine import now, pick_device, process_facts, repeat_every_bit
 from vaelab.pages.run_report import write_run_report
-from vaelab.run_folder import RunFolder
-from vaelab.signals import Interrupted, Signals
+from vaelab.runs import files
+from vaelab.runs import logs as console
+from vaelab.runs.environment import now, pick_device, process_facts, repeat_every_bit
+from vaelab.runs.files import StorageError
+from vaelab.runs.folder import RunFolder
+from vaelab.runs.signals import Interrupted, Signals
 from vaelab.training import checkpoint, progress
 from vaelab.training.facts import command, facts
-from vaelab.training.fit import TrainingDiverged, TrainingState, check_finite, check_room, fit
+from vaelab.training.loop import TrainingDiverged, TrainingState, check_finite, check_room, fit
 from vaelab.training.snapshots import Snapshots
 from vaelab.training.tensorboard import Board
 

@@ -19,11 +19,11 @@ from vaelab.figures import Figure, style
 from vaelab.figures.curves import loss_curves
 from vaelab.figures.images import gif
 from vaelab.figures.latent import LatentPlot, LatentView, latent_film
-from vaelab.gallery import Gallery, as_arrays
-from vaelab.loss import Objective
 from vaelab.models import VAE
-from vaelab.run_folder import RunFolder
-from vaelab.training.fit import TrainingState
+from vaelab.objectives import Objective
+from vaelab.runs.folder import RunFolder
+from vaelab.training.examples import Gallery, as_arrays
+from vaelab.training.loop import TrainingState
 
 DENSE_EPOCHS = 2
 """Epochs with frames of the film inside them: most of the latent space's movement happens there."""

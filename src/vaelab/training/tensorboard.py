@@ -8,9 +8,9 @@ from importlib.util import find_spec
 from typing import Any
 
 from vaelab.config import ConfigError
-from vaelab.files import writing
-from vaelab.gallery import Gallery
-from vaelab.run_folder import EPOCH_FOLDERS, RunFolder
+from vaelab.runs.files import writing
+from vaelab.runs.folder import EPOCH_FOLDERS, RunFolder
+from vaelab.training.examples import Gallery
 
 
 class Board:

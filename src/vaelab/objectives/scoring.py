@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from vaelab.data.splits import Split
-from vaelab.loss import ElboTerms, Objective
 from vaelab.models import VAE, Gaussian, evaluating
-from vaelab.randomness import stream
+from vaelab.objectives import ElboTerms, Objective
+from vaelab.runs.random_streams import stream
 
 BATCH = 1000
 """Images a batch when nothing is learned. A constant: it is part of the noise stream's order."""

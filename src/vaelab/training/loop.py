@@ -17,13 +17,13 @@ from torch import Generator, Tensor
 
 from vaelab.config import Config, ConfigError, VaelabError, show
 from vaelab.data.splits import Data
-from vaelab.files import size
-from vaelab.loss import Objective
-from vaelab.machine import memory
 from vaelab.metrics.latent import active_units
-from vaelab.metrics.likelihood import bound
 from vaelab.models import VAE, ImageShape, build, outline
-from vaelab.randomness import restart, stream
+from vaelab.objectives import Objective
+from vaelab.objectives.scoring import bound
+from vaelab.runs.environment import memory
+from vaelab.runs.files import size
+from vaelab.runs.random_streams import restart, stream
 from vaelab.training.adam import Adam
 from vaelab.training.cuda_graph import CapturedStep
 

@@ -26,8 +26,8 @@ from vaelab.figures.comparison import (
 )
 from vaelab.figures.images import gif, image_grid, image_panels
 from vaelab.figures.latent import LatentView
-from vaelab.gallery import Gallery, as_arrays, broken, squared
-from vaelab.run_folder import RunFolder
+from vaelab.runs.folder import RunFolder
+from vaelab.training.examples import Gallery, as_arrays, broken, squared
 from vaelab.training.snapshots import read_frame
 
 FROZEN_DRAWS = 5

@@ -12,7 +12,7 @@ from hydra.core.override_parser.types import QuotedString
 from hydra.errors import OverrideParseException
 
 from vaelab.config import Config, ConfigError, flattened, must_be, override
-from vaelab.run_folder import RunFolder, existing
+from vaelab.runs.folder import RunFolder, existing
 
 KEY = "repeat="
 

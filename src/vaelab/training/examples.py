@@ -19,11 +19,11 @@ from vaelab.data.splits import Data, Split, balanced
 from vaelab.figures import Figure
 from vaelab.figures.images import image_grid, image_panels
 from vaelab.figures.latent import LatentPlot, LatentView, limit_for
-from vaelab.loss import Objective, gaussian_kl_per_dimension
 from vaelab.metrics.latent import principal_directions
-from vaelab.metrics.likelihood import BATCH
 from vaelab.models import VAE, Gaussian, evaluating
-from vaelab.randomness import stream
+from vaelab.objectives import Objective, gaussian_kl_per_dimension
+from vaelab.objectives.scoring import BATCH
+from vaelab.runs.random_streams import stream
 
 LATENT_POINTS = 5000
 """Images in a latent plot, the first ones of the split: more would only paint over each other."""

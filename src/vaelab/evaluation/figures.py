@@ -18,8 +18,8 @@ from vaelab.figures import Figure
 from vaelab.figures.density import density_plot, hole_map, kl_bars
 from vaelab.figures.images import image_grid
 from vaelab.figures.latent import limit_for
-from vaelab.gallery import LATENT_POINTS, as_arrays, latent_name, squared
 from vaelab.metrics.latent import uncovered
+from vaelab.training.examples import LATENT_POINTS, as_arrays, latent_name, squared
 
 FEWEST_POINTS = 10
 """Images that a density is estimated from at least."""

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vaelab.config import Config, VaelabError
-from vaelab.loss import Objective
 from vaelab.models import VAE, Gaussian, evaluating
-from vaelab.randomness import stream
-from vaelab.run_folder import RunFolder
+from vaelab.objectives import Objective
+from vaelab.runs.folder import RunFolder
+from vaelab.runs.random_streams import stream
 from vaelab.training import checkpoint
-from vaelab.training.fit import Record
+from vaelab.training.loop import Record
 
 
 @dataclass(frozen=True, eq=False)

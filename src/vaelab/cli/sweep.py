@@ -12,7 +12,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, open_dict
 
 from vaelab.config import CompareConfig, override
-from vaelab.run_folder import RunFolder, natural
+from vaelab.runs.folder import RunFolder, natural
 
 failed: list[str] = []
 """Folders of the jobs that failed in this process; once the sweep has ended, of all that did not finish."""

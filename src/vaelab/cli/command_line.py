@@ -30,7 +30,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError, YAMLError
 
-from vaelab import config, files
+from vaelab import config
 from vaelab.config import (
     Checked,
     CompareConfig,
@@ -43,8 +43,9 @@ from vaelab.config import (
     settings,
     show,
 )
-from vaelab.run_folder import RunFolder
-from vaelab.signals import BY_SIGNAL, unwinding
+from vaelab.runs import files
+from vaelab.runs.folder import RunFolder
+from vaelab.runs.signals import BY_SIGNAL, unwinding
 
 FAILED = 1
 """Exit status of a run that ended with an error, a wrong setting included."""

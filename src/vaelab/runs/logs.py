@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from vaelab.files import writing
+from vaelab.runs.files import writing
 
 ROOT = logging.getLogger("vaelab")
 

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from vaelab import files
 from vaelab.config import VaelabError, did_you_mean
-from vaelab.files import write_atomically, write_bytes, writing
+from vaelab.runs import files
+from vaelab.runs.files import write_atomically, write_bytes, writing
 
 EPOCH_FOLDERS = ("checkpoints", "reconstructions", "samples", "latent")
 """The folders of a run that hold a file an epoch."""

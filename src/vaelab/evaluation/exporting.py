@@ -17,14 +17,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vaelab import console
 from vaelab.config import ExportConfig, VaelabError
-from vaelab.files import write_bytes, writing
-from vaelab.loss import Likelihood
-from vaelab.machine import versions
 from vaelab.models import VAE
-from vaelab.run import Run, load
-from vaelab.run_folder import RunFolder
+from vaelab.objectives import Likelihood
+from vaelab.runs import logs as console
+from vaelab.runs.environment import versions
+from vaelab.runs.files import write_bytes, writing
+from vaelab.runs.folder import RunFolder
+from vaelab.training.run import Run, load
 
 TOLERANCE = 1e-4
 """Largest difference between PyTorch's and the exported model's outputs: means, log-variances, pixels."""

@@ -25,7 +25,7 @@ from omegaconf.errors import (
 # OmegaConf reads annotations at run time, on Python 3.10 too: Optional, List and Dict instead of | and list.
 # ruff: noqa: UP006, UP035, UP045
 
-PACKAGE = Path(__file__).parent
+PACKAGE = Path(__file__).parents[1]
 CONF_DIR = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parents[1] / "conf"
 """The shipped yaml: inside an installed package, or at the top of a checkout."""
 

@@ -1,0 +1,1 @@
+"""What a run needs around it: its directory, files and locks, the environment, random streams."""
