@@ -22,11 +22,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 import torch
 from filelock import FileLock
-from hydra import compose, initialize_config_dir
 
-from vaelab import config
-from vaelab.cli import command_line
-from vaelab.config import CONF_DIR, Config
+from vaelab.cli.compose import composing, plain
+from vaelab.config import Config, resolve
 from vaelab.data import splits
 from vaelab.data.splits import Data
 from vaelab.training import checkpoint
@@ -47,13 +45,11 @@ TINY = (
 UNREACHABLE = "http://127.0.0.1:9"
 """A mirror that refuses every connection at once."""
 
-command_line.register()
-
 
 def settings(*overrides: str) -> Config:
     """The settings of a command line, composed in this process."""
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        return config.resolve(compose("train", list(overrides)), Config)
+    with composing("train") as compose:
+        return resolve(plain(compose(list(overrides))), Config)
 
 
 def environment(**more: str | None) -> dict[str, str]:

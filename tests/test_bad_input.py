@@ -15,15 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from conftest import TINY, command_line_of, environment, once, run_folder
 from vaelab import config
-from vaelab.cli import command_line
-from vaelab.config import CONF_DIR, CompareConfig, Config, EvaluationConfig, ExploreConfig, override
+from vaelab.cli.arguments import prepare
+from vaelab.cli.compose import composing, plain
+from vaelab.cli.messages import one_line
+from vaelab.config import CompareConfig, Config, EvaluationConfig, ExploreConfig, override
 
 TABLE = Path(__file__).with_name("bad_input.txt")
 AT_ONCE = 40
@@ -102,8 +103,9 @@ NUMBERS = st.one_of(st.integers(-(10**6), 10**20), st.floats(allow_nan=True, all
 
 def composed(door: str, *overrides: str) -> object:
     schema = DOORS[door]
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        return config.resolve(compose(door, list(overrides)), schema)
+    arguments = prepare(overrides, door, schema)
+    with composing(door) as compose:
+        return config.resolve(plain(compose(arguments.overrides)), schema)
 
 
 def answer(door: str, *overrides: str) -> str | None:
@@ -111,7 +113,7 @@ def answer(door: str, *overrides: str) -> str | None:
     try:
         composed(door, *overrides)
     except Exception as error:
-        return command_line.one_line(error, DOORS[door])
+        return one_line(error, DOORS[door])
     return None
 
 

@@ -299,7 +299,7 @@ def test_several_checkpoints_one_after_the_other(evaluate: CommandLine, run: Pat
         "vaelab: There is no checkpoint nowhere.pt." in result.stderr
         or "nowhere.pt doesn't exist" in result.stderr
     )
-    assert result.stderr.splitlines()[-1] == "vaelab: These could not be evaluated, see above: nowhere.pt."
+    assert result.stderr.splitlines()[-1] == "vaelab: These jobs failed, see above: checkpoint=nowhere.pt."
     assert result.stdout.count("Evaluation folder: ") == 2
 
 

@@ -2,44 +2,25 @@
 
 from __future__ import annotations
 
-import hydra
-from omegaconf import DictConfig
-
-from vaelab import config
-from vaelab.cli import command_line
+from vaelab.cli.entry import Job, entry_point
 from vaelab.config import CompareConfig, VaelabError
 from vaelab.runs.folder import folder_of_runs
 
-command_line.register()
 
-failed: list[str] = []
-"""What could not be measured or drawn though it should have been."""
-
-
-@hydra.main(version_base="1.3", config_path=str(config.CONF_DIR), config_name="compare")
-def run(composed: DictConfig) -> None:
+def compare(job: Job[CompareConfig]) -> None:
     """One comparison."""
-    with command_line.errors_in_one_line(CompareConfig):
-        asked = config.resolve(composed, CompareConfig)
-        folder_of_runs(asked.sweep or "")
-        from vaelab.comparison import session  # torch takes seconds: only for settings that resolve
+    config = job.settings()
+    folder_of_runs(config.sweep or "")
+    from vaelab.comparison import session  # torch takes seconds: only for settings that resolve
 
-        outcome = session.compare(asked)
+    outcome = session.compare(config)
     print(outcome.text)
     print(f"Comparison: {outcome.folder}")
-    failed.extend(outcome.failed)
+    if outcome.failed:
+        raise VaelabError(f"These could not be made, see above: {', '.join(outcome.failed)}.")
 
 
-def main() -> None:
-    """The command line."""
-    with command_line.errors_in_one_line(CompareConfig):
-        command_line.check_arguments()
-        if command_line.show_help("compare"):
-            return
-        run()
-        if failed:
-            raise VaelabError(f"These could not be made, see above: {', '.join(failed)}.")
-
+main = entry_point("compare", CompareConfig, compare)
 
 if __name__ == "__main__":
     main()

@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-import hydra
-from omegaconf import DictConfig
-
-from vaelab import config
-from vaelab.cli import command_line
+from vaelab.cli.entry import Job, entry_point
 from vaelab.config import ExploreConfig
 from vaelab.runs.folder import existing, folder_of_runs
 
-command_line.register()
 
-
-@hydra.main(version_base="1.3", config_path=str(config.CONF_DIR), config_name="explore")
-def run(composed: DictConfig) -> None:
+def explore(job: Job[ExploreConfig]) -> None:
     """One page."""
-    with command_line.errors_in_one_line(ExploreConfig):
-        asked = config.resolve(composed, ExploreConfig)
-        existing(asked.run) if asked.run is not None else folder_of_runs(asked.sweep or "")
-        from vaelab.explorer import session  # torch takes seconds: only for settings that resolve
+    config = job.settings()
+    existing(config.run) if config.run is not None else folder_of_runs(config.sweep or "")
+    from vaelab.explorer import session  # torch takes seconds: only for settings that resolve
 
-        outcome = session.explore(asked)
+    outcome = session.explore(config)
     print(f"Explorer: {outcome.path} ({outcome.megabytes:.1f} MB), for any browser")
 
 
-def main() -> None:
-    """The command line."""
-    with command_line.errors_in_one_line(ExploreConfig):
-        command_line.check_arguments()
-        if command_line.show_help("explore"):
-            return
-        run()
-
+main = entry_point("explore", ExploreConfig, explore)
 
 if __name__ == "__main__":
     main()

@@ -2,39 +2,24 @@
 
 from __future__ import annotations
 
-import hydra
-from omegaconf import DictConfig
-
-from vaelab import config
-from vaelab.cli import command_line
+from vaelab.cli.entry import Job, entry_point
 from vaelab.config import ExportConfig
 from vaelab.runs.folder import existing
 
-command_line.register()
 
-
-@hydra.main(version_base="1.3", config_path=str(config.CONF_DIR), config_name="export")
-def run(composed: DictConfig) -> None:
+def export(job: Job[ExportConfig]) -> None:
     """One export."""
-    with command_line.errors_in_one_line(ExportConfig):
-        asked = config.resolve(composed, ExportConfig)
-        existing(asked.run or "")
-        from vaelab.evaluation import exporting  # torch takes seconds: only for settings that resolve
+    config = job.settings()
+    existing(config.run or "")
+    from vaelab.evaluation import exporting  # torch takes seconds: only for settings that resolve
 
-        outcome = exporting.export(asked)
+    outcome = exporting.export(config)
     for path in outcome.paths:
         print(f"Exported: {path}")
     print(f"Read back and compared with PyTorch: {outcome.difference:.1g} at most apart")
 
 
-def main() -> None:
-    """The command line."""
-    with command_line.errors_in_one_line(ExportConfig):
-        command_line.check_arguments()
-        if command_line.show_help("export"):
-            return
-        run()
-
+main = entry_point("export", ExportConfig, export)
 
 if __name__ == "__main__":
     main()

@@ -1,0 +1,106 @@
+"""What Hydra knows of vaelab: schemas, resolvers, and settings composed without running anything."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, cast
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from vaelab.cli.help import settings_help
+from vaelab.config import (
+    CONF_DIR,
+    CompareConfig,
+    Config,
+    EvaluationConfig,
+    ExploreConfig,
+    ExportConfig,
+)
+
+SCHEMAS = {
+    "train": Config,
+    "evaluate": EvaluationConfig,
+    "compare": CompareConfig,
+    "explore": ExploreConfig,
+    "export": ExportConfig,
+}
+"""The settings of every command."""
+
+IS_13 = version("hydra-core").startswith("1.3.")
+VERSION_BASE: dict[str, Any] = {"version_base": "1.3"} if IS_13 else {}
+"""Hydra 1.3 wants to know whose defaults are meant; 1.4 deprecates the argument."""
+WHITELIST: dict[str, Any] = {} if IS_13 else {"execution_whitelist": ["vaelab.*", "hydra.*"]}
+"""Hydra 1.4 wants to know which classes yaml may name."""
+
+GROUPS = ("model", "dataset", "loss", "experiment")
+"""What is chosen by name: each is a folder of conf/."""
+
+LONGEST_NAME = 120
+"""Characters of a folder's name; file systems take 255, and paths have a limit too."""
+
+
+@cache
+def register() -> None:
+    """Make the schemas and the resolvers known to Hydra; conf/ refers to them. Once in a process."""
+    for command, schema in SCHEMAS.items():
+        plain_defaults = OmegaConf.to_container(OmegaConf.structured(schema))
+        ConfigStore.instance().store(name=f"{command}_schema", node=plain_defaults)
+    # OmegaConf 2.4 calls it register_resolver, which in 2.3 was the name of another, deprecated method.
+    old = version("omegaconf").startswith("2.3.")
+    register_resolver: Any = OmegaConf.register_new_resolver if old else OmegaConf.register_resolver
+    for resolver in (vaelab_help, run_name, sweep_name):
+        register_resolver(resolver.__name__, resolver, replace=True)
+
+
+def vaelab_help(_root_: DictConfig) -> str:
+    """The part of --help that lists every setting, of the command whose --help it is."""
+    return settings_help(SCHEMAS[_root_.hydra.job.name], plain(_root_).get("model", {}))
+
+
+def run_name(model: str, dataset: str, kl: object, beta: object) -> str:
+    """The end of a run folder's name: `conv_fashion_mnist_beta-0.5`, `mlp_mnist_recon_only`."""
+    weight = beta if kl and isinstance(beta, int | float) else 0
+    name = f"{model}_{dataset}_" + (f"beta-{weight:g}" if weight else "recon_only")
+    return re.sub(r"[^\w.+-]", "", name)  # no path in it, whatever was typed as model.name
+
+
+def sweep_name(number: int, overrides: ListConfig, left_out: Sequence[str]) -> str:
+    """The name of a job's folder in a sweep, `0_beta-0.1_kl-true`, that a shell and Hydra take as it is."""
+    lines = cast("list[str]", OmegaConf.to_container(overrides, resolve=False))
+    kept = sorted(line for line in lines if line.partition("=")[0].lstrip("+~") not in left_out)
+    typed = [re.sub(r"=(True|False)$", lambda match: match[0].lower(), line) for line in kept]
+    text = "_".join(typed).replace("=", "-").replace(",", "+").replace("/", "-")
+    safe = re.sub(r"[^\w.+-]", "", text)
+    return f"{number}_{safe}"[:LONGEST_NAME].rstrip("_")
+
+
+@contextmanager
+def composing(
+    command: str,
+    config_dir: str | None = None,
+    config_path: str | None = None,
+    config_name: str | None = None,
+) -> Iterator[Callable[[list[str]], DictConfig]]:
+    """Inside, `compose(overrides)` gives what a command would be told, Hydra's own settings included.
+
+    The others are Hydra's flags of these names. Leaves Hydra's state as it was. Raises what Hydra raises.
+    """
+    register()
+    name = config_name or command
+    path = str(Path(config_path or CONF_DIR).absolute())
+    more = [f"hydra.searchpath=['file://{Path(config_dir).absolute()}']"] if config_dir else []
+    with initialize_config_dir(path, job_name=command, **VERSION_BASE):
+        yield lambda overrides: compose(name, [*more, *overrides], return_hydra_config=True)
+
+
+def plain(composed: DictConfig) -> dict[str, Any]:
+    """Nested plain values without Hydra's own, references resolved."""
+    ours = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+    return cast("dict[str, Any]", OmegaConf.to_container(ours, resolve=True))

@@ -1,0 +1,106 @@
+"""What vaelab, Hydra, OmegaConf and YAML raise, as one sentence that says what to type instead."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+from hydra.errors import CompactHydraException, MissingConfigException, OverrideParseException
+from omegaconf import OmegaConf
+from omegaconf.errors import (
+    InterpolationKeyError,
+    InterpolationResolutionError,
+    OmegaConfBaseException,
+    ValidationError,
+)
+from yaml import MarkedYAMLError
+
+from vaelab.cli.compose import GROUPS
+from vaelab.config import CONF_DIR, Checked, Config, ConfigError, VaelabError, did_you_mean, settings, unknown
+from vaelab.runs import files
+
+EXTRAS = {
+    "hydra/launcher/joblib": ("hydra/launcher=parallel", "joblib"),
+    "hydra/launcher/submitit_slurm": ("hydra/launcher=slurm", "slurm"),
+    "hydra/sweeper/optuna": ("hydra/sweeper=search", "optuna"),
+}
+"""Configs of Hydra's plugins: what is typed to get them, and the extra of vaelab that installs them."""
+
+
+def one_line(error: Exception, schema: type[Checked]) -> str:
+    """The sentence for an error; `schema` has the settings that may be typed."""
+    if isinstance(error, VaelabError):
+        return str(error)
+    if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"{mark.name}, line {mark.line + 1}, is not valid YAML: {error.problem}."
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file in EXTRAS:
+        choice, extra = EXTRAS[error.missing_cfg_file]
+        return f"{choice} takes a package more: type pip install 'vaelab[{extra}]'."
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, choice = (error.missing_cfg_file or "").rpartition("/")
+        return str(unknown(group, choice, error.options))
+    if isinstance(error, OverrideParseException):
+        return (
+            f"'{error.override}' can't be read: type settings as key=value, lists as key=[a,b], "
+            "and quote values with = or spaces: 'key=\"a b\"'."
+        )
+    for each in (error, error.__cause__):
+        if isinstance(each, OmegaConfBaseException):
+            return str(explain(each, schema))
+    if isinstance(error, OSError) and not isinstance(error, CompactHydraException):
+        return of_the_system(error)
+    return " ".join(str(error).split())
+
+
+def of_the_system(error: OSError) -> str:
+    if error.errno in files.FULL and not error.filename:
+        return f"{error.strerror}, for what is printed or in the folder for temporary files."
+    if error.errno in (*files.FULL, errno.EROFS) and error.filename:
+        return f"{error.filename} can't be written: {files.reason(error, Path(error.filename))}"
+    return f"{error.filename}: {error.strerror}. Type another path." if error.filename else f"{error}."
+
+
+def explain(error: OmegaConfBaseException, schema: type[Checked]) -> ConfigError:
+    """OmegaConf's complaint about a key or a reference."""
+    key = str(error.full_key or error.key)
+    reason = str(error.msg).partition("\n")[0]
+    if isinstance(error, InterpolationKeyError | InterpolationResolutionError):
+        return ConfigError(
+            f"{reason}: ${{NAME}} stands for the value of another setting, which has to be there; "
+            "type \\${NAME} in quotes for these very letters."
+        )
+    siblings = [str(name) for name in (error.parent_node or ())]
+    if not key.startswith("hydra."):
+        return unknown_setting(key, schema, siblings)
+    if isinstance(error, ValidationError):
+        return ConfigError(f"{key}: {reason}.")
+    above = key.rpartition(".")[0]
+    files = {"hydra.launcher": "conf/hydra/launcher/", "hydra.sweeper": "conf/hydra/sweeper/"}
+    where = f"What can be set is in {files[above]}." if above in files else "--hydra-help says more."
+    near = did_you_mean(key, [f"{above}.{name}" for name in siblings])
+    return ConfigError(f"Unknown setting '{key}'. {near}{where}")
+
+
+def unknown_setting(key: str, schema: type[Checked], of_model: list[str] | None = None) -> ConfigError:
+    """The error for a key that is no setting; `of_model` are the settings of the model that was chosen."""
+    candidates = [name for name, _ in settings(schema)]
+    if schema is Config:
+        of_model = of_model if of_model and key.startswith("model.") else all_model_settings()
+        candidates += [f"model.{name}" for name in of_model if name != "name"]
+        candidates += GROUPS
+    group, _, last = key.rpartition(".")
+    # The same name elsewhere, then a like one in the same place, then any like one.
+    elsewhere = [name for name in candidates if name.rpartition(".")[2].lower() == last.lower()]
+    nearby = [name for name in candidates if name.rpartition(".")[0] == group]
+    hint = f"Did you mean '{elsewhere[0]}'? " if elsewhere else did_you_mean(key, nearby)
+    return ConfigError(
+        f"Unknown setting '{key}'. {hint or did_you_mean(key, candidates)}--help lists all settings."
+    )
+
+
+def all_model_settings() -> list[str]:
+    """The settings of every shipped model, each once."""
+    return [
+        *dict.fromkeys(str(key) for path in CONF_DIR.glob("model/*.yaml") for key in OmegaConf.load(path))
+    ]
