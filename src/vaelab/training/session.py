@@ -13,7 +13,7 @@ from typing import Any
 
 from vaelab.config import Config, ConfigError, VaelabError, continued, effective, override, to_yaml
 from vaelab.data import splits
-from vaelab.data.sources import IMAGE_SHAPE
+from vaelab.data.sources import spec_of
 from vaelab.pages.run_report import write_run_report
 from vaelab.runs import files
 from vaelab.runs import logs as console
@@ -129,7 +129,9 @@ class Session:
         repeat_every_bit(config.deterministic and device.type == "cuda")
         self.config = config
         self.folder = folder
-        check_room(config.model, IMAGE_SHAPE, device)  # quicker refused than data found
+        check_room(
+            config, spec_of(config.dataset.name).image_shape, device
+        )  # quicker refused than data found
         self.data = splits.load(config.dataset, device)
         self.state = TrainingState.fresh(config, self.data, device)
         before: dict[str, Any] = {}
@@ -261,7 +263,7 @@ class Session:
         self.bar.update(state)
         self.snapshots.after_step(state)
         if self.signals.received:
-            check_finite(state, self.config.batch_size)  # what is saved now must be worth going on from
+            check_finite(state, self.config)  # what is saved now must be worth going on from
         self.signals.check()
 
     def drawing(self, name: str) -> None:
