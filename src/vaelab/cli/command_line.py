@@ -134,6 +134,14 @@ def one_line(error: Exception, schema: type[Settings]) -> str:
 def settings_from(composed: DictConfig, schema: type[config.Schema]) -> config.Schema:
     """Typed, checked settings out of what Hydra composed; past this nothing knows OmegaConf."""
     plain = cast("dict[str, Any]", OmegaConf.to_container(composed, resolve=True))
+    if schema is Config:
+        known = config.defaults(schema)
+        # Keys of a yaml without that line end up below its group's name.
+        for group in ("experiment", "loss"):
+            if {*plain.get(group, {})} - {*known.get(group, {})}:
+                raise config.ConfigError(
+                    f"A yaml in {group}/ must begin with the line '# @package _global_'."
+                )
     return config.resolve(plain, schema)
 
 

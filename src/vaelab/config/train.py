@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from typing_extensions import Self
 
 from vaelab.config.base import (
@@ -45,8 +45,8 @@ def default_model() -> dict[str, Any]:
     return {"name": "mlp", "latent_dim": 2}
 
 
-def check_model(model: dict[str, Any]) -> dict[str, Any]:
-    if "name" not in model:
+def check_model(model: object) -> object:
+    if not isinstance(model, dict) or "name" not in model:
         raise must_be("model", "a mapping with name and the model's settings", model)
     return model
 
@@ -150,7 +150,7 @@ class Config(Settings):
     resume: Annotated[Text | None, Allowed("a run folder, a checkpoint or null")] = Field(
         None, description="run folder or checkpoint to continue"
     )
-    model: Annotated[dict[str, Any], AfterValidator(check_model)] = Field(default_factory=default_model)
+    model: Annotated[dict[str, Any], BeforeValidator(check_model)] = Field(default_factory=default_model)
     dataset: DatasetConfig = DatasetConfig()
     loss: LossConfig = LossConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
