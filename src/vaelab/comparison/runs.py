@@ -38,7 +38,7 @@ class Member:
 
     @property
     def evaluation(self) -> dict[str, Any] | None:
-        """metrics.json of last.pt, where it is of these very weights and of the test images."""
+        """metrics.json of last.safetensors, where it is of these very weights and of the test images."""
         path = self.folder.evaluation("last", "test") / "metrics.json"
         try:
             found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

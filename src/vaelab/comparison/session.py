@@ -101,7 +101,7 @@ class Session:
     # --- numbers ------------------------------------------------------------------------------------------
 
     def evaluate_missing(self) -> None:
-        """Evaluate last.pt of each run whose numbers the table lacks."""
+        """Evaluate last.safetensors of each run whose numbers the table lacks."""
         lacking = [member for member in self.found.members if lacks_numbers(member)]
         if not self.asked.evaluate:
             if lacking:
@@ -247,8 +247,8 @@ class Session:
         )
         return (
             f"After each run's last epoch. Nats per image. Trained on {images['train']:,} images; {held}: "
-            f"{images[family.held_out]:,} images; latents, samples and images: last.pt on test images, see "
-            f"evaluation/last/ of each run.{seeds}{subset}"
+            f"{images[family.held_out]:,} images; latents, samples and images: last.safetensors on test, "
+            f"see evaluation/last/ of each run.{seeds}{subset}"
         )
 
 

@@ -44,7 +44,7 @@ def from_history(key: str) -> Callable[[Member], float | None]:
 
 
 def columns(family: Family) -> list[Column]:
-    """The columns of a family's table: numbers of the last epoch, and of the evaluation of last.pt."""
+    """The columns of a family's table: numbers of the last epoch, and of the last checkpoint's evaluation."""
     held, name = family.held_out, family.models[0].members[0].facts["data"]["name"]
     scored = {"val": "held out", "test": "test"}[held]
     fid, prior, means = f"fid_{name}_cnn", "prior samples", "posterior means"

@@ -296,13 +296,16 @@ class Session:
         return f"{heading}\n\n{table(self.sections, self.not_done)}\n"
 
     def choice_of_epoch(self) -> list[str]:
-        """A warning where best.pt is not what a reader would take it for."""
+        """A warning where best.safetensors is not what a reader would take it for."""
         run = self.subject.run
-        chosen = run.config.dataset.val_size > 0 and run.checkpoint.name == "best.pt"
+        chosen = run.config.dataset.val_size > 0 and run.checkpoint.stem == "best"
         if not run.config.kl_off or not chosen:
             return []
-        last = quote_override("checkpoint", run.checkpoint.with_name("last.pt"))
-        return [f"best.pt was chosen by held-out neg_elbo, whose KL was not minimised; the run's end: {last}"]
+        last = quote_override("checkpoint", run.checkpoint.with_name(f"last{run.checkpoint.suffix}"))
+        return [
+            "best.safetensors was chosen by held-out neg_elbo, whose KL was not minimised; "
+            f"the run's end: {last}"
+        ]
 
     def interrupted(self, interruption: Interrupted | KeyboardInterrupt, numbers_written: bool) -> Outcome:
         """Keep what was measured, unless an earlier evaluation got further."""

@@ -42,7 +42,11 @@ def loss_curves(history: Sequence[Mapping[str, float]], title: str, subtitle: st
                 label=HELD_OUT_NAMES[held_out],
             )  # fmt: skip
             axes.axvline(
-                best_epoch, color=SOFT, linewidth=0.8, linestyle=":", label=f"best.pt (epoch {best_epoch})"
+                best_epoch,
+                color=SOFT,
+                linewidth=0.8,
+                linestyle=":",
+                label=f"best epoch ({best_epoch})",
             )
             axes.set_title(heading, loc="left")
             axes.set_xlabel("epoch")
