@@ -17,7 +17,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar
 
-from vaelab.config import ConfigError, did_you_mean, unknown
+from vaelab.config.errors import ConfigError, did_you_mean, unknown
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from vaelab.config import Config
 from vaelab.config.registry import Registry
@@ -34,7 +33,7 @@ def build_likelihood(config: Config) -> Likelihood:
 def build_objective(config: Config) -> Objective:
     """The objective of the settings, with its likelihood. Raises ConfigError for what isn't registered."""
     given = {"likelihood": build_likelihood(config), "free_bits": config.loss.free_bits}
-    objective: Objective = objectives.build(component_of(config, "objective", "neg_elbo"), **given)
+    objective: Objective = objectives.build(config.loss.objective, **given)
     return objective
 
 
@@ -53,9 +52,5 @@ class KLWeight:
 def kl_weight(config: Config) -> KLWeight:
     """beta times the schedule, 0 with kl=false. Raises ConfigError for a schedule that isn't registered."""
     given = {"warmup_epochs": config.loss.kl_warmup_epochs, "epochs": config.epochs}
-    schedule: KLSchedule = kl_schedules.build(component_of(config, "kl_schedule", "linear"), **given)
+    schedule: KLSchedule = kl_schedules.build(config.loss.kl_schedule, **given)
     return KLWeight(config.beta if config.kl else 0.0, schedule)
-
-
-def component_of(config: Config, setting: str, default: str) -> Any:
-    return getattr(config.loss, setting, default)
