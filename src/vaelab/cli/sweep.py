@@ -71,7 +71,7 @@ class Comparing(Callback):
             broken.append(error)
 
     def compare_and_pack(self, config: DictConfig) -> None:
-        from vaelab.comparison import session  # torch: not for --help
+        from vaelab.comparison import compare as session  # torch: not for --help
 
         folder = Path(config.hydra.sweep.dir)
         failed.extend(name for name in session.unfinished(folder) if name not in failed)

@@ -335,6 +335,11 @@ class Config(Checked):
             return "recon_only"
         return "vae" if self.beta == 1 else "beta_vae"
 
+    @property
+    def kl_label(self) -> str:
+        """TMP"""
+        return "KL off" if self.objective == "recon_only" else f"beta {self.beta:g}"
+
     def without_effect(self) -> list[str]:
         """A sentence for each setting that changes nothing beside the others."""
         settings = {
