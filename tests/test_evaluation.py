@@ -30,7 +30,7 @@ NO_PICTURES = ("artifacts.every=0", "artifacts.figures=false", "artifacts.gif=fa
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of three epochs whose best.pt is not its last.pt."""
+    """A run of three epochs whose best.safetensors is not its last.safetensors."""
     command = (*TINY, *NO_PICTURES, "epochs=3", "optimizer.lr=0.02", "artifacts.checkpoint_every=1")
 
     def make(folder: Path) -> None:
@@ -119,7 +119,7 @@ def test_an_evaluation_leaves_numbers_a_table_and_figures(evaluate: CommandLine,
 def test_evaluating_twice_gives_the_same_bytes(evaluate: CommandLine, run: Path) -> None:
     results = []
     for name in ("one", "two"):
-        result = evaluate("checkpoint=run/checkpoints/last.pt", *QUICK, f"output={name}")
+        result = evaluate("checkpoint=run/checkpoints/last.safetensors", *QUICK, f"output={name}")
         assert result.returncode == 0, result.stderr
         folder = run.parent / name
         found = metrics(folder)
@@ -135,7 +135,7 @@ def test_evaluating_twice_gives_the_same_bytes(evaluate: CommandLine, run: Path)
 def test_it_agrees_with_what_training_wrote(evaluate: CommandLine, run: Path, checkpoint: str) -> None:
     """The same images and the same noise: every digit."""
     result = evaluate(
-        f"checkpoint=run/checkpoints/{checkpoint}.pt", "split=val", "figures=false",
+        f"checkpoint=run/checkpoints/{checkpoint}.safetensors", "split=val", "figures=false",
         *(f"metrics.{name}=false" for name in SECTIONS if name != "bound"),
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
@@ -189,7 +189,7 @@ def test_any_run_can_be_evaluated(
     assert "failed" not in result.stdout
     found = metrics(tmp_path / "run" / "evaluation" / "best")
     assert list(found["numbers"]) == list(SECTIONS)
-    assert ("best.pt was chosen by validation neg_elbo" in result.stdout) == ("kl=false" in settings)
+    assert ("best.safetensors was chosen by validation neg_elbo" in result.stdout) == ("kl=false" in settings)
 
 
 def test_a_collapsed_latent_space_is_said(train: CommandLine, evaluate: CommandLine) -> None:
@@ -240,12 +240,16 @@ evaluate.main()
 def test_figures_of_other_weights_go(evaluate: CommandLine, run: Path) -> None:
     bound_only = [f"metrics.{name}=false" for name in SECTIONS if name != "bound"]
     folder = run / "evaluation" / "last"
-    assert evaluate("checkpoint=run/checkpoints/last.pt", *bound_only).returncode == 0
+    assert evaluate("checkpoint=run/checkpoints/last.safetensors", *bound_only).returncode == 0
     (folder / "mine.png").write_bytes(b"a user's own")
-    assert evaluate("checkpoint=run/checkpoints/last.pt", *bound_only, "figures=false").returncode == 0
+    assert (
+        evaluate("checkpoint=run/checkpoints/last.safetensors", *bound_only, "figures=false").returncode == 0
+    )
     assert (folder / "samples.png").exists()  # of these very weights
-    shutil.copy(run / "checkpoints" / "epoch_0001.pt", run / "checkpoints" / "last.pt")
-    assert evaluate("checkpoint=run/checkpoints/last.pt", *bound_only, "figures=false").returncode == 0
+    shutil.copy(run / "checkpoints" / "epoch_0001.safetensors", run / "checkpoints" / "last.safetensors")
+    assert (
+        evaluate("checkpoint=run/checkpoints/last.safetensors", *bound_only, "figures=false").returncode == 0
+    )
     assert sorted(path.name for path in folder.iterdir()) == ["metrics.json", "mine.png", "table.txt"]
 
 
@@ -257,9 +261,15 @@ def from_nowhere(content: dict[str, Any]) -> None:
 def test_a_checkpoint_that_has_left_its_run(evaluate: CommandLine, run: Path, tmp_path: Path) -> None:
     """Nothing else is needed: not the run folder, and not the data's old place."""
     (tmp_path / "mail").mkdir()
-    rewrite(run / "checkpoints" / "best.pt", from_nowhere, tmp_path / "mail" / "from_a_friend.pt")
+    rewrite(
+        run / "checkpoints" / "best.safetensors",
+        from_nowhere,
+        tmp_path / "mail" / "from_a_friend.safetensors",
+    )
     shutil.rmtree(run)
-    result = evaluate("checkpoint=mail/from_a_friend.pt", *QUICK, "figures=false", "metrics.classes=false")
+    result = evaluate(
+        "checkpoint=mail/from_a_friend.safetensors", *QUICK, "figures=false", "metrics.classes=false"
+    )
     assert result.returncode == 0, result.stderr
     assert (
         "WARNING: The run's dataset.root=/no/such/folder has no fashion_mnist here: looking in the usual places."
@@ -276,7 +286,7 @@ def test_other_images_than_the_runs_own_are_said(evaluate: CommandLine, run: Pat
         content["data"]["sha256"]["train-images-idx3-ubyte"] = "0" * 64
         content["data"]["complete"] = True
 
-    rewrite(run / "checkpoints" / "best.pt", of_the_full_set)
+    rewrite(run / "checkpoints" / "best.safetensors", of_the_full_set)
     assert_refused(
         evaluate("checkpoint=run", "split=val"),
         "split=val of Fashion-MNIST (embedded subset; classes Trouser, Sneaker) holds other images than those of the "
@@ -295,13 +305,21 @@ def test_other_images_than_the_runs_own_are_said(evaluate: CommandLine, run: Pat
 
 def test_several_checkpoints_one_after_the_other(evaluate: CommandLine, run: Path) -> None:
     bound_only = [f"metrics.{name}=false" for name in SECTIONS if name != "bound"]
-    result = evaluate("-m", "checkpoint=run/checkpoints/last.pt,nowhere.pt,run", *bound_only, "figures=false")
+    result = evaluate(
+        "-m",
+        "checkpoint=run/checkpoints/last.safetensors,nowhere.safetensors,run",
+        *bound_only,
+        "figures=false",
+    )
     assert result.returncode == 1
     assert (
-        "vaelab: There is no checkpoint nowhere.pt." in result.stderr
-        or "nowhere.pt doesn't exist" in result.stderr
+        "vaelab: There is no checkpoint nowhere.safetensors." in result.stderr
+        or "nowhere.safetensors doesn't exist" in result.stderr
     )
-    assert result.stderr.splitlines()[-1] == "vaelab: These could not be evaluated, see above: nowhere.pt."
+    assert (
+        result.stderr.splitlines()[-1]
+        == "vaelab: These could not be evaluated, see above: nowhere.safetensors."
+    )
     assert result.stdout.count("Evaluation folder: ") == 2
 
 
@@ -360,11 +378,17 @@ evaluate.main()
 
 
 def test_paths_that_are_no_checkpoint(evaluate: CommandLine, run: Path, tmp_path: Path) -> None:
-    for name in ("best.pt", "last.pt", "epoch_0001.pt", "epoch_0002.pt", "epoch_0003.pt"):
+    for name in (
+        "best.safetensors",
+        "last.safetensors",
+        "epoch_0001.safetensors",
+        "epoch_0002.safetensors",
+        "epoch_0003.safetensors",
+    ):
         (run / "checkpoints" / name).unlink()
     (tmp_path / "empty").mkdir()
     for path, message in (
-        ("run", "There is no checkpoint run/checkpoints/best.pt."),
+        ("run", "There is no checkpoint run/checkpoints/best.safetensors."),
         ("nowhere", "nowhere doesn't exist. Type the path of a run folder or of a checkpoint in it."),
         ("empty", "empty is no run folder and no file of one (no run.json there): type a folder that vaelab.train has made."),
     ):  # fmt: skip
@@ -453,7 +477,7 @@ def test_binarised_runs_find_their_grey_images_where_the_others_were_found(
 ) -> None:
     """The run's own folder is gone, and another source is typed."""
     run_folder(train(*TINY, *NO_PICTURES, "dataset.binarize=static", "epochs=1", "hydra.run.dir=run"))
-    rewrite(tmp_path / "run" / "checkpoints" / "best.pt", from_nowhere)
+    rewrite(tmp_path / "run" / "checkpoints" / "best.safetensors", from_nowhere)
     result = evaluate("checkpoint=run", *QUICK, "figures=false", "dataset.source=embedded")
     assert result.returncode == 0, result.stderr
     assert list(metrics(tmp_path / "run" / "evaluation" / "best")["numbers"]) == list(SECTIONS)
@@ -491,7 +515,8 @@ def test_an_output_that_can_not_be_written_is_noticed_first(evaluate: CommandLin
 
 def test_a_run_that_held_out_more_images_than_the_subset_has(evaluate: CommandLine, run: Path) -> None:
     rewrite(
-        run / "checkpoints" / "best.pt", lambda content: content["config"]["dataset"].update(val_size=50_000)
+        run / "checkpoints" / "best.safetensors",
+        lambda content: content["config"]["dataset"].update(val_size=50_000),
     )
     bound_only = [f"metrics.{name}=false" for name in SECTIONS if name != "bound"]
     result = evaluate("checkpoint=run", "figures=false", *bound_only)

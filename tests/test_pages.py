@@ -96,13 +96,13 @@ def test_pages_fetch_nothing(made: Path) -> None:
 def test_evaluate_writes_the_report_again(made: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(made / "0_beta-1_model-mlp", tmp_path / "run"))
     before = (run / "report.html").read_text()
-    assert "Evaluation of best.pt" not in before
+    assert "Evaluation of best.safetensors" not in before
     result = command_line_of("vaelab.evaluate", tmp_path)(
         "checkpoint=run", "figures=false", "importance_samples=5", "nll_images=20"
     )
     assert result.returncode == 0, result.stderr
     after = (run / "report.html").read_text()
-    assert "Evaluation of best.pt" in after
+    assert "Evaluation of best.safetensors" in after
     found = json.loads((run / "evaluation" / "best" / "metrics.json").read_text())
     for section, rows in found["numbers"].items():
         for name, row in rows.items():
@@ -257,7 +257,7 @@ def test_the_page_computes_what_pytorch_computes(
     made: Path, watched: Watched, data: Data, view: int, run: str
 ) -> None:
     """At the prior, far from it, and on real images."""
-    trained = vaelab.load(made / run / "checkpoints" / "last.pt")
+    trained = vaelab.load(made / run / "checkpoints" / "last.safetensors")
     page = watched.open(made / "comparison" / "explorer.html", '#explorer[aria-busy="false"]')
     noise = torch.Generator().manual_seed(1)
     z = torch.cat([torch.randn(20, 3, generator=noise), 24 * torch.rand(40, 3, generator=noise) - 12])

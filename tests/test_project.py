@@ -65,7 +65,7 @@ def test_libraries_stay_in_their_rooms() -> None:
     rooms = {"matplotlib": {"figures"}, "PIL": {"figures", "pages"}, "jinja2": {"pages"}, "torchvision": {"data", "figures"},
              "hydra": {"config", "command_line", "repeating", "sweep", "train", "evaluate", "compare", "explore", "export"},
              "omegaconf": {"config", "command_line", "sweep", "train", "evaluate", "compare", "explore", "export"},
-             "sklearn": {"metrics"}, "torchmetrics": {"metrics"}, "safetensors": {"metrics", "exporting"},
+             "sklearn": {"metrics"}, "torchmetrics": {"metrics"}, "safetensors": {"metrics", "training", "exporting"},
              "onnx": {"exporting"}, "onnxruntime": {"exporting"}}  # fmt: skip
     for path in MODULES:
         for library, allowed in rooms.items():
@@ -144,7 +144,7 @@ def test_the_wheel_works_from_an_empty_folder(wheel: Path, tmp_path: Path) -> No
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith(str(tmp_path / "site" / "vaelab" / "conf"))
-    assert len(list((tmp_path / "empty").rglob("best.pt"))) == 1
+    assert len(list((tmp_path / "empty").rglob("best.safetensors"))) == 1
 
 
 def test_the_installed_script_is_the_module(tmp_path: Path) -> None:

@@ -128,12 +128,12 @@ def test_comparing_again_evaluates_nothing_twice(swept: tuple[Path, Any], tmp_pa
 
 def test_a_finished_sweep_that_is_continued_trains_nothing(swept: tuple[Path, Any], tmp_path: Path) -> None:
     folder = Path(shutil.copytree(swept[0], tmp_path / "sweep"))
-    before = {path: path.read_bytes() for path in folder.rglob("*.pt")}
+    before = {path: path.read_bytes() for path in folder.rglob("*.safetensors")}
     train = command_line_of("vaelab.train", tmp_path)
     again = train("-m", *QUICK, *GRID, "hydra.sweep.dir=sweep", "hydra.callbacks.compare.enabled=false")
     assert again.returncode == 0, again.stderr
     assert again.stderr.count("is finished already") == 4
-    assert {path: path.read_bytes() for path in folder.rglob("*.pt")} == before
+    assert {path: path.read_bytes() for path in folder.rglob("*.safetensors")} == before
     other = train("-m", *QUICK, *GRID, "hydra.sweep.dir=sweep", "optimizer.lr=0.1", *NO_PICTURES[1:])
     assert other.returncode == 1
     assert (
@@ -247,7 +247,7 @@ def test_seeds_give_mean_and_standard_deviation(train: CommandLine, tmp_path: Pa
     assert [path.name for path in tmp_path.rglob("*.zip")] == ["sweep.zip"]
     with zipfile.ZipFile(tmp_path / "sweep.zip") as archive:
         names = set(archive.namelist())
-    assert {"sweep/0_seed-1/checkpoints/best.pt", "sweep/comparison/comparison.md"} <= names
+    assert {"sweep/0_seed-1/checkpoints/best.safetensors", "sweep/comparison/comparison.md"} <= names
 
 
 def test_runs_on_different_data_are_never_in_one_table(train: CommandLine, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import subprocess
 import sys
@@ -159,7 +158,7 @@ class Stop(Exception):
     ("model=mlp",), ("model=conv",), ("model=mlp", "dataset.binarize=dynamic", "loss.likelihood=gaussian"),
 ])  # fmt: skip
 def test_stopping_at_any_step_and_going_on_equals_never_stopping(
-    overrides: tuple[str, ...], data: Data
+    overrides: tuple[str, ...], data: Data, tmp_path: Path
 ) -> None:
     asked = settings(*TINY, *overrides, "epochs=2")
     if "dataset.binarize=dynamic" in overrides:
@@ -178,11 +177,10 @@ def test_stopping_at_any_step_and_going_on_equals_never_stopping(
 
         with pytest.raises(Stop):
             list(fit(state, data, asked, stop))
-        file = io.BytesIO()
-        torch.save(checkpoint.content_of(state, asked, data), file)
-        file.seek(0)
+        path = tmp_path / "x.safetensors"
+        path.write_bytes(checkpoint.encode(checkpoint.content_of(state, asked, data)))
         resumed = fresh(asked, data)
-        checkpoint.restore(torch.load(file, weights_only=True), resumed, asked, data)
+        checkpoint.restore(checkpoint.load(path), resumed, asked, data)
         list(fit(resumed, data, asked))
         assert_same(undisturbed, resumed)
 

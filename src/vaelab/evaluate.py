@@ -1,4 +1,4 @@
-"""Evaluate a saved checkpoint: `python -m vaelab.evaluate checkpoint=outputs/.../checkpoints/best.pt`."""
+"""Evaluate a run's best checkpoint, or another one: `python -m vaelab.evaluate checkpoint=outputs/...`."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ command_line.register()
 
 @hydra.main(version_base="1.3", config_path=str(config.CONF_DIR), config_name="train")
 def run(composed: DictConfig) -> float:
-    """One job of Hydra's: returns best.pt's held-out neg_elbo, in nats per image, for a sweeper."""
+    """One job of Hydra's: returns the best held-out neg_elbo, in nats per image, for a sweeper."""
     job = HydraConfig.get()
     os.chdir(job.runtime.cwd)  # where the line was typed: a launcher may have begun this process elsewhere
     output = Path(job.runtime.output_dir)

@@ -12,7 +12,7 @@ from hydra.core.override_parser.types import QuotedString
 from hydra.errors import OverrideParseException
 
 from vaelab.config import Config, ConfigError, flattened, must_be, override
-from vaelab.runs.folder import RunFolder, existing
+from vaelab.runs.folder import CHECKPOINT_SUFFIXES, RunFolder, existing
 
 KEY = "repeat="
 
@@ -36,8 +36,8 @@ def spelled_out(arguments: Sequence[str]) -> list[str]:
     folder = RunFolder.holding(path)
     from vaelab.training import checkpoint  # torch, which takes seconds: only where a run is to be repeated
 
-    # Not config.yaml, which anybody may have edited: a checkpoint is sealed.
-    content = checkpoint.load(path if path.suffix == ".pt" else folder.last_checkpoint)
+    # Not config.yaml, which anybody may have edited: a checkpoint has a digest.
+    content = checkpoint.load(path if path.suffix in CHECKPOINT_SUFFIXES else folder.last_checkpoint)
     for line in other_versions(folder.read_run_json()):
         print(f"WARNING: {line}", file=sys.stderr)
     return [*settings_of(checkpoint.config_of(content), keys), *others]

@@ -33,7 +33,7 @@ def loss_curves(history: Sequence[Mapping[str, float]], title: str, subtitle: st
             axes.plot(epochs, of_training, "-", color=TRAIN, label="training (weights changing)", **style)
             axes.plot(epochs, of_scored, "--", color=SCORED, label=scored, **style)
             axes.axvline(
-                best_epoch, color=SOFT, linewidth=0.8, linestyle=":", label=f"best (epoch {best_epoch})"
+                best_epoch, color=SOFT, linewidth=0.8, linestyle=":", label=f"best epoch ({best_epoch})"
             )
             axes.set_title(heading, loc="left")
             axes.set_xlabel("epoch")

@@ -39,7 +39,7 @@ class Outcome:
 
     folder: RunFolder
     neg_elbo: float
-    """Of best.pt on the held-out images (the test images where val_size is 0), in nats per image."""
+    """Of the best epoch on the held-out images (the test images where val_size is 0), in nats per image."""
     interrupted_by: int = 0
     """The signal that ended it early, or 0."""
 
@@ -87,7 +87,7 @@ def sweep_job(config: Config, folder: RunFolder, arguments: Sequence[str]) -> Ou
 
 
 def best_of(facts: Mapping[str, Any]) -> float:
-    """neg_elbo of a finished run's best.pt, out of its run.json."""
+    """neg_elbo of a finished run's best checkpoint, out of its run.json."""
     (neg_elbo,) = (value for key, value in facts["best"].items() if key.endswith("/neg_elbo"))
     return float(neg_elbo)
 
@@ -104,8 +104,8 @@ def resume(asked: Config, typed: Sequence[str], arguments: Sequence[str]) -> Out
     with files.held(folder.path), console.logging_to(console.AboveTheBar()):
         content = checkpoint.load(path if path.is_file() else folder.last_checkpoint)
         config = continued(checkpoint.config_of(content), asked, typed)
-        done = content["epoch"]
-        if config.epochs < done or (config.epochs == done and content["step"] > 0):
+        done = content.epoch
+        if config.epochs < done or (config.epochs == done and content.step > 0):
             raise ConfigError(
                 f"epochs={config.epochs}, but the run has done {done} already: "
                 f"type epochs={done + 1} or more."
@@ -123,7 +123,7 @@ class Session:
         config: Config,
         folder: RunFolder,
         arguments: Sequence[str],
-        resumed: dict[str, Any] | None = None,
+        resumed: checkpoint.Checkpoint | None = None,
     ) -> None:
         device = pick_device(config.device)
         repeat_every_bit(config.deterministic and device.type == "cuda")
@@ -183,7 +183,7 @@ class Session:
     def begin(self) -> None:
         # A new run's checkpoint comes before its run.json: then whatever is a run can be resumed.
         if not self.resumed:
-            self.save(self.folder.last_checkpoint)
+            self.save(self.folder.checkpoint("last"))
         self.folder.write_run_json(self.run_json("running"))
         self.folder.write_text(self.folder.config_yaml, to_yaml(self.config))
         self.announce()
@@ -210,7 +210,7 @@ class Session:
         """Bring the folder to where the state is: a killed process, or later epochs, had gone further."""
         state, folder = self.state, self.folder
         # Before anything is removed: who is killed from here on comes back to this state, and does it again.
-        self.save(folder.last_checkpoint)
+        self.save(folder.checkpoint("last"))
         if folder.remove_after(state.epoch, state.total_steps):
             log.warning("Going back to epoch %d: the files of later epochs are removed", state.epoch)
         if state.history:
@@ -222,28 +222,28 @@ class Session:
             self.restore_best()
             self.save(*self.due_checkpoints())
             if state.best_epoch != best:
-                self.save(folder.last_checkpoint)
+                self.save(folder.checkpoint("last"))
 
     def restore_best(self) -> None:
-        """Where best.pt is gone or of a later epoch: the right one if it was kept, else this epoch."""
+        """Where the best checkpoint is gone or later: the right one if it was kept, else this epoch."""
         best, here = self.state.best_epoch, self.state.epoch
         if best == here or checkpoint.epoch_of(self.folder.best_checkpoint) == best:
             return
         kept = self.folder.epoch_checkpoint(best)
         if checkpoint.epoch_of(kept) == best:
-            checkpoint.save(checkpoint.load(kept), self.folder, self.folder.best_checkpoint)
+            checkpoint.save(checkpoint.load(kept), self.folder, self.folder.checkpoint("best"))
         else:
-            log.warning("best.pt of epoch %d is gone: epoch %d stands in", best, here)
+            log.warning("The best checkpoint, of epoch %d, is gone: epoch %d stands in", best, here)
             self.state.choose(here, self.data.held_out.name)
 
     def due_checkpoints(self) -> list[Path]:
-        """What the epoch that has just ended is saved as, beside last.pt."""
+        """What the epoch that has just ended is saved as, beside last."""
         epoch, every = self.state.epoch, self.config.artifacts.checkpoint_every
-        best = [self.folder.best_checkpoint] if self.state.best_epoch == epoch else []
-        return best + ([self.folder.epoch_checkpoint(epoch)] if every and epoch % every == 0 else [])
+        best = [self.folder.checkpoint("best")] if self.state.best_epoch == epoch else []
+        return best + ([self.folder.checkpoint(f"epoch_{epoch:04d}")] if every and epoch % every == 0 else [])
 
     def train_epochs(self) -> None:
-        """The loop, and after each epoch its pictures, its row, its checkpoints: last.pt commits it."""
+        """The loop, and after each epoch its pictures, its row, its checkpoints: last commits it."""
         if self.state.total_steps == 0:
             self.snapshots.after_step(self.state)
         for record in fit(self.state, self.data, self.config, self.after_step):
@@ -251,7 +251,7 @@ class Session:
             log.info("%s", progress.epoch_line(record, self.config.epochs, self.data.held_out.name, best))
             self.snapshots.after_epoch(self.state)
             self.folder.write_metrics(self.state.history)
-            self.save(self.folder.last_checkpoint, *self.due_checkpoints())
+            self.save(self.folder.checkpoint("last"), *self.due_checkpoints())
             self.folder.write_run_json(self.run_json("running"))
             if self.board is not None:
                 self.board.after_epoch(record)
@@ -333,7 +333,7 @@ class Session:
         number = signal.SIGINT
         if isinstance(interruption, Interrupted):
             number = signal.Signals(interruption.number)
-            self.save(self.folder.last_checkpoint)
+            self.save(self.folder.checkpoint("last"))
         self.bar.close()
         facts = self.run_json("interrupted", signal=number.name)
         self.folder.write_run_json(facts)
