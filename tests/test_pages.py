@@ -143,7 +143,8 @@ def test_a_wrong_value_is_one_line(tmp_path: Path, arguments: tuple[str, ...], m
 
 def test_a_layer_that_the_page_cannot_run_is_named() -> None:
     with pytest.raises(
-        vaelab.config.VaelabError, match=r"not available for this model, which has a GELU layer: .* only Linear, "
+        vaelab.config.VaelabError,
+        match=r"not available for this model, which has a GELU layer: .* only Linear, ",
     ):
         layer(nn.GELU(), Weights())
 

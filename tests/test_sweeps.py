@@ -23,9 +23,9 @@ from PIL import Image
 from conftest import TINY, CommandLine, command_line_of, environment, once, settings
 from vaelab.cli import command_line
 from vaelab.comparison.findings import clear
-from vaelab.evaluation.runs import label_of
 from vaelab.comparison.table import Spread
 from vaelab.config import Config
+from vaelab.evaluation.runs import label_of
 from vaelab.runs.folder import natural
 
 QUICK = (*TINY, "epochs=2", "artifacts.every=0", "artifacts.figures=false", "artifacts.gif_every_batches=4")

@@ -111,7 +111,7 @@ def test_all_latent_plots_share_the_last_ones_axes(data: Data, tmp_path: Path) -
     state, folder = fresh(asked, data), RunFolder(tmp_path)
     for epochs in (2, 3):
         snapshots = Snapshots(asked, data, folder, state.model, state.objective)
-        for _ in fit(state, data, replace(asked, epochs=epochs)):
+        for _ in fit(state, data, asked.replace(epochs=epochs)):
             snapshots.after_epoch(state)
         snapshots.finish(state, lambda name: None)
         frames = [

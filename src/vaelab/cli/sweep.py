@@ -11,7 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, open_dict
 
-from vaelab.config import CompareConfig, override
+from vaelab.config import CompareConfig, quote_override
 from vaelab.runs.folder import RunFolder, natural
 
 failed: list[str] = []
@@ -48,7 +48,7 @@ class Folders(Callback):
             # What a job is told: its settings are composed anew, out of these and its own.
             hydra.overrides.hydra += [
                 f"hydra.job.config.override_dirname.exclude_keys=[{','.join(excluded)}]",
-                override("hydra.sweep.dir", Path(hydra.sweep.dir).absolute()),
+                quote_override("hydra.sweep.dir", Path(hydra.sweep.dir).absolute()),
             ]
 
 
@@ -64,21 +64,21 @@ class Comparing(Callback):
         try:
             self.compare_and_pack(config)
         except (KeyboardInterrupt, SystemExit):
-            line = ["python", "-m", "vaelab.compare", override("sweep", config.hydra.sweep.dir)]
+            line = ["python", "-m", "vaelab.compare", quote_override("sweep", config.hydra.sweep.dir)]
             print(f"vaelab: all jobs have ended. To compare them: {shlex.join(line)}", file=sys.stderr)
             raise
         except Exception as error:
             broken.append(error)
 
     def compare_and_pack(self, config: DictConfig) -> None:
-        from vaelab.comparison import compare as session  # torch: not for --help
+        from vaelab.comparison.compare import compare, unfinished  # torch: not for --help
 
         folder = Path(config.hydra.sweep.dir)
-        failed.extend(name for name in session.unfinished(folder) if name not in failed)
+        failed.extend(name for name in unfinished(folder) if name not in failed)
         failed.sort(key=natural)
         if self.enabled:
             asked = CompareConfig(sweep=str(folder), evaluate=self.evaluate, figures=self.figures)
-            outcome = session.compare(asked)
+            outcome = compare(asked)
             print(f"{outcome.text}\nComparison: {outcome.folder}")
             failed.extend(outcome.failed)
         # What is typed for all jobs is not in the config of the sweep itself, only among its overrides.

@@ -15,7 +15,7 @@ from vaelab.comparison.figures import FIGURES, FamilyFigures
 from vaelab.comparison.findings import findings
 from vaelab.comparison.report import CHARTS, comparison_report
 from vaelab.comparison.table import comma_separated, markdown
-from vaelab.config import CompareConfig, EvaluatedDataConfig, EvaluationConfig, MetricsConfig
+from vaelab.config import CompareConfig, EvaluatedDataConfig, EvaluationConfig
 from vaelab.evaluation.evaluate import Evaluation, evaluated_model, switched_off
 from vaelab.evaluation.model import EvaluatedModel
 from vaelab.evaluation.runs import Family, Found, Member, find
@@ -64,7 +64,6 @@ def compare(config: CompareConfig) -> ComparisonResult:
     Raises VaelabError where there is no run. Runs on other images, or scored by another likelihood, are never
     in one table: each family gets its own, and that is said.
     """
-    assert config.sweep is not None
     folder = folder_of_runs(config.sweep)
     with console.logging_to(console.AboveTheBar()):
         return Comparison(folder, find(folder), config).run()
@@ -123,9 +122,7 @@ class Comparison(Steps):
             device=self.config.device,
             figures=False,
             dataset=EvaluatedDataConfig(source=self.config.dataset.source, root=self.config.dataset.root),
-            metrics=MetricsConfig(
-                **{name: name in (*NEEDED, "bound", *had) for name in section_names()}
-            ),  # TMP
+            metrics={name: name in (*NEEDED, "bound", *had) for name in section_names()},
         )
         return evaluated_model(load(member.folder.last_checkpoint), config, self.loaded)
 

@@ -48,7 +48,7 @@ def best(family: Family, column: Column, what: str, is_share: bool = False) -> I
     worst, c = found[-1]
     if len(found) > 2 and clear(a, c, noise):
         yield (
-            f"No model clearly {what}: {first.label} and {second.label} differ by no more than the spread over "
+            f"No model clearly {what}: {first.label} and {second.label} differ by less than the spread over "
             f"seeds ({shown}); {worst.label} is worse with {c.show(column.digits)}."
         )
 

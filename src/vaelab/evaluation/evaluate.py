@@ -8,13 +8,13 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from vaelab.config import ConfigError, DatasetConfig, EvaluationConfig, override, unknown
+from vaelab.config import ConfigError, DatasetConfig, EvaluationConfig, quote_override, unknown
 from vaelab.data import sources, splits
 from vaelab.data.splits import Data
 from vaelab.evaluation.figures import FIGURES
@@ -89,14 +89,14 @@ def load_data(run: Run, config: EvaluationConfig) -> tuple[Data, DatasetConfig]:
             root = None
     elif given.root is not None and given.source is None and source == "embedded":
         source = "auto"  # a folder was given to be searched
-    wanted = replace(saved, source=source, root=root)
+    wanted = saved.replace(source=source, root=root)
     device = pick_device(config.device)
     try:
         data = splits.load(wanted, device)
     except ConfigError:
         if config.split != "test" or not saved.val_size:
             raise
-        wanted = replace(wanted, val_size=0)  # the subset may be smaller than the run's validation split
+        wanted = wanted.replace(val_size=0)  # the subset may be smaller than the run's validation split
         data = splits.load(wanted, device)
     if data.origin.fallback is not None:
         log.warning("EMBEDDED SUBSET instead of the full set: %s.", data.origin.fallback)
@@ -134,14 +134,11 @@ class Evaluation(Steps):
         self.seconds: dict[str, float] = {}
         self.started = now()
         self.known = section_names()
-        self.metrics = (
-            self.config.metrics if isinstance(self.config.metrics, dict) else vars(self.config.metrics)
-        )  # TMP
-        for name in self.metrics:
+        for name in self.config.metrics:
             if name not in self.known:
                 options = [f"metrics.{each}" for each in self.known]
                 raise unknown("setting", f"metrics.{name}", options)
-        self.sections = [name for name in self.known if self.metrics.get(name, True)]
+        self.sections = [name for name in self.known if self.config.metrics.get(name, True)]
         self.figures = list(FIGURES) if self.config.figures else []
         self.bar: tqdm[Any] = tqdm(
             total=len(self.sections) + len(self.figures),
@@ -259,7 +256,6 @@ class Evaluation(Steps):
         """What was evaluated, and how."""
         evaluated = self.evaluated
         run, data = evaluated.run, evaluated.data
-        settings = asdict(self.config)  # TMP
         return {
             "checkpoint": {
                 "file": run.checkpoint.name,
@@ -269,7 +265,7 @@ class Evaluation(Steps):
             "objective": run.config.objective,
             "beta": run.config.beta,
             "kl": run.config.kl,
-            "likelihood": evaluated.likelihood_name,
+            "likelihood": evaluated.run.config.loss.likelihood_name,
             "model": run.config.model,
             "trained_with_seed": run.config.seed,
             "data": {
@@ -284,7 +280,7 @@ class Evaluation(Steps):
             },
             "seed": evaluated.seed,
             "device": device_facts(evaluated.device),
-            "settings": {key: settings[key] for key in settings if key not in ("checkpoint", "output")},
+            "settings": self.config.model_dump(exclude={"checkpoint", "output"}),
             "versions": versions(),
             "git": git_facts(),
         }
@@ -299,12 +295,12 @@ class Evaluation(Steps):
         """A warning where the best checkpoint is not what a reader would take it for."""
         run = self.evaluated.run
         chosen = run.config.dataset.val_size > 0 and run.checkpoint.stem == "best"
-        if run.config.objective != "recon_only" or not chosen:
+        if not run.config.kl_off or not chosen:
             return []
         last = run.checkpoint.with_stem("last")
         return [
             f"{run.checkpoint.name} was chosen by validation neg_elbo, whose KL was not minimised; "
-            f"the run's end: {override('checkpoint', last)}"
+            f"the run's end: {quote_override('checkpoint', last)}"
         ]
 
     def interrupted(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -82,10 +81,6 @@ class EvaluatedModel:
         return hashlib.sha256(self.run.checkpoint.read_bytes()).hexdigest()
 
     @property
-    def likelihood_name(self) -> str:
-        return str(self.run.config.loss.likelihood)
-
-    @property
     def numpy_seed(self) -> int:
         """The seed for scikit-learn and NumPy, which take 32 bits."""
         return self.seed % 2**32
@@ -135,7 +130,7 @@ class EvaluatedModel:
         """The data with grey pixels: decoders give grey images, whatever they were trained on."""
         if self.data.binarize == "none":
             return self.data
-        return splits.load(replace(self.source, binarize="none"), self.device)
+        return splits.load(self.source.replace(binarize="none"), self.device)
 
     def real(self, split: Split) -> Tensor:
         grey = self.grey_data.split(split.name)

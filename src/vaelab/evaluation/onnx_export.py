@@ -46,7 +46,6 @@ def export(config: ExportConfig) -> ExportResult:
 
     Raises VaelabError for a run that can't be loaded, a missing extra, and an export that computes otherwise.
     """
-    assert config.run is not None
     if config.format == "safetensors":
         raise ConfigError(
             "format=safetensors is not needed: a checkpoint is a safetensors file itself, "

@@ -47,10 +47,6 @@ class Member:
             self.evaluation = found
 
     @property
-    def kl_off(self) -> bool:
-        return self.config.objective == "recon_only"
-
-    @property
     def last(self) -> Record:
         """The row of the last epoch: what comparisons are made of."""
         return self.rows[-1]
@@ -75,7 +71,7 @@ class Model:
 
     @property
     def kl_off(self) -> bool:
-        return self.members[0].kl_off
+        return self.config.kl_off
 
     @property
     def seeds(self) -> list[int]:
@@ -167,7 +163,7 @@ def family_of(member: Member) -> dict[str, Any]:
         "images": data["images"],
         "scored": data["scored_each_epoch"],
         "files": data["sha256"],
-        "likelihood": member.config.loss.likelihood,
+        "likelihood": member.config.loss.likelihood_name,
     }
 
 
@@ -186,7 +182,7 @@ def make_family(members: Sequence[Member]) -> Family:
         labels = [label_of(config, varying, exact=True) for config in configs]
     title = facts["title"]
     if facts["likelihood"] != "bernoulli":
-        title += f", {show(facts['likelihood']).replace('_', ' ')} likelihood"
+        title += f", {facts['likelihood'].replace('_', ' ')} likelihood"
     return Family(title, list(map(Model, labels, groups)), facts["scored"])
 
 
@@ -202,7 +198,7 @@ def settings_of(config: Config) -> dict[str, Any]:
 def order_of(config: Config) -> tuple[str, int, bool, float, str]:
     """Models by network and size, KL off before the betas."""
     model = config.model
-    on = config.objective != "recon_only"
+    on = not config.kl_off
     return str(model["name"]), int(model.get("latent_dim", 0)), on, config.beta if on else 0.0, repr(model)
 
 
@@ -220,5 +216,4 @@ def label_of(config: Config, varying: Sequence[str], exact: bool = False) -> str
     ]
     if words and not {"kl", "beta"} & set(varying):
         return ", ".join(words)
-    off = config.objective == "recon_only"
-    return ", ".join([*words, "KL off" if off else f"beta {short(config.beta)}"])
+    return ", ".join([*words, config.kl_label])

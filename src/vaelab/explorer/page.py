@@ -73,8 +73,10 @@ def pair(sweep: Path, wanted: Sequence[str] | None) -> list[Member]:
     if len(members) < 2:
         raise VaelabError(f"{sweep} has {len(members)} finished runs, and two are needed: type run=FOLDER.")
     every = list(members.values())
-    off = [member for member in every if member.kl_off]
-    on = sorted((each for each in every if not each.kl_off), key=lambda each: abs(each.config.beta - 1))
+    off = [member for member in every if member.config.kl_off]
+    on = sorted(
+        (each for each in every if not each.config.kl_off), key=lambda each: abs(each.config.beta - 1)
+    )
     return [off[0], on[0]] if off and on else [every[0], every[-1]]
 
 
@@ -126,7 +128,7 @@ def page(runs: Sequence[Run], config: ExploreConfig) -> str:
 def model_data(evaluated: EvaluatedModel, name: str, count: int) -> dict[str, Any]:
     """A model with the posterior means of the images, for the page."""
     run, weights = evaluated.run, Weights()
-    layers = network(evaluated.model, evaluated.likelihood_name, weights)
+    layers = network(evaluated.model, evaluated.run.config.loss.likelihood_name, weights)
     means_NL = evaluated.posterior.mean[:count].float().cpu().numpy()
     directions_LP = principal_directions(
         evaluated.posterior.mean, min(DIRECTIONS, evaluated.model.latent_dim)

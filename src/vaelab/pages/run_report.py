@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from vaelab.config import CONF_DIR, Config, flattened, override, read_yaml, resolve, show
+from vaelab.config import CONF_DIR, Config, flattened, quote_override, read_yaml, resolve, show
 from vaelab.pages import charts
 from vaelab.pages.glossary import meaning
 from vaelab.pages.page import picture, plotly, render
@@ -251,4 +251,4 @@ def one_figure(path: Path) -> dict[str, Any]:
 def next_steps(folder: RunFolder) -> list[str]:
     if folder.evaluations():
         return []
-    return [f"python -m vaelab.evaluate {override('checkpoint', folder.path)}"]
+    return [f"python -m vaelab.evaluate {quote_override('checkpoint', folder.path)}"]

@@ -84,7 +84,7 @@ class ExampleImages:
     def about(self) -> str:
         """The subtitle of every figure: model, objective, data and seed."""
         config, latents = self.config, self.model.latent_dim
-        likelihood = config.loss.likelihood.replace("_", " ")
+        likelihood = config.loss.likelihood_name.replace("_", " ")
         dimensions = f"{latents} latent dimension{'s' if latents > 1 else ''}"
         model = f"{config.model['name']}, {dimensions}, {config.kl_label}, {likelihood}"
         return f"{model} · {self.data.description} · {self.seeds}"
@@ -173,7 +173,7 @@ class ExampleImages:
             rows += [as_arrays(images), self.reconstructed(images)]
             labels += [name, f"{nats.min():.0f} to {nats.max():.0f} nats"]
         caption = "originals above, below them the images decoded from their posterior means"
-        if self.data.binarize == "none" and self.config.loss.likelihood == "bernoulli":
+        if self.data.binarize == "none" and self.config.loss.likelihood_name == "bernoulli":
             caption += "\nthe best are mostly the emptiest: the entropy of grey pixels is part of the term"
         return image_grid(
             np.stack(rows),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vaelab.config import Config, override
+from vaelab.config import Config, quote_override
 from vaelab.data.splits import Data
 from vaelab.models import VAE
 from vaelab.runs.environment import device_facts, git_facts, versions
@@ -17,10 +17,10 @@ def facts(config: Config, data: Data, model: VAE, folder: Path, arguments: Seque
     """The part of run.json that is known before the first step."""
     return {
         "command": command(arguments),
-        "repeat": command([override("repeat", folder)]),
+        "repeat": command([quote_override("repeat", folder)]),
         "working_directory": str(Path.cwd()),
         "objective": config.objective,
-        "likelihood": config.loss.likelihood,
+        "likelihood": config.loss.likelihood_name,
         "units": "nats per image: summed over pixels and latent dimensions, averaged over images",
         "model": {
             **config.model,

@@ -7,11 +7,20 @@ import signal
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vaelab.config import Config, ConfigError, VaelabError, continued, effective, override, to_yaml
+from vaelab.config import (
+    Config,
+    ConfigError,
+    VaelabError,
+    continued,
+    effective,
+    quote_override,
+    to_yaml,
+    unknown,
+)
 from vaelab.data import splits
 from vaelab.data.sources import IMAGE_SHAPE
 from vaelab.pages.run_report import write_run_report
@@ -53,8 +62,8 @@ def train(config: Config, folder: RunFolder, arguments: Sequence[str]) -> Outcom
     with files.held(folder.path), console.logging_to(console.AboveTheBar()):
         if folder.run_json.exists():
             raise ConfigError(
-                f"{folder.path} already holds a run: type {override('resume', folder.path)} to go on with "
-                "it, or another hydra.run.dir for a new one."
+                f"{folder.path} already holds a run: type {quote_override('resume', folder.path)} to go on "
+                "with it, or another hydra.run.dir for a new one."
             )
         if folder.holds_epochs():
             raise ConfigError(
@@ -69,7 +78,7 @@ def sweep_job(config: Config, folder: RunFolder, arguments: Sequence[str]) -> Ou
     Raises VaelabError as `train` does, and where the folder holds a run with other settings.
     """
     # A sweep is packed as a whole when it ends.
-    config = replace(config, artifacts=replace(config.artifacts, zip=False))
+    config = config.replace(artifacts=config.artifacts.replace(zip=False))
     if not folder.run_json.exists():
         return train(config, folder, arguments)
     with files.held(folder.path), console.logging_to(console.AboveTheBar()):
@@ -127,6 +136,8 @@ class Session:
     ) -> None:
         device = pick_device(config.device)
         repeat_every_bit(config.deterministic and device.type == "cuda")
+        if config.logger not in ("none", "tensorboard"):
+            raise unknown("logger", config.logger, ("none", "tensorboard"))
         self.config = config
         self.folder = folder
         check_room(config.model, IMAGE_SHAPE, device)  # quicker refused than data found
@@ -286,7 +297,7 @@ class Session:
         log.info(
             "%s on %s: %s training images (%s), %s epochs, on %s",
             f"{config.model['name']} ({self.facts['model']['parameters']:,} parameters), {config.objective}, "
-            f"{config.loss.likelihood} likelihood",
+            f"{config.loss.likelihood_name} likelihood",
             data.description, f"{len(data.train):,}", scored, config.epochs, self.facts["device"]["name"],
         )  # fmt: skip
         if data.origin.fallback is not None:
@@ -346,7 +357,7 @@ class Session:
 
     @property
     def to_go_on(self) -> str:
-        return command([override("resume", self.folder.path)])
+        return command([quote_override("resume", self.folder.path)])
 
     def diverged(self, error: TrainingDiverged) -> VaelabError:
         """The same with what to do about it, and where the last good weights are."""

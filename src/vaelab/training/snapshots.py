@@ -162,7 +162,7 @@ class Snapshots:
     def loss_formula(self) -> str:
         """What is minimised, in words."""
         config = self.config
-        if config.objective == "recon_only":
+        if config.kl_off:
             return "reconstruction"
         kl = f"max(KL, {config.loss.free_bits:g} a dim.)" if config.loss.free_bits else "KL"
         if config.loss.kl_warmup_epochs:

@@ -29,7 +29,7 @@ def bound(evaluated: EvaluatedModel, progress: Progress) -> Section:
         "bits_per_dim": Number(averages["neg_elbo"] / nats_per_bit, "bits per pixel", basis, bits_error),
     }
     remark = "± is the standard error over images."
-    if evaluated.likelihood_name != "bernoulli":
+    if evaluated.run.config.loss.likelihood_name != "bernoulli":
         remark += f" {DENSITY}"
     elif evaluated.data.binarize == "none":
         remark += f" {GREY_BERNOULLI}"
