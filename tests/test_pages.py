@@ -388,7 +388,7 @@ def test_an_image_file_is_read_as_the_data_is(made: Path, watched: Watched, tmp_
     (tmp_path / "words.png").write_text("no image")
     page.set_input_files("#file", tmp_path / "words.png")
     page.wait_for_function(
-        "() => document.getElementById('told').textContent === 'words.png is no image that this browser reads.'"
+        "() => document.getElementById('told').textContent === 'words.png is not an image that this browser can read.'"
     )
 
 

@@ -1,8 +1,8 @@
 """Names that a setting can choose, and the classes they stand for: models, likelihoods and the like.
 
 A class registers itself where it is written. The modules of a package of vaelab and the plugins of an
-entry-point group are all imported once, at the first lookup. A name, also one out of a checkpoint, only chooses
-among what is registered: it never causes an import.
+entry-point group are all imported once, at the first lookup. A name, also one out of a checkpoint, only
+chooses among what is registered: it never causes an import.
 """
 
 from __future__ import annotations

@@ -74,10 +74,10 @@ def pair(sweep: Path, wanted: Sequence[str] | None) -> list[Member]:
         raise VaelabError(f"{sweep} has {len(members)} finished runs, and two are needed: type run=FOLDER.")
     every = list(members.values())
     off = [member for member in every if member.config.kl_off]
-    on = sorted(
-        (each for each in every if not each.config.kl_off), key=lambda each: abs(each.config.beta - 1)
-    )
-    return [off[0], on[0]] if off and on else [every[0], every[-1]]
+    on = [member for member in every if not member.config.kl_off]
+    if not off or not on:
+        return [every[0], every[-1]]
+    return [off[0], min(on, key=lambda member: abs(member.config.beta - 1))]
 
 
 def page(runs: Sequence[Run], config: ExploreConfig) -> str:
