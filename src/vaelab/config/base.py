@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
-import types
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeGuard, TypeVar, Union, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -42,9 +42,8 @@ class Settings(BaseModel):
 
     def replace(self, **changes: Any) -> Self:
         """These settings with some changed, checked again. Raises ConfigError as `resolve` does."""
-        return resolve(
-            self.to_dict() | {key: plain_value(value) for key, value in changes.items()}, type(self)
-        )
+        plain = {key: plain_value(value) for key, value in changes.items()}
+        return resolve(self.to_dict() | plain, type(self))
 
 
 # --- types of values --------------------------------------------------------------------------------------
@@ -76,10 +75,12 @@ class Shipped:
         return (text or "of a plugin").partition("\n")[0].rstrip(".")
 
 
+WORDS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)
+
+
 def from_word(value: object) -> object:
     """True and False for the words that mean them; anything else as it is."""
-    return {"true": True, "yes": True, "on": True, "1": True,
-            "false": False, "no": False, "off": False, "0": False}.get(str(value).lower(), value)  # fmt: skip
+    return WORDS.get(str(value).lower(), value)
 
 
 def from_number(value: object) -> object:
@@ -87,32 +88,31 @@ def from_number(value: object) -> object:
     return show(value) if isinstance(value, bool | int | float) else value
 
 
-def component_name(component: str | Mapping[str, Any]) -> str:
-    """The name of the class that a component chooses."""
-    return component if isinstance(component, str) else str(component["name"])
-
-
 def check_component(value: str | dict[str, Any]) -> str | dict[str, Any]:
     """A name, or a mapping with a name in it; one with nothing else is that name."""
     name = value.get("name") if isinstance(value, dict) else value
     if not isinstance(name, str) or not name.strip():
         raise ValueError("no name")
-    return name if len(value) == 1 and isinstance(value, dict) else value
+    return name if value == {"name": name} else value
+
+
+def component_name(component: str | Mapping[str, Any]) -> str:
+    """The name of the class that a component chooses."""
+    return component if isinstance(component, str) else str(component["name"])
 
 
 Switch = Annotated[bool, BeforeValidator(from_word)]
-Text = Annotated[str, BeforeValidator(from_number), Field(pattern=r"\S")]
+Natural = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63), Allowed("a whole number of at least 0 and below 2**63")]
+Text = Annotated[str, Field(pattern=r"\S"), BeforeValidator(from_number)]
 FolderPath = Annotated[Text, Allowed("a folder's path")]
 RunPath = Annotated[Text, Allowed("a run folder or a checkpoint, such as outputs/2026-11-21/...")]
-Seed = Annotated[int, Field(ge=0, lt=2**63), Allowed("a whole number of at least 0 and below 2**63")]
-Device = Annotated[
-    Text, Field(pattern=r"^(auto|cpu|cuda|cuda:[0-9]+)$"), Allowed("auto, cpu, cuda or cuda:N")
-]
-Component = Annotated[
-    str | dict[str, Any],
-    AfterValidator(check_component),
-    Allowed("a name, or {name:NAME} with arguments beside it"),
-]
+DEVICES = r"^(auto|cpu|cuda|cuda:[0-9]+)$"
+Device = Annotated[str, Field(pattern=DEVICES), Allowed("auto, cpu, cuda or cuda:N")]
+Source = Literal["auto", "full", "embedded"]
+COMPONENT = Allowed("a name, or {name:NAME} with arguments beside it")
+Component = Annotated[str | dict[str, Any], AfterValidator(check_component), COMPONENT]
 """Which registered class: its name, or the name and the arguments. The registry checks both."""
 
 
@@ -166,18 +166,11 @@ def unknown_setting(
 
 def defaults(schema: type[Settings]) -> dict[str, Any]:
     """All settings at their defaults, as plain nested values; null where one has to be given."""
-    return {
-        name: defaults(field.annotation)
-        if is_group(field.annotation)
-        else None
-        if field.is_required()
-        else plain_value(field.get_default(call_default_factory=True))
-        for name, field in schema.model_fields.items()
-    }
+    return {name: plain_value(default_of(field)) for name, field in schema.model_fields.items()}
 
 
-def is_group(annotation: Any) -> TypeGuard[type[Settings]]:
-    return isinstance(annotation, type) and issubclass(annotation, Settings)
+def default_of(field: FieldInfo) -> Any:
+    return None if field.is_required() else field.get_default(call_default_factory=True)
 
 
 def plain_value(value: Any) -> Any:
@@ -194,35 +187,28 @@ class Setting:
     key: str
     default: Any
     description: str
-    allowed: str
-    """Completes "… must be …"."""
-    choices: Sequence[str] = ()
-    """The words or shipped names that it takes, where there are only a few."""
+    allowed: str  # completes "… must be …"
+    choices: Sequence[str] = ()  # the words or shipped names that it takes, where there are only a few
     type: Any = None
 
 
 def describe(schema: type[Settings], prefix: str = "") -> Iterator[Setting]:
     """Every setting that has a description, in the order of the schema."""
     for name, field in schema.model_fields.items():
-        key, kind = prefix + name, field.annotation
+        key, default = prefix + name, default_of(field)
         shipped = next((each for each in field.metadata if isinstance(each, Shipped)), None)
-        default = None if field.is_required() else field.get_default(call_default_factory=True)
-        if is_group(kind):
-            yield from describe(kind, f"{key}.")
+        if isinstance(default, Settings):
+            yield from describe(type(default), f"{key}.")
         elif shipped and isinstance(default, dict):  # a switch for each
             for each, value in default.items():
                 yield Setting(f"{key}.{each}", value, shipped.summary(each), "true or false")
         elif field.description is not None:
-            options = alternatives(kind, field.metadata)
-            choices = options if get_origin(kind) is Literal else []
+            options = alternatives(field.annotation, field.metadata)
+            allowed = " or ".join([", ".join(options[:-1]), options[-1]] if len(options) > 1 else options)
+            choices = options if get_origin(field.annotation) is Literal else []
             if shipped:
-                choices = [str(default), *(name for name in shipped.names() if name != default)]
-            yield Setting(key, default, field.description, in_words(options), choices, kind)
-
-
-def in_words(options: Sequence[str]) -> str:
-    """`auto, full or null`."""
-    return " or ".join([", ".join(options[:-1]), options[-1]] if len(options) > 1 else options)
+                choices = list(dict.fromkeys([default, *shipped.names()]))
+            yield Setting(key, default, field.description, allowed, choices, field.annotation)
 
 
 def alternatives(kind: Any, metadata: Sequence[Any] = ()) -> list[str]:
@@ -236,11 +222,10 @@ def alternatives(kind: Any, metadata: Sequence[Any] = ()) -> list[str]:
         return alternatives(kind, [each for several in inner for each in several])
     if get_origin(kind) is Literal:
         return list(get_args(kind))
-    if get_origin(kind) in (Union, types.UnionType):
+    if get_origin(kind) in (Union, UnionType):
         return [words for part in get_args(kind) for words in alternatives(part, metadata)]
-    if kind is bool:
-        return ["true", "false"]
-    return ["null"] if kind is types.NoneType else [a_number(kind, metadata)]
+    words = {bool: ["true", "false"], NoneType: ["null"]}
+    return words[kind] if kind in words else [a_number(kind, metadata)]
 
 
 def a_number(kind: Any, metadata: Sequence[Any]) -> str:

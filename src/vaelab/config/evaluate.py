@@ -8,7 +8,18 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from vaelab.config.base import Allowed, Device, FolderPath, RunPath, Seed, Settings, Shipped, Switch
+from vaelab.config.base import (
+    Allowed,
+    Count,
+    Device,
+    FolderPath,
+    RunPath,
+    Seed,
+    Settings,
+    Shipped,
+    Source,
+    Switch,
+)
 from vaelab.config.errors import ConfigError
 
 SECTIONS = Shipped("evaluation/sections", "vaelab.metrics")
@@ -22,9 +33,7 @@ def all_sections() -> dict[str, bool]:
 class EvaluatedDataConfig(Settings):
     """Where an evaluation takes its images from; which ones they are, the checkpoint says."""
 
-    source: Literal["auto", "full", "embedded"] | None = Field(
-        None, description="auto, full or embedded; null: as the run"
-    )
+    source: Source | None = Field(None, description="auto, full or embedded; null: as the run")
     root: FolderPath | None = Field(None, description="the data in torchvision's layout; null: as the run")
 
     @model_validator(mode="after")
@@ -50,7 +59,7 @@ class EvaluationConfig(Settings):
         description="start of every random stream; null: the run's, which gives training's own numbers again",
     )
     device: Device = Field("auto", description="auto takes CUDA where there is one")
-    importance_samples: int = Field(500, ge=1, description="K of nll, posterior samples per image")
+    importance_samples: Count = Field(500, description="K of nll, posterior samples per image")
     nll_images: Annotated[int | None, Allowed("a whole number of at least 1, or null for all")] = Field(
         1000, ge=1, description="the first images of the split, for nll; null: all"
     )

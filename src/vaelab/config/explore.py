@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, model_validator
 from typing_extensions import Self
 
-from vaelab.config.base import Allowed, Settings, Text
+from vaelab.config.base import Allowed, Count, Settings, Text
 from vaelab.config.errors import ConfigError
 from vaelab.config.evaluate import EvaluatedDataConfig
 
@@ -37,7 +37,7 @@ class ExploreConfig(Settings):
     output: Annotated[Text, Allowed("a file's path")] | None = Field(
         None, description="the file to write; null: explorer.html in the run folder"
     )
-    images: int = Field(2000, ge=1, description="test images in the page, the first ones")
+    images: Count = Field(2000, description="test images in the page, the first ones")
     dataset: EvaluatedDataConfig = EvaluatedDataConfig()
 
     @model_validator(mode="after")

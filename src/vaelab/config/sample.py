@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from vaelab.config.base import FolderPath, RunPath, Seed, Settings
+from vaelab.config.base import Count, FolderPath, RunPath, Seed, Settings
 
 
 class SampleConfig(Settings):
     """Everything that sampling needs to know."""
 
     run: RunPath = Field(description="a run folder, for its best checkpoint, or a checkpoint")
-    count: int = Field(64, ge=1, description="images to draw from the prior")
+    count: Count = Field(64, description="images to draw from the prior")
     seed: Seed = Field(0, description="start of the random stream")
     output: FolderPath | None = Field(
         None, description="folder to write into; null: samples/ in the run folder"

@@ -16,11 +16,14 @@ from vaelab.config.base import (
     CONF_DIR,
     Allowed,
     Component,
+    Count,
     Device,
     FolderPath,
+    Natural,
     Seed,
     Settings,
     Shipped,
+    Source,
     Switch,
     Text,
     component_name,
@@ -36,13 +39,12 @@ GROUPS = ("model", "dataset", "loss", "experiment")
 """What is chosen by name: each is a folder of conf/."""
 
 
+CLASSES = Allowed("a list of class numbers or names, such as [7], or null for all")
+
+
 def absolute(path: str) -> str:
     """So that a run can be continued from any folder."""
     return str(Path(path).expanduser().absolute())
-
-
-def default_model() -> dict[str, Any]:
-    return {"name": "mlp", "latent_dim": 2}
 
 
 def check_model(model: object) -> object:
@@ -55,21 +57,15 @@ class DatasetConfig(Settings):
     """Which images, and where they come from."""
 
     name: Text = "fashion_mnist"
-    source: Literal["auto", "full", "embedded"] = Field(
-        "auto", description="root, system, download, then the subset; full never takes it"
-    )
+    source: Source = Field("auto", description="root, system, download, then the subset; full never takes it")
     root: Annotated[FolderPath, AfterValidator(absolute)] | None = Field(
         None, description="the data in torchvision's layout; null: $VAELAB_DATA, else the user's cache folder"
     )
-    classes: Annotated[
-        list[Any] | None, Allowed("a list of class numbers or names, such as [7], or null for all")
-    ] = Field(
+    classes: Annotated[list[Any] | None, CLASSES] = Field(
         None, min_length=1, description="the classes to keep, such as [0,1,7] or [trouser,sneaker]; null: all"
     )
-    val_size: int = Field(
-        5000,
-        ge=0,
-        description="last images of the training file, held out; 0: each epoch scores the test set",
+    val_size: Natural = Field(
+        5000, description="last images of the training file, held out; 0: each epoch scores the test set"
     )
     binarize: Literal["none", "dynamic", "static"] = Field(
         "none", description="grey pixels, or 0/1 pixels drawn each time or once"
@@ -79,17 +75,15 @@ class DatasetConfig(Settings):
 class LossConfig(Settings):
     """What is minimised, beside the two knobs of the KL term."""
 
-    objective: Component = Field(
-        "neg_elbo", description="what is minimised: the negative ELBO, or a plugin's"
-    )
+    objective: Component = Field("neg_elbo", description="the negative ELBO, or the objective of a plugin")
     likelihood: Annotated[Component, Shipped("objectives/likelihoods", "vaelab.likelihoods")] = Field(
         "bernoulli", description="p(x|z) of a pixel"
     )
     kl_schedule: Annotated[Component, Shipped("objectives/schedules", "vaelab.kl_schedules")] = Field(
         "linear", description="how the KL's weight reaches beta"
     )
-    kl_warmup_epochs: int = Field(
-        0, ge=0, description="epochs over which the KL's weight rises linearly from 0 to beta"
+    kl_warmup_epochs: Natural = Field(
+        0, description="epochs over which the KL's weight rises linearly from 0 to beta"
     )
     free_bits: Annotated[float, Allowed("a number of at least 0, in nats per latent dimension")] = Field(
         0.0, ge=0, description="nats per latent dimension below which the KL is not pushed (batch mean)"
@@ -97,6 +91,7 @@ class LossConfig(Settings):
 
     @property
     def likelihood_name(self) -> str:
+        """`bernoulli`, whatever arguments it has."""
         return component_name(self.likelihood)
 
 
@@ -109,22 +104,18 @@ class OptimizerConfig(Settings):
 class ArtifactsConfig(Settings):
     """What is drawn and kept. None of it moves the loss curve."""
 
-    every: int = Field(1, ge=0, description="epochs between figures; 0: none while training")
+    every: Natural = Field(1, description="epochs between figures; 0: none while training")
     figures: Switch = Field(True, description="draw the figures of the finished run")
     report: Switch = Field(True, description="write report.html when the run ends")
     gif: Switch = Field(True, description="animate the latent space")
-    gif_every_batches: int = Field(
-        50,
-        ge=0,
-        description="batches between animation frames in the first two epochs; 0: only one frame per epoch",
+    gif_every_batches: Natural = Field(
+        50, description="batches between animation frames in the first two epochs; 0: one frame per epoch"
     )
-    checkpoint_every: int = Field(
-        0,
-        ge=0,
-        description="epochs between checkpoints that are kept for good (epoch_0005); 0: only last and best",
+    checkpoint_every: Natural = Field(
+        0, description="epochs between checkpoints that are kept for good (epoch_0005); 0: only last and best"
     )
     zip: Switch = Field(False, description="leave the run as one zip file beside its folder")
-    watermark: Annotated[Text | None, Allowed("a short text or null")] = Field(
+    watermark: Annotated[Text, Allowed("a short text")] | None = Field(
         None, description="a name that signs every figure"
     )
 
@@ -135,22 +126,18 @@ class Config(Settings):
     beta: float = Field(1.0, ge=0, description="weight of the KL term")
     kl: Switch = Field(True, description="whether the KL term is minimised at all")
     epochs: int = Field(20, ge=1, le=1_000_000, description="passes over the training images")
-    batch_size: int = Field(128, ge=1, description="images per step")
+    batch_size: Count = Field(128, description="images per step")
     seed: Seed = Field(42, description="start of every random stream")
     device: Device = Field("auto", description="auto takes CUDA where there is one")
-    deterministic: Switch = Field(
-        False, description="on CUDA too the same bits for the same seed, at some speed"
-    )
-    precision: Literal["fp32", "bf16"] = Field(
-        "fp32", description="arithmetic of the network; the loss is always fp32"
-    )
+    deterministic: Switch = Field(False, description="on CUDA too the same bits for the same seed, slower")
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="of the network; the loss is always fp32")
     logger: Annotated[Component, Shipped("training/loggers", "vaelab.loggers")] = Field(
         "none", description="what else records each epoch"
     )
-    resume: Annotated[Text | None, Allowed("a run folder, a checkpoint or null")] = Field(
+    resume: Annotated[Text, Allowed("a run folder, a checkpoint")] | None = Field(
         None, description="run folder or checkpoint to continue"
     )
-    model: Annotated[dict[str, Any], BeforeValidator(check_model)] = Field(default_factory=default_model)
+    model: Annotated[dict[str, Any], BeforeValidator(check_model)] = Field({"name": "mlp", "latent_dim": 2})
     dataset: DatasetConfig = DatasetConfig()
     loss: LossConfig = LossConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -237,7 +224,7 @@ def effective(config: Config) -> dict[str, Any]:
 
 def training_digest(config: Config) -> str:
     """SHA-256 of the effective settings: the same for the same training, in every process."""
-    text = json.dumps(effective(config), sort_keys=True, separators=(",", ":"), default=str)
+    text = json.dumps(effective(config), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
