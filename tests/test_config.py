@@ -35,7 +35,7 @@ from vaelab.config import (
 )
 from vaelab.data.sources import DATASETS
 from vaelab.models import build
-from vaelab.objectives import LIKELIHOODS
+from vaelab.objectives import likelihoods
 
 CHOICES = sorted(
     f"{path.parent.name}={path.stem}" for path in CONF_DIR.glob("*/*.yaml") if path.parent.name != "hydra"
@@ -67,7 +67,7 @@ def test_registries_and_yaml_agree() -> None:
 
     assert stems("model") == models.names()
     assert stems("dataset") == sorted(DATASETS)
-    for name in LIKELIHOODS:
+    for name in likelihoods.names():
         assert settings(f"loss.likelihood={name}").loss.likelihood == name
 
 

@@ -23,7 +23,7 @@ from conftest import TINY, command_line_of, once
 from vaelab.data.splits import Data
 from vaelab.explorer.network import Weights, layer
 from vaelab.models import build, names
-from vaelab.objectives import LIKELIHOODS
+from vaelab.objectives import likelihoods
 from vaelab.pages.glossary import MEANINGS, meaning
 from vaelab.pages.page import data_block, render
 
@@ -405,9 +405,9 @@ def test_charts_are_black_on_paper(made: Path, browser: Browser) -> None:
     page.context.close()
 
 
-@pytest.mark.parametrize("name", LIKELIHOODS)
+@pytest.mark.parametrize("name", likelihoods.names())
 def test_the_page_knows_every_likelihood(made: Path, watched: Watched, name: str) -> None:
     page = watched.open(made / "comparison" / "explorer.html", '#explorer[aria-busy="false"]')
     logits = torch.linspace(-30, 30, 601)
     found = page.evaluate("([name, logits]) => logits.map(MEANS[name])", [name, logits.tolist()])
-    np.testing.assert_allclose(found, LIKELIHOODS[name]().mean(logits), atol=1e-5)
+    np.testing.assert_allclose(found, likelihoods.build(name).mean(logits), atol=1e-5)

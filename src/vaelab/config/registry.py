@@ -1,82 +1,94 @@
-"""Names that a setting can choose, and the classes they stand for: models, likelihoods and the like.
+"""Names for classes: how a setting chooses a model, a likelihood, a data set …, the package's or a plugin's.
 
-A class registers itself where it is written. The modules of a package of vaelab and the plugins of an
-entry-point group are all imported once, at the first lookup. A name, also one out of a checkpoint, only
-chooses among what is registered: it never causes an import.
+A class is registered where it is written. The package's own are in the modules of one folder; a plugin names
+the module that registers its own as an entry point:
+
+    [project.entry-points."vaelab.models"]
+    my_model = "my_package.my_model"
 """
 
 from __future__ import annotations
 
-import importlib
 import inspect
+import logging
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
-from vaelab.config import ConfigError, did_you_mean, unknown
+from vaelab.config.errors import ConfigError, did_you_mean, unknown
 
-Member = TypeVar("Member")
+log = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
 Registered = TypeVar("Registered")
 
 
-class Registry(Generic[Member]):
-    """What the setting `setting` can name."""
+class Registry(Generic[Item]):
+    """The classes (or functions, or values) that one setting chooses from.
 
-    def __init__(self, setting: str, package: str, group: str | None = None) -> None:
-        """`package` holds the members that vaelab ships. Plugins use the entry-point group of its last name:
-        `vaelab.models`, and `vaelab.likelihoods` for `vaelab.objectives.likelihoods`; or the one given.
-        """
+    All modules of `package` and all plugins of the entry-point group are imported once, at the first lookup:
+    a name, from a checkpoint say, only ever chooses among what is registered.
+    """
+
+    def __init__(self, setting: str, package: str, group: str, besides: Collection[str] = ()) -> None:
+        """`setting` is what messages call it; `besides` are modules that register nothing."""
         self.setting = setting
         self.package = package
-        self.group = group or f"vaelab.{package.rpartition('.')[2]}"
-        self.members: dict[str, Member] = {}
+        self.group = group
+        self.besides = besides
+        self.registered: dict[str, Item] = {}
         self.complete = False
 
     def register(self, name: str) -> Callable[[Registered], Registered]:
-        """Decorator: the class or function can be chosen by `name`. Raises ConfigError for a name in use."""
+        """Decorator: registers a class under a name."""
 
-        def add(member: Registered) -> Registered:
-            if name in self.members:
-                raise ConfigError(f"{self.setting}={name} is registered already: choose another name.")
-            self.members[name] = cast(Member, member)
-            return member
+        def decorator(item: Registered) -> Registered:
+            self.registered[name] = item  # type: ignore[assignment]
+            return item
 
-        return add
+        return decorator
 
     def names(self) -> list[str]:
-        """All names, sorted."""
-        self.load()
-        return sorted(self.members)
+        """All names, sorted; nothing is imported: a module registers under its own name."""
+        modules = pkgutil.iter_modules(import_module(self.package).__path__)
+        shipped = {module.name for module in modules} - {*self.besides}
+        return sorted(
+            shipped | {plugin.name for plugin in entry_points(group=self.group)} | {*self.registered}
+        )
 
-    def get(self, name: object) -> Member:
-        """The member of that name. Raises ConfigError for an unknown one, with the nearest and all names."""
+    def get(self, name: str) -> Item:
+        """What is registered under a name. Raises ConfigError for an unknown one."""
         self.load()
-        if not isinstance(name, str) or name not in self.members:
-            raise unknown(self.setting, name, self.members)
-        return self.members[name]
+        if name not in self.registered:
+            raise unknown(self.setting, name, self.registered)
+        return self.registered[name]
 
     def load(self) -> None:
-        """Import the package's modules and the plugins, so that they register themselves."""
+        """Import every module of the package and every plugin, once. A plugin that can't be is named."""
         if self.complete:
             return
         self.complete = True
-        package = importlib.import_module(self.package)
-        for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"{self.package}.{module.name}")
+        for module in pkgutil.iter_modules(import_module(self.package).__path__):
+            if module.name not in self.besides:
+                import_module(f"{self.package}.{module.name}")
         for plugin in entry_points(group=self.group):
-            plugin.load()
+            try:
+                plugin.load()
+            except Exception as error:  # whatever a stranger's module raises
+                log.warning("The plugin %s (%s) can't be imported: %s", plugin.name, plugin.value, error)
 
     def build(self, component: str | Mapping[str, Any], **given: Any) -> Any:
-        """An instance of the class that `component` names: a name, or a mapping of `name` and arguments.
+        """An instance of the class that a component chooses: a name, or {name: …} with arguments beside it.
 
-        Of `given`, what vaelab offers, a constructor gets the parameters that it has. Raises ConfigError for
-        an unknown name and for arguments that the class doesn't take.
+        `given` is what the caller offers: each class takes what its constructor asks for.
+        Raises ConfigError for an unknown name and an argument that the class doesn't take.
         """
         arguments = {"name": component} if isinstance(component, str) else dict(component)
-        name = arguments.pop("name", None)
-        cls: Any = self.get(name)
-        parameters = inspect.signature(cls).parameters
+        name = arguments.pop("name")
+        item: Any = self.get(name)
+        parameters = inspect.signature(item).parameters
         accepted = [parameter for parameter in parameters if parameter not in given]
         for argument in arguments:
             if argument not in accepted:
@@ -85,4 +97,5 @@ class Registry(Generic[Member]):
                     f"Unknown setting '{self.setting}.{argument}'. {did_you_mean(argument, accepted)}"
                     f"{self.setting}={name} takes: {takes}."
                 )
-        return cls(**{key: value for key, value in given.items() if key in parameters}, **arguments)
+        offered = {key: value for key, value in given.items() if key in parameters}
+        return item(**offered, **arguments)

@@ -15,7 +15,7 @@ import urllib.error
 import urllib.request
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from http.client import HTTPException
 from pathlib import Path
 from typing import IO, Any
@@ -42,9 +42,6 @@ TIMEOUT = 20.0
 CHUNK = 1 << 16
 """Bytes that a download takes at once."""
 
-IMAGE_SHAPE = (1, 28, 28)
-"""Channels, height and width of every image here."""
-
 LARGEST = 60_000 * 28 * 28 + 16
 """Bytes of the largest decompressed file."""
 
@@ -69,6 +66,8 @@ class DatasetSpec:
     folder: str
     """Its folder in torchvision's layout, and its class in torchvision.datasets."""
     system_folder: str
+    image_shape: tuple[int, int, int] = field(default=(1, 28, 28), kw_only=True)
+    """Channels, height and width."""
     classes: tuple[str, ...]
     digests: Mapping[str, str]
     """SHA-256 of each decompressed file."""

@@ -20,7 +20,6 @@ from vaelab.evaluation.numbers import Basis
 from vaelab.metrics.features import FeatureNetwork, feature_network
 from vaelab.metrics.generation import mixture_draws
 from vaelab.models import Gaussian
-from vaelab.objectives import gaussian_kl_per_dimension
 from vaelab.objectives.scoring import Bound, bound, scored_images
 from vaelab.runs.random_streams import stream
 from vaelab.training.examples import ExampleImages
@@ -105,7 +104,7 @@ class EvaluatedModel:
     @cached_property
     def kl_of_dimensions(self) -> Tensor:
         """The KL of each latent dimension, averaged over those images, shape (L,), in nats, on the CPU."""
-        return gaussian_kl_per_dimension(self.posterior).mean(dim=0).cpu()
+        return self.posterior.kl_per_dimension().mean(dim=0).cpu()
 
     @cached_property
     def posterior_samples(self) -> Tensor:

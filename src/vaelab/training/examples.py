@@ -21,7 +21,7 @@ from vaelab.figures.images import image_grid, image_panels
 from vaelab.figures.latent import LatentPlot, LatentView, limit_for
 from vaelab.metrics.latent import principal_directions
 from vaelab.models import VAE, Gaussian, evaluating
-from vaelab.objectives import Objective, gaussian_kl_per_dimension
+from vaelab.objectives import Objective
 from vaelab.objectives.scoring import BATCH
 from vaelab.runs.folder import SPLIT_NAMES
 from vaelab.runs.random_streams import stream
@@ -231,7 +231,7 @@ class ExampleImages:
 
     def manifold(self) -> Figure:
         """The decoder over the Gaussian's quantiles: equal steps of probability, not of z."""
-        kl_L = gaussian_kl_per_dimension(self.posterior(self.points_N1HW)).mean(dim=0)
+        kl_L = self.posterior(self.points_N1HW).kl_per_dimension().mean(dim=0)
         shown = sorted(kl_L.argsort(descending=True)[:2].tolist())
         quantiles = torch.special.ndtri((torch.arange(MANIFOLD, dtype=torch.float64) + 0.5) / MANIFOLD)
         axes = torch.meshgrid(*([quantiles] * len(shown)), indexing="xy")

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -19,7 +18,7 @@ from vaelab.config import Config, ConfigError, VaelabError, show
 from vaelab.data.splits import Data
 from vaelab.metrics.latent import active_units
 from vaelab.models import VAE, ImageShape, build, outline
-from vaelab.objectives import Objective
+from vaelab.objectives import Objective, build_likelihood, build_objective, kl_weight
 from vaelab.objectives.scoring import bound
 from vaelab.runs.environment import memory
 from vaelab.runs.files import size
@@ -70,9 +69,10 @@ class TrainingState:
     @classmethod
     def fresh(cls, config: Config, data: Data, device: torch.device) -> TrainingState:
         """A model with new weights, nothing trained. Raises ConfigError for settings it can't build."""
-        model = build(config.model, data.image_shape, config.seed).to(device).train()
+        objective = build_objective(config).to(device)
+        per_pixel = objective.likelihood.parameters_per_pixel
+        model = build(config.model, data.image_shape, config.seed, per_pixel).to(device).train()
         model.to(memory_format=torch.channels_last)  # a tenth faster where there are convolutions, on CPUs
-        objective = Objective(config).to(device)
         parameters = [*model.parameters(), *objective.parameters()]
         # Capturable, so that a CUDA graph can hold the step: Adam's count of steps is then on the device too.
         optimizer = Adam(parameters, lr=config.optimizer.lr, fused=True, capturable=device.type == "cuda")
@@ -129,9 +129,10 @@ class TrainingState:
             self.best_epoch, self.best_neg_elbo = self.epoch, chosen_by
 
 
-def check_room(model: Mapping[str, Any], image_shape: ImageShape, device: torch.device) -> None:
+def check_room(config: Config, image_shape: ImageShape, device: torch.device) -> None:
     """Raise ConfigError for a model that can't be built, or that takes more memory to train than there is."""
-    parameters = sum(each.numel() for each in outline(model, image_shape).parameters())
+    model, per_pixel = config.model, build_likelihood(config).parameters_per_pixel
+    parameters = sum(each.numel() for each in outline(model, image_shape, per_pixel).parameters())
     needed = 4 * 4 * parameters  # weights, gradients and Adam's two moments, four bytes each
     there = memory(device)
     if there is not None and needed > there:
@@ -180,6 +181,7 @@ class Loop:
         self.step_number = torch.zeros(1, dtype=torch.long, device=state.device)
         self.captured: CapturedStep | None = None
         self.captured_kl_weight = math.nan
+        self.kl_weight = kl_weight(config)
 
     def epoch(self, after_step: Callable[[TrainingState], None]) -> None:
         """The rest of the epoch under way: all of it, or what is left after an interruption."""
@@ -212,10 +214,10 @@ class Loop:
         torch.index_select(images, 0, order_N, out=self.shuffled.images)
         self.step_number.fill_(state.step)
         # The KL's weight is a constant in the graph: each epoch of a warm-up records another one.
-        kl_weight = state.objective.kl_weight(epoch)
-        if state.device.type == self.captures_on and kl_weight != self.captured_kl_weight:
+        weight = self.kl_weight(state.epoch)
+        if state.device.type == self.captures_on and weight != self.captured_kl_weight:
             self.captured = CapturedStep(self.learn_by_number, state.noise)
-            self.captured_kl_weight = kl_weight
+            self.captured_kl_weight = weight
 
     def learn(self, x_BCHW: Tensor) -> Tensor:
         """One step on one batch; returns its sums of reconstruction, KL and loss, shape (3,)."""
@@ -223,9 +225,9 @@ class Loop:
         # Without a cache of casts, which would outlive the graph's capture.
         bf16 = self.config.precision == "bf16"
         with torch.autocast(state.device.type, torch.bfloat16, enabled=bf16, cache_enabled=False):
-            logits_BCHW, posterior = state.model(x_BCHW, state.noise["latent"])
-        terms = state.objective.terms(x_BCHW, logits_BCHW, posterior)
-        loss = state.objective.loss(terms, posterior, state.epoch + 1)
+            weight = self.kl_weight(state.epoch + state.step / state.steps_per_epoch)
+            terms = state.objective(state.model, x_BCHW, state.noise["latent"], weight)
+        loss = terms.loss.mean()
         state.optimizer.zero_grad()
         loss.backward()
         state.optimizer.step()
@@ -249,7 +251,7 @@ class Loop:
         last = state.step == state.steps_per_epoch
         due = state.device.type == "cpu" and state.step % FINITE_CHECK_EVERY == 0
         if last or (due and not state.sums_S3[state.step - FINITE_CHECK_EVERY : state.step].isfinite().all()):
-            check_finite(state, self.config.batch_size)
+            check_finite(state, self.config)
 
 
 def wait_for(device: torch.device) -> None:
@@ -258,7 +260,7 @@ def wait_for(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def check_finite(state: TrainingState, batch_size: int) -> None:
+def check_finite(state: TrainingState, config: Config) -> None:
     """Raise TrainingDiverged where the weights or a step's terms, the first is named, are not finite."""
     steps = state.sums_S3[: state.step]
     broken = (~steps.isfinite()).any(dim=1).nonzero().flatten().tolist()
@@ -267,8 +269,9 @@ def check_finite(state: TrainingState, batch_size: int) -> None:
         return
     step = broken[0] if broken else state.step - 1
     epoch = state.epoch + 1
-    reconstruction, kl = (steps[step, :2] / batch_size).tolist()
-    raise TrainingDiverged(epoch, step + 1, reconstruction, kl, state.objective.kl_weight(epoch))
+    reconstruction, kl = (steps[step, :2] / config.batch_size).tolist()
+    weight = kl_weight(config)(state.epoch + step / state.steps_per_epoch)
+    raise TrainingDiverged(epoch, step + 1, reconstruction, kl, weight)
 
 
 def epoch_record(state: TrainingState, data: Data, config: Config) -> Record:
@@ -276,17 +279,16 @@ def epoch_record(state: TrainingState, data: Data, config: Config) -> Record:
     epoch = state.epoch + 1
     reconstruction, kl, loss = (state.sums_S3.double().sum(dim=0) / len(data.train)).tolist()
     train = {"loss": loss, "reconstruction": reconstruction, "kl": kl, "neg_elbo": reconstruction + kl}
-    scored = bound(state.model, state.objective, data.held_out, config.seed)
-    loss = state.objective.loss(scored.terms, scored.posterior, epoch).item()
-    held_out = {"loss": loss, **scored.averages()}
-    kl_weight = state.objective.kl_weight(epoch)
+    weight = kl_weight(config)(epoch - 1 / state.steps_per_epoch)
+    scored = bound(state.model, state.objective, data.held_out, config.seed, weight)
+    held_out = {"loss": scored.terms.loss.mean().item(), **scored.averages()}
     record: Record = {"epoch": epoch}
     for name, numbers in (("train", train), (data.held_out.name, held_out)):
         if not all(map(math.isfinite, numbers.values())):
-            raise TrainingDiverged(epoch, state.step, numbers["reconstruction"], numbers["kl"], kl_weight)
+            raise TrainingDiverged(epoch, state.step, numbers["reconstruction"], numbers["kl"], weight)
         record |= {f"{name}/{key}": value for key, value in numbers.items()}
     return record | {
-        "kl_weight": kl_weight,
+        "kl_weight": weight,
         "active_units": active_units(scored.posterior.mean),
         "images_per_second": len(data.train) / state.seconds,
         "seconds": state.seconds,

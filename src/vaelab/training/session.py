@@ -22,7 +22,7 @@ from vaelab.config import (
     unknown,
 )
 from vaelab.data import splits
-from vaelab.data.sources import IMAGE_SHAPE
+from vaelab.data.sources import spec_of
 from vaelab.pages.run_report import write_run_report
 from vaelab.runs import files
 from vaelab.runs import logs as console
@@ -140,7 +140,9 @@ class Session:
             raise unknown("logger", config.logger, ("none", "tensorboard"))
         self.config = config
         self.folder = folder
-        check_room(config.model, IMAGE_SHAPE, device)  # quicker refused than data found
+        check_room(
+            config, spec_of(config.dataset.name).image_shape, device
+        )  # quicker refused than data found
         self.data = splits.load(config.dataset, device)
         self.state = TrainingState.fresh(config, self.data, device)
         before: dict[str, Any] = {}
@@ -272,7 +274,7 @@ class Session:
         self.bar.update(state)
         self.snapshots.after_step(state)
         if self.signals.received:
-            check_finite(state, self.config.batch_size)  # what is saved now must be worth going on from
+            check_finite(state, self.config)  # what is saved now must be worth going on from
         self.signals.check()
 
     def drawing(self, name: str) -> None:

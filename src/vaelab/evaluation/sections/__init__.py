@@ -10,9 +10,7 @@ It raises CannotMeasure with the reason where it makes no sense for a run; the o
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Callable
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 from vaelab.config.registry import Registry
@@ -23,17 +21,13 @@ if TYPE_CHECKING:
 
     Measure = Callable[[EvaluatedModel, Progress], Section]
 
-GROUP = "vaelab.metrics"
-"""Entry points of plugins."""
-
-sections: Registry[Measure] = Registry("metrics", __name__, GROUP)
+sections: Registry[Measure] = Registry("metrics", __name__, "vaelab.metrics")
 
 READ_FIRST = ("bound", "nll", "latent", "classes", "samples", "images")
 """Sections that lead in tables, in this order; all others follow by name."""
 
 
 def section_names() -> list[str]:
-    """Every section in the order of tables, without importing any: modules, registered ones and plugins."""
-    found = {module.name for module in pkgutil.iter_modules(__path__)}
-    found |= {*sections.members} | {plugin.name for plugin in entry_points(group=GROUP)}
-    return [*(name for name in READ_FIRST if name in found), *sorted(found - {*READ_FIRST})]
+    """Every section in the order of tables; nothing is imported."""
+    found = sections.names()
+    return [*(name for name in READ_FIRST if name in found), *sorted({*found} - {*READ_FIRST})]
