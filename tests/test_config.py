@@ -258,9 +258,9 @@ def test_words_that_mean_true_or_false(word: object, value: bool) -> None:
     assert resolve({"kl": word}, Config).kl is value
 
 
-def test_numbers_are_texts_where_a_text_is_wanted() -> None:
-    asked = resolve({"artifacts": {"watermark": 2026}, "resume": 1.5}, Config)
-    assert (asked.artifacts.watermark, asked.resume) == ("2026", "1.5")
+def test_numbers_and_paths_are_texts_where_a_text_is_wanted() -> None:
+    asked = resolve({"artifacts": {"watermark": 2026}, "resume": Path("a/b")}, Config)
+    assert (asked.artifacts.watermark, asked.resume) == ("2026", "a/b")
 
 
 @pytest.mark.parametrize(
