@@ -14,7 +14,7 @@ from vaelab.data.splits import Data, Split
 from vaelab.models import Gaussian, names
 from vaelab.models.vae import LOG_VARIANCE_RANGE
 from vaelab.runs.random_streams import stream
-from vaelab.training.examples import Gallery
+from vaelab.training.examples import ExampleImages
 from vaelab.training.loop import fit
 
 QUIET = ("artifacts.every=0", "artifacts.gif=false")
@@ -72,7 +72,7 @@ def test_images_that_are_all_alike(data: Data, model: str, likelihood: str, grey
     state = fresh(asked, constant)
     rows = list(fit(state, constant, asked))
     assert all(map(math.isfinite, rows[-1].values()))
-    gallery = Gallery(asked, constant, constant.test, state.model, state.objective)
+    gallery = ExampleImages(asked, constant, constant.test, state.model, state.objective)
     means = gallery.means()
     for figure in (
         gallery.manifold(),

@@ -207,7 +207,7 @@ class Session:
         """What a run has when its epochs are done. run.json commits it: killed before, it is done anew."""
         self.snapshots.finish(self.state, self.drawing)
         if self.board is not None:
-            self.board.finish(self.snapshots.gallery, self.state.epoch)
+            self.board.finish(self.snapshots.examples, self.state.epoch)
         log.info("Finished after %.0f s", time.monotonic() - self.started)
         finished = self.run_json("finished")
         self.report(finished)

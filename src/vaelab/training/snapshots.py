@@ -1,6 +1,6 @@
 """What is drawn while training and at its end: always the same images, latents and axes.
 
-Shapes: N images, Z prior draws, L latent dimensions, K gallery images, R rows, C columns, H height, W width.
+Shapes: N images, Z prior draws, L latent dimensions, K examples images, R rows, C columns, H height, W width.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from vaelab.data.splits import Data
 from vaelab.figures import Figure, style
 from vaelab.figures.curves import loss_curves
 from vaelab.figures.images import gif
-from vaelab.figures.latent import LatentPlot, LatentView, latent_film
+from vaelab.figures.latent import LatentPlot, LatentView, latent_animation
 from vaelab.models import VAE
 from vaelab.objectives import Objective
 from vaelab.runs.folder import RunFolder
-from vaelab.training.examples import Gallery, as_arrays
+from vaelab.training.examples import ExampleImages, as_arrays
 from vaelab.training.loop import TrainingState
 
 DENSE_EPOCHS = 2
@@ -56,7 +56,7 @@ class Snapshots:
     def __init__(self, config: Config, data: Data, folder: RunFolder, model: VAE, objective: Objective):
         self.config = config
         self.folder = folder
-        self.gallery = Gallery(config, data, data.test, model, objective)
+        self.examples = ExampleImages(config, data, data.test, model, objective)
         self.plot: LatentPlot | None = None
         """The epochs' latent plot as it was drawn last: most of the next one stays as it is."""
         self.drawn: dict[int, LatentView] = {}
@@ -80,22 +80,22 @@ class Snapshots:
             frame = self.save_frame(state)
         if due:
             self.draw(
-                self.gallery.reconstructions(f"Reconstructions after epoch {state.epoch}"),
+                self.examples.reconstructions(f"Reconstructions after epoch {state.epoch}"),
                 self.folder.picture("reconstructions", state.epoch),
             )
             self.draw(
-                self.gallery.samples(f"Samples from the prior after epoch {state.epoch}"),
+                self.examples.samples(f"Samples from the prior after epoch {state.epoch}"),
                 self.folder.picture("samples", state.epoch),
             )
-            self.write_latent_plot(frame, state.epoch, self.gallery.view_of([frame.means_NL]))
+            self.write_latent_plot(frame, state.epoch, self.examples.view_of([frame.means_NL]))
 
     def is_due(self, epoch: int) -> bool:
         every = self.config.artifacts.every
         return every > 0 and epoch % every == 0
 
     def save_frame(self, state: TrainingState) -> Frame:
-        means = self.gallery.means().clip(-HALF_PRECISION, HALF_PRECISION).astype(np.float16)
-        frame = Frame(state.total_steps, means, self.gallery_reconstructions())
+        means = self.examples.means().clip(-HALF_PRECISION, HALF_PRECISION).astype(np.float16)
+        frame = Frame(state.total_steps, means, self.example_reconstructions())
         file = io.BytesIO()
         np.savez(file, means=frame.means_NL, reconstructions=frame.reconstructions_CHW)
         self.folder.write(self.folder.frame(frame.step), file.getvalue())
@@ -109,10 +109,10 @@ class Snapshots:
             "loss_curves.png": lambda: self.curves(state),
             "latent_space.png": lambda: self.latent_space(state, coloured=True),
             "latent_space_plain.png": lambda: self.latent_space(state, coloured=False),
-            "latent_manifold.png": self.gallery.manifold,
-            "category_variations.png": self.gallery.category_variations,
-            "interpolations.png": lambda: self.gallery.interpolations(spherical=False),
-            "dataset_overview.png": self.gallery.dataset_overview,
+            "latent_manifold.png": self.examples.manifold,
+            "category_variations.png": self.examples.category_variations,
+            "interpolations.png": lambda: self.examples.interpolations(spherical=False),
+            "dataset_overview.png": self.examples.dataset_overview,
         }
         for file, make in figures.items() if self.config.artifacts.figures else ():
             between(file)
@@ -121,7 +121,7 @@ class Snapshots:
         drawn = [epoch for epoch in drawn if self.folder.frame(epoch * state.steps_per_epoch).is_file()]
         frames = [read_frame(self.folder, epoch * state.steps_per_epoch) for epoch in drawn]
         if frames:
-            view = self.gallery.view_of([frame.means_NL for frame in frames])
+            view = self.examples.view_of([frame.means_NL for frame in frames])
             between("latent/ on common axes")
             for epoch, frame in zip(drawn, frames, strict=True):
                 if epoch not in self.drawn or not self.drawn[epoch].same_as(view):
@@ -140,22 +140,22 @@ class Snapshots:
 
     # --- what is drawn ------------------------------------------------------------------------------------
 
-    def gallery_reconstructions(self) -> NDArray[np.uint8]:
-        """The first band of the gallery decoded from its posterior means, shape (C, H, W)."""
-        band = self.gallery.images_K1HW[: self.gallery.columns]
-        images = self.gallery.decoded(self.gallery.posterior(band).mean)
+    def example_reconstructions(self) -> NDArray[np.uint8]:
+        """The first band of the examples decoded from its posterior means, shape (C, H, W)."""
+        band = self.examples.images_K1HW[: self.examples.columns]
+        images = self.examples.decoded(self.examples.posterior(band).mean)
         return np.nan_to_num(images * 255).round().astype(np.uint8)
 
     def write_latent_plot(self, frame: Frame, epoch: int, view: LatentView) -> None:
         title = f"Latent space after epoch {epoch}"
         if self.plot is None or not self.plot.view.same_as(view):
-            self.plot = self.gallery.latent_plot(frame.means_NL, view, title, coloured=True)
+            self.plot = self.examples.latent_plot(frame.means_NL, view, title, coloured=True)
             style.sign(self.plot.figure, self.config.artifacts.watermark)
         self.write(self.plot.pixels(frame.means_NL, title), self.folder.picture("latent", epoch))
         self.drawn[epoch] = view
 
     def curves(self, state: TrainingState) -> Figure:
-        subtitle = f"{self.gallery.about} · loss = {self.loss_formula}, in nats per image"
+        subtitle = f"{self.examples.about} · loss = {self.loss_formula}, in nats per image"
         return loss_curves(state.history, "Loss curves", subtitle, state.best_epoch)
 
     @property
@@ -170,9 +170,11 @@ class Snapshots:
         return f"reconstruction + {kl}" if config.beta == 1 else f"reconstruction + {config.beta:g} · {kl}"
 
     def latent_space(self, state: TrainingState, *, coloured: bool) -> Figure:
-        means = self.gallery.means()
+        means = self.examples.means()
         title = f"Latent space after {state.epoch} epoch{'s' if state.epoch > 1 else ''}"
-        return self.gallery.latent_plot(means, self.gallery.view_of([means]), title, coloured=coloured).figure
+        return self.examples.latent_plot(
+            means, self.examples.view_of([means]), title, coloured=coloured
+        ).figure
 
     def film(self, state: TrainingState) -> bytes:
         steps = sorted(int(path.stem.removeprefix("step_")) for path in self.folder.frames())
@@ -180,16 +182,16 @@ class Snapshots:
         if len(steps) > MOST_FRAMES:
             steps = [steps[i] for i in np.linspace(0, len(steps) - 1, MOST_FRAMES).round().astype(int)]
         frames = [read_frame(self.folder, step) for step in steps]
-        pictures = latent_film(
+        pictures = latent_animation(
             [frame.means_NL for frame in frames],
             [frame.reconstructions_CHW / 255 for frame in frames],
-            as_arrays(self.gallery.images_K1HW[: self.gallery.columns]),
-            self.gallery.labels_N,
-            self.gallery.data.class_names,
-            self.gallery.view_of([frame.means_NL for frame in frames]),
+            as_arrays(self.examples.images_K1HW[: self.examples.columns]),
+            self.examples.labels_N,
+            self.examples.data.class_names,
+            self.examples.view_of([frame.means_NL for frame in frames]),
             "The latent space while it is learned",
-            [f"{self.gallery.about} · epoch {step / state.steps_per_epoch:.2f}" for step in steps],
+            [f"{self.examples.about} · epoch {step / state.steps_per_epoch:.2f}" for step in steps],
             self.config.artifacts.watermark,
         )
-        colours = [style.class_colour(number) for number in self.gallery.data.classes]
+        colours = [style.class_colour(number) for number in self.examples.data.classes]
         return gif(pictures, colours, milliseconds=150, hold=3000)

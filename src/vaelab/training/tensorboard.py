@@ -10,7 +10,7 @@ from typing import Any
 from vaelab.config import ConfigError
 from vaelab.runs.files import writing
 from vaelab.runs.folder import EPOCH_FOLDERS, RunFolder
-from vaelab.training.examples import Gallery
+from vaelab.training.examples import ExampleImages
 
 
 class Board:
@@ -62,18 +62,18 @@ class Board:
                 writer.file_writer.add_summary(summary, epoch)
         writer.flush()
 
-    def finish(self, gallery: Gallery, epoch: int) -> None:
+    def finish(self, examples: ExampleImages, epoch: int) -> None:
         """The posterior means of the latent plot's images, with class and image. Raises StorageError."""
         with writing(self.folder.tensorboard):
-            self.write_embedding(gallery, epoch)
+            self.write_embedding(examples, epoch)
 
-    def write_embedding(self, gallery: Gallery, epoch: int) -> None:
-        classes = [gallery.data.class_names[number] for number in gallery.labels_N.tolist()]
+    def write_embedding(self, examples: ExampleImages, epoch: int) -> None:
+        classes = [examples.data.class_names[number] for number in examples.labels_N.tolist()]
         writer = self.open()
         writer.add_embedding(
-            gallery.means(),
+            examples.means(),
             metadata=classes,
-            label_img=gallery.points_N1HW.cpu(),
+            label_img=examples.points_N1HW.cpu(),
             global_step=epoch,
             tag="posterior means",
         )
