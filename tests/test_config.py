@@ -33,7 +33,7 @@ from vaelab.config import (
     resolve,
     training_digest,
 )
-from vaelab.data.sources import DATASETS
+from vaelab.data.datasets import datasets
 from vaelab.models import build
 from vaelab.objectives import likelihoods
 
@@ -66,7 +66,7 @@ def test_registries_and_yaml_agree() -> None:
         return sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
 
     assert stems("model") == models.names()
-    assert stems("dataset") == sorted(DATASETS)
+    assert stems("dataset") == datasets.names()
     for name in likelihoods.names():
         assert settings(f"loss.likelihood={name}").loss.likelihood == name
 

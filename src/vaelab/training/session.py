@@ -22,7 +22,7 @@ from vaelab.config import (
     unknown,
 )
 from vaelab.data import splits
-from vaelab.data.sources import spec_of
+from vaelab.data.datasets import spec_of
 from vaelab.pages.run_report import write_run_report
 from vaelab.runs import files
 from vaelab.runs import logs as console
