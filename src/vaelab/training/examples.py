@@ -42,7 +42,7 @@ VARIATIONS = 9
 STEPS = 8
 PAIRS = 8
 
-SPLIT_NAMES = {"train": "training", "val": "held-out", "test": "test"}
+SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
 
 
 class Gallery:
@@ -91,7 +91,7 @@ class Gallery:
 
     @property
     def images_name(self) -> str:
-        """`test images`, `held-out images` or `training images`."""
+        """`test images`, `validation images` or `training images`."""
         return f"{SPLIT_NAMES[self.split.name]} images"
 
     # --- what the model says ------------------------------------------------------------------------------
