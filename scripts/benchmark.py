@@ -207,7 +207,7 @@ def vaelab_loop(data: Data, name: str, bf16: bool) -> Work:
 
     def loop() -> float:
         """One more epoch."""
-        return fit(state, data, replace(config, epochs=state.epoch + 1), callbacks, step)[-1]["seconds"]
+        return fit(state, data, config.replace(epochs=state.epoch + 1), callbacks, step)[-1]["seconds"]
 
     return loop
 

@@ -25,7 +25,6 @@ import torch
 from filelock import FileLock
 from hydra import compose, initialize_config_dir
 
-from vaelab import config
 from vaelab.cli import command_line
 from vaelab.config import CONF_DIR, Config
 from vaelab.data import splits
@@ -53,7 +52,7 @@ command_line.register()
 def settings(*overrides: str) -> Config:
     """The settings of a command line, composed in this process."""
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        return config.resolve(compose("train", list(overrides)), Config)
+        return command_line.settings_from(compose("train", list(overrides)), Config)
 
 
 def environment(**more: str | None) -> dict[str, str]:

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from conftest import TINY, command_line_of, environment, once, run_folder
 from vaelab import config
 from vaelab.cli import command_line
-from vaelab.config import CONF_DIR, CompareConfig, Config, EvaluationConfig, ExploreConfig, override
+from vaelab.config import CONF_DIR, CompareConfig, Config, EvaluationConfig, ExploreConfig, quote_override
 
 TABLE = Path(__file__).with_name("bad_input.txt")
 AT_ONCE = 40
@@ -103,7 +103,7 @@ NUMBERS = st.one_of(st.integers(-(10**6), 10**20), st.floats(allow_nan=True, all
 def composed(door: str, *overrides: str) -> object:
     schema = DOORS[door]
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        return config.resolve(compose(door, list(overrides)), schema)
+        return command_line.settings_from(compose(door, list(overrides)), schema)
 
 
 def answer(door: str, *overrides: str) -> str | None:
@@ -115,7 +115,9 @@ def answer(door: str, *overrides: str) -> str | None:
     return None
 
 
-ALL = [(door, key) for door, schema in DOORS.items() for key, _ in config.settings(schema)]
+ALL = [
+    (door, key) for door, schema in DOORS.items() for key in [each.key for each in config.describe(schema)]
+]
 
 
 @hypothesis_settings(max_examples=80, deadline=None, derandomize=True, database=None)
@@ -126,8 +128,8 @@ def test_any_value_is_taken_or_answered_with_setting_value_and_what_is_allowed(
     where: tuple[str, str], value: Any
 ) -> None:
     door, key = where
-    item = dict(config.settings(DOORS[door]))[key]
-    said = answer(door, override(key, value))
+    (item,) = (each for each in config.describe(DOORS[door]) if each.key == key)
+    said = answer(door, quote_override(key, value))
     if said is None:
         return
     assert "\n" not in said
@@ -141,7 +143,7 @@ def test_any_value_is_taken_or_answered_with_setting_value_and_what_is_allowed(
         "dataset.root=",
     )
     if not said.startswith(together):  # checks of several settings, of what has to be typed, and of folders
-        assert said.startswith(f"{key} must be {item.metadata['allowed']}, got ")
+        assert said.startswith(f"{key} must be {item.allowed}, got ")
 
 
 def test_a_misspelt_setting_is_unknown_and_the_right_one_is_named() -> None:
@@ -165,7 +167,7 @@ TEXTS = st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1, ma
 def test_what_is_typed_again_means_the_same(watermark: str, classes: list[Any]) -> None:
     """The rule behind repeat=: `override` writes any value so that Hydra reads that very value."""
     asked = composed(
-        "train", override("artifacts.watermark", watermark), override("dataset.classes", classes)
+        "train", quote_override("artifacts.watermark", watermark), quote_override("dataset.classes", classes)
     )
     assert isinstance(asked, Config)
     assert (asked.artifacts.watermark, asked.dataset.classes) == (watermark, classes)
@@ -173,6 +175,6 @@ def test_what_is_typed_again_means_the_same(watermark: str, classes: list[Any]) 
 
 def test_numbers_keep_their_bits_when_they_are_typed_again() -> None:
     for value in (0.1 + 0.2, 1e-5, 5e-324, 123456789.123456789, 1 / 3):
-        found = composed("train", override("beta", value))
+        found = composed("train", quote_override("beta", value))
         assert isinstance(found, Config)
         assert found.beta == value

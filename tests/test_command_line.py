@@ -205,7 +205,7 @@ WRONG = [
     (("model.latent_dim=0", "dataset.source=embedded"), "model.latent_dim must be a whole number of at least 1, got 0."),
     (("epochs=2.5",), "epochs must be a whole number from 1 to 1,000,000, got 2.5."),
     (("kl=maybe",), "kl must be true or false, got maybe."),
-    (("loss.likelihood=bernouli",), "loss.likelihood must be bernoulli, continuous_bernoulli or gaussian, got bernouli."),
+    (("loss.likelihood=bernouli",), "Unknown loss.likelihood 'bernouli'. Did you mean 'bernoulli'? Available: bernoulli, continuous_bernoulli, gaussian."),
     (("beta=[1",), "'beta=[1' can't be read: type settings as key=value, lists as key=[a,b], and quote values with = or spaces: 'key=\"a b\"'."),
     (("dataset.source=full",), None),
     (("resume=nowhere",), "nowhere doesn't exist. Type the path of a run folder or of a checkpoint in it."),

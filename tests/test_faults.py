@@ -22,7 +22,7 @@ from PIL import Image, ImageSequence
 
 from conftest import TINY, CommandLine, SmallDisk, command_line_of, environment, once, run_folder
 from test_command_line import assert_same_run, run_json, start, wait_for
-from vaelab.config import override
+from vaelab.config import quote_override
 from vaelab.runs.files import held
 from vaelab.training import checkpoint
 
@@ -94,7 +94,7 @@ def assert_equal_to(undisturbed: Path, run: Path) -> None:
 
 def go_on(train: CommandLine, run: Path, command: Sequence[str], **going_wrong: Any) -> int:
     """The same command, or what goes on with a run once there is one; its exit status."""
-    resume, begin = override("resume", run.name), [*command, override("hydra.run.dir", run.name)]
+    resume, begin = quote_override("resume", run.name), [*command, quote_override("hydra.run.dir", run.name)]
     line = [resume] if (run / "run.json").exists() else begin
     result = train(*line, going_wrong=going_wrong)
     assert result.returncode in (0, KILLED), result.stderr

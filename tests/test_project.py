@@ -119,7 +119,8 @@ def test_the_wheel_has_every_yaml_and_every_data_file(wheel: Path) -> None:
         names = set(archive.namelist())
     expected = {
         f"vaelab/conf/{path.relative_to(REPOSITORY / 'conf')}"
-        for path in (REPOSITORY / "conf").rglob("*.yaml")
+        for path in (REPOSITORY / "conf").rglob("*")
+        if path.is_file()
     }
     expected |= {
         f"vaelab/{path.relative_to(SOURCE)}"

@@ -135,7 +135,7 @@ def test_all_latent_plots_share_the_last_ones_axes(data: Data, tmp_path: Path) -
     state, folder = fresh(asked, data), RunFolder(tmp_path)
     for epochs in (2, 3):
         callbacks = drawing(asked, data, folder, state)
-        fit(state, data, replace(asked, epochs=epochs), callbacks)
+        fit(state, data, asked.replace(epochs=epochs), callbacks)
         for callback in callbacks:
             callback.on_end(state, {"status": "finished"})
         frames = [

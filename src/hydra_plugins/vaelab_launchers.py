@@ -31,7 +31,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from vaelab.cli import sweep
-from vaelab.config import VaelabError, override
+from vaelab.config import VaelabError, quote_override
 from vaelab.runs.folder import RunFolder
 from vaelab.runs.signals import BY_SIGNAL, Signals
 
@@ -73,7 +73,7 @@ class JoblibLauncher(Engine):
             with passed_on() as received:
                 returned = launcher.launch(job_overrides, initial_job_idx)
         except TerminatedWorkerError as error:
-            folder = override("hydra.sweep.dir", self.config.hydra.sweep.dir)
+            folder = quote_override("hydra.sweep.dir", self.config.hydra.sweep.dir)
             raise VaelabError(
                 "A job was killed, perhaps for want of memory, and joblib ended the others with it: "
                 f"add {folder} to the line to go on, with a smaller hydra.launcher.n_jobs."

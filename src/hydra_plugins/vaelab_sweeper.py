@@ -21,7 +21,8 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-from vaelab.config import Config, ConfigError, VaelabError, effective, resolve
+from vaelab.cli.command_line import settings_from
+from vaelab.config import Config, ConfigError, VaelabError, effective
 from vaelab.runs.files import held, remove_if_empty
 
 SAID = 4
@@ -59,7 +60,11 @@ class DistinctSweeper(BasicSweeper):
         for job in map(lower_booleans, jobs):
             config = settings_of_job(self.hydra_context, self.config, job)
             # Without the KL term beta says nothing: not in the name of a folder either.
-            kept = [override for override in job if config.kl or not override.lstrip("+").startswith("beta=")]
+            kept = [
+                override
+                for override in job
+                if not config.kl_off or not override.lstrip("+").startswith("beta=")
+            ]
             key = repr(effective(config))
             if key in distinct:
                 repeated.append(f"{shown(job, swept)} is the same training as {shown(distinct[key], swept)}")
@@ -150,7 +155,7 @@ def settings_of_job(hydra_context: HydraContext, config: DictConfig, job: Sequen
     composed = hydra_context.config_loader.load_sweep_config(config, list(job))
     with open_dict(composed):
         del composed["hydra"]
-    resolved = resolve(composed, Config)
+    resolved = settings_from(composed, Config)
     if resolved.resume is not None:
         raise ConfigError(
             "resume continues one run: leave -m out. A sweep goes on with its own command and "

@@ -20,8 +20,8 @@ failed: list[str] = []
 def run(composed: DictConfig) -> None:
     """One comparison."""
     with command_line.errors_in_one_line(CompareConfig):
-        asked = config.resolve(composed, CompareConfig)
-        folder_of_runs(asked.sweep or "")
+        asked = command_line.settings_from(composed, CompareConfig)
+        folder_of_runs(asked.sweep)
         from vaelab.comparison import session  # torch takes seconds: only for settings that resolve
 
         outcome = session.compare(asked)

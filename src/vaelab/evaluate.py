@@ -26,8 +26,7 @@ def run(composed: DictConfig) -> None:
     """One evaluation."""
     try:
         with command_line.errors_in_one_line(EvaluationConfig):
-            asked = config.resolve(composed, EvaluationConfig)
-            assert asked.checkpoint is not None
+            asked = command_line.settings_from(composed, EvaluationConfig)
             existing(asked.checkpoint)
             from vaelab.training.run import load  # torch takes seconds: only for settings that resolve
 

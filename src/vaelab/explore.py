@@ -17,7 +17,7 @@ command_line.register()
 def run(composed: DictConfig) -> None:
     """One page."""
     with command_line.errors_in_one_line(ExploreConfig):
-        asked = config.resolve(composed, ExploreConfig)
+        asked = command_line.settings_from(composed, ExploreConfig)
         existing(asked.run) if asked.run is not None else folder_of_runs(asked.sweep or "")
         from vaelab.explorer import session  # torch takes seconds: only for settings that resolve
 

@@ -17,8 +17,8 @@ command_line.register()
 def run(composed: DictConfig) -> None:
     """One export."""
     with command_line.errors_in_one_line(ExportConfig):
-        asked = config.resolve(composed, ExportConfig)
-        existing(asked.run or "")
+        asked = command_line.settings_from(composed, ExportConfig)
+        existing(asked.run)
         from vaelab.evaluation import exporting  # torch takes seconds: only for settings that resolve
 
         outcome = exporting.export(asked)

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from vaelab import config
 from vaelab.cli import command_line, sweep
 from vaelab.cli.repeating import spelled_out
-from vaelab.config import Config, ConfigError, VaelabError, override
+from vaelab.config import Config, ConfigError, VaelabError, quote_override
 from vaelab.pages.run_report import write_run_report
 from vaelab.runs.files import InUse, remove_if_empty
 from vaelab.runs.folder import RunFolder, existing
@@ -41,7 +41,7 @@ def run(composed: DictConfig) -> float:
         with command_line.errors_in_one_line(Config):
             if not job.run.dir:
                 raise ConfigError("hydra.run.dir must be a folder's path, got ''.")
-            asked = config.resolve(composed, Config)
+            asked = command_line.settings_from(composed, Config)
             if asked.resume is not None:
                 existing(asked.resume)
             from vaelab.training import session  # torch, which takes seconds: only for settings that resolve
@@ -68,7 +68,7 @@ def job_of_a_sweep(composed: DictConfig, folder: RunFolder, typed: list[str]) ->
         from vaelab.training import session
 
         caller = session.Caller(typed, write_run_report, owns_process=True)
-        outcome = session.sweep_job(config.resolve(composed, Config), folder, caller)
+        outcome = session.sweep_job(command_line.settings_from(composed, Config), folder, caller)
     except Exception as error:
         known = isinstance(error, VaelabError | OSError)
         reason = command_line.one_line(error, Config) if known else traceback.format_exc()
@@ -81,7 +81,7 @@ def job_of_a_sweep(composed: DictConfig, folder: RunFolder, typed: list[str]) ->
         return math.nan
     command_line.show_run(outcome.folder)
     if outcome.interrupted_by:
-        sweep_dir = override("hydra.sweep.dir", HydraConfig.get().sweep.dir)
+        sweep_dir = quote_override("hydra.sweep.dir", HydraConfig.get().sweep.dir)
         print(f"vaelab: interrupted. To go on with the sweep, add {sweep_dir} to the line.", file=sys.stderr)
         if HydraConfig.get().launcher._target_.endswith(".JoblibLauncher"):
             sweep.stopped.append(outcome.interrupted_by)  # joblib would end the other jobs while they save

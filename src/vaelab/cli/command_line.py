@@ -10,10 +10,9 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import Field
 from pathlib import Path
 from string import Template
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
@@ -26,21 +25,26 @@ from hydra.errors import (
     MissingConfigException,
     OverrideParseException,
 )
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import (
+    InterpolationKeyError,
+    InterpolationResolutionError,
+    OmegaConfBaseException,
+    ValidationError,
+)
 from yaml import MarkedYAMLError, YAMLError
 
 from vaelab import config
 from vaelab.config import (
-    Checked,
     CompareConfig,
     Config,
     EvaluationConfig,
     ExploreConfig,
     ExportConfig,
+    Settings,
     VaelabError,
-    override,
-    settings,
+    describe,
+    quote_override,
     show,
 )
 from vaelab.runs import files
@@ -60,7 +64,7 @@ os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what went wrong, and l
 
 
 @contextmanager
-def errors_in_one_line(schema: type[Checked]) -> Iterator[None]:
+def errors_in_one_line(schema: type[Settings]) -> Iterator[None]:
     """Turn what a user can mend into one line on stderr and exit status 1; all else keeps its traceback.
 
     `schema` has the settings that may be typed at this door.
@@ -82,12 +86,12 @@ def errors_in_one_line(schema: type[Checked]) -> Iterator[None]:
         sys.exit(BY_SIGNAL + signal.SIGINT)
 
 
-def one_line(error: Exception, schema: type[Checked]) -> str:
+def one_line(error: Exception, schema: type[Settings]) -> str:
     """One sentence out of what vaelab, Hydra or OmegaConf raised."""
     if isinstance(error, VaelabError):
         return str(error)
     if isinstance(error, OmegaConfBaseException):
-        return str(config.explain(error, schema))
+        return str(explain(error, schema))
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         return f"{mark.name}, line {mark.line + 1}, is no YAML: {error.problem}."
@@ -107,7 +111,7 @@ def one_line(error: Exception, schema: type[Checked]) -> str:
         return f"{match[1]}={match[2]} takes a package more: type pip install 'vaelab[{EXTRAS[match[2]]}]'."
     if isinstance(error, ConfigCompositionException):
         if isinstance(error.__cause__, OmegaConfBaseException):
-            return str(config.explain(error.__cause__, schema))
+            return str(explain(error.__cause__, schema))
         if match := re.search(r"In '((\w+)/\w+)'.*Key '(\w+)' not in", text):
             header = "must" if match[2] in ("loss", "experiment") else "must not"
             return (
@@ -125,6 +129,41 @@ def one_line(error: Exception, schema: type[Checked]) -> str:
             return f"{error.filename} can't be written: {files.reason(error, Path(error.filename))}"
         return f"{error.filename}: {error.strerror}. Type another path." if error.filename else f"{error}."
     return text
+
+
+def settings_from(composed: DictConfig, schema: type[config.Schema]) -> config.Schema:
+    """Typed, checked settings out of what Hydra composed; past this nothing knows OmegaConf."""
+    plain = cast("dict[str, Any]", OmegaConf.to_container(composed, resolve=True))
+    if schema is Config:
+        known = config.defaults(schema)
+        # Keys of a yaml without that line end up below its group's name.
+        for group in ("experiment", "loss"):
+            if {*plain.get(group, {})} - {*known.get(group, {})}:
+                raise config.ConfigError(
+                    f"A yaml in {group}/ must begin with the line '# @package _global_'."
+                )
+    return config.resolve(plain, schema)
+
+
+def explain(error: OmegaConfBaseException, schema: type[Settings]) -> config.ConfigError:
+    """OmegaConf's complaint about a key or a reference, as one sentence that says what to type instead."""
+    key = str(error.full_key or error.key)
+    reason = str(error.msg).partition("\n")[0]
+    if isinstance(error, InterpolationKeyError | InterpolationResolutionError):
+        return config.ConfigError(
+            f"{reason}: ${{NAME}} stands for the value of another setting, which has "
+            "to be there; type \\${NAME} in quotes for these very letters."
+        )
+    siblings = [str(name) for name in error.parent_node or ()]
+    if not key.startswith("hydra."):
+        return config.unknown_setting(key, schema, siblings)
+    if isinstance(error, ValidationError):
+        return config.ConfigError(f"{key}: {reason}.")
+    part = key.removeprefix("hydra.").rpartition(".")[0]
+    near = config.did_you_mean(key, [f"{key.rpartition('.')[0]}.{sibling}" for sibling in siblings])
+    where = {"launcher": "conf/hydra/launcher/", "sweeper": "conf/hydra/sweeper/"}.get(part.split(".")[0])
+    more = f"What can be set is in {where}." if where else "--hydra-help says more."
+    return config.ConfigError(f"Unknown setting '{key}'. {near}{more}")
 
 
 def check_arguments() -> None:
@@ -177,9 +216,9 @@ def show_run(folder: RunFolder) -> None:
     for path, meaning in folder.worth_opening():
         print(f"  {path:<32}{meaning}")
     if folder.best_checkpoint.is_file():
-        line = ["python", "-m", "vaelab.evaluate", override("checkpoint", folder.path)]
+        line = ["python", "-m", "vaelab.evaluate", quote_override("checkpoint", folder.path)]
         print(f"To measure it: {shlex.join(line)}")
-        line = ["python", "-m", "vaelab.explore", override("run", folder.path)]
+        line = ["python", "-m", "vaelab.explore", quote_override("run", folder.path)]
         print(f"To walk in its latent space: {shlex.join(line)}")
 
 
@@ -214,19 +253,18 @@ def export_help() -> str:
     return settings_help(ExportConfig, [])
 
 
-def settings_help(schema: type[Checked], more: Sequence[tuple[str, str]]) -> str:
+def settings_help(schema: type[Settings], more: Sequence[tuple[str, str]]) -> str:
     """A line a setting, those of a schema and more: what to type, and what it means."""
-    rows = [(f"{key}={show(item.default)}", described(item)) for key, item in settings(schema)] + [*more]
+    rows = [(f"{each.key}={show(each.default)}", described(each)) for each in describe(schema)] + [*more]
     width = max(len(typed) for typed, _ in rows)
     lines = [f"    {typed:<{width}}  {meaning}".rstrip() for typed, meaning in rows]
     text = "\n".join(["Settings and their defaults (reconstruction and KL are nats per image)", *lines])
     return text.replace("$", "$$")  # Hydra passes the help through string.Template
 
 
-def described(item: Field[Any]) -> str:
+def described(item: config.Setting) -> str:
     """A setting's meaning, and its choices where there are only a few."""
-    choices = item.metadata["choices"]
-    return f"{item.metadata['meaning']} ({', '.join(choices)})" if choices else item.metadata["meaning"]
+    return f"{item.description} ({', '.join(item.choices)})" if item.choices else item.description
 
 
 def to_plain(value: Any) -> Any:
@@ -239,7 +277,7 @@ LONGEST_NAME = 120
 
 def run_name(model: str, dataset: str, kl: object, beta: object) -> str:
     """The end of a run folder's name: `conv_fashion_mnist_beta-0.5`, `mlp_mnist_recon_only`."""
-    name = f"{model}_{dataset}_" + (f"beta-{beta:g}" if kl and isinstance(beta, float) else "recon_only")
+    name = f"{model}_{dataset}_{config.folder_ending(kl, beta)}"
     return re.sub(r"[^\w.+-]", "", name)  # no path in it, whatever was typed as model.name
 
 
@@ -269,11 +307,11 @@ def make_way() -> None:
 def register() -> None:
     """Make the schema and the resolvers known to Hydra; conf/ refers to them. Safe to call twice."""
     make_way()
-    ConfigStore.instance().store(name="schema", node=Config)
-    ConfigStore.instance().store(name="evaluation_schema", node=EvaluationConfig)
-    ConfigStore.instance().store(name="compare_schema", node=CompareConfig)
-    ConfigStore.instance().store(name="explore_schema", node=ExploreConfig)
-    ConfigStore.instance().store(name="export_schema", node=ExportConfig)
+    ConfigStore.instance().store(name="schema", node=config.defaults(Config))
+    ConfigStore.instance().store(name="evaluation_schema", node=config.defaults(EvaluationConfig))
+    ConfigStore.instance().store(name="compare_schema", node=config.defaults(CompareConfig))
+    ConfigStore.instance().store(name="explore_schema", node=config.defaults(ExploreConfig))
+    ConfigStore.instance().store(name="export_schema", node=config.defaults(ExportConfig))
     OmegaConf.register_new_resolver("compare_help", compare_help, replace=True)
     OmegaConf.register_new_resolver("explore_help", explore_help, replace=True)
     OmegaConf.register_new_resolver("export_help", export_help, replace=True)

@@ -11,7 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, open_dict
 
-from vaelab.config import CompareConfig, override
+from vaelab.config import CompareConfig, quote_override
 from vaelab.runs.folder import RunFolder, natural
 
 failed: list[str] = []
@@ -48,7 +48,7 @@ class Folders(Callback):
             # What a job is told: its settings are composed anew, out of these and its own.
             hydra.overrides.hydra += [
                 f"hydra.job.config.override_dirname.exclude_keys=[{','.join(excluded)}]",
-                override("hydra.sweep.dir", Path(hydra.sweep.dir).absolute()),
+                quote_override("hydra.sweep.dir", Path(hydra.sweep.dir).absolute()),
             ]
 
 
@@ -64,7 +64,7 @@ class Comparing(Callback):
         try:
             self.compare_and_pack(config)
         except (KeyboardInterrupt, SystemExit):
-            line = ["python", "-m", "vaelab.compare", override("sweep", config.hydra.sweep.dir)]
+            line = ["python", "-m", "vaelab.compare", quote_override("sweep", config.hydra.sweep.dir)]
             print(f"vaelab: all jobs have ended. To compare them: {shlex.join(line)}", file=sys.stderr)
             raise
         except Exception as error:

@@ -62,7 +62,7 @@ class Model:
 
     @property
     def kl_off(self) -> bool:
-        return self.config.objective == "recon_only"
+        return self.config.kl_off
 
     @property
     def seeds(self) -> list[int]:
@@ -145,7 +145,7 @@ def family_of(member: Member) -> dict[str, Any]:
         "images": data["images"],
         "scored": data["scored_each_epoch"],
         "files": data["sha256"],
-        "likelihood": member.config.loss.likelihood,
+        "likelihood": member.config.loss.likelihood_name,
     }
 
 
@@ -180,7 +180,7 @@ def settings_of(config: Config) -> dict[str, Any]:
 def order_of(config: Config) -> tuple[str, int, bool, float, str]:
     """Models by network and size, KL off before the betas."""
     model = config.model
-    on = config.objective != "recon_only"
+    on = not config.kl_off
     return str(model["name"]), int(model.get("latent_dim", 0)), on, config.beta if on else 0.0, repr(model)
 
 
@@ -190,11 +190,12 @@ def label_of(config: Config, varying: Sequence[str], exact: bool = False) -> str
     def short(value: object) -> str:
         return f"{value:.4g}" if isinstance(value, float) and not exact else show(value)
 
-    objective = "KL off" if config.objective == "recon_only" else f"beta {short(config.beta)}"
     flat = dict(flattened(settings_of(config)))
     others = [key for key in varying if key not in ("kl", "beta", "loss.free_bits") and key in flat]
     words = [
         str(flat[key]) if key == "model.name" else f"{key.split('.')[-1]} {short(flat[key])}"
         for key in others
     ]
-    return ", ".join([*words, objective] if "kl" in varying or "beta" in varying or not words else words)
+    return ", ".join(
+        [*words, config.kl_label] if "kl" in varying or "beta" in varying or not words else words
+    )

@@ -17,7 +17,7 @@ from vaelab.comparison.findings import findings
 from vaelab.comparison.report import comparison_report
 from vaelab.comparison.runs import Family, Found, Member, find
 from vaelab.comparison.table import comma_separated, markdown
-from vaelab.config import CompareConfig, EvaluatedDataConfig, EvaluationConfig, MetricsConfig, VaelabError
+from vaelab.config import CompareConfig, EvaluatedDataConfig, EvaluationConfig, VaelabError
 from vaelab.evaluation import session as evaluation
 from vaelab.figures import style
 from vaelab.runs import logs as console
@@ -62,7 +62,6 @@ def compare(asked: CompareConfig) -> Outcome:
     Raises VaelabError where there is no run. Runs on other images, or scored by another likelihood, are never
     in one table: each family gets its own, and that is said.
     """
-    assert asked.sweep is not None
     folder = folder_of_runs(asked.sweep)
     with console.logging_to(console.AboveTheBar()):
         return Session(folder, find(folder), asked).run()
@@ -131,7 +130,7 @@ class Session:
             device=self.asked.device,
             figures=False,
             dataset=EvaluatedDataConfig(source=self.asked.dataset.source, root=self.asked.dataset.root),
-            metrics=MetricsConfig(nll="nll" in had, frozen_latent="frozen_latent" in had),
+            metrics={"nll": "nll" in had, "frozen_latent": "frozen_latent" in had},
         )
 
     # --- pictures -----------------------------------------------------------------------------------------

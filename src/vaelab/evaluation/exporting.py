@@ -46,7 +46,6 @@ def export(asked: ExportConfig) -> Outcome:
 
     Raises VaelabError for a run that can't be loaded, a missing extra, and an export that computes otherwise.
     """
-    assert asked.run is not None
     with console.logging_to(console.AboveTheBar()):
         run = load(asked.run)
         around = RunFolder.around(Path(asked.run).expanduser())

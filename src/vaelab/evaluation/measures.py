@@ -67,9 +67,9 @@ def measure_bound(subject: Subject, say: Saying) -> Section:
         "bits_per_dim": Number(averages["neg_elbo"] / nats_per_bit, "bits per pixel", basis, error),
     }
     remark = "± is the standard error over images."
-    if subject.run.config.loss.likelihood == "bernoulli" and subject.data.binarize == "none":
+    if subject.run.config.loss.likelihood_name == "bernoulli" and subject.data.binarize == "none":
         remark += " A Bernoulli likelihood of grey pixels is no probability: compare within this family only."
-    if subject.run.config.loss.likelihood != "bernoulli":
+    if subject.run.config.loss.likelihood_name != "bernoulli":
         remark += (
             " A density of grey values in [0, 1]: it can be negative, and is no bits/dim of 0 … 255 values."
         )

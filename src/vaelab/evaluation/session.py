@@ -10,13 +10,13 @@ import signal
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from vaelab.config import ConfigError, DatasetConfig, EvaluationConfig, VaelabError, override
+from vaelab.config import ConfigError, DatasetConfig, EvaluationConfig, VaelabError, quote_override
 from vaelab.data import sources, splits
 from vaelab.data.splits import Data
 from vaelab.evaluation.figures import PICTURES
@@ -87,14 +87,14 @@ def load_data(run: Run, asked: EvaluationConfig) -> tuple[Data, DatasetConfig]:
         root = None
     if asked.dataset.root is not None and asked.dataset.source is None and source == "embedded":
         source = "auto"  # a folder was typed to be looked into
-    wanted = replace(saved, source=source, root=root)
+    wanted = saved.replace(source=source, root=root)
     device = pick_device(asked.device)
     try:
         data = splits.load(wanted, device)
     except ConfigError:
         if asked.split != "test" or not saved.val_size:
             raise
-        wanted = replace(wanted, val_size=0)  # the subset may be smaller than what the run has held out
+        wanted = wanted.replace(val_size=0)  # the subset may be smaller than what the run has held out
         data = splits.load(wanted, device)
     if data.origin.fallback is not None:
         log.warning("EMBEDDED SUBSET instead of the full set: %s.", data.origin.fallback)
@@ -128,7 +128,7 @@ class Session:
         self.failed: list[str] = []
         self.seconds: dict[str, float] = {}
         self.started = now()
-        self.measures = [name for name in MEASURES if getattr(self.asked.metrics, name)]
+        self.measures = [name for name in MEASURES if self.asked.metrics.get(name, True)]
         self.pictures = list(PICTURES) if self.asked.figures else []
         self.bar: tqdm[Any] = tqdm(
             total=len(self.measures) + len(self.pictures),
@@ -267,7 +267,7 @@ class Session:
             "objective": run.config.objective,
             "beta": run.config.beta,
             "kl": run.config.kl,
-            "likelihood": run.config.loss.likelihood,
+            "likelihood": run.config.loss.likelihood_name,
             "model": run.config.model,
             "trained_with_seed": run.config.seed,
             "data": {
@@ -282,9 +282,7 @@ class Session:
             },
             "seed": subject.seed,
             "device": device_facts(subject.device),
-            "settings": {
-                key: value for key, value in asdict(self.asked).items() if key not in ("checkpoint", "output")
-            },
+            "settings": self.asked.model_dump(exclude={"checkpoint", "output"}),
             "versions": versions(),
             "git": git_facts(),
         }
@@ -301,9 +299,9 @@ class Session:
         """A warning where best.safetensors is not what a reader would take it for."""
         run = self.subject.run
         chosen = run.config.dataset.val_size > 0 and run.checkpoint.stem == "best"
-        if run.config.objective != "recon_only" or not chosen:
+        if not run.config.kl_off or not chosen:
             return []
-        last = override("checkpoint", run.checkpoint.with_name(f"last{run.checkpoint.suffix}"))
+        last = quote_override("checkpoint", run.checkpoint.with_name(f"last{run.checkpoint.suffix}"))
         return [
             "best.safetensors was chosen by held-out neg_elbo, whose KL was not minimised; "
             f"the run's end: {last}"

@@ -6,7 +6,6 @@ Shapes: N images, L latent dimensions, D features, H height, W width.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -122,7 +121,7 @@ class Subject:
         """The data with grey pixels: decoders give grey images, whatever they were trained on."""
         if self.data.binarize == "none":
             return self.data
-        return splits.load(replace(self.source, binarize="none"), self.device)
+        return splits.load(self.source.replace(binarize="none"), self.device)
 
     def real(self, split: Split) -> Tensor:
         grey = self.grey_data.split(split.name)

@@ -73,7 +73,7 @@ def pair(sweep: Path, wanted: Sequence[str] | None) -> list[Member]:
     if len(members) < 2:
         raise VaelabError(f"{sweep} has {len(members)} finished runs, and two are needed: type run=FOLDER.")
     ordered = list(members.values())
-    off = [member for member in ordered if member.config.objective == "recon_only"]
+    off = [member for member in ordered if member.config.kl_off]
     on = sorted(
         (member for member in ordered if member not in off), key=lambda member: abs(member.config.beta - 1)
     )
@@ -128,8 +128,7 @@ def page(runs: Sequence[Run], asked: ExploreConfig) -> str:
 
 def name_of(subject: Subject) -> str:
     config = subject.run.config
-    kl = "KL off" if config.objective == "recon_only" else f"beta {config.beta:g}"
-    return f"{config.model['name']}, {kl}"
+    return f"{config.model['name']}, {config.kl_label}"
 
 
 def model_data(subject: Subject, name: str, count: int) -> dict[str, Any]:
@@ -144,7 +143,7 @@ def model_data(subject: Subject, name: str, count: int) -> dict[str, Any]:
         "checkpoint": f"{subject.run.checkpoint.parent.parent.name}/{subject.run.checkpoint.name}, "
         f"epoch {subject.run.epoch}",
         "network": layers,
-        "likelihood": subject.run.config.loss.likelihood,
+        "likelihood": subject.run.config.loss.likelihood_name,
         **{name: packed(content) for name, content in weights.to_bytes().items()},
         "means": packed(np.ascontiguousarray(means_NL.cpu().numpy(), dtype="<f4").tobytes()),
         "kl": [round(value, 4) for value in kl_L.tolist()],

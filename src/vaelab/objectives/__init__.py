@@ -142,9 +142,9 @@ class Objective(nn.Module):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        if config.loss.likelihood not in LIKELIHOODS:
-            raise unknown("loss.likelihood", config.loss.likelihood, LIKELIHOODS)
-        self.likelihood: Likelihood = LIKELIHOODS[config.loss.likelihood]()
+        if config.loss.likelihood_name not in LIKELIHOODS:
+            raise unknown("loss.likelihood", config.loss.likelihood_name, LIKELIHOODS)
+        self.likelihood: Likelihood = LIKELIHOODS[config.loss.likelihood_name]()
         self.full_kl_weight = config.beta if config.kl else 0.0
         self.warmup_epochs = config.loss.kl_warmup_epochs
         self.free_bits = config.loss.free_bits

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from vaelab.config import CONF_DIR, Config, flattened, override, read_yaml, resolve, show
+from vaelab.config import CONF_DIR, Config, flattened, quote_override, read_yaml, resolve, show
 from vaelab.pages import charts
 from vaelab.pages.charts import Series
 from vaelab.pages.glossary import meaning
@@ -63,8 +63,7 @@ def run_report(folder: RunFolder, facts: Mapping[str, Any]) -> str:
 def title(config: Config, facts: Mapping[str, Any]) -> str:
     latents = config.model.get("latent_dim")
     size = "" if latents is None else f", {latents} latent dimension{'s' if latents != 1 else ''}"
-    kl = "KL off" if config.objective == "recon_only" else f"beta {config.beta:g}"
-    return f"{config.model['name']}{size}, {kl} · {facts['data']['description']}"
+    return f"{config.model['name']}{size}, {config.kl_label} · {facts['data']['description']}"
 
 
 # --- what was asked ---------------------------------------------------------------------------------------
@@ -241,4 +240,4 @@ def one_figure(path: Path) -> dict[str, Any]:
 def next_steps(folder: RunFolder) -> list[str]:
     if folder.evaluations():
         return []
-    return [f"python -m vaelab.evaluate {override('checkpoint', folder.path)}"]
+    return [f"python -m vaelab.evaluate {quote_override('checkpoint', folder.path)}"]

@@ -83,10 +83,9 @@ class Gallery:
     def about(self) -> str:
         """The subtitle of every figure: model, objective, data and seed."""
         config, latents = self.config, self.model.latent_dim
-        objective = "KL off" if config.objective == "recon_only" else f"beta {config.beta:g}"
         dimensions = f"{latents} latent dimension{'s' if latents > 1 else ''}"
-        likelihood = config.loss.likelihood.replace("_", " ")
-        model = f"{config.model['name']}, {dimensions}, {objective}, {likelihood}"
+        likelihood = config.loss.likelihood_name.replace("_", " ")
+        model = f"{config.model['name']}, {dimensions}, {config.kl_label}, {likelihood}"
         return f"{model} · {self.data.description} · {self.seeds}"
 
     @property
@@ -154,7 +153,7 @@ class Gallery:
     def ranking(self, x_N1HW: Tensor, reconstruction_N: Tensor) -> Figure:
         """The images with the lowest, middle and highest reconstruction terms, above what is decoded."""
         order = reconstruction_N.argsort(stable=True)
-        grey = self.data.binarize == "none" and self.config.loss.likelihood == "bernoulli"
+        grey = self.data.binarize == "none" and self.config.loss.likelihood_name == "bernoulli"
         count = min(COLUMNS, len(order))
         middle = (len(order) - count) // 2
         rows, labels = [], []

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vaelab.config import Config, override
+from vaelab.config import Config, quote_override
 from vaelab.data.splits import Data
 from vaelab.runs.environment import device_facts, git_facts, now, process_facts, versions
 from vaelab.runs.folder import RunFolder
@@ -32,7 +32,7 @@ class RunJson(Callback):
         self.sessions = [*before.get("sessions", []), self.session]
         self.setup = {
             "command": before.get("command", command(arguments)),
-            "repeat": command([override("repeat", folder.path)]),
+            "repeat": command([quote_override("repeat", folder.path)]),
             "working_directory": str(Path.cwd()),
             **setup_facts(config, data, state),
         }
@@ -78,7 +78,7 @@ def setup_facts(config: Config, data: Data, state: TrainingState) -> dict[str, A
     """The part of run.json that is known before the first step."""
     return {
         "objective": config.objective,
-        "likelihood": config.loss.likelihood,
+        "likelihood": config.loss.likelihood_name,
         "units": "nats per image: summed over pixels and latent dimensions, averaged over images",
         "model": {
             **config.model,

@@ -7,13 +7,13 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from vaelab.config import Config, ConfigError, VaelabError, continued, effective, override, to_yaml
+from vaelab.config import Config, ConfigError, VaelabError, continued, effective, quote_override, to_yaml
 from vaelab.data import splits
 from vaelab.runs import files, logs
 from vaelab.runs.environment import set_deterministic
@@ -78,8 +78,8 @@ def train(config: Config, folder: RunFolder, caller: Caller) -> TrainingResult:
     with in_use(folder):
         if folder.run_json.exists():
             raise ConfigError(
-                f"{folder.path} already holds a run: type {override('resume', folder.path)} to go on with "
-                "it, or another hydra.run.dir for a new one."
+                f"{folder.path} already holds a run: type {quote_override('resume', folder.path)} to go on "
+                "with it, or another hydra.run.dir for a new one."
             )
         if folder.holds_epochs():
             raise ConfigError(
@@ -94,7 +94,7 @@ def sweep_job(config: Config, folder: RunFolder, caller: Caller) -> TrainingResu
     Raises VaelabError as `train` does, and where the folder holds a run with other settings.
     """
     # A sweep is packed as a whole when it ends.
-    config = replace(config, artifacts=replace(config.artifacts, zip=False))
+    config = config.replace(artifacts=config.artifacts.replace(zip=False))
     if not folder.run_json.exists():
         return train(config, folder, caller)
     with in_use(folder):
@@ -304,7 +304,7 @@ class TrainingRun:
 
     @property
     def to_go_on(self) -> str:
-        return command([override("resume", self.folder.path)])
+        return command([quote_override("resume", self.folder.path)])
 
     def announce(self, facts: dict[str, Any]) -> None:
         """Say what is trained on what, and what a reader has to know about it."""

@@ -198,7 +198,7 @@ def write_figure(figure: Figure, folder: RunFolder, path: Path, config: Config) 
 
 def loss_formula(config: Config) -> str:
     """What is minimised, in words."""
-    if config.objective == "recon_only":
+    if config.kl_off:
         return "reconstruction"
     kl = f"max(KL, {config.loss.free_bits:g} per dim.)" if config.loss.free_bits else "KL"
     if config.loss.kl_warmup_epochs:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from vaelab.config import Component
 from vaelab.training.callbacks import Callback
 
 
-def build(component: str, **given: Any) -> list[Callback]:
+def build(component: Component, **given: Any) -> list[Callback]:
     """The logger of that setting; none for `none`."""
     if component == "none":
         return []
