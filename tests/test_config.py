@@ -33,9 +33,9 @@ from vaelab.config import (
     resolve,
     training_digest,
 )
-from vaelab.data.sources import DATASETS
+from vaelab.data.datasets import datasets
 from vaelab.models import build
-from vaelab.objectives import LIKELIHOODS
+from vaelab.objectives import likelihoods
 
 CHOICES = sorted(
     f"{path.parent.name}={path.stem}" for path in CONF_DIR.glob("*/*.yaml") if path.parent.name != "hydra"
@@ -66,8 +66,8 @@ def test_registries_and_yaml_agree() -> None:
         return sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
 
     assert stems("model") == models.names()
-    assert stems("dataset") == sorted(DATASETS)
-    for name in LIKELIHOODS:
+    assert stems("dataset") == datasets.names()
+    for name in likelihoods.names():
         assert settings(f"loss.likelihood={name}").loss.likelihood == name
 
 
@@ -258,9 +258,9 @@ def test_words_that_mean_true_or_false(word: object, value: bool) -> None:
     assert resolve({"kl": word}, Config).kl is value
 
 
-def test_numbers_are_texts_where_a_text_is_wanted() -> None:
-    asked = resolve({"artifacts": {"watermark": 2026}, "resume": 1.5}, Config)
-    assert (asked.artifacts.watermark, asked.resume) == ("2026", "1.5")
+def test_numbers_and_paths_are_texts_where_a_text_is_wanted() -> None:
+    asked = resolve({"artifacts": {"watermark": 2026}, "resume": Path("a/b")}, Config)
+    assert (asked.artifacts.watermark, asked.resume) == ("2026", "a/b")
 
 
 @pytest.mark.parametrize(

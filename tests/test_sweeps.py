@@ -23,9 +23,9 @@ from PIL import Image
 from conftest import TINY, CommandLine, command_line_of, environment, once, settings
 from vaelab.cli import command_line
 from vaelab.comparison.findings import clear
-from vaelab.comparison.runs import label_of
 from vaelab.comparison.table import Spread
 from vaelab.config import Config
+from vaelab.evaluation.runs import label_of
 from vaelab.runs.folder import natural
 
 QUICK = (*TINY, "epochs=2", "artifacts.every=0", "artifacts.figures=false", "artifacts.gif_every_batches=4")
@@ -110,7 +110,7 @@ def test_a_sweep_ends_with_its_comparison(swept: tuple[Path, Any]) -> None:
         assert row["fid_fashion_mnist_cnn_floor"]
     text = (folder / "comparison" / "comparison.md").read_text()
     assert "**Embedded subset: numbers don't compare with the full set's.**" in text
-    assert "one seed, its spread is not known" in text
+    assert "one seed, so its spread is unknown" in text
     assert text in result.stdout
     for name in FIGURES:
         assert f"![{name}]({name})" in text
@@ -191,7 +191,7 @@ def test_one_failed_job_ends_neither_sweep_nor_comparison(train: CommandLine, tm
     text = (folder / "comparison" / "comparison.md").read_text()
     assert "## Not finished\n" in text
     assert f"- {failed[0]}: failed after epoch 0 of 2: The loss is not finite" in text
-    assert f"- {failed[1]}: failed before it began: model.latent_dim must be" in text
+    assert f"- {failed[1]}: failed before it started: model.latent_dim must be" in text
     rows = table(folder)
     assert [row["status"].split()[0] for row in rows] == ["finished", "failed", "failed", "failed"]
     assert "1 of 1 runs are not evaluated (evaluate=false): their columns are empty." in text

@@ -20,7 +20,7 @@ from vaelab.objectives.scoring import bound
 from vaelab.runs.folder import RunFolder
 from vaelab.training import checkpoint
 from vaelab.training.callbacks import Callback, CheckFinite, DropTinyMoments
-from vaelab.training.examples import Gallery
+from vaelab.training.examples import ExampleImages
 from vaelab.training.loop import fit
 from vaelab.training.records import TrainingDiverged
 from vaelab.training.snapshots import AnimationFrames, EpochFigures, read_frame
@@ -114,7 +114,7 @@ def test_beta_zero_trains_as_recon_only(data: Data) -> None:
 
 def drawing(asked: Config, data: Data, folder: RunFolder, state: TrainingState) -> list[Callback]:
     """The callbacks that draw while training."""
-    examples = Gallery(asked, data, data.test, state.model, state.objective)
+    examples = ExampleImages(asked, data, data.test, state.model, state.objective)
     return [AnimationFrames(asked, examples, folder), EpochFigures(asked, examples, folder)]
 
 
@@ -141,7 +141,7 @@ def test_all_latent_plots_share_the_last_ones_axes(data: Data, tmp_path: Path) -
         frames = [
             read_frame(folder, epoch * state.steps_per_epoch).means_NL for epoch in range(1, epochs + 1)
         ]
-        examples = Gallery(asked, data, data.test, state.model, state.objective)
+        examples = ExampleImages(asked, data, data.test, state.model, state.objective)
         view = examples.view_of(frames)
         for epoch, means in enumerate(frames, 1):
             title = f"Latent space after epoch {epoch}"

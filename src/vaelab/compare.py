@@ -22,9 +22,9 @@ def run(composed: DictConfig) -> None:
     with command_line.errors_in_one_line(CompareConfig):
         asked = command_line.settings_from(composed, CompareConfig)
         folder_of_runs(asked.sweep)
-        from vaelab.comparison import session  # torch takes seconds: only for settings that resolve
+        from vaelab.comparison.compare import compare  # torch takes seconds: only for settings that resolve
 
-        outcome = session.compare(asked)
+        outcome = compare(asked)
     print(outcome.text)
     print(f"Comparison: {outcome.folder}")
     failed.extend(outcome.failed)

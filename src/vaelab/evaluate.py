@@ -31,9 +31,11 @@ def run(composed: DictConfig) -> None:
             from vaelab.training.run import load  # torch takes seconds: only for settings that resolve
 
             trained = load(asked.checkpoint)
-            from vaelab.evaluation import session  # and so does this: only for a checkpoint that loads
+            from vaelab.evaluation.evaluate import (
+                evaluate,  # and so does this: only for a checkpoint that loads
+            )
 
-            outcome = session.evaluate(trained, asked)
+            outcome = evaluate(trained, asked)
     except SystemExit as failure:
         if HydraConfig.get().mode != RunMode.MULTIRUN or failure.code != command_line.FAILED:
             raise

@@ -19,9 +19,9 @@ def run(composed: DictConfig) -> None:
     with command_line.errors_in_one_line(ExploreConfig):
         asked = command_line.settings_from(composed, ExploreConfig)
         existing(asked.run) if asked.run is not None else folder_of_runs(asked.sweep or "")
-        from vaelab.explorer import session  # torch takes seconds: only for settings that resolve
+        from vaelab.explorer.page import explore  # torch takes seconds: only for settings that resolve
 
-        outcome = session.explore(asked)
+        outcome = explore(asked)
     print(f"Explorer: {outcome.path} ({outcome.megabytes:.1f} MB), for any browser")
 
 

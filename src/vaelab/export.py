@@ -19,9 +19,11 @@ def run(composed: DictConfig) -> None:
     with command_line.errors_in_one_line(ExportConfig):
         asked = command_line.settings_from(composed, ExportConfig)
         existing(asked.run)
-        from vaelab.evaluation import exporting  # torch takes seconds: only for settings that resolve
+        from vaelab.evaluation.onnx_export import (
+            export,  # torch takes seconds: only for settings that resolve
+        )
 
-        outcome = exporting.export(asked)
+        outcome = export(asked)
     for path in outcome.paths:
         print(f"Exported: {path}")
     print(f"Read back and compared with PyTorch: {outcome.difference:.1g} at most apart")

@@ -71,14 +71,14 @@ class Comparing(Callback):
             broken.append(error)
 
     def compare_and_pack(self, config: DictConfig) -> None:
-        from vaelab.comparison import session  # torch: not for --help
+        from vaelab.comparison.compare import compare, unfinished  # torch: not for --help
 
         folder = Path(config.hydra.sweep.dir)
-        failed.extend(name for name in session.unfinished(folder) if name not in failed)
+        failed.extend(name for name in unfinished(folder) if name not in failed)
         failed.sort(key=natural)
         if self.enabled:
             asked = CompareConfig(sweep=str(folder), evaluate=self.evaluate, figures=self.figures)
-            outcome = session.compare(asked)
+            outcome = compare(asked)
             print(f"{outcome.text}\nComparison: {outcome.folder}")
             failed.extend(outcome.failed)
         # What is typed for all jobs is not in the config of the sweep itself, only among its overrides.

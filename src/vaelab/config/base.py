@@ -83,9 +83,9 @@ def from_word(value: object) -> object:
     return WORDS.get(str(value).lower(), value)
 
 
-def from_number(value: object) -> object:
-    """The text of a number: `artifacts.watermark=2026` is one for Hydra."""
-    return show(value) if isinstance(value, bool | int | float) else value
+def to_text(value: object) -> object:
+    """The text of a path, and of a number: `artifacts.watermark=2026` is one for Hydra."""
+    return show(value) if isinstance(value, bool | int | float | Path) else value
 
 
 def check_component(value: str | dict[str, Any]) -> str | dict[str, Any]:
@@ -105,7 +105,7 @@ Switch = Annotated[bool, BeforeValidator(from_word)]
 Natural = Annotated[int, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63), Allowed("a whole number of at least 0 and below 2**63")]
-Text = Annotated[str, Field(pattern=r"\S"), BeforeValidator(from_number)]
+Text = Annotated[str, Field(pattern=r"\S"), BeforeValidator(to_text)]
 FolderPath = Annotated[Text, Allowed("a folder's path")]
 RunPath = Annotated[Text, Allowed("a run folder or a checkpoint, such as outputs/2026-11-21/...")]
 DEVICES = r"^(auto|cpu|cuda|cuda:[0-9]+)$"
@@ -127,7 +127,7 @@ def resolve(plain: Mapping[str, Any], schema: type[Schema]) -> Schema:
     Raises ConfigError for a key that nothing reads, a wrong type or a value outside its range.
     """
     try:
-        return schema.model_validate(plain)
+        return schema.model_validate(dict(plain))
     except ValidationError as invalid:
         error = invalid.errors(include_url=False)[0]
         path = [str(step) for step in error["loc"]]

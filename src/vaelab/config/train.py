@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -38,7 +37,6 @@ from vaelab.config.overrides import look_up, quote_override
 GROUPS = ("model", "dataset", "loss", "experiment")
 """What is chosen by name: each is a folder of conf/."""
 
-
 CLASSES = Allowed("a list of class numbers or names, such as [7], or null for all")
 
 
@@ -64,9 +62,7 @@ class DatasetConfig(Settings):
     classes: Annotated[list[Any] | None, CLASSES] = Field(
         None, min_length=1, description="the classes to keep, such as [0,1,7] or [trouser,sneaker]; null: all"
     )
-    val_size: Natural = Field(
-        5000, description="last images of the training file, held out; 0: each epoch scores the test set"
-    )
+    val_size: Natural = Field(5000, description="training images held out; 0: each epoch scores the test set")
     binarize: Literal["none", "dynamic", "static"] = Field(
         "none", description="grey pixels, or 0/1 pixels drawn each time or once"
     )
@@ -82,9 +78,7 @@ class LossConfig(Settings):
     kl_schedule: Annotated[Component, Shipped("objectives/schedules", "vaelab.kl_schedules")] = Field(
         "linear", description="how the KL's weight reaches beta"
     )
-    kl_warmup_epochs: Natural = Field(
-        0, description="epochs over which the KL's weight rises linearly from 0 to beta"
-    )
+    kl_warmup_epochs: Natural = Field(0, description="epochs over which the KL's weight rises to beta")
     free_bits: Annotated[float, Allowed("a number of at least 0, in nats per latent dimension")] = Field(
         0.0, ge=0, description="nats per latent dimension below which the KL is not pushed (batch mean)"
     )
@@ -195,7 +189,7 @@ class Config(Settings):
 
 def folder_ending(kl: object, beta: object) -> str:
     """`beta-0.5` or `recon_only`: the end of a folder's name, made before `kl` and `beta` are checked."""
-    weighs = from_word(kl) is True and isinstance(beta, int | float) and math.isfinite(beta) and beta != 0
+    weighs = from_word(kl) is True and isinstance(beta, int | float) and beta != 0
     return f"beta-{short(beta)}" if weighs else "recon_only"
 
 

@@ -20,12 +20,14 @@ from vaelab.models.vae import LOG_VARIANCE_RANGE
 LEVELS = 32767
 """Of a weight, either side of 0; a row shares a scale: off by 1.5e-5 of its largest weight at most."""
 
-
 FINE = 16 * LEVELS
 """The same for the decoder, with four bits more: far from the prior its sums are large."""
 
 EXACT = 65536
 """Weights up to which a layer keeps them as they are: those next to the latents, which can be large."""
+
+LIKELIHOODS = ("bernoulli", "continuous_bernoulli", "gaussian")
+"""Those whose means network.js computes from the decoder's output."""
 
 
 @dataclass
@@ -82,19 +84,27 @@ def count(tensors: Sequence[Tensor]) -> int:
     return sum(each.numel() for each in tensors)
 
 
-def network(model: VAE, weights: Weights) -> dict[str, Any]:
-    """Encoder and decoder as lists of layers. Raises VaelabError for a layer that the page can't run."""
-    channels, height, width = model.image_shape
-    encoder = [layer(module, weights) for module in flat(model.encoder)]
+def network(model: VAE, likelihood: str, weights: Weights) -> dict[str, Any]:
+    """Encoder and decoder as lists of layers. Raises VaelabError for what the page can't run."""
+    encoder, decoder = (getattr(model, part, None) for part in ("encoder", "decoder"))
+    if likelihood not in LIKELIHOODS:
+        raise not_available(f"the likelihood {likelihood}", f"only {', '.join(LIKELIHOODS)}")
+    if not isinstance(encoder, nn.Module) or not isinstance(decoder, nn.Module):
+        raise not_available("a model without the layers `encoder` and `decoder`", "only a sequence of layers")
+    described = [layer(module, weights) for module in flat(encoder)]
     weights.fine = True
-    decoder = [layer(module, weights) for module in flat(model.decoder)]
     return {
         "latents": model.latent_dim,
-        "image": [channels, height, width],
+        "likelihood": likelihood,
+        "image": list(model.image_shape),
         "logVarianceRange": LOG_VARIANCE_RANGE,
-        "encoder": encoder,
-        "decoder": decoder,
+        "encoder": described,
+        "decoder": [layer(module, weights) for module in flat(decoder)],
     }
+
+
+def not_available(what: str, known: str) -> VaelabError:
+    return VaelabError(f"The explorer is not available for {what}: the page computes {known}.")
 
 
 def flat(module: nn.Module) -> Iterator[nn.Module]:
@@ -111,10 +121,8 @@ def layer(module: nn.Module, weights: Weights) -> dict[str, Any]:
     for kind, describe in LAYERS.items():
         if type(module) is kind:
             return describe(module, weights)
-    raise VaelabError(
-        f"The explorer can't run a {type(module).__name__} layer: "
-        f"it knows {', '.join(kind.__name__ for kind in LAYERS)}."
-    )
+    known = ", ".join(kind.__name__ for kind in LAYERS)
+    raise not_available(f"this model, which has a {type(module).__name__} layer", f"only {known}")
 
 
 def bias_of(module: nn.Linear | nn.Conv2d | nn.ConvTranspose2d, outputs: int, weights: Weights) -> int:
@@ -133,7 +141,7 @@ def linear(module: nn.Linear, weights: Weights) -> dict[str, Any]:
 
 def convolution(module: nn.Conv2d | nn.ConvTranspose2d, weights: Weights) -> dict[str, Any]:
     if module.groups != 1 or module.dilation != (1, 1) or module.padding_mode != "zeros":
-        raise VaelabError("The explorer runs convolutions without groups, dilation and padding but zeros.")
+        raise not_available("this model", "convolutions without groups or dilation, padded by zeros")
     assert isinstance(module.padding, tuple)
     (kernel, _), (stride, _), (padding, _) = module.kernel_size, module.stride, module.padding
     transposed = isinstance(module, nn.ConvTranspose2d)

@@ -58,6 +58,10 @@ def run_folders(folder: Path) -> Iterator[Path]:
     yield from sorted(paths, key=lambda path: natural(str(path)))
 
 
+SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
+"""What tables and figures call the splits whose columns metrics.csv has."""
+
+
 def natural(text: str) -> list[tuple[int, str]]:
     """A key that sorts 2_… before 10_…."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)]

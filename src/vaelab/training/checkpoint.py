@@ -22,7 +22,7 @@ from torch import Tensor
 from vaelab import __version__
 from vaelab.config import Config, VaelabError, did_you_mean, resolve
 from vaelab.models import VAE, with_weights
-from vaelab.objectives import Objective
+from vaelab.objectives import Objective, build_objective
 from vaelab.runs.folder import CHECKPOINT_SUFFIXES, RunFolder
 
 if TYPE_CHECKING:
@@ -220,6 +220,7 @@ def converted(path: Path) -> Checkpoint:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         check_version(content["format"], content)
+        content["config"] = with_old_defaults(content["config"])
         checkpoint = Checkpoint(
             **checked(content),
             model=content["model"],
@@ -233,6 +234,12 @@ def converted(path: Path) -> Checkpoint:
     except Exception as error:  # torch.load raises many kinds for what is something else
         raise Unusable("can't be read: it is damaged, or was not written by vaelab") from error
     return checkpoint
+
+
+def with_old_defaults(config: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a format 1 or 2, when conv had no setting for its kernel of 4."""
+    model = config["model"]
+    return {**config, "model": {"kernel": 4, **model}} if model["name"] == "conv" else config
 
 
 def check_version(version: object, facts: dict[str, Any]) -> None:
@@ -319,9 +326,10 @@ def model_of(checkpoint: Checkpoint) -> tuple[VAE, Objective]:
     """
     config = config_of(checkpoint)
     channels, height, width = checkpoint.image_shape
-    model = with_weights(config.model, (channels, height, width), checkpoint.model)
-    objective = Objective(config)
+    objective = build_objective(config)
     objective.load_state_dict(checkpoint.objective)
+    per_pixel = objective.likelihood.parameters_per_pixel
+    model = with_weights(config.model, (channels, height, width), checkpoint.model, per_pixel)
     return model.eval(), objective
 
 

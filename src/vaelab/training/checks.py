@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 
 from vaelab.config import Config, ConfigError, show
-from vaelab.data.sources import IMAGE_SHAPE, spec_of
+from vaelab.data.datasets import spec_of
 from vaelab.models import outline
-from vaelab.objectives import Objective
+from vaelab.objectives import build_objective, kl_weight
 from vaelab.runs.environment import memory, pick_device
 from vaelab.runs.files import size
 
@@ -21,9 +21,12 @@ def check_settings(config: Config) -> torch.device:
     What depends on the images themselves (classes, val_size) is found when they are loaded.
     """
     device = pick_device(config.device)
-    spec_of(config.dataset.name)
-    Objective(config)
-    parameters = sum(each.numel() for each in outline(config.model, IMAGE_SHAPE).parameters())
+    shape, per_pixel = (
+        spec_of(config.dataset.name).image_shape,
+        build_objective(config).likelihood.parameters_per_pixel,
+    )
+    kl_weight(config)
+    parameters = sum(each.numel() for each in outline(config.model, shape, per_pixel).parameters())
     needed, there = BYTES_PER_PARAMETER * parameters, memory(device)
     if there is not None and needed > there:
         model = config.model.items()

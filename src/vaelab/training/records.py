@@ -7,8 +7,8 @@ import math
 from vaelab.config import Config, VaelabError
 from vaelab.data.splits import Data
 from vaelab.metrics.latent import active_units
+from vaelab.objectives import kl_weight
 from vaelab.objectives.scoring import bound
-from vaelab.training.shim import kl_weight, loss_of
 from vaelab.training.state import Record, TrainingState
 
 
@@ -43,15 +43,8 @@ def epoch_record(state: TrainingState, data: Data, config: Config) -> Record:
     weight = kl_weight(config)(state.epoch + 1 - 1 / state.steps_per_epoch)
     reconstruction, kl, loss = (state.step_terms_S3.double().sum(dim=0) / len(data.train)).tolist()
     train = {"loss": loss, "reconstruction": reconstruction, "kl": kl, "neg_elbo": reconstruction + kl}
-    scored = bound(state.model, state.objective, data.held_out, config.seed)
-    averages = {
-        "loss": loss_of(
-            state.objective, scored.terms.reconstruction, scored.terms.kl, scored.posterior, weight
-        )
-        .mean()
-        .item(),
-        **scored.averages(),
-    }
+    scored = bound(state.model, state.objective, data.held_out, config.seed, weight)
+    averages = {"loss": scored.terms.loss.mean().item(), **scored.averages()}
     record: Record = {"epoch": state.epoch + 1}
     for name, numbers in (("train", train), (data.held_out.name, averages)):
         if not all(map(math.isfinite, numbers.values())):

@@ -34,7 +34,7 @@ class Run:
     model: VAE = field(repr=False)
     """In eval mode, on the CPU."""
     objective: Objective = field(repr=False)
-    """Likelihood and KL weight: `objective.terms(x, *model(x, noise))` gives nats per image."""
+    """What was minimised: `objective(model, x, noise, kl_weight)` gives its terms in nats per image."""
     epoch: int
     """Complete epochs behind these weights."""
     checkpoint: Path

@@ -33,7 +33,7 @@ from vaelab.training.callbacks import (
 )
 from vaelab.training.checkpoint import Checkpoint
 from vaelab.training.checks import check_settings
-from vaelab.training.examples import Gallery
+from vaelab.training.examples import ExampleImages
 from vaelab.training.loop import fit
 from vaelab.training.records import TrainingDiverged
 from vaelab.training.run_json import RunJson, best_of, command
@@ -160,7 +160,7 @@ class TrainingRun:
         self.bar = ProgressBar(config, self.data)
         self.checkpoints = SaveCheckpoints(config, self.data, folder)
         self.run_json = RunJson(config, self.data, folder, self.state, caller.arguments, before)
-        examples = Gallery(config, self.data, self.data.test, self.state.model, self.state.objective)
+        examples = ExampleImages(config, self.data, self.data.test, self.state.model, self.state.objective)
         self.callbacks = [
             CheckFinite(config),
             *([] if flushed or device.type != "cpu" else [DropTinyMoments()]),
@@ -171,7 +171,7 @@ class TrainingRun:
             WriteMetrics(folder),
             self.checkpoints,  # commits the epoch
             self.run_json,
-            *loggers.build(
+            loggers.build(
                 config.logger, config=config, data=self.data, folder=folder, examples=examples,
                 epoch=self.state.epoch,
             ),

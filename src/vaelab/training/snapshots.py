@@ -18,10 +18,10 @@ from vaelab.config import Config
 from vaelab.figures import Figure, style
 from vaelab.figures.curves import loss_curves
 from vaelab.figures.images import gif
-from vaelab.figures.latent import LatentPlot, LatentView, latent_film
+from vaelab.figures.latent import LatentPlot, LatentView, latent_animation
 from vaelab.runs.folder import RunFolder
 from vaelab.training.callbacks import Callback
-from vaelab.training.examples import Gallery, as_arrays
+from vaelab.training.examples import ExampleImages, as_arrays
 from vaelab.training.state import TrainingState
 
 DENSE_EPOCHS = 2
@@ -58,7 +58,7 @@ def is_due(config: Config, epoch: int) -> bool:
 class AnimationFrames(Callback):
     """Saves frames: of the untrained model, of steps within the first epochs, and of each epoch."""
 
-    def __init__(self, config: Config, examples: Gallery, folder: RunFolder) -> None:
+    def __init__(self, config: Config, examples: ExampleImages, folder: RunFolder) -> None:
         self.config, self.examples, self.folder = config, examples, folder
         self.every = config.artifacts.gif_every_batches if config.artifacts.gif else 0
 
@@ -79,8 +79,8 @@ class AnimationFrames(Callback):
     def save(self, state: TrainingState) -> None:
         examples = self.examples
         means_NL = examples.means().clip(-HALF_PRECISION, HALF_PRECISION).astype(np.float16)
-        band = examples.images_K1HW[: examples.columns]
-        images = np.nan_to_num(examples.decoded(examples.posterior(band).mean) * 255).round()
+        band = examples.decoded(examples.posterior(examples.first_band).mean)
+        images = np.nan_to_num(band * 255).round()
         file = io.BytesIO()
         np.savez(file, means=means_NL, reconstructions=images.astype(np.uint8))
         self.folder.write(self.folder.frame(state.total_steps), file.getvalue())
@@ -92,7 +92,7 @@ class EpochFigures(Callback):
     Comes after AnimationFrames, whose frame of the epoch it draws.
     """
 
-    def __init__(self, config: Config, examples: Gallery, folder: RunFolder) -> None:
+    def __init__(self, config: Config, examples: ExampleImages, folder: RunFolder) -> None:
         self.config, self.examples, self.folder = config, examples, folder
         self.plot: LatentPlot | None = None
         """The latent plot as it was drawn last: most of the next one stays as it is."""
@@ -136,7 +136,7 @@ class FinalFigures(Callback):
     """Every figure of a finished run, and the animation. `say` is told what is being drawn."""
 
     def __init__(
-        self, config: Config, examples: Gallery, folder: RunFolder, say: Callable[[str], None]
+        self, config: Config, examples: ExampleImages, folder: RunFolder, say: Callable[[str], None]
     ) -> None:
         self.config, self.examples, self.folder, self.say = config, examples, folder, say
 
@@ -176,10 +176,10 @@ class FinalFigures(Callback):
             steps = [steps[i] for i in np.linspace(0, len(steps) - 1, MOST_FRAMES).round().astype(int)]
         frames = [read_frame(self.folder, step) for step in steps]
         examples = self.examples
-        pictures = latent_film(
+        pictures = latent_animation(
             [frame.means_NL for frame in frames],
             [frame.reconstructions_CHW / 255 for frame in frames],
-            as_arrays(examples.images_K1HW[: examples.columns]),
+            as_arrays(examples.first_band),
             examples.labels_N,
             examples.data.class_names,
             examples.view_of([frame.means_NL for frame in frames]),

@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 from vaelab.config import Config
 from vaelab.data.splits import Data
 from vaelab.models import VAE, build
-from vaelab.objectives import Objective
+from vaelab.objectives import Objective, build_objective
 from vaelab.runs.random_streams import restart
 
 Record = dict[str, float]
@@ -49,8 +49,9 @@ class TrainingState:
     @classmethod
     def fresh(cls, config: Config, data: Data, device: torch.device) -> TrainingState:
         """A model with new weights, nothing trained. Raises ConfigError for settings it can't build."""
-        objective = Objective(config).to(device)
-        model = build(config.model, data.image_shape, config.seed).to(device).train()
+        objective = build_objective(config).to(device)
+        per_pixel = objective.likelihood.parameters_per_pixel
+        model = build(config.model, data.image_shape, config.seed, per_pixel).to(device).train()
         model.to(memory_format=torch.channels_last)  # a tenth faster where there are convolutions, on CPUs
         parameters = [*model.parameters(), *objective.parameters()]
         # Capturable, so that a CUDA graph can hold the step: Adam's step count is then on the device too.

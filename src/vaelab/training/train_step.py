@@ -12,7 +12,6 @@ from torch import Tensor
 
 from vaelab.config import Config
 from vaelab.training.cuda_graph import CapturedStep
-from vaelab.training.shim import terms_of
 from vaelab.training.state import TrainingState
 
 TrainStep = Callable[[Tensor, float], Tensor]
@@ -37,7 +36,7 @@ class EagerStep:
         state = self.state
         # Without a cache of casts, which would outlive the capture of a CUDA graph.
         with torch.autocast(state.device.type, torch.bfloat16, enabled=self.bf16, cache_enabled=False):
-            terms = terms_of(state.objective, state.model, x_BCHW, state.noise["latent"], kl_weight)
+            terms = state.objective(state.model, x_BCHW, state.noise["latent"], kl_weight)
         for parameter in self.parameters:
             parameter.grad = None
         terms.loss.mean().backward()

@@ -91,7 +91,7 @@ const rowsOf = { linear: (layer) => [layer.outputs, layer.inputs],
                  convolution: (layer) => [layer.outputs, layer.inputs * layer.kernel ** 2],
                  convolution_transposed: (layer) => [layer.inputs, layer.outputs * layer.kernel ** 2] };
 
-const MEANS = {  // of a pixel, from its logit: the likelihoods of loss.py
+const MEANS = {  // of a pixel, from the decoder's output: the likelihoods of objectives/
   bernoulli: (logit) => 1 / (1 + Math.exp(-logit)),
   gaussian: (logit) => 1 / (1 + Math.exp(-logit)),
   continuous_bernoulli: (logit) => (Math.abs(logit) < 0.1
@@ -107,7 +107,7 @@ class Network {
 
   constructor(model, integers, low, exact) {
     this.spec = model.network;
-    this.mean = MEANS[model.likelihood];
+    this.mean = MEANS[model.network.likelihood];
     const kept = new Map();  // each layer's weights as floats
     for (const layer of [...this.spec.encoder, ...this.spec.decoder]) {
       if (!(layer.op in rowsOf)) continue;
@@ -121,7 +121,7 @@ class Network {
         const scale = exact[layer.scale + row];
         for (const end = place + columns; place < end; place++) {
           let integer = integers[layer.weight + place];
-          if (layer.low !== undefined) {  // four bits more, two weights a byte
+          if (layer.low !== undefined) {  // four bits more, two weights per byte
             const bit = layer.low + place;
             integer = 16 * integer + ((low[bit >> 1] >> (4 * (bit & 1))) & 15);
           }

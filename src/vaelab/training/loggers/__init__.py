@@ -1,21 +1,27 @@
-"""What else records each epoch: a callback per module, by its name in the setting `logger`.
+"""What else records each epoch: one callback per module, registered there, chosen by the setting `logger`.
 
-A logger's constructor may take `config`, `data`, `folder`, `examples` and `epoch` (complete ones, where a run
-is resumed), and raises ConfigError where it can't work.
+A constructor may take `config`, `data`, `folder`, `examples` and `epoch` (complete ones, of a resumed run), and
+raises ConfigError where it can't work.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from vaelab.config import Component
+from vaelab.config.registry import Registry
 from vaelab.training.callbacks import Callback
 
+loggers: Registry[Callable[..., Callback]] = Registry("logger", __name__, "vaelab.loggers")
 
-def build(component: Component, **given: Any) -> list[Callback]:
-    """The logger of that setting; none for `none`."""
-    if component == "none":
-        return []
-    from vaelab.training.loggers.tensorboard import TensorBoard
 
-    return [TensorBoard(given["folder"], given["examples"], given["epoch"])]
+@loggers.register("none")
+class Nothing(Callback):
+    """No other logger."""
+
+
+def build(component: Component, **given: Any) -> Callback:
+    """The logger of the setting. Raises ConfigError for what isn't registered."""
+    logger: Callback = loggers.build(component, **given)
+    return logger

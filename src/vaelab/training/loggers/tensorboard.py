@@ -11,17 +11,19 @@ from vaelab.config import ConfigError
 from vaelab.runs.files import writing
 from vaelab.runs.folder import EPOCH_FOLDERS, RunFolder
 from vaelab.training.callbacks import Callback
-from vaelab.training.examples import Gallery
+from vaelab.training.examples import ExampleImages
+from vaelab.training.loggers import loggers
 from vaelab.training.state import TrainingState
 
 
+@loggers.register("tensorboard")
 class TensorBoard(Callback):
     """Writes event files into the run's folder. A step is an epoch; what was written after `epoch` is hidden.
 
     Raises ConfigError where TensorBoard is not installed.
     """
 
-    def __init__(self, folder: RunFolder, examples: Gallery, epoch: int) -> None:
+    def __init__(self, folder: RunFolder, examples: ExampleImages, epoch: int) -> None:
         if find_spec("tensorboard") is None:
             raise ConfigError(
                 "logger=tensorboard takes a package more: type pip install 'vaelab[tensorboard]'."

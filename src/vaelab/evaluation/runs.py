@@ -10,13 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from vaelab.config import Config, VaelabError, effective, flattened, show
 from vaelab.runs.folder import RunFolder, run_folders
 from vaelab.training import checkpoint
 from vaelab.training.state import Record
 
 
-@dataclass(frozen=True)
+@dataclass
 class Member:
     """One finished run."""
 
@@ -24,28 +27,34 @@ class Member:
     config: Config
     facts: Mapping[str, Any]
     """run.json."""
-    history: list[Record]
+    rows: list[Record]
+    """metrics.csv."""
+    last_sha256: str
+    """Of the last checkpoint's file."""
+    evaluation: dict[str, Any] | None = None
+    """metrics.json of the last checkpoint, where it is of these very weights and of the test images."""
+
+    def __post_init__(self) -> None:
+        self.read_evaluation()
+
+    def read_evaluation(self) -> None:
+        path = self.folder.evaluation("last", "test") / "metrics.json"
+        try:
+            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return
+        if found["checkpoint"]["sha256"] == self.last_sha256:
+            self.evaluation = found
 
     @property
     def last(self) -> Record:
         """The row of the last epoch: what comparisons are made of."""
-        return self.history[-1]
+        return self.rows[-1]
 
     @property
     def seconds(self) -> float:
         """Training time of all epochs."""
-        return sum(row["seconds"] for row in self.history)
-
-    @property
-    def evaluation(self) -> dict[str, Any] | None:
-        """metrics.json of last.safetensors, where it is of these very weights and of the test images."""
-        path = self.folder.evaluation("last", "test") / "metrics.json"
-        try:
-            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            digest = hashlib.sha256(self.folder.last_checkpoint.read_bytes()).hexdigest()
-        except (OSError, ValueError):
-            return None
-        return found if found["checkpoint"]["sha256"] == digest else None
+        return sum(row["seconds"] for row in self.rows)
 
 
 @dataclass(frozen=True)
@@ -68,6 +77,11 @@ class Model:
     def seeds(self) -> list[int]:
         return [member.config.seed for member in self.members]
 
+    def history(self, key: str) -> NDArray[np.float64]:
+        """A column of metrics.csv for every seed and epoch, shape (S, E)."""
+        epochs = min(len(member.rows) for member in self.members)
+        return np.array([[row[key] for row in member.rows[:epochs]] for member in self.members])
+
 
 @dataclass(frozen=True)
 class Family:
@@ -75,13 +89,17 @@ class Family:
 
     title: str
     models: Sequence[Model]
-    held_out: str
+    scored: str
     """val or test: what each epoch was scored on."""
 
     @property
     def slug(self) -> str:
         """The title as the name of a folder."""
         return re.sub(r"\W+", "_", self.title.lower()).strip("_")
+
+    @property
+    def kl_off(self) -> list[bool]:
+        return [model.kl_off for model in self.models]
 
 
 @dataclass
@@ -112,13 +130,12 @@ def find(folder: Path) -> Found:
     by_family: dict[str, list[Member]] = {}
     seen: dict[str, Member] = {}
     for member in members:
-        same = seen.setdefault(
-            repr((family_of(member), settings_of(member.config), member.config.seed)), member
-        )
-        if same is not member:
+        family = repr(family_of(member))
+        same = seen.setdefault(repr((family, settings_of(member.config), member.config.seed)), member)
+        if same is member:
+            by_family.setdefault(family, []).append(member)
+        else:
             found.repeated[member.folder.name] = same.folder.name
-            continue
-        by_family.setdefault(repr(family_of(member)), []).append(member)
     found.families = [make_family(group) for group in by_family.values()]
     return found
 
@@ -127,14 +144,15 @@ def read(folder: RunFolder) -> Member:
     """A finished run; raises VaelabError for any other, with the reason."""
     if not folder.run_json.is_file():
         lines = folder.log.read_text(encoding="utf-8").strip().splitlines()
-        raise VaelabError(f"failed before it began: {lines[-1] if lines else 'no reason is known'}")
+        raise VaelabError(f"failed before it started: {lines[-1] if lines else 'no reason is known'}")
     facts = folder.read_run_json()
     if facts["status"] != "finished":
         error = f": {facts['error']}" if "error" in facts else ""
         done = f"after epoch {facts['epochs']['done']} of {facts['epochs']['asked']}"
         raise VaelabError(f"{facts['status']} {done}{error}")
     config = checkpoint.config_of(checkpoint.load(folder.last_checkpoint))
-    return Member(folder, config, facts, folder.read_metrics())
+    digest = hashlib.sha256(folder.last_checkpoint.read_bytes()).hexdigest()
+    return Member(folder, config, facts, folder.read_metrics(), digest)
 
 
 def family_of(member: Member) -> dict[str, Any]:
@@ -155,17 +173,17 @@ def make_family(members: Sequence[Member]) -> Family:
     for member in members:
         by_model.setdefault(repr(settings_of(member.config)), []).append(member)
     groups = sorted(by_model.values(), key=lambda group: order_of(group[0].config))
-    flat = [dict(flattened(settings_of(group[0].config))) for group in groups]
+    configs = [group[0].config for group in groups]
+    flat = [dict(flattened(settings_of(config))) for config in configs]
     keys = dict.fromkeys(key for settings in flat for key in settings)
     varying = [key for key in keys if len({repr(settings.get(key)) for settings in flat}) > 1]
-    labels = [label_of(group[0].config, varying) for group in groups]
+    labels = [label_of(config, varying) for config in configs]
     if len(set(labels)) < len(labels):
-        labels = [label_of(group[0].config, varying, exact=True) for group in groups]
-    models = [Model(label, group) for label, group in zip(labels, groups, strict=True)]
+        labels = [label_of(config, varying, exact=True) for config in configs]
     title = facts["title"]
     if facts["likelihood"] != "bernoulli":
         title += f", {facts['likelihood'].replace('_', ' ')} likelihood"
-    return Family(title, models, facts["scored"])
+    return Family(title, list(map(Model, labels, groups)), facts["scored"])
 
 
 def settings_of(config: Config) -> dict[str, Any]:
@@ -191,11 +209,11 @@ def label_of(config: Config, varying: Sequence[str], exact: bool = False) -> str
         return f"{value:.4g}" if isinstance(value, float) and not exact else show(value)
 
     flat = dict(flattened(settings_of(config)))
-    others = [key for key in varying if key not in ("kl", "beta", "loss.free_bits") and key in flat]
     words = [
         str(flat[key]) if key == "model.name" else f"{key.split('.')[-1]} {short(flat[key])}"
-        for key in others
+        for key in varying
+        if key in flat and key not in ("kl", "beta", "loss.free_bits")
     ]
-    return ", ".join(
-        [*words, config.kl_label] if "kl" in varying or "beta" in varying or not words else words
-    )
+    if words and not {"kl", "beta"} & set(varying):
+        return ", ".join(words)
+    return ", ".join([*words, config.kl_label])

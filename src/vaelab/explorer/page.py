@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from vaelab.comparison.runs import Member, find
 from vaelab.config import EvaluatedDataConfig, EvaluationConfig, ExploreConfig, VaelabError, unknown
-from vaelab.evaluation import session as evaluation
-from vaelab.evaluation.measures import COLLAPSED
-from vaelab.evaluation.subject import Subject
+from vaelab.evaluation.evaluate import evaluated_model
+from vaelab.evaluation.model import EvaluatedModel
+from vaelab.evaluation.runs import Member, find
+from vaelab.evaluation.sections.latent import COLLAPSED
 from vaelab.explorer.network import Weights, network
 from vaelab.figures.style import class_colour
 from vaelab.metrics.latent import principal_directions
@@ -32,34 +32,34 @@ DIRECTIONS = 4
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ExplorerPage:
     """Where the page lies, and how large it is."""
 
     path: Path
     megabytes: float
 
 
-def explore(asked: ExploreConfig) -> Outcome:
+def explore(config: ExploreConfig) -> ExplorerPage:
     """Write explorer.html of one run, or of two runs of a sweep side by side.
 
     Raises VaelabError for a run that can't be used, and for two that can't be put side by side.
     """
     with console.logging_to(console.AboveTheBar()):
-        if asked.run is not None:
-            runs = [load(asked.run)]
-            found = RunFolder.around(Path(asked.run).expanduser())
-            folder = found.path if found else Path(asked.run).expanduser().parent
+        if config.run is not None:
+            runs = [load(config.run)]
+            found = RunFolder.around(Path(config.run).expanduser())
+            folder = found.path if found else Path(config.run).expanduser().parent
         else:
-            assert asked.sweep is not None
-            members = pair(folder_of_runs(asked.sweep), asked.pair)
+            assert config.sweep is not None
+            members = pair(folder_of_runs(config.sweep), config.pair)
             runs = [load(member.folder.last_checkpoint) for member in members]
-            folder = Path(asked.sweep).expanduser() / "comparison"
-        path = Path(asked.output).expanduser() if asked.output is not None else folder / "explorer.html"
-        text = page(runs, asked).encode()
+            folder = Path(config.sweep).expanduser() / "comparison"
+        path = Path(config.output).expanduser() if config.output is not None else folder / "explorer.html"
+        text = page(runs, config).encode()
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, text)
-    return Outcome(path, len(text) / 1e6)
+    return ExplorerPage(path, len(text) / 1e6)
 
 
 def pair(sweep: Path, wanted: Sequence[str] | None) -> list[Member]:
@@ -72,25 +72,25 @@ def pair(sweep: Path, wanted: Sequence[str] | None) -> list[Member]:
         return [members[name] for name in wanted]
     if len(members) < 2:
         raise VaelabError(f"{sweep} has {len(members)} finished runs, and two are needed: type run=FOLDER.")
-    ordered = list(members.values())
-    off = [member for member in ordered if member.config.kl_off]
-    on = sorted(
-        (member for member in ordered if member not in off), key=lambda member: abs(member.config.beta - 1)
-    )
-    return [off[0], on[0]] if off and on else [ordered[0], ordered[-1]]
+    every = list(members.values())
+    off = [member for member in every if member.config.kl_off]
+    on = [member for member in every if not member.config.kl_off]
+    if not off or not on:
+        return [every[0], every[-1]]
+    return [off[0], min(on, key=lambda member: abs(member.config.beta - 1))]
 
 
-def page(runs: Sequence[Run], asked: ExploreConfig) -> str:
+def page(runs: Sequence[Run], config: ExploreConfig) -> str:
     """The page of one or two models of the same images and as many latent dimensions."""
     loaded: dict[str, Any] = {}
-    about = EvaluationConfig(
+    settings = EvaluationConfig(
         checkpoint="the run's", device="cpu", nll_images=None,
-        dataset=EvaluatedDataConfig(source=asked.dataset.source, root=asked.dataset.root),
+        dataset=EvaluatedDataConfig(source=config.dataset.source, root=config.dataset.root),
     )  # fmt: skip
-    subjects = [evaluation.subject_of(run, about, loaded) for run in runs]
-    first = subjects[0]
-    count = min(asked.images, len(first.split))
-    for other in subjects[1:]:
+    models = [evaluated_model(run, settings, loaded) for run in runs]
+    first = models[0]
+    count = min(config.images, len(first.split))
+    for other in models[1:]:
         if other.model.latent_dim != first.model.latent_dim:
             raise VaelabError(
                 f"The models have {first.model.latent_dim} and {other.model.latent_dim} latent dimensions: "
@@ -100,22 +100,21 @@ def page(runs: Sequence[Run], asked: ExploreConfig) -> str:
             raise VaelabError(
                 "The models were trained on different images: type pair=[...] with two of the same."
             )
-    names = [name_of(subject) for subject in subjects]
+    names = [f"{run.config.model['name']}, {run.config.kl_label}" for run in runs]
     if len(set(names)) < len(names):
         names = [
-            f"{name}, {subject.run.checkpoint.parent.parent.name}"
-            for name, subject in zip(names, subjects, strict=True)
+            f"{name}, {run.checkpoint.parent.parent.name}" for name, run in zip(names, runs, strict=True)
         ]
-    shown = first.images[:count]
-    bytes_N = (shown.flatten(1) * 255).round().to(torch.uint8).cpu().numpy()
+    bytes_N = (first.images[:count].flatten(1) * 255).round().to(torch.uint8).cpu().numpy()
+    height, width = first.data.image_shape[1:]
     return render(
         "explorer.html.j2",
         title=" beside ".join(names),
         about=f"{first.data.description} · the first {count:,} of {len(first.split):,} test images",
+        height=height,
+        width=width,
         explorer={
-            "models": [
-                model_data(subject, name, count) for subject, name in zip(subjects, names, strict=True)
-            ],
+            "models": [model_data(each, name, count) for each, name in zip(models, names, strict=True)],
             "classes": [
                 {"number": number, "name": name, "colour": class_colour(number)}
                 for number, name in first.data.class_names.items()
@@ -126,26 +125,21 @@ def page(runs: Sequence[Run], asked: ExploreConfig) -> str:
     )
 
 
-def name_of(subject: Subject) -> str:
-    config = subject.run.config
-    return f"{config.model['name']}, {config.kl_label}"
-
-
-def model_data(subject: Subject, name: str, count: int) -> dict[str, Any]:
-    """A model with the codes of the images, for the page."""
-    weights = Weights()
-    layers = network(subject.model, weights)
-    means_NL = subject.posterior.mean[:count].float()
-    directions_LP = principal_directions(subject.posterior.mean, min(DIRECTIONS, subject.model.latent_dim))
-    kl_L = subject.kl_of_dimensions
+def model_data(evaluated: EvaluatedModel, name: str, count: int) -> dict[str, Any]:
+    """A model with the posterior means of the images, for the page."""
+    run, weights = evaluated.run, Weights()
+    layers = network(evaluated.model, evaluated.run.config.loss.likelihood_name, weights)
+    means_NL = evaluated.posterior.mean[:count].float().cpu().numpy()
+    directions_LP = principal_directions(
+        evaluated.posterior.mean, min(DIRECTIONS, evaluated.model.latent_dim)
+    )
+    kl_L = evaluated.kl_of_dimensions
     return {
         "name": name,
-        "checkpoint": f"{subject.run.checkpoint.parent.parent.name}/{subject.run.checkpoint.name}, "
-        f"epoch {subject.run.epoch}",
+        "checkpoint": f"{run.checkpoint.parent.parent.name}/{run.checkpoint.name}, epoch {run.epoch}",
         "network": layers,
-        "likelihood": subject.run.config.loss.likelihood_name,
-        **{name: packed(content) for name, content in weights.to_bytes().items()},
-        "means": packed(np.ascontiguousarray(means_NL.cpu().numpy(), dtype="<f4").tobytes()),
+        **{part: packed(content) for part, content in weights.to_bytes().items()},
+        "means": packed(np.ascontiguousarray(means_NL, dtype="<f4").tobytes()),
         "kl": [round(value, 4) for value in kl_L.tolist()],
         "collapsed": (kl_L < COLLAPSED).tolist(),
         "directions": directions_LP.T.tolist(),

@@ -1,4 +1,4 @@
-"""A trained model for other programs: ONNX graphs, or weights as safetensors; each is read back and compared.
+"""A trained model for other programs: ONNX graphs, read back and compared.
 
 Shapes: B batch, C channels, H height, W width, L latent dimensions.
 """
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vaelab.config import ExportConfig, VaelabError
+from vaelab.config import ConfigError, ExportConfig, VaelabError
 from vaelab.models import VAE
 from vaelab.objectives import Likelihood
 from vaelab.runs import logs as console
@@ -34,58 +34,31 @@ CHECKED = 32
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ExportResult:
     """The files that were written, and the largest difference that was found."""
 
     paths: list[Path]
     difference: float
 
 
-def export(asked: ExportConfig) -> Outcome:
+def export(config: ExportConfig) -> ExportResult:
     """Write the model of a run for other programs.
 
     Raises VaelabError for a run that can't be loaded, a missing extra, and an export that computes otherwise.
     """
+    if config.format == "safetensors":
+        raise ConfigError(
+            "format=safetensors is not needed: a checkpoint is a safetensors file itself, "
+            "checkpoints/best.safetensors in the run folder."
+        )
     with console.logging_to(console.AboveTheBar()):
-        run = load(asked.run)
-        around = RunFolder.around(Path(asked.run).expanduser())
+        run = load(config.run)
+        around = RunFolder.around(Path(config.run).expanduser())
         beside = around.path if around is not None else run.checkpoint.parent
-        folder = Path(asked.output).expanduser() if asked.output is not None else beside / "export"
+        folder = Path(config.output).expanduser() if config.output is not None else beside / "export"
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        return FORMATS[asked.format](run, folder)
-
-
-def about(run: Run) -> dict[str, str]:
-    """What goes into the files: texts only, as both formats want them."""
-    return {
-        "config": json.dumps(run.config.to_dict()),
-        "epoch": str(run.epoch),
-        "trained_on": json.dumps(dict(run.trained_on)),
-        "image": "greys from 0 to 1, (batch, 1, 28, 28)",
-        "vaelab": versions()["vaelab"],
-    }
-
-
-# --- safetensors ------------------------------------------------------------------------------------------
-
-
-def to_safetensors(run: Run, folder: Path) -> Outcome:
-    """model.safetensors: the state dict of encoder and decoder, the settings in its metadata."""
-    from safetensors.torch import load as read
-    from safetensors.torch import save
-
-    path = folder / "model.safetensors"
-    state = {name: tensor.contiguous() for name, tensor in run.model.state_dict().items()}
-    content = save(state, metadata=about(run))
-    write_bytes(path, content)
-    found = read(path.read_bytes())
-    if not all(torch.equal(found[name], tensor) for name, tensor in state.items()):
-        raise VaelabError(f"{path} holds other weights than the model: this should not happen.")
-    return Outcome([path], 0.0)
-
-
-# --- ONNX -------------------------------------------------------------------------------------------------
+        return to_onnx(run, folder)
 
 
 class Encoder(nn.Module):
@@ -112,11 +85,11 @@ class Decoder(nn.Module):
         return self.likelihood.mean(self.model.decode(latent))
 
 
-def to_onnx(run: Run, folder: Path) -> Outcome:
+def to_onnx(run: Run, folder: Path) -> ExportResult:
     """encoder.onnx and decoder.onnx, for batches of any size; onnxruntime must compute the same."""
     for package in ("onnx", "onnxscript", "onnxruntime"):
         if find_spec(package) is None:
-            raise VaelabError("format=onnx takes packages more: type pip install 'vaelab[onnx]'.")
+            raise VaelabError("format=onnx needs more packages: type pip install 'vaelab[onnx]'.")
     noise = torch.Generator().manual_seed(0)
     images = torch.rand(CHECKED, *run.model.image_shape, generator=noise)
     latents = torch.randn(CHECKED, run.model.latent_dim, generator=noise)
@@ -124,9 +97,16 @@ def to_onnx(run: Run, folder: Path) -> Outcome:
         ("encoder", Encoder(run.model), images, "image", ["mean", "log_variance"]),
         ("decoder", Decoder(run.model, run.objective.likelihood), latents, "latent", ["image"]),
     ]
+    metadata = {
+        "config": json.dumps(run.config.to_dict()),
+        "epoch": str(run.epoch),
+        "trained_on": json.dumps(dict(run.trained_on)),
+        "image": f"grey values from 0 to 1, (batch, {', '.join(map(str, run.model.image_shape))})",
+        "vaelab": versions()["vaelab"],
+    }
     paths, differences = [], []
     for name, module, inputs, input_name, output_names in graphs:
-        content = graph(module.eval(), inputs, input_name, output_names, about(run))
+        content = graph(module.eval(), inputs, input_name, output_names, metadata)
         differences.append(difference(module, content, inputs, input_name))
         path = folder / f"{name}.onnx"
         if not differences[-1] <= TOLERANCE:
@@ -136,7 +116,7 @@ def to_onnx(run: Run, folder: Path) -> Outcome:
             )
         write_bytes(path, content)
         paths.append(path)
-    return Outcome(paths, max(differences))
+    return ExportResult(paths, max(differences))
 
 
 def graph(
@@ -169,6 +149,3 @@ def difference(module: nn.Module, content: bytes, inputs: Tensor, input_name: st
         expected = module(inputs)
     pairs = zip(expected if isinstance(expected, tuple) else (expected,), found, strict=True)
     return max(float((each - torch.from_numpy(other)).abs().max()) for each, other in pairs)
-
-
-FORMATS = {"onnx": to_onnx, "safetensors": to_safetensors}

@@ -1,10 +1,11 @@
-"""What is evaluated: a trained model with a split of images, and what several measures need of them.
+"""What is evaluated: a trained model with a split of images, and what several sections need of them.
 
 Shapes: N images, L latent dimensions, D features, H height, W width.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any, TypeVar
@@ -19,19 +20,21 @@ from vaelab.evaluation.numbers import Basis
 from vaelab.metrics.features import FeatureNetwork, feature_network
 from vaelab.metrics.generation import mixture_draws
 from vaelab.models import Gaussian
-from vaelab.objectives import gaussian_kl_per_dimension
 from vaelab.objectives.scoring import Bound, bound, scored_images
 from vaelab.runs.random_streams import stream
-from vaelab.training.examples import Gallery
+from vaelab.training.examples import ExampleImages
 from vaelab.training.run import Run
 
 Result = TypeVar("Result")
+
+Progress = Callable[[str], None]
+"""Is told how far a section has come."""
 
 MOST_IMAGES = 10_000
 """Images that samples, features and distances between all pairs are taken of: the first ones of the split."""
 
 
-class Subject:
+class EvaluatedModel:
     """All is computed once, on first use, on the device of the data; images are floats in [0, 1]."""
 
     def __init__(
@@ -39,24 +42,24 @@ class Subject:
         run: Run,
         data: Data,
         source: DatasetConfig,
-        asked: EvaluationConfig,
+        config: EvaluationConfig,
         of_images: dict[tuple[object, ...], Any] | None = None,
     ) -> None:
-        """`source` is what `data` was loaded by: the run's, with what was typed instead.
+        """`source` is the configuration that `data` was loaded by: the run's, or what replaces it.
 
         `of_images` keeps what depends on the images alone, for several models of the same `data`.
         """
         self.of_images = {} if of_images is None else of_images
         self.run = run
-        self.asked = asked
+        self.config = config
         self.data = data
         self.source = source
-        self.split = data.split(asked.split)
-        self.seed = run.config.seed if asked.seed is None else asked.seed
+        self.split = data.split(config.split)
+        self.seed = run.config.seed if config.seed is None else config.seed
         self.device = self.split.images.device
         self.model = run.model.to(self.device)
         self.objective = run.objective.to(self.device)
-        self.gallery = Gallery(run.config, data, self.split, self.model, self.objective, self.seed)
+        self.examples = ExampleImages(run.config, data, self.split, self.model, self.objective, self.seed)
         self.other_split = data.test if self.split.name == "train" else data.train
         self.count = min(len(self.split), len(self.other_split), MOST_IMAGES)
 
@@ -70,6 +73,11 @@ class Subject:
             self.of_images[whole] = compute()
         result: Result = self.of_images[whole]
         return result
+
+    @cached_property
+    def checkpoint_sha256(self) -> str:
+        """Of the checkpoint's file."""
+        return hashlib.sha256(self.run.checkpoint.read_bytes()).hexdigest()
 
     @property
     def numpy_seed(self) -> int:
@@ -96,7 +104,7 @@ class Subject:
     @cached_property
     def kl_of_dimensions(self) -> Tensor:
         """The KL of each latent dimension, averaged over those images, shape (L,), in nats, on the CPU."""
-        return gaussian_kl_per_dimension(self.posterior).mean(dim=0).cpu()
+        return self.posterior.kl_per_dimension().mean(dim=0).cpu()
 
     @cached_property
     def posterior_samples(self) -> Tensor:
@@ -112,7 +120,7 @@ class Subject:
 
     @cached_property
     def train_posterior(self) -> Gaussian:
-        return self.gallery.posterior(self.train_images)
+        return self.examples.posterior(self.train_images)
 
     # --- grey images to compare, `count` of each, shape (count, 1, H, W) ----------------------------------
 
@@ -160,7 +168,7 @@ class Subject:
         return self.decoded(torch.from_numpy(draws).to(self.device))
 
     def decoded(self, z_NL: Tensor) -> Tensor:
-        return torch.from_numpy(self.gallery.decoded(z_NL)).unsqueeze(1).to(self.device)
+        return torch.from_numpy(self.examples.decoded(z_NL)).unsqueeze(1).to(self.device)
 
     @cached_property
     def feature_network(self) -> FeatureNetwork:
