@@ -11,6 +11,7 @@ from typing import Any
 
 from tabulate import tabulate
 
+from vaelab.config import look_up
 from vaelab.evaluation.runs import Family, Member, Model
 from vaelab.evaluation.sections.samples import FLOOR
 from vaelab.runs.folder import SPLIT_NAMES
@@ -30,19 +31,8 @@ class Column:
 
 def from_evaluation(*path: str) -> Callable[[Member], float | None]:
     """A number of metrics.json: section, name, of what."""
-
-    def value(member: Member) -> float | None:
-        found = look_up((member.evaluation or {}).get("numbers", {}), path)
-        return found["value"] if isinstance(found, Mapping) else None
-
-    return value
-
-
-def look_up(found: Any, path: Sequence[str]) -> Any:
-    """What nested mappings hold at a path, or None."""
-    for key in path:
-        found = found.get(key) if isinstance(found, Mapping) else None
-    return found
+    key = ".".join(("numbers", *path, "value"))
+    return lambda member: look_up(member.evaluation or {}, key)
 
 
 def from_history(key: str) -> Callable[[Member], float | None]:

@@ -26,8 +26,7 @@ SECTIONS = Shipped("evaluation/sections", "vaelab.metrics")
 
 
 def all_sections() -> dict[str, bool]:
-    names = SECTIONS.names() or ["bound", "nll", "latent", "classes", "samples", "images", "frozen_latent"]
-    return dict.fromkeys(names, True)
+    return dict.fromkeys(SECTIONS.names(), True)
 
 
 class EvaluatedDataConfig(Settings):

@@ -138,7 +138,7 @@ def model_data(evaluated: EvaluatedModel, name: str, count: int) -> dict[str, An
         "name": name,
         "checkpoint": f"{run.checkpoint.parent.parent.name}/{run.checkpoint.name}, epoch {run.epoch}",
         "network": layers,
-        **{part: packed(content) for part, content in weights.to_bytes().items()},
+        "weights": packed(weights.to_bytes()),
         "means": packed(np.ascontiguousarray(means_NL, dtype="<f4").tobytes()),
         "kl": [round(value, 4) for value in kl_L.tolist()],
         "collapsed": (kl_L < COLLAPSED).tolist(),
