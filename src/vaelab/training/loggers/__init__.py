@@ -1,6 +1,6 @@
 """What else records each epoch: one callback per module, registered there, chosen by the setting `logger`.
 
-A constructor may take `config`, `data`, `folder`, `examples` and `epoch` (complete ones, of a resumed run), and
+A constructor may take `config`, `data`, `folder`, `examples` and `epoch` (complete ones, when resumed), and
 raises ConfigError where it can't work.
 """
 
