@@ -30,7 +30,7 @@ from vaelab.config import CONF_DIR, Config
 from vaelab.data import splits
 from vaelab.data.splits import Data
 from vaelab.training import checkpoint
-from vaelab.training.loop import TrainingState
+from vaelab.training.state import TrainingState
 
 REPOSITORY = Path(__file__).parents[1]
 

@@ -70,7 +70,7 @@ def test_images_that_are_all_alike(data: Data, model: str, likelihood: str, grey
         *TINY, f"model={model}", f"loss.likelihood={likelihood}", "epochs=2", "optimizer.lr=0.01"
     )
     state = fresh(asked, constant)
-    rows = list(fit(state, constant, asked))
+    rows = fit(state, constant, asked)
     assert all(map(math.isfinite, rows[-1].values()))
     gallery = ExampleImages(asked, constant, constant.test, state.model, state.objective)
     means = gallery.means()

@@ -215,11 +215,11 @@ def test_a_signal_before_the_last_figures_is_not_lost(train: CommandLine, tmp_pa
 import os, signal, sys
 from vaelab import train
 from vaelab.training import session
-begin = session.Session.begin
+begin = session.TrainingRun.begin
 def begin_and_be_told(self):
     begin(self)
     os.kill(os.getpid(), signal.SIGTERM)
-session.Session.begin = begin_and_be_told
+session.TrainingRun.begin = begin_and_be_told
 sys.argv[1:] = ["resume=run"]
 train.main()
 """

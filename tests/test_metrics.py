@@ -27,7 +27,8 @@ from vaelab.objectives.neg_elbo import NegElbo
 from vaelab.objectives.scoring import bound, importance_weighted_bound, scored_images
 from vaelab.runs.random_streams import stream
 from vaelab.training.examples import linear_path, spherical_path
-from vaelab.training.loop import TrainingState, fit
+from vaelab.training.loop import fit
+from vaelab.training.state import TrainingState
 
 PIXELS, LATENTS, NOISE = 6, 2, 0.3
 
@@ -101,7 +102,7 @@ def test_importance_weighting_closes_the_gap_of_a_wrong_posterior() -> None:
 @pytest.fixture(scope="module")
 def trained(data: Data) -> TrainingState:
     asked = settings(*TINY, "epochs=15", "model.hidden=[64]")
-    list(fit(state := fresh(asked, data), data, asked))
+    fit(state := fresh(asked, data), data, asked)
     return state
 
 

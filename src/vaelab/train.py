@@ -17,6 +17,7 @@ from vaelab import config
 from vaelab.cli import command_line, sweep
 from vaelab.cli.repeating import spelled_out
 from vaelab.config import Config, ConfigError, VaelabError, quote_override
+from vaelab.pages.run_report import write_run_report
 from vaelab.runs.files import InUse, remove_if_empty
 from vaelab.runs.folder import RunFolder, existing
 from vaelab.runs.signals import BY_SIGNAL
@@ -45,11 +46,12 @@ def run(composed: DictConfig) -> float:
                 existing(asked.resume)
             from vaelab.training import session  # torch, which takes seconds: only for settings that resolve
 
+            caller = session.Caller(typed, write_run_report, owns_process=True)
             if asked.resume is None:
-                outcome = session.train(asked, RunFolder(output), typed)
+                outcome = session.train(asked, RunFolder(output), caller)
             else:
                 keys = [override.split("=")[0].lstrip("+~") for override in typed]
-                outcome = session.resume(asked, keys, typed)
+                outcome = session.resume(asked, keys, caller)
             command_line.show_run(outcome.folder)
     finally:
         remove_if_empty(output)
@@ -65,7 +67,8 @@ def job_of_a_sweep(composed: DictConfig, folder: RunFolder, typed: list[str]) ->
     try:
         from vaelab.training import session
 
-        outcome = session.sweep_job(command_line.settings_from(composed, Config), folder, typed)
+        caller = session.Caller(typed, write_run_report, owns_process=True)
+        outcome = session.sweep_job(command_line.settings_from(composed, Config), folder, caller)
     except Exception as error:
         known = isinstance(error, VaelabError | OSError)
         reason = command_line.one_line(error, Config) if known else traceback.format_exc()

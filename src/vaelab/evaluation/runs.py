@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from vaelab.config import Config, VaelabError, effective, flattened, show
 from vaelab.runs.folder import RunFolder, run_folders
 from vaelab.training import checkpoint
-from vaelab.training.loop import Record
+from vaelab.training.state import Record
 
 
 @dataclass

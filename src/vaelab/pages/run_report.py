@@ -25,16 +25,6 @@ KINDS = {
 }
 
 
-class WriteReport:
-    """A callback: report.html when a training ends, whatever its status."""
-
-    def __init__(self, folder: RunFolder) -> None:
-        self.folder = folder
-
-    def on_end(self, state: object, status: str) -> None:
-        write_run_report(self.folder)
-
-
 def write_run_report(folder: RunFolder, facts: Mapping[str, Any] | None = None) -> None:
     """Write report.html into a run's folder, from the files that are there; `facts` stand for run.json."""
     folder.write_text(folder.report, run_report(folder, folder.read_run_json() if facts is None else facts))

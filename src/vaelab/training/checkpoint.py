@@ -27,7 +27,7 @@ from vaelab.runs.folder import CHECKPOINT_SUFFIXES, RunFolder
 
 if TYPE_CHECKING:
     from vaelab.data.splits import Data
-    from vaelab.training.loop import TrainingState
+    from vaelab.training.state import TrainingState
 
 FORMAT = 3
 """Raised when what is written changes. All formats are read."""
@@ -97,7 +97,7 @@ def content_of(state: TrainingState, config: Config, data: Data) -> Checkpoint:
         objective=state.objective.state_dict(),
         optimizer=state.optimizer.state_dict(),
         random={purpose: generator.get_state() for purpose, generator in state.noise.items()},
-        step_terms=state.sums_S3,
+        step_terms=state.step_terms_S3,
         epoch=state.epoch,
         step=state.step,
         history=state.history,
@@ -354,7 +354,7 @@ def restore(checkpoint: Checkpoint, state: TrainingState, config: Config, data: 
         state.begin_epoch(config.seed)
         state.step = checkpoint.step
         state.seconds = checkpoint.seconds
-        state.sums_S3.copy_(checkpoint.step_terms)
+        state.step_terms_S3.copy_(checkpoint.step_terms)
         for purpose, generator in state.noise.items():
             generator.set_state(checkpoint.random[purpose])
 
