@@ -19,7 +19,6 @@ from torch import Generator, Tensor
 
 from vaelab.config import DatasetConfig
 from vaelab.data import splits
-from vaelab.data.sources import DATASETS
 from vaelab.data.splits import Data
 from vaelab.metrics.features import BATCH, CLASSIFIERS, Classifier
 from vaelab.runs.files import write_atomically
@@ -84,7 +83,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", help="has both full data sets in torchvision's layout")
-    parser.add_argument("dataset", nargs="*", default=list(LEAST_ACCURACY), help=", ".join(DATASETS))
+    parser.add_argument("dataset", nargs="*", default=list(LEAST_ACCURACY), help=", ".join(LEAST_ACCURACY))
     arguments = parser.parse_args()
     for name in arguments.dataset:
         config = DatasetConfig(name=name, source="full", root=arguments.folder, val_size=0)

@@ -12,7 +12,8 @@ import hashlib
 import sys
 from pathlib import Path
 
-from vaelab.data.sources import DATASETS, EMBEDDED, FILES, file_in, verified
+from vaelab.data.datasets import spec_of
+from vaelab.data.sources import file_in, verified
 
 KEPT = {"train": 10_000, "t10k": 2_000}
 
@@ -31,18 +32,21 @@ def first_images(content: bytes, count: int) -> bytes:
 
 def main() -> None:
     root = Path(sys.argv[1])
-    sums = []
-    for spec in DATASETS.values():
-        for name in FILES.values():
+    for spec in map(spec_of, ("mnist", "fashion_mnist")):
+        folder = spec.subset
+        assert folder is not None
+        folder.mkdir(parents=True, exist_ok=True)
+        sums = []
+        for name in spec.files.values():
             path = file_in(root / spec.folder / "raw", name)
             if path is None:
                 sys.exit(f"{root / spec.folder / 'raw' / name} is missing.")
-            content = first_images(verified(path, spec.digests[name]), KEPT[name.split("-")[0]])
-            target = EMBEDDED / spec.folder / "raw" / f"{name}.gz"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(gzip.compress(content, compresslevel=9, mtime=0))
-            sums.append(f"{hashlib.sha256(content).hexdigest()}  {spec.folder}/raw/{name}")
-    (EMBEDDED / "SHA256SUMS").write_text("\n".join(sums) + "\n")
+            content = first_images(
+                verified(path, spec.digests[name], spec.largest_file), KEPT[name.split("-")[0]]
+            )
+            (folder / f"{name}.gz").write_bytes(gzip.compress(content, compresslevel=9, mtime=0))
+            sums.append(f"{hashlib.sha256(content).hexdigest()}  {name}")
+        (folder / "SHA256SUMS").write_text("\n".join(sums) + "\n")
 
 
 if __name__ == "__main__":

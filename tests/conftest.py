@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import pickle
@@ -28,8 +29,7 @@ from vaelab.config import Config, resolve
 from vaelab.data import splits
 from vaelab.data.splits import Data
 from vaelab.training import checkpoint
-from vaelab.training.loop import TrainingState
-from vaelab.training.sealed import seal
+from vaelab.training.state import TrainingState
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -235,9 +235,9 @@ def run_folder(result: subprocess.CompletedProcess[str]) -> Path:
 
 def rewrite(path: Path, change: Callable[[dict[str, Any]], object], to: Path | None = None) -> None:
     """A checkpoint with other content, as vaelab would have written it; in its place, or `to` another."""
-    content = checkpoint.load(path)
+    content = copy.deepcopy(vars(checkpoint.load(path)))
     change(content)
-    (to or path).write_bytes(seal(content))
+    (to or path).write_bytes(checkpoint.encode(checkpoint.Checkpoint(**content)))
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ from vaelab import config
 from vaelab.cli.arguments import prepare
 from vaelab.cli.compose import composing, plain
 from vaelab.cli.messages import one_line
-from vaelab.config import CompareConfig, Config, EvaluationConfig, ExploreConfig, override
+from vaelab.config import CompareConfig, Config, EvaluationConfig, ExploreConfig, quote_override
 
 TABLE = Path(__file__).with_name("bad_input.txt")
 AT_ONCE = 40
@@ -117,7 +117,9 @@ def answer(door: str, *overrides: str) -> str | None:
     return None
 
 
-ALL = [(door, key) for door, schema in DOORS.items() for key, _ in config.settings(schema)]
+ALL = [
+    (door, key) for door, schema in DOORS.items() for key in [each.key for each in config.describe(schema)]
+]
 
 
 @hypothesis_settings(max_examples=80, deadline=None, derandomize=True, database=None)
@@ -128,8 +130,8 @@ def test_any_value_is_taken_or_answered_with_setting_value_and_what_is_allowed(
     where: tuple[str, str], value: Any
 ) -> None:
     door, key = where
-    item = dict(config.settings(DOORS[door]))[key]
-    said = answer(door, override(key, value))
+    (item,) = (each for each in config.describe(DOORS[door]) if each.key == key)
+    said = answer(door, quote_override(key, value))
     if said is None:
         return
     assert "\n" not in said
@@ -143,7 +145,7 @@ def test_any_value_is_taken_or_answered_with_setting_value_and_what_is_allowed(
         "dataset.root=",
     )
     if not said.startswith(together):  # checks of several settings, of what has to be typed, and of folders
-        assert said.startswith(f"{key} must be {item.metadata['allowed']}, got ")
+        assert said.startswith(f"{key} must be {item.allowed}, got ")
 
 
 def test_a_misspelt_setting_is_unknown_and_the_right_one_is_named() -> None:
@@ -167,7 +169,7 @@ TEXTS = st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1, ma
 def test_what_is_typed_again_means_the_same(watermark: str, classes: list[Any]) -> None:
     """The rule behind repeat=: `override` writes any value so that Hydra reads that very value."""
     asked = composed(
-        "train", override("artifacts.watermark", watermark), override("dataset.classes", classes)
+        "train", quote_override("artifacts.watermark", watermark), quote_override("dataset.classes", classes)
     )
     assert isinstance(asked, Config)
     assert (asked.artifacts.watermark, asked.dataset.classes) == (watermark, classes)
@@ -175,6 +177,6 @@ def test_what_is_typed_again_means_the_same(watermark: str, classes: list[Any]) 
 
 def test_numbers_keep_their_bits_when_they_are_typed_again() -> None:
     for value in (0.1 + 0.2, 1e-5, 5e-324, 123456789.123456789, 1 / 3):
-        found = composed("train", override("beta", value))
+        found = composed("train", quote_override("beta", value))
         assert isinstance(found, Config)
         assert found.beta == value

@@ -17,9 +17,10 @@ from test_training import assert_same, without_times
 from vaelab.data import splits
 from vaelab.data.splits import Data
 from vaelab.models import names
-from vaelab.training import cuda_graph
 from vaelab.training.cuda_graph import WARM_UP, CapturedStep
-from vaelab.training.loop import Loop, TrainingState, fit
+from vaelab.training.loop import fit
+from vaelab.training.state import TrainingState
+from vaelab.training.train_step import EagerStep
 
 has_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 CASES = [
@@ -38,61 +39,23 @@ def dynamic(data: Data, overrides: tuple[str, ...]) -> Data:
     )
 
 
-class Uncaptured:
-    """Calls the step as a graph would, with nothing but tensors to tell it which batch is next."""
-
-    def __init__(self, step: Callable[[], None], noise: object) -> None:
-        self.step = step
-
-    def __call__(self) -> None:
-        self.step()
-
-
-@pytest.mark.parametrize("overrides", CASES)
-def test_the_step_that_a_graph_holds_is_the_step(
-    overrides: tuple[str, ...], data: Data, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked, data = settings(*TINY, *overrides, "epochs=3", "batch_size=50"), dynamic(data, overrides)
-    assert len(data.train) % 50, "the last batch is not a full one"
-    eager, by_number = fresh(asked, data), fresh(asked, data)
-    list(fit(eager, data, asked))
-    monkeypatch.setattr("vaelab.training.loop.CapturedStep", Uncaptured)
-    monkeypatch.setattr(Loop, "captures_on", "cpu")
-    list(fit(by_number, data, asked))
-    assert_same(eager, by_number)
-
-
-def test_the_graph_goes_on_in_the_middle_of_an_epoch(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = settings(*TINY, "epochs=2")
-    undisturbed, state = fresh(asked, data), fresh(asked, data)
-    list(fit(undisturbed, data, asked))
-    monkeypatch.setattr("vaelab.training.loop.CapturedStep", Uncaptured)
-    monkeypatch.setattr(Loop, "captures_on", "cpu")
-
-    def stop(now: TrainingState) -> None:
-        if (now.epoch, now.step) == (1, 3):
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        list(fit(state, data, asked, stop))
-    list(fit(state, data, asked))
-    assert_same(undisturbed, state)
-
-
 # --- a stand-in for torch.cuda ----------------------------------------------------------------------------
 
 
 @pytest.fixture
 def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What is asked of CUDA, in a world where it exists; nothing runs while a graph is captured."""
+    """What is asked of CUDA, in a world where it exists. A graph is the last function that was captured."""
     said: list[str] = []
 
     class Graph:
+        step: CapturedStep
+
         def register_generator_state(self, generator: torch.Generator) -> None:
             said.append("generator")
 
         def replay(self) -> None:
             said.append("replay")
+            self.step.run()
 
     @contextlib.contextmanager
     def capture(graph: Graph, stream: object) -> Iterator[None]:
@@ -103,47 +66,59 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             said.append("end")
 
     stream = SimpleNamespace(wait_stream=lambda other: None)
-    world = SimpleNamespace(
-        Stream=lambda: stream, CUDAGraph=Graph, graph=capture, current_stream=lambda: stream,
-        stream=lambda stream: contextlib.nullcontext(), set_stream=lambda stream: said.append("stream"),
-    )  # fmt: skip
-    monkeypatch.setattr(cuda_graph.torch, "cuda", world)
+    world = {
+        "Stream": lambda: stream, "CUDAGraph": Graph, "graph": capture, "current_stream": lambda: stream,
+        "stream": lambda stream: contextlib.nullcontext(), "set_stream": lambda stream: said.append("stream"),
+    }  # fmt: skip
+    for name, value in world.items():
+        monkeypatch.setattr(torch.cuda, name, value)
     return said
 
 
-def test_a_step_is_recorded_once_after_some_real_ones(said: list[str]) -> None:
-    step = CapturedStep(
-        lambda: said.append("step"), {"latent": torch.Generator(), "pixels": torch.Generator()}
-    )
-    for _ in range(WARM_UP + 2):
-        step()
-    assert said == ["step"] * WARM_UP + [
-        "generator",
-        "generator",
-        "capture",
-        "step",
-        "end",
-        "replay",
-        "replay",
-    ]
+def captured(step: Callable[..., torch.Tensor], state: TrainingState, said: list[str]) -> CapturedStep:
+    """Captured in that world: nothing runs during the capture itself, and a replay runs it."""
+
+    def unless_capturing(x: torch.Tensor, kl_weight: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(3) if said[-1:] == ["capture"] else step(x, kl_weight)
+
+    made = CapturedStep(unless_capturing, 50, state)
+    torch.cuda.CUDAGraph.step = made  # type: ignore[attr-defined]
+    return made
+
+
+@pytest.mark.parametrize("overrides", CASES)
+def test_the_loop_does_not_notice_whether_a_step_is_captured(
+    overrides: tuple[str, ...], data: Data, said: list[str]
+) -> None:
+    """With a KL weight that changes in every step, and a last batch that is not a full one."""
+    asked, data = settings(*TINY, *overrides, "epochs=3", "batch_size=50"), dynamic(data, overrides)
+    assert len(data.train) % 50
+    eager, other = fresh(asked, data), fresh(asked, data)
+    fit(eager, data, asked)
+    fit(other, data, asked, train_step=captured(EagerStep(other, asked), other, said))
+    assert_same(eager, other)
+    assert said.count("capture") == 1
+    assert said.count("replay") == 3 * (len(data.train) // 50) - WARM_UP
 
 
 def test_a_step_that_no_graph_can_hold_runs_as_it_is(
-    said: list[str], caplog: pytest.LogCaptureFixture
+    data: Data, said: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    def step() -> None:
+    asked = settings(*TINY, "epochs=1", "batch_size=50")
+    eager, other = fresh(asked, data), fresh(asked, data)
+    fit(eager, data, asked)
+    eager_step = EagerStep(other, asked)
+
+    def step(x: torch.Tensor, kl_weight: torch.Tensor) -> torch.Tensor:
         if said[-1:] == ["capture"]:
             raise RuntimeError("operation not permitted when stream is capturing")
-        said.append("step")
+        return eager_step(x, kl_weight)
 
-    noise = {"latent": torch.Generator().manual_seed(1)}
-    captured = CapturedStep(step, noise)
-    before = noise["latent"]
-    for _ in range(WARM_UP + 2):
-        captured()
-    assert said == ["step"] * WARM_UP + ["generator", "capture", "end", "stream"] + ["step"] * 2
-    assert noise["latent"] is not before, "the old one may still believe in the capture"
-    assert torch.equal(noise["latent"].get_state(), before.get_state())
+    before = dict(other.noise)
+    fit(other, data, asked, train_step=CapturedStep(step, 50, other))
+    assert_same(eager, other)
+    assert said == ["generator", "generator", "capture", "end", "stream"]
+    assert other.noise["latent"] is not before["latent"], "the old one may still believe in the capture"
     assert "Training step by step, because no CUDA graph can be made: operation not permitted" in caplog.text
 
 
@@ -160,20 +135,13 @@ def test_graph_and_eager_give_the_same_numbers(
     device = torch.device("cuda")
     data = splits.load(asked.dataset, device)
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
-    made: list[CapturedStep] = []
-
-    class Noted(CapturedStep):
-        def __init__(self, step: Callable[[], None], noise: dict[str, torch.Generator]) -> None:
-            super().__init__(step, noise)
-            made.append(self)
-
-    monkeypatch.setattr("vaelab.training.loop.CapturedStep", Noted)
     rows = []
-    for captures_on in ("cuda", "nowhere"):
-        monkeypatch.setattr(Loop, "captures_on", captures_on)
-        rows.append(without_times(list(fit(TrainingState.fresh(asked, data, device), data, asked))))
-    assert made
-    assert all(step.graph is not None for step in made)
+    for graphs in (True, False):
+        state = TrainingState.fresh(asked, data, device)
+        step = EagerStep(state, asked)
+        used = CapturedStep(step, asked.batch_size, state) if graphs else step
+        rows.append(without_times(fit(state, data, asked, train_step=used)))
+        assert not isinstance(used, CapturedStep) or used.graph is not None
     for graph, eager in zip(*rows, strict=True):
         assert graph == pytest.approx(eager, rel=1e-3)
 

@@ -20,16 +20,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torchvision.datasets
 
 from conftest import UNREACHABLE, SmallDisk
 from fault_points import fill
 from vaelab.config import ConfigError, DatasetConfig
 from vaelab.data import sources, splits
-from vaelab.data.sources import DATASETS, EMBEDDED, FILES, DataError, class_numbers, find
+from vaelab.data.datasets import EMBEDDED, FILES, class_numbers, datasets, spec_of
+from vaelab.data.sources import DataError, find
 from vaelab.data.splits import Split
 
 CPU = torch.device("cpu")
-FASHION = DATASETS["fashion_mnist"]
+FASHION = spec_of("fashion_mnist")
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +46,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def small_set(monkeypatch: pytest.MonkeyPatch) -> None:
     """The full set's place taken by the embedded one, whose files are here: its digests count as the right ones."""
     embedded = find(DatasetConfig(source="embedded")).origin.sha256
-    monkeypatch.setitem(DATASETS, "fashion_mnist", replace(FASHION, digests=embedded))
+    monkeypatch.setitem(datasets.registered, "fashion_mnist", replace(FASHION, digests=embedded))
 
 
 def copy_files(folder: Path, raw: bool = False) -> Path:
@@ -56,7 +58,7 @@ def copy_files(folder: Path, raw: bool = False) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", DATASETS)
+@pytest.mark.parametrize("name", datasets.names())
 def test_embedded_subset(name: str) -> None:
     raw = find(DatasetConfig(name=name, source="embedded"))
     assert raw.train_images.shape == (10_000, 28, 28)
@@ -66,7 +68,7 @@ def test_embedded_subset(name: str) -> None:
     assert not raw.origin.complete
     assert raw.origin.fallback is None
     licences = (EMBEDDED / "LICENSES.md").read_text()
-    assert DATASETS[name].title in licences
+    assert spec_of(name).title in licences
 
 
 def test_falling_back_is_recorded() -> None:
@@ -201,8 +203,9 @@ import sys
 from dataclasses import replace
 from vaelab.config import DatasetConfig
 from vaelab.data import sources
+from vaelab.data.datasets import datasets, spec_of
 embedded = sources.find(DatasetConfig(source="embedded")).origin.sha256
-sources.DATASETS["fashion_mnist"] = replace(sources.DATASETS["fashion_mnist"], digests=embedded)
+datasets.registered["fashion_mnist"] = replace(spec_of("fashion_mnist"), digests=embedded)
 try:
     print(sources.find(DatasetConfig(source="full")).origin.source)
 except sources.DataError as error:
@@ -262,7 +265,7 @@ def test_files_truncated_at_twenty_places_or_with_flipped_bits(tmp_path: Path, r
     (path,) = folder.glob("t10k-images*")
     whole = path.read_bytes()
     digest = find(DatasetConfig(source="embedded")).origin.sha256["t10k-images-idx3-ubyte"]
-    assert sources.verified(path, digest)
+    assert sources.verified(path, digest, FASHION.largest_file)
     drawn = random.Random(0)
     damaged = [whole[: part * len(whole) // 20] for part in range(20)]
     for place in drawn.sample(
@@ -274,7 +277,7 @@ def test_files_truncated_at_twenty_places_or_with_flipped_bits(tmp_path: Path, r
     for content in damaged:
         path.write_bytes(content)
         with pytest.raises(DataError) as error:
-            sources.verified(path, digest)
+            sources.verified(path, digest, FASHION.largest_file)
         assert str(error.value).startswith(str(path))
         assert "\n" not in str(error.value)
 
@@ -286,10 +289,10 @@ def test_a_file_that_unfolds_without_end_is_given_up(tmp_path: Path) -> None:
             file.write(bytes(10**6))
     tracemalloc.start()
     with pytest.raises(DataError, match="is damaged"):
-        sources.verified(path, "0" * 64)
+        sources.verified(path, "0" * 64, FASHION.largest_file)
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert most < 3 * sources.LARGEST
+    assert most < 3 * FASHION.largest_file
 
 
 def test_what_a_killed_download_left_goes(tmp_path: Path, mirror: type[Mirror], small_set: None) -> None:
@@ -302,10 +305,8 @@ def test_what_a_killed_download_left_goes(tmp_path: Path, mirror: type[Mirror], 
 
 def test_public_mirrors_are_torchvisions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("VAELAB_MIRROR")
-    for spec in DATASETS.values():
-        urls = list(sources.mirrors(spec, "t10k-labels-idx1-ubyte.gz"))
-        assert urls
-        assert all(url.startswith("http") and url.endswith("/t10k-labels-idx1-ubyte.gz") for url in urls)
+    for spec in map(spec_of, ("mnist", "fashion_mnist")):
+        assert sorted(sources.mirrors(spec)) == sorted(getattr(torchvision.datasets, spec.folder).mirrors)
 
 
 @pytest.mark.parametrize(
@@ -339,9 +340,9 @@ def test_wrong_classes_say_what_there_is(wanted: list[object], message: str) -> 
 
 
 def test_classes_of_digits() -> None:
-    assert class_numbers(DATASETS["mnist"], [3, "5"]) == [3, 5]
+    assert class_numbers(spec_of("mnist"), [3, "5"]) == [3, 5]
     with pytest.raises(ConfigError, match="MNIST has 0 to 9"):
-        class_numbers(DATASETS["mnist"], ["x"])
+        class_numbers(spec_of("mnist"), ["x"])
 
 
 def test_held_out_images_are_the_last_and_none_is_trained_on() -> None:
@@ -415,6 +416,6 @@ def test_dynamic_binarization_draws_anew_from_grey_values() -> None:
 
 
 def test_a_typed_root_must_exist(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="nowhere is no folder: type one with FashionMNIST/raw"):
+    with pytest.raises(ConfigError, match="nowhere is not a directory: type one with FashionMNIST/raw"):
         find(DatasetConfig(root=str(tmp_path / "nowhere")))
     assert not list(tmp_path.iterdir())

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +17,20 @@ import pytest
 from PIL import Image
 
 from conftest import TINY, CommandLine, command_line_of, environment, once, rewrite, run_folder
-from vaelab.config import MetricsConfig
-from vaelab.evaluation.figures import PICTURES
-from vaelab.evaluation.measures import MEASURES, collapse_verdict, sampling_verdict
+from vaelab.evaluation.figures import FIGURES
 from vaelab.evaluation.numbers import Basis, CannotMeasure, Number, Section
+from vaelab.evaluation.sections import section_names
+from vaelab.evaluation.sections.latent import collapse_verdict
+from vaelab.evaluation.sections.samples import sampling_verdict
 
+SECTIONS = section_names()
 QUICK = ("importance_samples=5", "nll_images=40")
 NO_PICTURES = ("artifacts.every=0", "artifacts.figures=false", "artifacts.gif=false")
 
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of three epochs whose best.pt is not its last.pt."""
+    """A run of three epochs whose best.safetensors is not its last.safetensors."""
     command = (*TINY, *NO_PICTURES, "epochs=3", "optimizer.lr=0.02", "artifacts.checkpoint_every=1")
 
     def make(folder: Path) -> None:
@@ -68,15 +69,15 @@ def test_an_evaluation_leaves_numbers_a_table_and_figures(evaluate: CommandLine,
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""  # no progress bar in a pipe, no warning
     folder = run / "evaluation" / "best"
-    assert {path.name for path in folder.iterdir()} == {"metrics.json", "table.txt", *PICTURES}
-    for name in PICTURES:
+    assert {path.name for path in folder.iterdir()} == {"metrics.json", "table.txt", *FIGURES}
+    for name in FIGURES:
         with Image.open(folder / name) as image:
             image.load()
             assert min(image.size) >= 300, name
     assert result.stdout == f"{(folder / 'table.txt').read_text()}\nEvaluation folder: run/evaluation/best\n"
     found = metrics(folder)
     assert found["status"] == "finished"
-    assert list(found["numbers"]) == list(MEASURES)
+    assert list(found["numbers"]) == list(SECTIONS)
     assert found["not_measured"] == {}
     assert (found["likelihood"], found["data"]["binarize"], found["data"]["source"]) == (
         "bernoulli",
@@ -107,8 +108,8 @@ def test_an_evaluation_leaves_numbers_a_table_and_figures(evaluate: CommandLine,
     kl = found["numbers"]["latent"]["kl_per_dimension"]["values"]
     assert sum(kl) == pytest.approx(values(folder, "bound")["kl"])
     for text in (
-        "test split · 403 images · 1 posterior sample an image · seed 42",
-        "test split · 40 images · 5 importance samples an image · seed 42",
+        "test split · 403 images · 1 posterior sample per image · seed 42",
+        "test split · 40 images · 5 importance samples per image · seed 42",
         "nats per image", "test accuracy 9", "All 2 dimensions carry at least 0.01 nats: none is collapsed.",
     ):  # fmt: skip
         assert text in result.stdout
@@ -118,12 +119,12 @@ def test_an_evaluation_leaves_numbers_a_table_and_figures(evaluate: CommandLine,
 def test_evaluating_twice_gives_the_same_bytes(evaluate: CommandLine, run: Path) -> None:
     results = []
     for name in ("one", "two"):
-        result = evaluate("checkpoint=run/checkpoints/last.pt", *QUICK, f"output={name}")
+        result = evaluate("checkpoint=run/checkpoints/last.safetensors", *QUICK, f"output={name}")
         assert result.returncode == 0, result.stderr
         folder = run.parent / name
         found = metrics(folder)
         times = found.pop("times")
-        assert set(times["seconds"]) == set(MEASURES)
+        assert set(times["seconds"]) == set(SECTIONS)
         pictures = {path.name: path.read_bytes() for path in folder.glob("*.png")}
         results.append((json.dumps(found), pictures, (folder / "table.txt").read_text()))
     assert results[0] == results[1]
@@ -134,8 +135,8 @@ def test_evaluating_twice_gives_the_same_bytes(evaluate: CommandLine, run: Path)
 def test_it_agrees_with_what_training_wrote(evaluate: CommandLine, run: Path, checkpoint: str) -> None:
     """The same images and the same noise: every digit."""
     result = evaluate(
-        f"checkpoint=run/checkpoints/{checkpoint}.pt", "split=val", "figures=false",
-        *(f"metrics.{name}=false" for name in MEASURES if name != "bound"),
+        f"checkpoint=run/checkpoints/{checkpoint}.safetensors", "split=val", "figures=false",
+        *(f"metrics.{name}=false" for name in SECTIONS if name != "bound"),
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     folder = run / "evaluation" / f"{checkpoint}_val"
@@ -187,13 +188,13 @@ def test_any_run_can_be_evaluated(
     assert result.returncode == 0, result.stderr
     assert "failed" not in result.stdout
     found = metrics(tmp_path / "run" / "evaluation" / "best")
-    assert list(found["numbers"]) == list(MEASURES)
-    assert ("best.pt was chosen by held-out neg_elbo" in result.stdout) == ("kl=false" in settings)
+    assert list(found["numbers"]) == list(SECTIONS)
+    assert ("best.safetensors was chosen by validation neg_elbo" in result.stdout) == ("kl=false" in settings)
 
 
 def test_a_collapsed_latent_space_is_said(train: CommandLine, evaluate: CommandLine) -> None:
     run_folder(train(*TINY, "beta=1000", "optimizer.lr=0.01", *NO_PICTURES, "epochs=2", "hydra.run.dir=run"))
-    latent_only = [f"metrics.{name}=false" for name in MEASURES if name != "latent"]
+    latent_only = [f"metrics.{name}=false" for name in SECTIONS if name != "latent"]
     result = evaluate("checkpoint=run", *latent_only, "figures=false")
     assert "2 of 2 dimensions carry less than 0.01 nats: collapsed." in result.stdout
 
@@ -210,17 +211,18 @@ def test_what_can_not_be_measured_says_why_and_the_rest_goes_on(evaluate: Comman
         "classes": "the probes are fitted on the training images: type split=test or split=val",
     }
     assert list(found["numbers"]) == ["bound", "latent", "samples", "images"]
-    assert "\nNot there\n  nll: metrics.nll=false\n" in result.stdout
+    assert "\nLeft out\n  nll: metrics.nll=false\n" in result.stdout
 
 
 def test_a_measure_that_breaks_ends_alone_and_the_status_is_not_zero(run: Path) -> None:
     script = """
 import sys
 from vaelab import evaluate
-from vaelab.evaluation import measures
-def broken(subject, say):
+from vaelab.evaluation.sections import sections
+sections.get("latent")
+@sections.register("latent")
+def wrong(evaluated, progress):
     raise ZeroDivisionError("by a test")
-measures.MEASURES["latent"] = broken
 sys.argv[1:] = ["checkpoint=run", "importance_samples=2", "nll_images=20", "figures=false"]
 evaluate.main()
 """
@@ -232,18 +234,22 @@ evaluate.main()
     assert result.stderr.splitlines()[-1] == "vaelab: These could not be evaluated, see above: latent."
     found = metrics(run / "evaluation" / "best")
     assert found["not_measured"] == {"latent": "failed with ZeroDivisionError: by a test"}
-    assert len(found["numbers"]) == len(MEASURES) - 1
+    assert len(found["numbers"]) == len(SECTIONS) - 1
 
 
 def test_figures_of_other_weights_go(evaluate: CommandLine, run: Path) -> None:
-    bound_only = [f"metrics.{name}=false" for name in MEASURES if name != "bound"]
+    bound_only = [f"metrics.{name}=false" for name in SECTIONS if name != "bound"]
     folder = run / "evaluation" / "last"
-    assert evaluate("checkpoint=run/checkpoints/last.pt", *bound_only).returncode == 0
+    assert evaluate("checkpoint=run/checkpoints/last.safetensors", *bound_only).returncode == 0
     (folder / "mine.png").write_bytes(b"a user's own")
-    assert evaluate("checkpoint=run/checkpoints/last.pt", *bound_only, "figures=false").returncode == 0
+    assert (
+        evaluate("checkpoint=run/checkpoints/last.safetensors", *bound_only, "figures=false").returncode == 0
+    )
     assert (folder / "samples.png").exists()  # of these very weights
-    shutil.copy(run / "checkpoints" / "epoch_0001.pt", run / "checkpoints" / "last.pt")
-    assert evaluate("checkpoint=run/checkpoints/last.pt", *bound_only, "figures=false").returncode == 0
+    shutil.copy(run / "checkpoints" / "epoch_0001.safetensors", run / "checkpoints" / "last.safetensors")
+    assert (
+        evaluate("checkpoint=run/checkpoints/last.safetensors", *bound_only, "figures=false").returncode == 0
+    )
     assert sorted(path.name for path in folder.iterdir()) == ["metrics.json", "mine.png", "table.txt"]
 
 
@@ -255,9 +261,15 @@ def from_nowhere(content: dict[str, Any]) -> None:
 def test_a_checkpoint_that_has_left_its_run(evaluate: CommandLine, run: Path, tmp_path: Path) -> None:
     """Nothing else is needed: not the run folder, and not the data's old place."""
     (tmp_path / "mail").mkdir()
-    rewrite(run / "checkpoints" / "best.pt", from_nowhere, tmp_path / "mail" / "from_a_friend.pt")
+    rewrite(
+        run / "checkpoints" / "best.safetensors",
+        from_nowhere,
+        tmp_path / "mail" / "from_a_friend.safetensors",
+    )
     shutil.rmtree(run)
-    result = evaluate("checkpoint=mail/from_a_friend.pt", *QUICK, "figures=false", "metrics.classes=false")
+    result = evaluate(
+        "checkpoint=mail/from_a_friend.safetensors", *QUICK, "figures=false", "metrics.classes=false"
+    )
     assert result.returncode == 0, result.stderr
     assert (
         "WARNING: The run's dataset.root=/no/such/folder has no fashion_mnist here: looking in the usual places."
@@ -274,14 +286,14 @@ def test_other_images_than_the_runs_own_are_said(evaluate: CommandLine, run: Pat
         content["data"]["sha256"]["train-images-idx3-ubyte"] = "0" * 64
         content["data"]["complete"] = True
 
-    rewrite(run / "checkpoints" / "best.pt", of_the_full_set)
+    rewrite(run / "checkpoints" / "best.safetensors", of_the_full_set)
     assert_refused(
         evaluate("checkpoint=run", "split=val"),
         "split=val of Fashion-MNIST (embedded subset; classes Trouser, Sneaker) holds other images than those of the "
         "run, which was trained on the full set: type split=test.",
     )
     result = evaluate(
-        "checkpoint=run", "figures=false", *[f"metrics.{name}=false" for name in MEASURES if name != "bound"]
+        "checkpoint=run", "figures=false", *[f"metrics.{name}=false" for name in SECTIONS if name != "bound"]
     )
     assert result.returncode == 0, result.stderr
     assert (
@@ -292,14 +304,22 @@ def test_other_images_than_the_runs_own_are_said(evaluate: CommandLine, run: Pat
 
 
 def test_several_checkpoints_one_after_the_other(evaluate: CommandLine, run: Path) -> None:
-    bound_only = [f"metrics.{name}=false" for name in MEASURES if name != "bound"]
-    result = evaluate("-m", "checkpoint=run/checkpoints/last.pt,nowhere.pt,run", *bound_only, "figures=false")
+    bound_only = [f"metrics.{name}=false" for name in SECTIONS if name != "bound"]
+    result = evaluate(
+        "-m",
+        "checkpoint=run/checkpoints/last.safetensors,nowhere.safetensors,run",
+        *bound_only,
+        "figures=false",
+    )
     assert result.returncode == 1
     assert (
-        "vaelab: There is no checkpoint nowhere.pt." in result.stderr
-        or "nowhere.pt doesn't exist" in result.stderr
+        "vaelab: There is no checkpoint nowhere.safetensors." in result.stderr
+        or "nowhere.safetensors doesn't exist" in result.stderr
     )
-    assert result.stderr.splitlines()[-1] == "vaelab: These jobs failed, see above: checkpoint=nowhere.pt."
+    assert (
+        result.stderr.splitlines()[-1]
+        == "vaelab: These jobs failed, see above: checkpoint=nowhere.safetensors."
+    )
     assert result.stdout.count("Evaluation folder: ") == 2
 
 
@@ -311,7 +331,7 @@ def test_an_interruption_keeps_what_was_measured(
     evaluate: CommandLine, run: Path, number: signal.Signals
 ) -> None:
     endless = ["checkpoint=run", "importance_samples=100000", "metrics.bound=true"]
-    bound_only = [f"metrics.{name}=false" for name in MEASURES if name != "bound"]
+    bound_only = [f"metrics.{name}=false" for name in SECTIONS if name != "bound"]
 
     def interrupt() -> tuple[int, str, str]:
         process = subprocess.Popen(
@@ -344,12 +364,12 @@ def test_an_interruption_keeps_what_was_measured(
 
 INTERRUPTED = """
 from vaelab import evaluate
-from vaelab.evaluation import measures
-nll = measures.MEASURES["nll"]
-def announced(subject, say):
+from vaelab.evaluation.sections import sections
+nll = sections.get("nll")
+@sections.register("nll")
+def announced(evaluated, progress):
     print("measuring nll", flush=True)
-    return nll(subject, say)
-measures.MEASURES["nll"] = announced
+    return nll(evaluated, progress)
 evaluate.main()
 """
 
@@ -358,11 +378,17 @@ evaluate.main()
 
 
 def test_paths_that_are_no_checkpoint(evaluate: CommandLine, run: Path, tmp_path: Path) -> None:
-    for name in ("best.pt", "last.pt", "epoch_0001.pt", "epoch_0002.pt", "epoch_0003.pt"):
+    for name in (
+        "best.safetensors",
+        "last.safetensors",
+        "epoch_0001.safetensors",
+        "epoch_0002.safetensors",
+        "epoch_0003.safetensors",
+    ):
         (run / "checkpoints" / name).unlink()
     (tmp_path / "empty").mkdir()
     for path, message in (
-        ("run", "There is no checkpoint run/checkpoints/best.pt."),
+        ("run", "There is no checkpoint run/checkpoints/best.safetensors."),
         ("nowhere", "nowhere doesn't exist. Type the path of a run folder or of a checkpoint in it."),
         ("empty", "empty is no run folder and no file of one (no run.json there): type a folder that vaelab.train has made."),
     ):  # fmt: skip
@@ -415,10 +441,6 @@ def test_help_lists_settings_without_torch(tmp_path: Path) -> None:
     assert max(map(len, result.stdout.splitlines())) <= 132
 
 
-def test_every_measure_has_its_switch() -> None:
-    assert [setting.name for setting in fields(MetricsConfig)] == list(MEASURES)
-
-
 # --- the words --------------------------------------------------------------------------------------------
 
 
@@ -427,19 +449,19 @@ def test_verdicts() -> None:
     assert collapse_verdict(1, 16) == "1 of 16 dimensions carries less than 0.01 nats: collapsed."
     assert collapse_verdict(1, 1) == "1 of 1 dimension carries less than 0.01 nats: collapsed."
     assert collapse_verdict(0, 1) == "The dimension carries at least 0.01 nats: none is collapsed."
-    assert "the codes are not where the prior draws" in sampling_verdict(100.0, 20.0)
-    assert "about as good a place" in sampling_verdict(100.0, 95.0)
+    assert "the aggregate posterior is far from the prior" in sampling_verdict(100.0, 20.0)
+    assert "sampling from the prior is about as good" in sampling_verdict(100.0, 95.0)
 
 
 def test_a_number_is_finite_and_shown_with_its_error() -> None:
-    basis = Basis("test", 1000, 7, 500, "importance samples an image")
+    basis = Basis("test", 1000, 7, 500, "importance samples per image")
     number = Number(261.2345, "nats per image", basis, 0.123)
     assert str(number) == "261.23 ± 0.12"
     assert str(Number(0.012345, "x", basis)) == "0.01235"
     table = Section("Title", {"nll": {"model": number}}, "Remark.", ["Verdict."]).table()
     assert table.splitlines()[2:] == [
         "nll      261.23 ± 0.12  nats per image",
-        "  test split · 1,000 images · 500 importance samples an image · seed 7",
+        "  test split · 1,000 images · 500 importance samples per image · seed 7",
         "  Remark.",
         "  Verdict.",
     ]
@@ -455,10 +477,10 @@ def test_binarised_runs_find_their_grey_images_where_the_others_were_found(
 ) -> None:
     """The run's own folder is gone, and another source is typed."""
     run_folder(train(*TINY, *NO_PICTURES, "dataset.binarize=static", "epochs=1", "hydra.run.dir=run"))
-    rewrite(tmp_path / "run" / "checkpoints" / "best.pt", from_nowhere)
+    rewrite(tmp_path / "run" / "checkpoints" / "best.safetensors", from_nowhere)
     result = evaluate("checkpoint=run", *QUICK, "figures=false", "dataset.source=embedded")
     assert result.returncode == 0, result.stderr
-    assert list(metrics(tmp_path / "run" / "evaluation" / "best")["numbers"]) == list(MEASURES)
+    assert list(metrics(tmp_path / "run" / "evaluation" / "best")["numbers"]) == list(SECTIONS)
 
 
 def test_few_images_are_a_reason_and_no_failure(
@@ -476,11 +498,11 @@ def test_few_images_are_a_reason_and_no_failure(
 
 
 def test_a_seed_of_its_own_is_said_on_everything(evaluate: CommandLine, run: Path) -> None:
-    bound_only = [f"metrics.{name}=false" for name in MEASURES if name != "bound"]
+    bound_only = [f"metrics.{name}=false" for name in SECTIONS if name != "bound"]
     result = evaluate("checkpoint=run", "seed=7", "figures=false", *bound_only)
     assert result.returncode == 0, result.stderr
     assert "trained with seed 42, evaluated with seed 7" in result.stdout.splitlines()[0]
-    assert "1 posterior sample an image · seed 7" in result.stdout
+    assert "1 posterior sample per image · seed 7" in result.stdout
 
 
 def test_an_output_that_can_not_be_written_is_noticed_first(evaluate: CommandLine, run: Path) -> None:
@@ -493,9 +515,10 @@ def test_an_output_that_can_not_be_written_is_noticed_first(evaluate: CommandLin
 
 def test_a_run_that_held_out_more_images_than_the_subset_has(evaluate: CommandLine, run: Path) -> None:
     rewrite(
-        run / "checkpoints" / "best.pt", lambda content: content["config"]["dataset"].update(val_size=50_000)
+        run / "checkpoints" / "best.safetensors",
+        lambda content: content["config"]["dataset"].update(val_size=50_000),
     )
-    bound_only = [f"metrics.{name}=false" for name in MEASURES if name != "bound"]
+    bound_only = [f"metrics.{name}=false" for name in SECTIONS if name != "bound"]
     result = evaluate("checkpoint=run", "figures=false", *bound_only)
     assert result.returncode == 0, result.stderr
     assert metrics(run / "evaluation" / "best")["data"]["images"] == 403

@@ -22,7 +22,7 @@ from PIL import Image, ImageSequence
 
 from conftest import TINY, CommandLine, SmallDisk, command_line_of, environment, once, run_folder
 from test_command_line import assert_same_run, run_json, start, wait_for
-from vaelab.config import override
+from vaelab.config import quote_override
 from vaelab.runs.files import held
 from vaelab.training import checkpoint
 
@@ -42,7 +42,7 @@ ONE_MODEL = pytest.mark.parametrize("undisturbed", ["mlp"], indirect=True)
 
 def opens(path: Path) -> None:
     """Read a file to its end, by what it is."""
-    if path.suffix == ".pt":
+    if path.suffix == ".safetensors":
         checkpoint.load(path)
     elif path.suffix == ".json":
         json.loads(path.read_text())
@@ -94,7 +94,7 @@ def assert_equal_to(undisturbed: Path, run: Path) -> None:
 
 def go_on(train: CommandLine, run: Path, command: Sequence[str], **going_wrong: Any) -> int:
     """The same command, or what goes on with a run once there is one; its exit status."""
-    resume, begin = override("resume", run.name), [*command, override("hydra.run.dir", run.name)]
+    resume, begin = quote_override("resume", run.name), [*command, quote_override("hydra.run.dir", run.name)]
     line = [resume] if (run / "run.json").exists() else begin
     result = train(*line, going_wrong=going_wrong)
     assert result.returncode in (0, KILLED), result.stderr
@@ -187,7 +187,7 @@ def test_killed_before_every_change_to_a_file(
         assert killed_and_resumed(train, tmp_path, undisturbed, [{"fault": {"do": "kill", "at": at}}]) == 1
 
 
-@pytest.mark.parametrize("file", ["checkpoints/.last.pt", "/.metrics.csv"])
+@pytest.mark.parametrize("file", ["checkpoints/.last.safetensors", "/.metrics.csv"])
 def test_killed_while_going_back_to_an_older_checkpoint(
     train: CommandLine, tmp_path: Path, file: str
 ) -> None:
@@ -196,11 +196,11 @@ def test_killed_while_going_back_to_an_older_checkpoint(
     for name, epochs in (("run", 3), ("short", 2)):
         run_folder(train(*line, f"epochs={epochs}", f"hydra.run.dir={name}"))
     fault = {"do": "kill", "opening": file, "time": 1}
-    killed = train("resume=run/checkpoints/epoch_0001.pt", "epochs=2", going_wrong={"fault": fault})
+    killed = train("resume=run/checkpoints/epoch_0001.safetensors", "epochs=2", going_wrong={"fault": fault})
     assert killed.returncode == KILLED
-    if file == "checkpoints/.last.pt":
+    if file == "checkpoints/.last.safetensors":
         assert (tmp_path / "run" / "samples" / "epoch_0003.png").exists()
-        again = train("resume=run/checkpoints/epoch_0001.pt", "epochs=2")
+        again = train("resume=run/checkpoints/epoch_0001.safetensors", "epochs=2")
     else:
         again = train("resume=run", "epochs=2")
     assert again.returncode == 0, again.stderr
@@ -213,15 +213,15 @@ def test_a_signal_before_the_last_figures_is_not_lost(train: CommandLine, tmp_pa
     assert train(*SHORT, "hydra.run.dir=run", going_wrong={"fault": fault}).returncode == KILLED
     script = """
 import os, signal, sys
-from vaelab import train
+from vaelab.train import main
 from vaelab.training import session
-begin = session.Session.begin
+begin = session.TrainingRun.begin
 def begin_and_be_told(self):
     begin(self)
     os.kill(os.getpid(), signal.SIGTERM)
-session.Session.begin = begin_and_be_told
+session.TrainingRun.begin = begin_and_be_told
 sys.argv[1:] = ["resume=run"]
-train.main()
+main()
 """
     result = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, env=environment(), capture_output=True, text=True
@@ -337,9 +337,9 @@ def disk(mounted: SmallDisk) -> SmallDisk:
     return mounted
 
 
-FULL = [("checkpoints/.last.pt", 2), ("/.metrics.csv", 2)]
+FULL = [("checkpoints/.last.safetensors", 2), ("/.metrics.csv", 2)]
 FULL_TOO = [
-    ("checkpoints/.last.pt", 1), ("samples/.epoch_0002.png", 1), ("checkpoints/.best.pt", 2), ("frames/.step_", 3), ("/.run.json", 1), ("/.run.json", 3),
+    ("checkpoints/.last.safetensors", 1), ("samples/.epoch_0002.png", 1), ("checkpoints/.best.safetensors", 2), ("frames/.step_", 3), ("/.run.json", 1), ("/.run.json", 3),
     ("/.latent_evolution.gif", 1), ("/.run.zip", 1), (".lock.json", 1),
 ]  # fmt: skip
 
@@ -399,7 +399,7 @@ def test_a_disk_that_is_read_only(disk: SmallDisk) -> None:
     )
 
 
-@pytest.mark.parametrize("file", ["/.metrics.csv", "checkpoints/.last.pt"])
+@pytest.mark.parametrize("file", ["/.metrics.csv", "checkpoints/.last.safetensors"])
 def test_a_run_folder_that_is_deleted_while_training_does_not_rise_again(
     train: CommandLine, tmp_path: Path, file: str
 ) -> None:
@@ -426,7 +426,7 @@ def test_of_two_processes_at_one_run_one_works_and_the_other_says_who_holds_it(
     reference, command, _, _ = undisturbed
     run = tmp_path / "run"
     first = start(tmp_path, *command, "hydra.run.dir=run")
-    wait_for(run, "checkpoints/epoch_0001.pt", first)
+    wait_for(run, "checkpoints/epoch_0001.safetensors", first)
     holder = rf"vaelab: run is in use by process {first.pid} on \S+ \(since [\d-]+ [\d:]+\): wait until it has ended, or end it\.\n"
     for line in (["resume=run"], [*command, "hydra.run.dir=run"]):
         second = train(*line)

@@ -16,7 +16,7 @@ from vaelab.figures.comparison import latent_spaces, overlaid_curves, rate_disto
 from vaelab.figures.curves import loss_curves
 from vaelab.figures.density import density_plot, hole_map, kl_bars
 from vaelab.figures.images import gif, image_grid, image_panels, tile
-from vaelab.figures.latent import LatentPlot, LatentView, latent_film, limit_for
+from vaelab.figures.latent import LatentPlot, LatentView, latent_animation, limit_for
 
 GENERATOR = np.random.default_rng(0)
 NAMES = {0: "T-shirt/top", 7: "Sneaker", 9: "Ankle boot"}
@@ -163,9 +163,9 @@ def test_views_keep_distances_from_the_priors_mean() -> None:
     assert np.linalg.norm(points) == pytest.approx(5)
 
 
-def test_the_film_moves_and_keeps_its_colours() -> None:
+def test_the_animation_moves_and_keeps_its_colours() -> None:
     frames = list(
-        latent_film(
+        latent_animation(
             [0.1 * MEANS, MEANS], [np.zeros((3, 28, 28)), np.ones((3, 28, 28))], np.ones((3, 28, 28)),
             LABELS, NAMES, VIEW, "Title", ["epoch 0", f"{LONG} {LONG} · epoch 11.11"], "A. Student",
         )
@@ -177,13 +177,13 @@ def test_the_film_moves_and_keeps_its_colours() -> None:
     changed = (frames[0] != frames[1]).any(axis=2)[-100:]
     assert changed.any(axis=1).sum() == pytest.approx(changed.any(axis=0).sum() / 3, abs=4)
     colours = [style.class_colour(number) for number in NAMES]
-    with Image.open(io.BytesIO(gif(frames, colours, 100, 900))) as film:
-        assert film.n_frames == 2
-        assert film.info["loop"] == 0
-        assert film.info["duration"] == 100
-        film.seek(1)
-        assert film.info["duration"] == 900
-        last = np.asarray(film.convert("RGB")).astype(int)
+    with Image.open(io.BytesIO(gif(frames, colours, 100, 900))) as animation:
+        assert animation.n_frames == 2
+        assert animation.info["loop"] == 0
+        assert animation.info["duration"] == 100
+        animation.seek(1)
+        assert animation.info["duration"] == 900
+        last = np.asarray(animation.convert("RGB")).astype(int)
     assert (last[0, 0] == 255).all()
     for colour in colours:  # the legend's markers are still of their class's colour
         rgb = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]

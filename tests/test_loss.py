@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import distributions as D
+from torch import nn
 
 from conftest import settings
-from vaelab.models import Gaussian
+from vaelab.config import ConfigError
+from vaelab.models import Gaussian, build
 from vaelab.objectives import (
-    LIKELIHOODS,
-    Bernoulli,
-    ContinuousBernoulli,
-    ElboTerms,
-    GaussianPixels,
-    Objective,
-    gaussian_kl,
-    gaussian_kl_per_dimension,
+    Terms,
+    build_objective,
+    kl_schedules,
+    kl_weight,
+    likelihoods,
+    objectives,
 )
+from vaelab.objectives.likelihoods.bernoulli import Bernoulli
+from vaelab.objectives.likelihoods.continuous_bernoulli import ContinuousBernoulli
+from vaelab.objectives.likelihoods.gaussian import GaussianPixels
 
 
 def posterior(rows: int = 7, latents: int = 3, seed: int = 0) -> Gaussian:
@@ -30,30 +34,30 @@ def posterior(rows: int = 7, latents: int = 3, seed: int = 0) -> Gaussian:
 def test_kl_agrees_with_torch_distributions() -> None:
     q = posterior()
     expected = D.kl_divergence(D.Normal(q.mean, (0.5 * q.log_variance).exp()), D.Normal(0.0, 1.0)).sum(dim=1)
-    torch.testing.assert_close(gaussian_kl(q), expected)
+    torch.testing.assert_close(q.kl(), expected)
 
 
 def test_kl_is_zero_only_at_the_prior() -> None:
     prior = Gaussian(torch.zeros(1, 4), torch.zeros(1, 4))
-    assert gaussian_kl(prior).item() == 0
+    assert prior.kl().item() == 0
     for mean, log_variance in ((0.1, 0.0), (0.0, 0.1), (0.0, -0.1), (-0.1, 0.0)):
         moved = Gaussian(torch.full((1, 4), mean), torch.full((1, 4), log_variance))
-        assert (gaussian_kl_per_dimension(moved) > 0).all()
+        assert (moved.kl_per_dimension() > 0).all()
 
 
 def test_kl_sums_over_latent_dimensions() -> None:
     one = Gaussian(torch.ones(1, 1), torch.zeros(1, 1))
     many = Gaussian(torch.ones(1, 10), torch.zeros(1, 10))
-    assert gaussian_kl(one).item() == pytest.approx(0.5)
-    assert gaussian_kl(many).item() == pytest.approx(5.0)
+    assert one.kl().item() == pytest.approx(0.5)
+    assert many.kl().item() == pytest.approx(5.0)
 
 
-@pytest.mark.parametrize("name", LIKELIHOODS)
+@pytest.mark.parametrize("name", likelihoods.names())
 def test_likelihoods_agree_with_torch_distributions(name: str) -> None:
     noise = torch.Generator().manual_seed(1)
     logits = 4 * torch.randn(5, 1, 6, 6, generator=noise)
     x = torch.rand(5, 1, 6, 6, generator=noise)
-    likelihood = LIKELIHOODS[name]()
+    likelihood = likelihoods.build(name)
     reference: D.Distribution
     if name == "bernoulli":
         x = x.round()
@@ -65,8 +69,8 @@ def test_likelihoods_agree_with_torch_distributions(name: str) -> None:
         with torch.no_grad():
             likelihood.log_variance.fill_(-1.5)
         reference = D.Normal(logits.sigmoid(), math.exp(-0.75))
-    expected = -reference.log_prob(x).flatten(1).sum(dim=1)
-    found = likelihood.negative_log_likelihood(logits, x)
+    expected = reference.log_prob(x).flatten(1).sum(dim=1)
+    found = likelihood.log_prob(logits, x)
     assert found.shape == (5,)
     torch.testing.assert_close(found.double(), expected.double(), rtol=1e-5, atol=1e-4)
     torch.testing.assert_close(
@@ -74,19 +78,28 @@ def test_likelihoods_agree_with_torch_distributions(name: str) -> None:
     )
 
 
+@pytest.mark.parametrize("name", likelihoods.names())
+def test_samples_have_the_mean(name: str) -> None:
+    parameters = torch.tensor([-5.0, -0.5, 0.0, 0.05, 2.0, 5.0]).expand(20_000, 6).reshape(20_000, 1, 1, 6)
+    likelihood = likelihoods.build(name)
+    samples = likelihood.sample(parameters, torch.Generator().manual_seed(0))
+    assert samples.shape == parameters.shape
+    torch.testing.assert_close(samples.mean(dim=0), likelihood.mean(parameters)[0], rtol=0, atol=0.01)
+
+
 def test_bernoulli_floor_on_grey_pixels_is_their_entropy() -> None:
     grey = torch.tensor([[0.2, 0.5, 0.9]])
     entropy = D.Bernoulli(grey).entropy().sum()
-    best = Bernoulli().negative_log_likelihood(torch.logit(grey), grey)
-    torch.testing.assert_close(best.squeeze(), entropy)
-    assert (Bernoulli().negative_log_likelihood(torch.logit(grey) + 0.1, grey) > best).all()
+    best = Bernoulli().log_prob(torch.logit(grey), grey)
+    torch.testing.assert_close(best.squeeze(), -entropy)
+    assert (Bernoulli().log_prob(torch.logit(grey) + 0.1, grey) < best).all()
 
 
 def test_continuous_bernoulli_is_a_density() -> None:
     x = torch.linspace(0, 1, 20001, dtype=torch.float64).reshape(-1, 1)
     for logit in (-30.0, -3.0, -0.099, -1e-4, 0.0, 1e-4, 0.101, 3.0, 30.0):
         logits = torch.full_like(x, logit)
-        density = (-ContinuousBernoulli().negative_log_likelihood(logits, x)).exp()
+        density = ContinuousBernoulli().log_prob(logits, x).exp()
         assert torch.trapezoid(density, x.flatten()).item() == pytest.approx(1, abs=1e-4)
 
 
@@ -123,49 +136,74 @@ def test_bound_is_tight_where_the_posterior_is_exact() -> None:
         q = Gaussian(mean, torch.full_like(mean, math.log(variance)))
         expected_square = (x - mean).square() + variance  # of x - z under q, exactly
         reconstruction = 0.5 * (expected_square + math.log(2 * math.pi)).squeeze(1)
-        return ElboTerms(reconstruction, gaussian_kl(q)).neg_elbo
+        return Terms(reconstruction, reconstruction, q.kl()).neg_elbo
 
     torch.testing.assert_close(neg_elbo(x / 2, 0.5), evidence)
     assert (neg_elbo(x / 2 + 0.1, 0.5) > evidence).all()
     assert (neg_elbo(x / 2, 0.6) > evidence).all()
 
 
-def objective_and_terms(*overrides: str) -> tuple[Objective, ElboTerms, Gaussian]:
-    q = posterior()
-    noise = torch.Generator().manual_seed(2)
-    x, logits = torch.rand(7, 1, 4, 4, generator=noise), torch.randn(7, 1, 4, 4, generator=noise)
-    objective = Objective(settings(*overrides))
-    return objective, objective.terms(x, logits, q), q
+BATCH = torch.rand(7, 1, 28, 28, generator=torch.Generator().manual_seed(2))
+
+
+def terms_of(*overrides: str, weight: float | torch.Tensor | None = None) -> Terms:
+    """Of a new mlp on a batch, at the full weight of these settings or another one."""
+    config = settings(*overrides)
+    objective, model = build_objective(config), build({"name": "mlp"}, (1, 28, 28), seed=0)
+    noise = torch.Generator().manual_seed(3)
+    return objective(model, BATCH, noise, kl_weight(config).full if weight is None else weight)  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.5, 1.0, 4.0])
 def test_loss_is_reconstruction_plus_beta_kl(beta: float) -> None:
-    objective, terms, q = objective_and_terms(f"beta={beta}")
-    expected = terms.reconstruction.mean() + beta * terms.kl.mean()
-    torch.testing.assert_close(objective.loss(terms, q, epoch=1), expected)
+    terms = terms_of(f"beta={beta}")
+    assert terms.loss.shape == terms.reconstruction.shape == terms.kl.shape == (7,)
+    torch.testing.assert_close(terms.loss, terms.reconstruction + beta * terms.kl)
     torch.testing.assert_close(terms.neg_elbo, terms.reconstruction + terms.kl)
+    assert torch.equal(terms_of(weight=torch.tensor(beta)).loss, terms.loss)
 
 
 def test_beta_zero_equals_recon_only() -> None:
     for overrides in (("beta=0",), ("kl=false",), ("kl=false", "beta=4"), ("loss=recon_only",)):
-        objective, terms, q = objective_and_terms(*overrides)
-        assert objective.loss(terms, q, epoch=1).item() == terms.reconstruction.mean().item()
+        terms = terms_of(*overrides)
+        assert torch.equal(terms.loss, terms.reconstruction)
         assert settings(*overrides).objective == "recon_only"
 
 
-def test_kl_weight_warms_up_linearly_over_epochs() -> None:
-    objective, terms, q = objective_and_terms("beta=2", "loss.kl_warmup_epochs=4")
-    assert [objective.kl_weight(epoch) for epoch in range(1, 8)] == [0, 0.5, 1, 1.5, 2, 2, 2]
-    expected = terms.reconstruction.mean() + 1.5 * terms.kl.mean()
-    torch.testing.assert_close(objective.loss(terms, q, epoch=4), expected)
+def test_kl_weight_warms_up_linearly_step_by_step() -> None:
+    weight = kl_weight(settings("beta=2", "loss.kl_warmup_epochs=4"))
+    assert [weight(epoch / 2) for epoch in range(11)] == [0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2, 2, 2]
+    assert weight.full == 2
+    assert kl_weight(settings("beta=2"))(0) == 2
+    assert kl_weight(settings("beta=2", "kl=false", "loss.kl_warmup_epochs=4"))(3) == 0
 
 
 def test_free_bits_stop_the_push_on_dimensions_below_them() -> None:
-    mean = torch.tensor([[2.0, 0.1], [2.0, 0.1]], requires_grad=True)
-    q = Gaussian(mean, torch.zeros(2, 2))
-    objective = Objective(settings("loss.free_bits=0.5"))
-    loss = objective.loss(ElboTerms(torch.zeros(2), gaussian_kl(q)), q, epoch=1)
-    assert loss.item() == pytest.approx(2.0 + 0.5)
-    (gradient,) = torch.autograd.grad(loss, mean)
+    class Fixed(nn.Module):
+        mean = nn.Parameter(torch.tensor([[2.0, 0.1], [2.0, 0.1]]))
+
+        def forward(self, x: torch.Tensor, noise: torch.Generator) -> tuple[torch.Tensor, Gaussian]:
+            return torch.zeros_like(x), Gaussian(self.mean, torch.zeros(2, 2))
+
+    objective, model = build_objective(settings("loss.free_bits=0.5")), Fixed()
+    terms = objective(model, torch.zeros(2, 1, 1, 1), torch.Generator(), 1.0)
+    torch.testing.assert_close(terms.loss - terms.reconstruction, torch.full((2,), 2.0 + 0.5))
+    torch.testing.assert_close(terms.kl, torch.full((2,), 2.0 + 0.005))
+    (gradient,) = torch.autograd.grad(terms.loss.mean(), model.mean)
     assert (gradient[:, 0] > 0).all()
     assert (gradient[:, 1] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("build_it", "component", "message"),
+    [
+        (likelihoods.build, "bernouli", "Unknown loss.likelihood 'bernouli'. Did you mean 'bernoulli'? Available: bernoulli, continuous_bernoulli, gaussian."),
+        (likelihoods.build, {"name": "gaussian", "sigma": 1}, "Unknown setting 'loss.likelihood.sigma'. loss.likelihood=gaussian takes: no settings."),
+        (kl_schedules.build, "liner", "Unknown loss.kl_schedule 'liner'. Did you mean 'linear'? Available: linear."),
+        (objectives.build, "elbo", "Unknown loss.objective 'elbo'. Did you mean 'neg_elbo'? Available: neg_elbo."),
+    ],
+)  # fmt: skip
+def test_wrong_components_say_what_to_type(build_it: Any, component: Any, message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        build_it(component)
+    assert str(error.value) == message

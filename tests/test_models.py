@@ -33,6 +33,32 @@ def test_contract(name: str, latent_dim: int) -> None:
 
 
 @pytest.mark.parametrize("name", models.names())
+def test_decoders_give_as_many_parameters_per_pixel_as_the_likelihood_takes(name: str) -> None:
+    model = build({"name": name}, (3, 28, 28), seed=0, parameters_per_pixel=2)
+    parameters, _ = model(torch.rand(5, 3, 28, 28), torch.Generator().manual_seed(0))
+    assert parameters.shape == (5, 6, 28, 28)
+
+
+@pytest.mark.parametrize("kernel", [1, 2, 3, 4, 5, 7])
+def test_every_kernel_halves_the_image_exactly(kernel: int) -> None:
+    model = build({"name": "conv", "kernel": kernel}, SHAPE, seed=0)
+    first, _, _, second, *_ = model.encoder.children()
+    assert first.weight.shape == (32, 1, kernel, kernel)
+    assert first(torch.rand(2, *SHAPE)).shape == (2, 32, 14, 14)
+    assert second(torch.rand(2, 32, 14, 14)).shape == (2, 64, 7, 7)
+    assert model.decode(torch.zeros(2, 2)).shape == (2, *SHAPE)
+
+
+def test_conv_is_the_published_network() -> None:
+    """1 -> 32 -> 64 with kernel 3 on the way in, 64 -> 32 -> 1 with kernel 4 on the way out."""
+    shapes = [
+        tuple(p.shape) for p in build(settings("model=conv").model, SHAPE, 0).parameters() if p.ndim > 1
+    ]
+    inwards = [(32, 1, 3, 3), (64, 32, 3, 3), (4, 3136)]
+    assert shapes == [*inwards, (3136, 2), (64, 32, 4, 4), (32, 1, 4, 4)]
+
+
+@pytest.mark.parametrize("name", models.names())
 def test_a_batch_of_one_equals_a_row_of_a_batch(name: str) -> None:
     model = build({"name": name}, SHAPE, seed=0).eval()
     x = torch.rand(6, *SHAPE)
@@ -87,6 +113,8 @@ def test_log_variances_that_overflow_stay_finite(extreme: float) -> None:
         ({"name": "mlp", "latent_dim": True}, "model.latent_dim must be a whole number of at least 1, got true."),
         ({"name": "mlp", "hidden": []}, "model.hidden must be a list of whole numbers of at least 1, such as [400], got []."),
         ({"name": "mlp", "activation": "rleu"}, "Unknown model.activation 'rleu'. Did you mean 'relu'? Available: relu, tanh."),
+        ({"name": "mlp", "parameters_per_pixel": 2}, "Unknown setting 'model.parameters_per_pixel'. model=mlp takes: latent_dim, hidden, activation."),
+        ({"name": "conv", "kernel": 0}, "model.kernel must be a whole number of at least 1, got 0."),
         ({"name": "conv", "channels": [8, 8, 8]}, "model.channels=[8,8,8] halves images of 28x28 pixels 3 times, which doesn't come out even: type fewer channels, such as [32,64]."),
     ],
 )  # fmt: skip

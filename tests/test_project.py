@@ -65,7 +65,7 @@ def test_libraries_stay_in_their_rooms() -> None:
     rooms = {"matplotlib": {"figures"}, "PIL": {"figures", "pages"}, "jinja2": {"pages"}, "torchvision": {"data", "figures"},
              "hydra": {"config", "command_line", "repeating", "sweep", "train", "evaluate", "compare", "explore", "export"},
              "omegaconf": {"config", "command_line", "sweep", "train", "evaluate", "compare", "explore", "export"},
-             "sklearn": {"metrics"}, "torchmetrics": {"metrics"}, "safetensors": {"metrics", "exporting"},
+             "sklearn": {"metrics"}, "torchmetrics": {"metrics"}, "safetensors": {"metrics", "training", "exporting"},
              "onnx": {"exporting"}, "onnxruntime": {"exporting"}}  # fmt: skip
     for path in MODULES:
         for library, allowed in rooms.items():
@@ -119,7 +119,8 @@ def test_the_wheel_has_every_yaml_and_every_data_file(wheel: Path) -> None:
         names = set(archive.namelist())
     expected = {
         f"vaelab/conf/{path.relative_to(REPOSITORY / 'conf')}"
-        for path in (REPOSITORY / "conf").rglob("*.yaml")
+        for path in (REPOSITORY / "conf").rglob("*")
+        if path.is_file()
     }
     expected |= {
         f"vaelab/{path.relative_to(SOURCE)}"
@@ -135,7 +136,7 @@ def test_the_wheel_works_from_an_empty_folder(wheel: Path, tmp_path: Path) -> No
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")
     (tmp_path / "empty").mkdir()
-    script = "import vaelab.config, vaelab.train; print(vaelab.config.CONF_DIR); vaelab.train.main()"
+    script = "import sys, vaelab.config, vaelab.train; print(vaelab.config.CONF_DIR); sys.modules['vaelab.train'].main()"
     result = subprocess.run(
         [sys.executable, "-c", script, "experiment=smoke", "model.hidden=[16]", "artifacts.gif=false", "epochs=1"],
         capture_output=True, text=True, cwd=tmp_path / "empty", timeout=240,
@@ -143,7 +144,7 @@ def test_the_wheel_works_from_an_empty_folder(wheel: Path, tmp_path: Path) -> No
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith(str(tmp_path / "site" / "vaelab" / "conf"))
-    assert len(list((tmp_path / "empty").rglob("best.pt"))) == 1
+    assert len(list((tmp_path / "empty").rglob("best.safetensors"))) == 1
 
 
 def test_the_installed_script_is_the_module(tmp_path: Path) -> None:

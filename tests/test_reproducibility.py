@@ -15,9 +15,11 @@ import torch
 
 from conftest import TINY, CommandLine, environment, fresh, run_folder, settings
 from test_command_line import assert_same_run, run_json
+from test_training import AtStep
 from vaelab.data import splits
 from vaelab.models import names
-from vaelab.training.loop import TrainingState, fit
+from vaelab.training.loop import fit
+from vaelab.training.state import TrainingState
 
 CURVES = Path(__file__).parent / "golden_curves"
 
@@ -54,9 +56,11 @@ def golden(model: str) -> Iterator[tuple[str, float]]:
     def note(state: TrainingState) -> None:
         if len(steps) < 30:
             images = min(asked.batch_size, len(data.train) - (state.step - 1) * asked.batch_size)
-            steps.append((f"step {state.total_steps} loss", state.sums_S3[state.step - 1, 2].item() / images))
+            steps.append(
+                (f"step {state.total_steps} loss", state.step_terms_S3[state.step - 1, 2].item() / images)
+            )
 
-    rows = list(fit(fresh(asked, data), data, asked, note))
+    rows = fit(fresh(asked, data), data, asked, [AtStep(note)])
     yield from steps
     for row in rows:
         for key in ("train/reconstruction", "train/kl", "val/reconstruction", "val/kl", "val/neg_elbo"):
@@ -166,8 +170,8 @@ def test_every_step_has_a_deterministic_algorithm(model: str) -> None:
     data = splits.load(asked.dataset, torch.device("cpu"))
     torch.use_deterministic_algorithms(True)
     try:
-        rows = list(fit(fresh(asked, data), data, asked))
+        rows = fit(fresh(asked, data), data, asked)
     finally:
         torch.use_deterministic_algorithms(False)
-    plain = list(fit(fresh(asked, data), data, asked))
+    plain = fit(fresh(asked, data), data, asked)
     assert rows[0]["val/neg_elbo"] == plain[0]["val/neg_elbo"]

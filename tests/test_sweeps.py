@@ -22,9 +22,9 @@ from PIL import Image
 from conftest import TINY, CommandLine, command_line_of, environment, once, settings
 from vaelab.cli.messages import one_line
 from vaelab.comparison.findings import clear
-from vaelab.comparison.runs import label_of
 from vaelab.comparison.table import Spread
 from vaelab.config import Config
+from vaelab.evaluation.runs import label_of
 from vaelab.runs.folder import natural
 
 QUICK = (*TINY, "epochs=2", "artifacts.every=0", "artifacts.figures=false", "artifacts.gif_every_batches=4")
@@ -112,7 +112,7 @@ def test_a_sweep_ends_with_its_comparison(swept: tuple[Path, Any]) -> None:
         assert row["fid_fashion_mnist_cnn_floor"]
     text = (folder / "comparison" / "comparison.md").read_text()
     assert "**Embedded subset: numbers don't compare with the full set's.**" in text
-    assert "one seed, its spread is not known" in text
+    assert "one seed, so its spread is unknown" in text
     assert text in result.stdout
     for name in FIGURES:
         assert f"![{name}]({name})" in text
@@ -130,12 +130,12 @@ def test_comparing_again_evaluates_nothing_twice(swept: tuple[Path, Any], tmp_pa
 
 def test_a_finished_sweep_that_is_continued_trains_nothing(swept: tuple[Path, Any], tmp_path: Path) -> None:
     folder = Path(shutil.copytree(swept[0], tmp_path / "sweep"))
-    before = {path: path.read_bytes() for path in folder.rglob("*.pt")}
+    before = {path: path.read_bytes() for path in folder.rglob("*.safetensors")}
     train = command_line_of("vaelab.train", tmp_path)
     again = train("-m", *QUICK, *GRID, "hydra.sweep.dir=sweep", "hydra.callbacks.compare.enabled=false")
     assert again.returncode == 0, again.stderr
     assert again.stderr.count("is finished already") == 6
-    assert {path: path.read_bytes() for path in folder.rglob("*.pt")} == before
+    assert {path: path.read_bytes() for path in folder.rglob("*.safetensors")} == before
     other = train("-m", *QUICK, *GRID, "hydra.sweep.dir=sweep", "optimizer.lr=0.1", *NO_PICTURES[1:])
     assert other.returncode == 1
     assert (
@@ -202,7 +202,7 @@ def test_one_failed_job_ends_neither_sweep_nor_comparison(train: CommandLine, tm
     text = (folder / "comparison" / "comparison.md").read_text()
     assert "## Not finished\n" in text
     assert f"- {failed[0]}: failed after epoch 0 of 2: The loss is not finite" in text
-    assert f"- {failed[1]}: failed before it began: dataset.val_size=10000 leaves" in text
+    assert f"- {failed[1]}: failed before it started: dataset.val_size=10000 leaves" in text
     rows = table(folder)
     assert [row["status"].split()[0] for row in rows] == ["finished", "failed", "failed", "failed"]
     assert "1 of 1 runs are not evaluated (evaluate=false): their columns are empty." in text
@@ -266,7 +266,7 @@ def test_seeds_give_mean_and_standard_deviation(train: CommandLine, tmp_path: Pa
     assert [path.name for path in tmp_path.rglob("*.zip")] == ["sweep.zip"]
     with zipfile.ZipFile(tmp_path / "sweep.zip") as archive:
         names = set(archive.namelist())
-    assert {"sweep/0_seed-1/checkpoints/best.pt", "sweep/comparison/comparison.md"} <= names
+    assert {"sweep/0_seed-1/checkpoints/best.safetensors", "sweep/comparison/comparison.md"} <= names
 
 
 def test_runs_on_different_data_are_never_in_one_table(train: CommandLine, tmp_path: Path) -> None:

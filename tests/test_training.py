@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import math
-import subprocess
-import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,17 +12,35 @@ import pytest
 import torch
 
 from conftest import TINY, fresh, settings
+from vaelab.config import Config
 from vaelab.data.splits import Data, Split
 from vaelab.figures import style
 from vaelab.models import names
 from vaelab.objectives.scoring import bound
 from vaelab.runs.folder import RunFolder
-from vaelab.runs.random_streams import stream
 from vaelab.training import checkpoint
-from vaelab.training.loop import Record, TrainingDiverged, TrainingState, fit
-from vaelab.training.snapshots import Snapshots, read_frame
+from vaelab.training.callbacks import Callback, CheckFinite, DropTinyMoments
+from vaelab.training.examples import ExampleImages
+from vaelab.training.loop import fit
+from vaelab.training.records import TrainingDiverged
+from vaelab.training.snapshots import AnimationFrames, EpochFigures, read_frame
+from vaelab.training.state import Record, TrainingState
 
 TIMES = {"images_per_second", "seconds"}
+
+
+class AtStep(Callback):
+    """Calls a function after every step."""
+
+    def __init__(self, call: Callable[[TrainingState], object]) -> None:
+        self.on_step = call  # type: ignore[method-assign,assignment]
+
+
+class AtEpoch(Callback):
+    """Calls a function after every epoch."""
+
+    def __init__(self, call: Callable[[TrainingState], object]) -> None:
+        self.on_epoch = call  # type: ignore[method-assign,assignment]
 
 
 def without_times(history: list[Record]) -> list[Record]:
@@ -47,7 +63,7 @@ def test_one_batch_can_be_overfitted(model: str, likelihood: str, data: Data) ->
     asked = settings(*TINY, f"model={model}", "model.latent_dim=8", "epochs=120", "batch_size=16",
                      f"loss.likelihood={likelihood}", "kl=false", "optimizer.lr=3e-3")  # fmt: skip
     few = Split("train", data.train.images[:16], data.train.labels[:16])
-    rows = list(fit(fresh(asked, data := replace_train(data, few)), data, asked))
+    rows = fit(fresh(asked, data := replace_train(data, few)), data, asked)
     assert rows[-1]["train/reconstruction"] < rows[0]["train/reconstruction"] - 150
 
 
@@ -58,14 +74,17 @@ def replace_train(data: Data, train: Split) -> Data:
 
 def test_rows_add_up(data: Data) -> None:
     asked = settings(*TINY, "epochs=3", "beta=0.5", "loss.kl_warmup_epochs=1")
-    rows = list(fit(fresh(asked, data), data, asked))
-    assert [row["kl_weight"] for row in rows] == [0, 0.5, 0.5]
+    state = fresh(asked, data)
+    rows = fit(state, data, asked)
+    last = 1 - 1 / state.steps_per_epoch
+    assert [row["kl_weight"] for row in rows] == [0.5 * last, 0.5, 0.5]
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     for row in rows:
         for split in ("train", "val"):
             reconstruction, kl = row[f"{split}/reconstruction"], row[f"{split}/kl"]
             assert row[f"{split}/neg_elbo"] == pytest.approx(reconstruction + kl)
-            assert row[f"{split}/loss"] == pytest.approx(reconstruction + row["kl_weight"] * kl, rel=1e-5)
+            if split == "val" or row["epoch"] > 1:  # while the weight rises, each step has its own
+                assert row[f"{split}/loss"] == pytest.approx(reconstruction + row["kl_weight"] * kl, rel=1e-5)
     assert list(rows[0]) == [
         "epoch",
         *(f"{split}/{term}" for split in ("train", "val") for term in ("loss", "reconstruction", "kl", "neg_elbo")),
@@ -79,7 +98,7 @@ def test_same_seed_same_bits_and_another_seed_others(model: str, data: Data) -> 
     for seed in (1, 1, 2):
         asked = settings(*TINY, f"model={model}", "epochs=2", f"seed={seed}")
         states.append(fresh(asked, data))
-        list(fit(states[-1], data, asked))
+        fit(states[-1], data, asked)
     assert_same(states[0], states[1])
     assert without_times(states[0].history) != without_times(states[2].history)
 
@@ -89,17 +108,21 @@ def test_beta_zero_trains_as_recon_only(data: Data) -> None:
     for override in ("beta=0", "kl=false"):
         asked = settings(*TINY, "epochs=2", override)
         states.append(fresh(asked, data))
-        list(fit(states[-1], data, asked))
+        fit(states[-1], data, asked)
     assert_same(*states)
+
+
+def drawing(asked: Config, data: Data, folder: RunFolder, state: TrainingState) -> list[Callback]:
+    """The callbacks that draw while training."""
+    examples = ExampleImages(asked, data, data.test, state.model, state.objective)
+    return [AnimationFrames(asked, examples, folder), EpochFigures(asked, examples, folder)]
 
 
 def test_what_is_drawn_never_moves_the_loss_curve(data: Data, tmp_path: Path) -> None:
     asked = settings(*TINY, "model=conv", "epochs=2", "artifacts.gif_every_batches=2")
     plain, drawn = fresh(asked, data), fresh(asked, data)
-    list(fit(plain, data, asked))
-    snapshots = Snapshots(asked, data, RunFolder(tmp_path), drawn.model, drawn.objective)
-    for _ in fit(drawn, data, asked, snapshots.after_step):
-        snapshots.after_epoch(drawn)
+    fit(plain, data, asked)
+    fit(drawn, data, asked, drawing(asked, data, RunFolder(tmp_path), drawn))
     assert_same(plain, drawn)
     assert len(list(tmp_path.rglob("*.png"))) == 6
 
@@ -111,17 +134,18 @@ def test_all_latent_plots_share_the_last_ones_axes(data: Data, tmp_path: Path) -
     )
     state, folder = fresh(asked, data), RunFolder(tmp_path)
     for epochs in (2, 3):
-        snapshots = Snapshots(asked, data, folder, state.model, state.objective)
-        for _ in fit(state, data, replace(asked, epochs=epochs)):
-            snapshots.after_epoch(state)
-        snapshots.finish(state, lambda name: None)
+        callbacks = drawing(asked, data, folder, state)
+        fit(state, data, asked.replace(epochs=epochs), callbacks)
+        for callback in callbacks:
+            callback.on_end(state, {"status": "finished"})
         frames = [
             read_frame(folder, epoch * state.steps_per_epoch).means_NL for epoch in range(1, epochs + 1)
         ]
-        view = snapshots.gallery.view_of(frames)
+        examples = ExampleImages(asked, data, data.test, state.model, state.objective)
+        view = examples.view_of(frames)
         for epoch, means in enumerate(frames, 1):
             title = f"Latent space after epoch {epoch}"
-            plot = snapshots.gallery.latent_plot(means, view, title, coloured=True)
+            plot = examples.latent_plot(means, view, title, coloured=True)
             assert folder.picture("latent", epoch).read_bytes() == style.png(plot.figure), epoch
 
 
@@ -136,16 +160,19 @@ def test_scoring_later_gives_the_number_of_training(data: Data) -> None:
 def test_without_held_out_images_the_test_set_is_scored_and_nothing_chosen(data: Data) -> None:
     asked = settings(*TINY, "epochs=3", "dataset.val_size=0")
     state = fresh(asked, data)
-    for row in fit(state, replace(data, held_out=data.test), asked):
-        assert row["test/neg_elbo"] > 0
-        assert state.best_epoch == row["epoch"]
+    best = []
+    rows = fit(
+        state, replace(data, held_out=data.test), asked, [AtEpoch(lambda now: best.append(now.best_epoch))]
+    )
+    assert all(row["test/neg_elbo"] > 0 for row in rows)
+    assert best == [1, 2, 3]
     assert state.best_neg_elbo == math.inf
 
 
 def test_best_is_chosen_on_held_out_images_after_the_warmup(data: Data) -> None:
     asked = settings(*TINY, "epochs=4", "loss.kl_warmup_epochs=2", "optimizer.lr=0.02")
     state = fresh(asked, data)
-    rows = list(fit(state, data, asked))
+    rows = fit(state, data, asked)
     eligible = {row["val/neg_elbo"]: row["epoch"] for row in rows[2:]}
     assert state.best_epoch == eligible[min(eligible)]
     assert state.best_neg_elbo == min(eligible)
@@ -159,7 +186,7 @@ class Stop(Exception):
     ("model=mlp",), ("model=conv",), ("model=mlp", "dataset.binarize=dynamic", "loss.likelihood=gaussian"),
 ])  # fmt: skip
 def test_stopping_at_any_step_and_going_on_equals_never_stopping(
-    overrides: tuple[str, ...], data: Data
+    overrides: tuple[str, ...], data: Data, tmp_path: Path
 ) -> None:
     asked = settings(*TINY, *overrides, "epochs=2")
     if "dataset.binarize=dynamic" in overrides:
@@ -167,7 +194,7 @@ def test_stopping_at_any_step_and_going_on_equals_never_stopping(
             data, train=replace(data.train, dynamic=True), held_out=replace(data.held_out, dynamic=True)
         )
     undisturbed = fresh(asked, data)
-    list(fit(undisturbed, data, asked))
+    fit(undisturbed, data, asked)
     last = undisturbed.steps_per_epoch
     for epoch, step in ((0, 1), (0, last), (1, last // 2)):
         state = fresh(asked, data)
@@ -177,13 +204,12 @@ def test_stopping_at_any_step_and_going_on_equals_never_stopping(
                 raise Stop
 
         with pytest.raises(Stop):
-            list(fit(state, data, asked, stop))
-        file = io.BytesIO()
-        torch.save(checkpoint.content_of(state, asked, data), file)
-        file.seek(0)
+            fit(state, data, asked, [AtStep(stop)])
+        path = tmp_path / "x.safetensors"
+        path.write_bytes(checkpoint.encode(checkpoint.content_of(state, asked, data)))
         resumed = fresh(asked, data)
-        checkpoint.restore(torch.load(file, weights_only=True), resumed, asked, data)
-        list(fit(resumed, data, asked))
+        checkpoint.restore(checkpoint.load(path), resumed, asked, data)
+        fit(resumed, data, asked)
         assert_same(undisturbed, resumed)
 
 
@@ -193,17 +219,17 @@ def test_drawing_is_no_training_time_and_no_time_is_lost_by_an_interruption(
     asked = settings(*TINY, "epochs=1")
     state = fresh(asked, data)
     now = [0.0]
-    monkeypatch.setattr("vaelab.training.loop.time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr("vaelab.training.state.time", SimpleNamespace(perf_counter=lambda: now[0]))
 
     def look_draw_and_stop(state: TrainingState) -> None:
         now[0] += 1
-        with state.not_training():
+        with state.not_timed():
             now[0] += 100
         raise Stop
 
     for step in (1, 2, 3):
         with pytest.raises(Stop):
-            list(fit(state, data, asked, look_draw_and_stop))
+            fit(state, data, asked, [AtStep(look_draw_and_stop)])
         assert (state.step, state.seconds) == (step, step)
 
 
@@ -227,7 +253,7 @@ def test_a_loss_that_is_not_finite_names_epoch_step_and_terms(data: Data) -> Non
                 next(now.model.parameters()).fill_(math.nan)
 
     with pytest.raises(TrainingDiverged) as error:
-        list(fit(state, data, asked, poison))
+        fit(state, data, asked, [AtStep(poison), CheckFinite(asked)])
     assert (
         str(error.value)
         == "The loss is not finite in epoch 2, step 4 (reconstruction nan, kl nan, kl weight 1)"
@@ -245,7 +271,7 @@ def test_broken_weights_after_the_last_step_are_noticed_too(data: Data) -> None:
                 next(now.model.parameters()).fill_(math.inf)
 
     with pytest.raises(TrainingDiverged):
-        list(fit(state, data, asked, poison))
+        fit(state, data, asked, [AtStep(poison), CheckFinite(asked)])
 
 
 @pytest.mark.parametrize("overrides", [
@@ -261,33 +287,44 @@ def test_unusual_sizes_give_finite_numbers(overrides: tuple[str, ...]) -> None:
     assert all(map(math.isfinite, row.values()))
 
 
-def test_training_imports_no_compiler() -> None:
-    """torch._dynamo takes more than a second, and only torch.compile needs it."""
-    code = """
-import sys, torch
-from vaelab.training.adam import Adam
-layer = torch.nn.Linear(2, 1)
-optimizer = Adam(layer.parameters(), fused=True)
-for _ in range(2):
-    optimizer.zero_grad(set_to_none=True)
-    layer(torch.ones(1, 2)).sum().backward()
-    optimizer.step()
-    optimizer.load_state_dict(optimizer.state_dict())
-print("torch._dynamo" in sys.modules)
-"""
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout == "False\n"
+def test_tiny_moments_are_dropped_and_no_weight_notices(data: Data) -> None:
+    asked = settings(*TINY, "epochs=1")
+    states = fresh(asked, data), fresh(asked, data)
+    for state in states:
+        fit(state, data, asked)
+        for moments in state.optimizer.state.values():
+            for name, tiny in (("exp_avg", -1e-35), ("exp_avg_sq", 1e-42)):
+                moments[name].view(-1)[::2] = tiny
+        state.step = 100 - state.total_steps
+    before = [
+        {name: each.clone() for name, each in moments.items()} for moments in state.optimizer.state.values()
+    ]
+    DropTinyMoments().on_step(states[0])
+    for moments, old in zip(states[0].optimizer.state.values(), before, strict=True):
+        for name in ("exp_avg", "exp_avg_sq"):
+            assert moments[name].view(-1)[::2].count_nonzero() == 0
+            assert torch.equal(moments[name].view(-1)[1::2], old[name].view(-1)[1::2])
+    for state in states:
+        state.step = 0
+        fit(state, data, settings(*TINY, "epochs=3"))
+    assert_same(*states)
 
 
-def test_adam_is_pytorchs(data: Data) -> None:
-    ours, theirs = (fresh(settings(*TINY), data) for _ in range(2))
-    theirs.optimizer = torch.optim.Adam(theirs.model.parameters(), lr=1e-3, fused=True)
-    x = data.train.batch(slice(0, 64), stream(0, "none"))
-    for state in (ours, theirs):
-        for _ in range(5):
-            state.optimizer.zero_grad(set_to_none=True)
-            logits, posterior = state.model(x, stream(0, "latent"))
-            state.objective.terms(x, logits, posterior).reconstruction.mean().backward()
-            state.optimizer.step()
-    for a, b in zip(ours.model.parameters(), theirs.model.parameters(), strict=True):
-        assert torch.equal(a, b)
+def test_resuming_equals_never_stopping_where_tiny_moments_are_dropped(data: Data, tmp_path: Path) -> None:
+    asked = settings(*TINY, "epochs=13", "batch_size=32")
+    undisturbed, stopped, resumed = (fresh(asked, data) for _ in range(3))
+    fit(undisturbed, data, asked, [DropTinyMoments()])
+
+    def stop(now: TrainingState) -> None:
+        if now.total_steps == 150:
+            raise Stop
+
+    with pytest.raises(Stop):
+        fit(stopped, data, asked, [DropTinyMoments(), AtStep(stop)])
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(checkpoint.encode(checkpoint.content_of(stopped, asked, data)))
+    checkpoint.restore(checkpoint.load(path), resumed, asked, data)
+    fit(resumed, data, asked, [DropTinyMoments()])
+    assert_same(undisturbed, resumed)
+    for a, b in zip(undisturbed.optimizer.state.values(), resumed.optimizer.state.values(), strict=True):
+        assert all(torch.equal(a[name], b[name]) for name in a)

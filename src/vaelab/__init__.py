@@ -1,30 +1,41 @@
 """vaelab: variational autoencoders on MNIST and Fashion-MNIST, from a shell line to a run folder.
 
 >>> import vaelab
+>>> run = vaelab.train("model=conv", beta=0.5, epochs=5)  # the settings of the command line
 >>> run = vaelab.load("outputs/2026-11-21/...")  # or a checkpoint
 >>> images = run.sample(64, seed=0)  # (64, 1, 28, 28) in [0, 1]
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vaelab.cli.api import compare, evaluate, sample, train
     from vaelab.config import VaelabError
     from vaelab.training.run import Run, load
 
 __version__ = "0.1.0"
-__all__ = ["Run", "VaelabError", "__version__", "load"]
+__all__ = ["Run", "VaelabError", "__version__", "compare", "evaluate", "load", "sample", "train"]
+
+HOMES = {
+    "Run": "vaelab.training.run",
+    "load": "vaelab.training.run",
+    "VaelabError": "vaelab.config",
+    "compare": "vaelab.cli.api",
+    "evaluate": "vaelab.cli.api",
+    "sample": "vaelab.cli.api",
+    "train": "vaelab.cli.api",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """The names above on first use: `run` imports torch, which `--help` must not wait for."""
-    if name in ("Run", "load"):
-        from vaelab.training import run
-
-        return getattr(run, name)
-    if name == "VaelabError":
-        from vaelab.config import VaelabError
-
-        return VaelabError
+    """The names above on first use: most import torch, which `--help` must not wait for."""
+    if name in HOMES:
+        return getattr(importlib.import_module(HOMES[name]), name)
     raise AttributeError(f"module 'vaelab' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

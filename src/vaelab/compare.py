@@ -10,10 +10,10 @@ from vaelab.runs.folder import folder_of_runs
 def compare(job: Job[CompareConfig]) -> None:
     """One comparison."""
     config = job.settings()
-    folder_of_runs(config.sweep or "")
-    from vaelab.comparison import session  # torch takes seconds: only for settings that resolve
+    folder_of_runs(config.sweep)
+    from vaelab.comparison import compare as comparison  # torch takes seconds: only for settings that resolve
 
-    outcome = session.compare(config)
+    outcome = comparison.compare(config)
     print(outcome.text)
     print(f"Comparison: {outcome.folder}")
     if outcome.failed:

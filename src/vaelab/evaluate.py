@@ -1,4 +1,4 @@
-"""Evaluate a saved checkpoint: `python -m vaelab.evaluate checkpoint=outputs/.../checkpoints/best.pt`."""
+"""Evaluate a run's best checkpoint, or another one: `python -m vaelab.evaluate checkpoint=outputs/...`."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from vaelab.runs.signals import BY_SIGNAL
 def evaluate(job: Job[EvaluationConfig]) -> None:
     """One evaluation."""
     config = job.settings()
-    assert config.checkpoint is not None
     existing(config.checkpoint)
     from vaelab.training.run import load  # torch takes seconds: only for settings that resolve
 
     run = load(config.checkpoint)
-    from vaelab.evaluation import session  # and so does this: only for a checkpoint that loads
+    from vaelab.evaluation import evaluate as evaluation  # and so does this: only for a checkpoint that loads
 
-    outcome = session.evaluate(run, config)
+    outcome = evaluation.evaluate(run, config)
     print(outcome.text, end="")
     if outcome.interrupted_by:
         sys.exit(BY_SIGNAL + outcome.interrupted_by)

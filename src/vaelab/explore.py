@@ -11,9 +11,9 @@ def explore(job: Job[ExploreConfig]) -> None:
     """One page."""
     config = job.settings()
     existing(config.run) if config.run is not None else folder_of_runs(config.sweep or "")
-    from vaelab.explorer import session  # torch takes seconds: only for settings that resolve
+    from vaelab.explorer import page  # torch takes seconds: only for settings that resolve
 
-    outcome = session.explore(config)
+    outcome = page.explore(config)
     print(f"Explorer: {outcome.path} ({outcome.megabytes:.1f} MB), for any browser")
 
 

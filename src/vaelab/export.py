@@ -10,10 +10,10 @@ from vaelab.runs.folder import existing
 def export(job: Job[ExportConfig]) -> None:
     """One export."""
     config = job.settings()
-    existing(config.run or "")
-    from vaelab.evaluation import exporting  # torch takes seconds: only for settings that resolve
+    existing(config.run)
+    from vaelab.evaluation import onnx_export  # torch takes seconds: only for settings that resolve
 
-    outcome = exporting.export(config)
+    outcome = onnx_export.export(config)
     for path in outcome.paths:
         print(f"Exported: {path}")
     print(f"Read back and compared with PyTorch: {outcome.difference:.1g} at most apart")

@@ -8,13 +8,14 @@ from vaelab.cli.entry import Job, entry_point
 from vaelab.cli.jobs import job_of_a_sweep, show_run
 from vaelab.cli.sweep import sweeping
 from vaelab.config import Config
+from vaelab.pages.run_report import write_run_report
 from vaelab.runs.files import remove_if_empty
 from vaelab.runs.folder import RunFolder, existing
 from vaelab.runs.signals import BY_SIGNAL
 
 
 def train(job: Job[Config]) -> float | None:
-    """One run, new or resumed; returns neg_elbo of best.pt on the validation images, for a sweeper."""
+    """One run, new or resumed; returns neg_elbo of the best checkpoint on the validation images, for a sweeper."""
     if job.sweep is not None:
         return job_of_a_sweep(job)
     try:
@@ -23,11 +24,12 @@ def train(job: Job[Config]) -> float | None:
             existing(config.resume)
         from vaelab.training import session  # torch, which takes seconds: only for settings that resolve
 
+        caller = session.Caller(job.overrides, write_run_report, owns_process=True)
         if config.resume is None:
-            outcome = session.train(config, RunFolder(job.folder), job.overrides)
+            outcome = session.train(config, RunFolder(job.folder), caller)
         else:
             keys = [line.partition("=")[0].lstrip("+~") for line in job.overrides]
-            outcome = session.resume(config, keys, job.overrides)
+            outcome = session.resume(config, keys, caller)
         show_run(outcome.folder)
     finally:
         remove_if_empty(job.folder)

@@ -11,10 +11,8 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
-from vaelab.cli.compose import GROUPS
-from vaelab.cli.messages import unknown_setting
 from vaelab.cli.repeat import spelled_out
-from vaelab.config import Checked, Config, VaelabError, settings
+from vaelab.config import GROUPS, Config, Settings, VaelabError, describe, unknown_setting
 
 SWITCH = {"action": "store_true"}
 FLAGS: dict[str, dict[str, Any]] = {
@@ -71,7 +69,7 @@ class Arguments:
         return any(self.given[name] for name in shows)
 
 
-def prepare(line: Sequence[str], command: str, schema: type[Checked]) -> Arguments:
+def prepare(line: Sequence[str], command: str, schema: type[Settings]) -> Arguments:
     """Check what was typed, and put it as Hydra takes it: the one place where a command line changes.
 
     - Flags may stand between settings: they go first.
@@ -116,7 +114,7 @@ def parse_flags(line: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     return given, given.pop("overrides")
 
 
-def check(part: Override, schema: type[Checked]) -> None:
+def check(part: Override, schema: type[Settings]) -> None:
     """Raise VaelabError for an override that can't be meant."""
     key, line = part.key_or_group, part.input_line
     if not key or (key in GROUPS and not part.is_sweep_override() and not part.is_delete()
@@ -124,16 +122,14 @@ def check(part: Override, schema: type[Checked]) -> None:
         raise VaelabError(f"'{line}' can't be read: type a name, such as model=conv.")
     if part.is_range_sweep() and next(part.sweep_iterator(), None) is None:
         raise VaelabError(f"'{line}' has no value in it: type one or more, such as beta=0.5,1.")
-    leaves = dict(settings(schema))
+    leaves = {setting.key for setting in describe(schema)}
     if part.is_delete() and key in leaves:
         raise VaelabError(f"'{line}' can't be left out: every setting has a value, type {key}=VALUE.")
     if key in GROUPS and schema is not Config:
         raise VaelabError(f"'{key}' can't be chosen here: which {key} it is, the checkpoint says.")
-    above = [key[: found.start()] for found in re.finditer(r"\.", key)]
-    known = (
-        key in leaves or key in GROUPS or re.match(r"hydra[./]|model\.", key) or leaves.keys() & set(above)
-    )
-    if not known:
+    above = {key[: dot.start()] for dot in re.finditer(r"[./]", key)}
+    open_to_all = {"model", "dataset.name", "hydra"}  # a model's settings, and Hydra's, are checked by these
+    if key not in GROUPS and not ({key} | above) & {*leaves, *open_to_all}:
         raise unknown_setting(key, schema)
 
 
@@ -142,6 +138,6 @@ def refuse_several_values(parsed: Sequence[Override]) -> None:
     for part in parsed:
         if part.is_sweep_override():
             raise VaelabError(
-                f"{part.input_line} has several values: type -m before it for a sweep over them, or [a,b] for "
-                "a list."
+                f"{part.input_line} has several values: type -m before it for a sweep over them, or [a,b] "
+                "for a list."
             )

@@ -19,17 +19,25 @@ from vaelab.config import (
     CONF_DIR,
     CompareConfig,
     Config,
+    ConfigError,
     EvaluationConfig,
     ExploreConfig,
     ExportConfig,
+    SampleConfig,
+    Schema,
+    Settings,
+    defaults,
+    folder_ending,
+    resolve,
 )
 
-SCHEMAS = {
+SCHEMAS: dict[str, type[Settings]] = {
     "train": Config,
     "evaluate": EvaluationConfig,
     "compare": CompareConfig,
     "explore": ExploreConfig,
     "export": ExportConfig,
+    "sample": SampleConfig,
 }
 """The settings of every command."""
 
@@ -39,9 +47,6 @@ VERSION_BASE: dict[str, Any] = {"version_base": "1.3"} if IS_13 else {}
 WHITELIST: dict[str, Any] = {} if IS_13 else {"execution_whitelist": ["vaelab.*", "hydra.*"]}
 """Hydra 1.4 wants to know which classes yaml may name."""
 
-GROUPS = ("model", "dataset", "loss", "experiment")
-"""What is chosen by name: each is a folder of conf/."""
-
 LONGEST_NAME = 120
 """Characters of a folder's name; file systems take 255, and paths have a limit too."""
 
@@ -50,8 +55,7 @@ LONGEST_NAME = 120
 def register() -> None:
     """Make the schemas and the resolvers known to Hydra; conf/ refers to them. Once in a process."""
     for command, schema in SCHEMAS.items():
-        plain_defaults = OmegaConf.to_container(OmegaConf.structured(schema))
-        ConfigStore.instance().store(name=f"{command}_schema", node=plain_defaults)
+        ConfigStore.instance().store(name=f"{command}_schema", node=defaults(schema))
     # OmegaConf 2.4 calls it register_resolver, which in 2.3 was the name of another, deprecated method.
     old = version("omegaconf").startswith("2.3.")
     register_resolver: Any = OmegaConf.register_new_resolver if old else OmegaConf.register_resolver
@@ -66,8 +70,7 @@ def vaelab_help(_root_: DictConfig) -> str:
 
 def run_name(model: str, dataset: str, kl: object, beta: object) -> str:
     """The end of a run folder's name: `conv_fashion_mnist_beta-0.5`, `mlp_mnist_recon_only`."""
-    weight = beta if kl and isinstance(beta, int | float) else 0
-    name = f"{model}_{dataset}_" + (f"beta-{weight:g}" if weight else "recon_only")
+    name = f"{model}_{dataset}_{folder_ending(kl, beta)}"
     return re.sub(r"[^\w.+-]", "", name)  # no path in it, whatever was typed as model.name
 
 
@@ -104,3 +107,14 @@ def plain(composed: DictConfig) -> dict[str, Any]:
     """Nested plain values without Hydra's own, references resolved."""
     ours = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
     return cast("dict[str, Any]", OmegaConf.to_container(ours, resolve=True))
+
+
+def settings_of(composed: DictConfig, schema: type[Schema]) -> Schema:
+    """Typed, checked settings; past this nothing knows OmegaConf. Raises ConfigError."""
+    values = plain(composed)
+    if schema is Config:
+        known = defaults(schema)
+        for group in ("experiment", "loss"):  # keys of a yaml without that line end up below its group's name
+            if {*values.get(group, {})} - {*known.get(group, {})}:
+                raise ConfigError(f"A yaml in {group}/ must begin with the line '# @package _global_'.")
+    return resolve(values, schema)

@@ -20,9 +20,9 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from vaelab.cli.arguments import Arguments, prepare
-from vaelab.cli.compose import VERSION_BASE, WHITELIST, plain, register
+from vaelab.cli.compose import VERSION_BASE, WHITELIST, register, settings_of
 from vaelab.cli.messages import one_line
-from vaelab.config import CONF_DIR, Checked, VaelabError, resolve
+from vaelab.config import CONF_DIR, Settings, VaelabError
 from vaelab.runs.signals import BY_SIGNAL, unwinding
 
 FAILED = 1
@@ -31,7 +31,7 @@ FAILED = 1
 TRACEBACKS = "HYDRA_FULL_ERROR"
 """Set to 1, Hydra raises what went wrong instead of printing it, and vaelab prints tracebacks."""
 
-Schema = TypeVar("Schema", bound=Checked)
+Schema = TypeVar("Schema", bound=Settings)
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Job(Generic[Schema]):
 
     def settings(self) -> Schema:
         """Typed, checked settings. Raises ConfigError."""
-        return resolve(plain(self.composed), self.schema)
+        return settings_of(self.composed, self.schema)
 
     def shown(self, keys: set[str]) -> str:
         """The part of the overrides in which the jobs of a sweep differ."""
@@ -127,7 +127,7 @@ def exceptions_raised() -> Iterator[None]:
 
 
 @contextmanager
-def errors_in_one_line(schema: type[Checked], tracebacks: bool) -> Iterator[None]:
+def errors_in_one_line(schema: type[Settings], tracebacks: bool) -> Iterator[None]:
     """Turn what a user can mend into one line on stderr and exit status 1; all else keeps its traceback.
 
     `schema` has the settings that may be typed. With `tracebacks`, that is whatever there is.

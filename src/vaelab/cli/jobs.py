@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 import sys
 import traceback
@@ -14,7 +13,8 @@ from hydra.core.hydra_config import HydraConfig
 
 from vaelab.cli.entry import Job
 from vaelab.cli.messages import one_line
-from vaelab.config import Config, VaelabError, effective, override
+from vaelab.config import Config, VaelabError, quote_override, training_digest
+from vaelab.pages.run_report import write_run_report
 from vaelab.runs.files import InUse, remove_if_empty, write_bytes, writing
 from vaelab.runs.folder import RunFolder
 from vaelab.runs.signals import BY_SIGNAL
@@ -56,13 +56,14 @@ def train_once(job: Job[Config], folder: RunFolder) -> float | None:
             print(f"{folder.name} is the same training as {home.name}", file=sys.stderr)
         from vaelab.training import session  # torch, which takes seconds: only for settings that resolve
 
-        outcome = session.sweep_job(config, home, job.overrides)
+        caller = session.Caller(job.overrides, write_run_report, owns_process=True)
+        outcome = session.sweep_job(config, home, caller)
     if home.path == folder.path:
         show_run(home)
     if not outcome.interrupted_by:
         return outcome.neg_elbo
     assert job.sweep is not None
-    to_go_on = override("hydra.sweep.dir", job.sweep)
+    to_go_on = quote_override("hydra.sweep.dir", job.sweep)
     print(f"vaelab: interrupted. To go on with the sweep, add {to_go_on} to the line.", file=sys.stderr)
     interrupted_by = outcome.interrupted_by
     if str(HydraConfig.get().launcher._target_).endswith(".JoblibLauncher"):
@@ -77,8 +78,7 @@ def claimed(config: Config, job: Job[Config], folder: RunFolder) -> Iterator[Run
     Who comes first gives its own. Others wait here, in this process or another, and find what is finished.
     """
     assert job.sweep is not None
-    digest = hashlib.sha256(repr(effective(config)).encode()).hexdigest()[:16]
-    claim = job.sweep / TRAININGS / digest
+    claim = job.sweep / TRAININGS / training_digest(config)[:16]
     with writing(claim):
         claim.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(claim.with_suffix(".lock")):
@@ -95,7 +95,7 @@ def show_run(folder: RunFolder) -> None:
     for path, meaning in folder.worth_opening():
         print(f"  {path:<32}{meaning}")
     if folder.best_checkpoint.is_file():
-        line = ["python", "-m", "vaelab.evaluate", override("checkpoint", folder.path)]
+        line = ["python", "-m", "vaelab.evaluate", quote_override("checkpoint", folder.path)]
         print(f"To evaluate it: {shlex.join(line)}")
-        line = ["python", "-m", "vaelab.explore", override("run", folder.path)]
+        line = ["python", "-m", "vaelab.explore", quote_override("run", folder.path)]
         print(f"To explore its latent space: {shlex.join(line)}")

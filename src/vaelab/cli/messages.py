@@ -6,7 +6,6 @@ import errno
 from pathlib import Path
 
 from hydra.errors import CompactHydraException, MissingConfigException, OverrideParseException
-from omegaconf import OmegaConf
 from omegaconf.errors import (
     InterpolationKeyError,
     InterpolationResolutionError,
@@ -15,8 +14,7 @@ from omegaconf.errors import (
 )
 from yaml import MarkedYAMLError
 
-from vaelab.cli.compose import GROUPS
-from vaelab.config import CONF_DIR, Checked, Config, ConfigError, VaelabError, did_you_mean, settings, unknown
+from vaelab.config import ConfigError, Settings, VaelabError, did_you_mean, unknown, unknown_setting
 from vaelab.runs import files
 
 EXTRAS = {
@@ -27,7 +25,7 @@ EXTRAS = {
 """Configs of Hydra's plugins: what is typed to get them, and the extra of vaelab that installs them."""
 
 
-def one_line(error: Exception, schema: type[Checked]) -> str:
+def one_line(error: Exception, schema: type[Settings]) -> str:
     """The sentence for an error; `schema` has the settings that may be typed."""
     if isinstance(error, VaelabError):
         return str(error)
@@ -61,7 +59,7 @@ def of_the_system(error: OSError) -> str:
     return f"{error.filename}: {error.strerror}. Type another path." if error.filename else f"{error}."
 
 
-def explain(error: OmegaConfBaseException, schema: type[Checked]) -> ConfigError:
+def explain(error: OmegaConfBaseException, schema: type[Settings]) -> ConfigError:
     """OmegaConf's complaint about a key or a reference."""
     key = str(error.full_key or error.key)
     reason = str(error.msg).partition("\n")[0]
@@ -80,27 +78,3 @@ def explain(error: OmegaConfBaseException, schema: type[Checked]) -> ConfigError
     where = f"What can be set is in {files[above]}." if above in files else "--hydra-help says more."
     near = did_you_mean(key, [f"{above}.{name}" for name in siblings])
     return ConfigError(f"Unknown setting '{key}'. {near}{where}")
-
-
-def unknown_setting(key: str, schema: type[Checked], of_model: list[str] | None = None) -> ConfigError:
-    """The error for a key that is no setting; `of_model` are the settings of the model that was chosen."""
-    candidates = [name for name, _ in settings(schema)]
-    if schema is Config:
-        of_model = of_model if of_model and key.startswith("model.") else all_model_settings()
-        candidates += [f"model.{name}" for name in of_model if name != "name"]
-        candidates += GROUPS
-    group, _, last = key.rpartition(".")
-    # The same name elsewhere, then a like one in the same place, then any like one.
-    elsewhere = [name for name in candidates if name.rpartition(".")[2].lower() == last.lower()]
-    nearby = [name for name in candidates if name.rpartition(".")[0] == group]
-    hint = f"Did you mean '{elsewhere[0]}'? " if elsewhere else did_you_mean(key, nearby)
-    return ConfigError(
-        f"Unknown setting '{key}'. {hint or did_you_mean(key, candidates)}--help lists all settings."
-    )
-
-
-def all_model_settings() -> list[str]:
-    """The settings of every shipped model, each once."""
-    return [
-        *dict.fromkeys(str(key) for path in CONF_DIR.glob("model/*.yaml") for key in OmegaConf.load(path))
-    ]

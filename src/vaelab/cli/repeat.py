@@ -11,8 +11,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import QuotedString
 from hydra.errors import OverrideParseException
 
-from vaelab.config import Config, ConfigError, flattened, must_be, override
-from vaelab.runs.folder import RunFolder, existing
+from vaelab.config import ConfigError, must_be, overrides_of
+from vaelab.runs.folder import CHECKPOINT_SUFFIXES, RunFolder, existing
 
 KEY = "repeat="
 
@@ -36,11 +36,11 @@ def spelled_out(arguments: Sequence[str]) -> list[str]:
     folder = RunFolder.holding(path)
     from vaelab.training import checkpoint  # torch, which takes seconds: only where a run is to be repeated
 
-    # Not config.yaml, which anybody may have edited: a checkpoint is sealed.
-    content = checkpoint.load(path if path.suffix == ".pt" else folder.last_checkpoint)
+    # Not config.yaml, which anybody may have edited: a checkpoint has a digest.
+    content = checkpoint.load(path if path.suffix in CHECKPOINT_SUFFIXES else folder.last_checkpoint)
     for line in other_versions(folder.read_run_json()):
         print(f"WARNING: {line}", file=sys.stderr)
-    return [*settings_of(checkpoint.config_of(content), keys), *others]
+    return [*overrides_of(checkpoint.config_of(content), keys), *others]
 
 
 def path_in(argument: str) -> str:
@@ -55,20 +55,6 @@ def path_in(argument: str) -> str:
     if not isinstance(value, str) or not value.strip():
         raise must_be("repeat", "one run folder or checkpoint", typed)
     return value
-
-
-def settings_of(config: Config, typed: set[str]) -> list[str]:
-    """The overrides that make these settings, but for those that are typed again."""
-    groups = {"model": config.model["name"], "dataset": config.dataset.name}
-    left_out = {"resume", "model.name", "dataset.name", *typed}
-    if "loss" in typed:
-        left_out |= {"kl", "beta"}
-    values = [
-        override(key, value)
-        for key, value in flattened(config.to_dict())
-        if key not in left_out and not (key.startswith("model.") and "model" in typed)
-    ]
-    return [override(key, value) for key, value in groups.items() if key not in typed] + values
 
 
 def other_versions(facts: Mapping[str, Any]) -> list[str]:

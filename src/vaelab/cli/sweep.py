@@ -23,8 +23,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from vaelab.cli.arguments import Arguments, refuse_several_values
-from vaelab.cli.compose import composing, plain
-from vaelab.config import CompareConfig, Config, ConfigError, VaelabError, override, resolve
+from vaelab.cli.compose import composing, settings_of
+from vaelab.config import CompareConfig, Config, ConfigError, VaelabError, quote_override
 from vaelab.runs.folder import RunFolder, natural
 from vaelab.runs.signals import BY_SIGNAL, Signals
 
@@ -45,11 +45,11 @@ class Comparison(Callback):
 
     def compare(self, folder: Path) -> list[str]:
         """Compare the runs of a sweep; the names of what could not be measured or drawn."""
-        from vaelab.comparison import session  # torch: not for --help
+        from vaelab.comparison.compare import compare  # torch: not for --help
 
         if not self.enabled:
             return []
-        outcome = session.compare(
+        outcome = compare(
             CompareConfig(sweep=str(RunFolder(folder).path), evaluate=self.evaluate, figures=self.figures)
         )
         print(f"{outcome.text}\nComparison: {outcome.folder}")
@@ -68,9 +68,9 @@ class Sweep:
 
     def end(self, error: Exception | None) -> None:
         """Compare, pack, and raise VaelabError that names the jobs without a finished run."""
-        from vaelab.comparison import session
+        from vaelab.comparison.compare import unfinished  # torch: not for --help
 
-        to_go_on = override("hydra.sweep.dir", RunFolder(self.folder).path)
+        to_go_on = quote_override("hydra.sweep.dir", RunFolder(self.folder).path)
         started = [path for path in self.folder.glob("*") if path.is_dir() and not path.name.startswith(".")]
         if error is not None and not started:
             raise error
@@ -78,14 +78,14 @@ class Sweep:
             reason = next(iter(str(error).strip().splitlines()), "")
             print(f"vaelab: the launcher ended with {type(error).__name__}: {reason}", file=sys.stderr)
             print(f"vaelab: to go on with the sweep, add {to_go_on} to the line.", file=sys.stderr)
-        failed = session.unfinished(self.folder)
+        failed = unfinished(self.folder)
         failed += [
             path.name for path in started if not any(path.iterdir())
         ]  # killed before it wrote anything
         try:
             failed = sorted(failed, key=natural) + self.comparison.compare(self.folder)
         except (KeyboardInterrupt, SystemExit):
-            line = ["python", "-m", "vaelab.compare", override("sweep", RunFolder(self.folder).path)]
+            line = ["python", "-m", "vaelab.compare", quote_override("sweep", RunFolder(self.folder).path)]
             print(f"vaelab: all jobs have ended. To compare them: {shlex.join(line)}", file=sys.stderr)
             raise
         if self.zip:
@@ -104,9 +104,9 @@ def sweeping(arguments: Arguments) -> Iterator[list[str]]:
     if sweep is None:
         yield []
         return
-    more = [override("hydra.sweep.dir", sweep.folder)]  # once for all: jobs may run on other machines
+    more = [quote_override("hydra.sweep.dir", sweep.folder)]  # once for all: jobs may run on other machines
     if not any(part.key_or_group == EXCLUDED for part in arguments.parsed):
-        more.append(override(EXCLUDED, sweep.excluded))
+        more.append(quote_override(EXCLUDED, sweep.excluded))
     error = None
     with passed_on() as received:
         try:
@@ -168,16 +168,17 @@ def combinations(parsed: Sequence[Override], is_grid: bool) -> Iterator[list[str
 
 def checked(composed: DictConfig) -> Config:
     """The settings of a job. Raises ConfigError for what could never run, of its model too."""
-    config = resolve(plain(composed), Config)
+    config = settings_of(composed, Config)
     if config.resume is not None:
         raise ConfigError(
             "resume continues one run: leave -m out. A sweep goes on with its own command and "
             "hydra.sweep.dir=FOLDER."
         )
-    from vaelab.data.sources import IMAGE_SHAPE
-    from vaelab.models import outline
+    from vaelab.training.checks import (
+        check_model,  # torch, which takes seconds: only for settings that resolve
+    )
 
-    outline(config.model, IMAGE_SHAPE)
+    check_model(config)
     return config
 
 

@@ -1,4 +1,4 @@
-"""What a comparison draws of a family: one function a file. A new one is entered in PICTURES.
+"""What a comparison draws of a family of models: one function per file, entered in FIGURES.
 
 Each raises CannotMeasure with the reason where it makes no sense; the others go on.
 """
@@ -11,163 +11,125 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from vaelab.comparison.runs import Family, Model
-from vaelab.evaluation.measures import FROZEN_SIGMAS
 from vaelab.evaluation.numbers import CannotMeasure
+from vaelab.evaluation.runs import Family
+from vaelab.evaluation.sections.frozen_latent import FROZEN_SIGMAS
 from vaelab.figures import Figure, style
 from vaelab.figures.comparison import (
     Style,
     latent_spaces,
     overlaid_curves,
     rate_distortion,
-    side_by_side_film,
+    side_by_side_animation,
     styles,
 )
 from vaelab.figures.images import gif, image_grid, image_panels
 from vaelab.figures.latent import LatentView
-from vaelab.runs.folder import RunFolder
-from vaelab.training.examples import Gallery, as_arrays, broken, squared
+from vaelab.pages.run_report import thinned
+from vaelab.runs.folder import SPLIT_NAMES, RunFolder
+from vaelab.training.examples import FROZEN_TITLE, ExampleImages, as_arrays, as_grid
 from vaelab.training.snapshots import read_frame
 
 FROZEN_DRAWS = 5
-"""Images for each sigma in a row of the frozen-latent figure."""
+"""Images for each sigma in a row of the figure of frozen latent parameters."""
 
 MOST_FRAMES = 60
 
 
-class Wall:
-    """The pictures of a family's models, side by side. `galleries` are of each model's first run."""
+class FamilyFigures:
+    """The figures of a family's models side by side. `examples` are of each model's first run."""
 
-    def __init__(self, family: Family, galleries: Mapping[str, Gallery], watermark: str | None) -> None:
+    def __init__(self, family: Family, examples: Mapping[str, ExampleImages], watermark: str | None) -> None:
         self.family = family
-        self.galleries = galleries
+        self.examples = examples
         self.watermark = watermark
-
-    @property
-    def first(self) -> Gallery:
-        return next(iter(self.galleries.values()))
-
-    @property
-    def looks(self) -> dict[str, Style]:
-        models = self.family.models
-        return dict(
-            zip([model.label for model in models], styles([model.kl_off for model in models]), strict=True)
-        )
-
-    @property
-    def seeds(self) -> str:
-        """Which seed the pictures show."""
-        seeds = {model.seeds[0] for model in self.family.models}
-        return f"seed {', '.join(map(str, sorted(seeds)))}"
+        self.first = next(iter(examples.values()))
+        self.looks: dict[str, Style] = dict(zip(examples, styles(family.kl_off), strict=True))
+        seeds = ", ".join(map(str, sorted({model.seeds[0] for model in family.models})))
+        self.about = f"{family.title} · seed {seeds}"
+        """Which seed is drawn, where one run stands for each model."""
+        self.scored = f"{family.title} · {SPLIT_NAMES[family.scored]} images"
 
     @cached_property
-    def means(self) -> dict[str, np.ndarray]:
-        return {label: gallery.means() for label, gallery in self.galleries.items()}
+    def means(self) -> dict[str, NDArray[np.float32]]:
+        return {label: each.means() for label, each in self.examples.items()}
 
-    @cached_property
-    def views(self) -> dict[str, LatentView]:
-        """Each model's own plane, axes of one reach for all."""
-        return self.common(
-            {label: gallery.view_of([self.means[label]]) for label, gallery in self.galleries.items()}
-        )
-
-    @staticmethod
-    def common(views: Mapping[str, LatentView]) -> dict[str, LatentView]:
+    def views(self, moments: Mapping[str, list[NDArray[np.floating]]]) -> dict[str, LatentView]:
+        """Each model's own plane, with the same axis limits for all."""
+        views = {label: each.view_of(moments[label]) for label, each in self.examples.items()}
         limit = max(view.limit for view in views.values())
         return {label: replace(view, limit=limit) for label, view in views.items()}
 
 
-def draw_curves(wall: Wall) -> Figure:
-    held = wall.family.held_out
+def draw_curves(figures: FamilyFigures) -> Figure:
+    family = figures.family
     terms = {
         "reconstruction": "Reconstruction, −log p(x|z)",
         "kl": "KL(q(z|x) ‖ p(z))",
         "neg_elbo": "neg_elbo at weight 1",
     }
-    curves = {}
-    for model in wall.family.models:
-        epochs = min(len(member.history) for member in model.members)
-        curves[model.label] = {
-            term: np.array(
-                [[row[f"{held}/{term}"] for row in member.history[:epochs]] for member in model.members]
-            )
-            for term in terms
-        }
-    scored = {"val": "held-out", "test": "test"}[held]
-    seeds = {len(model.members) for model in wall.family.models}
-    bands = " · bands: least to most of the seeds" if seeds != {1} else ""
-    return overlaid_curves(
-        curves,
-        wall.looks,
-        list(terms.items()),
-        "Curves of all models",
-        f"{wall.family.title} · {scored} images{bands}",
-    )
-
-
-def draw_rate_distortion(wall: Wall) -> Figure:
-    held = wall.family.held_out
-    points = {
-        model.label: tuple(
-            np.array([member.last[f"{held}/{term}"] for member in model.members])
-            for term in ("kl", "reconstruction")
-        )
-        for model in wall.family.models
+    curves = {
+        model.label: {term: model.history(f"{family.scored}/{term}") for term in terms}
+        for model in family.models
     }
-    scored = {"val": "held-out", "test": "test"}[held]
-    return rate_distortion(
-        {label: (kl, reconstruction) for label, (kl, reconstruction) in points.items()},
-        wall.looks,
-        [model.label for model in wall.family.models if not model.kl_off],
-        "Rate and distortion",
-        f"{wall.family.title} · {scored} images, last epoch",
-    )
+    several = any(len(model.members) > 1 for model in family.models)
+    bands = " · bands: minimum to maximum over seeds" if several else ""
+    subtitle = figures.scored + bands
+    return overlaid_curves(curves, figures.looks, list(terms.items()), "Curves of all models", subtitle)
 
 
-def draw_latent_spaces(wall: Wall) -> Figure:
+def draw_rate_distortion(figures: FamilyFigures) -> Figure:
+    family = figures.family
+    points = {
+        model.label: (
+            model.history(f"{family.scored}/kl")[:, -1],
+            model.history(f"{family.scored}/reconstruction")[:, -1],
+        )
+        for model in family.models
+    }
+    betas = [model.label for model in family.models if not model.kl_off]
+    subtitle = f"{figures.scored}, last epoch"
+    return rate_distortion(points, figures.looks, betas, "Rate and distortion", subtitle)
+
+
+def draw_latent_spaces(figures: FamilyFigures) -> Figure:
+    first = figures.first
     return latent_spaces(
-        wall.means,
-        wall.views,
-        wall.first.labels_N,
-        wall.first.data.class_names,
+        figures.means,
+        figures.views({label: [means] for label, means in figures.means.items()}),
+        first.labels_N,
+        first.data.class_names,
         "Latent spaces on the same axes",
-        f"{wall.family.title} · {wall.seeds} · posterior means of {len(wall.first.labels_N):,} test images",
+        f"{figures.about} · posterior means of {len(first.labels_N):,} test images",
     )
 
 
-def draw_reconstructions(wall: Wall) -> Figure:
-    first = wall.first
-    band = first.images_K1HW[: first.columns]
-    rows = [as_arrays(band)]
-    rows += [gallery.decoded(gallery.posterior(band).mean) for gallery in wall.galleries.values()]
-    names = [first.data.class_names[int(label)] for label in first.split.labels[first.index_RC[0]]]
+def draw_reconstructions(figures: FamilyFigures) -> Figure:
+    first = figures.first
+    band = first.first_band
+    rows = [as_arrays(band), *(each.reconstructed(band) for each in figures.examples.values())]
     return image_grid(
         np.stack(rows),
         "The same test images, reconstructed by each model",
-        f"{wall.family.title} · {wall.seeds} · decoded from posterior means",
-        row_labels=["original", *wall.galleries],
-        column_labels=[broken(name) for name in names],
+        f"{figures.about} · decoded from posterior means",
+        row_labels=["original", *figures.examples],
+        column_labels=first.column_labels,
     )
 
 
-def draw_samples(wall: Wall) -> Figure:
+def draw_samples(figures: FamilyFigures) -> Figure:
     """64 latents, the same for all models of one size."""
-    panels = [
-        (label, squared(gallery.decoded(gallery.prior_ZL))) for label, gallery in wall.galleries.items()
+    panels = [(label, as_grid(each.decoded(each.prior_ZL))) for label, each in figures.examples.items()]
+    return image_panels(panels, "The same 64 draws from the prior, decoded by each model", figures.about)
+
+
+def draw_frozen_latents(figures: FamilyFigures) -> Figure:
+    rows = [
+        each.decoded(torch.cat([sigma * each.prior_ZL[:FROZEN_DRAWS] for sigma in FROZEN_SIGMAS]))
+        for each in figures.examples.values()
     ]
-    return image_panels(
-        panels,
-        "The same 64 draws from the prior, decoded by each model",
-        f"{wall.family.title} · {wall.seeds}",
-    )
-
-
-def draw_frozen_latents(wall: Wall) -> Figure:
-    rows = []
-    for gallery in wall.galleries.values():
-        latents = [sigma * gallery.prior_ZL[:FROZEN_DRAWS] for sigma in FROZEN_SIGMAS]
-        rows.append(gallery.decoded(torch.cat(latents)))
     headings = [
         f"σ = {sigma:g}" if draw == FROZEN_DRAWS // 2 else ""
         for sigma in FROZEN_SIGMAS
@@ -175,58 +137,57 @@ def draw_frozen_latents(wall: Wall) -> Figure:
     ]
     return image_grid(
         np.stack(rows),
-        "Samples from frozen latents, z = σ · ε",
-        f"{wall.family.title} · {wall.seeds} · the same {FROZEN_DRAWS} draws of ε; σ = 1 is the prior",
-        row_labels=list(wall.galleries),
+        FROZEN_TITLE,
+        f"{figures.about} · the same {FROZEN_DRAWS} draws of ε; σ = 1 is the prior",
+        row_labels=list(figures.examples),
         column_labels=headings,
     )
 
 
-PICTURES: dict[str, Callable[[Wall], Figure]] = {
-    "curves.png": draw_curves,
-    "rate_distortion.png": draw_rate_distortion,
-    "latent_spaces.png": draw_latent_spaces,
-    "reconstructions.png": draw_reconstructions,
-    "samples.png": draw_samples,
-    "frozen_latents.png": draw_frozen_latents,
-}
-
-
-def film(wall: Wall) -> bytes:
-    """All latent spaces side by side while they are learned, as a GIF."""
-    models = wall.family.models
+def animation(figures: FamilyFigures) -> bytes:
+    """All latent spaces side by side during training, as a GIF."""
+    models, first = figures.family.models, figures.first
     folders = {model.label: model.members[0].folder for model in models}
     steps = common_steps(folders)
     frames = {
         label: [read_frame(folder, step).means_NL for step in steps] for label, folder in folders.items()
     }
-    views = wall.common({label: gallery.view_of(frames[label]) for label, gallery in wall.galleries.items()})
-    per_epoch = steps_per_epoch(models[0])
-    pictures = side_by_side_film(
+    member = models[0].members[0]
+    steps_per_epoch = -(-int(member.facts["data"]["images"]["train"]) // member.config.batch_size)
+    pictures = side_by_side_animation(
         [{label: frames[label][number] for label in folders} for number in range(len(steps))],
-        views,
-        wall.first.labels_N,
-        wall.first.data.class_names,
-        "The latent spaces while they are learned",
-        [f"{wall.family.title} · {wall.seeds} · epoch {step / per_epoch:.2f}" for step in steps],
-        wall.watermark,
+        figures.views(frames),
+        first.labels_N,
+        first.data.class_names,
+        "The latent spaces during training",
+        [f"{figures.about} · epoch {step / steps_per_epoch:.2f}" for step in steps],
+        figures.watermark,
     )
-    colours = [style.class_colour(number) for number in wall.first.data.classes]
+    colours = [style.class_colour(number) for number in first.data.classes]
     return gif(pictures, colours, milliseconds=150, hold=3000)
 
 
 def common_steps(folders: Mapping[str, RunFolder]) -> list[int]:
-    """The moments that every run has kept, thinned; raises CannotMeasure where there are none."""
+    """The steps whose frames every run has kept, thinned; raises CannotMeasure where there are none."""
     kept = [{int(path.stem.removeprefix("step_")) for path in folder.frames()} for folder in folders.values()]
     steps = sorted(set.intersection(*kept))
     if len(steps) < 2:
         raise CannotMeasure(
-            "a film takes runs with frames of the same moments (artifacts.gif=true, one batch_size)"
+            "an animation takes runs with frames of the same steps (artifacts.gif=true, one batch_size)"
         )
-    places = np.linspace(0, len(steps) - 1, min(MOST_FRAMES, len(steps))).round().astype(int)
-    return [steps[place] for place in places]
+    return thinned(steps, MOST_FRAMES)
 
 
-def steps_per_epoch(model: Model) -> int:
-    member = model.members[0]
-    return -(-int(member.facts["data"]["images"]["train"]) // member.config.batch_size)
+def as_png(draw: Callable[[FamilyFigures], Figure]) -> Callable[[FamilyFigures], bytes]:
+    return lambda figures: style.signed_png(draw(figures), figures.watermark)
+
+
+FIGURES: dict[str, Callable[[FamilyFigures], bytes]] = {
+    "curves.png": as_png(draw_curves),
+    "rate_distortion.png": as_png(draw_rate_distortion),
+    "latent_spaces.png": as_png(draw_latent_spaces),
+    "reconstructions.png": as_png(draw_reconstructions),
+    "samples.png": as_png(draw_samples),
+    "frozen_latents.png": as_png(draw_frozen_latents),
+    "latent_evolution.gif": animation,
+}

@@ -5,19 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from vaelab.comparison.runs import Family
 from vaelab.comparison.table import Column, Spread, columns, spread
+from vaelab.evaluation.runs import Family
 
 
 def findings(family: Family) -> list[str]:
     """Sentences, each from numbers of the table."""
     by_name = {column.name: column for column in columns(family)}
-    held = family.held_out
     fid = next(name for name in by_name if name.startswith("fid_"))
     return [
-        *best(family, by_name[f"{held}/reconstruction"], "reconstructs best"),
-        *best(family, by_name[f"{held}/neg_elbo"], "has the lowest neg_elbo at weight 1"),
-        *best(family, by_name["knn_accuracy"], "has the latents that know the classes best", is_share=True),
+        *best(family, by_name[f"{family.scored}/reconstruction"], "reconstructs best"),
+        *best(family, by_name[f"{family.scored}/neg_elbo"], "has the lowest neg_elbo at weight 1"),
+        *best(
+            family, by_name["knn_accuracy"], "has the best k-NN accuracy of posterior means", is_share=True
+        ),
         *best(family, by_name["sharpness"], "has the sharpest samples from the prior"),
         *best(family, by_name[fid], "has the best samples from the prior"),
         *collapse(family, by_name["collapsed"]),
@@ -47,8 +48,8 @@ def best(family: Family, column: Column, what: str, is_share: bool = False) -> I
     worst, c = found[-1]
     if len(found) > 2 and clear(a, c, noise):
         yield (
-            f"No model clearly {what}: {first.label} and {second.label} differ by no more than chance "
-            f"({shown}); {worst.label} is behind with {c.show(column.digits)}."
+            f"No model clearly {what}: {first.label} and {second.label} differ by less than the spread over "
+            f"seeds ({shown}); {worst.label} is worse with {c.show(column.digits)}."
         )
 
 
@@ -58,7 +59,7 @@ def clear(a: Spread, b: Spread, noise: float = 0.0) -> bool:
 
 
 def one_seed(*spreads: Spread) -> str:
-    return "; one seed, its spread is not known" if any(each.deviation is None for each in spreads) else ""
+    return "; one seed, so its spread is unknown" if any(each.deviation is None for each in spreads) else ""
 
 
 def collapse(family: Family, column: Column) -> Iterator[str]:
@@ -88,11 +89,11 @@ def sampling_without_kl(family: Family, prior: Column, mixture: Column) -> Itera
             compared = f", where the best prior's samples ({other.label}) have {numbers.show(1)}"
         if clear(own, fitted) and fitted.mean < own.mean:
             yield (
-                f"{model.label} can't be sampled from the prior but from its codes: FID {own.show(1)} from "
-                f"the prior, {fitted.show(1)} from a mixture fitted to the codes{compared}{one_seed(own)}."
+                f"{model.label} is not sampled well from the prior: FID {own.show(1)}, and {fitted.show(1)} "
+                f"from a mixture fitted to posterior samples{compared}{one_seed(own)}."
             )
         elif clear(own, fitted):
             yield (
-                f"{model.label} is sampled best from the prior: FID {own.show(1)}, from a mixture "
-                f"{fitted.show(1)}{compared}{one_seed(own)}."
+                f"{model.label} is sampled best from the prior: FID {own.show(1)}, and "
+                f"{fitted.show(1)} from a mixture{compared}{one_seed(own)}."
             )

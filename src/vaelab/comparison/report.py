@@ -1,21 +1,21 @@
-"""report.html of a comparison: its table to sort, its curves to ask, its pictures epoch by epoch."""
+"""report.html of a comparison: a table to sort, interactive curves, pictures epoch by epoch."""
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from vaelab.comparison.findings import findings
-from vaelab.comparison.runs import Family, Found, Model
-from vaelab.comparison.table import Column, columns, shown_columns, spread
+from vaelab.comparison.table import Column, shown_columns, spread
+from vaelab.evaluation.runs import Family, Found, Model
 from vaelab.figures.comparison import styles
 from vaelab.pages import charts
 from vaelab.pages.glossary import meaning
 from vaelab.pages.page import picture, plotly, render
 from vaelab.pages.run_report import KINDS, one_figure, thinned
+from vaelab.runs.folder import SPLIT_NAMES
 
 MOST_PICTURES = 300
 """Pictures of epochs in one page: with many models, fewer epochs of each."""
@@ -60,7 +60,7 @@ def comparison_report(
 
 
 def table(family: Family) -> dict[str, Any]:
-    """A row a model; each number with its mean to sort by."""
+    """A row per model; each number with its mean to sort by."""
     shown = shown_columns(family)
     return {
         "headings": [
@@ -87,81 +87,31 @@ def cell(model: Model, column: Column) -> dict[str, Any]:
 
 # --- charts -----------------------------------------------------------------------------------------------
 
+CHARTS = ("curves.png",)
+"""Figures that the page has as charts."""
+
 
 def family_charts(family: Family, named: bool) -> list[dict[str, Any]]:
-    """Rate and distortion, and the curves of all models."""
-    off = [model.kl_off for model in family.models]
-    looks = list(zip(styles(off), styles(off, on_dark=True), strict=True))
-    held = {"val": "held out", "test": "test"}[family.held_out]
-    where = f" · {family.title}" if named else ""
-    by_name = {column.name: column for column in columns(family)}
-    rate, distortion = by_name[f"{family.held_out}/kl"], by_name[f"{family.held_out}/reconstruction"]
-    betas = [model for model in family.models if not model.kl_off]
-    along = [(spread(model, rate), spread(model, distortion)) for model in betas]
-    points: list[dict[str, Any]] = [
-        {
-            "type": "scatter", "mode": "lines", "showlegend": False, "hoverinfo": "skip",
-            "line": {"width": 1}, "meta": {"colour": 2},
-            "x": [charts.finite(x.mean) for x, _ in along if x],
-            "y": [charts.finite(y.mean) for _, y in along if y],
-        }
-    ]  # fmt: skip
-    for model, (light, dark) in zip(family.models, looks, strict=True):
-        x, y = spread(model, rate), spread(model, distortion)
-        assert x is not None
-        assert y is not None
-        seeds = (
-            f"seeds {', '.join(map(str, model.seeds))}" if len(model.seeds) > 1 else f"seed {model.seeds[0]}"
-        )
-        points.append(
-            {
-                "type": "scatter", "mode": "markers+text", "name": model.label, "showlegend": False,
-                "x": [charts.finite(x.mean)],
-                "y": [charts.finite(y.mean)], "text": [model.label], "textposition": "top center",
-                "cliponaxis": False,
-                "error_x": {"array": [charts.finite(x.deviation or 0)]},
-                "error_y": {"array": [charts.finite(y.deviation or 0)]},
-                "marker": {"size": 11, "symbol": "diamond" if model.kl_off else "circle"},
-                "meta": {"colours": [light.colour, dark.colour]},
-                "hoverinfo": "text",
-                "hovertext": f"{model.label}, {seeds}<br>KL {x.show(2)}<br>reconstruction {y.show(2)}",
-            }
-        )  # fmt: skip
-    return [
-        {
-            "title": f"Rate and distortion, {held}{where}",
-            **charts.chart(
-                points, "KL, nats per image", "reconstruction, nats per image",
-                xaxis={"title": {"text": "KL, nats per image"}, "type": "log" if any(off) else "linear"},
-            ),
-        },
-        *(
-            {
-                "title": f"{heading}, {held}{where}",
-                **charts.chart(
-                    [
-                        curve(model, f"{family.held_out}/{key}", pair)
-                        for model, pair in zip(family.models, looks, strict=True)
-                    ],
-                    "epoch", "nats per image", hovermode="x unified",
-                ),
-            }
-            for key, heading in (("reconstruction", "Reconstruction"), ("kl", "KL"), ("neg_elbo", "neg_elbo"))
-        ),
-    ]  # fmt: skip
+    """The curves of all models."""
+    light, dark = (styles(family.kl_off, on_dark=on_dark) for on_dark in (False, True))
+    colours = [[a.colour, b.colour] for a, b in zip(light, dark, strict=True)]
+    where = f", {SPLIT_NAMES[family.scored]}" + (f" · {family.title}" if named else "")
+    found = []
+    for term, heading in {"reconstruction": "Reconstruction", "kl": "KL", "neg_elbo": "neg_elbo"}.items():
+        key = f"{family.scored}/{term}"
+        traces = [curve(model, key, pair) for model, pair in zip(family.models, colours, strict=True)]
+        found.append({"title": f"{heading}{where}", **charts.over_epochs(traces)})
+    return found
 
 
-def curve(model: Model, key: str, looks: tuple[Any, Any]) -> dict[str, Any]:
+def curve(model: Model, key: str, colours: Sequence[str]) -> dict[str, Any]:
     """A model's mean over seeds, epoch by epoch."""
-    epochs = min(len(member.history) for member in model.members)
-    values = [
-        statistics.fmean(member.history[epoch][key] for member in model.members) for epoch in range(epochs)
-    ]
+    values = model.history(key).mean(axis=0).tolist()
     return {
         "type": "scatter", "mode": "lines", "name": model.label,
-        "x": list(range(1, epochs + 1)), "y": [charts.finite(value) for value in values],
+        "x": list(range(1, len(values) + 1)), "y": [charts.finite(value) for value in values],
         "line": {"width": 2, "dash": "dash" if model.kl_off else "solid"},
-        "meta": {"colours": [look.colour for look in looks]}, "hovertemplate": "%{y:.2f}",
+        "meta": {"colours": colours}, "hovertemplate": "%{y:.2f}",
     }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""A comparison as a table: a row a model, mean and standard deviation over seeds."""
+"""A comparison as a table: a row per model, mean and standard deviation over seeds."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from typing import Any
 
 from tabulate import tabulate
 
-from vaelab.comparison.runs import Family, Member, Model
-from vaelab.evaluation.measures import FLOOR
+from vaelab.config import look_up
+from vaelab.evaluation.runs import Family, Member, Model
+from vaelab.evaluation.sections.samples import FLOOR
+from vaelab.runs.folder import SPLIT_NAMES
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +31,8 @@ class Column:
 
 def from_evaluation(*path: str) -> Callable[[Member], float | None]:
     """A number of metrics.json: section, name, of what."""
-
-    def value(member: Member) -> float | None:
-        found: Any = (member.evaluation or {}).get("numbers", {})
-        for key in path:
-            found = found.get(key, {}) if isinstance(found, Mapping) else {}
-        return found.get("value") if isinstance(found, Mapping) else None
-
-    return value
+    key = ".".join(("numbers", *path, "value"))
+    return lambda member: look_up(member.evaluation or {}, key)
 
 
 def from_history(key: str) -> Callable[[Member], float | None]:
@@ -44,40 +40,37 @@ def from_history(key: str) -> Callable[[Member], float | None]:
 
 
 def columns(family: Family) -> list[Column]:
-    """The columns of a family's table: numbers of the last epoch, and of the evaluation of last.pt."""
-    held, name = family.held_out, family.models[0].members[0].facts["data"]["name"]
-    scored = {"val": "held out", "test": "test"}[held]
-    fid, prior, means = f"fid_{name}_cnn", "prior samples", "posterior means"
-
-    def row(key: str, heading: str, lower_is_better: bool | None = None) -> Column:
-        return Column(key, heading, from_history(key), lower_is_better)
-
-    def measured(
-        key: str, heading: str, path: tuple[str, str, str], lower_is_better: bool | None, digits: int
-    ) -> Column:
-        return Column(key, heading, from_evaluation(*path), lower_is_better, digits)
-
-    return [
-        row("train/reconstruction", "reconstruction, train (nats)", True),
-        row("train/kl", "KL, train (nats)"),
-        row(f"{held}/reconstruction", f"reconstruction, {scored} (nats)", True),
-        row(f"{held}/kl", f"KL, {scored} (nats)"),
-        row(f"{held}/neg_elbo", f"neg_elbo at weight 1, {scored} (nats)", True),
-        Column("active_units", "active units", from_history("active_units"), digits=0),
-        measured("collapsed", "collapsed dimensions", ("latent", "collapsed_dimensions", "model"), None, 0),
-        measured("knn_accuracy", "k-NN accuracy of latents", ("classes", "knn_accuracy", means), False, 3),
-        measured("silhouette", "silhouette of the classes", ("classes", "silhouette", means), False, 3),
-        measured(
-            "sharpness_reconstructions", "sharpness, reconstructions (of real)",
-            ("images", "sharpness_ratio", "reconstructions"), False, 3,
-        ),
-        measured("sharpness", "sharpness, samples (of real)", ("images", "sharpness_ratio", prior), False, 3),
-        measured("diversity", "diversity, samples (of real)", ("images", "diversity_ratio", prior), False, 3),
-        measured(fid, f"{fid}, prior samples", ("samples", fid, prior), True, 1),
-        measured(f"{fid}_mixture", f"{fid}, mixture samples", ("samples", fid, "mixture samples"), True, 1),
-        measured(f"{fid}_floor", f"{fid}, floor", ("samples", fid, FLOOR), None, 2),
-        Column("seconds", "training time (s)", lambda member: member.seconds, digits=0),
+    """The columns of a family's table: numbers of the last epoch, and of the last checkpoint's evaluation."""
+    split, name = family.scored, family.models[0].members[0].facts["data"]["name"]
+    scored, fid, prior, means = SPLIT_NAMES[split], f"fid_{name}_cnn", "prior samples", "posterior means"
+    of_history = [
+        ("train/reconstruction", "reconstruction, training (nats)", True),
+        ("train/kl", "KL, training (nats)", None),
+        (f"{split}/reconstruction", f"reconstruction, {scored} (nats)", True),
+        (f"{split}/kl", f"KL, {scored} (nats)", None),
+        (f"{split}/neg_elbo", f"neg_elbo at weight 1, {scored} (nats)", True),
+    ]
+    of_evaluation = [
+        ("collapsed", "collapsed dimensions", ("latent", "collapsed_dimensions", "model"), None, 0),
+        ("knn_accuracy", "k-NN accuracy of posterior means", ("classes", "knn_accuracy", means), False, 3),
+        ("silhouette", "silhouette of the classes", ("classes", "silhouette", means), False, 3),
+        ("sharpness_reconstructions", "sharpness of reconstructions (real: 1)",
+         ("images", "sharpness_ratio", "reconstructions"), False, 3),
+        ("sharpness", "sharpness of samples (real: 1)", ("images", "sharpness_ratio", prior), False, 3),
+        ("diversity", "diversity of samples (real: 1)", ("images", "diversity_ratio", prior), False, 3),
+        (fid, f"{fid}, prior samples", ("samples", fid, prior), True, 1),
+        (f"{fid}_mixture", f"{fid}, mixture samples", ("samples", fid, "mixture samples"), True, 1),
+        (f"{fid}_floor", f"{fid}, floor", ("samples", fid, FLOOR), None, 2),
     ]  # fmt: skip
+    return [
+        *(Column(key, heading, from_history(key), lower) for key, heading, lower in of_history),
+        Column("active_units", "active units", from_history("active_units"), digits=0),
+        *(
+            Column(key, heading, from_evaluation(*path), lower, digits)
+            for key, heading, path, lower, digits in of_evaluation
+        ),
+        Column("seconds", "training time (s)", lambda member: member.seconds, digits=0),
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +100,12 @@ def spread(model: Model, column: Column) -> Spread | None:
 
 
 def shown_columns(family: Family) -> list[Column]:
-    """Those that any model has a number for."""
+    """Those that at least one model has a number for."""
     return [column for column in columns(family) if any(spread(model, column) for model in family.models)]
 
 
 def markdown(family: Family) -> str:
-    """The table with a column a model: more numbers than models, so that it fits a page."""
+    """The table with a column per model: more numbers than models, so that it fits a page."""
     rows: list[list[str]] = [
         ["objective", *(model.config.objective for model in family.models)],
         ["seeds", *(", ".join(map(str, model.seeds)) for model in family.models)],
@@ -127,7 +120,7 @@ def markdown(family: Family) -> str:
 
 
 def comma_separated(families: Sequence[Family], not_finished: Mapping[str, str]) -> str:
-    """comparison.csv: a row a model, `<name>` a mean over seeds and `<name>_std` their standard deviation."""
+    """comparison.csv: a row per model, `<name>` its mean over seeds, `<name>_std` the deviation."""
     rows: list[dict[str, Any]] = []
     for family in families:
         for model in family.models:

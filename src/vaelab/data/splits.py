@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from vaelab.config import ConfigError, DatasetConfig, show
-from vaelab.data.sources import DatasetSpec, Origin, class_numbers, find, spec_of
+from vaelab.data.datasets import DatasetSpec, class_numbers, spec_of
+from vaelab.data.sources import Origin, find
 from vaelab.runs.random_streams import stream
 
 
@@ -66,7 +67,7 @@ class Data:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        return (1, *self.train.images.shape[1:])
+        return self.spec.image_shape
 
     @property
     def class_names(self) -> dict[int, str]:

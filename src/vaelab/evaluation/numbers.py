@@ -1,4 +1,4 @@
-"""A number never goes without its unit, split, sample size and seed; sections of them make a table."""
+"""A number always has its unit, split, sample size and seed; sections of numbers make a table."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tabulate import tabulate
+from torch import Tensor
 
 from vaelab.config import VaelabError
+
+NATS = "nats per image"
 
 WIDTH = 110
 """Characters of the table's longest lines."""
@@ -29,7 +32,7 @@ class Basis:
     seed: int
     draws: int | None = None
     kind_of_draws: str | None = None
-    """What `draws` counts: posterior samples an image, prior draws, …"""
+    """What `draws` counts: posterior samples per image, prior draws, …"""
 
     def __str__(self) -> str:
         draws = [] if self.draws is None else [f"{self.draws:,} {self.kind_of_draws}"]
@@ -65,9 +68,15 @@ class Number:
         return {"value": self.value, "unit": self.unit, **error, **self.basis.to_dict()}
 
 
+def mean_of(values_N: Tensor, unit: str, basis: Basis) -> Number:
+    """The average over images with its standard error."""
+    error = values_N.std().item() / math.sqrt(len(values_N)) if len(values_N) > 1 else None
+    return Number(values_N.mean().item(), unit, basis, error)
+
+
 @dataclass(frozen=True, slots=True)
 class Section:
-    """Numbers that are read together: a row a name, a column for each thing it was measured of."""
+    """Numbers that are read together: a row for each name, a column for each thing it was measured of."""
 
     title: str
     rows: Mapping[str, Mapping[str, Number]]
@@ -78,6 +87,11 @@ class Section:
     """What they say, in words."""
     details: Mapping[str, Any] = field(default_factory=dict)
     """Plain values for metrics.json that are too long for a table."""
+
+    @classmethod
+    def of_model(cls, title: str, rows: Mapping[str, Number], *more: Any) -> Section:
+        """One column: numbers of the model as a whole."""
+        return cls(title, {name: {"model": number} for name, number in rows.items()}, *more)
 
     def to_dict(self) -> dict[str, Any]:
         rows = {
@@ -111,9 +125,9 @@ def paragraph(text: str) -> str:
 
 
 def table(sections: Mapping[str, Section], missing: Mapping[str, str]) -> str:
-    """All sections, and why others, or figures, are missing."""
+    """All sections, and why other sections, or figures, are left out."""
     parts = [section.table() for section in sections.values()]
     if missing:
         reasons = [paragraph(f"{name}: {reason}") for name, reason in missing.items()]
-        parts.append("\n".join(["Not there", *reasons]))
+        parts.append("\n".join(["Left out", *reasons]))
     return "\n\n".join(parts)

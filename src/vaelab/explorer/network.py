@@ -1,15 +1,10 @@
-"""A model for the page: layers as plain values, weights in 16 or 20 bits. assets/network.js runs them.
-
-Shapes: R rows, the first axis of a weight; L latent dimensions.
-"""
+"""A model for the page: layers as plain values, weights as one array. assets/network.js runs them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -17,84 +12,51 @@ from vaelab.config import VaelabError
 from vaelab.models import VAE
 from vaelab.models.vae import LOG_VARIANCE_RANGE
 
-LEVELS = 32767
-"""Of a weight, either side of 0; a row shares a scale: off by 1.5e-5 of its largest weight at most."""
+LIKELIHOODS = ("bernoulli", "continuous_bernoulli", "gaussian")
+"""Those whose means network.js computes from the decoder's output."""
 
 
-FINE = 16 * LEVELS
-"""The same for the decoder, with four bits more: far from the prior its sums are large."""
-
-EXACT = 65536
-"""Weights up to which a layer keeps them as they are: those next to the latents, which can be large."""
-
-
-@dataclass
 class Weights:
-    """What the layers' offsets point into."""
+    """All numbers of the layers, one after the other; a layer says where its own begin."""
 
-    fine: bool = False
-    """Whether what is added now has four bits more."""
-    quantised: list[Tensor] = field(default_factory=list)
-    low: list[Tensor] = field(default_factory=list)
-    """The four lowest bits of fine weights."""
-    exact: list[Tensor] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.parts: list[Tensor] = []
+        self.count = 0
 
-    def add(self, weight: Tensor) -> dict[str, int]:
-        """A weight of shape (R, …): where it begins, among the exact ones if it is small."""
-        if weight.numel() <= EXACT:
-            return {"exact": self.add_exact(weight)}
-        return self.add_quantised(weight)
+    def add(self, values: Tensor) -> int:
+        """Where these numbers begin."""
+        self.parts.append(values.detach().float().flatten().cpu())
+        self.count += values.numel()
+        return self.count - values.numel()
 
-    def add_quantised(self, weight: Tensor) -> dict[str, int]:
-        """Where its integers, the low bits of fine ones, and its R scales begin."""
-        rows = weight.detach().double().flatten(1)
-        scale = rows.abs().amax(dim=1).clamp(min=1e-30) / (FINE if self.fine else LEVELS)
-        integers = (rows / scale[:, None]).round().to(torch.int32)
-        described = {"weight": count(self.quantised), "scale": self.add_exact(scale)}
-        if self.fine:
-            described["low"] = count(self.low)
-            self.low.append(integers & 15)
-            integers >>= 4
-        self.quantised.append(integers)
-        return described
+    def to_bytes(self) -> bytes:
+        """Little-endian float32, as the page's typed arrays read them."""
+        return torch.cat(self.parts).numpy().astype("<f4").tobytes()
 
-    def add_exact(self, values: Tensor) -> int:
-        """Numbers that stay as they are: where they begin."""
-        place = count(self.exact)
-        self.exact.append(values.detach().float().flatten())
-        return place
 
-    def to_bytes(self) -> dict[str, bytes]:
-        """Little-endian int16, pairs of four bits, and float32, as the page's typed arrays read them."""
-        integers, low, exact = (
-            torch.cat([torch.zeros(0), *(each.flatten() for each in parts)]).cpu().numpy()
-            for parts in (self.quantised, self.low, self.exact)
+def network(model: VAE, likelihood: str, weights: Weights) -> dict[str, Any]:
+    """Encoder and decoder as lists of layers. Raises VaelabError for what the page can't run."""
+    if type(model).encode is not VAE.encode or type(model).decode is not VAE.decode:
+        raise not_available(
+            "this model, with its own encode or decode", "only an encoder and a decoder of layers"
         )
-        pairs = np.pad(low, (0, len(low) % 2)).astype(np.uint8)
-        return {
-            "integers": integers.astype("<i2").tobytes(),
-            "low": (pairs[::2] | pairs[1::2] << 4).tobytes(),
-            "exact": exact.astype("<f4").tobytes(),
-        }
-
-
-def count(tensors: Sequence[Tensor]) -> int:
-    return sum(each.numel() for each in tensors)
-
-
-def network(model: VAE, weights: Weights) -> dict[str, Any]:
-    """Encoder and decoder as lists of layers. Raises VaelabError for a layer that the page can't run."""
-    channels, height, width = model.image_shape
-    encoder = [layer(module, weights) for module in flat(model.encoder)]
-    weights.fine = True
-    decoder = [layer(module, weights) for module in flat(model.decoder)]
+    encoder, decoder = (
+        [layer(module, weights) for module in flat(part)] for part in (model.encoder, model.decoder)
+    )
+    if likelihood not in LIKELIHOODS:
+        raise not_available(f"the likelihood {likelihood}", f"only {', '.join(LIKELIHOODS)}")
     return {
         "latents": model.latent_dim,
-        "image": [channels, height, width],
+        "likelihood": likelihood,
+        "image": list(model.image_shape),
         "logVarianceRange": LOG_VARIANCE_RANGE,
         "encoder": encoder,
         "decoder": decoder,
     }
+
+
+def not_available(what: str, known: str) -> VaelabError:
+    return VaelabError(f"The explorer is not available for {what}: the page computes {known}.")
 
 
 def flat(module: nn.Module) -> Iterator[nn.Module]:
@@ -111,14 +73,12 @@ def layer(module: nn.Module, weights: Weights) -> dict[str, Any]:
     for kind, describe in LAYERS.items():
         if type(module) is kind:
             return describe(module, weights)
-    raise VaelabError(
-        f"The explorer can't run a {type(module).__name__} layer: "
-        f"it knows {', '.join(kind.__name__ for kind in LAYERS)}."
-    )
+    known = ", ".join(kind.__name__ for kind in LAYERS)
+    raise not_available(f"this model, which has a {type(module).__name__} layer", f"only {known}")
 
 
 def bias_of(module: nn.Linear | nn.Conv2d | nn.ConvTranspose2d, outputs: int, weights: Weights) -> int:
-    return weights.add_exact(module.bias if module.bias is not None else torch.zeros(outputs))
+    return weights.add(module.bias if module.bias is not None else torch.zeros(outputs))
 
 
 def linear(module: nn.Linear, weights: Weights) -> dict[str, Any]:
@@ -126,14 +86,14 @@ def linear(module: nn.Linear, weights: Weights) -> dict[str, Any]:
         "op": "linear",
         "inputs": module.in_features,
         "outputs": module.out_features,
-        **weights.add(module.weight),
+        "weight": weights.add(module.weight),
         "bias": bias_of(module, module.out_features, weights),
     }
 
 
 def convolution(module: nn.Conv2d | nn.ConvTranspose2d, weights: Weights) -> dict[str, Any]:
     if module.groups != 1 or module.dilation != (1, 1) or module.padding_mode != "zeros":
-        raise VaelabError("The explorer runs convolutions without groups, dilation and padding but zeros.")
+        raise not_available("this model", "convolutions without groups or dilation, padded by zeros")
     assert isinstance(module.padding, tuple)
     (kernel, _), (stride, _), (padding, _) = module.kernel_size, module.stride, module.padding
     transposed = isinstance(module, nn.ConvTranspose2d)
@@ -145,7 +105,7 @@ def convolution(module: nn.Conv2d | nn.ConvTranspose2d, weights: Weights) -> dic
         "stride": stride,
         "padding": padding,
         "more": module.output_padding[0] if isinstance(module, nn.ConvTranspose2d) else 0,
-        **weights.add(module.weight),
+        "weight": weights.add(module.weight),
         "bias": bias_of(module, module.out_channels, weights),
     }
 
@@ -157,8 +117,8 @@ def batch_norm(module: nn.BatchNorm2d, weights: Weights) -> dict[str, Any]:
     factor = module.weight / (module.running_var + module.eps).sqrt()
     return {
         "op": "affine",
-        "factor": weights.add_exact(factor),
-        "summand": weights.add_exact(module.bias - module.running_mean * factor),
+        "factor": weights.add(factor),
+        "summand": weights.add(module.bias - module.running_mean * factor),
     }
 
 

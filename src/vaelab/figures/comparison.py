@@ -13,7 +13,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, ScalarFormatter
+from matplotlib.ticker import ScalarFormatter
 from numpy.typing import NDArray
 
 from vaelab.figures.latent import LatentPlane, LatentView
@@ -22,8 +22,9 @@ from vaelab.figures.style import (
     INK,
     SOFT,
     SUBTITLE,
-    Still,
-    header_width,
+    CachedBackground,
+    add_axes,
+    epoch_panel,
     house_style,
     new_figure,
     sign,
@@ -70,15 +71,12 @@ def overlaid_curves(
     title: str,
     subtitle: str,
 ) -> Figure:
-    """A panel a term; in each the curves of all models, mean over seeds with a band from least to most.
+    """A panel per term; in each the curves of all models, mean and band from minimum to maximum over seeds.
 
     `curves[model][term]` has shape (S, E); `panels` are (term, heading).
     """
-    height = 4.3
-    width = max(12.0, header_width(title, subtitle))
     with house_style():
-        figure = new_figure(width, height, title, subtitle)
-        figure.set_layout_engine("constrained", rect=(0, 0, 1, 1 - HEADER / height), w_pad=0.1, h_pad=0.08)
+        figure = new_figure(12.0, 4.3, title, subtitle, plots=True)
         axes: Sequence[Axes] = figure.subplots(1, len(panels), squeeze=False)[0]
         for each, (term, heading) in zip(axes, panels, strict=True):
             for model, terms in curves.items():
@@ -86,21 +84,12 @@ def overlaid_curves(
                 epochs = np.arange(1, values_SE.shape[1] + 1)
                 each.plot(
                     epochs, values_SE.mean(axis=0), look.dashes, color=look.colour, marker=look.marker,
-                    markersize=3.5,
-                    markevery=max(1, len(epochs) // 10), label=model,
+                    markersize=3.5, markevery=max(1, len(epochs) // 10), label=model,
                 )  # fmt: skip
                 if len(values_SE) > 1:
-                    each.fill_between(
-                        epochs,
-                        values_SE.min(axis=0),
-                        values_SE.max(axis=0),
-                        color=look.colour,
-                        alpha=0.2,
-                        linewidth=0,
-                    )
-            each.set_title(heading, loc="left")
-            each.set_xlabel("epoch")
-            each.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+                    least, most = values_SE.min(axis=0), values_SE.max(axis=0)
+                    each.fill_between(epochs, least, most, color=look.colour, alpha=0.2, linewidth=0)
+            epoch_panel(each, heading)
             last = [terms[term][:, -1].mean() for terms in curves.values()]
             if min(last) > 0 and max(last) / min(last) > WIDE_RANGE:
                 each.set_yscale("log")
@@ -119,10 +108,8 @@ def rate_distortion(
     subtitle: str,
 ) -> Figure:
     """KL against reconstruction: `points[model]` has both of each seed, (S,) each; `line` joins models."""
-    width, height = max(8.0, header_width(title, subtitle)), 5.6
     with house_style():
-        figure = new_figure(width, height, title, subtitle)
-        figure.set_layout_engine("constrained", rect=(0, 0, 1, 1 - HEADER / height), w_pad=0.1, h_pad=0.08)
+        figure = new_figure(8.0, 5.6, title, subtitle, plots=True)
         axes = figure.subplots()
         joined = [points[model] for model in line]
         axes.plot(
@@ -170,11 +157,10 @@ def latent_spaces(
 ) -> Figure:
     """Every model's posterior means of the same images, on axes of the same reach."""
     with house_style():
-        figure, _ = planes(means_NL, views, labels_N, class_names, title, [subtitle])
-    return figure
+        return planes(means_NL, views, labels_N, class_names, title, [subtitle])[0]
 
 
-def side_by_side_film(
+def side_by_side_animation(
     frames_F: Sequence[Mapping[str, NDArray[np.floating]]],
     views: Mapping[str, LatentView],
     labels_N: NDArray[np.integer],
@@ -183,18 +169,18 @@ def side_by_side_film(
     subtitles: Sequence[str],
     watermark: str | None,
 ) -> Iterator[NDArray[np.uint8]]:
-    """One frame a moment: the same images in every model's latent space. Yields (height, width, 3)."""
+    """One frame for each step: the same images in every model's latent space. Yields (height, width, 3)."""
     with house_style():
         figure, of_models = planes(frames_F[-1], views, labels_N, class_names, title, subtitles)
         figure.set_dpi(80)
         sign(figure, watermark)
         moving = [artist for plane in of_models.values() for artist in plane.moving]
-        still = Still(figure, [*moving, figure.texts[SUBTITLE]])
+        cached = CachedBackground(figure, [*moving, figure.texts[SUBTITLE]])
         for means_NL, subtitle in zip(frames_F, subtitles, strict=True):
             for model, plane in of_models.items():
                 plane.show(means_NL[model])
             figure.texts[SUBTITLE].set_text(subtitle)
-            yield still.pixels()
+            yield cached.pixels()
 
 
 def planes(
@@ -205,18 +191,17 @@ def planes(
     title: str,
     subtitles: Sequence[str],
 ) -> tuple[Figure, dict[str, LatentPlane]]:
-    """A panel a model, one legend on the right."""
+    """A panel per model, one legend on the right."""
     rows = math.ceil(len(means_NL) / IN_A_ROW)
     columns = math.ceil(len(means_NL) / rows)
     side, legend = 3.6, 1.6
-    width = max(columns * side + legend, *(header_width(title, subtitle) for subtitle in subtitles))
     height = rows * side + HEADER
-    figure = new_figure(width, height, title, subtitles[0])
+    figure = new_figure(columns * side + legend, height, title, *subtitles)
     of_models: dict[str, LatentPlane] = {}
     for number, (model, means) in enumerate(means_NL.items()):
         row, column = divmod(number, columns)
         left, bottom = column * side + 0.65, height - HEADER - (row + 1) * side + 0.5
-        axes = figure.add_axes((left / width, bottom / height, (side - 0.75) / width, (side - 0.8) / height))
+        axes = add_axes(figure, left, bottom, side - 0.75, side - 0.8)
         of_models[model] = LatentPlane(axes, views[model], means, labels_N, class_names, names=False)
         axes.set_title(model, loc="left")
         if (drawn := axes.get_legend()) is None:

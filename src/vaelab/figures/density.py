@@ -1,4 +1,4 @@
-"""Pictures of the latent space that are drawn once, when a model is evaluated.
+"""Figures of the latent space that are drawn once, when a model is evaluated.
 
 Shapes: N images, L latent dimensions, Y and X places on a plane.
 """
@@ -18,7 +18,17 @@ from numpy.typing import NDArray
 from scipy.stats import gaussian_kde
 
 from vaelab.figures.latent import LatentView
-from vaelab.figures.style import HEADER, HELD_OUT, INK, SOFT, TRAIN, header_width, house_style, new_figure
+from vaelab.figures.style import (
+    INK,
+    SCORED,
+    SOFT,
+    TRAIN,
+    add_axes,
+    house_style,
+    legend_beside,
+    new_figure,
+    prior_circles,
+)
 
 MASSES = (0.5, 0.9, 0.99)
 """Shares of a distribution inside its contours."""
@@ -35,10 +45,9 @@ def density_plot(samples_NL: NDArray[np.floating], view: LatentView, title: str,
     The density is a kernel estimate (scipy's gaussian_kde) with its default bandwidth.
     """
     points = view.project(samples_NL)
-    width, height = max(8.2, header_width(title, subtitle)), 6.9
     with house_style():
-        figure = new_figure(width, height, title, subtitle)
-        axes = figure.add_axes((0.75 / width, 0.6 / height, 5.5 / width, 5.5 / height))
+        figure = new_figure(8.6, 6.9, title, subtitle)
+        axes = add_axes(figure, 0.75, 0.6, 5.5, 5.5)
         axis = np.linspace(-view.limit, view.limit, DENSITY_GRID)
         handles: list[Artist] | None = None
         if view.plane.shape[1] == 1:
@@ -55,7 +64,7 @@ def density_plot(samples_NL: NDArray[np.floating], view: LatentView, title: str,
             levels = np.quantile(kernel(points.T), [1 - mass for mass in reversed(MASSES)])
             axes.contourf(axis, axis, estimate, levels=[*levels, np.inf], colors=TINTS)
             handles = [
-                Patch(color=tint, label=f"{100 * mass:.0f} % of the codes")
+                Patch(color=tint, label=f"{100 * mass:.0f} % of posterior samples")
                 for tint, mass in zip(reversed(TINTS), MASSES, strict=True)
             ]
             for mass, dash in zip(MASSES, ((1, 1), (4, 2), (8, 2)), strict=True):
@@ -64,41 +73,36 @@ def density_plot(samples_NL: NDArray[np.floating], view: LatentView, title: str,
                 handles.append(Line2D([], [], label=f"{100 * mass:.0f} % of the prior", **line))
             axes.set(xlim=(-view.limit, view.limit), ylim=(-view.limit, view.limit), aspect="equal")
             axes.set(xlabel=view.names[0], ylabel=view.names[1])
-        axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8.5)
+        legend_beside(axes, handles)
     return figure
 
 
 def hole_map(uncovered_YX: NDArray[np.bool_], reach: float, share: str, title: str, subtitle: str) -> Figure:
-    """Where from −reach to reach no image lies, in stronger colour where the prior draws more often."""
+    """Where from −reach to reach no posterior lies, in stronger colour where the prior is denser."""
     axis = np.linspace(-reach, reach, len(uncovered_YX))
     prior_YX = np.exp(-(axis[:, None] ** 2 + axis**2) / 2)
     missed = float(prior_YX[uncovered_YX].sum() / prior_YX.sum())
-    white, hole = np.ones(3), np.array(to_rgb(HELD_OUT))
+    white, hole = np.ones(3), np.array(to_rgb(SCORED))
     sheet = white + (0.12 + 0.88 * prior_YX[..., None]) * (hole - white)
     sheet[~uncovered_YX] = to_rgb("#cfe4f7")
-    width, height = max(8.6, header_width(title, subtitle)), 6.9
     with house_style():
-        figure = new_figure(width, height, title, subtitle)
-        axes = figure.add_axes((0.75 / width, 0.6 / height, 5.5 / width, 5.5 / height))
+        figure = new_figure(8.6, 6.9, title, subtitle)
+        axes = add_axes(figure, 0.75, 0.6, 5.5, 5.5)
         half = reach / (len(axis) - 1)
         extent = (-reach - half, reach + half, -reach - half, reach + half)
         axes.imshow(sheet, origin="lower", extent=extent, interpolation="nearest")
-        dashes: dict[str, Any] = {"color": INK, "linewidth": 0.9, "linestyle": (0, (4, 3))}
-        for radius in (1, 2, 3):
-            axes.add_patch(Circle((0, 0), radius, fill=False, **dashes))
+        circles = prior_circles(axes, INK)
         axes.grid(False)
         axes.set(xlim=(-reach, reach), ylim=(-reach, reach), xlabel="z₁", ylabel="z₂")
         handles = [
             Patch(color="#cfe4f7", label=f"inside the {share} ellipse\nof an image's q(z|x)"),
             Patch(
-                color=HELD_OUT,
-                label=f"holes: {100 * missed:.1f} % of the prior,\npaler where it seldom draws",
+                color=SCORED,
+                label=f"holes: {100 * missed:.1f} % of the prior mass,\npaler where its density is low",
             ),
-            Line2D([], [], label="prior, 1 to 3 σ", **dashes),
+            circles,
         ]
-        axes.legend(
-            handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8.5, labelspacing=0.9
-        )
+        legend_beside(axes, handles, labelspacing=0.9)
     return figure
 
 
@@ -108,13 +112,11 @@ MOST_BARS = 64
 def kl_bars(
     kl_L: NDArray[np.floating], names: Sequence[str], collapsed: float, title: str, subtitle: str
 ) -> Figure:
-    """A bar a latent dimension, most KL first, at most 64; grey where it is below `collapsed` nats."""
+    """A bar per latent dimension, most KL first, at most 64; grey where it is below `collapsed` nats."""
     shown = kl_L[:MOST_BARS]
     dead = kl_L < collapsed
-    width, height = max(6.0, header_width(title, subtitle), 0.17 * len(shown) + 1.2), 4.2
     with house_style():
-        figure = new_figure(width, height, title, subtitle)
-        figure.set_layout_engine("constrained", rect=(0, 0, 1, 1 - HEADER / height), w_pad=0.1, h_pad=0.08)
+        figure = new_figure(max(6.0, 0.17 * len(shown) + 1.2), 4.2, title, subtitle, plots=True)
         axes = figure.subplots()
         places = np.arange(len(shown))
         bars = axes.bar(
@@ -127,10 +129,10 @@ def kl_bars(
         axes.grid(False, axis="x")
         axes.margins(y=0.1)
         axes.set_ylabel("nats per image")
-        more = f", the first {MOST_BARS} are drawn" if len(kl_L) > MOST_BARS else ""
+        more = f", the first {MOST_BARS} drawn" if len(kl_L) > MOST_BARS else ""
         dimensions = "dimension" if len(kl_L) == 1 else "dimensions"
         axes.set_xlabel(
-            f"{len(kl_L)} latent {dimensions}, together {kl_L.sum():.2f} nats{more}; "
+            f"{len(kl_L)} latent {dimensions}, {kl_L.sum():.2f} nats in total{more}; "
             f"{dead.sum()} below {collapsed:g} nats" + (" (grey)" if dead.any() else "")
         )
     return figure

@@ -1,4 +1,4 @@
-"""Grids of images, and films.
+"""Grids of images, and animations.
 
 Shapes: R rows, C columns, H height, W width, F frames.
 """
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from vaelab.figures.style import DPI, HEADER, header_width, house_style, new_figure, text_width
+from vaelab.figures.style import DPI, HEADER, add_axes, house_style, new_figure, show_images, text_width
 
 MARGIN = 0.12
 """Inches."""
@@ -44,17 +44,12 @@ def image_grid(
     bottom = 0.2 + (0.06 + 0.15 * len(bottom_label.splitlines()) if bottom_label else 0)
     height, width = sheet.shape[0] * inch, sheet.shape[1] * inch
     content = max(width, text_width(bottom_label, 8))
-    full_width = max(left + content + MARGIN, header_width(title, subtitle))
-    full_height = top + height + bottom
-    if not row_labels:
-        left = (full_width - content) / 2
     with house_style():
-        figure = new_figure(full_width, full_height, title, subtitle)
-        axes = figure.add_axes(
-            (left / full_width, bottom / full_height, width / full_width, height / full_height)
-        )
-        axes.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
-        axes.set_axis_off()
+        figure = new_figure(left + content + MARGIN, top + height + bottom, title, subtitle)
+        if not row_labels:
+            left = (figure.get_figwidth() - content) / 2
+        axes = add_axes(figure, left, bottom, width, height)
+        show_images(axes, sheet, aspect="auto")
         pitch_H, pitch_W = images_RCHW.shape[2] + gap, images_RCHW.shape[3] + gap
         for row, label in enumerate(row_labels[:rows]):
             y = row * pitch_H + images_RCHW.shape[2] / 2
@@ -80,17 +75,13 @@ def image_panels(
     inch, space, caption = zoom / DPI, 0.25, 0.25
     tallest = max(len(sheet) for _, sheet in sheets) * inch
     content = sum(sheet.shape[1] * inch + space for _, sheet in sheets) - space
-    width = max(content + 2 * MARGIN, header_width(title, subtitle))
-    height = HEADER + caption + tallest + 0.2
-    left = (width - content) / 2
     with house_style():
-        figure = new_figure(width, height, title, subtitle)
+        figure = new_figure(content + 2 * MARGIN, HEADER + caption + tallest + 0.2, title, subtitle)
+        width, height = figure.get_size_inches()
+        left, top = (width - content) / 2, height - HEADER - caption
         for name, sheet in sheets:
             wide, high = sheet.shape[1] * inch, len(sheet) * inch
-            top = height - HEADER - caption
-            axes = figure.add_axes((left / width, (top - high) / height, wide / width, high / height))
-            axes.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
-            axes.set_axis_off()
+            show_images(add_axes(figure, left, top - high, wide, high), sheet, aspect="auto")
             figure.text((left + wide / 2) / width, (top + 0.07) / height, name, fontsize=10, ha="center")
             left += wide + space
     return figure
@@ -108,13 +99,13 @@ def tile(images_RCHW: NDArray[np.floating], gap: int) -> NDArray[np.floating]:
 def gif(
     frames_FHW3: Iterable[NDArray[np.uint8]], colours: Sequence[str], milliseconds: int, hold: int
 ) -> bytes:
-    """A film that runs for ever, its last frame held for `hold` milliseconds.
+    """An endless animation, its last frame held for `hold` milliseconds.
 
     All frames share a palette of greys and tints of `colours`: a palette measured on a frame
     would merge the colours that are rare in it, and flicker.
     """
     palette = Image.new("P", (1, 1))
-    palette.putpalette(film_palette(colours).tobytes())
+    palette.putpalette(animation_palette(colours).tobytes())
     indexed = [in_palette(frame, palette) for frame in frames_FHW3]
     buffer = io.BytesIO()
     indexed[0].save(
@@ -129,7 +120,7 @@ def gif(
     return buffer.getvalue()
 
 
-def film_palette(colours: Sequence[str]) -> NDArray[np.uint8]:
+def animation_palette(colours: Sequence[str]) -> NDArray[np.uint8]:
     """256 colours, shape (256, 3): tints of each colour from nearly white to full, and greys for the rest."""
     white = np.full(3, 255.0)
     tints = max(1, 192 // max(1, len(colours)))

@@ -1,4 +1,4 @@
-"""Pictures of the latent space.
+"""The latent space as a scatter plot, and its animation.
 
 Shapes: N images, F frames, K images in a strip, H height, W width.
 """
@@ -15,7 +15,6 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba_array
 from matplotlib.lines import Line2D
-from matplotlib.patches import Circle
 from matplotlib.text import Text
 from matplotlib.ticker import EngFormatter
 from numpy.typing import NDArray
@@ -27,11 +26,14 @@ from vaelab.figures.style import (
     SOFT,
     SUBTITLE,
     TITLE,
-    Still,
+    CachedBackground,
+    add_axes,
     class_colour,
-    header_width,
     house_style,
+    legend_beside,
     new_figure,
+    prior_circles,
+    show_images,
     sign,
 )
 
@@ -85,22 +87,21 @@ class LatentPlot:
         subtitle: str,
     ) -> None:
         self.view = view
-        width, height = max(7.6, header_width(title, subtitle)), 6.9
         with house_style():
-            self.figure = new_figure(width, height, title, subtitle)
-            axes = self.figure.add_axes((0.75 / width, 0.6 / height, 5.5 / width, 5.5 / height))
+            self.figure = new_figure(7.6, 6.9, title, subtitle)
+            axes = add_axes(self.figure, 0.75, 0.6, 5.5, 5.5)
             self.plane = LatentPlane(axes, view, means_NL, labels_N, class_names)
-        self.still: Still | None = None
+        self.cached: CachedBackground | None = None
 
     def pixels(self, means_NL: NDArray[np.floating], title: str) -> NDArray[np.uint8]:
         """The figure at another moment, shape (height, width, 3). `figure` itself can't be drawn any more."""
         heading = self.figure.texts[TITLE]
         with house_style():
-            if self.still is None:
-                self.still = Still(self.figure, [*self.plane.moving, heading])
+            if self.cached is None:
+                self.cached = CachedBackground(self.figure, [*self.plane.moving, heading])
             heading.set_text(title)
             self.plane.show(means_NL)
-            return self.still.pixels()
+            return self.cached.pixels()
 
 
 class LatentPlane:
@@ -127,13 +128,7 @@ class LatentPlane:
             colours = to_rgba_array([class_colour(int(number)) for number in classes])[of_points]
         origin_N = np.zeros(len(means_NL))
         self.points = axes.scatter(origin_N, origin_N, s=4, c=colours, alpha=0.65, linewidths=0)
-        dashes: dict[str, Any] = {"color": SOFT, "linewidth": 0.8, "linestyle": (0, (4, 3))}
-        for radius in (1, 2, 3):
-            if self.one_dimension:
-                axes.axvline(-radius, **dashes)
-                axes.axvline(radius, **dashes)
-            else:
-                axes.add_patch(Circle((0, 0), radius, fill=False, **dashes))
+        prior = prior_circles(axes, SOFT, self.one_dimension)
         ticks = np.linspace(-view.limit, view.limit, 5)  # few: laying them out takes longer than the points
         axes.set(xlim=(-view.limit, view.limit), xticks=ticks, xlabel=view.names[0])
         if view.limit >= 10_000:  # "−131k" fits beside the axis
@@ -144,7 +139,7 @@ class LatentPlane:
             axes.set(ylim=(len(class_names) - 0.5, -0.5), yticks=[])
         else:
             axes.set(ylim=(-view.limit, view.limit), yticks=ticks, ylabel=view.names[1], aspect="equal")
-        handles = [Line2D([], [], label="prior, 1 to 3 σ", **dashes)]
+        handles = [prior]
         self.names: dict[int, Text] = {}
         for number, name in (class_names if labels_N is not None else {}).items():
             colour = class_colour(number)
@@ -154,9 +149,7 @@ class LatentPlane:
                 self.names[number] = axes.text(
                     0, 0, name, fontsize=7.5, ha="center", va="center", path_effects=halo, clip_on=True
                 )
-        axes.legend(
-            handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8.5, handletextpad=0.5
-        )
+        legend_beside(axes, handles, handletextpad=0.5)
         self.show(means_NL)
 
     def show(self, means_NL: NDArray[np.floating]) -> None:
@@ -187,7 +180,7 @@ def rows_of(
     return jitter + np.array([rows[int(label)] for label in labels_N])
 
 
-def latent_film(
+def latent_animation(
     means_FNL: Sequence[NDArray[np.floating]],
     reconstructions_FKHW: Sequence[NDArray[np.floating]],
     originals_KHW: NDArray[np.floating],
@@ -198,30 +191,28 @@ def latent_film(
     subtitles: Sequence[str],
     watermark: str | None,
 ) -> Iterator[NDArray[np.uint8]]:
-    """One frame a moment of training: where the same images lie, and below how some are reconstructed.
+    """One frame for each step: where the same images lie, and below how some are reconstructed.
 
     Yields arrays of shape (height, width, 3). Only points, strip and subtitle move.
     """
-    width, height = max(7.2, *(header_width(title, subtitle) for subtitle in subtitles)), 7.9
-    strip_height = 1.35
+    strip_height, height = 1.35, 7.9
     with house_style():
-        figure = new_figure(width, height, title, subtitles[0])
+        figure = new_figure(7.2, height, title, *subtitles)
         figure.set_dpi(90)
         sign(figure, watermark)
         side = height - strip_height - HEADER - 0.75
-        axes = figure.add_axes((0.7 / width, (strip_height + 0.6) / height, side / width, side / height))
         # Without names: over moving clouds they would only hide them.
+        axes = add_axes(figure, 0.7, strip_height + 0.6, side, side)
         plane = LatentPlane(axes, view, means_FNL[-1], labels_N, class_names, names=False)
-        strip = figure.add_axes((1.1 / width, 0.1 / height, (width - 1.2) / width, strip_height / height))
+        strip = add_axes(figure, 1.1, 0.1, figure.get_figwidth() - 1.2, strip_height)
         bands = [tile(np.stack([originals_KHW, each]), gap=2) for each in reconstructions_FKHW]
-        sheet = strip.imshow(bands[0], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        strip.set_axis_off()
+        sheet = show_images(strip, bands[0])
         size = originals_KHW.shape[1]
         for row, label in enumerate(("original", "recon-\nstruction")):
             strip.text(-2, row * (size + 2) + size / 2, label, ha="right", va="center", fontsize=8)
-        still = Still(figure, [*plane.moving, sheet, figure.texts[SUBTITLE]])
+        cached = CachedBackground(figure, [*plane.moving, sheet, figure.texts[SUBTITLE]])
         for means, band, subtitle in zip(means_FNL, bands, subtitles, strict=True):
             plane.show(means)
             sheet.set_data(band)
             figure.texts[SUBTITLE].set_text(subtitle)
-            yield still.pixels()
+            yield cached.pixels()

@@ -11,10 +11,15 @@ from typing import Any, cast
 import matplotlib as mpl
 import numpy as np
 from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
+from matplotlib.image import AxesImage
+from matplotlib.lines import Line2D
+from matplotlib.patches import Circle
 from matplotlib.textpath import text_to_path
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -22,10 +27,10 @@ DPI = 150
 INK = "#222222"
 SOFT = "#6b6b6b"
 TRAIN = "#3f90da"
-HELD_OUT = "#e76300"
+SCORED = "#e76300"
 
 # The ten-colour cycle of Petroff (2021, arXiv:2107.02270), made to be told apart with each common form of
-# colour blindness; one colour a class, by the number of the class in the full set.
+# colour blindness; one colour per class, by the number of the class in the full set.
 CLASS_COLOURS = (
     "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6",
     "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
@@ -81,22 +86,64 @@ def text_width(text: str, size: float, weight: str = "normal") -> float:
     return hinting * max(widths) / 72
 
 
-def header_width(title: str, subtitle: str) -> float:
-    """The least width of a figure, in inches, that has room for its title and subtitle."""
-    return 0.3 + max(text_width(title, TITLE_SIZE, "bold"), text_width(subtitle, SUBTITLE_SIZE))
+def new_figure(width: float, height: float, title: str, *subtitles: str, plots: bool = False) -> Figure:
+    """An empty figure in inches, header included, with its title and the first subtitle on top.
 
-
-def new_figure(width: float, height: float, title: str, subtitle: str) -> Figure:
-    """An empty figure of that size in inches, header included, with its title and subtitle on top."""
+    It is wider where the title or any of the subtitles needs it. With `plots` matplotlib lays its axes out.
+    """
+    texts = max(
+        text_width(title, TITLE_SIZE, "bold"), *(text_width(each, SUBTITLE_SIZE) for each in subtitles)
+    )
+    width = max(width, 0.3 + texts)
     figure = Figure(figsize=(width, height), dpi=DPI)
     FigureCanvasAgg(figure)
     figure.text(0.12 / width, 1 - 0.30 / height, title, fontsize=TITLE_SIZE, weight="bold", va="baseline")
-    figure.text(0.12 / width, 1 - 0.52 / height, subtitle, fontsize=SUBTITLE_SIZE, color=SOFT, va="baseline")
+    figure.text(
+        0.12 / width, 1 - 0.52 / height, subtitles[0], fontsize=SUBTITLE_SIZE, color=SOFT, va="baseline"
+    )
+    if plots:
+        figure.set_layout_engine("constrained", rect=(0, 0, 1, 1 - HEADER / height), w_pad=0.1, h_pad=0.08)
     return figure
 
 
+def add_axes(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
+    """Axes at a place of a figure, all in inches."""
+    wide, high = figure.get_size_inches()
+    return figure.add_axes((left / wide, bottom / high, width / wide, height / high))
+
+
+def legend_beside(axes: Axes, handles: Sequence[Artist] | None = None, **more: Any) -> None:
+    """A legend to the right of the axes."""
+    axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8.5, **more)
+
+
+def epoch_panel(axes: Axes, heading: str) -> None:
+    """A heading, and whole epochs across."""
+    axes.set_title(heading, loc="left")
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
+def show_images(axes: Axes, sheet: NDArray[np.floating], **more: Any) -> AxesImage:
+    """Grey values in [0, 1], each pixel a sharp square."""
+    axes.set_axis_off()
+    return axes.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation="nearest", **more)
+
+
+def prior_circles(axes: Axes, colour: str, one_dimension: bool = False) -> Line2D:
+    """The prior at 1 to 3 standard deviations, lines on one dimension; returns the legend's handle."""
+    look: dict[str, Any] = {"color": colour, "linewidth": 0.9, "linestyle": (0, (4, 3))}
+    for radius in (1, 2, 3):
+        if one_dimension:
+            axes.axvline(-radius, **look)
+            axes.axvline(radius, **look)
+        else:
+            axes.add_patch(Circle((0, 0), radius, fill=False, **look))
+    return Line2D([], [], label="prior, 1 to 3 σ", **look)
+
+
 def sign(figure: Figure, watermark: str | None) -> None:
-    """Write a name into the lower right corner."""
+    """Write a watermark into the lower right corner."""
     if watermark:
         width, height = figure.get_size_inches()
         size = min(7.0, 7.0 * (width - 0.2) / max(text_width(watermark, 7.0), 0.1))
@@ -104,6 +151,12 @@ def sign(figure: Figure, watermark: str | None) -> None:
             1 - 0.06 / width, 0.05 / height, watermark, fontsize=size, color=SOFT, ha="right", va="bottom",
             parse_math=False,
         )  # fmt: skip
+
+
+def signed_png(figure: Figure, watermark: str | None) -> bytes:
+    """The figure as a PNG, with a watermark if there is one."""
+    sign(figure, watermark)
+    return png(figure)
 
 
 def png(drawn: Figure | NDArray[np.uint8]) -> bytes:
@@ -126,8 +179,8 @@ def pixels(figure: Figure) -> NDArray[np.uint8]:
     return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
 
 
-class Still:
-    """What stands still in a figure, drawn once; `pixels` draws `moving` artists over it, in their order."""
+class CachedBackground:
+    """A figure's unchanging part, drawn once; `pixels` draws the `moving` artists over it, in their order."""
 
     def __init__(self, figure: Figure, moving: Sequence[Artist]) -> None:
         self.figure, self.moving = figure, moving

@@ -14,7 +14,6 @@ from scipy.special import gammaincinv
 from torch import Tensor
 
 from vaelab.models import Gaussian
-from vaelab.objectives import gaussian_kl
 
 ACTIVE_VARIANCE = 0.01
 """The threshold of Burda et al. (2016) on the variance of the posterior mean over the data."""
@@ -66,7 +65,7 @@ def kl_parts(posterior: Gaussian, z_NL: Tensor) -> KLParts:
         own.append(density_ZN.diagonal(offset=sum(map(len, own))))
         total.append(density_ZN.logsumexp(dim=1))
     mutual_information = (math.log(count) + torch.cat(own) - torch.cat(total)).mean().item()
-    return KLParts(mutual_information, gaussian_kl(posterior).double().mean().item() - mutual_information)
+    return KLParts(mutual_information, posterior.kl().double().mean().item() - mutual_information)
 
 
 def uncovered(posterior: Gaussian, z_ZL: Tensor, share: float = 0.95, *, own: bool = True) -> Tensor:

@@ -9,17 +9,20 @@ from itertools import pairwise
 from torch import nn
 
 from vaelab.config import check_count, check_counts, unknown
+from vaelab.models import models
 from vaelab.models.vae import VAE, ImageShape
 
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh}
 
 
+@models.register("mlp")
 class MLP(VAE):
     """Hidden layers of the given sizes on the way in, the same in reverse on the way out."""
 
     def __init__(
         self,
         image_shape: ImageShape,
+        parameters_per_pixel: int = 1,
         latent_dim: int = 2,
         hidden: Sequence[int] = (400,),
         activation: str = "relu",
@@ -28,11 +31,12 @@ class MLP(VAE):
         check_counts("model.hidden", hidden, "[400]")
         if activation not in ACTIVATIONS:
             raise unknown("model.activation", activation, ACTIVATIONS)
-        pixels = math.prod(image_shape)
-        encoder = nn.Sequential(nn.Flatten(), *layers([pixels, *hidden, 2 * latent_dim], activation))
-        decoder = nn.Sequential(
-            *layers([latent_dim, *reversed(hidden), pixels], activation), nn.Unflatten(1, image_shape)
-        )
+        channels, height, width = image_shape
+        output_shape = (parameters_per_pixel * channels, height, width)
+        sizes_in = [math.prod(image_shape), *hidden, 2 * latent_dim]
+        sizes_out = [latent_dim, *reversed(hidden), math.prod(output_shape)]
+        encoder = nn.Sequential(nn.Flatten(), *layers(sizes_in, activation))
+        decoder = nn.Sequential(*layers(sizes_out, activation), nn.Unflatten(1, output_shape))
         super().__init__(image_shape, latent_dim, encoder, decoder)
 
 

@@ -1,6 +1,6 @@
-"""The variational autoencoder: an encoder gives q(z|x), a decoder the logits of p(x|z).
+"""The variational autoencoder: an encoder gives q(z|x), a decoder the parameters of p(x|z).
 
-Shapes: B batch, C channels, H height, W width, L latent dimensions.
+Shapes: B batch, C channels, H height, W width, L latent dimensions, P parameters of the likelihood per pixel.
 """
 
 from __future__ import annotations
@@ -27,25 +27,49 @@ class Gaussian:
     log_variance: Tensor  # (B, L)
 
     def sample(self, noise: Generator) -> Tensor:
-        """One reparameterised sample a row, mu + sigma * eps (Kingma & Welling 2014), shape (B, L)."""
+        """One reparameterised sample per row, mu + sigma * eps (Kingma & Welling 2014), shape (B, L)."""
         eps_BL = torch.randn(self.mean.shape, generator=noise, device=self.mean.device)
         return self.mean + (0.5 * self.log_variance).exp() * eps_BL
 
+    def kl_per_dimension(self) -> Tensor:
+        """KL(N(mean, exp(log_variance)) || N(0, 1)) of each dimension, shape (B, L), in nats.
+
+        Kingma & Welling (2014), appendix B.
+        """
+        return 0.5 * (self.mean.square() + self.log_variance.exp() - 1.0 - self.log_variance)
+
+    def kl(self) -> Tensor:
+        """KL(N(mean, exp(log_variance)) || N(0, I)), shape (B,), in nats.
+
+        Summed over latent dimensions, never averaged: a mean would silently divide beta by the size of the
+        latent space.
+        """
+        return self.kl_per_dimension().sum(dim=1)
+
 
 class VAE(nn.Module):
-    """Any encoder to 2·L numbers a row and any decoder to one logit a pixel, as one model.
+    """An encoder to 2·L numbers per image and a decoder to P numbers per pixel, as one model.
+
+    A subclass hands both to this constructor, or overrides `encode` and `decode`. Its own constructor takes
+    `image_shape`, `parameters_per_pixel` (P; 1 for all likelihoods with one logit) and the model's settings.
 
     Args:
         encoder: (B, C, H, W) -> (B, 2L), means beside log-variances.
-        decoder: (B, L) -> (B, C, H, W).
+        decoder: (B, L) -> (B, P·C, H, W).
     """
 
-    def __init__(self, image_shape: ImageShape, latent_dim: int, encoder: nn.Module, decoder: nn.Module):
+    def __init__(
+        self,
+        image_shape: ImageShape,
+        latent_dim: int,
+        encoder: nn.Module | None = None,
+        decoder: nn.Module | None = None,
+    ) -> None:
         super().__init__()
         self.image_shape = image_shape
         self.latent_dim = latent_dim
-        self.encoder = encoder
-        self.decoder = decoder
+        self.encoder = encoder or nn.Identity()
+        self.decoder = decoder or nn.Identity()
 
     def encode(self, x_BCHW: Tensor) -> Gaussian:
         """q(z|x) for images in [0, 1]. Always fp32, so that precision=bf16 never touches the loss."""
@@ -53,19 +77,19 @@ class VAE(nn.Module):
         return Gaussian(mean_BL, log_variance_BL.clamp(*LOG_VARIANCE_RANGE))
 
     def decode(self, z_BL: Tensor) -> Tensor:
-        """Logits of p(x|z), shape (B, C, H, W), fp32. A likelihood turns them into pixels."""
-        logits_BCHW: Tensor = self.decoder(z_BL).float()
-        return logits_BCHW
+        """Parameters of p(x|z), shape (B, P·C, H, W), fp32. A likelihood turns them into pixels."""
+        parameters: Tensor = self.decoder(z_BL).float()
+        return parameters
 
     def sample(self, count: int, noise: Generator) -> Tensor:
-        """Logits of `count` draws from the prior z ~ N(0, I), shape (count, C, H, W)."""
+        """`decode` of `count` draws from the prior z ~ N(0, I), shape (count, P·C, H, W)."""
         z_BL = torch.randn(count, self.latent_dim, generator=noise, device=noise.device)
         return self.decode(z_BL)
 
     def forward(self, x_BCHW: Tensor, noise: Generator) -> tuple[Tensor, Gaussian]:
         posterior = self.encode(x_BCHW)  # q(z|x)
         z_BL = posterior.sample(noise)  # mu + sigma * eps
-        return self.decode(z_BL), posterior  # logits of p(x|z)
+        return self.decode(z_BL), posterior  # parameters of p(x|z)
 
 
 @contextmanager

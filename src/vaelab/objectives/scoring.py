@@ -1,4 +1,4 @@
-"""The bound on a whole split, which training scores its held-out images with; the importance-weighted one.
+"""The bound on a whole split, with which training scores its validation images; the importance-weighted one.
 
 Shapes: N images, B batch, C channels, H height, W width, K importance samples, L latent dimensions.
 """
@@ -14,18 +14,18 @@ from torch import Tensor
 
 from vaelab.data.splits import Split
 from vaelab.models import VAE, Gaussian, evaluating
-from vaelab.objectives import ElboTerms, Objective
+from vaelab.objectives import Objective, Terms
 from vaelab.runs.random_streams import stream
 
 BATCH = 1000
-"""Images a batch when nothing is learned. A constant: it is part of the noise stream's order."""
+"""Images per batch when nothing is learned. A constant: it is part of the noise stream's order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
     """The terms of each image of a split, and where its posterior lies."""
 
-    terms: ElboTerms  # (N,) each, nats, float64
+    terms: Terms  # (N,) each, nats, float64
     posterior: Gaussian  # (N, L), float64
 
     def averages(self) -> dict[str, float]:
@@ -42,26 +42,28 @@ def scored_images(split: Split, seed: int) -> Iterator[Tensor]:
         yield split.batch(slice(start, start + BATCH), noise)
 
 
-def bound(model: VAE, objective: Objective, split: Split, seed: int) -> Bound:
+def bound(model: VAE, objective: Objective, split: Split, seed: int, kl_weight: float = 1.0) -> Bound:
     """Score every image of a split once, with one posterior sample each, always in fp32.
 
     The noise is a stream of its own that starts anew at each call: the same weights give the same numbers,
-    in training and afterwards. The model comes back in the mode (train or eval) it came in.
+    in training and afterwards; only the loss depends on `kl_weight`. The model keeps its mode, train or eval.
     """
-    device = split.images.device
-    latent_noise = stream(seed, "latent of a scored split", device=device)
+    latent_noise = stream(seed, "latent of a scored split", device=split.images.device)
     parts = []
     with evaluating(model):
         for x_BCHW in scored_images(split, seed):
-            logits_BCHW, posterior = model(x_BCHW, latent_noise)
-            terms = objective.terms(x_BCHW, logits_BCHW, posterior)
-            parts.append((terms.reconstruction, terms.kl, posterior.mean, posterior.log_variance))
-    reconstruction, kl, mean, log_variance = (torch.cat(part).double() for part in zip(*parts, strict=True))
-    return Bound(ElboTerms(reconstruction, kl), Gaussian(mean, log_variance))
+            terms = objective(model, x_BCHW, latent_noise, kl_weight)
+            posterior = model.encode(x_BCHW)
+            means = (posterior.mean, posterior.log_variance)
+            parts.append((terms.loss, terms.reconstruction, terms.kl, *means))
+    loss, reconstruction, kl, mean, log_variance = (
+        torch.cat(part).double() for part in zip(*parts, strict=True)
+    )
+    return Bound(Terms(loss, reconstruction, kl), Gaussian(mean, log_variance))
 
 
 DRAWS_AT_ONCE, IMAGES_AT_ONCE = 50, 20
-"""Latents a batch of the importance-weighted bound, 1,000: what bounds its memory, whatever K is. Noise is
+"""Latents per batch of the importance-weighted bound, 1,000: what bounds its memory, whatever K is. Noise is
 always drawn for a whole batch, so that the first draws of a larger K or of more images are those of fewer."""
 
 
@@ -101,9 +103,9 @@ def log_importance_weights(
     """log p(x|z) + log p(z) - log q(z|x) of K samples of q(z|x) for each image, shape (K, B), float64."""
     draws = len(eps_KBL)
     z_KBL = posterior.mean + (0.5 * posterior.log_variance).exp() * eps_KBL
-    logits = model.decode(z_KBL.flatten(0, 1))
+    parameters = model.decode(z_KBL.flatten(0, 1))
     x_KB = x_BCHW.expand(draws, *x_BCHW.shape).flatten(0, 1)
-    nll_KB = objective.likelihood.negative_log_likelihood(logits, x_KB).view(draws, -1).double()
+    log_prob_KB = objective.likelihood.log_prob(parameters, x_KB).view(draws, -1).double()
     # log p(z) - log q(z|x): the two normalisers' log 2π cancel.
     log_ratio = eps_KBL.double().square() - z_KBL.double().square() + posterior.log_variance.double()
-    return 0.5 * log_ratio.sum(dim=2) - nll_KB
+    return log_prob_KB + 0.5 * log_ratio.sum(dim=2)

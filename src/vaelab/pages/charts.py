@@ -4,49 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 
-@dataclass(frozen=True, slots=True)
-class Series:
-    """One line of a chart."""
-
-    name: str
-    x: Sequence[float]
-    y: Sequence[float]
-    colour: int = 0
-    """Its place among the page's line colours."""
-    dashed: bool = False
+def over_epochs(traces: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Traces over epochs, in nats per image; hovering shows all values of an epoch."""
+    axes = {"xaxis": {"title": {"text": "epoch"}}, "yaxis": {"title": {"text": "nats per image"}}}
+    return {"data": list(traces), "layout": {**axes, "hovermode": "x unified"}}
 
 
-def chart(data: Sequence[Mapping[str, Any]], x_title: str, y_title: str, **layout: Any) -> dict[str, Any]:
-    """Traces on a plane with named axes."""
-    axes = {"xaxis": {"title": {"text": x_title}}, "yaxis": {"title": {"text": y_title}}}
-    return {"data": list(data), "layout": {**axes, **layout}}
-
-
-def lines(series: Sequence[Series], x_title: str, y_title: str) -> dict[str, Any]:
-    """Lines with a point at each value; hovering shows all values at an x."""
-    return chart(
-        [
-            {
-                "type": "scatter",
-                "mode": "lines+markers" if len(each.x) < 60 else "lines",
-                "name": each.name,
-                "x": list(each.x),
-                "y": [finite(value) for value in each.y],
-                "line": {"dash": "dot" if each.dashed else "solid", "width": 2},
-                "marker": {"size": 5},
-                "meta": {"colour": each.colour},
-                "hovertemplate": "%{y:.2f}",
-            }
-            for each in series
-        ],
-        x_title,
-        y_title,
-        hovermode="x unified",
-    )
+def lines(epochs: Sequence[float], values: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    """Named curves over epochs, from the third on dotted."""
+    traces = [
+        {
+            "type": "scatter", "mode": "lines+markers" if len(epochs) < 60 else "lines", "name": name,
+            "x": list(epochs), "y": [finite(value) for value in y],
+            "line": {"dash": "dot" if place > 1 else "solid", "width": 2},
+            "marker": {"size": 5}, "meta": {"colour": place}, "hovertemplate": "%{y:.2f}",
+        }
+        for place, (name, y) in enumerate(values.items())
+    ]  # fmt: skip
+    return over_epochs(traces)
 
 
 def finite(value: float) -> float | None:

@@ -1,4 +1,4 @@
-"""One HTML file out of a template, with styles, scripts and pictures inside: it opens without a network."""
+"""One HTML file from a template, with styles, scripts and pictures inside: it opens without a network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""report.html of a run: what was asked, what came out, and the way there."""
+"""report.html of a run: its setup, its results, and how training went."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from vaelab.config import CONF_DIR, Config, flattened, override, read_yaml, resolve, show
+from vaelab.config import CONF_DIR, Config, flattened, quote_override, read_yaml, resolve, show
 from vaelab.pages import charts
-from vaelab.pages.charts import Series
 from vaelab.pages.glossary import meaning
 from vaelab.pages.page import picture, plotly, render
-from vaelab.runs.folder import RunFolder
+from vaelab.runs.folder import SPLIT_NAMES, RunFolder
 
 MOST_EPOCHS = 25
 """Epochs whose pictures go into the page: of more, evenly spaced ones, the last among them."""
@@ -41,6 +40,7 @@ def run_report(folder: RunFolder, facts: Mapping[str, Any]) -> str:
             for kind, text in KINDS.items()
         }
         figures = list(pool.map(one_figure, figure_paths(folder)))
+    pictures = {text: several for text, several in pictures.items() if several}
     return render(
         "run.html.j2",
         title=title(config, facts),
@@ -52,7 +52,7 @@ def run_report(folder: RunFolder, facts: Mapping[str, Any]) -> str:
         environment=environment_rows(facts),
         curves=curves(history, facts),
         plotly=plotly() if history else None,
-        pictures={"run": shown} if (shown := {text: each for text, each in pictures.items() if each}) else {},
+        pictures={"run": pictures} if pictures else {},
         epochs=epoch_rows(history, facts),
         evaluations=[evaluation(path) for path in folder.evaluations()],
         figures=figures,
@@ -63,11 +63,10 @@ def run_report(folder: RunFolder, facts: Mapping[str, Any]) -> str:
 def title(config: Config, facts: Mapping[str, Any]) -> str:
     latents = config.model.get("latent_dim")
     size = "" if latents is None else f", {latents} latent dimension{'s' if latents != 1 else ''}"
-    kl = "KL off" if config.objective == "recon_only" else f"beta {config.beta:g}"
-    return f"{config.model['name']}{size}, {kl} · {facts['data']['description']}"
+    return f"{config.model['name']}{size}, {config.kl_label} · {facts['data']['description']}"
 
 
-# --- what was asked ---------------------------------------------------------------------------------------
+# --- the setup --------------------------------------------------------------------------------------------
 
 
 def changed(config: Config) -> list[tuple[str, str, str]]:
@@ -86,23 +85,22 @@ def changed(config: Config) -> list[tuple[str, str, str]]:
 
 def data_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     data = facts["data"]
-    scored = {"val": "the held-out images", "test": "the test images"}[data["scored_each_epoch"]]
-    images = data["images"]
-    held_out = f"{images['val']:,} held out" if images["val"] else "none held out"
+    images = ", ".join(f"{data['images'][split]:,} {name}" for split, name in SPLIT_NAMES.items())
     where = f"{data['source']}, {data['folder']}" if data.get("folder") else data["source"]
+    pixels = {"none": "grey", "static": "binarised once", "dynamic": "binarised anew for each use"}
     return [
         ("data set", data["description"]),
-        ("images", f"{images['train']:,} to train on, {held_out}, {images['test']:,} to test"),
-        ("each epoch is scored on", scored),
-        ("pixels", {"none": "grey"}.get(data["binarize"], f"0/1, drawn {data['binarize']}ally")),
-        ("from", where),
-        ("likelihood", f"{facts['likelihood'].replace('_', ' ')}; {facts['units']}"),
-    ]  # fmt: skip
+        ("images", images),
+        ("scored each epoch", f"the {SPLIT_NAMES[data['scored_each_epoch']]} images"),
+        ("pixels", pixels[data["binarize"]]),
+        ("source", where),
+        ("likelihood", f"{show(facts['likelihood']).replace('_', ' ')}; {facts['units']}"),
+    ]
 
 
 def environment_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     device, git = facts["device"], facts.get("git") or {}
-    changes = ", with changes" if git.get("modified") else ""
+    changes = ", with uncommitted changes" if git.get("modified") else ""
     sessions = [
         f"{each['started']} to {each['ended'] or '…'}: epochs {each['from_epoch']} to {each['to_epoch']}, "
         f"{each['status']}"
@@ -121,26 +119,28 @@ def environment_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def curves(history: Sequence[Mapping[str, float]], facts: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Reconstruction, KL and totals over the epochs, training and held-out."""
+    """Reconstruction, KL and totals over the epochs, of training and of what each epoch is scored on."""
     if not history:
         return []
-    held = facts["data"]["scored_each_epoch"]
+    split = facts["data"]["scored_each_epoch"]
+    scored = SPLIT_NAMES[split]
+    plots = {
+        "Reconstruction": {"training": "train/reconstruction", scored: f"{split}/reconstruction"},
+        "KL": {"training": "train/kl", scored: f"{split}/kl"},
+        "neg_elbo and loss": {
+            "neg_elbo, training": "train/neg_elbo",
+            f"neg_elbo, {scored}": f"{split}/neg_elbo",
+            "loss, training": "train/loss",
+        },
+    }
     epochs = [row["epoch"] for row in history]
-
-    def series(name: str, key: str, colour: int, dashed: bool = False) -> Series:
-        return Series(name, epochs, [row[key] for row in history], colour, dashed)
-
-    scored = {"val": "held out", "test": "test"}[held]
-    plots = [
-        ("Reconstruction", "reconstruction, nats per image", [
-            series("train", "train/reconstruction", 0), series(scored, f"{held}/reconstruction", 1)]),
-        ("KL", "KL, nats per image", [series("train", "train/kl", 0), series(scored, f"{held}/kl", 1)]),
-        ("Totals", "nats per image", [
-            series("neg_elbo, train", "train/neg_elbo", 0),
-            series(f"neg_elbo, {scored}", f"{held}/neg_elbo", 1),
-            series("loss, train", "train/loss", 2, dashed=True)]),
-    ]  # fmt: skip
-    return [{"title": name, **charts.lines(several, "epoch", y_title)} for name, y_title, several in plots]
+    return [
+        {
+            "title": title,
+            **charts.lines(epochs, {name: [row[key] for row in history] for name, key in lines.items()}),
+        }
+        for title, lines in plots.items()
+    ]
 
 
 def epoch_rows(history: Sequence[Mapping[str, float]], facts: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -241,4 +241,4 @@ def one_figure(path: Path) -> dict[str, Any]:
 def next_steps(folder: RunFolder) -> list[str]:
     if folder.evaluations():
         return []
-    return [f"python -m vaelab.evaluate {override('checkpoint', folder.path)}"]
+    return [f"python -m vaelab.evaluate {quote_override('checkpoint', folder.path)}"]

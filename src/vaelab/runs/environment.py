@@ -37,17 +37,18 @@ def now() -> str:
     return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
-def repeat_every_bit(wanted: bool) -> None:
+def set_deterministic(wanted: bool) -> None:
     """Whether CUDA computes by algorithms that give the same bits each time; the CPU's always do.
 
     PyTorch's notes on reproducibility name the variable that cuBLAS reads when it is first used.
     """
     if wanted == torch.are_deterministic_algorithms_enabled():
-        return  # the next line would import the compiler, in more than a second
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        return
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.backends.cudnn.benchmark = False
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.use_deterministic_algorithms(wanted)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    torch.backends.cudnn.benchmark = False
 
 
 def device_facts(device: torch.device) -> dict[str, Any]:

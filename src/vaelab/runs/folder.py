@@ -16,8 +16,14 @@ from vaelab.config import VaelabError, did_you_mean
 from vaelab.runs import files
 from vaelab.runs.files import write_atomically, write_bytes, writing
 
+CHECKPOINT_SUFFIXES = (".safetensors", ".pt")
+"""Of checkpoints as they are written, and as older versions wrote them."""
+
 EPOCH_FOLDERS = ("checkpoints", "reconstructions", "samples", "latent")
-"""The folders of a run that hold a file an epoch."""
+"""The folders of a run that hold a file per epoch."""
+
+
+EPOCH_FILE = re.compile(r"epoch_(\d{4,})\.(png|safetensors|pt)")
 
 
 class RunFolderError(VaelabError):
@@ -50,6 +56,10 @@ def run_folders(folder: Path) -> Iterator[Path]:
     """Folders of runs below one, and of jobs that never became one, in the order of their numbers."""
     paths = {path.parent for name in ("run.json", "train.log") for path in folder.rglob(name)}
     yield from sorted(paths, key=lambda path: natural(str(path)))
+
+
+SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
+"""What tables and figures call the splits whose columns metrics.csv has."""
 
 
 def natural(text: str) -> list[tuple[int, str]]:
@@ -112,21 +122,31 @@ class RunFolder:
     def tensorboard(self) -> Path:
         return self.path / "tensorboard"
 
+    def checkpoint(self, name: str) -> Path:
+        """Where the checkpoint `last`, `best` or `epoch_0005` is written."""
+        return self.path / "checkpoints" / (name + CHECKPOINT_SUFFIXES[0])
+
+    def readable(self, name: str) -> Path:
+        """The same to read: of an older run, the *.pt where that is what is there."""
+        path = self.checkpoint(name)
+        older = path.with_suffix(CHECKPOINT_SUFFIXES[1])
+        return older if older.exists() and not path.exists() else path
+
     @property
     def last_checkpoint(self) -> Path:
-        return self.path / "checkpoints" / "last.pt"
+        return self.readable("last")
 
     @property
     def best_checkpoint(self) -> Path:
-        return self.path / "checkpoints" / "best.pt"
+        return self.readable("best")
+
+    def epoch_checkpoint(self, epoch: int) -> Path:
+        return self.readable(f"epoch_{epoch:04d}")
 
     @property
     def zip(self) -> Path:
         """Beside the folder."""
         return self.path.absolute().with_name(self.name + ".zip")
-
-    def epoch_checkpoint(self, epoch: int) -> Path:
-        return self.path / "checkpoints" / f"epoch_{epoch:04d}.pt"
 
     def picture(self, kind: str, epoch: int) -> Path:
         """`kind` is reconstructions, samples or latent."""
@@ -145,7 +165,7 @@ class RunFolder:
         return self.path / "evaluation" / (checkpoint if split == "test" else f"{checkpoint}_{split}")
 
     def evaluations(self) -> list[Path]:
-        """The metrics.json of all evaluations, best.pt's first."""
+        """The metrics.json of all evaluations, the best checkpoint's first."""
         return sorted(self.evaluation("", "test").glob("*/metrics.json"))
 
     def frame(self, step: int) -> Path:
@@ -166,9 +186,9 @@ class RunFolder:
             "figures/latent_evolution.gif": "the film of the latent space while it is learned",
             "reconstructions": "originals above reconstructions, epoch by epoch",
             "samples": "the same 64 prior draws, epoch by epoch",
-            "evaluation/best/metrics.json": "what was measured of best.pt, with units and sample sizes",
-            "metrics.csv": "one row an epoch, in nats per image",
-            "checkpoints/best.pt": f'the model; in Python: vaelab.load("{self.path}")',
+            "evaluation/best/metrics.json": "the best checkpoint measured, with units and sample sizes",
+            "metrics.csv": "one row per epoch, in nats per image",
+            "checkpoints/best.safetensors": f'the model; in Python: vaelab.load("{self.path}")',
         }
         return [(path, meaning) for path, meaning in guide.items() if (self.path / path).exists()]
 
@@ -232,7 +252,7 @@ class RunFolder:
         Only names that this class gives: other files in the folder, and other runs below it, are not touched.
         """
         names = [path for kind in EPOCH_FOLDERS for path in (self.path / kind).glob("epoch_*")]
-        numbered = [(path, re.fullmatch(r"epoch_(\d{4,})\.(png|pt)", path.name)) for path in names]
+        numbered = [(path, EPOCH_FILE.fullmatch(path.name)) for path in names]
         later = [(path, int(match[1])) for path, match in numbered if match and int(match[1]) > epoch]
         frames = [path for path in self.frames() if int(path.stem.removeprefix("step_")) > step]
         for path in [*(path for path, _ in later), *frames]:
@@ -241,7 +261,7 @@ class RunFolder:
 
     def holds_epochs(self) -> bool:
         """Whether a run has been here that came as far as the end of an epoch."""
-        kept = (self.path / "checkpoints").glob("epoch_*.pt")
+        kept = (self.path / "checkpoints").glob("epoch_*")
         return self.metrics_csv.exists() or self.best_checkpoint.exists() or any(kept)
 
     def remove_leftovers(self) -> None:

@@ -6,7 +6,9 @@ import logging
 from collections.abc import Callable
 
 import torch
-from torch import Generator
+from torch import Generator, Tensor
+
+from vaelab.training.state import TrainingState
 
 log = logging.getLogger(__name__)
 
@@ -15,31 +17,44 @@ WARM_UP = 3
 
 
 class CapturedStep:
-    """A step without arguments, recorded once and replayed ever after (PyTorch's notes on CUDA graphs).
+    """A train step, recorded once and then replayed (PyTorch's notes on CUDA graphs).
 
-    The first calls run as they are; they count as any other. `step` must read all that changes from tensors
-    that stay where they are, and draw from `noise` alone. Where it can't be recorded, every call runs so;
-    older releases of PyTorch may fail then, if CUDA itself broke the capture off.
+    Batch and KL weight are copied to where the graph reads them. The first calls, and batches of another
+    size, run as they are; so do all where the step can't be recorded.
     """
 
-    def __init__(self, step: Callable[[], None], noise: dict[str, Generator]) -> None:
+    def __init__(
+        self, step: Callable[[Tensor, Tensor], Tensor], batch_size: int, state: TrainingState
+    ) -> None:
         self.step = step
-        self.noise = noise
+        self.noise = state.noise
+        self.x_BCHW = torch.zeros(batch_size, *state.model.image_shape, device=state.device)
+        self.kl_weight = torch.zeros((), device=state.device)
+        self.terms_3 = torch.zeros(3, device=state.device)
         self.calls = 0
         self.stream = torch.cuda.Stream()
         self.graph: torch.cuda.CUDAGraph | None = None
 
-    def __call__(self) -> None:
+    def __call__(self, x_BCHW: Tensor, kl_weight: float) -> Tensor:
+        self.kl_weight.fill_(kl_weight)
+        if x_BCHW.shape != self.x_BCHW.shape:
+            return self.step(x_BCHW, self.kl_weight)
+        self.x_BCHW.copy_(x_BCHW)
         if self.calls == WARM_UP:
             self.graph = self.recorded()
         self.calls += 1
         if self.graph is not None:
             self.graph.replay()
-            return
+            return self.terms_3
         self.stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self.stream):
-            self.step()
+            self.run()
         torch.cuda.current_stream().wait_stream(self.stream)
+        return self.terms_3
+
+    def run(self) -> None:
+        """The step on what was copied."""
+        self.terms_3.copy_(self.step(self.x_BCHW, self.kl_weight))
 
     def recorded(self) -> torch.cuda.CUDAGraph | None:
         """The step as a graph, which has not run yet; None where that is impossible."""
@@ -50,10 +65,10 @@ class CapturedStep:
             for generator in self.noise.values():
                 graph.register_generator_state(generator)
             with torch.cuda.graph(graph, stream=self.stream):
-                self.step()
+                self.run()
         except RuntimeError as error:
             log.warning("Training step by step, because no CUDA graph can be made: %s", cause_of(error))
-            # What the capture had in hand may still believe in it.
+            # What the capture held may still believe in it.
             torch.cuda.set_stream(stream)
             for purpose, state in states.items():
                 self.noise[purpose] = Generator(self.noise[purpose].device)

@@ -1,6 +1,6 @@
-"""The pictures of one model: always the same images, latents and axes, while it trains and ever after.
+"""Figures of one model, always of the same images, latents and axes, in training and evaluations.
 
-Shapes: N images, Z latents or prior draws, L latent dimensions, K gallery images, R rows, C columns,
+Shapes: N images, Z latents or prior draws, L latent dimensions, K example images, R rows, C columns,
 H height, W width.
 """
 
@@ -21,12 +21,13 @@ from vaelab.figures.images import image_grid, image_panels
 from vaelab.figures.latent import LatentPlot, LatentView, limit_for
 from vaelab.metrics.latent import principal_directions
 from vaelab.models import VAE, Gaussian, evaluating
-from vaelab.objectives import Objective, gaussian_kl_per_dimension
+from vaelab.objectives import Objective
 from vaelab.objectives.scoring import BATCH
+from vaelab.runs.folder import SPLIT_NAMES
 from vaelab.runs.random_streams import stream
 
 LATENT_POINTS = 5000
-"""Images in a latent plot, the first ones of the split: more would only paint over each other."""
+"""Images in a latent plot, the first ones of the split: more would only hide each other."""
 
 COLUMNS = 10
 """Images in a row of reconstructions, as many for each class as fit."""
@@ -42,11 +43,11 @@ VARIATIONS = 9
 STEPS = 8
 PAIRS = 8
 
-SPLIT_NAMES = {"train": "training", "val": "held-out", "test": "test"}
+FROZEN_TITLE = "Samples with frozen latent parameters: μ = 0, z = σ·ε"
 
 
-class Gallery:
-    """Draws what a model makes of a split's images. Its random stream is its own; the model isn't moved."""
+class ExampleImages:
+    """Draws what a model makes of a split's images, without changing the model or any other random stream."""
 
     def __init__(
         self,
@@ -66,7 +67,7 @@ class Gallery:
         self.model = model
         self.likelihood = objective.likelihood
         device = split.images.device
-        noise = stream(config.seed, "gallery", device=device)
+        noise = stream(config.seed, "gallery", device=device)  # the name that older runs' figures come from
         self.prior_ZL = torch.randn(64, model.latent_dim, generator=noise, device=device)
         self.points_N1HW = split.batch(slice(0, LATENT_POINTS), noise)
         self.labels_N = split.labels[:LATENT_POINTS].cpu().numpy()
@@ -83,23 +84,33 @@ class Gallery:
     def about(self) -> str:
         """The subtitle of every figure: model, objective, data and seed."""
         config, latents = self.config, self.model.latent_dim
-        objective = "KL off" if config.objective == "recon_only" else f"beta {config.beta:g}"
+        likelihood = config.loss.likelihood_name.replace("_", " ")
         dimensions = f"{latents} latent dimension{'s' if latents > 1 else ''}"
-        likelihood = config.loss.likelihood.replace("_", " ")
-        model = f"{config.model['name']}, {dimensions}, {objective}, {likelihood}"
+        model = f"{config.model['name']}, {dimensions}, {config.kl_label}, {likelihood}"
         return f"{model} · {self.data.description} · {self.seeds}"
 
     @property
     def images_name(self) -> str:
-        """`test images`, `held-out images` or `training images`."""
+        """`test images`, `validation images` or `training images`."""
         return f"{SPLIT_NAMES[self.split.name]} images"
 
     # --- what the model says ------------------------------------------------------------------------------
 
     @property
     def columns(self) -> int:
-        """Images in one band of the gallery."""
+        """Images in one band of the examples."""
         return self.index_RC.shape[1]
+
+    @property
+    def first_band(self) -> Tensor:
+        """The first band of example images, shape (columns, 1, H, W)."""
+        return self.images_K1HW[: self.columns]
+
+    @property
+    def column_labels(self) -> list[str]:
+        """The class of each column of a band."""
+        names = self.data.class_names
+        return [wrap_label(names[int(label)]) for label in self.split.labels[self.index_RC[0]]]
 
     def posterior(self, x_N1HW: Tensor) -> Gaussian:
         """q(z|x), encoded in batches."""
@@ -115,97 +126,85 @@ class Gallery:
         """The expected image of each latent, shape (Z, H, W)."""
         with evaluating(self.model):
             images = [self.likelihood.mean(self.model.decode(z)) for z in z_ZL.float().split(BATCH)]
-        return torch.cat(images).squeeze(1).cpu().numpy()
+        return as_arrays(torch.cat(images))
+
+    def decoded_grid(self, z_RCL: Tensor) -> NDArray[np.float32]:
+        """The same for rows and columns of latents, shape (R, C, H, W)."""
+        images = self.decoded(z_RCL.flatten(0, 1).to(self.prior_ZL.device))
+        return images.reshape(*z_RCL.shape[:2], *images.shape[1:])
+
+    def reconstructed(self, x_N1HW: Tensor) -> NDArray[np.float32]:
+        """Images decoded from their posterior means, shape (N, H, W)."""
+        return self.decoded(self.posterior(x_N1HW).mean)
 
     # --- images -------------------------------------------------------------------------------------------
 
     def reconstructions(self, title: str) -> Figure:
-        columns = self.columns
-        originals = as_arrays(self.images_K1HW)
-        decoded = self.decoded(self.posterior(self.images_K1HW).mean)
-        rows = [originals[:columns], decoded[:columns], originals[columns:], decoded[columns:]]
-        names = [self.data.class_names[int(label)] for label in self.split.labels[self.index_RC[0]]]
+        columns, originals = self.columns, as_arrays(self.images_K1HW)
+        decoded = self.reconstructed(self.images_K1HW)
         return image_grid(
-            np.stack(rows),
+            np.stack([originals[:columns], decoded[:columns], originals[columns:], decoded[columns:]]),
             title,
             f"{self.about} · {self.images_name}, decoded from posterior means",
             row_labels=["original", "reconstruction"] * 2,
-            column_labels=[broken(name) for name in names],
+            column_labels=self.column_labels,
         )
 
     def samples(self, title: str) -> Figure:
-        return image_grid(
-            squared(self.decoded(self.prior_ZL)), title, f"{self.about} · {len(self.prior_ZL)} draws"
-        )
+        images = as_grid(self.decoded(self.prior_ZL))
+        return image_grid(images, title, f"{self.about} · {len(self.prior_ZL)} draws")
 
-    def pairs(self, x_N1HW: Tensor, title: str) -> Figure:
+    def pairs(self, x_N1HW: Tensor) -> Figure:
         """Up to 16 images, each beside its reconstruction."""
-        originals = as_arrays(x_N1HW[:16])
-        decoded = self.decoded(self.posterior(x_N1HW[:16]).mean)
+        originals, decoded = as_arrays(x_N1HW[:16]), self.reconstructed(x_N1HW[:16])
         sheet = np.ones((16, 2, *originals.shape[1:]))
         sheet[: len(originals)] = np.stack([originals, decoded], axis=1)
         return image_panels(
             [("original, reconstruction", sheet[first::4]) for first in range(4)],
-            title,
-            f"{self.about} · {self.images_name}, decoded from posterior means",
+            f"Reconstructions of {self.images_name}",
+            f"{self.about} · decoded from posterior means",
             zoom=3,
         )
 
     def ranking(self, x_N1HW: Tensor, reconstruction_N: Tensor) -> Figure:
         """The images with the lowest, middle and highest reconstruction terms, above what is decoded."""
         order = reconstruction_N.argsort(stable=True)
-        grey = self.data.binarize == "none" and self.config.loss.likelihood == "bernoulli"
         count = min(COLUMNS, len(order))
         middle = (len(order) - count) // 2
         rows, labels = [], []
-        for name, index in (
-            ("best", order[:count]),
-            ("median", order[middle : middle + count]),
-            ("worst", order[-count:]),
-        ):
-            images = x_N1HW[index.to(x_N1HW.device)]
-            rows += [as_arrays(images), self.decoded(self.posterior(images).mean)]
-            nats = reconstruction_N[index]
+        for name, start in (("best", 0), ("median", middle), ("worst", len(order) - count)):
+            index = order[start : start + count]
+            images, nats = x_N1HW[index.to(x_N1HW.device)], reconstruction_N[index]
+            rows += [as_arrays(images), self.reconstructed(images)]
             labels += [name, f"{nats.min():.0f} to {nats.max():.0f} nats"]
+        caption = "originals above, below them the images decoded from their posterior means"
+        if self.data.binarize == "none" and self.config.loss.likelihood_name == "bernoulli":
+            caption += "\nthe best are mostly the emptiest: the entropy of grey pixels is part of the term"
         return image_grid(
             np.stack(rows),
-            "The best, the median and the worst reconstructions",
+            "Best, median and worst reconstructions",
             f"{self.about} · of {len(order):,} {self.images_name}, by −log p(x|z)",
             row_labels=labels,
-            bottom_label="originals above, below them what is decoded from their posterior means"
-            + (
-                "\nthe best are mostly the emptiest: the entropy of grey pixels is part of the term"
-                if grey
-                else ""
-            ),
+            bottom_label=caption,
         )
 
     def frozen_latents(self, sigmas: Sequence[float]) -> Figure:
         """The prior's draws shrunk towards its mean: what the decoder makes of ever smaller regions."""
-        return image_panels(
-            [
-                (
-                    f"σ = {sigma:g}" + (" (the prior)" if sigma == 1 else ""),
-                    squared(self.decoded(sigma * self.prior_ZL)),
-                )
-                for sigma in sigmas
-            ],
-            "Samples from frozen latents, z = σ · ε",
-            f"{self.about} · the same {len(self.prior_ZL)} draws of ε from N(0, I)",
-        )
+        names = [f"σ = {sigma:g}" + (" (the prior)" if sigma == 1 else "") for sigma in sigmas]
+        images = [as_grid(self.decoded(sigma * self.prior_ZL)) for sigma in sigmas]
+        subtitle = f"{self.about} · the same {len(self.prior_ZL)} draws of ε from N(0, I)"
+        return image_panels(list(zip(names, images, strict=True)), FROZEN_TITLE, subtitle)
 
     def dataset_overview(self) -> Figure:
         split, device = self.data.train, self.prior_ZL.device
-        sheet = np.ones(
-            (len(self.data.classes), COLUMNS, *self.data.image_shape[1:])
-        )  # white where there are fewer
+        sheet = np.ones((len(self.data.classes), COLUMNS, *self.data.image_shape[1:]))  # white where fewer
         for row, number in enumerate(self.data.classes):
             index = balanced(split, [number], COLUMNS).to(device)
             images = as_arrays(split.batch(index, stream(0, "overview", device=device)))
             sheet[row, : len(images)] = images
         return image_grid(
             sheet,
-            "The training images",
+            "Training images",
             f"{self.data.description} · the first {COLUMNS} of each class",
             row_labels=list(self.data.class_names.values()),
         )
@@ -213,12 +212,9 @@ class Gallery:
     # --- the latent plane ---------------------------------------------------------------------------------
 
     def view_of(self, moments_NL: Sequence[NDArray[np.floating]]) -> LatentView:
-        """The plane of the last moment's means, with axes that hold the means of all moments."""
-        latents = self.model.latent_dim
-        if latents <= 2:
-            plane = np.eye(latents)
-            names = ("z₁", "z₂")
-        else:
+        """The plane of the last of several steps' means, with axes that hold the means of all."""
+        plane, names = np.eye(self.model.latent_dim), ("z₁", "z₂")
+        if self.model.latent_dim > 2:
             plane = principal_directions(torch.from_numpy(moments_NL[-1])).numpy()
             names = ("1st principal direction of the means", "2nd principal direction of the means")
         view = LatentView(plane, names, limit=0.0)
@@ -240,28 +236,23 @@ class Gallery:
 
     def manifold(self) -> Figure:
         """The decoder over the Gaussian's quantiles: equal steps of probability, not of z."""
-        kl_L = gaussian_kl_per_dimension(self.posterior(self.points_N1HW)).mean(dim=0)
+        kl_L = self.posterior(self.points_N1HW).kl_per_dimension().mean(dim=0)
         shown = sorted(kl_L.argsort(descending=True)[:2].tolist())
         quantiles = torch.special.ndtri((torch.arange(MANIFOLD, dtype=torch.float64) + 0.5) / MANIFOLD)
-        axes = torch.meshgrid(*([quantiles] * len(shown)), indexing="xy")
-        z_ZL = torch.zeros(axes[0].numel(), self.model.latent_dim, device=self.prior_ZL.device)
-        for dimension, values in zip(shown, axes, strict=True):
-            z_ZL[:, dimension] = (
-                values.flip(0) if dimension == shown[-1] and len(shown) > 1 else values
-            ).flatten()
-        images = self.decoded(z_ZL)
+        z_RCL = torch.zeros(MANIFOLD if len(shown) > 1 else 1, MANIFOLD, self.model.latent_dim)
+        z_RCL[:, :, shown[0]] = quantiles.float()
         names = [latent_name(dimension) for dimension in shown]
-        reach = f"from −{quantiles[-1]:.2f} to {quantiles[-1]:.2f}, equal steps of the prior's probability"
-        others = "" if len(kl_L) <= 2 else "\nthe two dimensions with most KL, all others 0"
-        across = f"{names[0]} to the right" + (f", {names[1]} upwards" if len(names) > 1 else "")
-        return image_grid(
-            images.reshape(-1, MANIFOLD, *images.shape[1:]),
-            "The decoder's manifold",
-            self.about,
-            bottom_label=f"{across}, {reach}{others}",
-            zoom=2,
-            gap=0,
+        caption = f"{names[0]} to the right"
+        if len(shown) > 1:
+            z_RCL[:, :, shown[1]] = quantiles.flip(0).float()[:, None]
+            caption += f", {names[1]} upwards"
+        caption += (
+            f", from −{quantiles[-1]:.2f} to {quantiles[-1]:.2f}, equal steps of the prior's probability"
         )
+        if len(kl_L) > 2:
+            caption += "\nthe two dimensions with the most KL, all others 0"
+        images = self.decoded_grid(z_RCL)
+        return image_grid(images, "Decoder manifold", self.about, bottom_label=caption, zoom=2, gap=0)
 
     def traversals(self, kl_L: Tensor) -> Figure:
         """One dimension a row, from −3 to 3 while the others are 0, the dimension with most KL on top."""
@@ -270,15 +261,16 @@ class Gallery:
         z_RCL = torch.zeros(len(order), VARIATIONS, self.model.latent_dim)
         for row, dimension in enumerate(order):
             z_RCL[row, :, dimension] = values
-        images = self.decoded(z_RCL.flatten(0, 1).to(self.prior_ZL.device))
-        shown = f"the {len(order)} of {len(kl_L)} dimensions with most KL" if len(kl_L) > len(order) else ""
+        caption = "one dimension varies, all others are 0"
+        if len(kl_L) > len(order):
+            caption += f"; the {len(order)} of {len(kl_L)} dimensions with the most KL"
         return image_grid(
-            images.reshape(len(order), VARIATIONS, *images.shape[1:]),
+            self.decoded_grid(z_RCL),
             "Traversals of the latent dimensions",
             f"{self.about} · KL in nats per image",
             row_labels=[f"{latent_name(dimension)}, KL {kl_L[dimension]:.2f}" for dimension in order],
-            column_labels=[f"{value:+.2f}".replace("-", "−") if value else "0" for value in values.tolist()],
-            bottom_label=f"one dimension moves and all others are 0{'; ' if shown else ''}{shown}",
+            column_labels=[signed(value, 2) if value else "0" for value in values.tolist()],
+            bottom_label=caption,
         )
 
     def category_variations(self) -> Figure:
@@ -290,40 +282,37 @@ class Gallery:
             direction = principal_directions(of_class, 1)[:, 0]
             spread = (of_class @ direction).std(correction=0)
             rows.append(of_class.mean(dim=0) + steps[:, None] * spread * direction)
-        images = self.decoded(torch.stack(rows).flatten(0, 1).to(self.prior_ZL.device))
         return image_grid(
-            images.reshape(len(rows), VARIATIONS, *images.shape[1:]),
+            self.decoded_grid(torch.stack(rows)),
             "Variations of each class",
             self.about,
             row_labels=list(self.data.class_names.values()),
-            column_labels=[
-                "mean" if step == 0 else f"{step:+.1f} sd".replace("-", "−") for step in steps.tolist()
-            ],
-            bottom_label="decoded around the class's mean latent, along its direction of most variance",
+            column_labels=["mean" if step == 0 else f"{signed(step, 1)} sd" for step in steps.tolist()],
+            bottom_label="decoded around the mean of the class, along its direction of most variance",
         )
 
     def interpolations(self, *, spherical: bool) -> Figure:
-        """Ways between the posterior means of two images, with the images at both ends.
+        """Interpolations between the posterior means of two images, with the images at both ends.
 
-        Straight lines; with `spherical`, half as many pairs, and for each the spherical way below the line.
+        Straight lines; with `spherical`, half as many pairs, and the spherical interpolation below each line.
         """
         paths = {"linear": linear_path, "spherical": spherical_path} if spherical else {"linear": linear_path}
-        partner = self.images_K1HW[self.columns :].roll(-self.columns // 3, dims=0)
         pairs = PAIRS // len(paths)
-        band, partner = self.images_K1HW[: self.columns][:pairs], partner[:pairs]
+        band = self.first_band[:pairs]
+        partner = self.images_K1HW[self.columns :].roll(-self.columns // 3, dims=0)[:pairs]
         start, end = self.posterior(band).mean, self.posterior(partner).mean
         share = torch.linspace(0, 1, STEPS, device=start.device)
         z_KPSL = torch.stack([path(start, end, share) for path in paths.values()], dim=1)
         between = self.decoded(z_KPSL.flatten(0, 2)).reshape(-1, STEPS, *band.shape[2:])
         ends = [as_arrays(images.repeat_interleave(len(paths), dim=0))[:, None] for images in (band, partner)]
-        ways = "on the straight line" if len(paths) == 1 else "on a straight line and on a great circle"
+        ways = "a straight line" if len(paths) == 1 else "a straight line and a great circle"
         return image_grid(
             np.concatenate([ends[0], between, ends[1]], axis=1),
             f"Interpolations between {self.images_name}",
             self.about,
             row_labels=list(paths) * len(band) if len(paths) > 1 else (),
             column_labels=["original", *(f"{100 * part:.0f} %" for part in share.tolist()), "original"],
-            bottom_label=f"decoded at equal steps {ways} between the two posterior means",
+            bottom_label=f"decoded at equal steps on {ways} between the two posterior means",
         )
 
 
@@ -333,10 +322,10 @@ def linear_path(start_KL: Tensor, end_KL: Tensor, share_S: Tensor) -> Tensor:
 
 
 def spherical_path(start_KL: Tensor, end_KL: Tensor, share_S: Tensor) -> Tensor:
-    """The same by turning from one direction to the other, shape (K, S, L).
+    """Spherical interpolation, shape (K, S, L).
 
-    White (2016), "Sampling generative networks", for the directions; lengths go evenly from one end's to the
-    other's. Between directions that are equal or opposite no way is the shortest, and the line is taken.
+    White (2016), "Sampling generative networks", for the directions; norms are interpolated linearly. Where
+    the directions are equal or opposite there is no unique great circle, and the straight line is taken.
     """
     start, end, share = start_KL.double()[:, None], end_KL.double()[:, None], share_S.double()[:, None]
     lengths = [latents.norm(dim=2, keepdim=True) for latents in (start, end)]
@@ -360,14 +349,19 @@ def as_arrays(x_N1HW: Tensor) -> NDArray[np.float32]:
     return x_N1HW.squeeze(1).cpu().numpy()
 
 
-def squared(images_NHW: NDArray[np.floating], columns: int = 8) -> NDArray[np.floating]:
+def as_grid(images_NHW: NDArray[np.floating], columns: int = 8) -> NDArray[np.floating]:
     """Images in rows of `columns`, shape (N / columns, columns, H, W)."""
     return images_NHW.reshape(-1, columns, *images_NHW.shape[1:])
 
 
-def broken(name: str) -> str:
+def wrap_label(name: str) -> str:
     """A class name on two lines where it has two words."""
     return name.replace("/", "/\n").replace(" ", "\n")
+
+
+def signed(value: float, digits: int) -> str:
+    """−0.50 or +0.50."""
+    return f"{value:+.{digits}f}".replace("-", "−")
 
 
 def latent_name(dimension: int) -> str:

@@ -21,7 +21,6 @@ from vaelab.objectives import Objective
 from vaelab.runs.folder import RunFolder
 from vaelab.runs.random_streams import stream
 from vaelab.training import checkpoint
-from vaelab.training.loop import Record
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,12 +29,12 @@ class Run:
 
     config: Config
     """The run's settings."""
-    metrics: list[Record] = field(repr=False)
+    metrics: list[dict[str, float]] = field(repr=False)
     """The rows of metrics.csv, a dict an epoch, in nats per image; of a checkpoint, those up to its epoch."""
     model: VAE = field(repr=False)
     """In eval mode, on the CPU."""
     objective: Objective = field(repr=False)
-    """Likelihood and KL weight: `objective.terms(x, *model(x, noise))` gives nats per image."""
+    """What was minimised: `objective(model, x, noise, kl_weight)` gives its terms in nats per image."""
     epoch: int
     """Complete epochs behind these weights."""
     checkpoint: Path
@@ -84,7 +83,7 @@ class Run:
 
 
 def load(path: Path | str) -> Run:
-    """The run of a run folder (its best.pt) or of a checkpoint. Needs no data, and no GPU.
+    """The run of a run folder (its best checkpoint) or of a checkpoint. Needs no data, and no GPU.
 
     Raises RunFolderError or CheckpointError, with a sentence that says what to give instead.
     """
@@ -92,8 +91,8 @@ def load(path: Path | str) -> Run:
     folder = None if path.is_file() else RunFolder.holding(path)
     if folder is not None:
         path = folder.best_checkpoint
-    content = checkpoint.load(path)
-    history = folder.read_metrics() if folder is not None else content["history"]
-    config = checkpoint.config_of(content)
-    model, objective = checkpoint.model_of(content)
-    return Run(config, history, model, objective, content["epoch"], path, content["data"])
+    saved = checkpoint.load(path)
+    history = folder.read_metrics() if folder is not None else saved.history
+    config = checkpoint.config_of(saved)
+    model, objective = checkpoint.model_of(saved)
+    return Run(config, history, model, objective, saved.epoch, path, saved.data)

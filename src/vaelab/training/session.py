@@ -1,216 +1,225 @@
-"""One session of training: from settings to a run folder that needs no explanation."""
+"""Training into a run folder: new, resumed, or what a sweep's job has left undone."""
 
 from __future__ import annotations
 
 import logging
 import signal
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vaelab.config import Config, ConfigError, VaelabError, continued, effective, override, to_yaml
+import torch
+
+from vaelab.config import Config, ConfigError, VaelabError, continued, effective, quote_override, to_yaml
 from vaelab.data import splits
-from vaelab.data.sources import IMAGE_SHAPE
-from vaelab.pages.run_report import write_run_report
-from vaelab.runs import files
-from vaelab.runs import logs as console
-from vaelab.runs.environment import now, pick_device, process_facts, repeat_every_bit
+from vaelab.runs import files, logs
+from vaelab.runs.environment import set_deterministic
 from vaelab.runs.files import StorageError
 from vaelab.runs.folder import RunFolder
 from vaelab.runs.signals import Interrupted, Signals
-from vaelab.training import checkpoint, progress
-from vaelab.training.facts import command, facts
-from vaelab.training.loop import TrainingDiverged, TrainingState, check_finite, check_room, fit
-from vaelab.training.snapshots import Snapshots
-from vaelab.training.tensorboard import Board
+from vaelab.training import checkpoint, loggers
+from vaelab.training.callbacks import (
+    CheckFinite,
+    DropTinyMoments,
+    LogEpochs,
+    ProgressBar,
+    SaveCheckpoints,
+    StopOnSignal,
+    WriteMetrics,
+    WriteReport,
+)
+from vaelab.training.checkpoint import Checkpoint
+from vaelab.training.checks import check_settings
+from vaelab.training.examples import ExampleImages
+from vaelab.training.loop import fit
+from vaelab.training.records import TrainingDiverged
+from vaelab.training.run_json import RunJson, best_of, command
+from vaelab.training.snapshots import AnimationFrames, EpochFigures, FinalFigures
+from vaelab.training.state import TrainingState
 
 log = logging.getLogger(__name__)
 
 FILE_ONLY = {"file_only": True}
-"""For log records that the terminal sees anyway, because they are raised."""
+"""For log records that the terminal shows anyway, because they are raised."""
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrainingResult:
     """How a session ended; one that failed raises instead."""
 
     folder: RunFolder
     neg_elbo: float
-    """Of best.pt on the held-out images (the test images where val_size is 0), in nats per image."""
+    """Of the best epoch on the validation images (test images where val_size is 0), in nats per image."""
     interrupted_by: int = 0
     """The signal that ended it early, or 0."""
 
 
-def train(config: Config, folder: RunFolder, arguments: Sequence[str]) -> Outcome:
+@dataclass(frozen=True)
+class Caller:
+    """Who trains: what differs between the command line and Python."""
+
+    arguments: Sequence[str] = ()
+    """Recorded as the command."""
+    report: Callable[[RunFolder, Mapping[str, Any]], None] | None = None
+    """Writes report.html from what is in a run folder, and the content of run.json."""
+    owns_process: bool = False
+    """Whether this process does nothing but train, so that settings of the whole process may change."""
+
+
+def train(config: Config, folder: RunFolder, caller: Caller) -> TrainingResult:
     """Train from the start in a new folder.
 
-    `arguments` are recorded as what was typed. Raises VaelabError for settings or data that can't be used,
-    before anything is written, and when the training diverges.
+    Raises VaelabError for settings or data that can't be used, before anything is written, and when the
+    training diverges.
     """
-    with files.held(folder.path), console.logging_to(console.AboveTheBar()):
+    with in_use(folder):
         if folder.run_json.exists():
             raise ConfigError(
-                f"{folder.path} already holds a run: type {override('resume', folder.path)} to go on with "
-                "it, or another hydra.run.dir for a new one."
+                f"{folder.path} already holds a run: type {quote_override('resume', folder.path)} to go on "
+                "with it, or another hydra.run.dir for a new one."
             )
         if folder.holds_epochs():
             raise ConfigError(
                 f"{folder.path} holds what a run has left, but no run.json: type another folder."
             )
-        return Session(config, folder, arguments).run()
+        return TrainingRun(config, folder, caller).run()
 
 
-def sweep_job(config: Config, folder: RunFolder, arguments: Sequence[str]) -> Outcome:
+def sweep_job(config: Config, folder: RunFolder, caller: Caller) -> TrainingResult:
     """Train what is missing in a job's folder: all of it, what a failure or a kill left undone, or nothing.
 
     Raises VaelabError as `train` does, and where the folder holds a run with other settings.
     """
     # A sweep is packed as a whole when it ends.
-    config = replace(config, artifacts=replace(config.artifacts, zip=False))
+    config = config.replace(artifacts=config.artifacts.replace(zip=False))
     if not folder.run_json.exists():
-        return train(config, folder, arguments)
-    with files.held(folder.path), console.logging_to(console.AboveTheBar()):
-        content = checkpoint.load(folder.last_checkpoint)
-        if effective(checkpoint.config_of(content)) != effective(config):
+        return train(config, folder, caller)
+    with in_use(folder):
+        saved = checkpoint.load(folder.last_checkpoint)
+        if effective(checkpoint.config_of(saved)) != effective(config):
             raise ConfigError(
                 f"{folder.path} holds a run with other settings: type those, or another hydra.sweep.dir."
             )
         facts = folder.read_run_json()
         if facts["status"] == "finished":
             log.info("%s is finished already", folder.path)
-            return Outcome(folder, best_of(facts))
+            return TrainingResult(folder, best_of(facts))
         log.info("%s is not finished (%s): going on", folder.path, facts["status"])
-        return Session(config, folder, arguments, content).run()
+        return TrainingRun(config, folder, caller, saved).run()
 
 
-def best_of(facts: Mapping[str, Any]) -> float:
-    """neg_elbo of a finished run's best.pt, out of its run.json."""
-    (neg_elbo,) = (value for key, value in facts["best"].items() if key.endswith("/neg_elbo"))
-    return float(neg_elbo)
+def resume(config: Config, keys: Sequence[str], caller: Caller) -> TrainingResult:
+    """Go on in the folder of the run or checkpoint that `config.resume` names, with that run's settings.
 
-
-def resume(asked: Config, typed: Sequence[str], arguments: Sequence[str]) -> Outcome:
-    """Go on in the folder of the run or checkpoint that `asked.resume` names, with that run's settings.
-
-    Of what else is `typed` (keys, as on the command line), only what can't change the numbers may differ.
+    Of what else was given (`keys`, as on the command line), only what can't change the numbers may differ.
     Raises VaelabError as `train` does.
     """
-    assert asked.resume is not None
-    folder = RunFolder.holding(asked.resume)
-    path = Path(asked.resume).expanduser()
-    with files.held(folder.path), console.logging_to(console.AboveTheBar()):
-        content = checkpoint.load(path if path.is_file() else folder.last_checkpoint)
-        config = continued(checkpoint.config_of(content), asked, typed)
-        done = content["epoch"]
-        if config.epochs < done or (config.epochs == done and content["step"] > 0):
+    assert config.resume is not None
+    folder = RunFolder.holding(config.resume)
+    path = Path(config.resume).expanduser()
+    with in_use(folder):
+        saved = checkpoint.load(path if path.is_file() else folder.last_checkpoint)
+        config = continued(checkpoint.config_of(saved), config, keys)
+        done = saved.epoch
+        if config.epochs < done or (config.epochs == done and saved.step > 0):
             raise ConfigError(
                 f"epochs={config.epochs}, but the run has done {done} already: "
                 f"type epochs={done + 1} or more."
             )
         if config.epochs == done and folder.read_run_json()["status"] == "finished":
             raise ConfigError(f"The run is finished: type a larger number than epochs={done} to extend it.")
-        return Session(config, folder, arguments, content).run()
+        return TrainingRun(config, folder, caller, saved).run()
 
 
-class Session:
-    """The caller of the loop: logs, saves and draws what `fit` yields. Making one writes nothing yet."""
+@contextmanager
+def in_use(folder: RunFolder) -> Iterator[None]:
+    """Inside, the folder is this process's, and log lines go to the terminal."""
+    with files.held(folder.path), logs.logging_to(logs.AboveTheBar()):
+        yield
+
+
+class TrainingRun:
+    """One session of a run: state, data and callbacks, and how it ends. Making one writes nothing yet."""
 
     def __init__(
-        self,
-        config: Config,
-        folder: RunFolder,
-        arguments: Sequence[str],
-        resumed: dict[str, Any] | None = None,
+        self, config: Config, folder: RunFolder, caller: Caller, resumed: Checkpoint | None = None
     ) -> None:
-        device = pick_device(config.device)
-        repeat_every_bit(config.deterministic and device.type == "cuda")
-        self.config = config
-        self.folder = folder
-        check_room(config.model, IMAGE_SHAPE, device)  # quicker refused than data found
+        self.config, self.folder, self.resumed = config, folder, resumed is not None
+        device = check_settings(config)
+        flushed = caller.owns_process and torch.set_flush_denormal(True)
+        set_deterministic(config.deterministic and device.type == "cuda")
         self.data = splits.load(config.dataset, device)
         self.state = TrainingState.fresh(config, self.data, device)
-        before: dict[str, Any] = {}
-        self.resumed = resumed is not None
         if resumed is not None:
             checkpoint.restore(resumed, self.state, config, self.data)
-            before = folder.read_run_json()
+        before = folder.read_run_json() if self.resumed else {}
         self.signals = Signals()
-        self.started = time.monotonic()
-        self.bar = progress.Bar(self.state, config.epochs, config.batch_size, len(self.data.train))
-        self.snapshots = Snapshots(config, self.data, folder, self.state.model, self.state.objective)
-        self.board = Board(folder, self.state.epoch) if config.logger == "tensorboard" else None
-        self.this_session: dict[str, Any] = {
-            "command": command(arguments), "started": now(), "from_epoch": self.state.epoch,
-            **process_facts(),
-        }  # fmt: skip
-        self.facts = facts(config, self.data, self.state.model, folder.path, arguments)
-        self.facts["command"] = before.get("command", self.facts["command"])
-        self.facts["sessions"] = [*before.get("sessions", []), self.this_session]
+        self.bar = ProgressBar(config, self.data)
+        self.checkpoints = SaveCheckpoints(config, self.data, folder)
+        self.run_json = RunJson(config, self.data, folder, self.state, caller.arguments, before)
+        examples = ExampleImages(config, self.data, self.data.test, self.state.model, self.state.objective)
+        self.callbacks = [
+            CheckFinite(config),
+            *([] if flushed or device.type != "cpu" else [DropTinyMoments()]),
+            self.bar,
+            LogEpochs(config, self.data.held_out.name),
+            AnimationFrames(config, examples, folder),
+            EpochFigures(config, examples, folder),
+            WriteMetrics(folder),
+            self.checkpoints,  # commits the epoch
+            self.run_json,
+            loggers.build(
+                config.logger, config=config, data=self.data, folder=folder, examples=examples,
+                epoch=self.state.epoch,
+            ),
+            FinalFigures(config, examples, folder, self.bar.say),
+            *([WriteReport(folder, caller.report)] if caller.report and config.artifacts.report else []),
+            StopOnSignal(config, self.signals),
+        ]  # fmt: skip
 
-    def run(self) -> Outcome:
+    def run(self) -> TrainingResult:
         """Train to the end, to a signal or to an error; run.json says which."""
+        started = time.monotonic()
         self.folder.remove_leftovers()
-        with console.logging_to(console.log_file(self.folder.log)), self.signals:
+        with logs.logging_to(logs.log_file(self.folder.log)), self.signals:
             try:
                 try:
                     self.begin()
-                    self.train_epochs()
+                    fit(self.state, self.data, self.config, self.callbacks)
                     self.signals.at_once = True  # files appear whole or not at all: any moment is a good one
                     self.signals.check()
-                    self.finish()
+                    self.finish(started)
                 except (Interrupted, KeyboardInterrupt) as interruption:
                     self.signals.at_once = False
                     return self.interrupted(interruption)
-            except (
-                KeyboardInterrupt,
-                SystemExit,
-            ):  # a second signal, while what the first one asked for was done
+            except (KeyboardInterrupt, SystemExit):  # a second signal, while the first was being dealt with
                 raise
-            except TrainingDiverged as error:
-                raise self.failed(self.diverged(error)) from error
-            except StorageError as error:
-                raise self.failed(self.not_stored(error)) from error
             except BaseException as error:
-                self.failed(error)
-                raise
+                explained = self.explained(error)
+                self.failed(explained)
+                raise explained from error
             finally:
                 self.bar.close()
-        return Outcome(self.folder, self.neg_elbo)
+        return self.result()
 
     def begin(self) -> None:
         # A new run's checkpoint comes before its run.json: then whatever is a run can be resumed.
         if not self.resumed:
-            self.save(self.folder.last_checkpoint)
-        self.folder.write_run_json(self.run_json("running"))
+            self.checkpoints.save(self.state, "last")
+        facts = self.run_json.write(self.state, "running")
         self.folder.write_text(self.folder.config_yaml, to_yaml(self.config))
-        self.announce()
+        self.announce(facts)
         if self.resumed:
             self.go_back()
 
-    def finish(self) -> None:
-        """What a run has when its epochs are done. run.json commits it: killed before, it is done anew."""
-        self.snapshots.finish(self.state, self.drawing)
-        if self.board is not None:
-            self.board.finish(self.snapshots.gallery, self.state.epoch)
-        log.info("Finished after %.0f s", time.monotonic() - self.started)
-        finished = self.run_json("finished")
-        self.report(finished)
-        if self.config.artifacts.zip:
-            self.bar.say(f"packing {self.folder.zip.name}")
-            self.folder.write_zip(finished)
-        self.folder.write_run_json(finished)
-
-    def save(self, *paths: Path) -> None:
-        checkpoint.save(checkpoint.content_of(self.state, self.config, self.data), self.folder, *paths)
-
     def go_back(self) -> None:
         """Bring the folder to where the state is: a killed process, or later epochs, had gone further."""
-        state, folder = self.state, self.folder
+        state, folder, save = self.state, self.folder, self.checkpoints.save
         # Before anything is removed: who is killed from here on comes back to this state, and does it again.
-        self.save(folder.last_checkpoint)
+        save(state, "last")
         if folder.remove_after(state.epoch, state.total_steps):
             log.warning("Going back to epoch %d: the files of later epochs are removed", state.epoch)
         if state.history:
@@ -220,74 +229,96 @@ class Session:
         if state.history and state.step == 0:
             best = state.best_epoch
             self.restore_best()
-            self.save(*self.due_checkpoints())
+            if due := self.checkpoints.due(state):
+                save(state, *due)
             if state.best_epoch != best:
-                self.save(folder.last_checkpoint)
+                save(state, "last")
 
     def restore_best(self) -> None:
-        """Where best.pt is gone or of a later epoch: the right one if it was kept, else this epoch."""
+        """Where the best checkpoint is gone or later: the right one if it was kept, else this epoch."""
         best, here = self.state.best_epoch, self.state.epoch
         if best == here or checkpoint.epoch_of(self.folder.best_checkpoint) == best:
             return
         kept = self.folder.epoch_checkpoint(best)
         if checkpoint.epoch_of(kept) == best:
-            checkpoint.save(checkpoint.load(kept), self.folder, self.folder.best_checkpoint)
+            checkpoint.save(checkpoint.load(kept), self.folder, self.folder.checkpoint("best"))
         else:
-            log.warning("best.pt of epoch %d is gone: epoch %d stands in", best, here)
+            log.warning("The best checkpoint, of epoch %d, is gone: epoch %d stands in", best, here)
             self.state.choose(here, self.data.held_out.name)
 
-    def due_checkpoints(self) -> list[Path]:
-        """What the epoch that has just ended is saved as, beside last.pt."""
-        epoch, every = self.state.epoch, self.config.artifacts.checkpoint_every
-        best = [self.folder.best_checkpoint] if self.state.best_epoch == epoch else []
-        return best + ([self.folder.epoch_checkpoint(epoch)] if every and epoch % every == 0 else [])
+    # --- ends ---------------------------------------------------------------------------------------------
 
-    def train_epochs(self) -> None:
-        """The loop, and after each epoch its pictures, its row, its checkpoints: last.pt commits it."""
-        if self.state.total_steps == 0:
-            self.snapshots.after_step(self.state)
-        for record in fit(self.state, self.data, self.config, self.after_step):
-            best = self.state.best_epoch == self.state.epoch
-            log.info("%s", progress.epoch_line(record, self.config.epochs, self.data.held_out.name, best))
-            self.snapshots.after_epoch(self.state)
-            self.folder.write_metrics(self.state.history)
-            self.save(self.folder.last_checkpoint, *self.due_checkpoints())
-            self.folder.write_run_json(self.run_json("running"))
-            if self.board is not None:
-                self.board.after_epoch(record)
-            self.signals.check()
+    def finish(self, started: float) -> None:
+        """What a run has when its epochs are done. run.json commits it: killed before, it is done again."""
+        log.info("Trained for %.0f s", time.monotonic() - started)
+        facts = self.run_json.content(self.state, "finished")
+        self.end(facts)
+        if self.config.artifacts.zip:
+            self.bar.say(f"packing {self.folder.zip.name}")
+            self.folder.write_zip(facts)
+        self.folder.write_run_json(facts)
 
-    def after_step(self, state: TrainingState) -> None:
-        self.bar.update(state)
-        self.snapshots.after_step(state)
-        if self.signals.received:
-            check_finite(state, self.config.batch_size)  # what is saved now must be worth going on from
-        self.signals.check()
+    def end(self, facts: dict[str, Any]) -> None:
+        for callback in self.callbacks:
+            callback.on_end(self.state, facts)
 
-    def drawing(self, name: str) -> None:
-        self.signals.check()
-        self.bar.say(f"drawing {name}")
+    def interrupted(self, interruption: Interrupted | KeyboardInterrupt) -> TrainingResult:
+        """Save what there is, unless a second Ctrl-C struck in the middle of a step."""
+        number = signal.SIGINT
+        if isinstance(interruption, Interrupted):
+            number = signal.Signals(interruption.number)
+            self.checkpoints.save(self.state, "last")
+        self.bar.close()
+        facts = self.run_json.write(self.state, "interrupted", signal=number.name)
+        log.warning(
+            "Interrupted (%s) after epoch %d, step %d. To go on: %s",
+            number.name, self.state.epoch, self.state.step, self.to_go_on,
+        )  # fmt: skip
+        self.end(facts)
+        return self.result(number)
 
-    # --- what is said -------------------------------------------------------------------------------------
+    def explained(self, error: BaseException) -> BaseException:
+        """The same, where it is one that a user can act on, with what is kept and what to do."""
+        if isinstance(error, TrainingDiverged):
+            last = self.folder.last_checkpoint
+            good = f"The last good weights are in {last}" if self.state.epoch else "No epoch was complete yet"
+            return VaelabError(f"{error}. {good}. Lowering optimizer.lr is the usual cure.")
+        if isinstance(error, StorageError):
+            if not self.folder.run_json.is_file():
+                return VaelabError(f"{error} Nothing is kept of this run.")
+            return VaelabError(f"{error} What was saved before is kept; then go on with: {self.to_go_on}")
+        return error
+
+    def failed(self, error: BaseException) -> None:
+        """Mark the run as failed, as far as its disk allows: in the log, in run.json and in the report."""
+        known = isinstance(error, VaelabError)
+        self.bar.close()
+        log.error("%s", error, exc_info=None if known else error, extra=FILE_ONLY)
+        reason = str(error) if known else f"{type(error).__name__}: {error}"
+        with suppress(OSError):
+            if self.resumed or self.folder.last_checkpoint.is_file():  # only then it is a run
+                self.end(self.run_json.write(self.state, "failed", error=reason))
+
+    def result(self, interrupted_by: int = 0) -> TrainingResult:
+        return TrainingResult(self.folder, self.run_json.neg_elbo(self.state), interrupted_by)
 
     @property
-    def neg_elbo(self) -> float:
-        """neg_elbo of the best epoch on the images that each epoch is scored on."""
-        rows = [row for row in self.state.history if row["epoch"] == self.state.best_epoch]
-        return rows[0][f"{self.data.held_out.name}/neg_elbo"] if rows else float("inf")
+    def to_go_on(self) -> str:
+        return command([quote_override("resume", self.folder.path)])
 
-    def announce(self) -> None:
+    def announce(self, facts: dict[str, Any]) -> None:
+        """Say what is trained on what, and what a reader has to know about it."""
         data, config = self.data, self.config
         scored = (
-            f"{len(data.held_out):,} held out"
+            f"{len(data.held_out):,} validation images"
             if data.held_out.name == "val"
             else "test set scored each epoch"
         )
         log.info(
             "%s on %s: %s training images (%s), %s epochs, on %s",
-            f"{config.model['name']} ({self.facts['model']['parameters']:,} parameters), {config.objective}, "
-            f"{config.loss.likelihood} likelihood",
-            data.description, f"{len(data.train):,}", scored, config.epochs, self.facts["device"]["name"],
+            f"{config.model['name']} ({facts['model']['parameters']:,} parameters), {config.objective}, "
+            f"{facts['likelihood']} likelihood",
+            data.description, f"{len(data.train):,}", scored, config.epochs, facts["device"]["name"],
         )  # fmt: skip
         if data.origin.fallback is not None:
             log.warning(
@@ -300,74 +331,3 @@ class Session:
             log.warning("deterministic=true has no effect on the CPU, which repeats every bit anyway.")
         if self.state.total_steps:
             log.info("Going on after epoch %d, step %d", self.state.epoch, self.state.step)
-
-    def run_json(self, status: str, **more: Any) -> dict[str, Any]:
-        """The content of run.json."""
-        state = self.state
-        ended = None if status == "running" else now()
-        self.this_session |= {"ended": ended, "to_epoch": state.epoch, "status": status}
-        best = {"epoch": state.best_epoch, f"{self.data.held_out.name}/neg_elbo": self.neg_elbo}
-        return {
-            "status": status,
-            **more,
-            **self.facts,
-            "epochs": {"done": state.epoch, "asked": self.config.epochs},
-            "best": best if state.best_epoch else None,
-            "started": self.facts["sessions"][0]["started"],
-            "updated": now(),
-        }
-
-    def report(self, facts: Mapping[str, Any]) -> None:
-        """Write report.html, whatever the status; without it the run is still whole."""
-        if self.config.artifacts.report:
-            self.bar.say("writing report.html")
-            try:
-                write_run_report(self.folder, facts)
-            except (Interrupted, StorageError):
-                raise
-            except Exception as error:
-                log.warning("report.html was not written: %s", error)
-
-    def interrupted(self, interruption: Interrupted | KeyboardInterrupt) -> Outcome:
-        """Save what there is, unless a second Ctrl-C struck in the middle of a step."""
-        number = signal.SIGINT
-        if isinstance(interruption, Interrupted):
-            number = signal.Signals(interruption.number)
-            self.save(self.folder.last_checkpoint)
-        self.bar.close()
-        facts = self.run_json("interrupted", signal=number.name)
-        self.folder.write_run_json(facts)
-        log.warning(
-            "Interrupted (%s) after epoch %d, step %d. To go on: %s",
-            number.name, self.state.epoch, self.state.step, self.to_go_on,
-        )  # fmt: skip
-        self.report(facts)
-        return Outcome(self.folder, self.neg_elbo, number)
-
-    @property
-    def to_go_on(self) -> str:
-        return command([override("resume", self.folder.path)])
-
-    def diverged(self, error: TrainingDiverged) -> VaelabError:
-        """The same with what to do about it, and where the last good weights are."""
-        last = self.folder.last_checkpoint
-        good = f"The last good weights are in {last}" if self.state.epoch else "No epoch was complete yet"
-        return VaelabError(f"{error}. {good}. Lowering optimizer.lr is the usual cure.")
-
-    def not_stored(self, error: StorageError) -> VaelabError:
-        """The same with what is kept, and how to go on."""
-        if not self.folder.run_json.is_file():
-            return VaelabError(f"{error} Nothing is kept of this run.")
-        return VaelabError(f"{error} What was saved before is kept; then go on with: {self.to_go_on}")
-
-    def failed(self, error: BaseException) -> BaseException:
-        """Mark the run as failed, as far as its disk allows: in the log, in run.json and in the report."""
-        reason = str(error) if isinstance(error, VaelabError) else f"{type(error).__name__}: {error}"
-        self.bar.close()
-        log.error("%s", error, exc_info=None if isinstance(error, VaelabError) else error, extra=FILE_ONLY)
-        facts = self.run_json("failed", error=reason)
-        with suppress(OSError):
-            if self.resumed or self.folder.last_checkpoint.is_file():  # only then it is a run
-                self.folder.write_run_json(facts)
-                self.report(facts)
-        return error

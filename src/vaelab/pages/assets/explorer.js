@@ -614,7 +614,7 @@ async function readFile(file) {
     picture.src = URL.createObjectURL(file);
     await picture.decode();
   } catch {
-    return say(`${file.name} is no image that this browser reads.`);
+    return say(`${file.name} is not an image that this browser can read.`);
   } finally {
     URL.revokeObjectURL(picture.src);
   }
@@ -635,7 +635,7 @@ async function readFile(file) {
   ink = new Float32Array(PIXELS);
   const [left, top] = [Math.floor((wide - w) / 2), Math.floor((SIDE - h) / 2)];
   grey.forEach((value, k) => { ink[(top + Math.floor(k / w)) * wide + left + (k % w)] = light ? 1 - value : value; });
-  say(`${file.name}${light ? ", inverted: light became black" : ""}.`);
+  say(`${file.name}${light ? ", inverted: light pixels became black" : ""}.`);
   showInk();
 }
 

@@ -5,11 +5,11 @@ const LAYERS = {
   linear(layer, input, shape, weights) {
     const output = new Float32Array(layer.outputs);
     const { inputs } = layer;
-    const kept = weights.of(layer);
+    const own = weights.subarray(layer.weight);
     let place = 0;
     for (let row = 0; row < layer.outputs; row++) {
-      let sum = weights.exact[layer.bias + row];
-      for (let column = 0; column < inputs; column++) sum += kept[place++] * input[column];
+      let sum = weights[layer.bias + row];
+      for (let column = 0; column < inputs; column++) sum += own[place++] * input[column];
       output[row] = sum;
     }
     return [output, [layer.outputs]];
@@ -20,9 +20,9 @@ const LAYERS = {
     const high = Math.floor((height + 2 * padding - kernel) / stride) + 1;
     const wide = Math.floor((width + 2 * padding - kernel) / stride) + 1;
     const output = new Float32Array(outputs * high * wide);
-    const kept = weights.of(layer);
+    const own = weights.subarray(layer.weight);
     for (let out = 0; out < outputs; out++) {
-      const bias = weights.exact[layer.bias + out];
+      const bias = weights[layer.bias + out];
       for (let y = 0; y < high; y++) for (let x = 0; x < wide; x++) {
         let sum = bias;
         for (let channel = 0; channel < channels; channel++) {
@@ -34,7 +34,7 @@ const LAYERS = {
             for (let kx = 0; kx < kernel; kx++) {
               const column = x * stride + kx - padding;
               if (column < 0 || column >= width) continue;
-              sum += kept[filter + ky * kernel + kx] * input[plane + row * width + column];
+              sum += own[filter + ky * kernel + kx] * input[plane + row * width + column];
             }
           }
         }
@@ -49,8 +49,8 @@ const LAYERS = {
     const high = (height - 1) * stride - 2 * padding + kernel + more;
     const wide = (width - 1) * stride - 2 * padding + kernel + more;
     const output = new Float32Array(outputs * high * wide);
-    const kept = weights.of(layer);
-    for (let out = 0; out < outputs; out++) output.fill(weights.exact[layer.bias + out], out * high * wide, (out + 1) * high * wide);
+    const own = weights.subarray(layer.weight);
+    for (let out = 0; out < outputs; out++) output.fill(weights[layer.bias + out], out * high * wide, (out + 1) * high * wide);
     for (let channel = 0; channel < channels; channel++) {
       for (let y = 0; y < height; y++) for (let x = 0; x < width; x++) {
         const value = input[(channel * height + y) * width + x];
@@ -63,7 +63,7 @@ const LAYERS = {
             for (let kx = 0; kx < kernel; kx++) {
               const column = x * stride + kx - padding;
               if (column < 0 || column >= wide) continue;
-              output[(out * high + row) * wide + column] += kept[filter + ky * kernel + kx] * value;
+              output[(out * high + row) * wide + column] += own[filter + ky * kernel + kx] * value;
             }
           }
         }
@@ -76,7 +76,7 @@ const LAYERS = {
     const area = shape[1] * shape[2];
     return [input.map((value, place) => {
       const channel = Math.floor(place / area);
-      return value * weights.exact[layer.factor + channel] + weights.exact[layer.summand + channel];
+      return value * weights[layer.factor + channel] + weights[layer.summand + channel];
     }), shape];
   },
 
@@ -87,11 +87,7 @@ const LAYERS = {
   unflatten: (layer, input) => [input, layer.shape],
 };
 
-const rowsOf = { linear: (layer) => [layer.outputs, layer.inputs],
-                 convolution: (layer) => [layer.outputs, layer.inputs * layer.kernel ** 2],
-                 convolution_transposed: (layer) => [layer.inputs, layer.outputs * layer.kernel ** 2] };
-
-const MEANS = {  // of a pixel, from its logit: the likelihoods of loss.py
+const MEANS = {  // of a pixel, from the decoder's output: the likelihoods of objectives/
   bernoulli: (logit) => 1 / (1 + Math.exp(-logit)),
   gaussian: (logit) => 1 / (1 + Math.exp(-logit)),
   continuous_bernoulli: (logit) => (Math.abs(logit) < 0.1
@@ -101,36 +97,13 @@ const MEANS = {  // of a pixel, from its logit: the likelihoods of loss.py
 
 class Network {
   static async load(model) {
-    const [integers, low, exact] = await Promise.all([unpack(model.integers), unpack(model.low), unpack(model.exact)]);
-    return new Network(model, new Int16Array(integers.buffer), low, new Float32Array(exact.buffer));
+    return new Network(model, new Float32Array((await unpack(model.weights)).buffer));
   }
 
-  constructor(model, integers, low, exact) {
+  constructor(model, weights) {
     this.spec = model.network;
-    this.mean = MEANS[model.likelihood];
-    const kept = new Map();  // each layer's weights as floats
-    for (const layer of [...this.spec.encoder, ...this.spec.decoder]) {
-      if (!(layer.op in rowsOf)) continue;
-      const [rows, columns] = rowsOf[layer.op](layer);
-      if (layer.exact !== undefined) {
-        kept.set(layer, exact.subarray(layer.exact, layer.exact + rows * columns));
-        continue;
-      }
-      const values = new Float32Array(rows * columns);
-      for (let row = 0, place = 0; row < rows; row++) {
-        const scale = exact[layer.scale + row];
-        for (const end = place + columns; place < end; place++) {
-          let integer = integers[layer.weight + place];
-          if (layer.low !== undefined) {  // four bits more, two weights a byte
-            const bit = layer.low + place;
-            integer = 16 * integer + ((low[bit >> 1] >> (4 * (bit & 1))) & 15);
-          }
-          values[place] = integer * scale;
-        }
-      }
-      kept.set(layer, values);
-    }
-    this.weights = { exact, of: (layer) => kept.get(layer) };
+    this.mean = MEANS[model.network.likelihood];
+    this.weights = weights;  // of all layers: each says where its own begin
   }
 
   run(layers, input, shape) {

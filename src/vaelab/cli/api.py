@@ -1,0 +1,87 @@
+"""The commands as functions: settings as on the command line, results as values. `vaelab` offers them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vaelab.cli.arguments import prepare
+from vaelab.cli.compose import composing, settings_of
+from vaelab.cli.messages import one_line
+from vaelab.config import (
+    CompareConfig,
+    Config,
+    EvaluationConfig,
+    Schema,
+    VaelabError,
+    quote_override,
+)
+from vaelab.runs.folder import RunFolder
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vaelab.comparison.compare import ComparisonResult
+    from vaelab.evaluation.evaluate import EvaluationResult
+    from vaelab.training.run import Run
+
+
+def train(*overrides: str, **settings: Any) -> Run:
+    """One run, as `python -m vaelab.train`: `train("model=conv", "dataset.val_size=0", beta=0.5)`.
+
+    Raises VaelabError with the sentence that the command line prints; KeyboardInterrupt saves and is raised.
+    """
+    from vaelab.pages.run_report import write_run_report
+    from vaelab.training import session
+    from vaelab.training.run import load
+
+    config, folder, lines = composed("train", Config, overrides, settings)
+    caller = session.Caller(lines, write_run_report)
+    if config.resume is not None:
+        result = session.resume(config, [line.partition("=")[0] for line in lines], caller)
+    else:
+        result = session.train(config, RunFolder(folder), caller)
+    if result.interrupted_by:
+        raise KeyboardInterrupt
+    return load(result.folder.path)
+
+
+def evaluate(run: Run | Path | str, **settings: Any) -> EvaluationResult:
+    """Evaluate a run or a checkpoint, as `python -m vaelab.evaluate`: its `.folder`, `.text` and more."""
+    from vaelab.evaluation.evaluate import evaluate as evaluate_run
+    from vaelab.training.run import Run, load
+
+    path = run.checkpoint if isinstance(run, Run) else run
+    config, _, _ = composed("evaluate", EvaluationConfig, (), {"checkpoint": path, **settings})
+    return evaluate_run(load(path), config)
+
+
+def compare(sweep: Path | str, **settings: Any) -> ComparisonResult:
+    """Compare the runs of a folder, as `python -m vaelab.compare`."""
+    from vaelab.comparison.compare import compare as compare_runs
+
+    config, _, _ = composed("compare", CompareConfig, (), {"sweep": sweep, **settings})
+    return compare_runs(config)
+
+
+def sample(run: Run | Path | str, count: int = 64, seed: int = 0) -> Tensor:
+    """Images decoded from draws of the prior, shape (count, 1, H, W), in [0, 1]."""
+    from vaelab.training.run import Run, load
+
+    return (run if isinstance(run, Run) else load(run)).sample(count, seed)
+
+
+def composed(
+    command: str, schema: type[Schema], overrides: tuple[str, ...], settings: dict[str, Any]
+) -> tuple[Schema, Path, list[str]]:
+    """Checked settings, Hydra's output folder, and the overrides. Raises VaelabError."""
+    lines = [*overrides, *(quote_override(key, value) for key, value in settings.items())]
+    try:
+        arguments = prepare(lines, command, schema)
+        with composing(command) as compose:
+            whole = compose(arguments.overrides)
+            return settings_of(whole, schema), Path(whole.hydra.run.dir), arguments.overrides
+    except VaelabError:
+        raise
+    except Exception as error:
+        raise VaelabError(one_line(error, schema)) from error

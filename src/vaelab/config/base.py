@@ -1,0 +1,268 @@
+"""What all settings share: the types of values, the way from plain values to them, and their description."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+
+import yaml
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
+from typing_extensions import Self
+
+from vaelab.config.errors import ConfigError, did_you_mean, must_be, show
+from vaelab.config.overrides import look_up
+
+PACKAGE = Path(__file__).parents[1]
+CONF_DIR = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parents[1] / "conf"
+"""The shipped yaml: inside an installed package, or at the top of a checkout."""
+
+
+class Settings(BaseModel):
+    """A group of settings. Each is a field: type, range, default, and a description with the unit."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, validate_default=True, allow_inf_nan=False
+    )
+
+    @classmethod
+    def other_keys(cls) -> list[str]:
+        """What can be set beside the fields."""
+        return []
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain nested values, as they are saved in checkpoints and config.yaml."""
+        return self.model_dump()
+
+    def replace(self, **changes: Any) -> Self:
+        """These settings with some changed, checked again. Raises ConfigError as `resolve` does."""
+        plain = {key: plain_value(value) for key, value in changes.items()}
+        return resolve(self.to_dict() | plain, type(self))
+
+
+# --- types of values --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """What completes "… must be …" where the type and its constraints don't say it."""
+
+    phrase: str
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """The names that a setting knows: modules of a folder of the package, and a group of entry points."""
+
+    folder: str
+    group: str
+
+    def names(self) -> list[str]:
+        """All of them, found without importing any: torch takes seconds."""
+        modules = sorted(path.stem for path in (PACKAGE / self.folder).glob("[!_]*.py"))
+        return list(dict.fromkeys([*modules, *sorted(each.name for each in entry_points(group=self.group))]))
+
+    def summary(self, name: str) -> str:
+        """The first line of a module's docstring."""
+        path = PACKAGE / self.folder / f"{name}.py"
+        text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) if path.is_file() else None
+        return (text or "of a plugin").partition("\n")[0].rstrip(".")
+
+
+WORDS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)
+
+
+def from_word(value: object) -> object:
+    """True and False for the words that mean them; anything else as it is."""
+    return WORDS.get(str(value).lower(), value)
+
+
+def to_text(value: object) -> object:
+    """The text of a path, and of a number: `artifacts.watermark=2026` is one for Hydra."""
+    return show(value) if isinstance(value, bool | int | float | Path) else value
+
+
+def check_component(value: str | dict[str, Any]) -> str | dict[str, Any]:
+    """A name, or a mapping with a name in it; one with nothing else is that name."""
+    name = value.get("name") if isinstance(value, dict) else value
+    if not isinstance(name, str) or not name.strip():
+        raise ValueError("no name")
+    return name if value == {"name": name} else value
+
+
+def component_name(component: str | Mapping[str, Any]) -> str:
+    """The name of the class that a component chooses."""
+    return component if isinstance(component, str) else str(component["name"])
+
+
+Switch = Annotated[bool, BeforeValidator(from_word)]
+Natural = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63), Allowed("a whole number of at least 0 and below 2**63")]
+Text = Annotated[str, Field(pattern=r"\S"), BeforeValidator(to_text)]
+FolderPath = Annotated[Text, Allowed("a folder's path")]
+RunPath = Annotated[Text, Allowed("a run folder or a checkpoint, such as outputs/2026-11-21/...")]
+DEVICES = r"^(auto|cpu|cuda|cuda:[0-9]+)$"
+Device = Annotated[str, Field(pattern=DEVICES), Allowed("auto, cpu, cuda or cuda:N")]
+Source = Literal["auto", "full", "embedded"]
+COMPONENT = Allowed("a name, or {name:NAME} with arguments beside it")
+Component = Annotated[str | dict[str, Any], AfterValidator(check_component), COMPONENT]
+"""Which registered class: its name, or the name and the arguments. The registry checks both."""
+
+
+# --- from plain values to settings ------------------------------------------------------------------------
+
+Schema = TypeVar("Schema", bound=Settings)
+
+
+def resolve(plain: Mapping[str, Any], schema: type[Schema]) -> Schema:
+    """Typed, checked settings out of plain values: what was composed, or a checkpoint saved.
+
+    Raises ConfigError for a key that nothing reads, a wrong type or a value outside its range.
+    """
+    try:
+        return schema.model_validate(dict(plain))
+    except ValidationError as invalid:
+        error = invalid.errors(include_url=False)[0]
+        path = [str(step) for step in error["loc"]]
+        known = {setting.key: setting for setting in describe(schema)}
+        while path and ".".join(path) not in known:  # below a setting: a place in a list, a type in a union
+            path.pop()
+        if not path or error["type"] == "extra_forbidden":
+            raise unknown_setting(".".join(map(str, error["loc"])), schema) from invalid
+        setting = known[".".join(path)]
+        value = look_up(plain, setting.key)
+        if setting.type is float and type(value) is int:
+            value = float(value)
+        raise must_be(setting.key, setting.allowed, value) from invalid
+
+
+def unknown_setting(
+    key: str, schema: type[Settings], model_settings: Iterable[str] | None = None
+) -> ConfigError:
+    """The error for a key that is no setting, with the one that was probably meant.
+
+    `model_settings` are those of the model that was chosen, where that is known.
+    """
+    known = [*(setting.key for setting in describe(schema)), *schema.other_keys()]
+    if model_settings is not None and key.startswith("model."):
+        known = [name for name in known if not name.startswith("model.")]
+        known += [f"model.{name}" for name in model_settings if name != "name"]
+    group, _, last = key.rpartition(".")
+    # The same name elsewhere, then a like one in the same place, then any like one.
+    elsewhere = [name for name in known if name.rpartition(".")[2].lower() == last.lower()]
+    nearby = [name for name in known if name.rpartition(".")[0] == group]
+    hint = f"Did you mean '{elsewhere[0]}'? " if elsewhere else did_you_mean(key, nearby)
+    return ConfigError(
+        f"Unknown setting '{key}'. {hint or did_you_mean(key, known)}--help lists all settings."
+    )
+
+
+def defaults(schema: type[Settings]) -> dict[str, Any]:
+    """All settings at their defaults, as plain nested values; null where one has to be given."""
+    return {name: plain_value(default_of(field)) for name, field in schema.model_fields.items()}
+
+
+def default_of(field: FieldInfo) -> Any:
+    return None if field.is_required() else field.get_default(call_default_factory=True)
+
+
+def plain_value(value: Any) -> Any:
+    return value.to_dict() if isinstance(value, Settings) else value
+
+
+# --- settings in words ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting, described."""
+
+    key: str
+    default: Any
+    description: str
+    allowed: str  # completes "… must be …"
+    choices: Sequence[str] = ()  # the words or shipped names that it takes, where there are only a few
+    type: Any = None
+
+
+def describe(schema: type[Settings], prefix: str = "") -> Iterator[Setting]:
+    """Every setting that has a description, in the order of the schema."""
+    for name, field in schema.model_fields.items():
+        key, default = prefix + name, default_of(field)
+        shipped = next((each for each in field.metadata if isinstance(each, Shipped)), None)
+        if isinstance(default, Settings):
+            yield from describe(type(default), f"{key}.")
+        elif shipped and isinstance(default, dict):  # a switch for each
+            for each, value in default.items():
+                yield Setting(f"{key}.{each}", value, shipped.summary(each), "true or false")
+        elif field.description is not None:
+            options = alternatives(field.annotation, field.metadata)
+            allowed = " or ".join([", ".join(options[:-1]), options[-1]] if len(options) > 1 else options)
+            choices = options if get_origin(field.annotation) is Literal else []
+            if shipped:
+                choices = list(dict.fromkeys([default, *shipped.names()]))
+            yield Setting(key, default, field.description, allowed, choices, field.annotation)
+
+
+def alternatives(kind: Any, metadata: Sequence[Any] = ()) -> list[str]:
+    """What a setting takes, in words, from its type and the constraints on it."""
+    for each in metadata:
+        if isinstance(each, Allowed):
+            return [each.phrase]
+    if get_origin(kind) is Annotated:
+        kind, *more = get_args(kind)
+        inner = [each.metadata if isinstance(each, FieldInfo) else [each] for each in more]
+        return alternatives(kind, [each for several in inner for each in several])
+    if get_origin(kind) is Literal:
+        return list(get_args(kind))
+    if get_origin(kind) in (Union, UnionType):
+        return [words for part in get_args(kind) for words in alternatives(part, metadata)]
+    words = {bool: ["true", "false"], NoneType: ["null"]}
+    return words[kind] if kind in words else [a_number(kind, metadata)]
+
+
+def a_number(kind: Any, metadata: Sequence[Any]) -> str:
+    """`a whole number of at least 1`, `a number above 0 and below 1`."""
+    bounds = {"ge": "of at least", "gt": "above", "lt": "below", "le": "of at most"}
+    limits = {name: getattr(each, name) for each in metadata for name in bounds if hasattr(each, name)}
+    noun = "a whole number" if kind is int else "a number"
+    if {"ge", "le"} <= limits.keys():
+        return f"{noun} from {limits['ge']:,} to {limits['le']:,}"
+    return f"{noun} {' and '.join(f'{bounds[name]} {limit}' for name, limit in limits.items())}"
+
+
+# --- yaml -------------------------------------------------------------------------------------------------
+
+
+class Loader(yaml.SafeLoader):
+    """Reads 1e-3 as the number that it is since YAML 1.2, and for Hydra."""
+
+
+class Dumper(yaml.SafeDumper):
+    """Quotes what `Loader` would take for a number."""
+
+
+for each in (Loader, Dumper):
+    each.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+\Z"),
+        list("-+0123456789"),
+    )
+
+
+def to_yaml(settings: Settings) -> str:
+    """config.yaml's text: plain values, which `read_yaml` and Hydra read back."""
+    return yaml.dump(settings.to_dict(), Dumper=Dumper, sort_keys=False, allow_unicode=True)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Plain values of a yaml of ours: a config.yaml, or a file of conf/."""
+    found: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), Loader)
+    return found

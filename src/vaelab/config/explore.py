@@ -1,0 +1,52 @@
+"""The settings of an explorer."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, model_validator
+from typing_extensions import Self
+
+from vaelab.config.base import Allowed, Count, Settings, Text
+from vaelab.config.errors import ConfigError
+from vaelab.config.evaluate import EvaluatedDataConfig
+
+
+def check_distinct(names: list[str]) -> list[str]:
+    if len({*names}) != 2:
+        raise ValueError("not two names")
+    return names
+
+
+class ExploreConfig(Settings):
+    """Everything that an explorer needs to know."""
+
+    run: Annotated[Text | None, Allowed("a run folder or a checkpoint")] = Field(
+        None, description="a run folder, for its best checkpoint, or a checkpoint"
+    )
+    sweep: Annotated[Text | None, Allowed("a folder of runs")] = Field(
+        None, description="a folder of runs, two of which are put side by side"
+    )
+    pair: Annotated[
+        Annotated[list[Text], AfterValidator(check_distinct)] | None,
+        Allowed("two folders' names, such as [0_kl-false,1_kl-true], or null"),
+    ] = Field(
+        None,
+        description="which two of the sweep, by folder; null: KL off beside the beta nearest to 1",
+    )
+    output: Annotated[Text, Allowed("a file's path")] | None = Field(
+        None, description="the file to write; null: explorer.html in the run folder"
+    )
+    images: Count = Field(2000, description="test images in the page, the first ones")
+    dataset: EvaluatedDataConfig = EvaluatedDataConfig()
+
+    @model_validator(mode="after")
+    def check_what(self) -> Self:
+        if (self.run is None) == (self.sweep is None):
+            raise ConfigError(
+                "An explorer shows one run or two of a sweep: type either run=outputs/2026-11-21/... "
+                "or sweep=outputs/multirun/2026-11-21/..."
+            )
+        if self.pair is not None and self.sweep is None:
+            raise ConfigError("pair names two runs of a sweep: type sweep=FOLDER beside it.")
+        return self

@@ -1,0 +1,101 @@
+"""Names for classes: how a setting chooses a model, a likelihood, a data set …, the package's or a plugin's.
+
+A class is registered where it is written. The package's own are in the modules of one folder; a plugin names
+the module that registers its own as an entry point:
+
+    [project.entry-points."vaelab.models"]
+    my_model = "my_package.my_model"
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import pkgutil
+from collections.abc import Callable, Collection, Mapping
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, Generic, TypeVar
+
+from vaelab.config.errors import ConfigError, did_you_mean, unknown
+
+log = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
+Registered = TypeVar("Registered")
+
+
+class Registry(Generic[Item]):
+    """The classes (or functions, or values) that one setting chooses from.
+
+    All modules of `package` and all plugins of the entry-point group are imported once, at the first lookup:
+    a name, from a checkpoint say, only ever chooses among what is registered.
+    """
+
+    def __init__(self, setting: str, package: str, group: str, besides: Collection[str] = ()) -> None:
+        """`setting` is what messages call it; `besides` are modules that register nothing."""
+        self.setting = setting
+        self.package = package
+        self.group = group
+        self.besides = besides
+        self.registered: dict[str, Item] = {}
+        self.complete = False
+
+    def register(self, name: str) -> Callable[[Registered], Registered]:
+        """Decorator: registers a class under a name."""
+
+        def decorator(item: Registered) -> Registered:
+            self.registered[name] = item  # type: ignore[assignment]
+            return item
+
+        return decorator
+
+    def names(self) -> list[str]:
+        """All names, sorted; nothing is imported: a module registers under its own name."""
+        modules = pkgutil.iter_modules(import_module(self.package).__path__)
+        shipped = {module.name for module in modules} - {*self.besides}
+        return sorted(
+            shipped | {plugin.name for plugin in entry_points(group=self.group)} | {*self.registered}
+        )
+
+    def get(self, name: str) -> Item:
+        """What is registered under a name. Raises ConfigError for an unknown one."""
+        self.load()
+        if name not in self.registered:
+            raise unknown(self.setting, name, self.registered)
+        return self.registered[name]
+
+    def load(self) -> None:
+        """Import every module of the package and every plugin, once. A plugin that can't be is named."""
+        if self.complete:
+            return
+        self.complete = True
+        for module in pkgutil.iter_modules(import_module(self.package).__path__):
+            if module.name not in self.besides:
+                import_module(f"{self.package}.{module.name}")
+        for plugin in entry_points(group=self.group):
+            try:
+                plugin.load()
+            except Exception as error:  # whatever a stranger's module raises
+                log.warning("The plugin %s (%s) can't be imported: %s", plugin.name, plugin.value, error)
+
+    def build(self, component: str | Mapping[str, Any], **given: Any) -> Any:
+        """An instance of the class that a component chooses: a name, or {name: …} with arguments beside it.
+
+        `given` is what the caller offers: each class takes what its constructor asks for.
+        Raises ConfigError for an unknown name and an argument that the class doesn't take.
+        """
+        arguments = {"name": component} if isinstance(component, str) else dict(component)
+        name = arguments.pop("name")
+        item: Any = self.get(name)
+        parameters = inspect.signature(item).parameters
+        accepted = [parameter for parameter in parameters if parameter not in given]
+        for argument in arguments:
+            if argument not in accepted:
+                takes = ", ".join(accepted) or "no settings"
+                raise ConfigError(
+                    f"Unknown setting '{self.setting}.{argument}'. {did_you_mean(argument, accepted)}"
+                    f"{self.setting}={name} takes: {takes}."
+                )
+        offered = {key: value for key, value in given.items() if key in parameters}
+        return item(**offered, **arguments)

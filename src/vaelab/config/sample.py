@@ -1,0 +1,18 @@
+"""The settings of sampling."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from vaelab.config.base import Count, FolderPath, RunPath, Seed, Settings
+
+
+class SampleConfig(Settings):
+    """Everything that sampling needs to know."""
+
+    run: RunPath = Field(description="a run folder, for its best checkpoint, or a checkpoint")
+    count: Count = Field(64, description="images to draw from the prior")
+    seed: Seed = Field(0, description="start of the random stream")
+    output: FolderPath | None = Field(
+        None, description="folder to write into; null: samples/ in the run folder"
+    )

@@ -1,0 +1,267 @@
+"""The settings of a training, and what resuming, repeating and "the same training" mean."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from typing_extensions import Self
+
+from vaelab.config.base import (
+    CONF_DIR,
+    Allowed,
+    Component,
+    Count,
+    Device,
+    FolderPath,
+    Natural,
+    Seed,
+    Settings,
+    Shipped,
+    Source,
+    Switch,
+    Text,
+    component_name,
+    describe,
+    from_word,
+    read_yaml,
+    resolve,
+)
+from vaelab.config.errors import ConfigError, must_be, show
+from vaelab.config.overrides import look_up, quote_override
+
+GROUPS = ("model", "dataset", "loss", "experiment")
+"""What is chosen by name: each is a folder of conf/."""
+
+CLASSES = Allowed("a list of class numbers or names, such as [7], or null for all")
+
+
+def absolute(path: str) -> str:
+    """So that a run can be continued from any folder."""
+    return str(Path(path).expanduser().absolute())
+
+
+def check_model(model: object) -> object:
+    if not isinstance(model, dict) or "name" not in model:
+        raise must_be("model", "a mapping with name and the model's settings", model)
+    return model
+
+
+class DatasetConfig(Settings):
+    """Which images, and where they come from."""
+
+    name: Text = "fashion_mnist"
+    source: Source = Field("auto", description="root, system, download, then the subset; full never takes it")
+    root: Annotated[FolderPath, AfterValidator(absolute)] | None = Field(
+        None, description="the data in torchvision's layout; null: $VAELAB_DATA, else the user's cache folder"
+    )
+    classes: Annotated[list[Any] | None, CLASSES] = Field(
+        None, min_length=1, description="the classes to keep, such as [0,1,7] or [trouser,sneaker]; null: all"
+    )
+    val_size: Natural = Field(5000, description="training images held out; 0: each epoch scores the test set")
+    binarize: Literal["none", "dynamic", "static"] = Field(
+        "none", description="grey pixels, or 0/1 pixels drawn each time or once"
+    )
+
+
+class LossConfig(Settings):
+    """What is minimised, beside the two knobs of the KL term."""
+
+    objective: Component = Field("neg_elbo", description="the negative ELBO, or the objective of a plugin")
+    likelihood: Annotated[Component, Shipped("objectives/likelihoods", "vaelab.likelihoods")] = Field(
+        "bernoulli", description="p(x|z) of a pixel"
+    )
+    kl_schedule: Annotated[Component, Shipped("objectives/schedules", "vaelab.kl_schedules")] = Field(
+        "linear", description="how the KL's weight reaches beta"
+    )
+    kl_warmup_epochs: Natural = Field(0, description="epochs over which the KL's weight rises to beta")
+    free_bits: Annotated[float, Allowed("a number of at least 0, in nats per latent dimension")] = Field(
+        0.0, ge=0, description="nats per latent dimension below which the KL is not pushed (batch mean)"
+    )
+
+    @property
+    def likelihood_name(self) -> str:
+        """`bernoulli`, whatever arguments it has."""
+        return component_name(self.likelihood)
+
+
+class OptimizerConfig(Settings):
+    """Adam (Kingma & Ba 2015) with its usual moments."""
+
+    lr: float = Field(1e-3, gt=0, lt=1, description="Adam's step size")
+
+
+class ArtifactsConfig(Settings):
+    """What is drawn and kept. None of it moves the loss curve."""
+
+    every: Natural = Field(1, description="epochs between figures; 0: none while training")
+    figures: Switch = Field(True, description="draw the figures of the finished run")
+    report: Switch = Field(True, description="write report.html when the run ends")
+    gif: Switch = Field(True, description="animate the latent space")
+    gif_every_batches: Natural = Field(
+        50, description="batches between animation frames in the first two epochs; 0: one frame per epoch"
+    )
+    checkpoint_every: Natural = Field(
+        0, description="epochs between checkpoints that are kept for good (epoch_0005); 0: only last and best"
+    )
+    zip: Switch = Field(False, description="leave the run as one zip file beside its folder")
+    watermark: Annotated[Text, Allowed("a short text")] | None = Field(
+        None, description="a name that signs every figure"
+    )
+
+
+class Config(Settings):
+    """Everything that a training needs to know."""
+
+    beta: float = Field(1.0, ge=0, description="weight of the KL term")
+    kl: Switch = Field(True, description="whether the KL term is minimised at all")
+    epochs: int = Field(20, ge=1, le=1_000_000, description="passes over the training images")
+    batch_size: Count = Field(128, description="images per step")
+    seed: Seed = Field(42, description="start of every random stream")
+    device: Device = Field("auto", description="auto takes CUDA where there is one")
+    deterministic: Switch = Field(False, description="on CUDA too the same bits for the same seed, slower")
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="of the network; the loss is always fp32")
+    logger: Annotated[Component, Shipped("training/loggers", "vaelab.loggers")] = Field(
+        "none", description="what else records each epoch"
+    )
+    resume: Annotated[Text, Allowed("a run folder, a checkpoint")] | None = Field(
+        None, description="run folder or checkpoint to continue"
+    )
+    model: Annotated[dict[str, Any], BeforeValidator(check_model)] = Field({"name": "mlp", "latent_dim": 2})
+    dataset: DatasetConfig = DatasetConfig()
+    loss: LossConfig = LossConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    artifacts: ArtifactsConfig = ArtifactsConfig()
+
+    @classmethod
+    def other_keys(cls) -> list[str]:
+        """The settings of every shipped model, each once, and the groups."""
+        models = [key for path in sorted(CONF_DIR.glob("model/*.yaml")) for key in read_yaml(path)]
+        return [*dict.fromkeys(f"model.{key}" for key in models if key != "name"), *GROUPS]
+
+    @model_validator(mode="after")
+    def check_warmup(self) -> Self:
+        if self.loss.kl_warmup_epochs >= self.epochs:
+            raise ConfigError(
+                f"loss.kl_warmup_epochs={self.loss.kl_warmup_epochs} leaves no epoch at the full KL weight: "
+                f"type fewer than epochs={self.epochs}, or more epochs."
+            )
+        return self
+
+    @property
+    def kl_off(self) -> bool:
+        """Whether only the reconstruction is minimised."""
+        return folder_ending(self.kl, self.beta) == "recon_only"
+
+    @property
+    def kl_label(self) -> str:
+        """`beta 0.5` or `KL off`, for titles and tables."""
+        return "KL off" if self.kl_off else f"beta {short(self.beta)}"
+
+    @property
+    def objective(self) -> str:
+        """recon_only, vae or beta_vae: derived, so that it can't contradict `kl` and `beta`."""
+        return "recon_only" if self.kl_off else "vae" if self.beta == 1 else "beta_vae"
+
+    def without_effect(self) -> list[str]:
+        """A sentence for each setting that changes nothing beside the others."""
+        idle = []
+        if self.dataset.source == "embedded" and self.dataset.root is not None:
+            idle.append("dataset.root has no effect with dataset.source=embedded: it is in the package.")
+        if self.kl_off:
+            plain, untouched = self.to_dict(), Config().to_dict()
+            cause = "kl=false" if not self.kl else "beta=0"
+            idle += [
+                f"{key}={show(value)} has no effect with {cause}: the KL term is not minimised."
+                for key in ("beta", "loss.free_bits", "loss.kl_schedule", "loss.kl_warmup_epochs")
+                if (value := look_up(plain, key)) != look_up(untouched, key)
+                and not cause.startswith(f"{key}=")
+            ]
+        return idle
+
+
+# --- names of the objective -------------------------------------------------------------------------------
+
+
+def folder_ending(kl: object, beta: object) -> str:
+    """`beta-0.5` or `recon_only`: the end of a folder's name, made before `kl` and `beta` are checked."""
+    weighs = from_word(kl) is True and isinstance(beta, int | float) and beta != 0
+    return f"beta-{short(beta)}" if weighs else "recon_only"
+
+
+def short(number: object) -> str:
+    """A number with all its digits, but no needless ones."""
+    return str(number).removesuffix(".0")
+
+
+# --- the same training ------------------------------------------------------------------------------------
+
+
+def effective(config: Config) -> dict[str, Any]:
+    """What decides a training's numbers and figures: plain values, those without effect at their defaults.
+
+    Two settings with the same effective values are one training.
+    """
+    plain = config.to_dict()
+    for key in ("device", "deterministic", "logger", "resume"):
+        del plain[key]
+    del plain["dataset"]["root"]  # wherever the files lie, they are checked to be the same
+    if config.kl_off:
+        plain |= {"kl": False, "beta": 0.0}
+        plain["loss"] |= {"free_bits": 0.0}
+    return plain
+
+
+def training_digest(config: Config) -> str:
+    """SHA-256 of the effective settings: the same for the same training, in every process."""
+    text = json.dumps(effective(config), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+# --- resume and repeat ------------------------------------------------------------------------------------
+
+MAY_CHANGE = ("epochs", "device", "deterministic", "logger", "dataset.root", "dataset.source", "artifacts")
+"""What may be given beside `resume`: none of it changes the numbers of an epoch."""
+
+GROUP_SETTINGS = {"model": ["model.name"], "dataset": ["dataset.name"], "loss": ["kl", "beta"]}
+"""What the choice in a group stands for when it is given beside `resume`."""
+
+
+def continued(saved: Config, given: Config, keys: Iterable[str]) -> Config:
+    """The settings of a run that goes on: its own, changed by what was given where that may change.
+
+    `keys` are those on the command line. Raises ConfigError for one that would make it another run.
+    """
+    before, after = saved.to_dict(), given.to_dict()
+    for key in keys:
+        if key == "resume" or key.startswith("hydra"):
+            continue
+        if key == "experiment":
+            raise ConfigError("A run that is resumed has its settings already: leave experiment= out.")
+        if key.split(".")[0] in MAY_CHANGE or key in MAY_CHANGE:
+            group, _, name = key.rpartition(".")
+            (look_up(before, group) if group else before)[name] = look_up(after, key)
+            continue
+        for changed in GROUP_SETTINGS.get(key, [key]):
+            value = look_up(before, changed)
+            if value != look_up(after, changed):
+                raise ConfigError(
+                    f"{key} can't change when a run is resumed ({changed} is {show(value)} there): leave it "
+                    f"out, or start a new run. What may change: {', '.join(MAY_CHANGE)}."
+                )
+    return resolve(before, Config)
+
+
+def overrides_of(config: Config, keys: Collection[str]) -> list[str]:
+    """The command line that repeats these settings, but for the `keys` that are given anew."""
+    left_out = {"resume", *keys, *(GROUP_SETTINGS["loss"] if "loss" in keys else ())}
+    plain = config.to_dict()
+    values = {"model": config.model["name"], "dataset": config.dataset.name}
+    values |= {setting.key: look_up(plain, setting.key) for setting in describe(Config)}
+    if "model" not in keys:
+        values |= {f"model.{key}": value for key, value in config.model.items() if key != "name"}
+    return [quote_override(key, value) for key, value in values.items() if key not in left_out]

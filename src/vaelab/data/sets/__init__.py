@@ -1,0 +1,1 @@
+"""The data sets: one module each, with what must be known before any file is read."""

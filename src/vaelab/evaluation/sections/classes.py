@@ -1,0 +1,67 @@
+"""What a classifier of the posterior means gets right, beside classifiers of pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vaelab.evaluation.model import EvaluatedModel, Progress
+from vaelab.evaluation.numbers import CannotMeasure, Number, Section
+from vaelab.evaluation.sections import sections
+from vaelab.metrics.classes import (
+    NEIGHBOURS,
+    Labelled,
+    knn_accuracy,
+    linear_accuracy,
+    principal_components,
+    silhouette,
+)
+
+UNITS = {
+    "knn_accuracy": "share of images",
+    "linear_probe_accuracy": "share of images",
+    "silhouette": "−1 to 1",
+}
+
+
+@sections.register("classes")
+def classes(evaluated: EvaluatedModel, progress: Progress) -> Section:
+    if evaluated.split.name == "train":
+        raise CannotMeasure("the probes are fitted on the training images: type split=test or split=val")
+    scored_labels = evaluated.split.labels[: len(evaluated.posterior.mean)].cpu().numpy()
+    if len(np.unique(scored_labels)) < 2:
+        raise CannotMeasure("it takes images of at least two classes")
+    train_labels = evaluated.data.train.labels.cpu().numpy()
+    if len(train_labels) < NEIGHBOURS or len(np.unique(train_labels)) < 2:
+        raise CannotMeasure(f"it takes {NEIGHBOURS} training images, of at least two classes")
+    latent = (
+        Labelled(evaluated.train_posterior.mean.cpu().numpy(), train_labels),
+        Labelled(evaluated.posterior.mean.float().cpu().numpy(), scored_labels),
+    )
+    images = (evaluated.train_images, evaluated.images[: len(scored_labels)])
+    train_pixels, scored_pixels = (x.flatten(1).cpu().numpy() for x in images)
+    pixels = Labelled(train_pixels, train_labels), Labelled(scored_pixels, scored_labels)
+    dimensions = min(evaluated.model.latent_dim, *train_pixels.shape)
+
+    def probed(train: Labelled, scored: Labelled) -> tuple[float, float, float]:
+        return knn_accuracy(train, scored), linear_accuracy(train, scored), silhouette(scored)
+
+    def probed_components() -> tuple[float, float, float]:
+        return probed(*principal_components(*pixels, dimensions, evaluated.numpy_seed))
+
+    basis = evaluated.basis(len(scored_labels))
+    rows: dict[str, dict[str, Number]] = {name: {} for name in UNITS}
+    for of, probe in {
+        "posterior means": lambda: probed(*latent),
+        f"{dimensions} principal component{'s' if dimensions > 1 else ''}": lambda: evaluated.once(
+            "probes of components", dimensions, compute=probed_components
+        ),
+        "raw pixels": lambda: evaluated.once("probes of pixels", compute=lambda: probed(*pixels)),
+    }.items():
+        progress(of)
+        for (name, unit), value in zip(UNITS.items(), probe(), strict=True):
+            rows[name][of] = Number(value, unit, basis)
+    remark = (
+        f"{NEIGHBOURS} nearest neighbours, and a logistic regression on standardised features, both fitted "
+        f"to {len(train_labels):,} training images (scikit-learn); the silhouette needs no fit."
+    )
+    return Section("Class information in the latent space", rows, remark)

@@ -1,0 +1,36 @@
+"""Gaussian with one learned variance for all pixels (Rybkin et al. 2021)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Generator, Tensor, nn
+
+from vaelab.objectives.likelihoods import Likelihood, likelihoods
+
+
+@likelihoods.register("gaussian")
+class GaussianPixels(Likelihood):
+    """N(x; sigmoid(decoder's number), σ²). A density: -log p(x|z) falls below 0 where σ is small."""
+
+    LOG_VARIANCE_RANGE = (-12.0, 4.0)
+    """σ from 0.25 % of the grey range upwards: constant images would otherwise drive it to 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log_variance = nn.Parameter(torch.tensor(-2.0))  # about the variance of all pixels of the data
+
+    def log_prob(self, parameters: Tensor, x: Tensor) -> Tensor:
+        log_variance = self.log_variance.clamp(*self.LOG_VARIANCE_RANGE)
+        error = (x - self.mean(parameters)).square().flatten(1).sum(dim=1)
+        pixels = x[0].numel()
+        return -0.5 * (error * (-log_variance).exp() + pixels * (log_variance + math.log(2 * math.pi)))
+
+    def mean(self, parameters: Tensor) -> Tensor:
+        return parameters.sigmoid()
+
+    def sample(self, parameters: Tensor, noise: Generator) -> Tensor:
+        sigma = (0.5 * self.log_variance.clamp(*self.LOG_VARIANCE_RANGE)).exp()
+        eps = torch.randn(parameters.shape, generator=noise, device=parameters.device)
+        return self.mean(parameters) + sigma * eps

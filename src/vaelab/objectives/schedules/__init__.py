@@ -1,0 +1,20 @@
+"""How the KL's weight moves during training: one module per schedule, registered there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from vaelab.config.registry import Registry
+
+
+class KLSchedule:
+    """A factor on beta over time. It is evaluated at every step, also under a captured CUDA graph."""
+
+    def weight(self, epoch: float) -> float:
+        """From 0 to 1, where 2.5 is the middle of the third epoch."""
+        raise NotImplementedError
+
+
+kl_schedules: Registry[Callable[..., KLSchedule]] = Registry(
+    "loss.kl_schedule", __name__, "vaelab.kl_schedules"
+)

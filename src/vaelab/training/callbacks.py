@@ -1,0 +1,219 @@
+"""What happens beside the training loop: each thing one class.
+
+Callbacks look at the state and don't change what is learned; to stop the training they raise.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+from tqdm import tqdm
+
+from vaelab.config import Config
+from vaelab.data.splits import Data
+from vaelab.runs.files import StorageError
+from vaelab.runs.folder import RunFolder
+from vaelab.runs.signals import Interrupted, Signals
+from vaelab.training import checkpoint
+from vaelab.training.records import check_finite
+from vaelab.training.state import TrainingState
+
+log = logging.getLogger("vaelab.training")
+
+
+class Callback:
+    """Base class: does nothing."""
+
+    def on_start(self, state: TrainingState) -> None:
+        """Before the first step of a session, which may be in the middle of a run."""
+
+    def on_step(self, state: TrainingState) -> None:
+        """After every step. Its time counts as training time, but for what `state.not_timed()` takes out."""
+
+    def on_epoch(self, state: TrainingState) -> None:
+        """After every epoch; `state.history[-1]` has its numbers."""
+
+    def on_end(self, state: TrainingState, facts: Mapping[str, Any]) -> None:
+        """When the session ends. `facts` is the content of run.json: status, best epoch, data, and so on."""
+
+
+def notify(
+    callbacks: Sequence[Callback], event: Literal["on_start", "on_step", "on_epoch"], state: TrainingState
+) -> None:
+    """Call a method of every callback, in order."""
+    for callback in callbacks:
+        getattr(callback, event)(state)
+
+
+# --- the numbers ------------------------------------------------------------------------------------------
+
+
+class CheckFinite(Callback):
+    """Raises TrainingDiverged once a loss or a weight is not finite.
+
+    On the CPU, losses are looked at every 50 steps; a GPU would have to be waited for, and is looked at when
+    the epoch ends. So are the weights, on both.
+    """
+
+    EVERY = 50
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    def on_step(self, state: TrainingState) -> None:
+        last = state.step == state.steps_per_epoch
+        due = state.device.type == "cpu" and state.step % self.EVERY == 0
+        if last or (due and not state.step_terms_S3[state.step - self.EVERY : state.step].isfinite().all()):
+            check_finite(state, self.config)
+
+
+class DropTinyMoments(Callback):
+    """Every 100 steps, sets Adam's moments below 1e-30 in magnitude to 0.
+
+    Pixels that are nearly always black have vanishing gradients. Their moments decay into denormal numbers,
+    which make a CPU's arithmetic several times slower; beside Adam's epsilon of 1e-8 they change no weight.
+    """
+
+    EVERY, SMALLEST = 100, 1e-30
+
+    def on_step(self, state: TrainingState) -> None:
+        if state.total_steps % self.EVERY == 0:
+            for moments in state.optimizer.state.values():
+                for name in ("exp_avg", "exp_avg_sq"):
+                    moments[name].masked_fill_(moments[name].abs() < self.SMALLEST, 0)
+
+
+# --- files ------------------------------------------------------------------------------------------------
+
+
+class WriteMetrics(Callback):
+    """metrics.csv."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+
+    def on_epoch(self, state: TrainingState) -> None:
+        self.folder.write_metrics(state.history)
+
+
+class SaveCheckpoints(Callback):
+    """last, best, and those that are kept."""
+
+    def __init__(self, config: Config, data: Data, folder: RunFolder) -> None:
+        self.config, self.data, self.folder = config, data, folder
+
+    def on_epoch(self, state: TrainingState) -> None:
+        self.save(state, "last", *self.due(state))
+
+    def due(self, state: TrainingState) -> list[str]:
+        """What the epoch that has just ended is saved as, beside last."""
+        every = self.config.artifacts.checkpoint_every
+        best = ["best"] if state.best_epoch == state.epoch else []
+        return best + ([f"epoch_{state.epoch:04d}"] if every and state.epoch % every == 0 else [])
+
+    def save(self, state: TrainingState, *names: str) -> None:
+        """One checkpoint of this very step, under each of `names`."""
+        content = checkpoint.content_of(state, self.config, self.data)
+        checkpoint.save(content, self.folder, *map(self.folder.checkpoint, names))
+
+
+class WriteReport(Callback):
+    """report.html, whatever the status; without it the run is still whole."""
+
+    def __init__(self, folder: RunFolder, write: Callable[[RunFolder, Mapping[str, Any]], None]) -> None:
+        self.folder, self.write = folder, write
+
+    def on_end(self, state: TrainingState, facts: Mapping[str, Any]) -> None:
+        try:
+            self.write(self.folder, facts)
+        except (Interrupted, StorageError):
+            raise
+        except Exception as error:
+            log.warning("report.html was not written: %s", error)
+
+
+# --- the terminal -----------------------------------------------------------------------------------------
+
+
+class ProgressBar(Callback):
+    """One bar over the run, in images, with the terms of the last step; silent in a pipe."""
+
+    def __init__(self, config: Config, data: Data) -> None:
+        self.config, self.images = config, len(data.train)
+        self.bar: tqdm[Any] | None = None
+
+    def seen(self, state: TrainingState) -> int:
+        """Images since the start of the first epoch."""
+        return state.epoch * self.images + min(state.step * self.config.batch_size, self.images)
+
+    def on_start(self, state: TrainingState) -> None:
+        self.bar = tqdm(
+            total=self.config.epochs * self.images,
+            initial=self.seen(state),
+            unit=" images",
+            disable=None,  # silent unless stderr is a terminal
+            leave=False,
+            dynamic_ncols=True,
+            bar_format="{desc} {percentage:3.0f}%|{bar}| {rate_noinv_fmt}, {remaining} left",
+        )
+
+    def on_step(self, state: TrainingState) -> None:
+        assert self.bar is not None
+        redrawn = self.bar.update(self.seen(state) - self.bar.n)
+        if redrawn:  # only then, because reading the terms waits for the device
+            images = min(self.config.batch_size, self.images - (state.step - 1) * self.config.batch_size)
+            reconstruction, kl, loss = (state.step_terms_S3[state.step - 1] / images).tolist()
+            self.bar.set_description_str(
+                f"epoch {state.epoch + 1}/{self.config.epochs}  loss {loss:.2f}  "
+                f"reconstruction {reconstruction:.2f}  KL {kl:.2f} ",
+                refresh=False,
+            )
+
+    def say(self, doing: str) -> None:
+        """Show what is being done instead of training."""
+        if self.bar is not None:
+            self.bar.set_description_str(doing)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+class LogEpochs(Callback):
+    """A line in the log for each epoch: training terms, score, speed."""
+
+    def __init__(self, config: Config, scored: str) -> None:
+        self.epochs, self.scored = config.epochs, scored
+
+    def on_epoch(self, state: TrainingState) -> None:
+        record = state.history[-1]
+        log.info(
+            "%s",
+            f"epoch {record['epoch']:{len(str(self.epochs))}.0f}/{self.epochs}"
+            f"  loss {record['train/loss']:.2f}"
+            f"  reconstruction {record['train/reconstruction']:.2f}  KL {record['train/kl']:.2f}"
+            f"  |  {self.scored} neg_elbo {record[f'{self.scored}/neg_elbo']:.2f}"
+            f"  active units {record['active_units']:.0f}"
+            f"  |  {record['images_per_second']:,.0f} images/s"
+            + ("  best" if state.best_epoch == state.epoch else ""),
+        )
+
+
+# --- signals ----------------------------------------------------------------------------------------------
+
+
+class StopOnSignal(Callback):
+    """Raises Interrupted after a step or an epoch when a signal has come."""
+
+    def __init__(self, config: Config, signals: Signals) -> None:
+        self.config, self.signals = config, signals
+
+    def on_step(self, state: TrainingState) -> None:
+        if self.signals.received:
+            check_finite(state, self.config)  # what is saved now must be worth going on from
+        self.signals.check()
+
+    def on_epoch(self, state: TrainingState) -> None:
+        self.signals.check()

@@ -1,0 +1,78 @@
+"""TensorBoard: the rows of metrics.csv, the epochs' figures, and the latent space as an embedding."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from importlib.util import find_spec
+from typing import Any
+
+from vaelab.config import ConfigError
+from vaelab.runs.files import writing
+from vaelab.runs.folder import EPOCH_FOLDERS, RunFolder
+from vaelab.training.callbacks import Callback
+from vaelab.training.examples import ExampleImages
+from vaelab.training.loggers import loggers
+from vaelab.training.state import TrainingState
+
+
+@loggers.register("tensorboard")
+class TensorBoard(Callback):
+    """Writes event files into the run's folder. A step is an epoch; what was written after `epoch` is hidden.
+
+    Raises ConfigError where TensorBoard is not installed.
+    """
+
+    def __init__(self, folder: RunFolder, examples: ExampleImages, epoch: int) -> None:
+        if find_spec("tensorboard") is None:
+            raise ConfigError(
+                "logger=tensorboard takes a package more: type pip install 'vaelab[tensorboard]'."
+            )
+        self.folder, self.examples, self.epoch = folder, examples, epoch
+        self.writer: Any = None  # made with the first epoch: importing it takes a second
+
+    def open(self) -> Any:
+        if self.writer is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            threading.excepthook = quiet_about_disks
+            self.writer = SummaryWriter(str(self.folder.tensorboard), purge_step=self.epoch + 1)
+        return self.writer
+
+    def on_epoch(self, state: TrainingState) -> None:
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        with writing(self.folder.tensorboard):
+            writer = self.open()
+            for name, value in state.history[-1].items():
+                if name != "epoch":
+                    writer.add_scalar(name, value, state.epoch)
+            for kind in EPOCH_FOLDERS:
+                path = self.folder.picture(kind, state.epoch)
+                if path.is_file():
+                    image = Summary.Image(encoded_image_string=path.read_bytes())
+                    summary = Summary(value=[Summary.Value(tag=kind, image=image)])
+                    writer.file_writer.add_summary(summary, state.epoch)
+            writer.flush()
+
+    def on_end(self, state: TrainingState, facts: Mapping[str, Any]) -> None:
+        """The posterior means of the latent plot's images, with class and image."""
+        if facts["status"] != "finished":
+            return
+        examples = self.examples
+        with writing(self.folder.tensorboard):
+            writer = self.open()
+            writer.add_embedding(
+                examples.means(),
+                metadata=[examples.data.class_names[number] for number in examples.labels_N.tolist()],
+                label_img=examples.points_N1HW.cpu(),
+                global_step=state.epoch,
+                tag="posterior means",
+            )
+            writer.close()
+
+
+def quiet_about_disks(failure: threading.ExceptHookArgs) -> None:
+    """TensorBoard writes in a thread of its own; the errors that meets are raised by the next call too."""
+    if not isinstance(failure.exc_value, OSError):
+        threading.__excepthook__(failure)

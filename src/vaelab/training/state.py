@@ -1,0 +1,126 @@
+"""All that changes while training, and so all that a checkpoint must hold.
+
+Shapes: S steps in an epoch.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Generator, Tensor
+
+from vaelab.config import Config
+from vaelab.data.splits import Data
+from vaelab.models import VAE, build
+from vaelab.objectives import Objective, build_objective
+from vaelab.runs.random_streams import restart
+
+Record = dict[str, float]
+"""One epoch's numbers by the names of metrics.csv."""
+
+
+@dataclass
+class TrainingState:
+    """Model, optimizer, random streams, and how far they have come."""
+
+    model: VAE
+    objective: Objective
+    optimizer: torch.optim.Optimizer
+    step_terms_S3: Tensor
+    """Reconstruction, KL and loss of each step of the current epoch, summed over its images, in nats."""
+    noise: dict[str, Generator]
+    """The random streams of the current epoch: of latents, and of dynamically binarised pixels."""
+    epoch: int = 0
+    """Complete epochs."""
+    step: int = 0
+    """Steps done in the current epoch."""
+    seconds: float = 0.0
+    """Training time of the current epoch, without figures and scoring."""
+    history: list[Record] = field(default_factory=list)
+    best_epoch: int = 0
+    best_neg_elbo: float = math.inf
+    """Of best_epoch, on the validation images; infinite as long as nothing is chosen by it."""
+
+    @classmethod
+    def fresh(cls, config: Config, data: Data, device: torch.device) -> TrainingState:
+        """A model with new weights, nothing trained. Raises ConfigError for settings it can't build."""
+        objective = build_objective(config).to(device)
+        per_pixel = objective.likelihood.parameters_per_pixel
+        model = build(config.model, data.image_shape, config.seed, per_pixel).to(device).train()
+        model.to(memory_format=torch.channels_last)  # a tenth faster where there are convolutions, on CPUs
+        parameters = [*model.parameters(), *objective.parameters()]
+        # Capturable, so that a CUDA graph can hold the step: Adam's step count is then on the device too.
+        capturable = device.type == "cuda"
+        optimizer = torch.optim.Adam(parameters, lr=config.optimizer.lr, fused=True, capturable=capturable)
+        steps = math.ceil(len(data.train) / config.batch_size)
+        noise = {purpose: Generator(device) for purpose in ("latent", "pixels")}
+        return cls(model, objective, optimizer, torch.zeros(steps, 3, device=device), noise)
+
+    @property
+    def device(self) -> torch.device:
+        return self.step_terms_S3.device
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return len(self.step_terms_S3)
+
+    @property
+    def total_steps(self) -> int:
+        """Steps since the start of the first epoch."""
+        return self.epoch * self.steps_per_epoch + self.step
+
+    def begin_epoch(self, seed: int) -> None:
+        """Start the next epoch, its random streams at their beginnings.
+
+        The tensors and generators stay the same objects: a CUDA graph knows where they are.
+        """
+        self.step, self.seconds = 0, 0.0
+        self.step_terms_S3.zero_()
+        for purpose, generator in self.noise.items():
+            restart(generator, seed, f"{purpose} while training", self.epoch + 1)
+
+    def choose(self, epoch: int, split: str) -> None:
+        """Make an epoch of the history the best one, though it isn't: the better one's weights are gone."""
+        self.best_epoch = epoch
+        if math.isfinite(self.best_neg_elbo):
+            self.best_neg_elbo = self.history[epoch - 1][f"{split}/neg_elbo"]
+
+    def end_epoch(self, record: Record, chosen_by: float | None) -> None:
+        """Book a complete epoch. It is the best one unless an earlier one has a lower `chosen_by`."""
+        self.epoch, self.step = self.epoch + 1, 0
+        self.history.append(record)
+        if chosen_by is not None and chosen_by < self.best_neg_elbo:
+            self.best_epoch, self.best_neg_elbo = self.epoch, chosen_by
+        elif chosen_by is None and math.isinf(self.best_neg_elbo):
+            self.best_epoch = self.epoch
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Inside, time counts as training time."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            wait_for(self.device)
+            self.seconds += time.perf_counter() - started
+
+    @contextmanager
+    def not_timed(self) -> Iterator[None]:
+        """Inside, within `timed`, it doesn't: for figures."""
+        wait_for(self.device)
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds -= time.perf_counter() - started
+
+
+def wait_for(device: torch.device) -> None:
+    """Until the device has finished what it was given; the CPU has."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
