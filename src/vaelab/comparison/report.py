@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vaelab.comparison.findings import findings
-from vaelab.comparison.table import Column, columns, shown_columns, spread
+from vaelab.comparison.table import Column, shown_columns, spread
 from vaelab.evaluation.runs import Family, Found, Model
 from vaelab.figures.comparison import styles
 from vaelab.pages import charts
@@ -87,64 +87,21 @@ def cell(model: Model, column: Column) -> dict[str, Any]:
 
 # --- charts -----------------------------------------------------------------------------------------------
 
-CHARTS = ("curves.png", "rate_distortion.png")
+CHARTS = ("curves.png",)
 """Figures that the page has as charts."""
 
 
 def family_charts(family: Family, named: bool) -> list[dict[str, Any]]:
-    """Rate and distortion, and the curves of all models."""
-    colours = [
-        [light.colour, dark.colour]
-        for light, dark in zip(styles(family.kl_off), styles(family.kl_off, on_dark=True), strict=True)
-    ]
+    """The curves of all models."""
+    light, dark = (styles(family.kl_off, on_dark=on_dark) for on_dark in (False, True))
+    colours = [[a.colour, b.colour] for a, b in zip(light, dark, strict=True)]
     where = f", {SPLIT_NAMES[family.scored]}" + (f" · {family.title}" if named else "")
-    terms = {"reconstruction": "Reconstruction", "kl": "KL", "neg_elbo": "neg_elbo"}
-    curves = [
-        {
-            "title": f"{heading}{where}",
-            **charts.chart(
-                [
-                    curve(model, f"{family.scored}/{key}", pair)
-                    for model, pair in zip(family.models, colours, strict=True)
-                ],
-                "epoch", "nats per image", hovermode="x unified",
-            ),
-        }
-        for key, heading in terms.items()
-    ]  # fmt: skip
-    return [{"title": f"Rate and distortion{where}", **rate_distortion(family, colours)}, *curves]
-
-
-def rate_distortion(family: Family, colours: Sequence[Sequence[str]]) -> dict[str, Any]:
-    """A point per model with its spread over seeds, and a line through the betas."""
-    by_name = {column.name: column for column in columns(family)}
-    points: list[dict[str, Any]] = []
-    for model, pair in zip(family.models, colours, strict=True):
-        x, y = (spread(model, by_name[f"{family.scored}/{term}"]) for term in ("kl", "reconstruction"))
-        assert x is not None
-        assert y is not None
-        seeds = f"seed{'s' if len(model.seeds) > 1 else ''} {', '.join(map(str, model.seeds))}"
-        points.append(
-            {
-                "type": "scatter", "mode": "markers+text", "name": model.label, "showlegend": False,
-                "x": [charts.finite(x.mean)], "y": [charts.finite(y.mean)],
-                "text": [model.label], "textposition": "top center", "cliponaxis": False,
-                "error_x": {"array": [charts.finite(x.deviation or 0)]},
-                "error_y": {"array": [charts.finite(y.deviation or 0)]},
-                "marker": {"size": 11, "symbol": "diamond" if model.kl_off else "circle"},
-                "meta": {"colours": pair}, "hoverinfo": "text",
-                "hovertext": f"{model.label}, {seeds}<br>KL {x.show(2)}<br>reconstruction {y.show(2)}",
-            }
-        )  # fmt: skip
-    betas = [point for point, off in zip(points, family.kl_off, strict=True) if not off]
-    line: dict[str, Any] = {
-        "type": "scatter", "mode": "lines", "showlegend": False, "hoverinfo": "skip",
-        "line": {"width": 1}, "meta": {"colour": 2},
-        "x": [point["x"][0] for point in betas], "y": [point["y"][0] for point in betas],
-    }  # fmt: skip
-    chart = charts.chart([line, *points], "KL, nats per image", "reconstruction, nats per image")
-    chart["layout"]["xaxis"]["type"] = "log" if any(family.kl_off) else "linear"
-    return chart
+    found = []
+    for term, heading in {"reconstruction": "Reconstruction", "kl": "KL", "neg_elbo": "neg_elbo"}.items():
+        key = f"{family.scored}/{term}"
+        traces = [curve(model, key, pair) for model, pair in zip(family.models, colours, strict=True)]
+        found.append({"title": f"{heading}{where}", **charts.over_epochs(traces)})
+    return found
 
 
 def curve(model: Model, key: str, colours: Sequence[str]) -> dict[str, Any]:

@@ -36,18 +36,22 @@ class Weights:
 
 def network(model: VAE, likelihood: str, weights: Weights) -> dict[str, Any]:
     """Encoder and decoder as lists of layers. Raises VaelabError for what the page can't run."""
-    encoder, decoder = (getattr(model, part, None) for part in ("encoder", "decoder"))
+    if type(model).encode is not VAE.encode or type(model).decode is not VAE.decode:
+        raise not_available(
+            "this model, with its own encode or decode", "only an encoder and a decoder of layers"
+        )
+    encoder, decoder = (
+        [layer(module, weights) for module in flat(part)] for part in (model.encoder, model.decoder)
+    )
     if likelihood not in LIKELIHOODS:
         raise not_available(f"the likelihood {likelihood}", f"only {', '.join(LIKELIHOODS)}")
-    if not isinstance(encoder, nn.Module) or not isinstance(decoder, nn.Module):
-        raise not_available("a model without the layers `encoder` and `decoder`", "only a sequence of layers")
     return {
         "latents": model.latent_dim,
         "likelihood": likelihood,
         "image": list(model.image_shape),
         "logVarianceRange": LOG_VARIANCE_RANGE,
-        "encoder": [layer(module, weights) for module in flat(encoder)],
-        "decoder": [layer(module, weights) for module in flat(decoder)],
+        "encoder": encoder,
+        "decoder": decoder,
     }
 
 

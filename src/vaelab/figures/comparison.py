@@ -13,7 +13,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, ScalarFormatter
+from matplotlib.ticker import ScalarFormatter
 from numpy.typing import NDArray
 
 from vaelab.figures.latent import LatentPlane, LatentView
@@ -24,6 +24,7 @@ from vaelab.figures.style import (
     SUBTITLE,
     CachedBackground,
     add_axes,
+    epoch_panel,
     house_style,
     new_figure,
     sign,
@@ -88,9 +89,7 @@ def overlaid_curves(
                 if len(values_SE) > 1:
                     least, most = values_SE.min(axis=0), values_SE.max(axis=0)
                     each.fill_between(epochs, least, most, color=look.colour, alpha=0.2, linewidth=0)
-            each.set_title(heading, loc="left")
-            each.set_xlabel("epoch")
-            each.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+            epoch_panel(each, heading)
             last = [terms[term][:, -1].mean() for terms in curves.values()]
             if min(last) > 0 and max(last) / min(last) > WIDE_RANGE:
                 each.set_yscale("log")

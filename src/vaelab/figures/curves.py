@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from vaelab.figures.style import SCORED, SOFT, TRAIN, house_style, new_figure
+from vaelab.figures.style import SCORED, SOFT, TRAIN, epoch_panel, house_style, new_figure
 
 PANELS = {
     "loss": "Loss",
@@ -35,9 +34,7 @@ def loss_curves(history: Sequence[Mapping[str, float]], title: str, subtitle: st
             axes.axvline(
                 best_epoch, color=SOFT, linewidth=0.8, linestyle=":", label=f"best epoch ({best_epoch})"
             )
-            axes.set_title(heading, loc="left")
-            axes.set_xlabel("epoch")
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+            epoch_panel(axes, heading)
             axes.yaxis.get_major_formatter().set_useOffset(False)
         panels[0].set_ylabel("nats per image")
         panels[0].legend(fontsize=8.5)

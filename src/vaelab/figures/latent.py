@@ -23,8 +23,6 @@ from vaelab.figures.images import tile
 from vaelab.figures.style import (
     HEADER,
     INK,
-    PRIOR_LABEL,
-    PRIOR_LINE,
     SOFT,
     SUBTITLE,
     TITLE,
@@ -130,7 +128,7 @@ class LatentPlane:
             colours = to_rgba_array([class_colour(int(number)) for number in classes])[of_points]
         origin_N = np.zeros(len(means_NL))
         self.points = axes.scatter(origin_N, origin_N, s=4, c=colours, alpha=0.65, linewidths=0)
-        prior = prior_lines(axes, SOFT) if self.one_dimension else prior_circles(axes, SOFT)
+        prior = prior_circles(axes, SOFT, self.one_dimension)
         ticks = np.linspace(-view.limit, view.limit, 5)  # few: laying them out takes longer than the points
         axes.set(xlim=(-view.limit, view.limit), xticks=ticks, xlabel=view.names[0])
         if view.limit >= 10_000:  # "−131k" fits beside the axis
@@ -169,13 +167,6 @@ class LatentPlane:
         """What must be drawn again when the points have moved, in the order of drawing."""
         axes = self.axes
         return [self.points, *axes.patches, *axes.lines, *axes.spines.values(), *self.names.values()]
-
-
-def prior_lines(axes: Axes, colour: str) -> Line2D:
-    """`prior_circles` for one latent dimension."""
-    for place in (-3, -2, -1, 1, 2, 3):
-        axes.axvline(place, color=colour, **PRIOR_LINE)
-    return Line2D([], [], label=PRIOR_LABEL, color=colour, **PRIOR_LINE)
 
 
 def rows_of(

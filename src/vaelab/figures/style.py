@@ -19,6 +19,7 @@ from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
 from matplotlib.textpath import text_to_path
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -116,21 +117,29 @@ def legend_beside(axes: Axes, handles: Sequence[Artist] | None = None, **more: A
     axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8.5, **more)
 
 
+def epoch_panel(axes: Axes, heading: str) -> None:
+    """A heading, and whole epochs across."""
+    axes.set_title(heading, loc="left")
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
 def show_images(axes: Axes, sheet: NDArray[np.floating], **more: Any) -> AxesImage:
     """Grey values in [0, 1], each pixel a sharp square."""
     axes.set_axis_off()
     return axes.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation="nearest", **more)
 
 
-PRIOR_LINE: Mapping[str, Any] = {"linewidth": 0.9, "linestyle": (0, (4, 3))}
-PRIOR_LABEL = "prior, 1 to 3 σ"
-
-
-def prior_circles(axes: Axes, colour: str) -> Line2D:
-    """The prior's standard deviations from 1 to 3; returns the handle for a legend."""
+def prior_circles(axes: Axes, colour: str, one_dimension: bool = False) -> Line2D:
+    """The prior at 1 to 3 standard deviations, lines on one dimension; returns the legend's handle."""
+    look: dict[str, Any] = {"color": colour, "linewidth": 0.9, "linestyle": (0, (4, 3))}
     for radius in (1, 2, 3):
-        axes.add_patch(Circle((0, 0), radius, fill=False, color=colour, **PRIOR_LINE))
-    return Line2D([], [], label=PRIOR_LABEL, color=colour, **PRIOR_LINE)
+        if one_dimension:
+            axes.axvline(-radius, **look)
+            axes.axvline(radius, **look)
+        else:
+            axes.add_patch(Circle((0, 0), radius, fill=False, **look))
+    return Line2D([], [], label="prior, 1 to 3 σ", **look)
 
 
 def sign(figure: Figure, watermark: str | None) -> None:

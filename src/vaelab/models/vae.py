@@ -58,12 +58,18 @@ class VAE(nn.Module):
         decoder: (B, L) -> (B, P·C, H, W).
     """
 
-    def __init__(self, image_shape: ImageShape, latent_dim: int, encoder: nn.Module, decoder: nn.Module):
+    def __init__(
+        self,
+        image_shape: ImageShape,
+        latent_dim: int,
+        encoder: nn.Module | None = None,
+        decoder: nn.Module | None = None,
+    ) -> None:
         super().__init__()
         self.image_shape = image_shape
         self.latent_dim = latent_dim
-        self.encoder = encoder
-        self.decoder = decoder
+        self.encoder = encoder or nn.Identity()
+        self.decoder = decoder or nn.Identity()
 
     def encode(self, x_BCHW: Tensor) -> Gaussian:
         """q(z|x) for images in [0, 1]. Always fp32, so that precision=bf16 never touches the loss."""

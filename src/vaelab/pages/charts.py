@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 
-def chart(data: Sequence[Mapping[str, Any]], x_title: str, y_title: str, **layout: Any) -> dict[str, Any]:
-    """Traces on a plane with named axes."""
-    axes = {"xaxis": {"title": {"text": x_title}}, "yaxis": {"title": {"text": y_title}}}
-    return {"data": list(data), "layout": {**axes, **layout}}
+def over_epochs(traces: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Traces over epochs, in nats per image; hovering shows all values of an epoch."""
+    axes = {"xaxis": {"title": {"text": "epoch"}}, "yaxis": {"title": {"text": "nats per image"}}}
+    return {"data": list(traces), "layout": {**axes, "hovermode": "x unified"}}
 
 
 def lines(epochs: Sequence[float], values: Mapping[str, Sequence[float]]) -> dict[str, Any]:
-    """Named curves over epochs, from the third on dotted; hovering shows all values of an epoch."""
+    """Named curves over epochs, from the third on dotted."""
     traces = [
         {
             "type": "scatter", "mode": "lines+markers" if len(epochs) < 60 else "lines", "name": name,
@@ -24,7 +24,7 @@ def lines(epochs: Sequence[float], values: Mapping[str, Sequence[float]]) -> dic
         }
         for place, (name, y) in enumerate(values.items())
     ]  # fmt: skip
-    return chart(traces, "epoch", "nats per image", hovermode="x unified")
+    return over_epochs(traces)
 
 
 def finite(value: float) -> float | None:

@@ -128,6 +128,11 @@ class ExampleImages:
             images = [self.likelihood.mean(self.model.decode(z)) for z in z_ZL.float().split(BATCH)]
         return as_arrays(torch.cat(images))
 
+    def decoded_grid(self, z_RCL: Tensor) -> NDArray[np.float32]:
+        """The same for rows and columns of latents, shape (R, C, H, W)."""
+        images = self.decoded(z_RCL.flatten(0, 1).to(self.prior_ZL.device))
+        return images.reshape(*z_RCL.shape[:2], *images.shape[1:])
+
     def reconstructed(self, x_N1HW: Tensor) -> NDArray[np.float32]:
         """Images decoded from their posterior means, shape (N, H, W)."""
         return self.decoded(self.posterior(x_N1HW).mean)
@@ -234,25 +239,20 @@ class ExampleImages:
         kl_L = self.posterior(self.points_N1HW).kl_per_dimension().mean(dim=0)
         shown = sorted(kl_L.argsort(descending=True)[:2].tolist())
         quantiles = torch.special.ndtri((torch.arange(MANIFOLD, dtype=torch.float64) + 0.5) / MANIFOLD)
-        axes = torch.meshgrid(*([quantiles] * len(shown)), indexing="xy")
-        z_ZL = torch.zeros(axes[0].numel(), self.model.latent_dim, device=self.prior_ZL.device)
-        for dimension, values in zip(shown, axes, strict=True):
-            z_ZL[:, dimension] = (
-                values.flip(0) if dimension == shown[-1] and len(shown) > 1 else values
-            ).flatten()
-        images = self.decoded(z_ZL)
+        z_RCL = torch.zeros(MANIFOLD if len(shown) > 1 else 1, MANIFOLD, self.model.latent_dim)
+        z_RCL[:, :, shown[0]] = quantiles.float()
         names = [latent_name(dimension) for dimension in shown]
-        reach = f"from −{quantiles[-1]:.2f} to {quantiles[-1]:.2f}, equal steps of the prior's probability"
-        others = "" if len(kl_L) <= 2 else "\nthe two dimensions with the most KL, all others 0"
-        across = f"{names[0]} to the right" + (f", {names[1]} upwards" if len(names) > 1 else "")
-        return image_grid(
-            images.reshape(-1, MANIFOLD, *images.shape[1:]),
-            "Decoder manifold",
-            self.about,
-            bottom_label=f"{across}, {reach}{others}",
-            zoom=2,
-            gap=0,
+        caption = f"{names[0]} to the right"
+        if len(shown) > 1:
+            z_RCL[:, :, shown[1]] = quantiles.flip(0).float()[:, None]
+            caption += f", {names[1]} upwards"
+        caption += (
+            f", from −{quantiles[-1]:.2f} to {quantiles[-1]:.2f}, equal steps of the prior's probability"
         )
+        if len(kl_L) > 2:
+            caption += "\nthe two dimensions with the most KL, all others 0"
+        images = self.decoded_grid(z_RCL)
+        return image_grid(images, "Decoder manifold", self.about, bottom_label=caption, zoom=2, gap=0)
 
     def traversals(self, kl_L: Tensor) -> Figure:
         """One dimension a row, from −3 to 3 while the others are 0, the dimension with most KL on top."""
@@ -261,17 +261,16 @@ class ExampleImages:
         z_RCL = torch.zeros(len(order), VARIATIONS, self.model.latent_dim)
         for row, dimension in enumerate(order):
             z_RCL[row, :, dimension] = values
-        images = self.decoded(z_RCL.flatten(0, 1).to(self.prior_ZL.device))
-        shown = (
-            f"; the {len(order)} of {len(kl_L)} dimensions with the most KL" if len(kl_L) > len(order) else ""
-        )
+        caption = "one dimension varies, all others are 0"
+        if len(kl_L) > len(order):
+            caption += f"; the {len(order)} of {len(kl_L)} dimensions with the most KL"
         return image_grid(
-            images.reshape(len(order), VARIATIONS, *images.shape[1:]),
+            self.decoded_grid(z_RCL),
             "Traversals of the latent dimensions",
             f"{self.about} · KL in nats per image",
             row_labels=[f"{latent_name(dimension)}, KL {kl_L[dimension]:.2f}" for dimension in order],
             column_labels=[signed(value, 2) if value else "0" for value in values.tolist()],
-            bottom_label=f"one dimension varies, all others are 0{shown}",
+            bottom_label=caption,
         )
 
     def category_variations(self) -> Figure:
@@ -283,9 +282,8 @@ class ExampleImages:
             direction = principal_directions(of_class, 1)[:, 0]
             spread = (of_class @ direction).std(correction=0)
             rows.append(of_class.mean(dim=0) + steps[:, None] * spread * direction)
-        images = self.decoded(torch.stack(rows).flatten(0, 1).to(self.prior_ZL.device))
         return image_grid(
-            images.reshape(len(rows), VARIATIONS, *images.shape[1:]),
+            self.decoded_grid(torch.stack(rows)),
             "Variations of each class",
             self.about,
             row_labels=list(self.data.class_names.values()),

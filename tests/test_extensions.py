@@ -1,0 +1,247 @@
+"""Extensions from outside the package: each a module of a plugin, as the README shows it, through every command.
+
+The plugin is installed as pip would: modules and the metadata of entry points in a folder on Python's path.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import REPOSITORY, CommandLine, command_line_of, once, run_folder
+from vaelab.config import VaelabError
+from vaelab.config.registry import Registry
+from vaelab.explorer.network import Weights, network
+from vaelab.models import build
+
+EXTENSIONS = Path(__file__).parent / "extensions"
+
+ENTRY_POINTS = {
+    "vaelab.models": "residual",
+    "vaelab.likelihoods": "pixel_gaussian",
+    "vaelab.kl_schedules": "cyclical",
+    "vaelab.objectives": "capacity",
+    "vaelab.datasets": "stripes",
+    "vaelab.loggers": "jsonl",
+    "vaelab.metrics": "pixel_error",
+}
+
+QUICK = (
+    f"--config-dir={EXTENSIONS / 'conf'}", "epochs=2", "batch_size=64", "artifacts.every=0", "artifacts.gif=false",
+    "artifacts.figures=false", "artifacts.report=false", "logger=jsonl",
+)  # fmt: skip
+
+
+def install(folder: Path) -> None:
+    """The plugin, as pip leaves it in site-packages."""
+    for path in EXTENSIONS.glob("*.py"):
+        (folder / path.name).write_bytes(path.read_bytes())
+    metadata = folder / "plugin-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: plugin\nVersion: 1.0\n")
+    lines = [f"[{group}]\n{name} = {name}\n" for group, name in ENTRY_POINTS.items()]
+    (metadata / "entry_points.txt").write_text("\n".join(lines))
+
+
+def idx(values: np.ndarray) -> bytes:
+    """An array of bytes as an IDX file."""
+    header = bytes([0, 0, 8, values.ndim]) + b"".join(size.to_bytes(4, "big") for size in values.shape)
+    return header + values.astype(np.uint8).tobytes()
+
+
+def write_stripes(folder: Path) -> None:
+    """The data set of stripes.py: stripes in three directions, of several widths, phases and greys."""
+    folder.mkdir(parents=True)
+    for name, count, first in (("train", 600, 0), ("t10k", 120, 1000)):
+        number = np.arange(first, first + count)
+        row, column = np.mgrid[:20, :20]
+        across = np.stack([row + 0 * column, column + 0 * row, row + column])[number % 3]
+        phase, width, grey = (
+            each[:, None, None] for each in (number % 7, 2 + number % 4, 128 + number % 128)
+        )
+        images = (across + phase) // width % 2 * grey
+        (folder / f"{name}-images-idx3-ubyte").write_bytes(idx(images))
+        (folder / f"{name}-labels-idx1-ubyte").write_bytes(idx(number % 3))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the plugin and two runs that use all of it between them."""
+
+    def make(folder: Path) -> None:
+        install(folder)
+        write_stripes(folder / "data" / "Stripes" / "raw")
+        train = command_line_of("vaelab.train", folder)
+        run_folder(
+            train(
+                *QUICK, "dataset.source=embedded", "dataset.classes=[1,7]", "dataset.val_size=7500",
+                "model=residual", "model.channels=4", "loss.likelihood=pixel_gaussian",
+                "loss.kl_schedule={name:cyclical,cycles:1}", "hydra.run.dir=runs/residual",
+            )
+        )  # fmt: skip
+        run_folder(
+            train(
+                *QUICK, "dataset=stripes", "dataset.root=data", "dataset.val_size=100", "model.hidden=[32]",
+                "loss.objective={name:capacity,nats:3}", "hydra.run.dir=runs/stripes",
+            )
+        )  # fmt: skip
+
+    folder, _ = once(tmp_path_factory, "extensions", make)
+    return folder
+
+
+def rows(folder: Path, run: str) -> list[dict[str, float]]:
+    with (folder / "runs" / run / "metrics.csv").open() as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+def metrics(folder: Path, run: str) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
+    found: dict[str, dict[str, dict[str, dict[str, float]]]] = json.loads(
+        (folder / "runs" / run / "evaluation" / "best" / "metrics.json").read_text()
+    )
+    return found
+
+
+def command(name: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    result = command_line_of(f"vaelab.{name}", folder)(*arguments)
+    assert "Traceback" not in result.stderr
+    return result
+
+
+@pytest.mark.parametrize("run", ["residual", "stripes"])
+def test_a_schedule_moves_the_weight_at_every_step(trained: Path, run: str) -> None:
+    """Two epochs, one cycle: the weight rises in the first, at whose last step of 9 it is 8/9, then stays."""
+    expected = [8 / 9, 1] if run == "residual" else [1, 1]
+    assert [row["kl_weight"] for row in rows(trained, run)] == pytest.approx(expected)
+
+
+def test_an_objective_is_what_is_minimised(trained: Path) -> None:
+    for row in rows(trained, "stripes"):
+        capacity = row["val/loss"] - row["val/reconstruction"]
+        assert capacity >= abs(row["val/kl"] - 3) - 1e-3  # the mean of |KL − 3| is at least |mean KL − 3|
+        assert row["val/neg_elbo"] == pytest.approx(row["val/reconstruction"] + row["val/kl"])
+
+
+@pytest.mark.parametrize("run", ["residual", "stripes"])
+def test_a_logger_hears_of_each_epoch(trained: Path, run: str) -> None:
+    lines = (trained / "runs" / run / "epochs.jsonl").read_text().splitlines()
+    logged = [json.loads(line) for line in lines]
+    assert [row["epoch"] for row in logged] == [1, 2]
+    assert logged[1]["val/neg_elbo"] == pytest.approx(rows(trained, run)[1]["val/neg_elbo"])
+
+
+def test_evaluate_measures_plugins_and_with_plugins(trained: Path) -> None:
+    line = ("nll_images=20", "importance_samples=5", "figures=false", "metrics.classes=false")
+    for run, image_size in (("residual", 28), ("stripes", 20)):
+        result = command("evaluate", trained, f"checkpoint=runs/{run}", *line)
+        assert result.returncode == 0, result.stderr
+        assert "Pixel error" in result.stdout
+        error = metrics(trained, run)["numbers"]["pixel_error"]["mse"]["reconstructions"]
+        assert 0 < error["value"] < 1
+        if image_size == 20:
+            assert "no classifier for stripes ships" in result.stdout + result.stderr
+    off = command(
+        "evaluate", trained, "checkpoint=runs/stripes", *line, "metrics.pixel_error=false", "output=off"
+    )
+    assert off.returncode == 0, off.stderr
+    assert "Pixel error" not in off.stdout
+
+
+def test_compare_takes_runs_of_plugins(trained: Path) -> None:
+    result = command("compare", trained, "sweep=runs", "figures=false", "evaluate=false")
+    assert result.returncode == 0, result.stderr
+    text = (trained / "runs" / "comparison" / "comparison.md").read_text()
+    assert re.search(r"^## Fashion-MNIST .*pixel gaussian likelihood", text, re.MULTILINE)
+    assert re.search(r"^## Stripes", text, re.MULTILINE)
+
+
+def test_explore_shows_what_it_can_and_says_what_it_can_not(trained: Path) -> None:
+    refused = command("explore", trained, "run=runs/residual", "images=20")
+    assert refused.returncode == 1
+    (line,) = refused.stderr.splitlines()
+    assert line.startswith(
+        "vaelab: The explorer is not available for this model, which has a Residual layer: "
+    )
+    shown = command("explore", trained, "run=runs/stripes", "images=20")
+    assert shown.returncode == 0, shown.stderr
+    with pytest.raises(
+        VaelabError, match=r"^The explorer is not available for the likelihood pixel_gaussian: "
+    ):
+        network(build({"name": "mlp"}, (1, 28, 28), seed=0), "pixel_gaussian", Weights())
+
+
+def test_a_data_set_without_subset_and_network_says_where_it_was_looked_for(trained: Path) -> None:
+    result = command("train", trained, *QUICK, "dataset=stripes", "hydra.run.dir=nothing")
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert re.search(r"Stripes is not in \S+/Stripes/raw, and http://127\.0\.0\.1:9/Stripes/train-images-idx3-ubyte\.gz "
+                     r"can't be reached .*: dataset\.root=FOLDER names a folder that has it\.$", line)  # fmt: skip
+    result = command(
+        "train", trained, *QUICK, "dataset=stripes", "dataset.source=embedded", "hydra.run.dir=nothing"
+    )
+    assert result.stderr.endswith("Stripes has no embedded subset: type dataset.source=auto instead.\n")
+
+
+def test_plugins_are_named_where_a_name_is_wrong(trained: Path) -> None:
+    result = command("train", trained, "model.name=residul", "hydra.run.dir=nothing")
+    assert result.stderr.endswith(
+        "Unknown model 'residul'. Did you mean 'residual'? Available: conv, mlp, residual.\n"
+    )
+
+
+def test_a_plugin_that_fails_is_named_and_no_other_suffers(tmp_path: Path, train: CommandLine) -> None:
+    install(tmp_path)
+    (tmp_path / "capacity.py").write_text("import no_such_module")
+    result = train(
+        *QUICK[1:-1], "dataset.source=embedded", "epochs=1", "model.hidden=[4]", "dataset.val_size=9000"
+    )
+    assert result.returncode == 0, result.stderr
+    assert (
+        "The plugin capacity (capacity) can't be imported: No module named 'no_such_module'" in result.stderr
+    )
+
+
+def test_a_registry_without_entry_points() -> None:
+    registry: Registry[type] = Registry("model", "vaelab.models", "vaelab.models", besides=("vae",))
+
+    @registry.register("mine")
+    class Mine:
+        def __init__(self, image_shape: tuple[int, ...], width: int = 3) -> None:
+            self.width = width
+
+    assert registry.build({"name": "mine", "width": 5}, image_shape=(1, 28, 28), not_taken=1).width == 5
+    assert registry.build("mine", image_shape=(1, 28, 28)).width == 3
+    assert "mine" in registry.names()
+
+
+# --- the README -------------------------------------------------------------------------------------------
+
+
+def blocks() -> Iterator[tuple[str, str]]:
+    """Path and text of every code block of the README that says which file it is."""
+    readme = (REPOSITORY / "README.md").read_text()
+    for found in re.finditer(r"<!-- tests/extensions/(\S+) -->\n+```\w+\n(.*?)```\n", readme, re.DOTALL):
+        yield found[1], found[2]
+
+
+def test_the_readme_shows_these_extensions() -> None:
+    files = {
+        str(path.relative_to(EXTENSIONS)): path.read_text()
+        for suffix in ("*.py", "*.yaml")
+        for path in EXTENSIONS.rglob(suffix)
+    }
+    shown = list(blocks())
+    assert dict(shown) == files
+    assert len(shown) == len(files)
+
+
+def test_extensions_are_short() -> None:
+    for path in EXTENSIONS.glob("*.py"):
+        assert len(path.read_text().splitlines()) <= 30, path
