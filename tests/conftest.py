@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -235,9 +236,17 @@ def run_folder(result: subprocess.CompletedProcess[str]) -> Path:
 
 def rewrite(path: Path, change: Callable[[dict[str, Any]], object], to: Path | None = None) -> None:
     """A checkpoint with other content, as vaelab would have written it; in its place, or `to` another."""
-    content = copy.deepcopy(vars(checkpoint.load(path)))
+    content = copy.deepcopy(dict(checkpoint.load(path)))
+    content["data"] = content["data"].model_dump()
     change(content)
-    (to or path).write_bytes(checkpoint.encode(checkpoint.Checkpoint(**content)))
+    (to or path).write_bytes(encoded(checkpoint.Checkpoint.model_construct(**content)))
+
+
+def encoded(content: checkpoint.Checkpoint) -> bytes:
+    """A checkpoint's file, whatever pydantic thinks of its content."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return checkpoint.encode(content)
 
 
 @pytest.fixture(scope="session")

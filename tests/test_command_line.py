@@ -49,8 +49,8 @@ def assert_same_run(left: Path, right: Path) -> None:
         for part in ("model", "objective"):
             expected = getattr(b, part)
             assert all(torch.equal(value, expected[key]) for key, value in getattr(a, part).items())
-        for index, state in a.optimizer["state"].items():
-            assert all(torch.equal(state[key], b.optimizer["state"][index][key]) for key in state)
+        for index, state in a.optimizer.items():
+            assert all(torch.equal(state[key], b.optimizer[index][key]) for key in state)
     pictures = sorted(path.relative_to(left) for path in left.rglob("*.[pg][ni][gf]"))
     assert pictures == sorted(path.relative_to(right) for path in right.rglob("*.[pg][ni][gf]"))
     for path in pictures:

@@ -196,6 +196,13 @@ def test_plugins_are_named_where_a_name_is_wrong(trained: Path) -> None:
     )
 
 
+def test_help_lists_plugins(trained: Path) -> None:
+    text = command("train", trained, "--help").stdout
+    for name in ("pixel_gaussian", "cyclical", "jsonl"):
+        assert name in text
+    assert "metrics.pixel_error" in command("evaluate", trained, "--help").stdout
+
+
 def test_a_plugin_that_fails_is_named_and_no_other_suffers(tmp_path: Path, train: CommandLine) -> None:
     install(tmp_path)
     (tmp_path / "capacity.py").write_text("import no_such_module")

@@ -231,6 +231,29 @@ main()
     assert not (tmp_path / "run" / "figures" / "latent_evolution.gif").exists()
 
 
+def test_an_unforeseen_error_is_shown_whole_and_the_run_is_marked(tmp_path: Path) -> None:
+    script = """
+import sys
+from vaelab import train
+from vaelab.training.callbacks import LogEpochs
+LogEpochs.on_epoch = lambda self, state: 1 / 0
+sys.argv[1:] = ["experiment=smoke", "model.hidden=[4]", "hydra.run.dir=run"]
+train.main()
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert result.returncode == 1
+    assert "ZeroDivisionError: division by zero" in result.stderr
+    assert run_json(tmp_path / "run")["status"] == "failed"
+    assert run_json(tmp_path / "run")["error"] == "ZeroDivisionError: division by zero"
+
+
 def test_what_a_run_has_left_is_not_mixed_with_another(
     train: CommandLine, tmp_path: Path, finished: Path
 ) -> None:

@@ -17,10 +17,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from http.client import HTTPException
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 from tqdm import tqdm
@@ -105,9 +105,10 @@ def find(config: DatasetConfig) -> RawData:
         places["system"] = SYSTEM / spec.system_folder
     for source, folder in places.items():
         if holds_all_files(spec, folder):
-            return read_full(spec, folder, source)
+            return read(spec, folder, Origin(source, str(folder), True, None, spec.digests))
     try:
-        return read_full(spec, download(spec, root), "download")
+        folder = download(spec, root)
+        return read(spec, folder, Origin("download", str(folder), True, None, spec.digests))
     except (DownloadError, StorageError) as error:
         if getattr(error.__cause__, "errno", None) in FULL:  # the subset would only hide it
             raise DataError(str(error)) from error
@@ -148,10 +149,6 @@ def holds_all_files(spec: DatasetSpec, folder: Path) -> bool:
     return all(file_in(folder, name) for name in spec.files.values())
 
 
-def read_full(spec: DatasetSpec, folder: Path, source: str) -> RawData:
-    return read(spec, folder, Origin(source, str(folder), True, None, spec.digests))
-
-
 def read_embedded(spec: DatasetSpec, folder: Path, fallback: str | None) -> RawData:
     """The subset that ships inside the package: the first images of each file."""
     lines = (folder / "SHA256SUMS").read_text().splitlines()
@@ -167,38 +164,37 @@ def read(spec: DatasetSpec, folder: Path, origin: Origin) -> RawData:
         if path is None:
             raise DataError(f"{folder / name} is missing: install vaelab again.")
         arrays[key] = parse_idx(verified(path, origin.sha256[name], spec.largest_file))
-    if arrays["train_images"].shape[1:] != spec.image_shape[1:]:
-        height, width = arrays["train_images"].shape[1:]
+    height, width = arrays["train_images"].shape[1:]
+    if (height, width) != spec.image_shape[1:]:
         raise DataError(
-            f"{folder} holds images of {height}x{width} pixels: {spec.title}'s image_shape is wrong."
+            f"{folder} has images of {height}x{width} pixels: {spec.title} has another image_shape."
         )
     return RawData(**arrays, origin=origin)
 
 
-DAMAGED = (OSError, EOFError, zlib.error)
-"""What reading a damaged gzip file raises."""
+DAMAGED = (OSError, EOFError, ValueError, zlib.error)
+"""What reading a damaged file raises."""
 
 
 def verified(path: Path, digest: str, largest: int) -> bytes:
     """The decompressed bytes of a file with that SHA-256; raises DataError where they differ."""
-    advice = f"delete {path} and run again to fetch it anew, or type dataset.root=FOLDER of another copy"
     try:
         with path.open("rb") as file:
-            content = unpacked(file, largest) if path.suffix == ".gz" else file.read(largest + 1)
+            return unpacked(file.read(largest + 1), digest, largest)
     except DAMAGED as error:
-        raise DataError(f"{path} can't be read ({error}): {advice}.") from error
+        advice = f"delete {path} and run again to fetch it anew, or type dataset.root=FOLDER of another copy"
+        raise DataError(f"{path} is damaged or can't be read ({error}): {advice}.") from error
+
+
+def unpacked(content: bytes, digest: str, largest: int) -> bytes:
+    """The bytes of a file, gzipped or not, that have that SHA-256. Raises one of DAMAGED."""
+    if content.startswith(b"\x1f\x8b"):
+        with gzip.open(io.BytesIO(content)) as file:
+            content = file.read(largest + 1)
     found = hashlib.sha256(content).hexdigest()
     if found != digest:
-        raise DataError(
-            f"{path} is damaged: its SHA-256 is {found[:12]}… where {digest[:12]}… is expected: {advice}."
-        )
+        raise ValueError(f"its SHA-256 is {found[:12]}… where {digest[:12]}… is expected")
     return content
-
-
-def unpacked(file: IO[bytes], largest: int) -> bytes:
-    """What a gzip file unfolds to, as far as the largest that is expected. Raises one of DAMAGED."""
-    with gzip.open(file) as content:
-        return content.read(largest + 1)
 
 
 def parse_idx(content: bytes) -> NDArray[np.uint8]:
@@ -221,42 +217,33 @@ def download(spec: DatasetSpec, root: Path) -> Path:
     A file gets its name only once its digest is right. Raises DownloadError, and StorageError.
     """
     folder = root / spec.folder / "raw"
-    lock = FileLock(folder / ".download.lock")
-    with writing(folder / ".download.lock"):
+    lock = folder / ".download.lock"
+    with writing(lock):
         folder.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            log.info("Another process downloads %s into %s: waiting for it", spec.title, folder)
-            lock.acquire()
-    try:
-        remove_leftovers(folder)  # of a process that was killed
-        for name in spec.files.values():
-            if file_in(folder, name) is None:
-                fetch(f"{name}.gz", spec, folder)
-    finally:
-        lock.release()
+        with FileLock(lock):
+            remove_leftovers(folder)  # of a process that was killed
+            for name in spec.files.values():
+                if file_in(folder, name) is None:
+                    fetch(name, spec, folder)
     return folder
 
 
-def fetch(file: str, spec: DatasetSpec, folder: Path) -> None:
+def fetch(name: str, spec: DatasetSpec, folder: Path) -> None:
     """One file from the first mirror that has the right bytes; raises DownloadError, or StorageError."""
     reasons = []
     for base in mirrors(spec):
-        url = base + file
+        url = f"{base}{name}.gz"
         try:
             content = received(url, spec.largest_file)
         except (OSError, ValueError, HTTPException) as error:  # no answer, a bad one, or a malformed URL
             reasons.append(f"{url} can't be reached ({getattr(error, 'reason', None) or error})")
             continue
         try:
-            digest = hashlib.sha256(unpacked(io.BytesIO(content), spec.largest_file)).hexdigest()
+            unpacked(content, spec.digests[name], spec.largest_file)
         except DAMAGED:
-            digest = "none"
-        if digest == spec.digests[file.removesuffix(".gz")]:
-            write_bytes(folder / file, content)
-            return
-        reasons.append(f"{url} sent damaged bytes")
+            reasons.append(f"{url} sent damaged bytes")
+            continue
+        return write_bytes(folder / f"{name}.gz", content)
     raise DownloadError("; ".join(reasons) or "nowhere to download it from is known")
 
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from scipy.special import gammaincinv
 from torch import Tensor
 
 from vaelab.models import Gaussian
@@ -74,6 +73,8 @@ def uncovered(posterior: Gaussian, z_ZL: Tensor, share: float = 0.95, *, own: bo
     The central region of a Gaussian is the ellipsoid that holds that share of it. With `own` false, point n
     is a sample of posterior n, and that one is left out: how well images cover what isn't theirs.
     """
+    from scipy.special import gammaincinv  # half a second, for evaluations only
+
     reach = 2 * float(gammaincinv(posterior.mean.shape[1] / 2, share))  # the chi-square quantile
     rows: list[Tensor] = []
     start = 0

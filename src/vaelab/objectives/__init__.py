@@ -1,6 +1,8 @@
 """What is minimised: likelihoods, schedules of the KL's weight, and the objectives made of them.
 
 A new objective is an `Objective` in a module here or in a plugin, registered where it is written.
+
+Shapes: B batch, C channels, H height, W width.
 """
 
 from __future__ import annotations
@@ -8,19 +10,48 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from torch import Generator, Tensor, nn
+
 from vaelab.config import Config
 from vaelab.config.registry import Registry
+from vaelab.models import VAE
 from vaelab.objectives.likelihoods import Likelihood, likelihoods
 from vaelab.objectives.schedules import KLSchedule, kl_schedules
-from vaelab.objectives.terms import Objective, Terms
 
 __all__ = [
     "KLSchedule", "KLWeight", "Likelihood", "Objective", "Terms",
     "build_likelihood", "build_objective", "kl_schedules", "kl_weight", "likelihoods", "objectives",
 ]  # fmt: skip
 
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Per image, unreduced, in nats. Only `loss` knows weights."""
+
+    loss: Tensor  # (B,)  what is minimised, on average over the batch
+    reconstruction: Tensor  # (B,)  -log p(x|z), one sample of z per image
+    kl: Tensor  # (B,)  KL(q(z|x) || p(z))
+
+    @property
+    def neg_elbo(self) -> Tensor:
+        """(B,), an upper bound on -log p(x) on average over z; lower is better."""
+        return self.reconstruction + self.kl
+
+
+class Objective(nn.Module):
+    """What is minimised. Holds the likelihood, whose parameters are trained with the model's."""
+
+    def __init__(self, likelihood: Likelihood) -> None:
+        super().__init__()
+        self.likelihood = likelihood
+
+    def forward(self, model: VAE, x_BCHW: Tensor, noise: Generator, kl_weight: Tensor | float) -> Terms:
+        """The terms of each image. `kl_weight` may be a tensor of one number: don't branch on it."""
+        raise NotImplementedError
+
+
 objectives: Registry[Callable[..., Objective]] = Registry(
-    "loss.objective", __name__, "vaelab.objectives", besides=("likelihoods", "schedules", "scoring", "terms")
+    "loss.objective", __name__, "vaelab.objectives", besides=("likelihoods", "schedules", "scoring")
 )
 
 

@@ -10,14 +10,15 @@ import hashlib
 import json
 import math
 from collections import defaultdict
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import safetensors.torch
 import torch
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
+from typing_extensions import Self
 
 from vaelab import __version__
 from vaelab.config import Config, VaelabError, did_you_mean, resolve
@@ -32,11 +33,7 @@ if TYPE_CHECKING:
 FORMAT = 3
 """Raised when what is written changes. All formats are read."""
 
-FACTS: dict[str, type | tuple[type, ...]] = {
-    "format": int, "vaelab": str, "config": dict, "data": dict, "image_shape": list, "epoch": int,
-    "step": int, "history": list, "best_epoch": int, "device": str, "seconds": (int, float),
-}  # fmt: skip
-"""What the JSON text of a checkpoint says, beside best_neg_elbo and the optimizer's param_groups."""
+UNREADABLE = "can't be read: it is damaged, or was not written by vaelab"
 
 
 class CheckpointError(VaelabError):
@@ -47,64 +44,102 @@ class Unusable(VaelabError):
     """The same, as a clause that says what is wrong with the file."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Checkpoint:
+Count = Annotated[int, Field(ge=0)]
+Tensors = Annotated[dict[str, Tensor], Field(exclude=True)]
+"""Not in the JSON text."""
+
+
+class DataFacts(BaseModel):
+    """What a run was trained on."""
+
+    name: str
+    sha256: dict[str, str]
+    """Of each decompressed file."""
+    complete: bool
+    """False for the embedded subset."""
+
+
+class Checkpoint(BaseModel):
     """A moment of a training: all that resuming it and using its model take. Tensors are on the CPU."""
 
-    format: int = FORMAT
+    model_config = ConfigDict(strict=True, frozen=True, arbitrary_types_allowed=True, protected_namespaces=())
+
+    format: Count = FORMAT
     vaelab: str = __version__
     """The version that wrote it."""
     config: dict[str, Any]
     """The resolved settings as plain values; see `config_of`."""
-    data: dict[str, Any]
-    """The data set's `name`, the `sha256` of its files, and whether it was `complete` or the subset."""
-    image_shape: list[int]
-    model: dict[str, Tensor]
-    objective: dict[str, Tensor]
-    optimizer: dict[str, Any]
-    """As torch.optim.Optimizer.state_dict() has it."""
-    random: dict[str, Tensor]
-    """The state of each random stream, by its purpose."""
-    step_terms: Tensor
-    """Reconstruction, KL and loss of each step of the current epoch, shape (steps, 3)."""
-    epoch: int
+    data: DataFacts
+    image_shape: Annotated[list[Count], Field(min_length=3, max_length=3)]
+    epoch: Count
     """Complete epochs."""
-    step: int
+    step: Count
     """Steps done in the current epoch."""
-    history: list[dict[str, float]]
-    best_epoch: int
-    best_neg_elbo: float
+    history: list[dict[str, int | FiniteFloat]]
+    best_epoch: Count
+    best_neg_elbo: FiniteFloat | None
+    """None as long as nothing is chosen by it."""
     device: str
-    seconds: float
+    seconds: FiniteFloat
     """Training time of the current epoch."""
+    param_groups: list[dict[str, Any]]
+    """Adam's options."""
+    model: Tensors
+    objective: Tensors
+    optimizer: Annotated[dict[int, dict[str, Tensor]], Field(exclude=True)]
+    """Adam's moments, by the parameter's index."""
+    random: Tensors
+    """The state of each random stream, by its purpose."""
+    step_terms: Annotated[Tensor, Field(exclude=True)]
+    """Reconstruction, KL and loss of each step of the current epoch, shape (steps, 3)."""
 
     @property
     def progress(self) -> tuple[int, int]:
         return self.epoch, self.step
 
+    @model_validator(mode="after")
+    def check_agreement(self) -> Self:
+        """Whether epochs, steps, rows and tensors are of one moment."""
+        if not (
+            [row.get("epoch") for row in self.history] == [*range(1, self.epoch + 1)]
+            and self.best_epoch <= self.epoch
+            and self.step_terms.ndim == 2
+            and self.step <= len(self.step_terms)
+            and self.random.keys() >= {"latent", "pixels"}
+        ):
+            raise ValueError("these don't agree")
+        return self
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors by the names that they have in the file, such as `model.encoder.1.weight`."""
+        parts = {"model": self.model, "objective": self.objective, "random": self.random}
+        parts |= {f"optimizer.{index}": moments for index, moments in self.optimizer.items()}
+        named = {f"{part}.{name}": each for part, own in parts.items() for name, each in own.items()}
+        return named | {"training.step_terms": self.step_terms}
+
 
 def content_of(state: TrainingState, config: Config, data: Data) -> Checkpoint:
     """The checkpoint of this moment."""
+    optimizer = state.optimizer.state_dict()
+    origin = data.origin
     return Checkpoint(
         config=config.to_dict(),
-        data={
-            "name": data.spec.name,
-            "sha256": dict(data.origin.sha256),
-            "complete": data.origin.complete,
-        },
+        data=DataFacts(name=data.spec.name, sha256=dict(origin.sha256), complete=origin.complete),
         image_shape=list(data.image_shape),
-        model=state.model.state_dict(),
-        objective=state.objective.state_dict(),
-        optimizer=state.optimizer.state_dict(),
-        random={purpose: generator.get_state() for purpose, generator in state.noise.items()},
-        step_terms=state.step_terms_S3,
         epoch=state.epoch,
         step=state.step,
         history=state.history,
         best_epoch=state.best_epoch,
-        best_neg_elbo=state.best_neg_elbo,
-        device=data.train.images.device.type,
+        best_neg_elbo=state.best_neg_elbo if math.isfinite(state.best_neg_elbo) else None,
+        device=state.device.type,
         seconds=state.seconds,
+        param_groups=optimizer["param_groups"],
+        model=state.model.state_dict(),
+        objective=state.objective.state_dict(),
+        optimizer=optimizer["state"],
+        random={purpose: generator.get_state() for purpose, generator in state.noise.items()},
+        step_terms=state.step_terms_S3,
     )
 
 
@@ -119,25 +154,12 @@ def save(checkpoint: Checkpoint, folder: RunFolder, *paths: Path) -> None:
 
 
 def encode(checkpoint: Checkpoint) -> bytes:
-    """The file's content: tensors by names like `model.encoder.1.weight`, and what `FACTS` lists as JSON."""
-    tensors = {
-        **{f"model.{name}": tensor for name, tensor in checkpoint.model.items()},
-        **{f"objective.{name}": tensor for name, tensor in checkpoint.objective.items()},
-        **{
-            f"optimizer.{index}.{name}": tensor
-            for index, moments in checkpoint.optimizer["state"].items()
-            for name, tensor in moments.items()
-        },
-        **{f"random.{purpose}": state for purpose, state in checkpoint.random.items()},
-        "training.step_terms": checkpoint.step_terms,
-    }
-    # Each in the plain layout and in memory of its own, whatever the model prefers.
-    plain = {name: each.cpu().clone(memory_format=torch.contiguous_format) for name, each in tensors.items()}
-    facts = {name: getattr(checkpoint, name) for name in FACTS}
-    facts["best_neg_elbo"] = checkpoint.best_neg_elbo if math.isfinite(checkpoint.best_neg_elbo) else None
-    facts["param_groups"] = checkpoint.optimizer["param_groups"]
-    text = json.dumps(facts, allow_nan=False)
-    return safetensors.torch.save(plain, {"json": text, "sha256": digest(text, plain)})
+    """The file's content."""
+    # Each tensor in the plain layout and in memory of its own, whatever the model prefers.
+    layout = torch.contiguous_format
+    tensors = {name: each.cpu().clone(memory_format=layout) for name, each in checkpoint.tensors.items()}
+    text = json.dumps(checkpoint.model_dump(), allow_nan=False)
+    return safetensors.torch.save(tensors, {"json": text, "sha256": digest(text, tensors)})
 
 
 def digest(text: str, tensors: dict[str, Tensor]) -> str:
@@ -165,9 +187,15 @@ def load(path: Path) -> Checkpoint:
 
 def read(path: Path) -> Checkpoint:
     """The same for a file that exists. Raises Unusable with what is wrong."""
-    checkpoint = converted(path) if path.suffix == ".pt" else decoded(path)
-    if not agrees(checkpoint):
-        raise Unusable("is damaged: what it says of its epochs doesn't agree")
+    content = content_of_pt(path) if path.suffix == ".pt" else content_of_file(path)
+    if content["format"] > FORMAT:
+        raise Unusable(
+            f"was written by vaelab {content.get('vaelab')} in a newer format: upgrade vaelab to read it"
+        )
+    try:
+        checkpoint = Checkpoint.model_validate(content)
+    except ValidationError as error:
+        raise Unusable("is damaged: what it says of its epochs and tensors doesn't agree") from error
     try:
         model_of(checkpoint)
     except VaelabError as reason:
@@ -177,33 +205,25 @@ def read(path: Path) -> Checkpoint:
     return checkpoint
 
 
-def decoded(path: Path) -> Checkpoint:
-    """What `encode` wrote. Raises Unusable."""
+def content_of_file(path: Path) -> dict[str, Any]:
+    """The fields of a checkpoint, not checked yet. Raises Unusable for damage, by the digest for one."""
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
         text = metadata["json"]
         facts = json.loads(text)
-        version = facts["format"]
+        facts["format"] += 0
+        parts = by_first_word(tensors)
+        moments = {int(index): each for index, each in by_first_word(parts["optimizer"]).items()}
     except (SafetensorError, OSError, ValueError, TypeError, LookupError, RecursionError) as error:
-        raise Unusable("can't be read: it is damaged, or was not written by vaelab") from error
-    check_version(version, facts)
+        raise Unusable(UNREADABLE) from error
     if metadata.get("sha256") != digest(text, tensors):
         raise Unusable("is damaged: its SHA-256 is not the one that was written with it")
-    parts = by_first_word(tensors)
-    try:
-        moments = {int(index): each for index, each in by_first_word(parts["optimizer"]).items()}
-        return Checkpoint(
-            **checked(facts),
-            model=parts["model"],
-            objective=parts["objective"],
-            optimizer={"state": moments, "param_groups": facts["param_groups"]},
-            random=parts["random"],
-            step_terms=parts["training"]["step_terms"],
-        )
-    except (ValueError, LookupError) as error:
-        raise Unusable("is damaged: its tensors are not those of a checkpoint") from error
+    return {
+        **facts, "model": parts["model"], "objective": parts["objective"], "optimizer": moments,
+        "random": parts["random"], "step_terms": parts["training"].get("step_terms"),
+    }  # fmt: skip
 
 
 def by_first_word(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
@@ -215,70 +235,25 @@ def by_first_word(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     return parts
 
 
-def converted(path: Path) -> Checkpoint:
-    """A checkpoint of format 1 or 2, which `torch.save` wrote. Raises Unusable."""
+def content_of_pt(path: Path) -> dict[str, Any]:
+    """The same of a checkpoint of format 1 or 2, which `torch.save` wrote. Raises Unusable."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-        check_version(content["format"], content)
-        content["config"] = with_old_defaults(content["config"])
-        checkpoint = Checkpoint(
-            **checked(content),
-            model=content["model"],
-            objective=content["objective"],
-            optimizer=content["optimizer"],
-            random=content["noise"],
-            step_terms=content["sums"],
-        )
-    except Unusable:
-        raise
+        content["format"] += 0
+        if content["config"]["model"]["name"] == "conv":  # whose kernel was no setting then
+            content["config"]["model"].setdefault("kernel", 4)
+        best = content["best_neg_elbo"]
+        return content | {
+            "best_neg_elbo": best if math.isfinite(best) else None,
+            "param_groups": content["optimizer"]["param_groups"],
+            "optimizer": content["optimizer"]["state"],
+            "model": dict(content["model"]),
+            "objective": dict(content["objective"]),
+            "random": content["noise"],
+            "step_terms": content["sums"],
+        }
     except Exception as error:  # torch.load raises many kinds for what is something else
-        raise Unusable("can't be read: it is damaged, or was not written by vaelab") from error
-    return checkpoint
-
-
-def with_old_defaults(config: dict[str, Any]) -> dict[str, Any]:
-    """Settings of a format 1 or 2, when conv had no setting for its kernel of 4."""
-    model = config["model"]
-    return {**config, "model": {"kernel": 4, **model}} if model["name"] == "conv" else config
-
-
-def check_version(version: object, facts: dict[str, Any]) -> None:
-    """Raise Unusable for what is not a number of a known format."""
-    if not isinstance(version, int):
-        raise Unusable("was not written by vaelab")
-    if version > FORMAT:
-        raise Unusable(
-            f"was written by vaelab {facts.get('vaelab')} in a newer format: upgrade vaelab to read it"
-        )
-
-
-def checked(facts: dict[str, Any]) -> dict[str, Any]:
-    """The values of `FACTS`, each of its type, and best_neg_elbo. Raises Unusable."""
-    for name, kind in FACTS.items():
-        if not isinstance(facts.get(name), kind):
-            raise Unusable(f"is damaged: it has no {name}")
-    best = facts.get("best_neg_elbo")
-    best = best if isinstance(best, int | float) else math.inf
-    return {**{name: facts[name] for name in FACTS}, "best_neg_elbo": best}
-
-
-def agrees(checkpoint: Checkpoint) -> bool:
-    """Whether what a checkpoint says of its epochs, steps and data is consistent."""
-    epoch, step_terms, history = checkpoint.epoch, checkpoint.step_terms, checkpoint.history
-    rows = [row for row in history if isinstance(row, dict)]
-    numbers = [value for row in rows for value in row.values()]
-    return (
-        [row.get("epoch") for row in rows] == [*range(1, epoch + 1)]
-        and len(rows) == len(history)
-        and all(isinstance(value, int | float) and math.isfinite(value) for value in numbers)
-        and 0 <= checkpoint.best_epoch <= epoch
-        and step_terms.ndim == 2
-        and 0 <= checkpoint.step <= len(step_terms)
-        and checkpoint.random.keys() >= {"latent", "pixels"}
-        and checkpoint.optimizer.keys() >= {"state", "param_groups"}
-        and isinstance(checkpoint.data.get("sha256"), dict)
-        and len(checkpoint.image_shape) == 3
-    )
+        raise Unusable(UNREADABLE) from error
 
 
 def checkpoints_in(folder: Path) -> list[Path]:
@@ -335,8 +310,8 @@ def model_of(checkpoint: Checkpoint) -> tuple[VAE, Objective]:
 
 def restore(checkpoint: Checkpoint, state: TrainingState, config: Config, data: Data) -> None:
     """Bring a fresh state to where the checkpoint was written. Raises CheckpointError on other images."""
-    if checkpoint.data["sha256"] != dict(data.origin.sha256):
-        subset = data.origin.complete and not checkpoint.data["complete"]
+    if checkpoint.data.sha256 != dict(data.origin.sha256):
+        subset = data.origin.complete and not checkpoint.data.complete
         advice = "dataset.source=embedded" if subset else "dataset.root=FOLDER, the folder with its data"
         raise CheckpointError(
             f"The run was trained on other images than {data.origin.folder} holds ({data.description}): "
@@ -344,11 +319,12 @@ def restore(checkpoint: Checkpoint, state: TrainingState, config: Config, data: 
         )
     state.model.load_state_dict(checkpoint.model)
     state.objective.load_state_dict(checkpoint.objective)
-    load_optimizer(state.optimizer, checkpoint.optimizer)
+    load_optimizer(state.optimizer, checkpoint)
     state.epoch = checkpoint.epoch
     state.history = list(checkpoint.history)
     state.best_epoch = checkpoint.best_epoch
-    state.best_neg_elbo = checkpoint.best_neg_elbo
+    best = checkpoint.best_neg_elbo
+    state.best_neg_elbo = math.inf if best is None else best
     # Shuffle and noise of another device can't be continued: the current epoch starts again there.
     if checkpoint.step > 0 and checkpoint.device == state.device.type:
         state.begin_epoch(config.seed)
@@ -359,11 +335,11 @@ def restore(checkpoint: Checkpoint, state: TrainingState, config: Config, data: 
             generator.set_state(checkpoint.random[purpose])
 
 
-def load_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
+def load_optimizer(optimizer: torch.optim.Optimizer, checkpoint: Checkpoint) -> None:
     """Adam's moments and options, with this device's answer to whether a CUDA graph may hold its step."""
     capturable = optimizer.defaults["capturable"]
-    groups = [{**group, "capturable": capturable} for group in saved["param_groups"]]
-    optimizer.load_state_dict({"state": saved["state"], "param_groups": groups})
+    groups = [{**group, "capturable": capturable} for group in checkpoint.param_groups]
+    optimizer.load_state_dict({"state": checkpoint.optimizer, "param_groups": groups})
     # The fused kernel goes through parameters and moments side by side: one layout in memory for both.
     for parameter, moments in optimizer.state.items():
         for name in ("exp_avg", "exp_avg_sq"):

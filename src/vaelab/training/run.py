@@ -95,4 +95,4 @@ def load(path: Path | str) -> Run:
     history = folder.read_metrics() if folder is not None else saved.history
     config = checkpoint.config_of(saved)
     model, objective = checkpoint.model_of(saved)
-    return Run(config, history, model, objective, saved.epoch, path, saved.data)
+    return Run(config, history, model, objective, saved.epoch, path, saved.data.model_dump())

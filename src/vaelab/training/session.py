@@ -200,6 +200,8 @@ class TrainingRun:
             except BaseException as error:
                 explained = self.explained(error)
                 self.failed(explained)
+                if explained is error:
+                    raise
                 raise explained from error
             finally:
                 self.bar.close()
