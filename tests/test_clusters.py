@@ -110,8 +110,8 @@ def test_joblib_says_how_to_go_on_after_a_job_was_killed(tmp_path: Path) -> None
     kill(killed)
     _, err = sweep.communicate(timeout=PATIENCE_S)
     assert sweep.returncode == 1
-    assert "vaelab: the launcher ended with TerminatedWorkerError: " in err
-    assert "vaelab: to go on with the sweep, add hydra.sweep.dir=sweep to the line." in err
+    assert "vaelab: the sweep ended with TerminatedWorkerError: " in err
+    assert "vaelab: to go on with it, add hydra.sweep.dir=sweep to the line." in err
     last = err.splitlines()[-1]
     assert last.startswith("vaelab: These jobs of the sweep failed: ")
     assert "0_seed-1" in last

@@ -146,10 +146,7 @@ def test_repeating_makes_a_sweep_too(train: CommandLine, tmp_path: Path) -> None
         "-m", "repeat=run", "seed=1,2", "hydra.sweep.dir=sweep", "hydra.callbacks.compare.enabled=false"
     )
     assert result.returncode == 0, result.stderr
-    assert sorted(path.name for path in (tmp_path / "sweep").iterdir() if path.is_dir()) == [
-        "0_seed-1",
-        "1_seed-2",
-    ]
+    assert sorted(path.name for path in (tmp_path / "sweep").glob("[0-9]*")) == ["0_seed-1", "1_seed-2"]
     assert "beta: 0.25" in (tmp_path / "sweep" / "0_seed-1" / "config.yaml").read_text()
 
 

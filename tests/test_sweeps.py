@@ -189,11 +189,11 @@ def test_one_failed_job_ends_neither_sweep_nor_comparison(train: CommandLine, tm
     folder = tmp_path / "sweep"
     failed = [
         "0_beta-1e+39_dataset.val_size-7500",
-        "1_beta-1e+39_dataset.val_size-10000",
+        "2_beta-1e+39_dataset.val_size-10000",
         "3_beta-1_dataset.val_size-10000",
     ]
     assert result.stderr.splitlines()[-1] == f"vaelab: These jobs of the sweep failed: {', '.join(failed)}."
-    assert status(folder / "2_beta-1_dataset.val_size-7500") == "finished"
+    assert status(folder / "1_beta-1_dataset.val_size-7500") == "finished"
     assert status(folder / failed[0]) == "failed"
     assert "The loss is not finite" in (folder / failed[0] / "train.log").read_text()
     assert (
@@ -416,7 +416,7 @@ def test_a_search_space_that_optuna_refuses_is_no_success(train: CommandLine) ->
     )  # fmt: skip
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1] == (
-        "vaelab: Optuna refuses this search: GridSampler only supports discrete distributions."
+        "vaelab: The sweep did not start: GridSampler only supports discrete distributions."
     )
 
 

@@ -15,7 +15,7 @@ from vaelab.runs.signals import BY_SIGNAL
 
 
 def train(job: Job[Config]) -> float | None:
-    """One run, new or resumed; returns neg_elbo of the best checkpoint on the validation images, for a sweeper."""
+    """One run, new or resumed; returns the best neg_elbo on the validation images, for a sweeper."""
     if job.sweep is not None:
         return job_of_a_sweep(job)
     try:

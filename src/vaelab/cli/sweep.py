@@ -18,13 +18,16 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from vaelab.cli.arguments import Arguments, refuse_several_values
 from vaelab.cli.compose import composing, settings_of
+from vaelab.cli.jobs import FAILURE
 from vaelab.config import CompareConfig, Config, ConfigError, VaelabError, quote_override
+from vaelab.runs.files import TRAININGS
 from vaelab.runs.folder import RunFolder, natural
 from vaelab.runs.signals import BY_SIGNAL, Signals
 
@@ -66,24 +69,30 @@ class Sweep:
     excluded: list[str]
     """Keys that don't name the folders of jobs: what is the same in all of them."""
 
+    def failures(self) -> list[Path]:
+        """A file for each job that has failed."""
+        return [*(self.folder / TRAININGS).glob(f"*{FAILURE}")]
+
     def end(self, error: Exception | None) -> None:
         """Compare, pack, and raise VaelabError that names the jobs without a finished run."""
         from vaelab.comparison.compare import unfinished  # torch: not for --help
 
         to_go_on = quote_override("hydra.sweep.dir", RunFolder(self.folder).path)
         started = [path for path in self.folder.glob("*") if path.is_dir() and not path.name.startswith(".")]
-        if error is not None and not started:
+        if isinstance(error, VaelabError | HydraException | OSError):
             raise error
+        reason = " ".join(str(error).split())
+        if error is not None and not started:
+            raise VaelabError(f"The sweep did not start: {reason}") from error
         if error is not None:
-            reason = next(iter(str(error).strip().splitlines()), "")
-            print(f"vaelab: the launcher ended with {type(error).__name__}: {reason}", file=sys.stderr)
-            print(f"vaelab: to go on with the sweep, add {to_go_on} to the line.", file=sys.stderr)
-        failed = unfinished(self.folder)
-        failed += [
+            print(f"vaelab: the sweep ended with {type(error).__name__}: {reason}", file=sys.stderr)
+            print(f"vaelab: to go on with it, add {to_go_on} to the line.", file=sys.stderr)
+        names = {*unfinished(self.folder), *(path.stem for path in self.failures())}
+        names |= {
             path.name for path in started if not any(path.iterdir())
-        ]  # killed before it wrote anything
+        }  # killed before they wrote anything
         try:
-            failed = sorted(failed, key=natural) + self.comparison.compare(self.folder)
+            failed = sorted(names, key=natural) + self.comparison.compare(self.folder)
         except (KeyboardInterrupt, SystemExit):
             line = ["python", "-m", "vaelab.compare", quote_override("sweep", RunFolder(self.folder).path)]
             print(f"vaelab: all jobs have ended. To compare them: {shlex.join(line)}", file=sys.stderr)
@@ -107,6 +116,8 @@ def sweeping(arguments: Arguments) -> Iterator[list[str]]:
     more = [quote_override("hydra.sweep.dir", sweep.folder)]  # once for all: jobs may run on other machines
     if not any(part.key_or_group == EXCLUDED for part in arguments.parsed):
         more.append(quote_override(EXCLUDED, sweep.excluded))
+    for path in sweep.failures():  # of an earlier time
+        path.unlink()
     error = None
     with passed_on() as received:
         try:

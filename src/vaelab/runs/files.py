@@ -23,7 +23,9 @@ PARTIAL = ".*.partial"
 
 LOCK = ".lock"
 HOLDER = ".lock.json"
-HIDDEN = (PARTIAL, LOCK, HOLDER)
+TRAININGS = ".trainings"
+"""In a sweep's folder: a file for each training, with the job's folder that it has, and one for each failed job."""
+HIDDEN = (PARTIAL, LOCK, HOLDER, f"{TRAININGS}/*")
 """What is of no use to who looks into a folder."""
 
 NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)
