@@ -24,7 +24,7 @@ PARTIAL = ".*.partial"
 LOCK = ".lock"
 HOLDER = ".lock.json"
 TRAININGS = ".trainings"
-"""In a sweep's folder: a file for each training, with the job's folder that it has, and one for each failed job."""
+"""In a sweep's folder: a file for each training, which names its job, and one for each failed job."""
 HIDDEN = (PARTIAL, LOCK, HOLDER, f"{TRAININGS}/*")
 """What is of no use to who looks into a folder."""
 
