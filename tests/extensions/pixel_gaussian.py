@@ -23,4 +23,6 @@ class PixelGaussian(Likelihood):
 
     def sample(self, parameters: Tensor, noise: Generator) -> Tensor:
         pixels = self.distribution(parameters)
-        return pixels.mean + pixels.stddev * torch.randn(pixels.mean.shape, generator=noise, device=noise.device)
+        return pixels.mean + pixels.stddev * torch.randn(
+            pixels.mean.shape, generator=noise, device=noise.device
+        )
