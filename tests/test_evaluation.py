@@ -424,7 +424,7 @@ def test_a_wrong_value_is_one_line(
 def test_a_folder_of_data_that_is_not_there(evaluate: CommandLine, run: Path) -> None:
     assert_refused(
         evaluate("checkpoint=run", "dataset.source=full", "dataset.root=/no/such/folder"),
-        "dataset.root=/no/such/folder is no folder: type one with the data, or make it for a download.",
+        "dataset.root=/no/such/folder is not a directory: type one with the data, or make it for a download.",
     )
     assert not (run / "evaluation").exists()
 

@@ -1,4 +1,4 @@
-"""How the latent space is used: KL per dimension, mutual information, and how well the prior is covered."""
+"""How the latent space is used: KL per dimension, mutual information, and coverage of the prior."""
 
 from __future__ import annotations
 
