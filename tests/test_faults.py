@@ -527,7 +527,7 @@ def test_a_signal_during_the_other_commands(
     shutil.copytree(finished, tmp_path / "run")
     module, *arguments = command.split()
     command_line = command_line_of(f"vaelab.{module}", tmp_path)
-    for seconds in (0.3, 1.0):
+    for seconds in (0.8, 1.5):  # after the imports
         result = command_line(*arguments, going_wrong={"signals": [[seconds, number]]})
         assert "Traceback" not in result.stderr, result.stderr
         assert result.returncode in (0, 128 + number), result.stderr
