@@ -390,7 +390,7 @@ def test_paths_that_are_no_checkpoint(evaluate: CommandLine, run: Path, tmp_path
     for path, message in (
         ("run", "There is no checkpoint run/checkpoints/best.safetensors."),
         ("nowhere", "nowhere doesn't exist. Type the path of a run folder or of a checkpoint in it."),
-        ("empty", "empty is no run folder and no file of one (no run.json there): type a folder that vaelab.train has made."),
+        ("empty", "empty is not a run folder and not a file of one (no run.json there): type a folder that vaelab.train has made."),
     ):  # fmt: skip
         assert_refused(evaluate(f"checkpoint={path}"), message)
     assert not list(tmp_path.rglob("evaluation"))

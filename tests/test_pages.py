@@ -128,7 +128,7 @@ WRONG = [
     ((), "An explorer shows one run or two of a sweep: type either run=outputs/2026-11-21/... or sweep=outputs/multirun/2026-11-21/..."),
     (("run=a", "sweep=b"), "An explorer shows one run or two of a sweep: type either run=outputs/2026-11-21/... or sweep=outputs/multirun/2026-11-21/..."),
     (("run=nowhere",), "nowhere doesn't exist. Type the path of a run folder or of a checkpoint in it."),
-    (("sweep=nowhere",), "nowhere is no folder: type sweep=FOLDER, one that vaelab.train has put runs into."),
+    (("sweep=nowhere",), "nowhere is not a directory: type sweep=FOLDER, one that vaelab.train has put runs into."),
     (("run=a", "images=0"), "images must be a whole number of at least 1, got 0."),
     (("run=a", "pair=[x,y]"), "pair names two runs of a sweep: type sweep=FOLDER beside it."),
 ]  # fmt: skip

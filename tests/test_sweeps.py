@@ -325,7 +325,7 @@ def test_folders_sort_by_their_numbers() -> None:
 
 WRONG = [
     ((), "sweep must be a folder of runs, such as outputs/multirun/2026-11-21/..., got null."),
-    (("sweep=nowhere",), "nowhere is no folder: type sweep=FOLDER, one that vaelab.train has put runs into."),
+    (("sweep=nowhere",), "nowhere is not a directory: type sweep=FOLDER, one that vaelab.train has put runs into."),
     (("sweep=empty",), "There is no run in empty: type sweep=FOLDER, one that vaelab.train has put runs into."),
     (("sweep=empty", "figure=false"), "Unknown setting 'figure'. Did you mean 'figures'? --help lists all settings."),
 ]  # fmt: skip

@@ -24,6 +24,7 @@ def preload() -> None:
     """Everything that takes long and starts no threads."""
     import hydra.main  # noqa: F401
     import matplotlib.figure  # noqa: F401
+    import pydantic  # noqa: F401
     import scipy.ndimage
     import scipy.stats  # noqa: F401
     import sklearn.linear_model

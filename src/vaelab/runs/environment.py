@@ -19,15 +19,15 @@ from vaelab.config import CONF_DIR, ConfigError
 PACKAGES = ("torch", "torchvision", "numpy", "matplotlib", "pillow", "hydra-core", "omegaconf")
 
 
-def pick_device(asked: str) -> torch.device:
+def pick_device(name: str) -> torch.device:
     """The device to train on, made CUDA's current one; raises ConfigError for one that isn't there."""
     present = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if asked == "auto":
+    if name == "auto":
         return torch.device("cuda" if present else "cpu")
-    device = torch.device(asked)
+    device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= present:
         has = f"has {present} CUDA device(s)" if present else "has no CUDA device that PyTorch can use"
-        raise ConfigError(f"device={asked}, but this machine {has}: type device=cpu, or leave device=auto.")
+        raise ConfigError(f"device={name}, but this machine {has}: type device=cpu, or leave device=auto.")
     if device.index is not None and device.type == "cuda":
         torch.cuda.set_device(device)  # streams and graphs are made on the current one
     return device
@@ -74,13 +74,11 @@ def process_facts() -> dict[str, Any]:
 
 
 def processor_name() -> str:
-    """The CPU's name; Python knows it only on some systems, so Linux is asked itself."""
+    """The CPU's name, which Python knows only on some systems."""
     cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text(errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    lines = cpuinfo.read_text(errors="replace").splitlines() if cpuinfo.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def versions() -> dict[str, str]:
@@ -100,8 +98,8 @@ def git_facts() -> dict[str, Any] | None:
         return None
 
     def git(*words: str) -> str:
-        asked = ["git", "-c", f"safe.directory={checkout}", "-C", str(checkout), *words]
-        return subprocess.run(asked, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        line = ["git", "-c", f"safe.directory={checkout}", "-C", str(checkout), *words]
+        return subprocess.run(line, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
 
     try:
         return {"commit": git("rev-parse", "HEAD"), "modified": bool(git("status", "--porcelain"))}

@@ -1,4 +1,4 @@
-"""Files appear whole or not at all, a folder has one writer at a time, a full disk has a name."""
+"""Files that appear whole or not at all, locks on folders, and messages for disks that are full."""
 
 from __future__ import annotations
 
@@ -19,21 +19,20 @@ from filelock import FileLock, Timeout
 from vaelab.config import VaelabError
 
 PARTIAL = ".*.partial"
-"""What a process that was killed has left of a file that it was writing."""
+"""What a killed process has left of a file that it was writing."""
 
 LOCK = ".lock"
 HOLDER = ".lock.json"
 TRAININGS = ".trainings"
 """In a sweep's folder: a file for each training, which names its job, and one for each failed job."""
 HIDDEN = (PARTIAL, LOCK, HOLDER, f"{TRAININGS}/*")
-"""What is of no use to who looks into a folder."""
+"""Files that are of no use to a person."""
 
 NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)
-"""What a file system answers that knows no locks; such a folder is taken on trust."""
-
+"""What a file system answers that has no locks; there nothing is locked."""
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
-"""What a system answers where there is no room, or none any more for this user."""
+"""What a system answers where the disk, or this user's share of it, is full."""
 
 
 class StorageError(VaelabError, OSError):
@@ -60,7 +59,9 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
                 write(file)
                 file.flush()
                 os.fsync(number)
-                os.chmod(number, 0o666 & ~current_umask())  # temporary files are for their owner only
+                umask = os.umask(0)
+                os.umask(umask)
+                os.chmod(number, 0o666 & ~umask)  # temporary files are for their owner only
             os.replace(name, path)
         except BaseException:
             Path(name).unlink(missing_ok=True)
@@ -70,12 +71,6 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 def write_bytes(path: Path, content: bytes) -> None:
     """A file with that content; see `write_atomically`."""
     write_atomically(path, lambda file: file.write(content))
-
-
-def current_umask() -> int:
-    umask = os.umask(0)
-    os.umask(umask)
-    return umask
 
 
 @contextmanager
@@ -126,9 +121,9 @@ def remove_leftovers(*folders: Path) -> None:
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Inside, `folder` is this process's, and of no other that asks; it is made where it is missing.
+    """Inside, `folder` is locked by this process; it is made where it is missing.
 
-    The system lets go of it however the process ends. Raises InUse, which names who has it, and StorageError.
+    The system unlocks it however the process ends. Raises InUse, which names the holder, and StorageError.
     """
     lock = FileLock(folder / LOCK, timeout=0)
     with writing(folder):
@@ -140,7 +135,7 @@ def held(folder: Path) -> Iterator[None]:
         except OSError as error:
             if error.errno not in NO_LOCKS:
                 raise
-    if lock.is_locked and not (folder / LOCK).exists():  # taken away by its last holder at this very moment
+    if lock.is_locked and not (folder / LOCK).exists():  # removed by its last holder at this very moment
         lock.release()
         raise in_use(folder)
     try:
@@ -160,7 +155,7 @@ def in_use(folder: Path) -> InUse:
 
 
 def holder(folder: Path) -> str:
-    """Who says to have the folder."""
+    """Who has locked the folder, in words."""
     try:
         who = json.loads((folder / HOLDER).read_text())
         since = datetime.fromtimestamp((folder / HOLDER).stat().st_mtime)
@@ -170,9 +165,9 @@ def holder(folder: Path) -> str:
 
 
 def remove_if_empty(folder: Path) -> None:
-    """Take back a folder made for a run that never began, and the day's and outputs/ where they are empty.
+    """Remove a folder made for a run that never started, and the day's and outputs/ where they are empty.
 
-    The working directory and what is above it stay.
+    The working directory and its parents stay.
     """
     folder = folder.absolute()
     for path in (folder, *folder.parents[:3]):

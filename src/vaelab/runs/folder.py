@@ -22,7 +22,6 @@ CHECKPOINT_SUFFIXES = (".safetensors", ".pt")
 EPOCH_FOLDERS = ("checkpoints", "reconstructions", "samples", "latent")
 """The folders of a run that hold a file per epoch."""
 
-
 EPOCH_FILE = re.compile(r"epoch_(\d{4,})\.(png|safetensors|pt)")
 
 
@@ -46,7 +45,7 @@ def folder_of_runs(path: Path | str) -> Path:
     path = Path(path).expanduser()
     advice = "type sweep=FOLDER, one that vaelab.train has put runs into."
     if not path.is_dir():
-        raise RunFolderError(f"{path} is no folder: {advice}")
+        raise RunFolderError(f"{path} is not a directory: {advice}")
     if next(run_folders(path), None) is None:
         raise RunFolderError(f"There is no run in {path}: {advice}")
     return path
@@ -75,18 +74,24 @@ class RunFolder:
         here = Path.cwd()
         self.path = full.relative_to(here) if full.is_relative_to(here) else full
         self.name = full.name
+        self.zip = full.with_name(f"{full.name}.zip")
+        self.run_json = self.path / "run.json"
+        self.config_yaml = self.path / "config.yaml"
+        self.metrics_csv = self.path / "metrics.csv"
+        self.log = self.path / "train.log"
+        self.report = self.path / "report.html"
+        self.tensorboard = self.path / "tensorboard"
 
     @classmethod
     def holding(cls, path: Path | str) -> RunFolder:
         """The run that is at `path`, or whose file (a checkpoint, say) `path` is; raises RunFolderError."""
         path = existing(path)
-        found = cls.around(path)
-        if found is not None:
-            return found
-        raise RunFolderError(
-            f"{path} is no run folder and no file of one (no run.json there): "
-            "type a folder that vaelab.train has made."
-        )
+        if (found := cls.around(path)) is None:
+            raise RunFolderError(
+                f"{path} is not a run folder and not a file of one (no run.json there): "
+                "type a folder that vaelab.train has made."
+            )
+        return found
 
     @classmethod
     def around(cls, path: Path) -> RunFolder | None:
@@ -97,30 +102,6 @@ class RunFolder:
         return None
 
     # --- names --------------------------------------------------------------------------------------------
-
-    @property
-    def run_json(self) -> Path:
-        return self.path / "run.json"
-
-    @property
-    def config_yaml(self) -> Path:
-        return self.path / "config.yaml"
-
-    @property
-    def metrics_csv(self) -> Path:
-        return self.path / "metrics.csv"
-
-    @property
-    def log(self) -> Path:
-        return self.path / "train.log"
-
-    @property
-    def report(self) -> Path:
-        return self.path / "report.html"
-
-    @property
-    def tensorboard(self) -> Path:
-        return self.path / "tensorboard"
 
     def checkpoint(self, name: str) -> Path:
         """Where the checkpoint `last`, `best` or `epoch_0005` is written."""
@@ -143,11 +124,6 @@ class RunFolder:
     def epoch_checkpoint(self, epoch: int) -> Path:
         return self.readable(f"epoch_{epoch:04d}")
 
-    @property
-    def zip(self) -> Path:
-        """Beside the folder."""
-        return self.path.absolute().with_name(self.name + ".zip")
-
     def picture(self, kind: str, epoch: int) -> Path:
         """`kind` is reconstructions, samples or latent."""
         return self.path / kind / f"epoch_{epoch:04d}.png"
@@ -169,7 +145,7 @@ class RunFolder:
         return sorted(self.evaluation("", "test").glob("*/metrics.json"))
 
     def frame(self, step: int) -> Path:
-        """What the film of the latent space shows after that many steps of training."""
+        """The animation's frame after that many steps of training."""
         return self.path / "latent" / "frames" / f"step_{step:07d}.npz"
 
     def frames(self) -> list[Path]:
@@ -183,7 +159,7 @@ class RunFolder:
             "figures/loss_curves.png": "loss, reconstruction and KL over the epochs",
             "figures/latent_space.png": "where the test images lie, by class",
             "figures/latent_manifold.png": "what the decoder makes of the latent plane",
-            "figures/latent_evolution.gif": "the film of the latent space while it is learned",
+            "figures/latent_evolution.gif": "animation of the latent space during training",
             "reconstructions": "originals above reconstructions, epoch by epoch",
             "samples": "the same 64 prior draws, epoch by epoch",
             "evaluation/best/metrics.json": "the best checkpoint measured, with units and sample sizes",
@@ -195,9 +171,9 @@ class RunFolder:
     # --- contents -----------------------------------------------------------------------------------------
 
     def write(self, path: Path, content: bytes) -> None:
-        """A file of the run, and what folders there have to be between the run's and it. Raises StorageError.
+        """Write a file of the run, and make the folders between the run's and it. Raises StorageError.
 
-        The run's own folder is not made: one that was deleted while training does not rise again.
+        The run's own folder is not made: one that was deleted while training is not recreated.
         """
         with writing(path):
             for between in reversed(path.relative_to(self.path).parents[:-1]):
@@ -239,7 +215,7 @@ class RunFolder:
             ) from error
 
     def write_metrics(self, history: Sequence[Mapping[str, float]]) -> None:
-        """One row a record, every digit kept: reading the file gives the same numbers back."""
+        """One row per record, every digit kept: reading the file gives the same numbers back."""
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, fieldnames=list(history[0]), lineterminator="\n")
         writer.writeheader()

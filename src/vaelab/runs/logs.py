@@ -40,7 +40,7 @@ def logging_to(handler: logging.Handler) -> Iterator[None]:
 
 
 class LogFile(logging.FileHandler):
-    """A line that finds no room on its disk is lost: whatever else is written says so, and aloud."""
+    """A file handler that ignores full disks: whatever else is written there reports them."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
         if not isinstance(sys.exc_info()[1], OSError):

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM, and what a cluster sends, end what vaelab does at a moment where nothing is lost."""
+"""SIGINT, SIGTERM and what a cluster sends end a run at a moment where everything can be saved."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from typing import Any
 BY_SIGNAL = 128
 """Plus the signal's number: the exit status of what was interrupted, as shells have it."""
 
-
 ONCE_S = 1.0
 """Seconds within which signals are one: Ctrl-C reaches a sweep's jobs from the terminal and the sweep."""
 
@@ -29,7 +28,7 @@ class Interrupted(Exception):
 
 @contextmanager
 def unwinding() -> Iterator[None]:
-    """Inside, SIGTERM ends the program from within, as Ctrl-C does: what is half written is taken back."""
+    """Inside, SIGTERM raises SystemExit, as Ctrl-C raises KeyboardInterrupt: clean-up code runs."""
 
     def leave(number: int, frame: FrameType | None) -> None:
         sys.exit(BY_SIGNAL + number)
@@ -61,9 +60,9 @@ def ended_within(error: BaseException | None) -> int | None:
 
 
 class Signals:
-    """While entered, SIGINT, SIGTERM and SIGHUP are noted; another, a second later, ends it the hard way.
+    """While entered, SIGINT, SIGTERM and SIGHUP are noted; a second one acts as it would without this.
 
-    So are those by which a cluster's launcher wants to be told that time runs out: it is, when all is saved.
+    So are the signals for which a cluster's launcher has set handlers: those run when everything is saved.
     """
 
     OURS = (signal.SIGINT, signal.SIGTERM)
