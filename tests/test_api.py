@@ -1,0 +1,53 @@
+"""The Python API, in a process of its own: what a notebook does, and what it leaves as it was."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from conftest import TINY, environment
+
+SCRIPT = """
+import json, os, signal, sys
+import torch
+import vaelab
+
+state, handlers = torch.random.get_rng_state(), [signal.getsignal(number) for number in (2, 15)]
+settings = [*sys.argv[1:], "artifacts.every=0", "artifacts.figures=false", "artifacts.gif=false"]
+run = vaelab.train("model=mlp", *settings, epochs=1, beta=0.5)
+images = vaelab.sample(run, count=4, seed=1)
+vaelab.evaluate(run, figures=False, nll_images=10, importance_samples=2)
+loaded = vaelab.load(run.checkpoint.parents[1])
+try:
+    vaelab.train(beta=-1)
+except vaelab.VaelabError as error:
+    message = str(error)
+print(json.dumps({
+    "beta": run.config.beta,
+    "images": list(images.shape),
+    "same": torch.equal(loaded.sample(4, seed=1), images),
+    "evaluated": (run.checkpoint.parents[1] / "evaluation" / "best" / "metrics.json").is_file(),
+    "message": message,
+    "names": {"train", "evaluate", "compare", "sample", "load", "Run"} <= set(dir(vaelab)),
+    "untouched": torch.equal(state, torch.random.get_rng_state())
+    and handlers == [signal.getsignal(number) for number in (2, 15)],
+}))
+"""
+
+
+def test_train_sample_evaluate_and_load(tmp_path: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", SCRIPT, *TINY], cwd=tmp_path, env=environment(), capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout.splitlines()[-1]) == {
+        "beta": 0.5,
+        "images": [4, 1, 28, 28],
+        "same": True,
+        "evaluated": True,
+        "message": "beta must be a number of at least 0, got -1.0.",
+        "names": True,
+        "untouched": True,
+    }
