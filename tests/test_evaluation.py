@@ -217,14 +217,14 @@ def test_what_can_not_be_measured_says_why_and_the_rest_goes_on(evaluate: Comman
 def test_a_measure_that_breaks_ends_alone_and_the_status_is_not_zero(run: Path) -> None:
     script = """
 import sys
-from vaelab import evaluate
+from vaelab.evaluate import main
 from vaelab.evaluation.sections import sections
 sections.get("latent")
 @sections.register("latent")
 def wrong(evaluated, progress):
     raise ZeroDivisionError("by a test")
 sys.argv[1:] = ["checkpoint=run", "importance_samples=2", "nll_images=20", "figures=false"]
-evaluate.main()
+main()
 """
     result = subprocess.run(
         [sys.executable, "-c", script], cwd=run.parent, env=environment(), capture_output=True, text=True
@@ -363,14 +363,14 @@ def test_an_interruption_keeps_what_was_measured(
 
 
 INTERRUPTED = """
-from vaelab import evaluate
+from vaelab.evaluate import main
 from vaelab.evaluation.sections import sections
 nll = sections.get("nll")
 @sections.register("nll")
 def announced(evaluated, progress):
     print("measuring nll", flush=True)
     return nll(evaluated, progress)
-evaluate.main()
+main()
 """
 
 

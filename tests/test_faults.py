@@ -234,11 +234,11 @@ main()
 def test_an_unforeseen_error_is_shown_whole_and_the_run_is_marked(tmp_path: Path) -> None:
     script = """
 import sys
-from vaelab import train
+from vaelab.train import main
 from vaelab.training.callbacks import LogEpochs
 LogEpochs.on_epoch = lambda self, state: 1 / 0
 sys.argv[1:] = ["experiment=smoke", "model.hidden=[4]", "hydra.run.dir=run"]
-train.main()
+main()
 """
     result = subprocess.run(
         [sys.executable, "-c", script],
