@@ -25,3 +25,20 @@ install_into_venv() {
         cp "$checkout/pyproject.toml" "$stamp"
     fi
 }
+
+# install_hydra_next CHECKOUT makes CHECKOUT/.venv-hydra-next with Hydra's next line, everything else from CHECKOUT/.venv,
+# whose interpreter is in $python; leaves the new environment's interpreter in $python.
+install_hydra_next() {
+    local checkout=$1 next=$1/.venv-hydra-next shared
+    if [ ! -f "$next/.complete" ]; then
+        rm -rf "$next"
+        "$python" -m venv "$next"
+        shared=$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+        printf '%s\n' "$shared" "$checkout/src" \
+            > "$("$next/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/shared.pth"
+        "$next/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade --pre "hydra-core>=1.4.0rc3,<1.5" \
+            "hydra-joblib-launcher>=1.4.0rc3" "hydra-submitit-launcher>=1.4.0rc3" "hydra-optuna-sweeper>=1.4.0rc3" >&2
+        touch "$next/.complete"
+    fi
+    python=$next/bin/python
+}

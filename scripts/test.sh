@@ -1,11 +1,18 @@
 #!/usr/bin/env bash
 # Makes .venv where it is missing, installs the test extra, and runs lint, types and tests.
 # Arguments go to pytest: bash scripts/test.sh -k resume
+# bash scripts/test.sh --hydra-next runs the tests of Hydra's part (marker hydra) on the next line of Hydra and its plugins,
+# in .venv-hydra-next, which shares all other packages with .venv.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$here/scripts/environment.sh"
 install_into_venv "$here" test
 cd "$here"
+if [ "${1:-}" = --hydra-next ]; then
+    shift
+    install_hydra_next "$here"
+    exec "$python" -m pytest -m hydra "$@"
+fi
 "$python" -m ruff check .
 "$python" -m ruff format --check .
 "$python" -m mypy

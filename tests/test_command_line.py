@@ -288,6 +288,7 @@ def test_ctrl_c_ends_at_the_next_step(tmp_path: Path) -> None:
     assert "Traceback" not in stderr
 
 
+@pytest.mark.hydra
 def test_extending_a_finished_run_equals_a_longer_one(train: CommandLine, tmp_path: Path) -> None:
     long = tmp_path / run_folder(train(*TINY, "epochs=3", "hydra.run.dir=long"))
     extended = tmp_path / run_folder(train(*TINY, "epochs=1", "hydra.run.dir=extended"))

@@ -169,7 +169,7 @@ def test_the_test_set_scored_while_training_agrees_too(
     refused = evaluate("checkpoint=run", "split=val")
     assert_refused(
         refused,
-        "split=val, but no images are held out (dataset.val_size=0): type split=test or split=train.",
+        "split=val, but there are no validation images (dataset.val_size=0): type split=test or split=train.",
     )
 
 

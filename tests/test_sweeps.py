@@ -78,6 +78,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.Co
     return folder / "sweep", result
 
 
+@pytest.mark.hydra
 def test_each_distinct_training_happens_once(swept: tuple[Path, Any]) -> None:
     folder, result = swept
     assert result.returncode == 0, result.stderr
@@ -128,6 +129,7 @@ def test_comparing_again_evaluates_nothing_twice(swept: tuple[Path, Any], tmp_pa
     assert again.stdout.endswith("Comparison: sweep/comparison\n")
 
 
+@pytest.mark.hydra
 def test_a_finished_sweep_that_is_continued_trains_nothing(swept: tuple[Path, Any], tmp_path: Path) -> None:
     folder = Path(shutil.copytree(swept[0], tmp_path / "sweep"))
     before = {path: path.read_bytes() for path in folder.rglob("*.safetensors")}
@@ -175,6 +177,7 @@ def test_a_killed_sweep_that_is_continued_equals_one_that_was_not(
 # --- failures ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.hydra
 def test_one_failed_job_ends_neither_sweep_nor_comparison(train: CommandLine, tmp_path: Path) -> None:
     command = (
         "-m",
@@ -216,6 +219,7 @@ WRONG_GRIDS = [
 ]  # fmt: skip
 
 
+@pytest.mark.hydra
 @pytest.mark.parametrize(("swept_over", "message"), WRONG_GRIDS, ids=[grid for grid, _ in WRONG_GRIDS])
 def test_what_could_never_run_is_refused_before_the_first_job(
     train: CommandLine, tmp_path: Path, swept_over: str, message: str
@@ -331,6 +335,7 @@ WRONG = [
 ]  # fmt: skip
 
 
+@pytest.mark.hydra
 @pytest.mark.parametrize(("arguments", "message"), WRONG, ids=[" ".join(words) for words, _ in WRONG])
 def test_a_wrong_value_is_one_line(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
     (tmp_path / "empty").mkdir()
@@ -363,6 +368,7 @@ def test_joblib_runs_jobs_side_by_side_and_splits_the_threads(train: CommandLine
     assert "1, 2" in (folder / "comparison" / "comparison.md").read_text()
 
 
+@pytest.mark.hydra
 def test_a_job_that_fails_in_another_process_is_named(train: CommandLine) -> None:
     result = train(
         "-m", *QUICK, *NO_PICTURES, "beta=1e39,1", "hydra/launcher=parallel", "hydra.sweep.dir=sweep"
@@ -371,6 +377,7 @@ def test_a_job_that_fails_in_another_process_is_named(train: CommandLine) -> Non
     assert result.stderr.splitlines()[-1] == "vaelab: These jobs of the sweep failed: 0_beta-1e+39."
 
 
+@pytest.mark.hydra
 def test_optuna_minimises_the_held_out_neg_elbo(train: CommandLine, tmp_path: Path) -> None:
     """Of two learning rates, one of which hardly moves the weights."""
     result = train(

@@ -22,17 +22,17 @@ def spelled_out(arguments: Sequence[str]) -> list[str]:
 
     Says so where the run was made by other versions. Raises ConfigError and RunFolderError.
     """
-    asked = [argument for argument in arguments if argument.startswith(KEY)]
-    if not asked:
+    repeats = [argument for argument in arguments if argument.startswith(KEY)]
+    if not repeats:
         return list(arguments)
-    others = [argument for argument in arguments if argument not in asked]
+    others = [argument for argument in arguments if argument not in repeats]
     keys = {argument.partition("=")[0].lstrip("+") for argument in others}
-    if len(asked) > 1 or keys & {"resume", "experiment"} or any(key.startswith("~") for key in keys):
+    if len(repeats) > 1 or keys & {"resume", "experiment"} or any(key.startswith("~") for key in keys):
         raise ConfigError(
-            "repeat begins a new run with the settings of one other: leave resume=, experiment=, ~SETTING "
+            "repeat starts a new run with the settings of one other: leave resume=, experiment=, ~SETTING "
             "and more repeat= out."
         )
-    path = existing(path_in(asked[0]))
+    path = existing(path_in(repeats[0]))
     folder = RunFolder.holding(path)
     from vaelab.training import checkpoint  # torch, which takes seconds: only where a run is to be repeated
 

@@ -62,7 +62,10 @@ class DatasetConfig(Settings):
     classes: Annotated[list[Any] | None, CLASSES] = Field(
         None, min_length=1, description="the classes to keep, such as [0,1,7] or [trouser,sneaker]; null: all"
     )
-    val_size: Natural = Field(5000, description="training images held out; 0: each epoch scores the test set")
+    val_size: Natural = Field(
+        5000,
+        description="validation images, the last of the training file; 0: each epoch scores the test set",
+    )
     binarize: Literal["none", "dynamic", "static"] = Field(
         "none", description="grey pixels, or 0/1 pixels drawn each time or once"
     )

@@ -56,11 +56,11 @@ class Data:
     binarize: str
 
     def split(self, name: str) -> Split:
-        """The train, val or test split; raises ConfigError for val where no images are held out."""
+        """The train, val or test split; raises ConfigError for val where there are no validation images."""
         found = {split.name: split for split in (self.train, self.held_out, self.test)}
         if name not in found:
             raise ConfigError(
-                f"split={name}, but no images are held out (dataset.val_size=0): type split=test or "
+                f"split={name}, but there are no validation images (dataset.val_size=0): type split=test or "
                 "split=train."
             )
         return found[name]

@@ -19,7 +19,7 @@ PANELS = {
 def loss_curves(history: Sequence[Mapping[str, float]], title: str, subtitle: str, best_epoch: int) -> Figure:
     """Loss, reconstruction and KL over epochs, training beside validation or test images.
 
-    `history` holds rows of metrics.csv. The subtitle has room to say what the loss is made of.
+    `history` holds rows of metrics.csv. The subtitle says what the loss is made of.
     """
     split, scored = ("val", "validation") if "val/loss" in history[0] else ("test", "test")
     epochs = [row["epoch"] for row in history]

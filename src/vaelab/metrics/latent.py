@@ -48,7 +48,7 @@ class KLParts:
     mutual_information: float
     """I(x; z) under q: how much a latent tells about which image it came from, at most ln N."""
     marginal_kl: float
-    """KL(q(z) || p(z)): how far all codes together are from the prior that samples are drawn from."""
+    """KL(q(z) || p(z)): how far the aggregate posterior is from the prior that samples are drawn from."""
 
 
 def kl_parts(posterior: Gaussian, z_NL: Tensor) -> KLParts:

@@ -1,4 +1,4 @@
-"""What is minimised: likelihoods, schedules of the KL's weight, and the objectives made of them.
+"""What is minimised: likelihoods, schedules of the KL weight, and the objectives made of them.
 
 A new objective is an `Objective` in a module here or in a plugin, registered where it is written.
 
@@ -7,6 +7,7 @@ Shapes: B batch, C channels, H height, W width.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -38,16 +39,16 @@ class Terms:
         return self.reconstruction + self.kl
 
 
-class Objective(nn.Module):
+class Objective(nn.Module, ABC):
     """What is minimised. Holds the likelihood, whose parameters are trained with the model's."""
 
     def __init__(self, likelihood: Likelihood) -> None:
         super().__init__()
         self.likelihood = likelihood
 
+    @abstractmethod
     def forward(self, model: VAE, x_BCHW: Tensor, noise: Generator, kl_weight: Tensor | float) -> Terms:
         """The terms of each image. `kl_weight` may be a tensor of one number: don't branch on it."""
-        raise NotImplementedError
 
 
 objectives: Registry[Callable[..., Objective]] = Registry(
@@ -70,7 +71,7 @@ def build_objective(config: Config) -> Objective:
 
 @dataclass(frozen=True)
 class KLWeight:
-    """The KL's weight as a function of time: 2.5 is the middle of the third epoch."""
+    """The KL weight as a function of time: 2.5 is the middle of the third epoch."""
 
     full: float
     """beta, or 0 with kl=false."""

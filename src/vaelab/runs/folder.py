@@ -236,7 +236,7 @@ class RunFolder:
         return any(number > epoch + 1 for _, number in later)
 
     def holds_epochs(self) -> bool:
-        """Whether a run has been here that came as far as the end of an epoch."""
+        """Whether a run has completed an epoch here."""
         kept = (self.path / "checkpoints").glob("epoch_*")
         return self.metrics_csv.exists() or self.best_checkpoint.exists() or any(kept)
 

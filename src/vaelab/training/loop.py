@@ -1,7 +1,4 @@
-"""The training loop. What happens beside it (checks, figures, files) is in callbacks.
-
-Shapes: N images, B batch, C channels, H height, W width.
-"""
+"""The training loop; checks, figures and files are in callbacks. Shapes: N images, B batch, C, H, W axes."""
 
 from __future__ import annotations
 
@@ -30,8 +27,7 @@ def fit(
 ) -> list[Record]:
     """Train until `config.epochs` epochs are complete; returns the records of all.
 
-    A callback stops the training by raising: the state is then consistent, and another `fit` goes on from the
-    very next step.
+    A callback stops the training by raising: another `fit` then continues from the very next step.
     """
     train_step = train_step or train_step_for(state, config)
     weight_of = kl_weight(config)

@@ -30,7 +30,7 @@ class Run:
     config: Config
     """The run's settings."""
     metrics: list[dict[str, float]] = field(repr=False)
-    """The rows of metrics.csv, a dict an epoch, in nats per image; of a checkpoint, those up to its epoch."""
+    """The rows of metrics.csv, a dict per epoch, in nats per image; of a checkpoint, up to its epoch."""
     model: VAE = field(repr=False)
     """In eval mode, on the CPU."""
     objective: Objective = field(repr=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from torch import Generator, Tensor, nn
@@ -9,23 +10,23 @@ from torch import Generator, Tensor, nn
 from vaelab.config.registry import Registry
 
 
-class Likelihood(nn.Module):
+class Likelihood(nn.Module, ABC):
     """A distribution of grey values from P numbers per pixel, which the decoder gives as (B, P·C, H, W)."""
 
     parameters_per_pixel: int = 1
     """P. Above 1, the channels of the first parameter come first: `parameters.chunk(P, dim=1)`."""
 
+    @abstractmethod
     def log_prob(self, parameters: Tensor, x: Tensor) -> Tensor:
         """log p(x|z) summed over pixels, shape (B,), in nats, for images (B, C, H, W)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def mean(self, parameters: Tensor) -> Tensor:
         """E[x|z], the image to look at, shape (B, C, H, W), in [0, 1]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def sample(self, parameters: Tensor, noise: Generator) -> Tensor:
         """One draw of x per row, shape (B, C, H, W)."""
-        raise NotImplementedError
 
 
 likelihoods: Registry[Callable[..., Likelihood]] = Registry("loss.likelihood", __name__, "vaelab.likelihoods")

@@ -1,18 +1,19 @@
-"""How the KL's weight moves during training: one module per schedule, registered there."""
+"""The KL weight during training: one module per schedule, registered there."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from vaelab.config.registry import Registry
 
 
-class KLSchedule:
+class KLSchedule(ABC):
     """A factor on beta over time. It is evaluated at every step, also under a captured CUDA graph."""
 
+    @abstractmethod
     def weight(self, epoch: float) -> float:
         """From 0 to 1, where 2.5 is the middle of the third epoch."""
-        raise NotImplementedError
 
 
 kl_schedules: Registry[Callable[..., KLSchedule]] = Registry(

@@ -18,7 +18,7 @@ from vaelab.training.state import TrainingState
 
 @loggers.register("tensorboard")
 class TensorBoard(Callback):
-    """Writes event files into the run's folder. A step is an epoch; what was written after `epoch` is hidden.
+    """Writes event files into the run's folder. One step per epoch; what was written after `epoch` is hidden.
 
     Raises ConfigError where TensorBoard is not installed.
     """
