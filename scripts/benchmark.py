@@ -113,7 +113,7 @@ class Setting:
                 work()
         rounds = []
         for number in range(self.rounds):
-            order = list(works) if number % 2 == 0 else list(reversed(works))
+            order = list(works)[:: 1 if number % 2 == 0 else -1]
             rounds.append({name: works[name]() for name in order})
         return rounds
 
