@@ -46,6 +46,12 @@ class LinearPixels(Likelihood):
     def log_prob(self, parameters: Tensor, x: Tensor) -> Tensor:
         return D.Normal(parameters, NOISE).log_prob(x).flatten(1).sum(dim=1)
 
+    def mean(self, parameters: Tensor) -> Tensor:
+        return parameters
+
+    def sample(self, parameters: Tensor, noise: torch.Generator) -> Tensor:
+        return parameters + NOISE * torch.randn(parameters.shape, generator=noise)
+
 
 class LinearGaussian(VAE):
     """Factor analysis: x = W z + b + noise. Its encoder is the exact posterior with sigma `spread` times too wide."""
