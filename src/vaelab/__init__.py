@@ -6,8 +6,6 @@
 >>> images = run.sample(64, seed=0)  # (64, 1, 28, 28) in [0, 1]
 """
 
-from __future__ import annotations
-
 import importlib
 from typing import TYPE_CHECKING, Any
 

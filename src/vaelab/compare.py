@@ -1,7 +1,5 @@
 """Compare the runs of a folder: `python -m vaelab.compare sweep=outputs/multirun/...`."""
 
-from __future__ import annotations
-
 from vaelab.cli.entry import Job, entry_point
 from vaelab.config import CompareConfig, VaelabError
 from vaelab.runs.folder import folder_of_runs

@@ -1,7 +1,5 @@
 """Evaluate a run's best checkpoint, or another one: `python -m vaelab.evaluate checkpoint=outputs/...`."""
 
-from __future__ import annotations
-
 import sys
 
 from vaelab.cli.entry import Job, entry_point

@@ -1,7 +1,5 @@
 """The latent space as a web page: `python -m vaelab.explore run=outputs/...`."""
 
-from __future__ import annotations
-
 from vaelab.cli.entry import Job, entry_point
 from vaelab.config import ExploreConfig
 from vaelab.runs.folder import existing, folder_of_runs

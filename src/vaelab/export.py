@@ -1,7 +1,5 @@
 """A trained model for other programs: `python -m vaelab.export run=outputs/... format=onnx`."""
 
-from __future__ import annotations
-
 from vaelab.cli.entry import Job, entry_point
 from vaelab.config import ExportConfig
 from vaelab.runs.folder import existing

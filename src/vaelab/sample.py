@@ -1,7 +1,5 @@
 """Images decoded from draws of the prior: `python -m vaelab.sample run=outputs/... count=64`."""
 
-from __future__ import annotations
-
 from vaelab.cli.entry import Job, entry_point
 from vaelab.config import SampleConfig
 from vaelab.runs.folder import existing

@@ -1,7 +1,5 @@
 """Train one VAE from one shell line, `python -m vaelab.train model=conv beta=0.5`; with -m, a sweep."""
 
-from __future__ import annotations
-
 import sys
 
 from vaelab.cli.entry import Job, entry_point

@@ -1,7 +1,5 @@
 """What is typed, before Hydra sees it."""
 
-from __future__ import annotations
-
 import re
 from argparse import ArgumentError, ArgumentParser
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """What Hydra knows of vaelab: schemas, resolvers, and settings composed without running anything."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

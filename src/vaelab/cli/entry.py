@@ -1,7 +1,5 @@
 """The way into every command: what is typed is checked, composed and run; an error is one line."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

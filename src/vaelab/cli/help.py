@@ -1,7 +1,5 @@
 """The settings that `--help` lists. Hydra prints them: see conf/hydra/help/vaelab.yaml."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A job of a sweep: trains what no other job of the sweep has trained, and its failure is its own."""
 
-from __future__ import annotations
-
 import shlex
 import sys
 import traceback

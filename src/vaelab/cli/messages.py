@@ -1,7 +1,5 @@
 """What vaelab, Hydra, OmegaConf and YAML raise, as one sentence that says what to type instead."""
 
-from __future__ import annotations
-
 import errno
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """`repeat=RUN`: a run's settings as if they were typed, before what else is typed."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version

@@ -1,7 +1,5 @@
 """A sweep around its jobs: what could never run is refused first, and the last line names what failed."""
 
-from __future__ import annotations
-
 import itertools
 import multiprocessing
 import os

@@ -1,7 +1,5 @@
 """One comparison: from a folder of runs to a table, figures and findings in its comparison/."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager

@@ -3,8 +3,6 @@
 Each raises CannotMeasure with the reason where it makes no sense; the others go on.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property

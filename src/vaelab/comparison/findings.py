@@ -1,7 +1,5 @@
 """What a comparison says, in words with its numbers; nothing where the seeds' spread is larger."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 

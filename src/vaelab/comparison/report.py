@@ -1,7 +1,5 @@
 """report.html of a comparison: a table to sort, interactive curves, pictures epoch by epoch."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path

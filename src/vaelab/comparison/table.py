@@ -1,7 +1,5 @@
 """A comparison as a table: a row per model, mean and standard deviation over seeds."""
 
-from __future__ import annotations
-
 import csv
 import io
 import statistics

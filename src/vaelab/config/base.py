@@ -1,7 +1,5 @@
 """What all settings share: the types of values, the way from plain values to them, and their description."""
 
-from __future__ import annotations
-
 import ast
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence

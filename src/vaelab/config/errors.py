@@ -1,7 +1,5 @@
 """What a user can correct: the errors that say how, and the sentences that they are made of."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable, Mapping
 

@@ -1,7 +1,5 @@
 """The settings of an export."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """Settings as a command line has them: dotted keys, and values quoted so that Hydra reads them back."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -7,8 +7,6 @@ the module that registers its own as an entry point:
     my_model = "my_package.my_model"
 """
 
-from __future__ import annotations
-
 import inspect
 import logging
 import pkgutil

@@ -1,7 +1,5 @@
 """The settings of sampling."""
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from vaelab.config.base import Count, FolderPath, RunPath, Seed, Settings

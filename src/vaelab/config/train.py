@@ -1,7 +1,5 @@
 """The settings of a training, and what resuming, repeating and "the same training" mean."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Collection, Iterable

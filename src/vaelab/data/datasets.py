@@ -2,8 +2,6 @@
 
 A new one is a module in sets/, or a plugin's."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field

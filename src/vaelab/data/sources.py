@@ -3,8 +3,6 @@
 Shapes: N images, H height, W width.
 """
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 import io

@@ -1,7 +1,5 @@
 """One evaluation: from a checkpoint to metrics.json, a table and figures."""
 
-from __future__ import annotations
-
 import json
 import logging
 import os

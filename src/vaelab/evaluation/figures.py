@@ -3,8 +3,6 @@
 Each raises CannotMeasure with the reason where it makes no sense for a run; the others go on.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 

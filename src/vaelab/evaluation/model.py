@@ -3,8 +3,6 @@
 Shapes: N images, L latent dimensions, D features, H height, W width.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable
 from functools import cached_property

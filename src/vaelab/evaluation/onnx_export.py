@@ -3,8 +3,6 @@
 Shapes: B batch, C channels, H height, W width, L latent dimensions.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import tempfile

@@ -1,7 +1,5 @@
 """Images from the prior, as a picture and as an array."""
 
-from __future__ import annotations
-
 import io
 import math
 from pathlib import Path

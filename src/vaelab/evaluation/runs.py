@@ -1,7 +1,5 @@
 """The runs of a folder, in families that may be compared, of models that differ by more than a seed."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

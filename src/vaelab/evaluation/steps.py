@@ -1,7 +1,5 @@
 """Steps that fail alone: what can't be done is noted with its reason, and the rest goes on."""
 
-from __future__ import annotations
-
 import logging
 import traceback
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """A model for the page: layers as plain values, weights as one array. assets/network.js runs them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from typing import Any
 

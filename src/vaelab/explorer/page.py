@@ -3,8 +3,6 @@
 Shapes: N images, L latent dimensions, P directions.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

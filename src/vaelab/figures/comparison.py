@@ -3,8 +3,6 @@
 Shapes: E epochs, S seeds, N images, L latent dimensions, F frames.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Curves over epochs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

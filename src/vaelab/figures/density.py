@@ -3,8 +3,6 @@
 Shapes: N images, L latent dimensions, Y and X places on a plane.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -3,8 +3,6 @@
 Shapes: R rows, C columns, H height, W width, F frames.
 """
 
-from __future__ import annotations
-
 import io
 from collections.abc import Iterable, Sequence
 

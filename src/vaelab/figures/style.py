@@ -1,7 +1,5 @@
 """The house style: sizes, colours, and how a Figure becomes the bytes of a PNG."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager

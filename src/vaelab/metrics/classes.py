@@ -3,8 +3,6 @@
 Shapes: N images, F features of each: latents, or pixels.
 """
 
-from __future__ import annotations
-
 import warnings
 from dataclasses import dataclass
 

@@ -6,8 +6,6 @@ after its network (`fid_mnist_cnn`), with the network's test accuracy and digest
 Shapes: B batch, D features.
 """
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path

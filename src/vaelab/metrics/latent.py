@@ -3,8 +3,6 @@
 Shapes: N images, Z points of the latent space, L latent dimensions.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass

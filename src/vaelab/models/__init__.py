@@ -1,7 +1,5 @@
 """The models. A new one is a `VAE` subclass, registered where it is written, and a yaml of its arguments."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The convolutional VAE: stride-2 convolutions with batch norm, mirrored by transposed convolutions."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any

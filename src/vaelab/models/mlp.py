@@ -1,7 +1,5 @@
 """The fully connected VAE of Kingma & Welling (2014): 784-400-L-400-784 by default."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from itertools import pairwise

@@ -3,8 +3,6 @@
 Shapes: B batch, C channels, H height, W width, L latent dimensions, P parameters of the likelihood per pixel.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ A new objective is an `Objective` in a module here or in a plugin, registered wh
 Shapes: B batch, C channels, H height, W width.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 Shapes: B batch, C channels, H height, W width, L latent dimensions.
 """
 
-from __future__ import annotations
-
 from torch import Generator, Tensor
 
 from vaelab.models import VAE

@@ -3,8 +3,6 @@
 Shapes: N images, B batch, C channels, H height, W width, K importance samples, L latent dimensions.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Charts for plotly.js as plain values, `{"data": …, "layout": …}`; colours and fonts are common.js's."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """What each number means, in a sentence, for readers of a report."""
 
-from __future__ import annotations
-
 import re
 
 MEANINGS = {

@@ -1,7 +1,5 @@
 """One HTML file from a template, with styles, scripts and pictures inside: it opens without a network."""
 
-from __future__ import annotations
-
 import base64
 import gzip
 import io

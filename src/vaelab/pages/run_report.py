@@ -1,7 +1,5 @@
 """report.html of a run: its setup, its results, and how training went."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """The machine: which device, which versions, which commit, what time."""
 
-from __future__ import annotations
-
 import os
 import platform
 import socket

@@ -1,7 +1,5 @@
 """Files that appear whole or not at all, locks on folders, and messages for disks that are full."""
 
-from __future__ import annotations
-
 import errno
 import json
 import os

@@ -1,7 +1,5 @@
 """Log lines on the terminal, above a progress bar where there is one, and in files."""
 
-from __future__ import annotations
-
 import logging
 import sys
 from collections.abc import Iterator

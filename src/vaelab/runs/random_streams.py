@@ -1,7 +1,5 @@
 """Randomness has names: one stream a purpose, so that drawing a picture never moves the loss curve."""
 
-from __future__ import annotations
-
 import hashlib
 
 import torch

@@ -3,8 +3,6 @@
 Callbacks look at the state and don't change what is learned; to stop the training they raise.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal

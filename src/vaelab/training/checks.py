@@ -1,7 +1,5 @@
 """Whether settings can be trained at all, found out before anything is loaded or written."""
 
-from __future__ import annotations
-
 import torch
 
 from vaelab.config import Config, ConfigError, show

@@ -1,7 +1,5 @@
 """A training step as one CUDA graph: hundreds of kernels, launched without a line of Python between them."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable
 

@@ -4,8 +4,6 @@ Shapes: N images, Z latents or prior draws, L latent dimensions, K example image
 H height, W width.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """The training loop; checks, figures and files are in callbacks. Shapes: N images, B batch, C, H, W axes."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """The numbers of an epoch, whether they are finite, and whether they are the best so far."""
 
-from __future__ import annotations
-
 import math
 
 from vaelab.config import Config, VaelabError

@@ -3,8 +3,6 @@
 Shapes: N images, C channels (1), H height and W width (28), L latent dimensions.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,7 +1,5 @@
 """run.json: what was run, on what data and machine, with which versions, and how far it has come."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Training into a run folder: new, resumed, or what a sweep's job has left undone."""
 
-from __future__ import annotations
-
 import logging
 import signal
 import time

@@ -3,8 +3,6 @@
 Shapes: N images, L latent dimensions, C example images, H height, W width.
 """
 
-from __future__ import annotations
-
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

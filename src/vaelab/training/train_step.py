@@ -3,8 +3,6 @@
 Shapes: B batch, C channels, H height, W width.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

@@ -1,7 +1,5 @@
 """The negative ELBO and its two terms, over the whole split."""
 
-from __future__ import annotations
-
 import math
 
 from vaelab.evaluation.model import EvaluatedModel, Progress

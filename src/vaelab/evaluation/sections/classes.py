@@ -1,7 +1,5 @@
 """What a classifier of the posterior means gets right, beside classifiers of pixels."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from vaelab.evaluation.model import EvaluatedModel, Progress

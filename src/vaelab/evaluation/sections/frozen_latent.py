@@ -1,7 +1,5 @@
 """Samples with frozen latent parameters: mean 0 and a standard deviation smaller than the prior's."""
 
-from __future__ import annotations
-
 import torch
 
 from vaelab.evaluation.model import EvaluatedModel, Progress

@@ -1,7 +1,5 @@
 """Statistics of the images themselves: sharpness, diversity, and the fidelity of reconstructions."""
 
-from __future__ import annotations
-
 from vaelab.evaluation.model import EvaluatedModel, Progress
 from vaelab.evaluation.numbers import CannotMeasure, Number, Section, mean_of
 from vaelab.evaluation.sections import sections

@@ -1,7 +1,5 @@
 """How the latent space is used: KL per dimension, mutual information, and coverage of the prior."""
 
-from __future__ import annotations
-
 import math
 
 import torch

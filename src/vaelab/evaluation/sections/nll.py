@@ -1,7 +1,5 @@
 """The importance-weighted bound on −log p(x)."""
 
-from __future__ import annotations
-
 from vaelab.evaluation.model import EvaluatedModel, Progress
 from vaelab.evaluation.numbers import NATS, Section, mean_of
 from vaelab.evaluation.sections import sections

@@ -1,7 +1,5 @@
 """Distances between features of generated and of real images."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from torch import Tensor

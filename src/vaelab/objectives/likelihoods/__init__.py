@@ -1,7 +1,5 @@
 """p(x|z) of the pixels, independent given z, from the decoder's numbers: one module each."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 

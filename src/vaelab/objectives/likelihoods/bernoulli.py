@@ -1,7 +1,5 @@
 """Bernoulli: binary cross-entropy of 0/1 pixels, and of grey ones as everybody uses it."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor

@@ -1,7 +1,5 @@
 """Continuous Bernoulli: a density on [0, 1] (Loaiza-Ganem & Cunningham 2019)."""
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,7 +1,5 @@
 """Gaussian with one learned variance for all pixels (Rybkin et al. 2021)."""
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,7 +1,5 @@
 """The KL weight during training: one module per schedule, registered there."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 

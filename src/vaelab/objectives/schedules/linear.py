@@ -1,7 +1,5 @@
 """Linear warm-up (Bowman et al. 2016): from 0 to 1 over loss.kl_warmup_epochs, then 1."""
 
-from __future__ import annotations
-
 from vaelab.objectives.schedules import KLSchedule, kl_schedules
 
 

@@ -4,8 +4,6 @@ A constructor may take `config`, `data`, `folder`, `examples` and `epoch` (compl
 raises ConfigError where it can't work.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """TensorBoard: the rows of metrics.csv, the epochs' figures, and the latent space as an embedding."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Mapping
 from importlib.util import find_spec
