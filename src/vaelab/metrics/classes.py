@@ -1,60 +1,103 @@
-"""Whether a representation of images knows their classes, by scikit-learn.
+"""Whether a representation of images knows their classes.
 
-Shapes: N images, F features of each: latents, or pixels.
+Shapes: N training images, M scored images, F features of each: latents, or pixels; B rows at a time.
 """
 
 import warnings
 from dataclasses import dataclass
+from math import sqrt
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import silhouette_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from torch import Tensor
+
+from vaelab.metrics.resampling import Score
 
 NEIGHBOURS = 10
-STEPS = 50
-"""Steps of the linear probe's solver. Only raw pixels would take more, without a gain on images not seen."""
+TREE_UP_TO = 16
+"""Features up to which a tree finds neighbours faster than a table of all distances."""
+
+ROWS = 250
+"""Rows of a table of all pairs that exist at one time."""
+
+STEPS = 300
+"""The most steps of the linear probe's solver."""
+
+NEWTON_UP_TO = 64
+"""Features up to which Newton's method is the fastest solver of the probe."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Labelled:
     """Features with the classes of their images."""
 
-    features: NDArray[np.float32]  # (N, F)
-    labels: NDArray[np.integer]  # (N,)
+    features: Tensor  # (N, F), float32
+    labels: Tensor  # (N,), whole numbers from 0
 
 
-def knn_accuracy(train: Labelled, scored: Labelled) -> float:
+def share_right(guesses_M: NDArray[np.integer], scored: Labelled) -> Score:
+    """The share of images whose class was guessed, with the standard error of a binomial share."""
+    share = float((guesses_M == scored.labels.cpu().numpy()).mean())
+    return Score(share, sqrt(share * (1 - share) / len(guesses_M)))
+
+
+def knn_accuracy(train: Labelled, scored: Labelled) -> Score:
     """Share of the scored images whose 10 nearest training images (Euclidean) vote for their class."""
-    classifier = KNeighborsClassifier(
-        NEIGHBOURS, algorithm="brute" if train.features.shape[1] > 16 else "kd_tree"
-    )
-    return float(classifier.fit(train.features, train.labels).score(scored.features, scored.labels))
+    algorithm = "kd_tree" if train.features.shape[1] <= TREE_UP_TO else "brute"
+    classifier = KNeighborsClassifier(NEIGHBOURS, algorithm=algorithm)
+    classifier.fit(train.features.cpu().numpy(), train.labels.cpu().numpy())
+    return share_right(classifier.predict(scored.features.cpu().numpy()), scored)
 
 
-def linear_accuracy(train: Labelled, scored: Labelled) -> float:
-    """Share of the scored images that a logistic regression on standardised features classifies right."""
-    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=STEPS))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return float(probe.fit(train.features, train.labels).score(scored.features, scored.labels))
+def linear_accuracy(train: Labelled, scored: Labelled) -> tuple[Score, bool]:
+    """Share of images that a logistic regression on standardised features classifies right (scikit-learn).
+
+    And whether its solver converged.
+    """
+    solver = "newton-cholesky" if train.features.shape[1] <= NEWTON_UP_TO else "lbfgs"
+    probe = make_pipeline(StandardScaler(), LogisticRegression(solver=solver, max_iter=STEPS))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ConvergenceWarning)
+        probe.fit(train.features.cpu().numpy(), train.labels.cpu().numpy())
+    guesses_M = probe.predict(scored.features.cpu().numpy())
+    converged = not any(issubclass(each.category, ConvergenceWarning) for each in caught)
+    return share_right(guesses_M, scored), converged
 
 
-def silhouette(scored: Labelled) -> float:
-    """Mean silhouette of the classes (Rousseeuw 1987), from -1 to 1: how apart they lie, Euclidean."""
-    return float(silhouette_score(scored.features, scored.labels))
+def silhouette(scored: Labelled) -> Score:
+    """Mean silhouette of the classes (Rousseeuw 1987), −1 to 1: how far apart they lie, Euclidean.
+
+    The standard error is that of a mean over images, the distances to the others given.
+    """
+    present, label_M = scored.labels.unique(return_inverse=True)
+    member_MC = F.one_hot(label_M, len(present)).float()
+    size_C = member_MC.sum(dim=0)
+    values = []
+    for features_BF, own_B in zip(scored.features.split(ROWS), label_M.split(ROWS), strict=True):
+        total_BC = torch.cdist(features_BF, scored.features) @ member_MC
+        own = own_B[:, None]
+        inside_B = total_BC.gather(1, own).squeeze(1) / (size_C[own_B] - 1).clamp(min=1)
+        between_B = (total_BC / size_C).scatter(1, own, torch.inf).min(dim=1).values
+        value_B = (between_B - inside_B) / torch.maximum(inside_B, between_B)
+        values.append(torch.where(size_C[own_B] > 1, value_B.nan_to_num(), 0.0))  # 0 alone in a class
+    value_M = torch.cat(values).double()
+    return Score(value_M.mean().item(), value_M.std().item() / sqrt(len(value_M)))
 
 
-def principal_components(
-    train: Labelled, scored: Labelled, count: int, seed: int
-) -> tuple[Labelled, Labelled]:
+def principal_components(train: Labelled, scored: Labelled, count: int) -> tuple[Labelled, Labelled]:
     """Both on the training images' first `count` principal components."""
-    pca = PCA(count, random_state=seed).fit(train.features)
-    return Labelled(pca.transform(train.features), train.labels), Labelled(
-        pca.transform(scored.features), scored.labels
+    mean_F = train.features.mean(dim=0)
+    centred_NF = (train.features - mean_F).double()
+    _, vectors = torch.linalg.eigh(centred_NF.T @ centred_NF)  # ascending
+    directions = vectors[:, -count:].float()
+    return (
+        Labelled((train.features - mean_F) @ directions, train.labels),
+        Labelled((scored.features - mean_F) @ directions, scored.labels),
     )

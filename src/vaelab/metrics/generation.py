@@ -1,138 +1,160 @@
-"""How good generated images are: distances between sets of features, and statistics of the images themselves.
+"""How good generated images are: distances between two sets of features, real ones and others.
 
-Shapes: N and M images of two sets, D features of each, H height, W width, Z draws, L latent dimensions.
+Shapes: N real and M other images, D features of each, R bootstrap replicates, B rows at a time,
+Z draws, L latent dimensions.
 """
-
-from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import cast
+from math import sqrt
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import laplace
-from scipy.spatial.distance import pdist
+from scipy.sparse import csr_array, vstack
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import pairwise_distances_chunked
 from sklearn.mixture import GaussianMixture
-from sklearn.neighbors import NearestNeighbors
-from torch import Tensor, nn
+from torch import Tensor
 
-# torchmetrics pulls torchvision, which takes seconds: it is imported where it is needed, so an evaluation
-# that is refused, or measures the bound alone, doesn't wait for it.
+from vaelab.metrics.resampling import Score, bootstrap_counts
 
-KID_SUBSETS = 100
-KID_SUBSET_SIZE = 1000
 NEIGHBOURS = 3
 """Of precision and recall, as in the paper."""
 
-PAIRED = 2000
-"""Images whose pairwise distances are averaged: two million pairs."""
+NEIGHBOURS_OF_DENSITY = 5
+"""Of density and coverage, as in the paper."""
+
+ROWS = 1000
+"""Rows of a table of all pairs that exist at one time."""
 
 COMPONENTS = 10
 FULL_COVARIANCE_UP_TO = 64
 """Latent dimensions up to which a mixture's components have full covariances; beyond, diagonal ones."""
 
 
-class Features(nn.Module):
-    """Stands where torchmetrics expects a network: what it is given are features already."""
-
-    def __init__(self, count: int) -> None:
-        super().__init__()
-        self.num_features = count
-
-    def forward(self, features_ND: Tensor) -> Tensor:
-        return features_ND
+# --- Fréchet distance -------------------------------------------------------------------------------------
 
 
-def fid(real_ND: Tensor, other_MD: Tensor) -> float:
-    """Squared Fréchet distance of Gaussians fitted to both sets (Heusel et al. 2017), by torchmetrics.
+def fid(real_ND: Tensor, other_MD: Tensor, seed: int) -> Score:
+    """Squared Fréchet distance of Gaussians fitted to both sets (Heusel et al. 2017).
 
-    It falls with the number of images: compare scores of equally many only.
+    It falls with the number of images: compare scores of equally many only. Standard error: the bootstrap,
+    both sets resampled.
     """
-    from torchmetrics.image.fid import FrechetInceptionDistance
-
-    metric = FrechetInceptionDistance(Features(real_ND.shape[1]))
-    metric.set_dtype(torch.float64)
-    metric.update(real_ND.cpu(), real=True)
-    metric.update(other_MD.cpu(), real=False)
-    return max(0.0, float(metric.compute()))
+    moments = [replicated_moments(each, seed + part) for part, each in enumerate((real_ND, other_MD))]
+    distances = frechet_distance(*moments[0], *moments[1])
+    return Score(distances[0].item(), distances[1:].std().item())
 
 
-def kid(real_ND: Tensor, other_MD: Tensor, seed: int) -> float:
-    """Kernel distance between two sets of features (Bińkowski et al. 2018), unbiased, by torchmetrics.
+def replicated_moments(features_ND: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """Means (1 + R, D) and covariances (1 + R, D, D) of features and of their bootstrap samples, float64."""
+    count = len(features_ND)
+    centre_D = features_ND.mean(dim=0)
+    centred_ND = (features_ND - centre_D).double()
+    weights = torch.cat([torch.ones(1, count), bootstrap_counts(count, seed)]).to(features_ND.device).double()
+    mean_RD = weights @ centred_ND / count
+    second_RDD = torch.stack([(centred_ND.T * weight_N) @ centred_ND for weight_N in weights]) / count
+    covariance_RDD = (second_RDD - mean_RD[:, :, None] * mean_RD[:, None]) * count / (count - 1)
+    return mean_RD + centre_D.double(), covariance_RDD
 
-    The mean over 100 pairs of random subsets of up to 1,000 features. The spread of the subsets, which share
-    their images, is no standard error.
+
+def frechet_distance(mean_a: Tensor, covariance_a: Tensor, mean_b: Tensor, covariance_b: Tensor) -> Tensor:
+    """|μa − μb|² + tr(Σa + Σb − 2 (Σa Σb)^½) of Gaussians, shapes (..., D) and (..., D, D), result (...)."""
+    # With S = Σa^½, Σa Σb and the symmetric S Σb S have the same eigenvalues, whose roots make up the trace.
+    values, vectors = torch.linalg.eigh(covariance_a)
+    root = (vectors * values.clamp(min=0).sqrt().unsqueeze(-2)) @ vectors.mT
+    overlap = torch.linalg.eigvalsh(root @ covariance_b @ root).clamp(min=0).sqrt().sum(dim=-1)
+    traces = sum(each.diagonal(dim1=-2, dim2=-1).sum(dim=-1) for each in (covariance_a, covariance_b))
+    return ((mean_a - mean_b).square().sum(dim=-1) + traces - 2 * overlap).clamp(min=0)
+
+
+# --- kernel distance --------------------------------------------------------------------------------------
+
+
+def kid(real_ND: Tensor, other_ND: Tensor) -> Score:
+    """Squared kernel distance of two sets of equal size (Bińkowski et al. 2018): the unbiased estimator.
+
+    The mean of h(i, j) = k(x_i, x_j) + k(y_i, y_j) − k(x_i, y_j) − k(y_i, x_j) over all pairs of different
+    i and j, with k(a, b) = (a·b / D + 1)³. It can come out below 0. Its variance is that of a U-statistic
+    (Hoeffding 1948).
     """
-    from torchmetrics.image.kid import KernelInceptionDistance
+    count = len(real_ND)
+    x, y = real_ND.float(), other_ND.float()
+    row_sums, squares = [], 0.0
+    for start in range(0, count, ROWS):
+        x_BD, y_BD = x[start : start + ROWS], y[start : start + ROWS]
+        h_BN = kernel(x_BD, x) + kernel(y_BD, y) - kernel(x_BD, y) - kernel(y_BD, x)
+        h_BN.diagonal(offset=start).zero_()
+        row_sums.append(h_BN.sum(dim=1, dtype=torch.float64))
+        squares += h_BN.square().sum(dtype=torch.float64).item()
+    rows_N, pairs = torch.cat(row_sums), count * (count - 1)
+    value = rows_N.sum().item() / pairs
+    of_pairs = squares / pairs - value**2
+    of_rows = max(0.0, (rows_N / (count - 1)).var().item() - of_pairs / (count - 1))
+    return Score(value, sqrt((4 * (count - 2) * of_rows + 2 * of_pairs) / pairs))
 
-    size = min(KID_SUBSET_SIZE, len(real_ND), len(other_MD))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # that it keeps all features: so do we
-        metric = KernelInceptionDistance(Features(real_ND.shape[1]), subsets=KID_SUBSETS, subset_size=size)
-    metric.update(real_ND.cpu(), real=True)
-    metric.update(other_MD.cpu(), real=False)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        mean, _ = metric.compute()
-    return float(mean)
+
+def kernel(a_BD: Tensor, b_ND: Tensor) -> Tensor:
+    """(a·b / D + 1)³ of all pairs, shape (B, N)."""
+    return (a_BD @ b_ND.T / a_BD.shape[1] + 1) ** 3
+
+
+# --- manifolds --------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Manifold:
-    """The union of balls around features, each reaching to the third-nearest other one."""
+    """The union of balls around features, each reaching to one of the nearest other features."""
 
-    features: NDArray[np.floating]  # (N, D)
-    radius: NDArray[np.floating]  # (N,)
+    features: Tensor  # (N, D), float32
+    radii: Tensor  # (N, 5): distances to the five nearest others, ascending
 
     @classmethod
-    def around(cls, features_ND: Tensor) -> Manifold:
-        features = features_ND.cpu().numpy()
-        neighbours = NearestNeighbors(n_neighbors=NEIGHBOURS, algorithm="brute").fit(features)
-        return cls(features, neighbours.kneighbors()[0][:, -1])  # of each point, itself left out
+    def around(cls, features_ND: Tensor) -> "Manifold":
+        features = features_ND.float()
+        radii = []
+        for start in range(0, len(features), ROWS):
+            distance_BN = torch.cdist(features[start : start + ROWS], features)
+            distance_BN.diagonal(offset=start).fill_(torch.inf)
+            nearest = min(NEIGHBOURS_OF_DENSITY, len(features) - 1)
+            radii.append(distance_BN.topk(nearest, largest=False).values)
+        return cls(features, torch.cat(radii))
 
 
-def precision_recall(real: Manifold, other: Manifold) -> tuple[float, float]:
-    """Shares of the one set that lie on the other's manifold (Kynkäänniemi et al. 2019).
+def manifold_scores(real: Manifold, other: Manifold, seed: int) -> dict[str, Score]:
+    """Precision, recall, density and coverage of the other images.
 
-    Precision: generated images on the real manifold. Recall: real images on the generated manifold.
+    Precision: share of the others within a ball of a real image, and recall the reverse, with balls to the
+    3rd neighbour (Kynkäänniemi et al. 2019). Density: balls of real images around an other image, divided by
+    5, and coverage: share of real images with an other one in their ball, with balls to the 5th neighbour
+    (Naeem et al. 2020). Standard errors: the bootstrap, both sets resampled, radii kept.
     """
-    precise: list[NDArray[np.bool_]] = []
-    recalled = np.zeros(len(real.features), bool)
-    start = 0
-    for rows in pairwise_distances_chunked(other.features, real.features):
-        precise.append((rows <= real.radius).any(axis=1))
-        recalled |= (rows <= other.radius[start : start + len(rows), None]).any(axis=0)
-        start += len(rows)
-    return float(np.concatenate(precise).mean()), float(recalled.mean())
+    count, others = len(real.features), len(other.features)
+    in_real, in_wide_real, in_other = membership(real, other)  # (M, N): other m and real n share a ball
+    real_NR, other_MR = (
+        np.vstack([np.ones(each.shape[1]), each]).T
+        for each in (bootstrap_counts(count, seed).numpy(), bootstrap_counts(others, seed + 1).numpy())
+    )
+    of_others = {
+        "precision": in_real @ real_NR > 0,
+        "density": in_wide_real @ real_NR / NEIGHBOURS_OF_DENSITY,
+    }
+    of_real = {"recall": in_other.T @ other_MR > 0, "coverage": in_wide_real.T @ other_MR > 0}
+    replicates = {name: (each * other_MR).sum(axis=0) / others for name, each in of_others.items()}
+    replicates |= {name: (each * real_NR).sum(axis=0) / count for name, each in of_real.items()}
+    return {name: Score(float(each[0]), float(each[1:].std(ddof=1))) for name, each in replicates.items()}
 
 
-# --- statistics of images ---------------------------------------------------------------------------------
-
-
-def sharpness(images_NHW: NDArray[np.floating]) -> float:
-    """Mean over images of the variance of the Laplacian (Pech-Pacheco et al. 2000), grey values in [0, 1]."""
-    return float(np.mean([laplace(image).var() for image in images_NHW]))
-
-
-def diversity(images_NHW: NDArray[np.floating]) -> float:
-    """Mean L2 distance between pairs of the first 2,000 images, grey values in [0, 1]."""
-    return float(pdist(images_NHW[:PAIRED].reshape(min(PAIRED, len(images_NHW)), -1)).mean())
-
-
-def psnr_ssim(images_N1HW: Tensor, reconstructions_N1HW: Tensor) -> tuple[Tensor, Tensor]:
-    """Peak signal-to-noise ratio (dB) and structural similarity (Wang et al. 2004) of pairs, (N,) each."""
-    from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
-
-    psnr: list[Tensor] = []
-    ssim: list[Tensor] = []
-    for x, y in zip(images_N1HW.split(1000), reconstructions_N1HW.split(1000), strict=True):
-        psnr.append(peak_signal_noise_ratio(y, x, data_range=1.0, reduction="none", dim=(1, 2, 3)))
-        ssim.append(cast(Tensor, structural_similarity_index_measure(y, x, data_range=1.0, reduction="none")))
-    return torch.cat(psnr), torch.cat(ssim)
+def membership(real: Manifold, other: Manifold) -> tuple[csr_array, csr_array, csr_array]:
+    """Which pairs lie in a ball to the 3rd or the 5th neighbour of a real one, or to the 3rd of the other."""
+    parts = []
+    for start in range(0, len(other.features), ROWS):
+        rows = slice(start, start + ROWS)
+        distance_BN = torch.cdist(other.features[rows], real.features)
+        limits = (real.radii[:, NEIGHBOURS - 1], real.radii[:, -1], other.radii[rows, NEIGHBOURS - 1, None])
+        parts.append([csr_array((distance_BN <= limit).cpu().numpy()) for limit in limits])
+    in_real, in_wide_real, in_other = (vstack(each, format="csr") for each in zip(*parts, strict=True))
+    return in_real, in_wide_real, in_other
 
 
 # --- latents to decode ------------------------------------------------------------------------------------

@@ -3,8 +3,7 @@
 Shapes: N images, B batch, C channels, H height, W width, K importance samples, L latent dimensions.
 """
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -58,52 +57,3 @@ def bound(model: VAE, objective: Objective, split: Split, seed: int, kl_weight: 
         torch.cat(part).double() for part in zip(*parts, strict=True)
     )
     return Bound(Terms(loss, reconstruction, kl), Gaussian(mean, log_variance))
-
-
-DRAWS_AT_ONCE, IMAGES_AT_ONCE = 50, 20
-"""Latents per batch of the importance-weighted bound, 1,000: what bounds its memory, whatever K is. Noise is
-always drawn for a whole batch, so that the first draws of a larger K or of more images are those of fewer."""
-
-
-def importance_weighted_bound(
-    model: VAE,
-    objective: Objective,
-    x_NCHW: Tensor,
-    importance_samples: int,
-    seed: int,
-    done: Callable[[int], object] = lambda images: None,
-) -> Tensor:
-    """An upper bound on -log p(x) of each image that tightens with K = `importance_samples`, (N,), nats.
-
-    Burda et al. (2016), equation 8: -log of the mean of K weights p(x, z) / q(z|x), z ~ q(z|x), summed in the
-    log domain chunk by chunk. K = 1 is the negative ELBO with a sampled KL. `done` hears of finished images.
-    """
-    parts = []
-    with evaluating(model):
-        for group, x_BCHW in enumerate(x_NCHW.split(IMAGES_AT_ONCE)):
-            noise = stream(seed, "importance samples", group, x_BCHW.device)
-            posterior = model.encode(x_BCHW)
-            log_sum_B = torch.full((len(x_BCHW),), -math.inf, dtype=torch.float64, device=x_BCHW.device)
-            for first in range(0, importance_samples, DRAWS_AT_ONCE):
-                shape = (DRAWS_AT_ONCE, IMAGES_AT_ONCE, model.latent_dim)
-                eps_KBL = torch.randn(shape, generator=noise, device=x_BCHW.device)
-                eps_KBL = eps_KBL[: importance_samples - first, : len(x_BCHW)]
-                log_weight_KB = log_importance_weights(model, objective, x_BCHW, posterior, eps_KBL)
-                log_sum_B = torch.logaddexp(log_sum_B, log_weight_KB.logsumexp(dim=0))
-            parts.append(math.log(importance_samples) - log_sum_B)
-            done(len(x_BCHW))
-    return torch.cat(parts)
-
-
-def log_importance_weights(
-    model: VAE, objective: Objective, x_BCHW: Tensor, posterior: Gaussian, eps_KBL: Tensor
-) -> Tensor:
-    """log p(x|z) + log p(z) - log q(z|x) of K samples of q(z|x) for each image, shape (K, B), float64."""
-    draws = len(eps_KBL)
-    z_KBL = posterior.mean + (0.5 * posterior.log_variance).exp() * eps_KBL
-    parameters = model.decode(z_KBL.flatten(0, 1))
-    x_KB = x_BCHW.expand(draws, *x_BCHW.shape).flatten(0, 1)
-    log_prob_KB = objective.likelihood.log_prob(parameters, x_KB).view(draws, -1).double()
-    # log p(z) - log q(z|x): the two normalisers' log 2π cancel.
-    log_ratio = eps_KBL.double().square() - z_KBL.double().square() + posterior.log_variance.double()
-    return log_prob_KB + 0.5 * log_ratio.sum(dim=2)

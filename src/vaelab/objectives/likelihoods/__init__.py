@@ -14,9 +14,20 @@ class Likelihood(nn.Module, ABC):
     parameters_per_pixel: int = 1
     """P. Above 1, the channels of the first parameter come first: `parameters.chunk(P, dim=1)`."""
 
+    is_density: bool = False
+    """Whether log_prob is the density of continuous grey values, which can be above 0, not a probability."""
+
     @abstractmethod
     def log_prob(self, parameters: Tensor, x: Tensor) -> Tensor:
         """log p(x|z) summed over pixels, shape (B,), in nats, for images (B, C, H, W)."""
+
+    def log_mass(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """log P(8-bit values of x | z), shape (B,), in nats: of a density, what it gives to their bins.
+
+        The bin of grey value k / 255 reaches half a step to both sides, and the first and the last one to
+        the end of the distribution: the 256 masses add up to 1.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def mean(self, parameters: Tensor) -> Tensor:
@@ -28,3 +39,6 @@ class Likelihood(nn.Module, ABC):
 
 
 likelihoods: Registry[Callable[..., Likelihood]] = Registry("loss.likelihood", __name__, "vaelab.likelihoods")
+
+HALF_STEP = 0.5 / 255
+"""From an 8-bit grey value to the end of its bin."""

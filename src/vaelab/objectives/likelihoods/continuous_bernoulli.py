@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from vaelab.objectives.likelihoods import Likelihood, likelihoods
+from vaelab.objectives.likelihoods import HALF_STEP, Likelihood, likelihoods
 
 
 @likelihoods.register("continuous_bernoulli")
@@ -16,6 +16,8 @@ class ContinuousBernoulli(Likelihood):
     With the logit a = log(λ / (1 − λ)), the normaliser is C(λ) = 2 artanh(1 − 2λ) / (1 − 2λ) and the mean
     1 / (1 − exp(−a)) − 1 / a; both are 0 / 0 at a = 0, so near it their Taylor series stand in.
     """
+
+    is_density = True
 
     SERIES = 0.1
     """Below this |a| the series, whose first left-out term is below 1e-9 there, replaces the formula."""
@@ -35,6 +37,16 @@ class ContinuousBernoulli(Likelihood):
         series = math.log(2) + a2 / 12 - 7 * a2.square() / 1440 + 31 * a2**3 / 90720
         return torch.where(small, series, formula)
 
+    def log_mass(self, parameters: Tensor, x: Tensor) -> Tensor:
+        # The density is proportional to exp(a x): a bin from l to u has (exp(a u) − exp(a l)) / (exp(a) − 1),
+        # by symmetry with a >= 0, and divided by exp(a), so that nothing overflows.
+        mirrored = parameters < 0
+        a = parameters.abs().clamp(min=1e-4)
+        upper = torch.where(mirrored, 1 - x, x).add(HALF_STEP).clamp(max=1)
+        lower = torch.where(mirrored, 1 - x, x).sub(HALF_STEP).clamp(min=0)
+        log_mass = log1m_exp(a * (upper - lower)) - log1m_exp(a) - a * (1 - upper)
+        return log_mass.flatten(1).sum(dim=1)
+
     def mean(self, parameters: Tensor) -> Tensor:
         small = parameters.abs() < self.SERIES
         safe = parameters.where(~small, torch.ones_like(parameters))
@@ -47,3 +59,8 @@ class ContinuousBernoulli(Likelihood):
         negative = -parameters.abs().clamp(min=1e-4)
         darker = torch.log1p(uniform * torch.expm1(negative)) / negative
         return torch.where(parameters > 0, 1 - darker, darker)
+
+
+def log1m_exp(y: Tensor) -> Tensor:
+    """log(1 − exp(−y)) for y > 0."""
+    return (-torch.expm1(-y)).log()

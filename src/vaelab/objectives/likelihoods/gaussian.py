@@ -5,12 +5,14 @@ import math
 import torch
 from torch import Generator, Tensor, nn
 
-from vaelab.objectives.likelihoods import Likelihood, likelihoods
+from vaelab.objectives.likelihoods import HALF_STEP, Likelihood, likelihoods
 
 
 @likelihoods.register("gaussian")
 class GaussianPixels(Likelihood):
     """N(x; sigmoid(decoder's number), σ²). A density: -log p(x|z) falls below 0 where σ is small."""
+
+    is_density = True
 
     LOG_VARIANCE_RANGE = (-12.0, 4.0)
     """σ from 0.25 % of the grey range upwards: constant images would otherwise drive it to 0."""
@@ -25,10 +27,23 @@ class GaussianPixels(Likelihood):
         pixels = x[0].numel()
         return -0.5 * (error * (-log_variance).exp() + pixels * (log_variance + math.log(2 * math.pi)))
 
+    def log_mass(self, parameters: Tensor, x: Tensor) -> Tensor:
+        sigma, mean = self.sigma(), self.mean(parameters)
+        upper = torch.where(x > 1 - HALF_STEP, torch.inf, (x + HALF_STEP - mean) / sigma)
+        lower = torch.where(x < HALF_STEP, -torch.inf, (x - HALF_STEP - mean) / sigma)
+        # By symmetry in the lower tail, where log Φ has all its digits.
+        mirrored = upper + lower > 0
+        upper, lower = torch.where(mirrored, -lower, upper), torch.where(mirrored, -upper, lower)
+        log_upper, log_lower = torch.special.log_ndtr(upper), torch.special.log_ndtr(lower)
+        return (log_upper + (-torch.expm1(log_lower - log_upper)).log()).flatten(1).sum(dim=1)
+
+    def sigma(self) -> Tensor:
+        """The standard deviation of all pixels."""
+        return (0.5 * self.log_variance.clamp(*self.LOG_VARIANCE_RANGE)).exp()
+
     def mean(self, parameters: Tensor) -> Tensor:
         return parameters.sigmoid()
 
     def sample(self, parameters: Tensor, noise: Generator) -> Tensor:
-        sigma = (0.5 * self.log_variance.clamp(*self.LOG_VARIANCE_RANGE)).exp()
         eps = torch.randn(parameters.shape, generator=noise, device=parameters.device)
-        return self.mean(parameters) + sigma * eps
+        return self.mean(parameters) + self.sigma() * eps

@@ -1,0 +1,63 @@
+"""Statistics of grey images, values in [0, 1]: of sets of them, and of pairs.
+
+Shapes: N images, H height, W width.
+"""
+
+from math import sqrt
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vaelab.metrics.resampling import Score
+
+PAIRED = 2000
+"""Images whose pairwise distances are averaged: two million pairs."""
+
+WINDOW, SIGMA = 11, 1.5
+"""Pixels and standard deviation of the Gaussian window of SSIM, as in the paper."""
+
+
+def sharpness(x_N1HW: Tensor) -> Tensor:
+    """Variance of the Laplacian of each image (Pech-Pacheco et al. 2000), shape (N,), borders mirrored."""
+    laplacian = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]], device=x_N1HW.device)
+    edges = F.conv2d(F.pad(x_N1HW, (1, 1, 1, 1), mode="replicate"), laplacian[None, None])
+    return edges.flatten(1).var(dim=1, correction=0)
+
+
+def diversity(x_N1HW: Tensor) -> Score:
+    """Mean L2 distance between pairs of the first 2,000 images. Its variance is that of a U-statistic."""
+    pixels = x_N1HW[:PAIRED].flatten(1)
+    count = len(pixels)
+    distance_NN = torch.cdist(pixels, pixels).fill_diagonal_(0).double()
+    means_N = distance_NN.sum(dim=1) / (count - 1)
+    error = 2 * means_N.std().item() / sqrt(count) if count > 2 else 0.0
+    return Score(means_N.mean().item(), error)
+
+
+def psnr(x_N1HW: Tensor, y_N1HW: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio of pairs, −10 log10 of the mean squared error, shape (N,), in dB."""
+    return -10 * (x_N1HW - y_N1HW).square().flatten(1).mean(dim=1).log10()
+
+
+def ssim(x_N1HW: Tensor, y_N1HW: Tensor) -> Tensor:
+    """Structural similarity of pairs (Wang et al. 2004), −1 to 1, shape (N,).
+
+    Averaged over the positions where the 11 × 11 window lies in the image: padded borders would count for
+    half of a 28 × 28 image.
+    """
+    offset = torch.arange(WINDOW, device=x_N1HW.device) - WINDOW // 2
+    window = (-0.5 * (offset / SIGMA).square()).exp()
+    window /= window.sum()
+
+    def local(image: Tensor) -> Tensor:
+        return F.conv2d(F.conv2d(image, window.view(1, 1, -1, 1)), window.view(1, 1, 1, -1))
+
+    x, y = x_N1HW, y_N1HW
+    mean_x, mean_y = local(x), local(y)
+    variance_x, variance_y = local(x * x) - mean_x**2, local(y * y) - mean_y**2
+    covariance = local(x * y) - mean_x * mean_y
+    c1, c2 = 0.01**2, 0.03**2  # the paper's constants for a range of 1
+    luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
+    structure = (2 * covariance + c2) / (variance_x + variance_y + c2)
+    return (luminance * structure).flatten(1).mean(dim=1)

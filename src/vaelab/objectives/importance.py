@@ -1,0 +1,113 @@
+"""The importance-weighted bound on −log p(x), with proposals that are wide enough.
+
+Shapes: N images, B images of a batch, K importance samples, J scales of the proposal, C channels, H height,
+W width, L latent dimensions.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vaelab.models import VAE, Gaussian, evaluating
+from vaelab.objectives import Objective
+from vaelab.runs.random_streams import stream
+
+DRAWS_AT_ONCE, IMAGES_AT_ONCE = 50, 20
+"""Latents per batch, 1,000: what bounds its memory, whatever K is. Noise is always drawn for a whole batch,
+so that the first draws of a larger K or of more images are those of fewer."""
+
+POSTERIOR = (1.0,)
+"""The proposal q(z|x) itself."""
+
+SCALES = (1.0, 3.0, 10.0, 30.0, 100.0)
+"""Standard deviations of a defensive mixture, in units of that of q(z|x)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImportanceWeighted:
+    """Estimates for each of N images."""
+
+    nll: Tensor  # (N,) nats, float64: an upper bound on −log p(x) on average over the samples
+    effective_samples: Tensor  # (N,) (Σw)² / Σw², 1 to K (Kish 1965)
+    nll_8bit: Tensor | None  # (N,) nats: the same for P(8-bit values), where p(x|z) is a density
+
+
+def importance_weighted_bound(
+    model: VAE,
+    objective: Objective,
+    x_NCHW: Tensor,
+    importance_samples: int,
+    seed: int,
+    scales: Sequence[float] = POSTERIOR,
+    done: Callable[[int], object] = lambda images: None,
+) -> ImportanceWeighted:
+    """An upper bound on −log p(x) of each image that tightens with K = `importance_samples`.
+
+    Burda et al. (2016), equation 8: −log of the mean of K weights p(x, z) / r(z|x), z ~ r(z|x), summed in the
+    log domain batch by batch. K = 1 with r = q is the negative ELBO with a sampled KL. With several `scales`,
+    the proposal r is a mixture of Gaussians around the mean of q(z|x), as many times wider each (Hesterberg
+    1995): where q is much narrower than p(z|x), its own samples miss nearly all of p(x). `done` is called
+    with the number of images after each batch.
+    """
+    parts = []
+    with evaluating(model):
+        for group, x_BCHW in enumerate(x_NCHW.split(IMAGES_AT_ONCE)):
+            noise = stream(seed, "importance samples", group, x_BCHW.device)
+            posterior = model.encode(x_BCHW)
+            log_weights = []
+            for first in range(0, importance_samples, DRAWS_AT_ONCE):
+                shape = (DRAWS_AT_ONCE, IMAGES_AT_ONCE, model.latent_dim)
+                eps_KBL = torch.randn(shape, generator=noise, device=x_BCHW.device)
+                eps_KBL = eps_KBL[: importance_samples - first, : len(x_BCHW)]
+                log_weights.append(
+                    log_importance_weights(model, objective, x_BCHW, posterior, eps_KBL, scales)
+                )
+            log_weight_PKB = torch.cat(log_weights, dim=1)
+            parts.append(estimates(log_weight_PKB))
+            done(len(x_BCHW))
+    nll, effective, *nll_8bit = (torch.cat(part) for part in zip(*parts, strict=True))
+    return ImportanceWeighted(nll, effective, nll_8bit[0] if nll_8bit else None)
+
+
+def estimates(log_weight_PKB: Tensor) -> list[Tensor]:
+    """nll, effective samples and, where there are two kinds of weights, nll_8bit, (B,) each."""
+    log_sum_PB = log_weight_PKB.logsumexp(dim=1)
+    log_squares_B = (2 * log_weight_PKB[0]).logsumexp(dim=0)
+    nll_PB = math.log(log_weight_PKB.shape[1]) - log_sum_PB
+    return [nll_PB[0], (2 * log_sum_PB[0] - log_squares_B).exp(), *nll_PB[1:]]
+
+
+def log_importance_weights(
+    model: VAE,
+    objective: Objective,
+    x_BCHW: Tensor,
+    posterior: Gaussian,
+    eps_KBL: Tensor,
+    scales: Sequence[float] = POSTERIOR,
+) -> Tensor:
+    """log p(x|z) + log p(z) − log r(z|x) of K samples of r for each image, shape (1, K, B), float64.
+
+    Under a density also log P(8-bit values | z) + log p(z) − log r(z|x): shape (2, K, B). Sample k has the
+    scale number k modulo J.
+    """
+    draws, likelihood = len(eps_KBL), objective.likelihood
+    scale_J = torch.tensor(scales, dtype=torch.float64, device=x_BCHW.device)
+    scale_K11 = scale_J.repeat(math.ceil(draws / len(scales)))[:draws, None, None]
+    z_KBL = posterior.mean + (0.5 * posterior.log_variance).exp() * (scale_K11 * eps_KBL).float()
+    parameters = model.decode(z_KBL.flatten(0, 1))
+    x_KB = x_BCHW.expand(draws, *x_BCHW.shape).flatten(0, 1)
+    log_probs = [likelihood.log_prob(parameters, x_KB)]
+    if likelihood.is_density:
+        log_probs.append(likelihood.log_mass(parameters, x_KB))
+    log_prob_PKB = torch.stack(log_probs).view(len(log_probs), draws, -1).double()
+    # log p(z) and log r(z|x), both without the L/2 · log 2π that cancels.
+    log_prior_KB = -0.5 * z_KBL.double().square().sum(dim=2)
+    distance_KB = (scale_K11 * eps_KBL.double()).square().sum(dim=2)
+    latents = eps_KBL.shape[2]
+    log_component_KBJ = -0.5 * distance_KB[..., None] / scale_J.square() - latents * scale_J.log()
+    log_proposal_KB = log_component_KBJ.logsumexp(dim=2) - math.log(len(scales))
+    log_proposal_KB = log_proposal_KB - 0.5 * posterior.log_variance.double().sum(dim=1)
+    return log_prob_PKB + log_prior_KB - log_proposal_KB
