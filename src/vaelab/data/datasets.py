@@ -46,16 +46,12 @@ class DatasetSpec:
 
 
 datasets: Registry[DatasetSpec] = Registry("dataset", "vaelab.data.sets", "vaelab.datasets")
+spec_of = datasets.get
 
 
 def register(spec: DatasetSpec) -> DatasetSpec:
     """Make a data set known under its name."""
     return datasets.register(spec.name)(spec)
-
-
-def spec_of(name: str) -> DatasetSpec:
-    """The data set of that name; raises ConfigError for an unknown one."""
-    return datasets.get(name)
 
 
 def class_numbers(spec: DatasetSpec, wanted: list[Any] | None) -> list[int]:
@@ -86,8 +82,8 @@ def matching_classes(spec: DatasetSpec, entry: Any) -> list[int]:
     def letters(name: str) -> str:
         return re.sub(r"[^a-z0-9]", "", name.lower())
 
-    if isinstance(entry, int) and not isinstance(entry, bool):
-        return [entry] if 0 <= entry < len(spec.classes) else []
+    if type(entry) is int:
+        return [entry] if entry in range(len(spec.classes)) else []
     names = [letters(name) for name in spec.classes]
     word = letters(str(entry))
     exact = [number for number, name in enumerate(names) if name == word]

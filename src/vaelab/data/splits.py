@@ -78,9 +78,8 @@ class Data:
         if not self.origin.complete:
             parts.append("embedded subset")
         if len(self.classes) < len(self.spec.classes):
-            parts.append(
-                f"class{'es' if len(self.classes) > 1 else ''} {', '.join(self.class_names.values())}"
-            )
+            noun = "classes" if len(self.classes) > 1 else "class"
+            parts.append(f"{noun} {', '.join(self.class_names.values())}")
         if self.binarize != "none":
             parts.append(f"{self.binarize}ally binarised")
         return f"{parts[0]} ({'; '.join(parts[1:])})" if parts[1:] else parts[0]
@@ -109,11 +108,9 @@ def load(config: DatasetConfig, device: torch.device) -> Data:
 
     train_images, test_images = raw.train_images, raw.test_images
     if config.binarize == "static":
-        train_images, test_images = (
-            statically_binarised(train_images, "train"),
-            statically_binarised(test_images, "test"),
-        )
-    kept = len(train_images) - config.val_size
+        train_images = statically_binarised(train_images, "train")
+        test_images = statically_binarised(test_images, "test")
+    kept = count - config.val_size
     test = split("test", test_images, raw.test_labels)
     train = split("train", train_images[:kept], raw.train_labels[:kept])
     val = split("val", train_images[kept:], raw.train_labels[kept:])
@@ -123,15 +120,8 @@ def load(config: DatasetConfig, device: torch.device) -> Data:
                 f"dataset.val_size={config.val_size} leaves no {part.name} images of dataset.classes="
                 f"{show(config.classes)}: type a {advice} number."
             )
-    return Data(
-        spec=spec,
-        origin=raw.origin,
-        classes=tuple(classes),
-        train=train,
-        held_out=val if config.val_size else test,
-        test=test,
-        binarize=config.binarize,
-    )
+    held_out = val if config.val_size else test
+    return Data(spec, raw.origin, tuple(classes), train, held_out, test, config.binarize)
 
 
 def statically_binarised(images_NHW: NDArray[np.uint8], file: str) -> NDArray[np.uint8]:
@@ -140,10 +130,10 @@ def statically_binarised(images_NHW: NDArray[np.uint8], file: str) -> NDArray[np
     They depend on the image's place in its file alone, so that the embedded subset shares the full set's.
     """
     noise = stream(0, f"static binarization of the {file} images")
-    parts = []
-    for part in torch.from_numpy(images_NHW.copy()).split(1000):
-        parts.append((torch.rand(part.shape, generator=noise) < part / 255).to(torch.uint8) * 255)
-    return torch.cat(parts).numpy()
+    images = images_NHW.copy()
+    for part in torch.from_numpy(images).split(1000):
+        part.copy_((torch.rand(part.shape, generator=noise) < part / 255) * 255)
+    return images
 
 
 def balanced(split: Split, classes: Sequence[int], per_class: int) -> Tensor:

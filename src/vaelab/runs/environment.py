@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import socket
 import subprocess
 from datetime import datetime
@@ -13,8 +14,6 @@ import torch
 
 from vaelab import __version__
 from vaelab.config import CONF_DIR, ConfigError
-
-PACKAGES = ("torch", "torchvision", "numpy", "matplotlib", "pillow", "hydra-core", "omegaconf")
 
 
 def pick_device(name: str) -> torch.device:
@@ -52,7 +51,10 @@ def set_deterministic(wanted: bool) -> None:
 def device_facts(device: torch.device) -> dict[str, Any]:
     if device.type == "cuda":
         return {"type": "cuda", "name": torch.cuda.get_device_name(device), "cuda": torch.version.cuda}
-    return {"type": device.type, "name": processor_name(), "threads": torch.get_num_threads()}
+    cpuinfo = Path("/proc/cpuinfo")  # elsewhere Python knows the processor's name
+    found = re.search(r"model name\s*: (.+)", cpuinfo.read_text()) if cpuinfo.is_file() else None
+    name = found[1] if found else platform.processor() or platform.machine()
+    return {"type": device.type, "name": name, "threads": torch.get_num_threads()}
 
 
 def memory(device: torch.device) -> int | None:
@@ -71,22 +73,11 @@ def process_facts() -> dict[str, Any]:
     return {"host": socket.gethostname(), "process": os.getpid(), **({"slurm_job": job} if job else {})}
 
 
-def processor_name() -> str:
-    """The CPU's name, which Python knows only on some systems."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(errors="replace").splitlines() if cpuinfo.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
 def versions() -> dict[str, str]:
     """Of vaelab, of Python and the system, and of the libraries that numbers and pictures depend on."""
-    return {
-        "vaelab": __version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        **{package: version(package) for package in PACKAGES},
-    }
+    packages = ("torch", "torchvision", "numpy", "matplotlib", "pillow", "hydra-core", "omegaconf")
+    ours = {"vaelab": __version__, "python": platform.python_version(), "platform": platform.platform()}
+    return ours | {package: version(package) for package in packages}
 
 
 def git_facts() -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,7 +22,8 @@ CHECKPOINT_SUFFIXES = (".safetensors", ".pt")
 EPOCH_FOLDERS = ("checkpoints", "reconstructions", "samples", "latent")
 """The folders of a run that hold a file per epoch."""
 
-EPOCH_FILE = re.compile(r"epoch_(\d{4,})\.(png|safetensors|pt)")
+SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
+"""What tables and figures call the splits whose columns metrics.csv has."""
 
 
 class RunFolderError(VaelabError):
@@ -46,19 +47,15 @@ def folder_of_runs(path: Path | str) -> Path:
     advice = "type sweep=FOLDER, one that vaelab.train has put runs into."
     if not path.is_dir():
         raise RunFolderError(f"{path} is not a directory: {advice}")
-    if next(run_folders(path), None) is None:
+    if not run_folders(path):
         raise RunFolderError(f"There is no run in {path}: {advice}")
     return path
 
 
-def run_folders(folder: Path) -> Iterator[Path]:
+def run_folders(folder: Path) -> list[Path]:
     """Folders of runs below one, and of jobs that never became one, in the order of their numbers."""
     paths = {path.parent for name in ("run.json", "train.log") for path in folder.rglob(name)}
-    yield from sorted(paths, key=lambda path: natural(str(path)))
-
-
-SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
-"""What tables and figures call the splits whose columns metrics.csv has."""
+    return sorted(paths, key=lambda path: natural(str(path)))
 
 
 def natural(text: str) -> list[tuple[int, str]]:
@@ -101,8 +98,6 @@ class RunFolder:
                 return cls(folder)
         return None
 
-    # --- names --------------------------------------------------------------------------------------------
-
     def checkpoint(self, name: str) -> Path:
         """Where the checkpoint `last`, `best` or `epoch_0005` is written."""
         return self.path / "checkpoints" / (name + CHECKPOINT_SUFFIXES[0])
@@ -130,7 +125,7 @@ class RunFolder:
 
     def pictures(self, kind: str) -> list[tuple[int, Path]]:
         """The epochs that have a picture of that kind, with it."""
-        found = sorted((self.path / kind).glob("epoch_*.png"))
+        found = (self.path / kind).glob("epoch_*.png")
         return sorted((int(path.stem.removeprefix("epoch_")), path) for path in found)
 
     def figure(self, file: str) -> Path:
@@ -167,8 +162,6 @@ class RunFolder:
             "checkpoints/best.safetensors": f'the model; in Python: vaelab.load("{self.path}")',
         }
         return [(path, meaning) for path, meaning in guide.items() if (self.path / path).exists()]
-
-    # --- contents -----------------------------------------------------------------------------------------
 
     def write(self, path: Path, content: bytes) -> None:
         """Write a file of the run, and make the folders between the run's and it. Raises StorageError.
@@ -227,13 +220,16 @@ class RunFolder:
 
         Only names that this class gives: other files in the folder, and other runs below it, are not touched.
         """
-        names = [path for kind in EPOCH_FOLDERS for path in (self.path / kind).glob("epoch_*")]
-        numbered = [(path, EPOCH_FILE.fullmatch(path.name)) for path in names]
-        later = [(path, int(match[1])) for path, match in numbered if match and int(match[1]) > epoch]
-        frames = [path for path in self.frames() if int(path.stem.removeprefix("step_")) > step]
-        for path in [*(path for path, _ in later), *frames]:
-            path.unlink()
-        return any(number > epoch + 1 for _, number in later)
+        later = 0
+        for path in [path for kind in EPOCH_FOLDERS for path in (self.path / kind).glob("epoch_*")]:
+            match = re.fullmatch(r"epoch_(\d{4,})\.(png|safetensors|pt)", path.name)
+            if match and int(match[1]) > epoch:
+                path.unlink()
+                later = max(later, int(match[1]))
+        for path in self.frames():
+            if int(path.stem.removeprefix("step_")) > step:
+                path.unlink()
+        return later > epoch + 1
 
     def holds_epochs(self) -> bool:
         """Whether a run has completed an epoch here."""
@@ -248,16 +244,16 @@ class RunFolder:
             path.unlink(missing_ok=True)
 
     def write_zip(self, facts: Mapping[str, Any] | None = None) -> None:
-        """The whole folder as one zip file beside it, under its own name; `facts` stand for run.json."""
+        """The whole folder, but for hidden files, as one zip file beside it; `facts` stand for run.json."""
 
         def pack(file: IO[bytes]) -> None:
             with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
                 for path in sorted(self.path.rglob("*")):
-                    name = Path(self.name) / path.relative_to(self.path)
+                    name = path.relative_to(self.path)
                     if facts is not None and path == self.run_json:
-                        archive.writestr(str(name), as_json(facts))
-                    elif path.is_file() and not any(path.match(hidden) for hidden in files.HIDDEN):
-                        archive.write(path, name)
+                        archive.writestr(f"{self.name}/{name}", as_json(facts))
+                    elif path.is_file() and not any(part.startswith(".") for part in name.parts):
+                        archive.write(path, f"{self.name}/{name}")
 
         write_atomically(self.zip, pack)
 

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
 BY_SIGNAL = 128
@@ -30,14 +30,11 @@ class Interrupted(Exception):
 def unwinding() -> Iterator[None]:
     """Inside, SIGTERM raises SystemExit, as Ctrl-C raises KeyboardInterrupt: clean-up code runs."""
 
-    def leave(number: int, frame: FrameType | None) -> None:
-        sys.exit(BY_SIGNAL + number)
-
     main = threading.current_thread() is threading.main_thread()  # elsewhere Python allows no handlers
     if not main or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield
         return
-    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(BY_SIGNAL + number))
     try:
         yield
     except Exception as error:
@@ -84,13 +81,14 @@ class Signals:
             self.before = {number: signal.signal(number, self.note) for number in (*self.OURS, *awaited)}
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.restore()
         if kind is None and self.received in self.LAUNCHERS:
             signal.raise_signal(self.received)
+
+    def restore(self) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
 
     def note(self, number: int, frame: FrameType | None) -> None:
         if not self.received:
@@ -98,8 +96,7 @@ class Signals:
             if self.at_once:
                 raise Interrupted(number)
         elif time.monotonic() - self.since > ONCE_S:
-            for each, handler in self.before.items():
-                signal.signal(each, handler)
+            self.restore()
             signal.raise_signal(number)
 
     def check(self) -> None:
