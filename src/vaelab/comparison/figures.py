@@ -167,7 +167,7 @@ def animation(figures: FamilyFigures) -> bytes:
 
 def common_steps(folders: Mapping[str, RunFolder]) -> list[int]:
     """The steps whose frames every run has kept, thinned; raises CannotMeasure where there are none."""
-    kept = [{int(path.stem.removeprefix("step_")) for path in folder.frames()} for folder in folders.values()]
+    kept = [{step for step, _ in folder.numbered("latent/frames")} for folder in folders.values()]
     steps = sorted(set.intersection(*kept))
     if len(steps) < 2:
         raise CannotMeasure(

@@ -126,7 +126,7 @@ def pictures(found: Found) -> dict[str, dict[str, list[dict[str, Any]]]]:
     }
     most = max(2, min(25, MOST_PICTURES // (len(KINDS) * len(runs) or 1)))
     paths = {
-        kind: {label: thinned(folder.pictures(kind), most) for label, folder in runs.items()}
+        kind: {label: thinned(folder.numbered(kind), most) for label, folder in runs.items()}
         for kind in KINDS
     }
     with ThreadPoolExecutor() as pool:

@@ -11,10 +11,9 @@ import urllib.request
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from filelock import FileLock
@@ -27,11 +26,8 @@ from vaelab.data.datasets import DatasetSpec, spec_of
 from vaelab.runs.files import FULL, StorageError, remove_leftovers, write_bytes, writing
 
 log = logging.getLogger(__name__)
-
 SYSTEM = Path("/usr/share/datasets")
-
-TIMEOUT, LONGEST = 20.0, 900.0
-"""Seconds without an answer, and seconds in all, after which the download of a file is given up."""
+TIMEOUT, LONGEST = 20.0, 900.0  # seconds without an answer, and in all, that a file's download may take
 
 
 class DataError(VaelabError):
@@ -42,19 +38,11 @@ class DataError(VaelabError):
 class Origin:
     """Where the images came from; written wherever their numbers are."""
 
-    source: str
-    """root, system, download or embedded."""
+    source: str  # root, system, download or embedded
     folder: str
-    complete: bool
-    """False for the embedded subset."""
-    fallback: str | None
-    """Why the embedded subset stands in for the full set; None where it was chosen, or isn't used.
-    Whoever prints a number says this loudly."""
-    sha256: Mapping[str, str]
-    """Of each decompressed file."""
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+    complete: bool  # False for the embedded subset
+    fallback: str | None  # why the subset stands in for the full set, to be said with every number; or None
+    sha256: Mapping[str, str]  # of each decompressed file
 
 
 @dataclass(frozen=True)
@@ -82,15 +70,13 @@ def find(config: DatasetConfig) -> RawData:
         return read(spec, "embedded", spec.subset)
     root = Path(config.root or os.environ.get("VAELAB_DATA") or user_cache_path("vaelab")).expanduser()
     if config.root is not None and not root.is_dir():
-        raise ConfigError(
-            f"dataset.root={root} is not a directory: type one with {spec.folder}/raw, or make it for a "
-            "download."
-        )
+        advice = f"type one with {spec.folder}/raw, or make it for a download."
+        raise ConfigError(f"dataset.root={root} is not a directory: {advice}")
     places = {"root": root / spec.folder / "raw"}
     if spec.system_folder is not None:
         places["system"] = SYSTEM / spec.system_folder
     for source, folder in places.items():
-        if holds_all_files(spec, folder):
+        if all(file_in(folder, name) for name in spec.files.values()):
             return read(spec, source, folder)
     try:
         download(spec, places["root"])
@@ -116,11 +102,7 @@ def file_in(folder: Path, name: str) -> Path | None:
 def holds(config: DatasetConfig, root: str) -> bool:
     """Whether all files of the data set are in a folder of torchvision's layout."""
     spec = spec_of(config.name)
-    return holds_all_files(spec, Path(root) / spec.folder / "raw")
-
-
-def holds_all_files(spec: DatasetSpec, folder: Path) -> bool:
-    return all(file_in(folder, name) for name in spec.files.values())
+    return all(file_in(Path(root) / spec.folder / "raw", name) for name in spec.files.values())
 
 
 def read(spec: DatasetSpec, source: str, folder: Path, fallback: str | None = None) -> RawData:
@@ -131,8 +113,11 @@ def read(spec: DatasetSpec, source: str, folder: Path, fallback: str | None = No
         digests = {name: digest for digest, name in map(str.split, lines)}
     arrays = {}
     for key, name in spec.files.items():
-        path = file_in(folder, name) or folder / name
-        arrays[key] = parse_idx(verified(path, digests[name], spec.largest_file))
+        content = verified(file_in(folder, name) or folder / name, digests[name], spec.largest_file)
+        # IDX (Y. LeCun's page on MNIST): magic number, dimensions, big-endian sizes, values.
+        dimensions = content[3]
+        shape = np.frombuffer(content, dtype=">u4", count=dimensions, offset=4)
+        arrays[key] = np.frombuffer(content, dtype=np.uint8, offset=4 + 4 * dimensions).reshape(shape)
     return RawData(**arrays, origin=Origin(source, str(folder), not embedded, fallback, digests))
 
 
@@ -157,21 +142,10 @@ def unpacked(content: bytes, digest: str, largest: int) -> bytes:
     return content
 
 
-def parse_idx(content: bytes) -> NDArray[np.uint8]:
-    """The array of an IDX file of bytes: a magic number, big-endian sizes, then the values.
-
-    Format: Y. LeCun's page on MNIST. The content is verified, so the header needs no second check.
-    """
-    dimensions = content[3]
-    shape = np.frombuffer(content, dtype=">u4", count=dimensions, offset=4)
-    return np.frombuffer(content, dtype=np.uint8, offset=4 + 4 * dimensions).reshape(shape)
-
-
 def download(spec: DatasetSpec, folder: Path) -> None:
-    """Fetch what is missing into `folder`, which then holds all four files.
+    """Fetch what is missing into `folder`. Raises DataError, and StorageError.
 
-    Safe when several processes start at once: one fetches, the others wait and find the files there.
-    A file gets its name only once its digest is right. Raises DataError, and StorageError.
+    Where several processes start at once, one fetches, and the others wait and find the files there.
     """
     lock = folder / ".download.lock"
     with writing(lock):

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -274,7 +274,7 @@ class Evaluation(Steps):
                 "split": evaluated.split.name,
                 "images": len(evaluated.split),
                 "trained_on_the_same_files": trained_on(run, data),
-                **data.origin.to_dict(),
+                **asdict(data.origin),
             },
             "seed": evaluated.seed,
             "device": device_facts(evaluated.device),

@@ -35,14 +35,11 @@ def now() -> str:
 
 
 def set_deterministic(wanted: bool) -> None:
-    """Whether CUDA computes by algorithms that give the same bits each time; the CPU's always do.
-
-    PyTorch's notes on reproducibility name the variable that cuBLAS reads when it is first used.
-    """
+    """Whether CUDA computes by algorithms that give the same bits each time; the CPU's always do."""
     if wanted == torch.are_deterministic_algorithms_enabled():
         return
     if wanted:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # PyTorch's notes on reproducibility
         torch.backends.cudnn.benchmark = False
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.use_deterministic_algorithms(wanted)
@@ -61,10 +58,8 @@ def memory(device: torch.device) -> int | None:
     """Bytes of memory that the device has in all, or None where the system doesn't say."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # not on every system
-        return None
+    known = hasattr(os, "sysconf")
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if known else None
 
 
 def process_facts() -> dict[str, Any]:
@@ -85,12 +80,11 @@ def git_facts() -> dict[str, Any] | None:
     checkout = CONF_DIR.parent
     if not (checkout / ".git").exists():
         return None
-
-    def git(*words: str) -> str:
-        line = ["git", "-c", f"safe.directory={checkout}", "-C", str(checkout), *words]
-        return subprocess.run(line, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-
+    command = ["git", "-c", f"safe.directory={checkout}", "status", "--branch", "--porcelain=2"]
     try:
-        return {"commit": git("rev-parse", "HEAD"), "modified": bool(git("status", "--porcelain"))}
-    except (OSError, subprocess.SubprocessError):  # no git here, or a checkout without a commit
+        done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):  # no git here
         return None
+    commit, *lines = done.stdout.splitlines()
+    changed = any(not line.startswith("#") for line in lines)
+    return {"commit": commit.removeprefix("# branch.oid "), "modified": changed}

@@ -16,15 +16,11 @@ from filelock import FileLock, Timeout
 
 from vaelab.config import VaelabError
 
-PARTIAL = ".*.partial"
-"""What a killed process has left of a file that it was writing."""
-
+PARTIAL = ".*.partial"  # what a killed process has left of a file that it was writing
 LOCK, HOLDER = ".lock", ".lock.json"
+FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk, or this user's share of it
 TRAININGS = ".trainings"
 """In a sweep's folder: a file for each training, which names its job, and one for each failed job."""
-
-FULL = (errno.ENOSPC, errno.EDQUOT)
-"""What a system answers where the disk, or this user's share of it, is full."""
 
 
 class StorageError(VaelabError, OSError):
@@ -36,11 +32,7 @@ class InUse(VaelabError):
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Give `write` a temporary file in the same folder, and move it to `path` when it is safely on the disk.
-
-    Whatever happens on the way, `path` holds the old content or the new one. Its folder is there already.
-    Raises StorageError.
-    """
+    """Let `write` fill a temporary file that becomes `path` once it is on the disk. Raises StorageError."""
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     with writing(path):
         try:
@@ -61,7 +53,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Inside, what the system says of a file that it can't write becomes a StorageError."""
+    """Inside, an OSError becomes a StorageError that says why `path` can't be written."""
     try:
         yield
     except StorageError:
@@ -104,48 +96,34 @@ def remove_leftovers(*folders: Path) -> None:
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Inside, `folder` is locked by this process; it is made where it is missing.
+    """Inside, `folder`, made where it is missing, is locked, until this process ends at the latest.
 
-    The system unlocks it however the process ends. Raises InUse, which names the holder, and StorageError.
+    Raises InUse, which names the holder, and StorageError.
     """
-    lock = FileLock(folder / LOCK, timeout=0)
-    with writing(folder):
+    lock, holder = FileLock(folder / LOCK, timeout=0), folder / HOLDER
+    with writing(folder), suppress(Timeout):
         folder.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise in_use(folder) from None
-        except OSError as error:  # on a file system without locks, nothing is locked
-            if error.errno not in (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK):
-                raise
-    if lock.is_locked and not (folder / LOCK).exists():  # removed by its last holder at this very moment
+        lock.acquire()
+    if not lock.is_locked or not (folder / LOCK).exists():  # removed by its last holder at this very moment
         lock.release()
-        raise in_use(folder)
+        who = "another process"
+        with suppress(OSError, ValueError):  # it may have written nothing yet
+            who = json.loads(holder.read_text())
+        raise InUse(f"{folder} is in use by {who}: wait until it has ended, or end it.")
     try:
         remove_leftovers(folder)
         who = f"process {os.getpid()} on {socket.gethostname()} (since {datetime.now():%Y-%m-%d %H:%M:%S})"
-        write_bytes(folder / HOLDER, json.dumps(who).encode())
+        write_bytes(holder, json.dumps(who).encode())
         yield
     finally:
         with suppress(OSError):  # on a disk that has become read-only, say
-            (folder / HOLDER).unlink(missing_ok=True)
+            holder.unlink(missing_ok=True)
             (folder / LOCK).unlink(missing_ok=True)
         lock.release()
 
 
-def in_use(folder: Path) -> InUse:
-    try:
-        holder = json.loads((folder / HOLDER).read_text())
-    except (OSError, ValueError):  # it may have written nothing yet
-        holder = "another process"
-    return InUse(f"{folder} is in use by {holder}: wait until it has ended, or end it.")
-
-
 def remove_if_empty(folder: Path) -> None:
-    """Remove a folder made for a run that never started, and the day's and outputs/ where they are empty.
-
-    The working directory and its parents stay.
-    """
+    """Remove an empty folder, and up to three above it that are then empty, but not the working directory."""
     with suppress(OSError):  # not empty: then nor are those above it
         for path in (folder.absolute(), *folder.absolute().parents[:3]):
             if not Path.cwd().is_relative_to(path):

@@ -32,8 +32,7 @@ class LogFile(logging.FileHandler):
         self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
-        if not isinstance(sys.exc_info()[1], OSError):
-            super().handleError(record)
+        pass
 
     def close(self) -> None:
         with suppress(OSError):
