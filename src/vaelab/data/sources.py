@@ -60,7 +60,6 @@ def find(config: DatasetConfig) -> RawData:
     """The first of root, system folder, download and embedded subset that has the data set.
 
     The root is `dataset.root`, else $VAELAB_DATA, else the user's cache folder.
-    `source=full` stops before the subset, `source=embedded` starts there.
     Raises DataError for a damaged file, wherever it lies, where nothing is found, and for a full disk.
     """
     spec = spec_of(config.name)

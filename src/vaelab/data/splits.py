@@ -51,15 +51,11 @@ class Data:
 
     def split(self, name: str) -> Split:
         """The train, val or test split; raises ConfigError for val where there are no validation images."""
-        found = {split.name: split for split in (self.train, self.held_out, self.test)}
-        if name not in found:
-            problem = f"split={name}, but there are no validation images (dataset.val_size=0)"
-            raise ConfigError(f"{problem}: type split=test or split=train.")
-        return found[name]
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        return self.spec.image_shape
+        for split in (self.train, self.held_out, self.test):
+            if split.name == name:
+                return split
+        problem = f"split={name}, but there are no validation images (dataset.val_size=0)"
+        raise ConfigError(f"{problem}: type split=test or split=train.")
 
     @property
     def class_names(self) -> dict[int, str]:
@@ -82,8 +78,8 @@ class Data:
 def load(config: DatasetConfig, device: torch.device) -> Data:
     """Find, verify and split a data set, and move it to `device`.
 
-    The held-out images are those among the last `val_size` of the training file: the same for every seed, and
-    for every choice of classes. Raises ConfigError or DataError.
+    The held-out images are those among the last `val_size` of the training file, whatever the seed and the
+    classes. Raises ConfigError or DataError.
     """
     spec = spec_of(config.name)
     classes = class_numbers(spec, config.classes)
