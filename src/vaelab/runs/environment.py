@@ -37,7 +37,7 @@ def now() -> str:
 def set_deterministic(wanted: bool) -> None:
     """Whether CUDA computes by algorithms that give the same bits each time; the CPU's always do."""
     if wanted == torch.are_deterministic_algorithms_enabled():
-        return
+        return  # setting it again would import PyTorch's compiler
     if wanted:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # PyTorch's notes on reproducibility
         torch.backends.cudnn.benchmark = False

@@ -23,16 +23,16 @@ class AboveTheBar(logging.Handler):
 
 
 class LogFile(logging.FileHandler):
-    """Appends lines with their time to a file. Ignores a disk that fills up: other files report it."""
+    """Appends lines with their time. Raises StorageError; of a disk that fills up later, others tell."""
 
     def __init__(self, path: Path) -> None:
-        """Raises StorageError."""
         with writing(path):
             super().__init__(path, encoding="utf-8")
         self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
-        pass
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
 
     def close(self) -> None:
         with suppress(OSError):
