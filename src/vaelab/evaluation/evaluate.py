@@ -19,7 +19,7 @@ from vaelab.data import sources, splits
 from vaelab.data.splits import Data
 from vaelab.evaluation.figures import FIGURES
 from vaelab.evaluation.model import EvaluatedModel
-from vaelab.evaluation.numbers import Section, table
+from vaelab.evaluation.numbers import Section, paragraph
 from vaelab.evaluation.runs import read_metrics_json
 from vaelab.evaluation.sections import section_names, sections
 from vaelab.figures import style
@@ -234,7 +234,11 @@ class Evaluation(Steps):
         """table.txt: what was evaluated, and its numbers."""
         run = self.evaluated.run
         heading = [self.evaluated.examples.about, f"{run.checkpoint}, epoch {run.epoch}"]
-        text = "\n".join([*heading, *self.choice_of_epoch(), "", table(self.numbers, self.left_out), ""])
+        parts = ["\n".join(heading + self.choice_of_epoch()), *map(Section.table, self.numbers.values())]
+        if self.left_out:
+            reasons = [paragraph(f"{name}: {reason}") for name, reason in self.left_out.items()]
+            parts.append("\n".join(["Left out", *reasons]))
+        text = "\n\n".join(parts) + "\n"
         write_bytes(self.folder / "table.txt", text.encode())
         return text
 

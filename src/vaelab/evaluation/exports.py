@@ -17,8 +17,6 @@ from torch import Tensor, nn
 from vaelab.config import ConfigError, ExportConfig, SampleConfig, VaelabError
 from vaelab.figures import style
 from vaelab.figures.images import image_grid
-from vaelab.models import VAE
-from vaelab.objectives import Likelihood
 from vaelab.runs import logs as console
 from vaelab.runs.environment import versions
 from vaelab.runs.files import write_atomically, write_bytes, writing
@@ -54,25 +52,24 @@ def write_samples(config: SampleConfig) -> list[Path]:
     return [path, path.with_suffix(".npy")]
 
 
-class Encoder(nn.Module):
-    """image (B, C, H, W) -> mean, log_variance, (B, L) each."""
+class Part(nn.Module):
+    """What is exported of a run: a module with `forward` alone."""
 
-    def __init__(self, model: VAE) -> None:
+    def __init__(self, run: Run) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.likelihood = run.model, run.objective.likelihood
+
+
+class Encoder(Part):
+    """image (B, C, H, W) -> mean, log_variance, (B, L) each."""
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         posterior = self.model.encode(image)
         return posterior.mean, posterior.log_variance
 
 
-class Decoder(nn.Module):
+class Decoder(Part):
     """latent (B, L) -> the expected image, (B, C, H, W), greys from 0 to 1."""
-
-    def __init__(self, model: VAE, likelihood: Likelihood) -> None:
-        super().__init__()
-        self.model = model
-        self.likelihood = likelihood
 
     def forward(self, latent: Tensor) -> tuple[Tensor, ...]:
         return (self.likelihood.mean(self.model.decode(latent)),)
@@ -97,8 +94,8 @@ def export(config: ExportConfig) -> dict[Path, float]:
     images = torch.rand(32, *run.model.image_shape, generator=noise)
     latents = torch.randn(32, run.model.latent_dim, generator=noise)
     graphs = [
-        ("encoder", Encoder(run.model), images, "image", ["mean", "log_variance"]),
-        ("decoder", Decoder(run.model, run.objective.likelihood), latents, "latent", ["image"]),
+        ("encoder", Encoder(run), images, "image", ["mean", "log_variance"]),
+        ("decoder", Decoder(run), latents, "latent", ["image"]),
     ]
     metadata = {
         "config": json.dumps(run.config.to_dict()),

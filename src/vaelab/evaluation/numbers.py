@@ -112,12 +112,3 @@ def percent(share: float, digits: int = 0) -> str:
 
 def paragraph(text: str) -> str:
     return textwrap.fill(text, 110, initial_indent="  ", subsequent_indent="  ")
-
-
-def table(sections: Mapping[str, Section], missing: Mapping[str, str]) -> str:
-    """All sections, and why other sections, or figures, are left out."""
-    parts = [section.table() for section in sections.values()]
-    if missing:
-        reasons = [paragraph(f"{name}: {reason}") for name, reason in missing.items()]
-        parts.append("\n".join(["Left out", *reasons]))
-    return "\n\n".join(parts)
