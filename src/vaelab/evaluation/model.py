@@ -38,10 +38,8 @@ class EvaluatedModel:
     run: Run
     config: EvaluationConfig
     data: Data
-    source: DatasetConfig
-    """What `data` was loaded by: the run's settings, or what replaces them."""
-    of_images: dict[Any, Any]
-    """What depends on the images alone, for several models of the same `data` and split."""
+    source: DatasetConfig  # what `data` was loaded by: the run's settings, or what replaces them
+    of_images: dict[Any, Any]  # depends on the images alone, for several models of the same data and split
 
     def __post_init__(self) -> None:
         run, config, data = self.run, self.config, self.data
