@@ -9,7 +9,7 @@ def sample(job: Job[SampleConfig]) -> None:
     """One grid of images, and the images themselves."""
     config = job.settings()
     existing(config.run)
-    from vaelab.evaluation.prior_samples import write_samples  # torch: only for settings that resolve
+    from vaelab.evaluation.exports import write_samples  # torch: only for settings that resolve
 
     for path in write_samples(config):
         print(f"Sampled: {path}")
