@@ -12,11 +12,10 @@ from matplotlib.text import Text
 from PIL import Image
 
 from vaelab.figures import style
-from vaelab.figures.comparison import latent_spaces, overlaid_curves, rate_distortion, styles
-from vaelab.figures.curves import loss_curves
+from vaelab.figures.curves import loss_curves, overlaid_curves, rate_distortion, styles
 from vaelab.figures.density import density_plot, hole_map, kl_bars
 from vaelab.figures.images import gif, image_grid, image_panels, tile
-from vaelab.figures.latent import LatentPlot, LatentView, latent_animation, limit_for
+from vaelab.figures.latent import LatentPlot, LatentView, latent_animation, latent_spaces, limit_for
 
 GENERATOR = np.random.default_rng(0)
 NAMES = {0: "T-shirt/top", 7: "Sneaker", 9: "Ankle boot"}

@@ -15,16 +15,9 @@ from vaelab.evaluation.numbers import CannotMeasure
 from vaelab.evaluation.runs import Family
 from vaelab.evaluation.sections.frozen_latent import FROZEN_SIGMAS
 from vaelab.figures import Figure, style
-from vaelab.figures.comparison import (
-    Style,
-    latent_spaces,
-    overlaid_curves,
-    rate_distortion,
-    side_by_side_animation,
-    styles,
-)
+from vaelab.figures.curves import Style, overlaid_curves, rate_distortion, styles
 from vaelab.figures.images import gif, image_grid, image_panels
-from vaelab.figures.latent import LatentView
+from vaelab.figures.latent import LatentView, latent_spaces, side_by_side_animation
 from vaelab.pages.run_report import thinned
 from vaelab.runs.folder import SPLIT_NAMES, RunFolder
 from vaelab.training.examples import FROZEN_TITLE, ExampleImages, as_arrays, as_grid
