@@ -15,15 +15,8 @@ from matplotlib.ticker import MaxNLocator, ScalarFormatter
 from vaelab.figures import Floats
 from vaelab.figures.style import INK, SCORED, SOFT, TRAIN, house_style, new_figure
 
-PANELS = {
-    "loss": "Loss",
-    "reconstruction": "Reconstruction, −log p(x|z)",
-    "kl": "KL(q(z|x) ‖ p(z))",
-}
-
-WIDE_RANGE = 6.0
-"""Ratio of the largest to the smallest number from which an axis is logarithmic."""
-
+PANELS = {"loss": "Loss", "reconstruction": "Reconstruction, −log p(x|z)", "kl": "KL(q(z|x) ‖ p(z))"}
+WIDE_RANGE = 6.0  # ratio of the largest to the smallest number from which an axis is logarithmic
 MARKERS = "osv^P<>*X"
 
 

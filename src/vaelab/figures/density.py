@@ -18,13 +18,11 @@ from scipy.stats import gaussian_kde
 from vaelab.figures import Floats, style
 from vaelab.figures.latent import LatentView
 
-MASSES = (0.5, 0.9, 0.99)
-"""Shares of a distribution inside its contours."""
-
-TINTS = ("#9ecbf0", "#5aa3e0", "#1f6fb5")
-"""From the outermost region to the innermost one."""
-
+MASSES = (0.5, 0.9, 0.99)  # shares of a distribution inside its contours
+TINTS = ("#9ecbf0", "#5aa3e0", "#1f6fb5")  # from the outermost region to the innermost one
+COVERED = "#cfe4f7"
 DENSITY_GRID = 120
+MOST_BARS = 64
 
 
 @style.house_style()
@@ -43,8 +41,8 @@ def density_plot(samples_NL: Floats, view: LatentView, title: str, subtitle: str
         axes.fill_between(axis, estimate, color=TINTS[0], label="aggregate posterior q(z)")
         prior = np.exp(-(axis**2) / 2) / np.sqrt(2 * np.pi)
         axes.plot(axis, prior, color=style.INK, linestyle="--", linewidth=1, label="prior N(0, 1)")
-        axes.set(xlim=(-view.limit, view.limit), xlabel=view.names[0], ylabel="density")
         axes.set_ylim(bottom=0)
+        axes.set_ylabel("density")
     else:
         kernel = gaussian_kde(points.T)
         grid = np.stack(np.meshgrid(axis, axis)).reshape(2, -1)
@@ -59,8 +57,8 @@ def density_plot(samples_NL: Floats, view: LatentView, title: str, subtitle: str
             line: dict[str, Any] = {"color": style.INK, "linewidth": 1.0, "linestyle": (0, dash)}
             axes.add_patch(Circle((0, 0), np.sqrt(-2 * np.log(1 - mass)), fill=False, **line))
             handles.append(Line2D([], [], label=f"{100 * mass:.0f} % of the prior", **line))
-        axes.set(xlim=(-view.limit, view.limit), ylim=(-view.limit, view.limit), aspect="equal")
-        axes.set(xlabel=view.names[0], ylabel=view.names[1])
+        axes.set(ylim=(-view.limit, view.limit), ylabel=view.names[1], aspect="equal")
+    axes.set(xlim=(-view.limit, view.limit), xlabel=view.names[0])
     style.legend_beside(axes, handles)
     return figure
 
@@ -73,28 +71,22 @@ def hole_map(uncovered_YX: NDArray[np.bool_], reach: float, share: str, title: s
     missed = float(prior_YX[uncovered_YX].sum() / prior_YX.sum())
     white, hole = np.ones(3), np.array(to_rgb(style.SCORED))
     sheet = white + (0.12 + 0.88 * prior_YX[..., None]) * (hole - white)
-    sheet[~uncovered_YX] = to_rgb("#cfe4f7")
+    sheet[~uncovered_YX] = to_rgb(COVERED)
     figure = style.new_figure(8.6, 6.9, title, subtitle)
     axes = style.add_axes(figure, 0.75, 0.6, 5.5, 5.5)
     half = reach / (len(axis) - 1)
     extent = (-reach - half, reach + half, -reach - half, reach + half)
     axes.imshow(sheet, origin="lower", extent=extent, interpolation="nearest")
-    circles = style.prior_circles(axes, style.INK)
     axes.grid(False)
     axes.set(xlim=(-reach, reach), ylim=(-reach, reach), xlabel="z₁", ylabel="z₂")
+    holes = f"holes: {100 * missed:.1f} % of the prior mass,\npaler where its density is low"
     handles = [
-        Patch(color="#cfe4f7", label=f"inside the {share} ellipse\nof an image's q(z|x)"),
-        Patch(
-            color=style.SCORED,
-            label=f"holes: {100 * missed:.1f} % of the prior mass,\npaler where its density is low",
-        ),
-        circles,
+        Patch(color=COVERED, label=f"inside the {share} ellipse\nof an image's q(z|x)"),
+        Patch(color=style.SCORED, label=holes),
+        style.prior_circles(axes, style.INK),
     ]
     style.legend_beside(axes, handles, labelspacing=0.9)
     return figure
-
-
-MOST_BARS = 64
 
 
 @style.house_style()

@@ -13,8 +13,7 @@ from PIL import Image
 
 from vaelab.figures import Floats, Pixels, style
 
-MARGIN = 0.12
-"""Inches."""
+MARGIN = 0.12  # inches
 
 
 @style.house_style()
@@ -60,16 +59,9 @@ def image_grid(
 
 
 @style.house_style()
-def image_panels(
-    panels: Sequence[tuple[str, Floats]],
-    title: str,
-    subtitle: str,
-    *,
-    zoom: int = 2,
-    gap: int = 2,
-) -> Figure:
+def image_panels(panels: Sequence[tuple[str, Floats]], title: str, subtitle: str, *, zoom: int = 2) -> Figure:
     """Grids of grey images (R, C, H, W) in [0, 1] side by side, all of one size, each under its name."""
-    sheets = [(name, tile(images_RCHW, gap)) for name, images_RCHW in panels]
+    sheets = [(name, tile(images_RCHW, gap=2)) for name, images_RCHW in panels]
     inch, space, caption = zoom / style.DPI, 0.25, 0.25
     tallest = max(len(sheet) for _, sheet in sheets) * inch
     content = sum(sheet.shape[1] * inch + space for _, sheet in sheets) - space
@@ -90,7 +82,7 @@ def tile(images_RCHW: Floats, gap: int) -> Floats:
     sheet = np.ones((rows, height + gap, columns, width + gap))
     sheet[:, :height, :, :width] = images_RCHW.transpose(0, 2, 1, 3)
     sheet = sheet.reshape(rows * (height + gap), columns * (width + gap))
-    return sheet[: sheet.shape[0] - gap, : sheet.shape[1] - gap]
+    return sheet[: len(sheet) - gap, : sheet.shape[1] - gap]
 
 
 def gif(frames_FHW3: Iterable[Pixels], colours: Sequence[str], milliseconds: int, hold: int) -> bytes:

@@ -14,7 +14,6 @@ import matplotlib.patheffects as effects
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.ticker import EngFormatter
@@ -168,10 +167,7 @@ def latent_animation(
     subtitles: Sequence[str],
     watermark: str | None,
 ) -> Iterator[Pixels]:
-    """One frame for each step: where the same images lie, and below how some are reconstructed.
-
-    Yields arrays of shape (height, width, 3). Only points, strip and subtitle move.
-    """
+    """One frame for each step: where the same images lie, and below how some are reconstructed."""
     strip_height, height = 1.35, 7.9
     with style.house_style():
         figure = style.new_figure(7.2, height, title, *subtitles)
@@ -194,65 +190,48 @@ def latent_animation(
             yield cached.pixels()
 
 
-def latent_spaces(
-    means_NL: Mapping[str, Floats],
-    views: Mapping[str, LatentView],
-    labels_N: Labels,
-    class_names: Mapping[int, str],
-    title: str,
-    subtitle: str,
-) -> Figure:
-    """Every model's posterior means of the same images, on axes of the same reach."""
-    return planes(means_NL, views, labels_N, class_names, title, [subtitle])[0]
+class LatentSpaces:
+    """Every model's posterior means of the same images, side by side on axes of the same reach."""
 
+    @style.house_style()
+    def __init__(
+        self,
+        means_NL: Mapping[str, Floats],
+        views: Mapping[str, LatentView],
+        labels_N: Labels,
+        class_names: Mapping[int, str],
+        title: str,
+        *subtitles: str,
+    ) -> None:
+        """`subtitles` are those of all frames: the figure is wide enough for each, and shows the first."""
+        rows = math.ceil(len(means_NL) / IN_A_ROW)
+        columns = math.ceil(len(means_NL) / rows)
+        side, legend = 3.6, 1.6
+        height = rows * side + style.HEADER
+        self.figure = style.new_figure(columns * side + legend, height, title, *subtitles)
+        self.planes: dict[str, LatentPlane] = {}
+        for number, (model, means) in enumerate(means_NL.items()):
+            row, column = divmod(number, columns)
+            left, bottom = column * side + 0.65, height - style.HEADER - (row + 1) * side + 0.5
+            axes = style.add_axes(self.figure, left, bottom, side - 0.75, side - 0.8)
+            axes.set_title(model, loc="left")
+            plane = self.planes[model] = LatentPlane(axes, views[model], means, labels_N, class_names)
+            if number == columns - 1:  # one legend for all
+                plane.legend.set_bbox_to_anchor((1.03, 1.0), transform=axes.transAxes)
+            else:
+                plane.legend.remove()
 
-def side_by_side_animation(
-    frames_F: Sequence[Mapping[str, Floats]],
-    views: Mapping[str, LatentView],
-    labels_N: Labels,
-    class_names: Mapping[int, str],
-    title: str,
-    subtitles: Sequence[str],
-    watermark: str | None,
-) -> Iterator[Pixels]:
-    """One frame for each step: the same images in every model's latent space. Yields (height, width, 3)."""
-    with style.house_style():
-        figure, of_models = planes(frames_F[-1], views, labels_N, class_names, title, subtitles)
-        figure.set_dpi(80)
-        style.sign(figure, watermark)
-        moving = [artist for plane in of_models.values() for artist in plane.moving]
-        cached = style.CachedBackground(figure, [*moving, figure.texts[style.SUBTITLE]])
-        for means_NL, subtitle in zip(frames_F, subtitles, strict=True):
-            for model, plane in of_models.items():
-                plane.show(means_NL[model])
-            figure.texts[style.SUBTITLE].set_text(subtitle)
-            yield cached.pixels()
-
-
-@style.house_style()
-def planes(
-    means_NL: Mapping[str, Floats],
-    views: Mapping[str, LatentView],
-    labels_N: Labels,
-    class_names: Mapping[int, str],
-    title: str,
-    subtitles: Sequence[str],
-) -> tuple[Figure, dict[str, LatentPlane]]:
-    """A panel per model, one legend on the right."""
-    rows = math.ceil(len(means_NL) / IN_A_ROW)
-    columns = math.ceil(len(means_NL) / rows)
-    side, legend = 3.6, 1.6
-    height = rows * side + style.HEADER
-    figure = style.new_figure(columns * side + legend, height, title, *subtitles)
-    of_models: dict[str, LatentPlane] = {}
-    for number, (model, means) in enumerate(means_NL.items()):
-        row, column = divmod(number, columns)
-        left, bottom = column * side + 0.65, height - style.HEADER - (row + 1) * side + 0.5
-        axes = style.add_axes(figure, left, bottom, side - 0.75, side - 0.8)
-        of_models[model] = LatentPlane(axes, views[model], means, labels_N, class_names)
-        axes.set_title(model, loc="left")
-        if number == columns - 1:
-            of_models[model].legend.set_bbox_to_anchor((1.03, 1.0), transform=axes.transAxes)
-        else:
-            of_models[model].legend.remove()
-    return figure, of_models
+    def animation(
+        self, frames_F: Sequence[Mapping[str, Floats]], subtitles: Sequence[str], watermark: str | None
+    ) -> Iterator[Pixels]:
+        """One frame for each step. `figure` itself can't be drawn any more."""
+        with style.house_style():
+            self.figure.set_dpi(80)
+            style.sign(self.figure, watermark)
+            moving = [artist for plane in self.planes.values() for artist in plane.moving]
+            cached = style.CachedBackground(self.figure, [*moving, self.figure.texts[style.SUBTITLE]])
+            for means_NL, subtitle in zip(frames_F, subtitles, strict=True):
+                for model, plane in self.planes.items():
+                    plane.show(means_NL[model])
+                self.figure.texts[style.SUBTITLE].set_text(subtitle)
+                yield cached.pixels()

@@ -50,19 +50,14 @@ RC: dict[Any, Any] = {
     "ytick.color": SOFT,
     "legend.frameon": False,
     "figure.facecolor": "white",
-    "savefig.facecolor": "white",
 }
 
 house_style = partial(mpl.rc_context, RC)
 """A decorator and a context: what is inside is drawn in the house style; the user's settings stay."""
 
 TITLE_SIZE, SUBTITLE_SIZE = 13, 8.5
-
-TITLE, SUBTITLE = 0, 1
-"""Their places among a figure's texts."""
-
-HEADER = 0.68
-"""Inches above a figure's content, for its title and subtitle."""
+TITLE, SUBTITLE = 0, 1  # their places among a figure's texts
+HEADER = 0.68  # inches above a figure's content, for title and subtitle
 
 
 def class_colour(number: int) -> str:
@@ -75,9 +70,8 @@ def text_width(text: str, size: float, weight: str = "normal") -> float:
     """How wide a text gets, its longest line, in inches."""
     font = FontProperties(family=RC["font.family"], weight=weight, size=size)
     hinting = 1.08  # letters are moved to whole pixels when they are drawn, which widens small ones
-    widths = [
-        text_to_path.get_text_width_height_descent(line, font, ismath=False)[0] for line in text.split("\n")
-    ]
+    measure = text_to_path.get_text_width_height_descent
+    widths = [measure(line, font, ismath=False)[0] for line in text.split("\n")]
     return hinting * max(widths) / 72
 
 
@@ -130,10 +124,8 @@ def sign(figure: Figure, watermark: str | None) -> None:
     if watermark:
         width, height = figure.get_size_inches()
         size = min(7.0, 7.0 * (width - 0.2) / max(text_width(watermark, 7.0), 0.1))
-        figure.text(
-            1 - 0.06 / width, 0.05 / height, watermark, fontsize=size, color=SOFT, ha="right", va="bottom",
-            parse_math=False,
-        )  # fmt: skip
+        look: dict[str, Any] = {"fontsize": size, "color": SOFT, "ha": "right", "va": "bottom"}
+        figure.text(1 - 0.06 / width, 0.05 / height, watermark, parse_math=False, **look)
 
 
 def signed_png(figure: Figure, watermark: str | None) -> bytes:

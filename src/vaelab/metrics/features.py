@@ -30,37 +30,29 @@ class Classifier(nn.Module):
 
     FEATURES = 64
 
-    def __init__(self, classes: int = 10) -> None:
+    def __init__(self) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for before, after in ((1, 32), (32, 64), (64, 64)):  # 28 -> 14 -> 7 -> 3 pixels
-            layers += [
-                nn.Conv2d(before, after, 3, padding=1),
-                nn.BatchNorm2d(after),
-                nn.ReLU(),
-                nn.MaxPool2d(2),
-            ]
+            layers += [nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after)]
+            layers += [nn.ReLU(), nn.MaxPool2d(2)]
         layers += [nn.Flatten(), nn.Dropout(0.3), nn.Linear(64 * 3 * 3, self.FEATURES), nn.ReLU()]
         self.features = nn.Sequential(*layers)
-        self.head = nn.Sequential(nn.Dropout(0.3), nn.Linear(self.FEATURES, classes))
+        self.head = nn.Sequential(nn.Dropout(0.3), nn.Linear(self.FEATURES, 10))
 
     def forward(self, x_B1HW: Tensor) -> Tensor:
-        """Logits of the classes, shape (B, classes), for images in [0, 1]."""
-        logits: Tensor = self.head(self.features(x_B1HW))
-        return logits
+        """Logits of the ten classes, shape (B, 10), for images in [0, 1]."""
+        return self.head(self.features(x_B1HW))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FeatureNetwork:
     """A trained classifier and what must be said beside each of its scores."""
 
-    name: str
-    """mnist_cnn or fashion_mnist_cnn."""
+    name: str  # mnist_cnn or fashion_mnist_cnn
     network: Classifier
-    test_accuracy: float
-    """Of the classifier on the full test set, between 0 and 1."""
-    sha256: str
-    """Of the file with its weights."""
+    test_accuracy: float  # of the classifier on the full test set, between 0 and 1
+    sha256: str  # of the file with its weights
 
     def facts(self) -> dict[str, Any]:
         """For metrics.json."""
@@ -90,6 +82,5 @@ def feature_network(dataset: str, device: torch.device) -> FeatureNetwork:
         network = Classifier()
     network.load_state_dict(load(content), assign=True)
     network.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
-    return FeatureNetwork(
-        path.stem, network, float(facts["test_accuracy"]), hashlib.sha256(content).hexdigest()
-    )
+    sha256 = hashlib.sha256(content).hexdigest()
+    return FeatureNetwork(path.stem, network, float(facts["test_accuracy"]), sha256)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,15 +36,12 @@ FULL_COVARIANCE_UP_TO = 64
 """Latent dimensions up to which a mixture's components have full covariances; beyond, diagonal ones."""
 
 
-class Features(nn.Module):
+class Features(nn.Identity):
     """Stands where torchmetrics expects a network: what it is given are features already."""
 
     def __init__(self, count: int) -> None:
         super().__init__()
         self.num_features = count
-
-    def forward(self, features_ND: Tensor) -> Tensor:
-        return features_ND
 
 
 def fid(real_ND: Tensor, other_MD: Tensor) -> float:
@@ -100,7 +97,7 @@ def precision_recall(real: Manifold, other: Manifold) -> tuple[float, float]:
 
     Precision: generated images on the real manifold. Recall: real images on the generated manifold.
     """
-    precise: list[NDArray[np.bool_]] = []
+    precise = []
     recalled = np.zeros(len(real.features), bool)
     start = 0
     for rows in pairwise_distances_chunked(other.features, real.features):
@@ -108,9 +105,6 @@ def precision_recall(real: Manifold, other: Manifold) -> tuple[float, float]:
         recalled |= (rows <= other.radius[start : start + len(rows), None]).any(axis=0)
         start += len(rows)
     return float(np.concatenate(precise).mean()), float(recalled.mean())
-
-
-# --- statistics of images ---------------------------------------------------------------------------------
 
 
 def sharpness(images_NHW: NDArray[np.floating]) -> float:
@@ -123,19 +117,16 @@ def diversity(images_NHW: NDArray[np.floating]) -> float:
     return float(pdist(images_NHW[:PAIRED].reshape(min(PAIRED, len(images_NHW)), -1)).mean())
 
 
-def psnr_ssim(images_N1HW: Tensor, reconstructions_N1HW: Tensor) -> tuple[Tensor, Tensor]:
+def psnr_ssim(x_N1HW: Tensor, y_N1HW: Tensor) -> tuple[Tensor, Tensor]:
     """Peak signal-to-noise ratio (dB) and structural similarity (Wang et al. 2004) of pairs, (N,) each."""
     from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
-    psnr: list[Tensor] = []
-    ssim: list[Tensor] = []
-    for x, y in zip(images_N1HW.split(1000), reconstructions_N1HW.split(1000), strict=True):
-        psnr.append(peak_signal_noise_ratio(y, x, data_range=1.0, reduction="none", dim=(1, 2, 3)))
-        ssim.append(cast(Tensor, structural_similarity_index_measure(y, x, data_range=1.0, reduction="none")))
-    return torch.cat(psnr), torch.cat(ssim)
-
-
-# --- latents to decode ------------------------------------------------------------------------------------
+    psnr_N = peak_signal_noise_ratio(y_N1HW, x_N1HW, data_range=1.0, reduction="none", dim=(1, 2, 3))
+    ssim: Any = [
+        structural_similarity_index_measure(y, x, data_range=1.0, reduction="none")
+        for x, y in zip(x_N1HW.split(1000), y_N1HW.split(1000), strict=True)
+    ]
+    return psnr_N, torch.cat(ssim)
 
 
 def mixture_draws(z_NL: NDArray[np.floating], count: int, seed: int) -> NDArray[np.float32]:
