@@ -122,10 +122,7 @@ def rate_distortion(
     means = {
         model: (kl_S.mean(), reconstruction_S.mean()) for model, (kl_S, reconstruction_S) in points.items()
     }
-    axes.plot(
-        [means[model][0] for model in line], [means[model][1] for model in line],
-        color=SOFT, linewidth=0.9, zorder=1,
-    )  # fmt: skip
+    axes.plot(*np.array([means[model] for model in line]).T, color=SOFT, linewidth=0.9, zorder=1)
     for model, values in points.items():
         look = looks[model]
         axes.scatter(*values, s=14, color=look.colour, alpha=0.5, linewidths=0)

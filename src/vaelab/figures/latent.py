@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import matplotlib.patheffects as effects
@@ -22,14 +23,8 @@ from numpy.typing import NDArray
 from vaelab.figures import Floats, Labels, Pixels, style
 from vaelab.figures.images import tile
 
-SMALLEST_LIMIT = 4.0
-"""Axes reach from −4 to 4 standard deviations of the prior, where 99.99 % of its draws fall."""
-
-INSIDE = 0.995
-"""Share of the points that the axes must hold; a few stragglers would otherwise shrink all others."""
-
-IN_A_ROW = 4
-"""Panels side by side before a new row begins."""
+INSIDE = 0.995  # share of the points on the axes: a few stragglers would otherwise shrink all others
+IN_A_ROW = 4  # panels side by side before a new row begins
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,12 +46,13 @@ class LatentView:
 
 
 def limit_for(points_N2: Floats) -> float:
-    """The axis limit that holds 99.5 % of the points: 4, 6, 8, 12, 16, …, so that runs share their axes."""
+    """The axis limit that holds 99.5 % of the points: 4, 6, 8, 12, 16, …, so that runs share their axes.
+
+    From −4 to 4 standard deviations of the prior fall 99.99 % of its draws.
+    """
     reach = float(np.quantile(np.abs(points_N2).max(axis=1), INSIDE))
-    limit = SMALLEST_LIMIT
-    while limit < reach:
-        limit *= 4 / 3 if np.log2(limit / 6).is_integer() else 3 / 2
-    return round(limit, 6)
+    limits = (mantissa * 2.0**exponent for exponent in count() for mantissa in (4, 6))
+    return next(limit for limit in limits if not limit < reach)
 
 
 class LatentPlane:

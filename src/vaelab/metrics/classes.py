@@ -17,8 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 NEIGHBOURS = 10
-STEPS = 50
-"""Steps of the linear probe's solver. Only raw pixels would take more, without a gain on images not seen."""
+STEPS = 50  # of the linear probe's solver: only raw pixels would take more, with no gain on images not seen
 
 
 class Labelled(NamedTuple):

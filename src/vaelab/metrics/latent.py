@@ -12,8 +12,8 @@ from torch import Tensor
 
 from vaelab.models import Gaussian
 
-ACTIVE_VARIANCE = 0.01
-"""The threshold of Burda et al. (2016) on the variance of the posterior mean over the data."""
+ACTIVE_VARIANCE = 0.01  # the threshold of Burda et al. (2016)
+POINTS_AT_ONCE = 250  # rows of the (Z, N) table of distances that exist at one time
 
 
 def active_units(mean_NL: Tensor) -> int:
@@ -31,10 +31,6 @@ def principal_directions(mean_NL: Tensor, count: int = 2) -> Tensor:
     directions = rows[:count].T
     signs = directions.gather(0, directions.abs().argmax(dim=0, keepdim=True)).sign()
     return directions * signs
-
-
-POINTS_AT_ONCE = 250
-"""Rows of the (Z, N) table of distances that exist at one time."""
 
 
 @dataclass(frozen=True, slots=True)

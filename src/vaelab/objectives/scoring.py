@@ -52,12 +52,9 @@ def bound(model: VAE, objective: Objective, split: Split, seed: int, kl_weight: 
         for x_BCHW in scored_images(split, seed):
             terms = objective(model, x_BCHW, latent_noise, kl_weight)
             posterior = model.encode(x_BCHW)
-            means = (posterior.mean, posterior.log_variance)
-            parts.append((terms.loss, terms.reconstruction, terms.kl, *means))
-    loss, reconstruction, kl, mean, log_variance = (
-        torch.cat(part).double() for part in zip(*parts, strict=True)
-    )
-    return Bound(Terms(loss, reconstruction, kl), Gaussian(mean, log_variance))
+            parts.append((terms.loss, terms.reconstruction, terms.kl, posterior.mean, posterior.log_variance))
+    whole = [torch.cat(part).double() for part in zip(*parts, strict=True)]
+    return Bound(Terms(*whole[:3]), Gaussian(*whole[3:]))
 
 
 DRAWS_AT_ONCE, IMAGES_AT_ONCE = 50, 20
