@@ -15,8 +15,7 @@ from vaelab.config import DatasetConfig, EvaluationConfig
 from vaelab.data import splits
 from vaelab.data.splits import Data, Split
 from vaelab.evaluation.numbers import Basis
-from vaelab.metrics.features import FeatureNetwork, feature_network
-from vaelab.metrics.generation import mixture_draws
+from vaelab.metrics.generation import FeatureNetwork, feature_network, mixture_draws
 from vaelab.models import Gaussian
 from vaelab.objectives.scoring import Bound, bound, scored_images
 from vaelab.runs.random_streams import stream

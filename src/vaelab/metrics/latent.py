@@ -5,7 +5,7 @@ Shapes: N images, Z points of the latent space, L latent dimensions.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -33,8 +33,7 @@ def principal_directions(mean_NL: Tensor, count: int = 2) -> Tensor:
     return directions * signs
 
 
-@dataclass(frozen=True, slots=True)
-class KLParts:
+class KLParts(NamedTuple):
     """What the average KL is made of (Hoffman & Johnson 2016), in nats; the two add up to it.
 
     The aggregate posterior is q(z) = 1/N sum_n q(z|x_n).
