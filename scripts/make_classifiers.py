@@ -20,7 +20,7 @@ from torch import Generator, Tensor
 from vaelab.config import DatasetConfig
 from vaelab.data import splits
 from vaelab.data.splits import Data
-from vaelab.metrics.features import BATCH, CLASSIFIERS, Classifier
+from vaelab.metrics.generation import BATCH, CLASSIFIERS, Classifier
 from vaelab.runs.files import write_atomically
 from vaelab.runs.random_streams import stream
 

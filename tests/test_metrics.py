@@ -19,7 +19,7 @@ from vaelab.data import splits
 from vaelab.data.splits import Data
 from vaelab.metrics import classes, generation
 from vaelab.metrics.classes import Labelled
-from vaelab.metrics.features import CLASSIFIERS, feature_network
+from vaelab.metrics.generation import CLASSIFIERS, feature_network
 from vaelab.metrics.latent import kl_parts, uncovered
 from vaelab.models import VAE, Gaussian
 from vaelab.objectives import Likelihood, Objective

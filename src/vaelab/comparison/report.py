@@ -8,7 +8,7 @@ from typing import Any
 from vaelab.comparison.findings import findings
 from vaelab.comparison.table import Column, shown_columns, spread
 from vaelab.evaluation.runs import Family, Found, Model
-from vaelab.figures.comparison import styles
+from vaelab.figures.curves import styles
 from vaelab.pages import charts
 from vaelab.pages.glossary import meaning
 from vaelab.pages.page import picture, plotly, render

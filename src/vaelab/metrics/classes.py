@@ -4,7 +4,7 @@ Shapes: N images, F features of each: latents, or pixels.
 """
 
 import warnings
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +17,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 NEIGHBOURS = 10
-STEPS = 50
-"""Steps of the linear probe's solver. Only raw pixels would take more, without a gain on images not seen."""
+STEPS = 50  # of the linear probe's solver: only raw pixels would take more, with no gain on images not seen
 
 
-@dataclass(frozen=True, slots=True)
-class Labelled:
+class Labelled(NamedTuple):
     """Features with the classes of their images."""
 
     features: NDArray[np.float32]  # (N, F)
@@ -31,10 +29,7 @@ class Labelled:
 
 def knn_accuracy(train: Labelled, scored: Labelled) -> float:
     """Share of the scored images whose 10 nearest training images (Euclidean) vote for their class."""
-    classifier = KNeighborsClassifier(
-        NEIGHBOURS, algorithm="brute" if train.features.shape[1] > 16 else "kd_tree"
-    )
-    return float(classifier.fit(train.features, train.labels).score(scored.features, scored.labels))
+    return float(KNeighborsClassifier(NEIGHBOURS).fit(*train).score(*scored))
 
 
 def linear_accuracy(train: Labelled, scored: Labelled) -> float:
@@ -42,19 +37,15 @@ def linear_accuracy(train: Labelled, scored: Labelled) -> float:
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=STEPS))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return float(probe.fit(train.features, train.labels).score(scored.features, scored.labels))
+        return float(probe.fit(*train).score(*scored))
 
 
 def silhouette(scored: Labelled) -> float:
     """Mean silhouette of the classes (Rousseeuw 1987), from -1 to 1: how apart they lie, Euclidean."""
-    return float(silhouette_score(scored.features, scored.labels))
+    return float(silhouette_score(*scored))
 
 
-def principal_components(
-    train: Labelled, scored: Labelled, count: int, seed: int
-) -> tuple[Labelled, Labelled]:
+def principal_components(train: Labelled, scored: Labelled, count: int, seed: int) -> list[Labelled]:
     """Both on the training images' first `count` principal components."""
     pca = PCA(count, random_state=seed).fit(train.features)
-    return Labelled(pca.transform(train.features), train.labels), Labelled(
-        pca.transform(scored.features), scored.labels
-    )
+    return [Labelled(pca.transform(each.features), each.labels) for each in (train, scored)]

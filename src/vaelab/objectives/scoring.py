@@ -15,8 +15,7 @@ from vaelab.models import VAE, Gaussian, evaluating
 from vaelab.objectives import Objective, Terms
 from vaelab.runs.random_streams import stream
 
-BATCH = 1000
-"""Images per batch when nothing is learned. A constant: it is part of the noise stream's order."""
+BATCH = 1000  # images when nothing is learned; a constant: it is part of the noise stream's order
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +27,7 @@ class Bound:
 
     def averages(self) -> dict[str, float]:
         """reconstruction, kl and neg_elbo in nats per image, averaged over images."""
-        reconstruction = self.terms.reconstruction.mean().item()
-        kl = self.terms.kl.mean().item()
+        reconstruction, kl = self.terms.reconstruction.mean().item(), self.terms.kl.mean().item()
         return {"reconstruction": reconstruction, "kl": kl, "neg_elbo": reconstruction + kl}
 
 
@@ -52,12 +50,9 @@ def bound(model: VAE, objective: Objective, split: Split, seed: int, kl_weight: 
         for x_BCHW in scored_images(split, seed):
             terms = objective(model, x_BCHW, latent_noise, kl_weight)
             posterior = model.encode(x_BCHW)
-            means = (posterior.mean, posterior.log_variance)
-            parts.append((terms.loss, terms.reconstruction, terms.kl, *means))
-    loss, reconstruction, kl, mean, log_variance = (
-        torch.cat(part).double() for part in zip(*parts, strict=True)
-    )
-    return Bound(Terms(loss, reconstruction, kl), Gaussian(mean, log_variance))
+            parts.append((terms.loss, terms.reconstruction, terms.kl, posterior.mean, posterior.log_variance))
+    whole = [torch.cat(part).double() for part in zip(*parts, strict=True)]
+    return Bound(Terms(*whole[:3]), Gaussian(*whole[3:]))
 
 
 DRAWS_AT_ONCE, IMAGES_AT_ONCE = 50, 20
@@ -86,8 +81,8 @@ def importance_weighted_bound(
             log_sum_B = torch.full((len(x_BCHW),), -math.inf, dtype=torch.float64, device=x_BCHW.device)
             for first in range(0, importance_samples, DRAWS_AT_ONCE):
                 shape = (DRAWS_AT_ONCE, IMAGES_AT_ONCE, model.latent_dim)
-                eps_KBL = torch.randn(shape, generator=noise, device=x_BCHW.device)
-                eps_KBL = eps_KBL[: importance_samples - first, : len(x_BCHW)]
+                eps = torch.randn(shape, generator=noise, device=x_BCHW.device)
+                eps_KBL = eps[: importance_samples - first, : len(x_BCHW)]
                 log_weight_KB = log_importance_weights(model, objective, x_BCHW, posterior, eps_KBL)
                 log_sum_B = torch.logaddexp(log_sum_B, log_weight_KB.logsumexp(dim=0))
             parts.append(math.log(importance_samples) - log_sum_B)

@@ -8,8 +8,7 @@ from vaelab.evaluation.model import MOST_IMAGES, EvaluatedModel, Progress
 from vaelab.evaluation.numbers import CannotMeasure, Number, Section, percent
 from vaelab.evaluation.sections import sections
 from vaelab.metrics import generation
-from vaelab.metrics.features import feature_network
-from vaelab.metrics.generation import Manifold
+from vaelab.metrics.generation import Manifold, feature_network
 
 FLOOR = "real images (floor)"
 
