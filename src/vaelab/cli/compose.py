@@ -13,31 +13,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from vaelab.cli.help import settings_help
-from vaelab.config import (
-    CONF_DIR,
-    CompareConfig,
-    Config,
-    ConfigError,
-    EvaluationConfig,
-    ExploreConfig,
-    ExportConfig,
-    SampleConfig,
-    Schema,
-    Settings,
-    defaults,
-    folder_ending,
-    resolve,
-)
-
-SCHEMAS: dict[str, type[Settings]] = {
-    "train": Config,
-    "evaluate": EvaluationConfig,
-    "compare": CompareConfig,
-    "explore": ExploreConfig,
-    "export": ExportConfig,
-    "sample": SampleConfig,
-}
-"""The settings of every command."""
+from vaelab.config import CONF_DIR, SCHEMAS, Config, ConfigError, Schema, defaults, folder_ending, resolve
 
 IS_13 = version("hydra-core").startswith("1.3.")
 VERSION_BASE: dict[str, Any] = {"version_base": "1.3"} if IS_13 else {}

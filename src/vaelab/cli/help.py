@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from vaelab.config import Setting, Settings, describe, show
+from vaelab.config import Settings, describe, show
+from vaelab.config.base import Setting
 
 
 def settings_help(schema: type[Settings], model: Mapping[str, Any]) -> str:

@@ -6,11 +6,10 @@
 
 from vaelab.config.base import (
     CONF_DIR,
+    GROUPS,
     Component,
     Schema,
-    Setting,
     Settings,
-    component_name,
     defaults,
     describe,
     read_yaml,
@@ -25,25 +24,33 @@ from vaelab.config.errors import (
     check_count,
     check_counts,
     did_you_mean,
+    flattened,
+    look_up,
     must_be,
+    quote_override,
     show,
     unknown,
 )
 from vaelab.config.evaluate import EvaluatedDataConfig, EvaluationConfig
 from vaelab.config.explore import ExploreConfig
 from vaelab.config.export import ExportConfig
-from vaelab.config.overrides import flattened, look_up, quote_override
 from vaelab.config.sample import SampleConfig
 from vaelab.config.train import (
-    GROUPS,
-    ArtifactsConfig,
     Config,
     DatasetConfig,
-    LossConfig,
-    OptimizerConfig,
     continued,
     effective,
     folder_ending,
     overrides_of,
     training_digest,
 )
+
+SCHEMAS: dict[str, type[Settings]] = {
+    "train": Config,
+    "evaluate": EvaluationConfig,
+    "compare": CompareConfig,
+    "explore": ExploreConfig,
+    "export": ExportConfig,
+    "sample": SampleConfig,
+}
+"""The settings of every command."""

@@ -12,6 +12,4 @@ class ExportConfig(Settings):
 
     run: RunPath = Field(description="a run folder, for its best checkpoint, or a checkpoint")
     format: Literal["onnx", "safetensors"] = Field("onnx", description="graphs that compute, or weights")
-    output: FolderPath | None = Field(
-        None, description="folder to write into; null: export/ in the run folder"
-    )
+    output: FolderPath | None = Field(None, description="folder to write to; null: export/ in the run folder")

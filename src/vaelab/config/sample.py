@@ -12,5 +12,5 @@ class SampleConfig(Settings):
     count: Count = Field(64, description="images to draw from the prior")
     seed: Seed = Field(0, description="start of the random stream")
     output: FolderPath | None = Field(
-        None, description="folder to write into; null: samples/ in the run folder"
+        None, description="folder to write to; null: samples/ in the run folder"
     )
