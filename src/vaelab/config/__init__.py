@@ -4,19 +4,7 @@
 (see `vaelab.models.build`).
 """
 
-from vaelab.config.base import (
-    CONF_DIR,
-    GROUPS,
-    Component,
-    Schema,
-    Settings,
-    defaults,
-    describe,
-    read_yaml,
-    resolve,
-    to_yaml,
-    unknown_setting,
-)
+from vaelab.config.base import CONF_DIR, Schema, Settings, defaults, describe, read_yaml, resolve, to_yaml
 from vaelab.config.compare import CompareConfig
 from vaelab.config.errors import (
     ConfigError,
@@ -26,7 +14,6 @@ from vaelab.config.errors import (
     did_you_mean,
     flattened,
     look_up,
-    must_be,
     quote_override,
     show,
     unknown,
@@ -35,15 +22,7 @@ from vaelab.config.evaluate import EvaluatedDataConfig, EvaluationConfig
 from vaelab.config.explore import ExploreConfig
 from vaelab.config.export import ExportConfig
 from vaelab.config.sample import SampleConfig
-from vaelab.config.train import (
-    Config,
-    DatasetConfig,
-    continued,
-    effective,
-    folder_ending,
-    overrides_of,
-    training_digest,
-)
+from vaelab.config.train import Config, DatasetConfig, continued, effective, folder_ending, overrides_of
 
 SCHEMAS: dict[str, type[Settings]] = {
     "train": Config,

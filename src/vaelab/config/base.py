@@ -26,9 +26,7 @@ GROUPS = ("model", "dataset", "loss", "experiment")
 class Settings(BaseModel):
     """A group of settings. Each is a field: type, range, default, and a description with the unit."""
 
-    model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, validate_default=True, allow_inf_nan=False
-    )
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain nested values, as they are saved in checkpoints and config.yaml."""
@@ -44,7 +42,7 @@ Schema = TypeVar("Schema", bound=Settings)
 
 @dataclass(frozen=True)
 class Allowed:
-    """What completes "… must be …" where the type and its constraints don't say it."""
+    """What completes "… must be …": a type and its range in words."""
 
     phrase: str
 
@@ -89,15 +87,14 @@ def check_component(value: str | dict[str, Any]) -> str | dict[str, Any]:
     return name if value == {"name": name} else value
 
 
-Switch = Annotated[bool, BeforeValidator(from_word)]
-Natural = Annotated[int, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
+Switch = Annotated[bool, BeforeValidator(from_word), Allowed("true or false")]
+Natural = Annotated[int, Field(ge=0), Allowed("a whole number of at least 0")]
+Count = Annotated[int, Field(ge=1), Allowed("a whole number of at least 1")]
 Seed = Annotated[int, Field(ge=0, lt=2**63), Allowed("a whole number of at least 0 and below 2**63")]
 Text = Annotated[str, Field(pattern=r"\S"), BeforeValidator(to_text)]
 FolderPath = Annotated[Text, Allowed("a folder's path")]
 RunPath = Annotated[Text, Allowed("a run folder or a checkpoint, such as outputs/2026-11-21/...")]
-DEVICES = r"^(auto|cpu|cuda|cuda:[0-9]+)$"
-Device = Annotated[str, Field(pattern=DEVICES), Allowed("auto, cpu, cuda or cuda:N")]
+Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda|cuda:[0-9]+)$"), Allowed("auto, cpu, cuda or cuda:N")]
 Source = Literal["auto", "full", "embedded"]
 COMPONENT = Allowed("a name, or {name:NAME} with arguments beside it")
 Component = Annotated[str | dict[str, Any], AfterValidator(check_component), COMPONENT]
@@ -113,13 +110,10 @@ def resolve(plain: Mapping[str, Any], schema: type[Schema]) -> Schema:
         return schema.model_validate(dict(plain))
     except ValidationError as invalid:
         error = invalid.errors(include_url=False)[0]
-        path = [str(step) for step in error["loc"]]
-        known = {setting.key: setting for setting in describe(schema)}
-        while path and ".".join(path) not in known:  # below a setting: a place in a list, a type in a union
-            path.pop()
-        if not path or error["type"] == "extra_forbidden":
-            raise unknown_setting(".".join(map(str, error["loc"])), schema) from invalid
-        setting = known[".".join(path)]
+        key = ".".join(map(str, error["loc"]))  # may end in a place in a list, or in a type of a union
+        setting = next((each for each in describe(schema) if f"{key}.".startswith(f"{each.key}.")), None)
+        if setting is None or error["type"] == "extra_forbidden":
+            raise unknown_setting(key, schema) from invalid
         value = look_up(plain, setting.key)
         if isinstance(setting.default, float) and type(value) is int:
             value = float(value)
@@ -184,29 +178,17 @@ def describe(schema: type[Settings], prefix: str = "") -> Iterator[Setting]:
 
 
 def alternatives(kind: Any, metadata: Sequence[Any] = ()) -> list[str]:
-    """What a setting takes, in words, from its type and the constraints on it."""
-    for each in metadata:
-        if isinstance(each, Allowed):
-            return [each.phrase]
+    """What a setting takes: the phrase of its type, the words of a Literal, null."""
+    phrases = [each.phrase for each in metadata if isinstance(each, Allowed)]
+    if phrases:
+        return phrases
     if get_origin(kind) is Annotated:
-        kind, *metadata = get_args(kind)
-        return alternatives(kind, metadata)
+        return alternatives(get_args(kind)[0], get_args(kind)[1:])
     if get_origin(kind) is Literal:
         return list(get_args(kind))
-    if kind in (int, float):
-        return [a_number(kind, metadata)]
-    words = {bool: ["true", "false"], NoneType: ["null"]}
-    return words.get(kind) or [word for part in get_args(kind) for word in alternatives(part)]
-
-
-def a_number(kind: type, metadata: Sequence[Any]) -> str:
-    """`a whole number of at least 1`, `a number above 0 and below 1`."""
-    bounds = {"ge": "of at least", "gt": "above", "lt": "below", "le": "of at most"}
-    limits = {name: getattr(each, name) for each in metadata for name in bounds if hasattr(each, name)}
-    noun = "a whole number" if kind is int else "a number"
-    if {"ge", "le"} <= limits.keys():
-        return f"{noun} from {limits['ge']:,} to {limits['le']:,}"
-    return f"{noun} {' and '.join(f'{bounds[name]} {limit}' for name, limit in limits.items())}"
+    if kind is NoneType:
+        return ["null"]
+    return [words for part in get_args(kind) for words in alternatives(part)]
 
 
 class Loader(yaml.SafeLoader):

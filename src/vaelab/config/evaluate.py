@@ -32,8 +32,6 @@ class EvaluatedDataConfig(Settings):
 
 
 class EvaluationConfig(Settings):
-    """Everything that an evaluation needs to know."""
-
     checkpoint: base.RunPath = Field(description="a checkpoint, or a run folder for its best one")
     output: base.FolderPath | None = Field(
         None, description="folder to write into; null: evaluation/ in the run folder"

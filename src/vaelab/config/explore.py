@@ -17,8 +17,6 @@ def check_distinct(names: list[str]) -> list[str]:
 
 
 class ExploreConfig(Settings):
-    """Everything that an explorer needs to know."""
-
     run: Annotated[Text | None, Allowed("a run folder or a checkpoint")] = Field(
         None, description="a run folder, for its best checkpoint, or a checkpoint"
     )

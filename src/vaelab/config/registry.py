@@ -27,11 +27,11 @@ class Registry(Generic[Item]):
     """The classes (or functions, or values) that one setting chooses from.
 
     All modules of `package` and all plugins of the entry-point group are imported once, at the first lookup:
-    a name, from a checkpoint say, only ever chooses among what is registered.
+    a name, from a checkpoint say, only ever chooses among what is registered. `setting` is what messages
+    call it; `besides` are modules that register nothing.
     """
 
     def __init__(self, setting: str, package: str, group: str, besides: Collection[str] = ()) -> None:
-        """`setting` is what messages call it; `besides` are modules that register nothing."""
         self.setting, self.package, self.group, self.besides = setting, package, group, besides
         self.registered: dict[str, Item] = {}
         self.complete = False

@@ -6,8 +6,6 @@ from vaelab.config.base import Count, FolderPath, RunPath, Seed, Settings
 
 
 class SampleConfig(Settings):
-    """Everything that sampling needs to know."""
-
     run: RunPath = Field(description="a run folder, for its best checkpoint, or a checkpoint")
     count: Count = Field(64, description="images to draw from the prior")
     seed: Seed = Field(0, description="start of the random stream")

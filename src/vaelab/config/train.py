@@ -14,6 +14,10 @@ from vaelab.config.base import Allowed, Settings, Shipped
 from vaelab.config.errors import ConfigError, look_up, must_be, quote_override, show
 
 CLASSES = Allowed("a list of class numbers or names, such as [7], or null for all")
+Likelihood = Annotated[base.Component, Shipped("objectives/likelihoods", "vaelab.likelihoods")]
+KLSchedule = Annotated[base.Component, Shipped("objectives/schedules", "vaelab.kl_schedules")]
+Logger = Annotated[base.Component, Shipped("training/loggers", "vaelab.loggers")]
+NonNegative = Annotated[float, Field(ge=0), Allowed("a number of at least 0")]
 
 
 def absolute(path: str) -> str:
@@ -50,12 +54,8 @@ class LossConfig(Settings):
     """What is minimised, beside the two knobs of the KL term."""
 
     objective: base.Component = Field("neg_elbo", description="the negative ELBO, or a plugin's objective")
-    likelihood: Annotated[base.Component, Shipped("objectives/likelihoods", "vaelab.likelihoods")] = Field(
-        "bernoulli", description="p(x|z) of a pixel"
-    )
-    kl_schedule: Annotated[base.Component, Shipped("objectives/schedules", "vaelab.kl_schedules")] = Field(
-        "linear", description="how the KL's weight reaches beta"
-    )
+    likelihood: Likelihood = Field("bernoulli", description="p(x|z) of a pixel")
+    kl_schedule: KLSchedule = Field("linear", description="how the KL's weight reaches beta")
     kl_warmup_epochs: base.Natural = Field(0, description="epochs over which the KL's weight rises to beta")
     free_bits: Annotated[float, Allowed("a number of at least 0, in nats per latent dimension")] = Field(
         0.0, ge=0, description="nats per latent dimension below which the KL is not pushed (batch mean)"
@@ -71,7 +71,9 @@ class LossConfig(Settings):
 class OptimizerConfig(Settings):
     """Adam (Kingma & Ba 2015) with its usual moments."""
 
-    lr: float = Field(1e-3, gt=0, lt=1, description="Adam's step size")
+    lr: Annotated[float, Allowed("a number above 0 and below 1")] = Field(
+        1e-3, gt=0, lt=1, description="Adam's step size"
+    )
 
 
 class ArtifactsConfig(Settings):
@@ -94,21 +96,17 @@ class ArtifactsConfig(Settings):
 
 
 class Config(Settings):
-    """Everything that a training needs to know."""
-
-    beta: float = Field(1.0, ge=0, description="weight of the KL term")
+    beta: NonNegative = Field(1.0, description="weight of the KL term")
     kl: base.Switch = Field(True, description="whether the KL term is minimised at all")
-    epochs: int = Field(20, ge=1, le=1_000_000, description="passes over the training images")
+    epochs: Annotated[int, Allowed("a whole number from 1 to 1,000,000")] = Field(
+        20, ge=1, le=1_000_000, description="passes over the training images"
+    )
     batch_size: base.Count = Field(128, description="images per step")
     seed: base.Seed = Field(42, description="start of every random stream")
     device: base.Device = Field("auto", description="auto takes CUDA where there is one")
-    deterministic: base.Switch = Field(
-        False, description="the same bits for the same seed on CUDA too, slower"
-    )
+    deterministic: base.Switch = Field(False, description="same bits for the same seed on CUDA too, slower")
     precision: Literal["fp32", "bf16"] = Field("fp32", description="of the network; the loss is always fp32")
-    logger: Annotated[base.Component, Shipped("training/loggers", "vaelab.loggers")] = Field(
-        "none", description="what else records each epoch"
-    )
+    logger: Logger = Field("none", description="what else records each epoch")
     resume: Annotated[base.Text, Allowed("a run folder, a checkpoint")] | None = Field(
         None, description="run folder or checkpoint to continue"
     )
@@ -130,7 +128,7 @@ class Config(Settings):
     @property
     def kl_off(self) -> bool:
         """Whether only the reconstruction is minimised."""
-        return folder_ending(self.kl, self.beta) == "recon_only"
+        return not self.kl or self.beta == 0
 
     @property
     def kl_label(self) -> str:
