@@ -1,13 +1,14 @@
 """A trained model for other programs: `python -m vaelab.export run=outputs/... format=onnx`."""
 
-from vaelab.cli.entry import Job, entry_point
+from vaelab.cli.compose import Job
+from vaelab.cli.entry import entry_point
 from vaelab.config import ExportConfig
 from vaelab.runs.folder import existing
 
 
-def export(job: Job[ExportConfig]) -> None:
-    """One export."""
-    config = job.settings()
+@entry_point("export")
+def main(job: Job) -> None:
+    config = job.settings(ExportConfig)
     existing(config.run)
     from vaelab.evaluation import exports  # torch takes seconds: only for settings that resolve
 
@@ -16,8 +17,6 @@ def export(job: Job[ExportConfig]) -> None:
         print(f"Exported: {path}")
     print(f"Read back and compared with PyTorch: {max(written.values()):.1g} at most apart")
 
-
-main = entry_point("export", ExportConfig, export)
 
 if __name__ == "__main__":
     main()
