@@ -12,19 +12,10 @@ from typing import Any
 
 from vaelab import config
 
-SCHEMAS: dict[str, type[config.Settings]] = {
-    "train": config.Config,
-    "evaluate": config.EvaluationConfig,
-    "compare": config.CompareConfig,
-    "explore": config.ExploreConfig,
-    "export": config.ExportConfig,
-    "sample": config.SampleConfig,
-}
-
 
 def json_schema(command: str) -> str:
     """The text of a command's schema."""
-    schema = SCHEMAS[command].model_json_schema()
+    schema = config.SCHEMAS[command].model_json_schema()
     schema = optional(schema)
     schema["properties"] |= {
         "defaults": {"type": "array", "description": "Hydra's defaults list"},
@@ -43,7 +34,7 @@ def optional(node: Any) -> Any:
 
 
 def main() -> None:
-    for command in SCHEMAS:
+    for command in config.SCHEMAS:
         path = config.CONF_DIR / f"{command}.schema.json"
         path.write_text(json_schema(command), encoding="utf-8")
         print(path)

@@ -31,8 +31,8 @@ from vaelab.config import (
     effective,
     overrides_of,
     resolve,
-    training_digest,
 )
+from vaelab.config.train import training_digest
 from vaelab.data.datasets import datasets
 from vaelab.models import build
 from vaelab.objectives import likelihoods

@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import vaelab
 from conftest import TINY, CommandLine, command_line_of, once, run_folder
 from vaelab.config import ExportConfig, VaelabError
-from vaelab.evaluation import onnx_export
+from vaelab.evaluation import exports
 
 PLAIN = ("artifacts.figures=false", "artifacts.gif=false")
 
@@ -52,16 +52,16 @@ def test_onnxruntime_computes_the_same_for_any_batch(trained: Path, tmp_path: Pa
 
 def test_a_checkpoint_is_safetensors_already(trained: Path) -> None:
     with pytest.raises(VaelabError, match="a checkpoint is a safetensors file itself"):
-        onnx_export.export(ExportConfig(run=str(trained), format="safetensors"))
+        exports.export(ExportConfig(run=str(trained), format="safetensors"))
 
 
 def test_an_export_that_computes_otherwise_is_not_written(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(onnx_export, "graph", lambda *_: b"")
-    monkeypatch.setattr(onnx_export, "difference", lambda *_: 0.5)
+    monkeypatch.setattr(exports, "graph", lambda *_: b"")
+    monkeypatch.setattr(exports, "difference", lambda *_: 0.5)
     with pytest.raises(VaelabError, match=r"other numbers than PyTorch for the encoder, by 0\.5: "):
-        onnx_export.export(ExportConfig(run=str(trained), output=str(tmp_path)))
+        exports.export(ExportConfig(run=str(trained), output=str(tmp_path)))
     assert not list(tmp_path.iterdir())
 
 

@@ -216,7 +216,7 @@ def test_a_plugin_that_fails_is_named_and_no_other_suffers(tmp_path: Path, train
 
 
 def test_a_registry_without_entry_points() -> None:
-    registry: Registry[type] = Registry("model", "vaelab.models", "vaelab.models", besides=("vae",))
+    registry: Registry[type] = Registry("model", "vaelab.models", "vaelab.models")
 
     @registry.register("mine")
     class Mine:

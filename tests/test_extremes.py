@@ -11,8 +11,7 @@ import torch
 
 from conftest import TINY, CommandLine, command_line_of, fresh, settings
 from vaelab.data.splits import Data, Split
-from vaelab.models import Gaussian, names
-from vaelab.models.vae import LOG_VARIANCE_RANGE
+from vaelab.models import LOG_VARIANCE_RANGE, Gaussian, names
 from vaelab.runs.random_streams import stream
 from vaelab.training.examples import ExampleImages
 from vaelab.training.loop import fit

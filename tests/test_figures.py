@@ -12,11 +12,10 @@ from matplotlib.text import Text
 from PIL import Image
 
 from vaelab.figures import style
-from vaelab.figures.comparison import latent_spaces, overlaid_curves, rate_distortion, styles
-from vaelab.figures.curves import loss_curves
+from vaelab.figures.curves import loss_curves, overlaid_curves, rate_distortion, styles
 from vaelab.figures.density import density_plot, hole_map, kl_bars
 from vaelab.figures.images import gif, image_grid, image_panels, tile
-from vaelab.figures.latent import LatentPlot, LatentView, latent_animation, limit_for
+from vaelab.figures.latent import LatentPlot, LatentSpaces, LatentView, latent_animation, limit_for
 
 GENERATOR = np.random.default_rng(0)
 NAMES = {0: "T-shirt/top", 7: "Sneaker", 9: "Ankle boot"}
@@ -70,9 +69,9 @@ FIGURES: dict[str, Callable[[], Figure]] = {
         {name: (GENERATOR.random(3) * scale, GENERATOR.random(3)) for name, scale in MODELS.items()}, LOOKS,
         list(MODELS)[1:], "Title", LONG,
     ),
-    "latent spaces": lambda: latent_spaces(
+    "latent spaces": lambda: LatentSpaces(
         dict.fromkeys(MODELS, MEANS), dict.fromkeys(MODELS, VIEW), LABELS, NAMES, "Title", LONG
-    ),
+    ).figure,
     "curves of one epoch": lambda: loss_curves([{"epoch": 1, **ROW}], "Title", LONG, 1),
 }  # fmt: skip
 

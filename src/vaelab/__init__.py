@@ -18,20 +18,17 @@ __version__ = "0.1.0"
 __all__ = ["Run", "VaelabError", "__version__", "compare", "evaluate", "load", "sample", "train"]
 
 HOMES = {
-    "Run": "vaelab.training.run",
-    "load": "vaelab.training.run",
-    "VaelabError": "vaelab.config",
-    "compare": "vaelab.cli.api",
-    "evaluate": "vaelab.cli.api",
-    "sample": "vaelab.cli.api",
-    "train": "vaelab.cli.api",
+    "vaelab.cli.api": ("compare", "evaluate", "sample", "train"),
+    "vaelab.config": ("VaelabError",),
+    "vaelab.training.run": ("Run", "load"),
 }
 
 
 def __getattr__(name: str) -> Any:
     """The names above on first use: most import torch, which `--help` must not wait for."""
-    if name in HOMES:
-        return getattr(importlib.import_module(HOMES[name]), name)
+    for home, names in HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(home), name)
     raise AttributeError(f"module 'vaelab' has no attribute {name!r}")
 
 

@@ -1,13 +1,14 @@
 """Compare the runs of a folder: `python -m vaelab.compare sweep=outputs/multirun/...`."""
 
-from vaelab.cli.entry import Job, entry_point
+from vaelab.cli.compose import Job
+from vaelab.cli.entry import entry_point
 from vaelab.config import CompareConfig, VaelabError
 from vaelab.runs.folder import folder_of_runs
 
 
-def compare(job: Job[CompareConfig]) -> None:
-    """One comparison."""
-    config = job.settings()
+@entry_point("compare")
+def main(job: Job) -> None:
+    config = job.settings(CompareConfig)
     folder_of_runs(config.sweep)
     from vaelab.comparison import compare as comparison  # torch takes seconds: only for settings that resolve
 
@@ -17,8 +18,6 @@ def compare(job: Job[CompareConfig]) -> None:
     if outcome.failed:
         raise VaelabError(f"These could not be made, see above: {', '.join(outcome.failed)}.")
 
-
-main = entry_point("compare", CompareConfig, compare)
 
 if __name__ == "__main__":
     main()

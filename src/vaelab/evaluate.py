@@ -2,15 +2,16 @@
 
 import sys
 
-from vaelab.cli.entry import Job, entry_point
+from vaelab.cli.compose import Job
+from vaelab.cli.entry import entry_point
 from vaelab.config import EvaluationConfig, VaelabError
 from vaelab.runs.folder import existing
 from vaelab.runs.signals import BY_SIGNAL
 
 
-def evaluate(job: Job[EvaluationConfig]) -> None:
-    """One evaluation."""
-    config = job.settings()
+@entry_point("evaluate")
+def main(job: Job) -> None:
+    config = job.settings(EvaluationConfig)
     existing(config.checkpoint)
     from vaelab.training.run import load  # torch takes seconds: only for settings that resolve
 
@@ -25,8 +26,6 @@ def evaluate(job: Job[EvaluationConfig]) -> None:
     if outcome.failed:
         raise VaelabError(f"These could not be evaluated, see above: {', '.join(outcome.failed)}.")
 
-
-main = entry_point("evaluate", EvaluationConfig, evaluate)
 
 if __name__ == "__main__":
     main()

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vaelab.cli.arguments import prepare
 from vaelab.cli.compose import composing, settings_of
 from vaelab.cli.messages import one_line
-from vaelab.config import (
-    CompareConfig,
-    Config,
-    EvaluationConfig,
-    Schema,
-    VaelabError,
-    quote_override,
-)
+from vaelab.config import CompareConfig, Config, EvaluationConfig, Schema, VaelabError, quote_override
+from vaelab.pages.run_report import write_run_report
 from vaelab.runs.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -24,6 +19,7 @@ if TYPE_CHECKING:
     from vaelab.comparison.compare import ComparisonResult
     from vaelab.evaluation.evaluate import EvaluationResult
     from vaelab.training.run import Run
+    from vaelab.training.session import TrainingResult
 
 
 def train(*overrides: str, **settings: Any) -> Run:
@@ -31,19 +27,25 @@ def train(*overrides: str, **settings: Any) -> Run:
 
     Raises VaelabError with the sentence that the command line prints; KeyboardInterrupt saves and is raised.
     """
-    from vaelab.pages.run_report import write_run_report
-    from vaelab.training import session
-    from vaelab.training.run import load
-
     config, folder, lines = composed("train", Config, overrides, settings)
-    caller = session.Caller(lines, write_run_report)
-    if config.resume is not None:
-        result = session.resume(config, [line.partition("=")[0] for line in lines], caller)
-    else:
-        result = session.train(config, RunFolder(folder), caller)
+    result = new_or_resumed(config, RunFolder(folder), lines)
     if result.interrupted_by:
         raise KeyboardInterrupt
+    from vaelab.training.run import load
+
     return load(result.folder.path)
+
+
+def new_or_resumed(
+    config: Config, folder: RunFolder, overrides: Sequence[str], owns_process: bool = False
+) -> TrainingResult:
+    """Train in a new folder, or go on with the run that `config.resume` names. Raises VaelabError."""
+    from vaelab.training import session  # torch, which takes seconds: only for settings that resolve
+
+    caller = session.Caller(overrides, write_run_report, owns_process)
+    if config.resume is None:
+        return session.train(config, folder, caller)
+    return session.resume(config, [line.partition("=")[0].lstrip("+~") for line in overrides], caller)
 
 
 def evaluate(run: Run | Path | str, **settings: Any) -> EvaluationResult:
@@ -81,7 +83,5 @@ def composed(
         with composing(command) as compose:
             whole = compose(arguments.overrides)
             return settings_of(whole, schema), Path(whole.hydra.run.dir), arguments.overrides
-    except VaelabError:
-        raise
     except Exception as error:
         raise VaelabError(one_line(error, schema)) from error

@@ -1,45 +1,31 @@
-"""What is typed, before Hydra sees it."""
+"""What is typed, before Hydra sees it: flags, settings, and `repeat=RUN` for all settings of a run."""
 
 import re
+import sys
 from argparse import ArgumentError, ArgumentParser
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
-from vaelab.cli.repeat import spelled_out
-from vaelab.config import GROUPS, Config, Settings, VaelabError, describe, unknown_setting
+from vaelab import config
+from vaelab.config.base import GROUPS, unknown_setting
+from vaelab.config.errors import must_be
+from vaelab.runs.folder import CHECKPOINT_SUFFIXES, RunFolder, existing
 
-SWITCH = {"action": "store_true"}
-FLAGS: dict[str, dict[str, Any]] = {
-    "--help -h": SWITCH,
-    "--hydra-help": SWITCH,
-    "--version": SWITCH,
-    "--cfg -c": {"choices": ["job", "hydra", "all"]},
-    "--resolve": SWITCH,
-    "--package -p": {},
-    "--run -r": SWITCH,
-    "--multirun -m": SWITCH,
-    "--shell-completion -sc": SWITCH,
-    "--config-path -cp": {},
-    "--config-name -cn": {},
-    "--config-dir -cd": {},
-    "--info -i": {
-        "nargs": "?",
-        "const": "all",
-        "choices": ["all", "config", "defaults", "defaults-tree", "plugins", "searchpath"],
-    },
-}
-"""What Hydra documents, as argparse takes it."""
+SWITCHES = "--help -h, --hydra-help, --version, --resolve, --run -r, --multirun -m, --shell-completion -sc"
+TAKE_A_VALUE = "--package -p, --config-path -cp, --config-name -cn, --config-dir -cd"
+"""The flags that Hydra documents, but for two that have choices."""
 
 
 @dataclass(frozen=True)
 class Arguments:
     """A command line, in the order that every Hydra takes: flags, then overrides."""
 
-    command: str
     given: dict[str, Any]
     """The flags with their values: `multirun`, `config_dir`."""
     overrides: list[str]
@@ -55,19 +41,8 @@ class Arguments:
     def keys(self) -> set[str]:
         return {str(part.key_or_group) for part in self.parsed}
 
-    @property
-    def swept(self) -> set[str]:
-        """Keys that are typed with several values."""
-        return {str(part.key_or_group) for part in self.parsed if part.is_sweep_override()}
 
-    @property
-    def only_shows(self) -> bool:
-        """Whether nothing is to run."""
-        shows = ("cfg", "help", "hydra_help", "info", "shell_completion", "version")
-        return any(self.given[name] for name in shows)
-
-
-def prepare(line: Sequence[str], command: str, schema: type[Settings]) -> Arguments:
+def prepare(line: Sequence[str], command: str, schema: type[config.Settings]) -> Arguments:
     """Check what was typed, and put it as Hydra takes it: the one place where a command line changes.
 
     - Flags may stand between settings: they go first.
@@ -78,7 +53,7 @@ def prepare(line: Sequence[str], command: str, schema: type[Settings]) -> Argume
     """
     given, overrides = parse_flags(line)
     if given["shell_completion"]:  # `install=bash` is no setting
-        return Arguments(command, given, overrides, [])
+        return Arguments(given, overrides, [])
     if command == "train":
         overrides = spelled_out(overrides)
         if any(override.startswith("resume=") for override in overrides):
@@ -86,56 +61,95 @@ def prepare(line: Sequence[str], command: str, schema: type[Settings]) -> Argume
     parsed = OverridesParser.create().parse_overrides(overrides)
     for part in parsed:
         check(part, schema)
-    if command != "train" and not given["multirun"]:  # a training may be a sweep by its experiment
-        refuse_several_values(parsed)
-    return Arguments(command, given, overrides, parsed)
+    return Arguments(given, overrides, parsed)
 
 
 def parse_flags(line: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     """The flags with their values, and all that is no flag."""
     parser = ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("overrides", nargs="*")
-    for names, takes in FLAGS.items():
-        parser.add_argument(*names.split(), **takes)
+    for names in SWITCHES.split(", "):
+        parser.add_argument(*names.split(), action="store_true")
+    for names in TAKE_A_VALUE.split(", "):
+        parser.add_argument(*names.split())
+    parser.add_argument("--cfg", "-c", choices=["job", "hydra", "all"])
+    shown = ["all", "config", "defaults", "defaults-tree", "plugins", "searchpath"]
+    parser.add_argument("--info", "-i", nargs="?", const="all", choices=shown)
     try:
         found, unknown = parser.parse_known_intermixed_args(list(line))
     except ArgumentError as error:
-        raise VaelabError(f"{error}: settings are typed as key=value, and --help lists them.") from error
+        raise config.VaelabError(
+            f"{error}: settings are typed as key=value, and --help lists them."
+        ) from error
     if unknown:
-        word = re.match(r"-*([\w.]*)", unknown[0])
-        hint = f"{word[1]}=VALUE" if word and word[1] else "key=VALUE"
-        raise VaelabError(
-            f"unrecognized arguments: {' '.join(unknown)}: settings have no dashes, {hint}, and --help lists "
-            "them."
-        )
+        key = unknown[0].partition("=")[0].lstrip("-") or "key"
+        advice = f"settings have no dashes, {key}=VALUE, and --help lists them."
+        raise config.VaelabError(f"unrecognized arguments: {' '.join(unknown)}: {advice}")
     given = vars(found)
     return given, given.pop("overrides")
 
 
-def check(part: Override, schema: type[Settings]) -> None:
+def spelled_out(overrides: list[str]) -> list[str]:
+    """Overrides in which repeat=RUN has become all settings of that run; what else is typed wins.
+
+    Says so where the run was made by other versions. Raises ConfigError and RunFolderError.
+    """
+    repeats = [override for override in overrides if override.startswith("repeat=")]
+    if not repeats:
+        return overrides
+    others = [override for override in overrides if override not in repeats]
+    keys = {override.partition("=")[0].lstrip("+") for override in others}
+    if len(repeats) > 1 or keys & {"resume", "experiment"} or any(key.startswith("~") for key in keys):
+        raise config.ConfigError(
+            "repeat starts a new run with the settings of one other: leave resume=, experiment=, ~SETTING "
+            "and more repeat= out."
+        )
+    value = OverridesParser.create().parse_override(repeats[0]).value()
+    if not isinstance(value, str) or not value.strip():
+        raise must_be("repeat", "one run folder or checkpoint", repeats[0].removeprefix("repeat="))
+    path = existing(value)
+    folder = RunFolder.holding(path)
+    from vaelab.training import checkpoint  # torch, which takes seconds: only where a run is to be repeated
+
+    # Not config.yaml, which anybody may have edited: a checkpoint has a digest.
+    content = checkpoint.load(path if path.suffix in CHECKPOINT_SUFFIXES else folder.last_checkpoint)
+    for name, there in folder.read_run_json().get("versions", {}).items():
+        with suppress(PackageNotFoundError):  # Python and the system
+            if version(name) != there:
+                differs = f"{name} was {there} in that run and is {version(name)} here: numbers may differ."
+                print(f"WARNING: {differs}", file=sys.stderr)
+    return [*config.overrides_of(checkpoint.config_of(content), keys), *others]
+
+
+def check(part: Override, schema: type[config.Settings]) -> None:
     """Raise VaelabError for an override that can't be meant."""
     key, line = part.key_or_group, part.input_line
-    if not key or (key in GROUPS and not part.is_sweep_override() and not part.is_delete()
-                   and not isinstance(part.value(), str)):  # fmt: skip
-        raise VaelabError(f"'{line}' can't be read: type a name, such as model=conv.")
+    is_choice = key in GROUPS and not part.is_sweep_override() and not part.is_delete()
+    if not key or (is_choice and not isinstance(part.value(), str)):
+        raise config.VaelabError(f"'{line}' can't be read: type a name, such as model=conv.")
     if part.is_range_sweep() and next(part.sweep_iterator(), None) is None:
-        raise VaelabError(f"'{line}' has no value in it: type one or more, such as beta=0.5,1.")
-    leaves = {setting.key for setting in describe(schema)}
+        raise config.VaelabError(f"'{line}' has no value in it: type one or more, such as beta=0.5,1.")
+    leaves = {setting.key for setting in config.describe(schema)}
     if part.is_delete() and key in leaves:
-        raise VaelabError(f"'{line}' can't be left out: every setting has a value, type {key}=VALUE.")
-    if key in GROUPS and schema is not Config:
-        raise VaelabError(f"'{key}' can't be chosen here: which {key} it is, the checkpoint says.")
+        raise config.VaelabError(f"'{line}' can't be left out: every setting has a value, type {key}=VALUE.")
+    if key in GROUPS and schema is not config.Config:
+        raise config.VaelabError(f"'{key}' can't be chosen here: which {key} it is, the checkpoint says.")
     above = {key[: dot.start()] for dot in re.finditer(r"[./]", key)}
     open_to_all = {"model", "dataset.name", "hydra"}  # a model's settings, and Hydra's, are checked by these
     if key not in GROUPS and not ({key} | above) & {*leaves, *open_to_all}:
         raise unknown_setting(key, schema)
 
 
+def swept_keys(parsed: Sequence[Override]) -> set[str]:
+    """Keys that are typed with several values."""
+    return {str(part.key_or_group) for part in parsed if part.is_sweep_override()}
+
+
 def refuse_several_values(parsed: Sequence[Override]) -> None:
     """Raise VaelabError for values that make a sweep."""
     for part in parsed:
         if part.is_sweep_override():
-            raise VaelabError(
+            raise config.VaelabError(
                 f"{part.input_line} has several values: type -m before it for a sweep over them, or [a,b] "
                 "for a list."
             )

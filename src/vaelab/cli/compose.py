@@ -1,43 +1,21 @@
 """What Hydra knows of vaelab: schemas, resolvers, and settings composed without running anything."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from vaelab.cli.help import settings_help
-from vaelab.config import (
-    CONF_DIR,
-    CompareConfig,
-    Config,
-    ConfigError,
-    EvaluationConfig,
-    ExploreConfig,
-    ExportConfig,
-    SampleConfig,
-    Schema,
-    Settings,
-    defaults,
-    folder_ending,
-    resolve,
-)
-
-SCHEMAS: dict[str, type[Settings]] = {
-    "train": Config,
-    "evaluate": EvaluationConfig,
-    "compare": CompareConfig,
-    "explore": ExploreConfig,
-    "export": ExportConfig,
-    "sample": SampleConfig,
-}
-"""The settings of every command."""
+from vaelab import config
+from vaelab.runs.folder import RunFolder
 
 IS_13 = version("hydra-core").startswith("1.3.")
 VERSION_BASE: dict[str, Any] = {"version_base": "1.3"} if IS_13 else {}
@@ -45,15 +23,12 @@ VERSION_BASE: dict[str, Any] = {"version_base": "1.3"} if IS_13 else {}
 WHITELIST: dict[str, Any] = {} if IS_13 else {"execution_whitelist": ["vaelab.*", "hydra.*"]}
 """Hydra 1.4 wants to know which classes yaml may name."""
 
-LONGEST_NAME = 120
-"""Characters of a folder's name; file systems take 255, and paths have a limit too."""
-
 
 @cache
 def register() -> None:
     """Make the schemas and the resolvers known to Hydra; conf/ refers to them. Once in a process."""
-    for command, schema in SCHEMAS.items():
-        ConfigStore.instance().store(name=f"{command}_schema", node=defaults(schema))
+    for command, schema in config.SCHEMAS.items():
+        ConfigStore.instance().store(name=f"{command}_schema", node=config.defaults(schema))
     # OmegaConf 2.4 calls it register_resolver, which in 2.3 was the name of another, deprecated method.
     old = version("omegaconf").startswith("2.3.")
     register_resolver: Any = OmegaConf.register_new_resolver if old else OmegaConf.register_resolver
@@ -62,13 +37,24 @@ def register() -> None:
 
 
 def vaelab_help(_root_: DictConfig) -> str:
-    """The part of --help that lists every setting, of the command whose --help it is."""
-    return settings_help(SCHEMAS[_root_.hydra.job.name], plain(_root_).get("model", {}))
+    """The part of --help that lists every setting of a command: what to type, and what it means."""
+    model = plain(_root_).get("model", {})
+    rows = []
+    for each in config.describe(config.SCHEMAS[_root_.hydra.job.name]):
+        choices = f" ({', '.join(each.choices)})" if each.choices else ""
+        rows.append((f"{each.key}={config.show(each.default)}", each.description + choices))
+    rows += [(f"model.{key}={config.show(value)}", "") for key, value in model.items() if key != "name"]
+    width = max(len(typed) for typed, _ in rows)
+    lines = [f"    {typed:<{width}}  {text}".rstrip() for typed, text in rows]
+    if model:
+        lines.append(f"    What belongs to model={model['name']} is explained in conf/model/.")
+    text = "\n".join(["Settings and their defaults (reconstruction and KL are nats per image)", *lines])
+    return text.replace("$", "$$")  # Hydra passes the help through string.Template
 
 
 def run_name(model: str, dataset: str, kl: object, beta: object) -> str:
     """The end of a run folder's name: `conv_fashion_mnist_beta-0.5`, `mlp_mnist_recon_only`."""
-    name = f"{model}_{dataset}_{folder_ending(kl, beta)}"
+    name = f"{model}_{dataset}_{config.folder_ending(kl, beta)}"
     return re.sub(r"[^\w.+-]", "", name)  # no path in it, whatever was typed as model.name
 
 
@@ -79,24 +65,22 @@ def sweep_name(number: int, overrides: ListConfig, left_out: Sequence[str]) -> s
     typed = [re.sub(r"=(True|False)$", lambda match: match[0].lower(), line) for line in kept]
     text = "_".join(typed).replace("=", "-").replace(",", "+").replace("/", "-")
     safe = re.sub(r"[^\w.+-]", "", text)
-    return f"{number}_{safe}"[:LONGEST_NAME].rstrip("_")
+    return f"{number}_{safe}"[:120].rstrip("_")  # file systems take 255, and paths have a limit too
 
 
 @contextmanager
 def composing(
-    command: str,
-    config_dir: str | None = None,
-    config_path: str | None = None,
-    config_name: str | None = None,
-) -> Iterator[Callable[[list[str]], DictConfig]]:
+    command: str, flags: Mapping[str, Any] = MappingProxyType({})
+) -> Iterator[Callable[[Sequence[str]], DictConfig]]:
     """Inside, `compose(overrides)` gives what a command would be told, Hydra's own settings included.
 
-    The others are Hydra's flags of these names. Leaves Hydra's state as it was. Raises what Hydra raises.
+    Of Hydra's `flags`, those that say where yaml lies count. Leaves Hydra's state as it was.
     """
     register()
-    name = config_name or command
-    path = str(Path(config_path or CONF_DIR).absolute())
-    more = [f"hydra.searchpath=['file://{Path(config_dir).absolute()}']"] if config_dir else []
+    name = flags.get("config_name") or command
+    path = str(Path(flags.get("config_path") or config.CONF_DIR).absolute())
+    folder = flags.get("config_dir")
+    more = [f"hydra.searchpath=['file://{Path(folder).absolute()}']"] if folder else []
     with initialize_config_dir(path, job_name=command, **VERSION_BASE):
         yield lambda overrides: compose(name, [*more, *overrides], return_hydra_config=True)
 
@@ -107,12 +91,30 @@ def plain(composed: DictConfig) -> dict[str, Any]:
     return cast("dict[str, Any]", OmegaConf.to_container(ours, resolve=True))
 
 
-def settings_of(composed: DictConfig, schema: type[Schema]) -> Schema:
+def settings_of(composed: DictConfig, schema: type[config.Schema]) -> config.Schema:
     """Typed, checked settings; past this nothing knows OmegaConf. Raises ConfigError."""
     values = plain(composed)
-    if schema is Config:
-        known = defaults(schema)
+    if schema is config.Config:
+        known = config.defaults(schema)
         for group in ("experiment", "loss"):  # keys of a yaml without that line end up below its group's name
             if {*values.get(group, {})} - {*known.get(group, {})}:
-                raise ConfigError(f"A yaml in {group}/ must begin with the line '# @package _global_'.")
-    return resolve(values, schema)
+                line = "'# @package _global_'"
+                raise config.ConfigError(f"A yaml in {group}/ must begin with the line {line}.")
+    return config.resolve(values, schema)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of Hydra's: a run, or one of a sweep."""
+
+    composed: DictConfig
+    folder: RunFolder
+    """Hydra's output folder."""
+    overrides: list[str]
+    """What was typed, and what a sweep adds."""
+    sweep: Path | None
+    """The folder of the sweep that the job belongs to."""
+
+    def settings(self, schema: type[config.Schema]) -> config.Schema:
+        """Typed, checked settings. Raises ConfigError."""
+        return settings_of(self.composed, schema)

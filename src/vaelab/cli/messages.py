@@ -1,19 +1,23 @@
-"""What vaelab, Hydra, OmegaConf and YAML raise, as one sentence that says what to type instead."""
+"""What commands print: errors as one sentence that says what to type instead, and where a run lies."""
 
 import errno
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from hydra.errors import CompactHydraException, MissingConfigException, OverrideParseException
-from omegaconf.errors import (
-    InterpolationKeyError,
-    InterpolationResolutionError,
-    OmegaConfBaseException,
-    ValidationError,
-)
-from yaml import MarkedYAMLError
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException, ValidationError
+from yaml import MarkedYAMLError, YAMLError
 
-from vaelab.config import ConfigError, Settings, VaelabError, did_you_mean, unknown, unknown_setting
+from vaelab import config
+from vaelab.config.base import unknown_setting
 from vaelab.runs import files
+from vaelab.runs.folder import RunFolder
+from vaelab.runs.signals import BY_SIGNAL, unwinding
 
 EXTRAS = {
     "hydra/launcher/joblib": ("hydra/launcher=parallel", "joblib"),
@@ -23,9 +27,9 @@ EXTRAS = {
 """Configs of Hydra's plugins: what is typed to get them, and the extra of vaelab that installs them."""
 
 
-def one_line(error: Exception, schema: type[Settings]) -> str:
+def one_line(error: Exception, schema: type[config.Settings]) -> str:
     """The sentence for an error; `schema` has the settings that may be typed."""
-    if isinstance(error, VaelabError):
+    if isinstance(error, config.VaelabError):
         return str(error)
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
@@ -35,7 +39,7 @@ def one_line(error: Exception, schema: type[Settings]) -> str:
         return f"{choice} takes a package more: type pip install 'vaelab[{extra}]'."
     if isinstance(error, MissingConfigException) and error.options:
         group, _, choice = (error.missing_cfg_file or "").rpartition("/")
-        return str(unknown(group, choice, error.options))
+        return str(config.unknown(group, choice, error.options))
     if isinstance(error, OverrideParseException):
         return (
             f"'{error.override}' can't be read: type settings as key=value, lists as key=[a,b], "
@@ -43,36 +47,65 @@ def one_line(error: Exception, schema: type[Settings]) -> str:
         )
     for each in (error, error.__cause__):
         if isinstance(each, OmegaConfBaseException):
-            return str(explain(each, schema))
-    if isinstance(error, OSError) and not isinstance(error, CompactHydraException):
-        return of_the_system(error)
+            return explain(each, schema)
+    if isinstance(error, OSError) and error.filename:
+        if error.errno in (*files.FULL, errno.EROFS):
+            return f"{error.filename} can't be written: {files.reason(error, Path(error.filename))}"
+        return f"{error.filename}: {error.strerror}. Type another path."
     return " ".join(str(error).split())
 
 
-def of_the_system(error: OSError) -> str:
-    if error.errno in files.FULL and not error.filename:
-        return f"{error.strerror}, for what is printed or in the folder for temporary files."
-    if error.errno in (*files.FULL, errno.EROFS) and error.filename:
-        return f"{error.filename} can't be written: {files.reason(error, Path(error.filename))}"
-    return f"{error.filename}: {error.strerror}. Type another path." if error.filename else f"{error}."
-
-
-def explain(error: OmegaConfBaseException, schema: type[Settings]) -> ConfigError:
+def explain(error: OmegaConfBaseException, schema: type[config.Settings]) -> str:
     """OmegaConf's complaint about a key or a reference."""
     key = str(error.full_key or error.key)
     reason = str(error.msg).partition("\n")[0]
-    if isinstance(error, InterpolationKeyError | InterpolationResolutionError):
-        return ConfigError(
+    if isinstance(error, InterpolationResolutionError):
+        return (
             f"{reason}: ${{NAME}} stands for the value of another setting, which has to be there; "
             "type \\${NAME} in quotes for these very letters."
         )
     siblings = [str(name) for name in (error.parent_node or ())]
     if not key.startswith("hydra."):
-        return unknown_setting(key, schema, siblings)
+        return str(unknown_setting(key, schema, siblings))
     if isinstance(error, ValidationError):
-        return ConfigError(f"{key}: {reason}.")
+        return f"{key}: {reason}."
     above = key.rpartition(".")[0]
-    files = {"hydra.launcher": "conf/hydra/launcher/", "hydra.sweeper": "conf/hydra/sweeper/"}
-    where = f"What can be set is in {files[above]}." if above in files else "--hydra-help says more."
-    near = did_you_mean(key, [f"{above}.{name}" for name in siblings])
-    return ConfigError(f"Unknown setting '{key}'. {near}{where}")
+    where = "--hydra-help says more."
+    if above in ("hydra.launcher", "hydra.sweeper"):
+        where = f"What can be set is in conf/{above.replace('.', '/')}/."
+    near = config.did_you_mean(key, [f"{above}.{name}" for name in siblings])
+    return f"Unknown setting '{key}'. {near}{where}"
+
+
+@contextmanager
+def errors_in_one_line(schema: type[config.Settings], tracebacks: bool) -> Iterator[None]:
+    """Turn what a user can mend into one line on stderr and exit status 1; all else keeps its traceback.
+
+    `schema` has the settings that may be typed. With `tracebacks`, that is whatever there is.
+    """
+    try:
+        with unwinding():
+            yield
+            sys.stdout.flush()
+    except BrokenPipeError:  # nobody reads on, as after | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it ends
+        sys.exit(BY_SIGNAL + signal.SIGPIPE)
+    except (config.VaelabError, CompactHydraException, OmegaConfBaseException, YAMLError, OSError) as error:
+        if tracebacks:
+            raise
+        print(f"vaelab: {one_line(error, schema)}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:  # before or after a run, which has handlers of its own
+        print("vaelab: interrupted", file=sys.stderr)
+        sys.exit(BY_SIGNAL + signal.SIGINT)
+
+
+def show_run(folder: RunFolder) -> None:
+    """Print where a run lies and what to open in it: the only thing on stdout."""
+    print(f"Run folder: {folder.path}")
+    for path, meaning in folder.worth_opening():
+        print(f"  {path:<32}{meaning}")
+    if folder.best_checkpoint.is_file():
+        evaluate, explore = (config.quote_override(key, folder.path) for key in ("checkpoint", "run"))
+        print(f"To evaluate it: {shlex.join(['python', '-m', 'vaelab.evaluate', evaluate])}")
+        print(f"To explore its latent space: {shlex.join(['python', '-m', 'vaelab.explore', explore])}")

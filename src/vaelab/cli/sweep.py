@@ -1,11 +1,11 @@
-"""A sweep around its jobs: what could never run is refused first, and the last line names what failed."""
+"""A sweep: what could never run is refused first, each training happens once, what failed is named last."""
 
 import itertools
 import multiprocessing
 import os
-import shlex
 import signal
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from filelock import FileLock
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -21,15 +22,24 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from vaelab.cli.arguments import Arguments, refuse_several_values
-from vaelab.cli.compose import composing, settings_of
-from vaelab.cli.jobs import FAILURE
+from vaelab.cli.arguments import Arguments, refuse_several_values, swept_keys
+from vaelab.cli.compose import Job, composing, settings_of
+from vaelab.cli.messages import one_line, show_run
 from vaelab.config import CompareConfig, Config, ConfigError, VaelabError, quote_override
-from vaelab.runs.files import TRAININGS
+from vaelab.config.train import training_digest
+from vaelab.pages.run_report import write_run_report
+from vaelab.runs.files import TRAININGS, InUse, remove_if_empty, write_bytes, writing
 from vaelab.runs.folder import RunFolder, natural
 from vaelab.runs.signals import BY_SIGNAL, Signals
 
 EXCLUDED = "hydra.job.config.override_dirname.exclude_keys"
+"""Keys that don't name the folders of jobs."""
+
+FAILURE = ".failed"
+"""The ending of the file that tells the sweep of a failed job, wherever that ran."""
+
+interrupted_by = 0
+"""The signal that ended a job in this process, which joblib has for several jobs: it starts no other."""
 
 
 @dataclass
@@ -37,24 +47,12 @@ class Comparison(Callback):
     """What happens when the last job has ended: the settings `hydra.callbacks.compare.…`.
 
     Hydra 1.3 doesn't call its callbacks when a launcher raises, and 1.4 doesn't tell them that it has raised.
-    So they are read here, and `sweeping` calls this.
+    So these are read here, and `Sweep.end` compares.
     """
 
     enabled: bool = True
     evaluate: bool = True
     figures: bool = True
-
-    def compare(self, folder: Path) -> list[str]:
-        """Compare the runs of a sweep; the names of what could not be measured or drawn."""
-        from vaelab.comparison.compare import compare  # torch: not for --help
-
-        if not self.enabled:
-            return []
-        outcome = compare(
-            CompareConfig(sweep=str(RunFolder(folder).path), evaluate=self.evaluate, figures=self.figures)
-        )
-        print(f"{outcome.text}\nComparison: {outcome.folder}")
-        return outcome.failed
 
 
 @dataclass(frozen=True)
@@ -62,10 +60,10 @@ class Sweep:
     """A sweep that may start: all its combinations have been composed and checked."""
 
     folder: Path
-    comparison: Comparison
+    comparison: CompareConfig | None
     zip: bool
-    excluded: list[str]
-    """Keys that don't name the folders of jobs: what is the same in all of them."""
+    overrides: list[str]
+    """Beside what was typed, for every job."""
 
     def failures(self) -> list[Path]:
         """A file for each job that has failed."""
@@ -73,31 +71,29 @@ class Sweep:
 
     def end(self, error: Exception | None) -> None:
         """Compare, pack, and raise VaelabError that names the jobs without a finished run."""
-        from vaelab.comparison.compare import unfinished  # torch: not for --help
+        from vaelab.comparison.compare import compare, unfinished  # torch: not for --help
 
-        to_go_on = quote_override("hydra.sweep.dir", RunFolder(self.folder).path)
-        started = [path for path in self.folder.glob("*") if path.is_dir() and not path.name.startswith(".")]
         if isinstance(error, VaelabError | HydraException | OSError):
             raise error
-        reason = " ".join(str(error).split())
-        if error is not None and not started:
-            raise VaelabError(f"The sweep did not start: {reason}") from error
+        folder = RunFolder(self.folder)
+        started = [path for path in self.folder.glob("[!.]*") if path.is_dir()]
         if error is not None:
+            reason = " ".join(str(error).split())
+            if not started:
+                raise VaelabError(f"The sweep did not start: {reason}") from error
+            to_go_on = quote_override("hydra.sweep.dir", folder.path)
             print(f"vaelab: the sweep ended with {type(error).__name__}: {reason}", file=sys.stderr)
             print(f"vaelab: to go on with it, add {to_go_on} to the line.", file=sys.stderr)
-        names = {*unfinished(self.folder), *(path.stem for path in self.failures())}
-        names |= {
-            path.name for path in started if not any(path.iterdir())
-        }  # killed before they wrote anything
-        try:
-            failed = sorted(names, key=natural) + self.comparison.compare(self.folder)
-        except (KeyboardInterrupt, SystemExit):
-            line = ["python", "-m", "vaelab.compare", quote_override("sweep", RunFolder(self.folder).path)]
-            print(f"vaelab: all jobs have ended. To compare them: {shlex.join(line)}", file=sys.stderr)
-            raise
+        killed = [path.name for path in started if not any(path.iterdir())]  # before they wrote anything
+        names = {*unfinished(self.folder), *killed, *(path.stem for path in self.failures())}
+        failed = sorted(names, key=natural)
+        if self.comparison is not None:
+            outcome = compare(self.comparison)
+            print(f"{outcome.text}\nComparison: {outcome.folder}")
+            failed += outcome.failed
         if self.zip:
-            RunFolder(self.folder).remove_leftovers()
-            RunFolder(self.folder).write_zip()
+            folder.remove_leftovers()
+            folder.write_zip()
         if failed:
             raise VaelabError(f"These jobs of the sweep failed: {', '.join(failed)}.")
         if error is not None:
@@ -105,21 +101,20 @@ class Sweep:
 
 
 @contextmanager
-def sweeping(arguments: Arguments) -> Iterator[list[str]]:
-    """Around `vaelab.train`: where it is a sweep, check it, yield overrides for its jobs, and end it."""
-    sweep = planned(arguments)
+def sweeping(command: str, arguments: Arguments) -> Iterator[list[str]]:
+    """Around a command: where it is a sweep of trainings, check it, yield its overrides, and end it."""
+    sweep = planned(arguments) if command == "train" else None
     if sweep is None:
+        if not arguments.given["multirun"]:
+            refuse_several_values(arguments.parsed)
         yield []
         return
-    more = [quote_override("hydra.sweep.dir", sweep.folder)]  # once for all: jobs may run on other machines
-    if not any(part.key_or_group == EXCLUDED for part in arguments.parsed):
-        more.append(quote_override(EXCLUDED, sweep.excluded))
     for path in sweep.failures():  # of an earlier time
         path.unlink()
     error = None
     with passed_on() as received:
         try:
-            yield more
+            yield sweep.overrides
         except Exception as raised:
             error = raised
     if received:
@@ -130,49 +125,43 @@ def sweeping(arguments: Arguments) -> Iterator[list[str]]:
 def planned(arguments: Arguments) -> Sweep | None:
     """The sweep that was typed or that an experiment is, or None. Raises VaelabError and Hydra's errors."""
     given, parsed = arguments.given, arguments.parsed
-    may_be = given["multirun"] or given["config_name"] or {"experiment", "hydra.mode"} & {*arguments.keys}
-    if not may_be or arguments.only_shows:
-        refuse_several_values([] if arguments.only_shows else parsed)
+    if any(given[name] for name in ("cfg", "help", "hydra_help", "info", "shell_completion", "version")):
+        return None  # nothing is to run
+    if not (given["multirun"] or given["config_name"] or arguments.keys & {"experiment", "hydra.mode"}):
         return None
-    with composing("train", given["config_dir"], given["config_path"], given["config_name"]) as compose:
+    with composing("train", given) as compose:
         whole = compose([str(part.input_line) for part in parsed if not part.is_sweep_override()])
         if not given["multirun"] and whole.hydra.mode != RunMode.MULTIRUN:
-            refuse_several_values(parsed)
             return None
         HydraConfig.instance().set_config(whole)  # the folder's name may refer to it
         config: Any = HydraConfig.get()
         in_yaml = [f"{key}={value}" for key, value in (config.sweeper.get("params") or {}).items()]
         parsed = [*OverridesParser.create().parse_overrides(in_yaml), *parsed]
         is_grid = config.runtime.choices["hydra/sweeper"] == "basic"
-        hydras = [str(part.input_line) for part in parsed if part.is_hydra_override()]
-        configs = [checked(compose([*hydras, *each])) for each in combinations(parsed, is_grid)]
-    same = {str(part.key_or_group) for part in parsed} - {
-        str(part.key_or_group) for part in parsed if part.is_sweep_override()
-    }
-    settings = {key: value for key, value in config.callbacks.compare.items() if key != "_target_"}
-    return Sweep(
-        Path(config.sweep.dir).absolute(),
-        Comparison(**settings),
-        any(each.artifacts.zip for each in configs),
-        [*config.job.config.override_dirname.exclude_keys, *sorted(same)],
-    )
+        configs = [checked(compose(each)) for each in combinations(parsed, is_grid)]
+    folder = Path(config.sweep.dir).absolute()
+    overrides = [quote_override("hydra.sweep.dir", folder)]  # once for all: jobs may run on other machines
+    if EXCLUDED not in arguments.keys:
+        same = sorted({str(part.key_or_group) for part in parsed} - swept_keys(parsed))
+        overrides.append(quote_override(EXCLUDED, [*config.job.config.override_dirname.exclude_keys, *same]))
+    wanted, shown = config.callbacks.compare, str(RunFolder(folder).path)
+    comparison = CompareConfig(sweep=shown, evaluate=wanted.evaluate, figures=wanted.figures)
+    zipped = any(each.artifacts.zip for each in configs)
+    return Sweep(folder, comparison if wanted.enabled else None, zipped, overrides)
 
 
-def combinations(parsed: Sequence[Override], is_grid: bool) -> Iterator[list[str]]:
+def combinations(parsed: Sequence[Override], is_grid: bool) -> Iterator[tuple[str, ...]]:
     """The overrides of each job of a grid; of a search, whose jobs nobody knows yet, those of one."""
     values: dict[str, list[str]] = {}
     for part in parsed:
         key = part.get_key_element()
-        if part.is_hydra_override():
-            continue
         if part.is_interval_sweep():
             values[key] = [f"{key}={part.value().start}"]  # type: ignore[union-attr]
         elif part.is_sweep_override():
             values[key] = [f"{key}={value}" for value in part.sweep_string_iterator()]
         else:
             values[key] = [str(part.input_line)]
-    for combination in itertools.islice(itertools.product(*values.values()), None if is_grid else 1):
-        yield list(combination)
+    return itertools.islice(itertools.product(*values.values()), None if is_grid else 1)
 
 
 def checked(composed: DictConfig) -> Config:
@@ -183,9 +172,7 @@ def checked(composed: DictConfig) -> Config:
             "resume continues one run: leave -m out. A sweep goes on with its own command and "
             "hydra.sweep.dir=FOLDER."
         )
-    from vaelab.training.checks import (
-        check_model,  # torch, which takes seconds: only for settings that resolve
-    )
+    from vaelab.training.checks import check_model  # torch: only for settings that resolve
 
     check_model(config)
     return config
@@ -201,14 +188,11 @@ def passed_on() -> Iterator[list[int]]:
 
     def note(number: int, frame: FrameType | None) -> None:
         running = multiprocessing.active_children()
-        if running and not received:
-            received.append(number)
-            for process in running:
-                os.kill(process.pid or 0, number)
-        elif number == signal.SIGINT:
-            raise KeyboardInterrupt
-        else:
-            sys.exit(BY_SIGNAL + number)
+        if received or not running:
+            raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(BY_SIGNAL + number)
+        received.append(number)
+        for process in running:
+            os.kill(process.pid or 0, number)
 
     before = {number: signal.signal(number, note) for number in Signals.OURS}
     try:
@@ -216,3 +200,62 @@ def passed_on() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def job_of_a_sweep(job: Job) -> float | None:
+    """neg_elbo of the best checkpoint, validation images; or None, which a search takes as a failure.
+
+    An error goes into the job's log and to stderr, and ends no other job.
+    """
+    global interrupted_by
+    if interrupted_by:
+        return None
+    assert job.sweep is not None
+    home = folder = job.folder
+    try:
+        config = job.settings(Config)
+        with claimed(training_digest(config), job.sweep, folder) as home:
+            if home.path != folder.path:
+                print(f"{folder.name} is the same training as {home.name}", file=sys.stderr)
+            from vaelab.training import session  # torch, which takes seconds: only for settings that resolve
+
+            caller = session.Caller(job.overrides, write_run_report, owns_process=True)
+            result = session.sweep_job(config, home, caller)
+    except Exception as error:
+        known = isinstance(error, VaelabError | OSError)
+        reason = one_line(error, Config) if known else traceback.format_exc()
+        print(f"vaelab: {folder.name} failed: {reason}", file=sys.stderr)
+        write_bytes(job.sweep / TRAININGS / f"{home.name}{FAILURE}", reason.encode())
+        # A run that has started has logged it, and run.json says it failed; the log of another's is its own.
+        if not home.run_json.exists() and not isinstance(error, InUse):
+            home.path.mkdir(parents=True, exist_ok=True)
+            home.write_text(home.log, f"{reason}\n")
+        return None
+    if home.path == folder.path:
+        show_run(home)
+    if not result.interrupted_by:
+        return result.neg_elbo
+    interrupted_by = result.interrupted_by
+    to_go_on = quote_override("hydra.sweep.dir", job.sweep)
+    print(f"vaelab: interrupted. To go on with the sweep, add {to_go_on} to the line.", file=sys.stderr)
+    if not str(HydraConfig.get().launcher._target_).endswith(".JoblibLauncher"):
+        sys.exit(BY_SIGNAL + interrupted_by)  # joblib would end the other jobs while they save
+    return None
+
+
+@contextmanager
+def claimed(digest: str, sweep: Path, folder: RunFolder) -> Iterator[RunFolder]:
+    """Inside, no other job trains these settings; yields the folder in which they are, or are to be, trained.
+
+    Who comes first gives its own. Others wait here, in this process or another, and find what is finished.
+    """
+    claim = sweep / TRAININGS / digest[:16]
+    with writing(claim):
+        claim.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(claim.with_suffix(".lock")):
+        if not claim.exists():
+            write_bytes(claim, str(folder.path.absolute().relative_to(sweep.absolute())).encode())
+        home = RunFolder(sweep / claim.read_text())
+        if home.path != folder.path:
+            remove_if_empty(folder.path)  # Hydra has made it
+        yield home

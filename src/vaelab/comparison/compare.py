@@ -14,11 +14,10 @@ from vaelab.comparison.findings import findings
 from vaelab.comparison.report import CHARTS, comparison_report
 from vaelab.comparison.table import comma_separated, markdown
 from vaelab.config import CompareConfig, EvaluatedDataConfig, EvaluationConfig
-from vaelab.evaluation.evaluate import Evaluation, evaluated_model, switched_off
+from vaelab.evaluation.evaluate import Evaluation, Steps, evaluated_model, switched_off
 from vaelab.evaluation.model import EvaluatedModel
 from vaelab.evaluation.runs import Family, Found, Member, find
 from vaelab.evaluation.sections import section_names
-from vaelab.evaluation.steps import Steps
 from vaelab.runs import logs as console
 from vaelab.runs.files import held, write_bytes, writing
 from vaelab.runs.folder import SPLIT_NAMES, RunFolder, RunFolderError, folder_of_runs, run_folders

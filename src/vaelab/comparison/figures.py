@@ -15,16 +15,9 @@ from vaelab.evaluation.numbers import CannotMeasure
 from vaelab.evaluation.runs import Family
 from vaelab.evaluation.sections.frozen_latent import FROZEN_SIGMAS
 from vaelab.figures import Figure, style
-from vaelab.figures.comparison import (
-    Style,
-    latent_spaces,
-    overlaid_curves,
-    rate_distortion,
-    side_by_side_animation,
-    styles,
-)
+from vaelab.figures.curves import Style, overlaid_curves, rate_distortion, styles
 from vaelab.figures.images import gif, image_grid, image_panels
-from vaelab.figures.latent import LatentView
+from vaelab.figures.latent import LatentSpaces, LatentView
 from vaelab.pages.run_report import thinned
 from vaelab.runs.folder import SPLIT_NAMES, RunFolder
 from vaelab.training.examples import FROZEN_TITLE, ExampleImages, as_arrays, as_grid
@@ -94,14 +87,14 @@ def draw_rate_distortion(figures: FamilyFigures) -> Figure:
 
 def draw_latent_spaces(figures: FamilyFigures) -> Figure:
     first = figures.first
-    return latent_spaces(
+    return LatentSpaces(
         figures.means,
         figures.views({label: [means] for label, means in figures.means.items()}),
         first.labels_N,
         first.data.class_names,
         "Latent spaces on the same axes",
         f"{figures.about} · posterior means of {len(first.labels_N):,} test images",
-    )
+    ).figure
 
 
 def draw_reconstructions(figures: FamilyFigures) -> Figure:
@@ -152,22 +145,18 @@ def animation(figures: FamilyFigures) -> bytes:
     }
     member = models[0].members[0]
     steps_per_epoch = -(-int(member.facts["data"]["images"]["train"]) // member.config.batch_size)
-    pictures = side_by_side_animation(
-        [{label: frames[label][number] for label in folders} for number in range(len(steps))],
-        figures.views(frames),
-        first.labels_N,
-        first.data.class_names,
-        "The latent spaces during training",
-        [f"{figures.about} · epoch {step / steps_per_epoch:.2f}" for step in steps],
-        figures.watermark,
-    )
+    means = [{label: frames[label][number] for label in folders} for number in range(len(steps))]
+    subtitles = [f"{figures.about} · epoch {step / steps_per_epoch:.2f}" for step in steps]
+    names, title = first.data.class_names, "The latent spaces during training"
+    spaces = LatentSpaces(means[-1], figures.views(frames), first.labels_N, names, title, *subtitles)
+    pictures = spaces.animation(means, subtitles, figures.watermark)
     colours = [style.class_colour(number) for number in first.data.classes]
     return gif(pictures, colours, milliseconds=150, hold=3000)
 
 
 def common_steps(folders: Mapping[str, RunFolder]) -> list[int]:
     """The steps whose frames every run has kept, thinned; raises CannotMeasure where there are none."""
-    kept = [{int(path.stem.removeprefix("step_")) for path in folder.frames()} for folder in folders.values()]
+    kept = [{step for step, _ in folder.numbered("latent/frames")} for folder in folders.values()]
     steps = sorted(set.intersection(*kept))
     if len(steps) < 2:
         raise CannotMeasure(

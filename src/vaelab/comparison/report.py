@@ -8,7 +8,7 @@ from typing import Any
 from vaelab.comparison.findings import findings
 from vaelab.comparison.table import Column, shown_columns, spread
 from vaelab.evaluation.runs import Family, Found, Model
-from vaelab.figures.comparison import styles
+from vaelab.figures.curves import styles
 from vaelab.pages import charts
 from vaelab.pages.glossary import meaning
 from vaelab.pages.page import picture, plotly, render
@@ -126,7 +126,7 @@ def pictures(found: Found) -> dict[str, dict[str, list[dict[str, Any]]]]:
     }
     most = max(2, min(25, MOST_PICTURES // (len(KINDS) * len(runs) or 1)))
     paths = {
-        kind: {label: thinned(folder.pictures(kind), most) for label, folder in runs.items()}
+        kind: {label: thinned(folder.numbered(kind), most) for label, folder in runs.items()}
         for kind in KINDS
     }
     with ThreadPoolExecutor() as pool:

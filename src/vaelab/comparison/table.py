@@ -34,7 +34,7 @@ def from_evaluation(*path: str) -> Callable[[Member], float | None]:
 
 
 def from_history(key: str) -> Callable[[Member], float | None]:
-    return lambda member: member.last.get(key)
+    return lambda member: member.rows[-1].get(key)
 
 
 def columns(family: Family) -> list[Column]:
@@ -67,7 +67,12 @@ def columns(family: Family) -> list[Column]:
             Column(key, heading, from_evaluation(*path), lower, digits)
             for key, heading, path, lower, digits in of_evaluation
         ),
-        Column("seconds", "training time (s)", lambda member: member.seconds, digits=0),
+        Column(
+            "seconds",
+            "training time (s)",
+            lambda member: sum(row["seconds"] for row in member.rows),
+            digits=0,
+        ),
     ]
 
 

@@ -4,20 +4,7 @@
 (see `vaelab.models.build`).
 """
 
-from vaelab.config.base import (
-    CONF_DIR,
-    Component,
-    Schema,
-    Setting,
-    Settings,
-    component_name,
-    defaults,
-    describe,
-    read_yaml,
-    resolve,
-    to_yaml,
-    unknown_setting,
-)
+from vaelab.config.base import CONF_DIR, Schema, Settings, defaults, describe, read_yaml, resolve, to_yaml
 from vaelab.config.compare import CompareConfig
 from vaelab.config.errors import (
     ConfigError,
@@ -25,25 +12,24 @@ from vaelab.config.errors import (
     check_count,
     check_counts,
     did_you_mean,
-    must_be,
+    flattened,
+    look_up,
+    quote_override,
     show,
     unknown,
 )
 from vaelab.config.evaluate import EvaluatedDataConfig, EvaluationConfig
 from vaelab.config.explore import ExploreConfig
 from vaelab.config.export import ExportConfig
-from vaelab.config.overrides import flattened, look_up, quote_override
 from vaelab.config.sample import SampleConfig
-from vaelab.config.train import (
-    GROUPS,
-    ArtifactsConfig,
-    Config,
-    DatasetConfig,
-    LossConfig,
-    OptimizerConfig,
-    continued,
-    effective,
-    folder_ending,
-    overrides_of,
-    training_digest,
-)
+from vaelab.config.train import Config, DatasetConfig, continued, effective, folder_ending, overrides_of
+
+SCHEMAS: dict[str, type[Settings]] = {
+    "train": Config,
+    "evaluate": EvaluationConfig,
+    "compare": CompareConfig,
+    "explore": ExploreConfig,
+    "export": ExportConfig,
+    "sample": SampleConfig,
+}
+"""The settings of every command."""

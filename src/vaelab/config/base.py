@@ -6,33 +6,27 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from types import NoneType
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from pydantic.fields import FieldInfo
 from typing_extensions import Self
 
-from vaelab.config.errors import ConfigError, did_you_mean, must_be, show
-from vaelab.config.overrides import look_up
+from vaelab.config.errors import ConfigError, did_you_mean, look_up, must_be, show
 
 PACKAGE = Path(__file__).parents[1]
 CONF_DIR = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parents[1] / "conf"
 """The shipped yaml: inside an installed package, or at the top of a checkout."""
 
+GROUPS = ("model", "dataset", "loss", "experiment")
+"""What is chosen by name: each is a folder of conf/."""
+
 
 class Settings(BaseModel):
     """A group of settings. Each is a field: type, range, default, and a description with the unit."""
 
-    model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, validate_default=True, allow_inf_nan=False
-    )
-
-    @classmethod
-    def other_keys(cls) -> list[str]:
-        """What can be set beside the fields."""
-        return []
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain nested values, as they are saved in checkpoints and config.yaml."""
@@ -40,16 +34,15 @@ class Settings(BaseModel):
 
     def replace(self, **changes: Any) -> Self:
         """These settings with some changed, checked again. Raises ConfigError as `resolve` does."""
-        plain = {key: plain_value(value) for key, value in changes.items()}
-        return resolve(self.to_dict() | plain, type(self))
+        return resolve(dict(self) | changes, type(self))
 
 
-# --- types of values --------------------------------------------------------------------------------------
+Schema = TypeVar("Schema", bound=Settings)
 
 
 @dataclass(frozen=True)
 class Allowed:
-    """What completes "… must be …" where the type and its constraints don't say it."""
+    """What completes "… must be …": a type and its range in words."""
 
     phrase: str
 
@@ -94,29 +87,18 @@ def check_component(value: str | dict[str, Any]) -> str | dict[str, Any]:
     return name if value == {"name": name} else value
 
 
-def component_name(component: str | Mapping[str, Any]) -> str:
-    """The name of the class that a component chooses."""
-    return component if isinstance(component, str) else str(component["name"])
-
-
-Switch = Annotated[bool, BeforeValidator(from_word)]
-Natural = Annotated[int, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
+Switch = Annotated[bool, BeforeValidator(from_word), Allowed("true or false")]
+Natural = Annotated[int, Field(ge=0), Allowed("a whole number of at least 0")]
+Count = Annotated[int, Field(ge=1), Allowed("a whole number of at least 1")]
 Seed = Annotated[int, Field(ge=0, lt=2**63), Allowed("a whole number of at least 0 and below 2**63")]
 Text = Annotated[str, Field(pattern=r"\S"), BeforeValidator(to_text)]
 FolderPath = Annotated[Text, Allowed("a folder's path")]
 RunPath = Annotated[Text, Allowed("a run folder or a checkpoint, such as outputs/2026-11-21/...")]
-DEVICES = r"^(auto|cpu|cuda|cuda:[0-9]+)$"
-Device = Annotated[str, Field(pattern=DEVICES), Allowed("auto, cpu, cuda or cuda:N")]
+Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda|cuda:[0-9]+)$"), Allowed("auto, cpu, cuda or cuda:N")]
 Source = Literal["auto", "full", "embedded"]
 COMPONENT = Allowed("a name, or {name:NAME} with arguments beside it")
 Component = Annotated[str | dict[str, Any], AfterValidator(check_component), COMPONENT]
 """Which registered class: its name, or the name and the arguments. The registry checks both."""
-
-
-# --- from plain values to settings ------------------------------------------------------------------------
-
-Schema = TypeVar("Schema", bound=Settings)
 
 
 def resolve(plain: Mapping[str, Any], schema: type[Schema]) -> Schema:
@@ -128,30 +110,26 @@ def resolve(plain: Mapping[str, Any], schema: type[Schema]) -> Schema:
         return schema.model_validate(dict(plain))
     except ValidationError as invalid:
         error = invalid.errors(include_url=False)[0]
-        path = [str(step) for step in error["loc"]]
-        known = {setting.key: setting for setting in describe(schema)}
-        while path and ".".join(path) not in known:  # below a setting: a place in a list, a type in a union
-            path.pop()
-        if not path or error["type"] == "extra_forbidden":
-            raise unknown_setting(".".join(map(str, error["loc"])), schema) from invalid
-        setting = known[".".join(path)]
+        key = ".".join(map(str, error["loc"]))  # may end in a place in a list, or in a type of a union
+        setting = next((each for each in describe(schema) if f"{key}.".startswith(f"{each.key}.")), None)
+        if setting is None or error["type"] == "extra_forbidden":
+            raise unknown_setting(key, schema) from invalid
         value = look_up(plain, setting.key)
-        if setting.type is float and type(value) is int:
+        if isinstance(setting.default, float) and type(value) is int:
             value = float(value)
         raise must_be(setting.key, setting.allowed, value) from invalid
 
 
-def unknown_setting(
-    key: str, schema: type[Settings], model_settings: Iterable[str] | None = None
-) -> ConfigError:
+def unknown_setting(key: str, schema: type[Settings], siblings: Iterable[str] | None = None) -> ConfigError:
     """The error for a key that is no setting, with the one that was probably meant.
 
-    `model_settings` are those of the model that was chosen, where that is known.
+    `siblings` are the settings beside it, where they are known: those of the model that was chosen.
     """
-    known = [*(setting.key for setting in describe(schema)), *schema.other_keys()]
-    if model_settings is not None and key.startswith("model."):
-        known = [name for name in known if not name.startswith("model.")]
-        known += [f"model.{name}" for name in model_settings if name != "name"]
+    known = [setting.key for setting in describe(schema)]
+    if "model" in schema.model_fields:
+        if siblings is None or not key.startswith("model."):  # the settings of every shipped model
+            siblings = (name for path in sorted(CONF_DIR.glob("model/*.yaml")) for name in read_yaml(path))
+        known += [*dict.fromkeys(f"model.{name}" for name in siblings if name != "name"), *GROUPS]
     group, _, last = key.rpartition(".")
     # The same name elsewhere, then a like one in the same place, then any like one.
     elsewhere = [name for name in known if name.rpartition(".")[2].lower() == last.lower()]
@@ -164,18 +142,7 @@ def unknown_setting(
 
 def defaults(schema: type[Settings]) -> dict[str, Any]:
     """All settings at their defaults, as plain nested values; null where one has to be given."""
-    return {name: plain_value(default_of(field)) for name, field in schema.model_fields.items()}
-
-
-def default_of(field: FieldInfo) -> Any:
-    return None if field.is_required() else field.get_default(call_default_factory=True)
-
-
-def plain_value(value: Any) -> Any:
-    return value.to_dict() if isinstance(value, Settings) else value
-
-
-# --- settings in words ------------------------------------------------------------------------------------
+    return dict.fromkeys(schema.model_fields) | schema.model_construct().to_dict()
 
 
 @dataclass(frozen=True)
@@ -187,13 +154,14 @@ class Setting:
     description: str
     allowed: str  # completes "… must be …"
     choices: Sequence[str] = ()  # the words or shipped names that it takes, where there are only a few
-    type: Any = None
 
 
 def describe(schema: type[Settings], prefix: str = "") -> Iterator[Setting]:
     """Every setting that has a description, in the order of the schema."""
+    untouched = schema.model_construct()
     for name, field in schema.model_fields.items():
-        key, default = prefix + name, default_of(field)
+        key = prefix + name
+        default: Any = getattr(untouched, name, None)
         shipped = next((each for each in field.metadata if isinstance(each, Shipped)), None)
         if isinstance(default, Settings):
             yield from describe(type(default), f"{key}.")
@@ -206,37 +174,21 @@ def describe(schema: type[Settings], prefix: str = "") -> Iterator[Setting]:
             choices = options if get_origin(field.annotation) is Literal else []
             if shipped:
                 choices = list(dict.fromkeys([default, *shipped.names()]))
-            yield Setting(key, default, field.description, allowed, choices, field.annotation)
+            yield Setting(key, default, field.description, allowed, choices)
 
 
 def alternatives(kind: Any, metadata: Sequence[Any] = ()) -> list[str]:
-    """What a setting takes, in words, from its type and the constraints on it."""
-    for each in metadata:
-        if isinstance(each, Allowed):
-            return [each.phrase]
+    """What a setting takes: the phrase of its type, the words of a Literal, null."""
+    phrases = [each.phrase for each in metadata if isinstance(each, Allowed)]
+    if phrases:
+        return phrases
     if get_origin(kind) is Annotated:
-        kind, *more = get_args(kind)
-        inner = [each.metadata if isinstance(each, FieldInfo) else [each] for each in more]
-        return alternatives(kind, [each for several in inner for each in several])
+        return alternatives(get_args(kind)[0], get_args(kind)[1:])
     if get_origin(kind) is Literal:
         return list(get_args(kind))
-    if get_origin(kind) in (Union, UnionType):
-        return [words for part in get_args(kind) for words in alternatives(part, metadata)]
-    words = {bool: ["true", "false"], NoneType: ["null"]}
-    return words[kind] if kind in words else [a_number(kind, metadata)]
-
-
-def a_number(kind: Any, metadata: Sequence[Any]) -> str:
-    """`a whole number of at least 1`, `a number above 0 and below 1`."""
-    bounds = {"ge": "of at least", "gt": "above", "lt": "below", "le": "of at most"}
-    limits = {name: getattr(each, name) for each in metadata for name in bounds if hasattr(each, name)}
-    noun = "a whole number" if kind is int else "a number"
-    if {"ge", "le"} <= limits.keys():
-        return f"{noun} from {limits['ge']:,} to {limits['le']:,}"
-    return f"{noun} {' and '.join(f'{bounds[name]} {limit}' for name, limit in limits.items())}"
-
-
-# --- yaml -------------------------------------------------------------------------------------------------
+    if kind is NoneType:
+        return ["null"]
+    return [words for part in get_args(kind) for words in alternatives(part)]
 
 
 class Loader(yaml.SafeLoader):
@@ -247,12 +199,9 @@ class Dumper(yaml.SafeDumper):
     """Quotes what `Loader` would take for a number."""
 
 
+NUMBER_WITH_EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+\Z")
 for each in (Loader, Dumper):
-    each.add_implicit_resolver(
-        "tag:yaml.org,2002:float",
-        re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+\Z"),
-        list("-+0123456789"),
-    )
+    each.add_implicit_resolver("tag:yaml.org,2002:float", NUMBER_WITH_EXPONENT, list("-+0123456789"))
 
 
 def to_yaml(settings: Settings) -> str:

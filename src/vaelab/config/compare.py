@@ -9,8 +9,6 @@ from vaelab.config.evaluate import EvaluatedDataConfig
 
 
 class CompareConfig(Settings):
-    """Everything that a comparison needs to know."""
-
     sweep: Annotated[Text, Allowed("a folder of runs, such as outputs/multirun/2026-11-21/...")] = Field(
         description="a folder with runs in it, such as a sweep's"
     )

@@ -1,7 +1,10 @@
-"""What a user can correct: the errors that say how, and the sentences that they are made of."""
+"""Errors that a user can correct, and settings as text: in their messages and on a command line."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 
 class VaelabError(Exception):
@@ -32,17 +35,6 @@ def must_be(key: str, allowed: str, value: object) -> ConfigError:
     return ConfigError(f"{key} must be {allowed}, got {show(value) if str(value).strip() else repr(value)}.")
 
 
-def show(value: object) -> str:
-    """A value as a person would write it."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, Mapping):
-        return f"{{{','.join(f'{key}:{show(item)}' for key, item in value.items())}}}"
-    if isinstance(value, list | tuple):
-        return f"[{','.join(map(show, value))}]"
-    return str(value)
-
-
 def check_count(key: str, value: object) -> None:
     """Refuse anything but a whole number of at least 1; True is none."""
     if not is_count(value):
@@ -57,3 +49,52 @@ def check_counts(key: str, values: object, example: str) -> None:
 
 def is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def show(value: object, text: Callable[[str], str] = str) -> str:
+    """A value as a person would write it; `text` writes the texts in it."""
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    if isinstance(value, Mapping):
+        return f"{{{','.join(f'{key}:{show(item, text)}' for key, item in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{','.join(show(item, text) for item in value)}]"
+    return str(value) if isinstance(value, int | float) else text(str(value))
+
+
+def quote_override(key: str, value: object) -> str:
+    """`key=value` as Hydra reads it back."""
+    return f"{key}={show(value, quoted)}"
+
+
+PLAIN = re.compile(
+    r"(?!(?:null|true|false|nan|inf)\Z)(?:[a-z_/]|\.(?!\d))[\w./+:-]*", re.ASCII | re.IGNORECASE
+)
+"""What Hydra takes for a text without quotes, and for nothing else."""
+
+
+def quoted(text: str) -> str:
+    if PLAIN.fullmatch(text):
+        return text
+    # Hydra takes backslashes as they are, but before a quote, where each is written twice.
+    text = re.sub(r"(\\*)('|\Z)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), text)
+    # OmegaConf takes ${ for a reference, but after a backslash.
+    text = re.sub(r"(\\*)\$\{", lambda found: 2 * found[1] + "\\${", text)
+    return f"'{text}'"
+
+
+def flattened(plain: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested values as (dotted key, value)."""
+    for key, value in plain.items():
+        if isinstance(value, Mapping):
+            yield from flattened(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def look_up(plain: Mapping[str, Any], key: str) -> Any:
+    """The value under a dotted key, or None."""
+    value: Any = plain
+    for step in key.split("."):
+        value = value.get(step) if isinstance(value, Mapping) else None
+    return value

@@ -6,32 +6,20 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from vaelab.config.base import (
-    Allowed,
-    Count,
-    Device,
-    FolderPath,
-    RunPath,
-    Seed,
-    Settings,
-    Shipped,
-    Source,
-    Switch,
-)
+from vaelab.config import base
+from vaelab.config.base import Allowed, Settings, Shipped
 from vaelab.config.errors import ConfigError
 
 SECTIONS = Shipped("evaluation/sections", "vaelab.metrics")
 
 
-def all_sections() -> dict[str, bool]:
-    return dict.fromkeys(SECTIONS.names(), True)
-
-
 class EvaluatedDataConfig(Settings):
     """Where an evaluation takes its images from; which ones they are, the checkpoint says."""
 
-    source: Source | None = Field(None, description="auto, full or embedded; null: as the run")
-    root: FolderPath | None = Field(None, description="the data in torchvision's layout; null: as the run")
+    source: base.Source | None = Field(None, description="auto, full or embedded; null: as the run")
+    root: base.FolderPath | None = Field(
+        None, description="the data in torchvision's layout; null: as the run"
+    )
 
     @model_validator(mode="after")
     def check_root(self) -> Self:
@@ -44,23 +32,22 @@ class EvaluatedDataConfig(Settings):
 
 
 class EvaluationConfig(Settings):
-    """Everything that an evaluation needs to know."""
-
-    checkpoint: RunPath = Field(description="a checkpoint, or a run folder for its best one")
-    output: FolderPath | None = Field(
+    checkpoint: base.RunPath = Field(description="a checkpoint, or a run folder for its best one")
+    output: base.FolderPath | None = Field(
         None, description="folder to write into; null: evaluation/ in the run folder"
     )
     split: Literal["test", "val", "train"] = Field("test", description="the images that are scored")
-    seed: Seed | None = Field(
-        None,
-        description="start of every random stream; null: the run's, which gives training's own numbers again",
+    seed: base.Seed | None = Field(
+        None, description="start of every random stream; null: the run's, for training's own numbers"
     )
-    device: Device = Field("auto", description="auto takes CUDA where there is one")
-    importance_samples: Count = Field(500, description="K of nll, posterior samples per image")
+    device: base.Device = Field("auto", description="auto takes CUDA where there is one")
+    importance_samples: base.Count = Field(500, description="K of nll, posterior samples per image")
     nll_images: Annotated[int | None, Allowed("a whole number of at least 1, or null for all")] = Field(
         1000, ge=1, description="the first images of the split, for nll; null: all"
     )
-    figures: Switch = Field(True, description="draw the figures")
-    metrics: Annotated[dict[str, Switch], SECTIONS] = Field(default_factory=all_sections)
+    figures: base.Switch = Field(True, description="draw the figures")
+    metrics: Annotated[dict[str, base.Switch], SECTIONS] = Field(
+        default_factory=lambda: dict.fromkeys(SECTIONS.names(), True)
+    )
     """What is measured. A section that is not named is."""
     dataset: EvaluatedDataConfig = EvaluatedDataConfig()

@@ -17,8 +17,6 @@ def check_distinct(names: list[str]) -> list[str]:
 
 
 class ExploreConfig(Settings):
-    """Everything that an explorer needs to know."""
-
     run: Annotated[Text | None, Allowed("a run folder or a checkpoint")] = Field(
         None, description="a run folder, for its best checkpoint, or a checkpoint"
     )
@@ -29,8 +27,7 @@ class ExploreConfig(Settings):
         Annotated[list[Text], AfterValidator(check_distinct)] | None,
         Allowed("two folders' names, such as [0_kl-false,1_kl-true], or null"),
     ] = Field(
-        None,
-        description="which two of the sweep, by folder; null: KL off beside the beta nearest to 1",
+        None, description="which two of the sweep, by folder; null: KL off beside the beta nearest to 1"
     )
     output: Annotated[Text, Allowed("a file's path")] | None = Field(
         None, description="the file to write; null: explorer.html in the run folder"

@@ -27,15 +27,12 @@ class Registry(Generic[Item]):
     """The classes (or functions, or values) that one setting chooses from.
 
     All modules of `package` and all plugins of the entry-point group are imported once, at the first lookup:
-    a name, from a checkpoint say, only ever chooses among what is registered.
+    a name, from a checkpoint say, only ever chooses among what is registered. `setting` is what messages
+    call it; `besides` are modules that register nothing.
     """
 
     def __init__(self, setting: str, package: str, group: str, besides: Collection[str] = ()) -> None:
-        """`setting` is what messages call it; `besides` are modules that register nothing."""
-        self.setting = setting
-        self.package = package
-        self.group = group
-        self.besides = besides
+        self.setting, self.package, self.group, self.besides = setting, package, group, besides
         self.registered: dict[str, Item] = {}
         self.complete = False
 
@@ -49,33 +46,25 @@ class Registry(Generic[Item]):
         return decorator
 
     def names(self) -> list[str]:
-        """All names, sorted; nothing is imported: a module registers under its own name."""
-        modules = pkgutil.iter_modules(import_module(self.package).__path__)
-        shipped = {module.name for module in modules} - {*self.besides}
-        return sorted(
-            shipped | {plugin.name for plugin in entry_points(group=self.group)} | {*self.registered}
-        )
+        """All names, sorted. A plugin that can't be imported is named in a warning."""
+        if not self.complete:
+            self.complete = True
+            for module in pkgutil.iter_modules(import_module(self.package).__path__):
+                if module.name not in self.besides:
+                    import_module(f"{self.package}.{module.name}")
+            for plugin in entry_points(group=self.group):
+                try:
+                    plugin.load()
+                except Exception as error:  # whatever a stranger's module raises
+                    log.warning("The plugin %s (%s) can't be imported: %s", plugin.name, plugin.value, error)
+        return sorted(self.registered)
 
     def get(self, name: str) -> Item:
         """What is registered under a name. Raises ConfigError for an unknown one."""
-        self.load()
-        if name not in self.registered:
-            raise unknown(self.setting, name, self.registered)
+        names = self.names()
+        if name not in names:
+            raise unknown(self.setting, name, names)
         return self.registered[name]
-
-    def load(self) -> None:
-        """Import every module of the package and every plugin, once. A plugin that can't be is named."""
-        if self.complete:
-            return
-        self.complete = True
-        for module in pkgutil.iter_modules(import_module(self.package).__path__):
-            if module.name not in self.besides:
-                import_module(f"{self.package}.{module.name}")
-        for plugin in entry_points(group=self.group):
-            try:
-                plugin.load()
-            except Exception as error:  # whatever a stranger's module raises
-                log.warning("The plugin %s (%s) can't be imported: %s", plugin.name, plugin.value, error)
 
     def build(self, component: str | Mapping[str, Any], **given: Any) -> Any:
         """An instance of the class that a component chooses: a name, or {name: …} with arguments beside it.
@@ -95,5 +84,4 @@ class Registry(Generic[Item]):
                     f"Unknown setting '{self.setting}.{argument}'. {did_you_mean(argument, accepted)}"
                     f"{self.setting}={name} takes: {takes}."
                 )
-        offered = {key: value for key, value in given.items() if key in parameters}
-        return item(**offered, **arguments)
+        return item(**{key: value for key, value in given.items() if key in parameters}, **arguments)

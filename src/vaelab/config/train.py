@@ -9,33 +9,15 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from typing_extensions import Self
 
-from vaelab.config.base import (
-    CONF_DIR,
-    Allowed,
-    Component,
-    Count,
-    Device,
-    FolderPath,
-    Natural,
-    Seed,
-    Settings,
-    Shipped,
-    Source,
-    Switch,
-    Text,
-    component_name,
-    describe,
-    from_word,
-    read_yaml,
-    resolve,
-)
-from vaelab.config.errors import ConfigError, must_be, show
-from vaelab.config.overrides import look_up, quote_override
-
-GROUPS = ("model", "dataset", "loss", "experiment")
-"""What is chosen by name: each is a folder of conf/."""
+from vaelab.config import base
+from vaelab.config.base import Allowed, Settings, Shipped
+from vaelab.config.errors import ConfigError, look_up, must_be, quote_override, show
 
 CLASSES = Allowed("a list of class numbers or names, such as [7], or null for all")
+Likelihood = Annotated[base.Component, Shipped("objectives/likelihoods", "vaelab.likelihoods")]
+KLSchedule = Annotated[base.Component, Shipped("objectives/schedules", "vaelab.kl_schedules")]
+Logger = Annotated[base.Component, Shipped("training/loggers", "vaelab.loggers")]
+NonNegative = Annotated[float, Field(ge=0), Allowed("a number of at least 0")]
 
 
 def absolute(path: str) -> str:
@@ -52,17 +34,16 @@ def check_model(model: object) -> object:
 class DatasetConfig(Settings):
     """Which images, and where they come from."""
 
-    name: Text = "fashion_mnist"
-    source: Source = Field("auto", description="root, system, download, then the subset; full never takes it")
-    root: Annotated[FolderPath, AfterValidator(absolute)] | None = Field(
+    name: base.Text = "fashion_mnist"
+    source: base.Source = Field("auto", description="root, system, download, then subset; full: no subset")
+    root: Annotated[base.FolderPath, AfterValidator(absolute)] | None = Field(
         None, description="the data in torchvision's layout; null: $VAELAB_DATA, else the user's cache folder"
     )
     classes: Annotated[list[Any] | None, CLASSES] = Field(
         None, min_length=1, description="the classes to keep, such as [0,1,7] or [trouser,sneaker]; null: all"
     )
-    val_size: Natural = Field(
-        5000,
-        description="validation images, the last of the training file; 0: each epoch scores the test set",
+    val_size: base.Natural = Field(
+        5000, description="validation images, last of the training file; 0: each epoch scores the test set"
     )
     binarize: Literal["none", "dynamic", "static"] = Field(
         "none", description="grey pixels, or 0/1 pixels drawn each time or once"
@@ -72,14 +53,10 @@ class DatasetConfig(Settings):
 class LossConfig(Settings):
     """What is minimised, beside the two knobs of the KL term."""
 
-    objective: Component = Field("neg_elbo", description="the negative ELBO, or the objective of a plugin")
-    likelihood: Annotated[Component, Shipped("objectives/likelihoods", "vaelab.likelihoods")] = Field(
-        "bernoulli", description="p(x|z) of a pixel"
-    )
-    kl_schedule: Annotated[Component, Shipped("objectives/schedules", "vaelab.kl_schedules")] = Field(
-        "linear", description="how the KL's weight reaches beta"
-    )
-    kl_warmup_epochs: Natural = Field(0, description="epochs over which the KL's weight rises to beta")
+    objective: base.Component = Field("neg_elbo", description="the negative ELBO, or a plugin's objective")
+    likelihood: Likelihood = Field("bernoulli", description="p(x|z) of a pixel")
+    kl_schedule: KLSchedule = Field("linear", description="how the KL's weight reaches beta")
+    kl_warmup_epochs: base.Natural = Field(0, description="epochs over which the KL's weight rises to beta")
     free_bits: Annotated[float, Allowed("a number of at least 0, in nats per latent dimension")] = Field(
         0.0, ge=0, description="nats per latent dimension below which the KL is not pushed (batch mean)"
     )
@@ -87,49 +64,50 @@ class LossConfig(Settings):
     @property
     def likelihood_name(self) -> str:
         """`bernoulli`, whatever arguments it has."""
-        return component_name(self.likelihood)
+        chosen = self.likelihood
+        return chosen if isinstance(chosen, str) else str(chosen["name"])
 
 
 class OptimizerConfig(Settings):
     """Adam (Kingma & Ba 2015) with its usual moments."""
 
-    lr: float = Field(1e-3, gt=0, lt=1, description="Adam's step size")
+    lr: Annotated[float, Allowed("a number above 0 and below 1")] = Field(
+        1e-3, gt=0, lt=1, description="Adam's step size"
+    )
 
 
 class ArtifactsConfig(Settings):
     """What is drawn and kept. None of it moves the loss curve."""
 
-    every: Natural = Field(1, description="epochs between figures; 0: none while training")
-    figures: Switch = Field(True, description="draw the figures of the finished run")
-    report: Switch = Field(True, description="write report.html when the run ends")
-    gif: Switch = Field(True, description="animate the latent space")
-    gif_every_batches: Natural = Field(
+    every: base.Natural = Field(1, description="epochs between figures; 0: none while training")
+    figures: base.Switch = Field(True, description="draw the figures of the finished run")
+    report: base.Switch = Field(True, description="write report.html when the run ends")
+    gif: base.Switch = Field(True, description="animate the latent space")
+    gif_every_batches: base.Natural = Field(
         50, description="batches between animation frames in the first two epochs; 0: one frame per epoch"
     )
-    checkpoint_every: Natural = Field(
+    checkpoint_every: base.Natural = Field(
         0, description="epochs between checkpoints that are kept for good (epoch_0005); 0: only last and best"
     )
-    zip: Switch = Field(False, description="leave the run as one zip file beside its folder")
-    watermark: Annotated[Text, Allowed("a short text")] | None = Field(
+    zip: base.Switch = Field(False, description="leave the run as one zip file beside its folder")
+    watermark: Annotated[base.Text, Allowed("a short text")] | None = Field(
         None, description="a name that signs every figure"
     )
 
 
 class Config(Settings):
-    """Everything that a training needs to know."""
-
-    beta: float = Field(1.0, ge=0, description="weight of the KL term")
-    kl: Switch = Field(True, description="whether the KL term is minimised at all")
-    epochs: int = Field(20, ge=1, le=1_000_000, description="passes over the training images")
-    batch_size: Count = Field(128, description="images per step")
-    seed: Seed = Field(42, description="start of every random stream")
-    device: Device = Field("auto", description="auto takes CUDA where there is one")
-    deterministic: Switch = Field(False, description="on CUDA too the same bits for the same seed, slower")
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="of the network; the loss is always fp32")
-    logger: Annotated[Component, Shipped("training/loggers", "vaelab.loggers")] = Field(
-        "none", description="what else records each epoch"
+    beta: NonNegative = Field(1.0, description="weight of the KL term")
+    kl: base.Switch = Field(True, description="whether the KL term is minimised at all")
+    epochs: Annotated[int, Allowed("a whole number from 1 to 1,000,000")] = Field(
+        20, ge=1, le=1_000_000, description="passes over the training images"
     )
-    resume: Annotated[Text, Allowed("a run folder, a checkpoint")] | None = Field(
+    batch_size: base.Count = Field(128, description="images per step")
+    seed: base.Seed = Field(42, description="start of every random stream")
+    device: base.Device = Field("auto", description="auto takes CUDA where there is one")
+    deterministic: base.Switch = Field(False, description="same bits for the same seed on CUDA too, slower")
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="of the network; the loss is always fp32")
+    logger: Logger = Field("none", description="what else records each epoch")
+    resume: Annotated[base.Text, Allowed("a run folder, a checkpoint")] | None = Field(
         None, description="run folder or checkpoint to continue"
     )
     model: Annotated[dict[str, Any], BeforeValidator(check_model)] = Field({"name": "mlp", "latent_dim": 2})
@@ -137,12 +115,6 @@ class Config(Settings):
     loss: LossConfig = LossConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     artifacts: ArtifactsConfig = ArtifactsConfig()
-
-    @classmethod
-    def other_keys(cls) -> list[str]:
-        """The settings of every shipped model, each once, and the groups."""
-        models = [key for path in sorted(CONF_DIR.glob("model/*.yaml")) for key in read_yaml(path)]
-        return [*dict.fromkeys(f"model.{key}" for key in models if key != "name"), *GROUPS]
 
     @model_validator(mode="after")
     def check_warmup(self) -> Self:
@@ -156,7 +128,7 @@ class Config(Settings):
     @property
     def kl_off(self) -> bool:
         """Whether only the reconstruction is minimised."""
-        return folder_ending(self.kl, self.beta) == "recon_only"
+        return not self.kl or self.beta == 0
 
     @property
     def kl_label(self) -> str:
@@ -185,21 +157,15 @@ class Config(Settings):
         return idle
 
 
-# --- names of the objective -------------------------------------------------------------------------------
-
-
 def folder_ending(kl: object, beta: object) -> str:
     """`beta-0.5` or `recon_only`: the end of a folder's name, made before `kl` and `beta` are checked."""
-    weighs = from_word(kl) is True and isinstance(beta, int | float) and beta != 0
+    weighs = base.from_word(kl) is True and isinstance(beta, int | float) and beta != 0
     return f"beta-{short(beta)}" if weighs else "recon_only"
 
 
 def short(number: object) -> str:
     """A number with all its digits, but no needless ones."""
     return str(number).removesuffix(".0")
-
-
-# --- the same training ------------------------------------------------------------------------------------
 
 
 def effective(config: Config) -> dict[str, Any]:
@@ -222,8 +188,6 @@ def training_digest(config: Config) -> str:
     text = json.dumps(effective(config), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
-
-# --- resume and repeat ------------------------------------------------------------------------------------
 
 MAY_CHANGE = ("epochs", "device", "deterministic", "logger", "dataset.root", "dataset.source", "artifacts")
 """What may be given beside `resume`: none of it changes the numbers of an epoch."""
@@ -254,7 +218,7 @@ def continued(saved: Config, given: Config, keys: Iterable[str]) -> Config:
                     f"{key} can't change when a run is resumed ({changed} is {show(value)} there): leave it "
                     f"out, or start a new run. What may change: {', '.join(MAY_CHANGE)}."
                 )
-    return resolve(before, Config)
+    return base.resolve(before, Config)
 
 
 def overrides_of(config: Config, keys: Collection[str]) -> list[str]:
@@ -262,7 +226,7 @@ def overrides_of(config: Config, keys: Collection[str]) -> list[str]:
     left_out = {"resume", *keys, *(GROUP_SETTINGS["loss"] if "loss" in keys else ())}
     plain = config.to_dict()
     values = {"model": config.model["name"], "dataset": config.dataset.name}
-    values |= {setting.key: look_up(plain, setting.key) for setting in describe(Config)}
+    values |= {setting.key: look_up(plain, setting.key) for setting in base.describe(Config)}
     if "model" not in keys:
         values |= {f"model.{key}": value for key, value in config.model.items() if key != "name"}
     return [quote_override(key, value) for key, value in values.items() if key not in left_out]

@@ -1,6 +1,4 @@
-"""What must be known of a data set, and the registry of all of them.
-
-A new one is a module in sets/, or a plugin's."""
+"""What must be known of a data set, and the registry: a new one is a module in sets/, or a plugin's."""
 
 import re
 from collections.abc import Mapping
@@ -27,25 +25,19 @@ class DatasetSpec:
 
     name: str
     title: str
-    folder: str
-    """Its folder in torchvision's layout: the files are in <root>/<folder>/raw."""
+    folder: str  # in torchvision's layout: the files are in <root>/<folder>/raw
     classes: tuple[str, ...]
-    digests: Mapping[str, str]
-    """SHA-256 of each decompressed file."""
-    image_shape: tuple[int, int, int] = (1, 28, 28)
-    """Channels (1), height, width."""
-    largest_file: int = 60_000 * 28 * 28 + 16
-    """Bytes of the largest decompressed file: no more is ever read."""
+    digests: Mapping[str, str]  # SHA-256 of each decompressed file
+    image_shape: tuple[int, int, int] = (1, 28, 28)  # channels (1), height, width
+    largest_file: int = 60_000 * 28 * 28 + 16  # bytes, decompressed: no more is ever read
     files: Mapping[str, str] = field(default_factory=lambda: FILES)
-    urls: tuple[str, ...] = ()
-    """Where `<file>.gz` can be downloaded: each ends with a slash."""
-    system_folder: str | None = None
-    """Its folder in /usr/share/datasets."""
-    subset: Path | None = None
-    """A folder with the first images of each file, which stands in where nothing else is found."""
+    urls: tuple[str, ...] = ()  # where `<file>.gz` can be downloaded: each ends with a slash
+    system_folder: str | None = None  # in /usr/share/datasets
+    subset: Path | None = None  # the first images of each file, which stand in where nothing else is found
 
 
 datasets: Registry[DatasetSpec] = Registry("dataset", "vaelab.data.sets", "vaelab.datasets")
+spec_of = datasets.get
 
 
 def register(spec: DatasetSpec) -> DatasetSpec:
@@ -53,26 +45,28 @@ def register(spec: DatasetSpec) -> DatasetSpec:
     return datasets.register(spec.name)(spec)
 
 
-def spec_of(name: str) -> DatasetSpec:
-    """The data set of that name; raises ConfigError for an unknown one."""
-    return datasets.get(name)
-
-
 def class_numbers(spec: DatasetSpec, wanted: list[Any] | None) -> list[int]:
-    """Sorted class numbers from numbers or names; names match by their letters and digits, or a part of them.
+    """Sorted class numbers from numbers or names.
 
+    Of names, letters and digits count; where none is the same, the start of one is enough.
     Raises ConfigError for a class the data set doesn't have, one named twice, or an ambiguous name.
     """
     if wanted is None:
         return list(range(len(spec.classes)))
-    known = ", ".join(f"{number} {name}" for number, name in enumerate(spec.classes))
-    if all(name.isdecimal() for name in spec.classes):
-        known = f"0 to {len(spec.classes) - 1}"
+    words = [letters_and_digits(name) for name in spec.classes]
     numbers = []
     for entry in wanted:
-        matches = matching_classes(spec, entry)
+        if type(entry) is int:
+            matches = [entry] if entry in range(len(words)) else []
+        else:
+            word = letters_and_digits(str(entry))
+            exact = [number for number, name in enumerate(words) if name == word]
+            matches = exact or [number for number, name in enumerate(words) if word and name.startswith(word)]
         if len(matches) != 1:
             problem = "fits several classes" if matches else "is none of its classes"
+            known = ", ".join(f"{number} {name}" for number, name in enumerate(spec.classes))
+            if all(name.isdecimal() for name in spec.classes):
+                known = f"0 to {len(spec.classes) - 1}"
             raise ConfigError(f"dataset.classes: {show(entry)} {problem}. {spec.title} has {known}.")
         numbers += matches
     if len(set(numbers)) < len(numbers):
@@ -80,15 +74,5 @@ def class_numbers(spec: DatasetSpec, wanted: list[Any] | None) -> list[int]:
     return sorted(numbers)
 
 
-def matching_classes(spec: DatasetSpec, entry: Any) -> list[int]:
-    """The classes that a number or (the start of) a name fits; an exact name fits alone."""
-
-    def letters(name: str) -> str:
-        return re.sub(r"[^a-z0-9]", "", name.lower())
-
-    if isinstance(entry, int) and not isinstance(entry, bool):
-        return [entry] if 0 <= entry < len(spec.classes) else []
-    names = [letters(name) for name in spec.classes]
-    word = letters(str(entry))
-    exact = [number for number, name in enumerate(names) if name == word]
-    return exact or [number for number, name in enumerate(names) if word and name.startswith(word)]
+def letters_and_digits(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())

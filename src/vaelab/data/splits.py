@@ -21,12 +21,10 @@ from vaelab.runs.random_streams import stream
 class Split:
     """Images with labels, in memory as bytes; nothing is copied until a batch is asked for."""
 
-    name: str
-    """train, val or test."""
+    name: str  # train, val or test
     images: Tensor  # (N, H, W) uint8
     labels: Tensor  # (N,) uint8, numbers of the full set's classes
-    dynamic: bool = False
-    """Whether pixels are drawn from Bernoulli(grey value) each time a batch is made."""
+    dynamic: bool = False  # whether pixels are drawn from Bernoulli(grey value) for each batch
 
     def __len__(self) -> int:
         return len(self.images)
@@ -34,10 +32,9 @@ class Split:
     def batch(self, index: Tensor | slice, noise: Generator) -> Tensor:
         """Images as floats in [0, 1], shape (B, 1, H, W). `noise` is only drawn from where `dynamic`."""
         x_B1HW = self.images[index].unsqueeze(1).float().div_(255)
-        if not self.dynamic:
-            return x_B1HW
-        uniform = torch.rand(x_B1HW.shape, generator=noise, device=x_B1HW.device)
-        return (uniform < x_B1HW).float()
+        if self.dynamic:
+            return (torch.rand(x_B1HW.shape, generator=noise, device=x_B1HW.device) < x_B1HW).float()
+        return x_B1HW
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,24 +45,17 @@ class Data:
     origin: Origin
     classes: tuple[int, ...]
     train: Split
-    held_out: Split
-    """What each epoch is scored on: the val split, or the test split where val_size is 0."""
+    held_out: Split  # scored each epoch: the val split, or the test split where val_size is 0
     test: Split
     binarize: str
 
     def split(self, name: str) -> Split:
         """The train, val or test split; raises ConfigError for val where there are no validation images."""
-        found = {split.name: split for split in (self.train, self.held_out, self.test)}
-        if name not in found:
-            raise ConfigError(
-                f"split={name}, but there are no validation images (dataset.val_size=0): type split=test or "
-                "split=train."
-            )
-        return found[name]
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        return self.spec.image_shape
+        for split in (self.train, self.held_out, self.test):
+            if split.name == name:
+                return split
+        problem = f"split={name}, but there are no validation images (dataset.val_size=0)"
+        raise ConfigError(f"{problem}: type split=test or split=train.")
 
     @property
     def class_names(self) -> dict[int, str]:
@@ -74,33 +64,30 @@ class Data:
     @property
     def description(self) -> str:
         """For titles and logs: which images these are, where they aren't simply all of them."""
-        parts = [self.spec.title]
+        parts = []
         if not self.origin.complete:
             parts.append("embedded subset")
         if len(self.classes) < len(self.spec.classes):
-            parts.append(
-                f"class{'es' if len(self.classes) > 1 else ''} {', '.join(self.class_names.values())}"
-            )
+            noun = "classes" if len(self.classes) > 1 else "class"
+            parts.append(f"{noun} {', '.join(self.class_names.values())}")
         if self.binarize != "none":
             parts.append(f"{self.binarize}ally binarised")
-        return f"{parts[0]} ({'; '.join(parts[1:])})" if parts[1:] else parts[0]
+        return f"{self.spec.title} ({'; '.join(parts)})" if parts else self.spec.title
 
 
 def load(config: DatasetConfig, device: torch.device) -> Data:
     """Find, verify and split a data set, and move it to `device`.
 
-    The held-out images are those among the last `val_size` of the training file: the same for every seed, and
-    for every choice of classes. Raises ConfigError or DataError.
+    The held-out images are those among the last `val_size` of the training file, whatever the seed and the
+    classes. Raises ConfigError or DataError.
     """
     spec = spec_of(config.name)
     classes = class_numbers(spec, config.classes)
     raw = find(config)
     count = len(raw.train_images)
     if config.val_size >= count:
-        raise ConfigError(
-            f"dataset.val_size={config.val_size} leaves nothing of the {count} training images: "
-            f"type a smaller number, such as dataset.val_size={count // 12}."
-        )
+        problem = f"dataset.val_size={config.val_size} leaves nothing of the {count} training images"
+        raise ConfigError(f"{problem}: type a smaller number, such as dataset.val_size={count // 12}.")
 
     def split(name: str, images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Split:
         wanted = np.isin(labels, classes)
@@ -109,41 +96,27 @@ def load(config: DatasetConfig, device: torch.device) -> Data:
 
     train_images, test_images = raw.train_images, raw.test_images
     if config.binarize == "static":
-        train_images, test_images = (
-            statically_binarised(train_images, "train"),
-            statically_binarised(test_images, "test"),
-        )
-    kept = len(train_images) - config.val_size
+        train_images = statically_binarised(train_images, "train")
+        test_images = statically_binarised(test_images, "test")
+    kept = count - config.val_size
     test = split("test", test_images, raw.test_labels)
     train = split("train", train_images[:kept], raw.train_labels[:kept])
     val = split("val", train_images[kept:], raw.train_labels[kept:])
     for part, advice in ((train, "smaller"), (val, "larger")):
         if config.val_size and not len(part):
-            raise ConfigError(
-                f"dataset.val_size={config.val_size} leaves no {part.name} images of dataset.classes="
-                f"{show(config.classes)}: type a {advice} number."
-            )
-    return Data(
-        spec=spec,
-        origin=raw.origin,
-        classes=tuple(classes),
-        train=train,
-        held_out=val if config.val_size else test,
-        test=test,
-        binarize=config.binarize,
-    )
+            problem = f"dataset.val_size={config.val_size} leaves no {part.name} images of dataset.classes="
+            raise ConfigError(f"{problem}{show(config.classes)}: type a {advice} number.")
+    held_out = val if config.val_size else test
+    return Data(spec, raw.origin, tuple(classes), train, held_out, test, config.binarize)
 
 
 def statically_binarised(images_NHW: NDArray[np.uint8], file: str) -> NDArray[np.uint8]:
-    """Pixels of 0 or 255, drawn once from their grey values: an image's are the same in every run.
-
-    They depend on the image's place in its file alone, so that the embedded subset shares the full set's.
-    """
+    """Pixels of 0 or 255, drawn from grey values: the same in every run, and in the embedded subset."""
     noise = stream(0, f"static binarization of the {file} images")
-    parts = []
-    for part in torch.from_numpy(images_NHW.copy()).split(1000):
-        parts.append((torch.rand(part.shape, generator=noise) < part / 255).to(torch.uint8) * 255)
-    return torch.cat(parts).numpy()
+    images = images_NHW.copy()
+    for part in torch.from_numpy(images).split(1000):
+        part.copy_((torch.rand(part.shape, generator=noise) < part / 255) * 255)
+    return images
 
 
 def balanced(split: Split, classes: Sequence[int], per_class: int) -> Tensor:

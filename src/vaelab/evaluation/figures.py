@@ -6,7 +6,6 @@ Each raises CannotMeasure with the reason where it makes no sense for a run; the
 from collections.abc import Callable
 from dataclasses import replace
 
-import numpy as np
 import torch
 
 from vaelab.evaluation.model import EvaluatedModel
@@ -20,24 +19,13 @@ from vaelab.figures.latent import limit_for
 from vaelab.metrics.latent import uncovered
 from vaelab.training.examples import LATENT_POINTS, as_arrays, as_grid, latent_name
 
-FEWEST_POINTS = 10
-"""The fewest images that a density is estimated from."""
-
-HOLES_GRID = 201
-"""Points of the hole map along each axis."""
-
-HOLES_REACH = 4.0
-"""Its axes, in standard deviations of the prior."""
-
 
 def draw_mixture_samples(evaluated: EvaluatedModel) -> Figure:
     if evaluated.count < 64:
         raise CannotMeasure(f"it takes 64 draws, and only {evaluated.count} are made for so few images")
-    return image_grid(
-        as_grid(as_arrays(evaluated.mixture_samples[:64])),
-        "Samples from a mixture fitted to posterior samples",
-        f"{evaluated.examples.about} · 64 draws from 10 Gaussians",
-    )
+    images = as_grid(as_arrays(evaluated.mixture_samples[:64]))
+    title = "Samples from a mixture fitted to posterior samples"
+    return image_grid(images, title, f"{evaluated.examples.about} · 64 draws from 10 Gaussians")
 
 
 def draw_latent_space(evaluated: EvaluatedModel) -> Figure:
@@ -49,44 +37,37 @@ def draw_latent_space(evaluated: EvaluatedModel) -> Figure:
 def draw_density(evaluated: EvaluatedModel) -> Figure:
     examples = evaluated.examples
     samples_NL = evaluated.posterior_samples[:LATENT_POINTS].cpu().numpy()
-    if len(samples_NL) < FEWEST_POINTS:
-        raise CannotMeasure(f"a density takes {FEWEST_POINTS} images")
+    if len(samples_NL) < 10:
+        raise CannotMeasure("a density takes 10 images")
     view = examples.view_of([examples.means()])
-    return density_plot(
-        samples_NL,
-        replace(view, limit=limit_for(view.project(samples_NL))),
-        "The aggregate posterior against the prior",
-        f"{examples.about} · {len(samples_NL):,} {examples.images_name}, one sample of q(z|x) each",
-    )
+    view = replace(view, limit=limit_for(view.project(samples_NL)))
+    drawn = f"{len(samples_NL):,} {examples.images_name}, one sample of q(z|x) each"
+    title = "The aggregate posterior against the prior"
+    return density_plot(samples_NL, view, title, f"{examples.about} · {drawn}")
 
 
 def draw_holes(evaluated: EvaluatedModel) -> Figure:
     if evaluated.model.latent_dim != 2:
         raise CannotMeasure("a map takes model.latent_dim=2")
-    axis = torch.linspace(-HOLES_REACH, HOLES_REACH, HOLES_GRID, dtype=torch.float64, device=evaluated.device)
+    reach, points = 4.0, 201  # standard deviations of the prior, and points between them, along each axis
+    axis = torch.linspace(-reach, reach, points, dtype=torch.float64, device=evaluated.device)
     z_ZL = torch.cartesian_prod(axis, axis).flip(1)  # rows upwards, columns to the right
-    missed = uncovered(evaluated.posterior, z_ZL, COVERED).view(HOLES_GRID, HOLES_GRID)
-    examples = evaluated.examples
-    return hole_map(
-        missed.cpu().numpy(),
-        HOLES_REACH,
-        percent(COVERED),
-        "Holes: prior mass that no posterior covers",
-        f"{examples.about} · q(z|x) of {len(evaluated.posterior.mean):,} {examples.images_name}",
-    )
+    missed = uncovered(evaluated.posterior, z_ZL, COVERED).view(points, points).cpu().numpy()
+    title = "Holes: prior mass that no posterior covers"
+    return hole_map(missed, reach, percent(COVERED), title, about_posterior(evaluated, "q(z|x) of "))
 
 
 def draw_kl_bars(evaluated: EvaluatedModel) -> Figure:
-    kl_L = evaluated.kl_of_dimensions
-    order = kl_L.argsort(descending=True, stable=True).tolist()
+    kl_L, order = evaluated.kl_of_dimensions.sort(descending=True, stable=True)
+    names = [latent_name(dimension) for dimension in order.tolist()]
+    title = "KL of each latent dimension"
+    return kl_bars(kl_L.numpy(), names, COLLAPSED, title, about_posterior(evaluated))
+
+
+def about_posterior(evaluated: EvaluatedModel, what: str = "") -> str:
+    """The subtitle of a figure of the posterior."""
     examples = evaluated.examples
-    return kl_bars(
-        np.asarray(kl_L[order]),
-        [latent_name(dimension) for dimension in order],
-        COLLAPSED,
-        "KL of each latent dimension",
-        f"{examples.about} · {len(evaluated.posterior.mean):,} {examples.images_name}",
-    )
+    return f"{examples.about} · {what}{len(evaluated.posterior.mean):,} {examples.images_name}"
 
 
 FIGURES: dict[str, Callable[[EvaluatedModel], Figure]] = {

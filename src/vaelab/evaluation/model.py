@@ -1,10 +1,10 @@
 """What is evaluated: a trained model with a split of images, and what several sections need of them.
 
-Shapes: N images, L latent dimensions, D features, H height, W width.
+Shapes: N images, L latent dimensions, H height, W width.
 """
 
-import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -15,7 +15,6 @@ from vaelab.config import DatasetConfig, EvaluationConfig
 from vaelab.data import splits
 from vaelab.data.splits import Data, Split
 from vaelab.evaluation.numbers import Basis
-from vaelab.metrics.features import FeatureNetwork, feature_network
 from vaelab.metrics.generation import mixture_draws
 from vaelab.models import Gaussian
 from vaelab.objectives.scoring import Bound, bound, scored_images
@@ -32,57 +31,37 @@ MOST_IMAGES = 10_000
 """Images that samples, features and distances between all pairs are taken of: the first ones of the split."""
 
 
+@dataclass(eq=False, repr=False)
 class EvaluatedModel:
     """All is computed once, on first use, on the device of the data; images are floats in [0, 1]."""
 
-    def __init__(
-        self,
-        run: Run,
-        data: Data,
-        source: DatasetConfig,
-        config: EvaluationConfig,
-        of_images: dict[tuple[object, ...], Any] | None = None,
-    ) -> None:
-        """`source` is the configuration that `data` was loaded by: the run's, or what replaces it.
+    run: Run
+    config: EvaluationConfig
+    data: Data
+    source: DatasetConfig  # what `data` was loaded by: the run's settings, or what replaces them
+    of_images: dict[Any, Any]  # depends on the images alone, for several models of the same data and split
 
-        `of_images` keeps what depends on the images alone, for several models of the same `data`.
-        """
-        self.of_images = {} if of_images is None else of_images
-        self.run = run
-        self.config = config
-        self.data = data
-        self.source = source
+    def __post_init__(self) -> None:
+        run, config, data = self.run, self.config, self.data
         self.split = data.split(config.split)
-        self.seed = run.config.seed if config.seed is None else config.seed
+        self.other_split = data.test if config.split == "train" else data.train
+        self.count = min(len(self.split), len(self.other_split), MOST_IMAGES)
         self.device = self.split.images.device
+        self.seed = run.config.seed if config.seed is None else config.seed
+        self.numpy_seed = self.seed % 2**32  # NumPy and scikit-learn take 32 bits
         self.model = run.model.to(self.device)
         self.objective = run.objective.to(self.device)
         self.examples = ExampleImages(run.config, data, self.split, self.model, self.objective, self.seed)
-        self.other_split = data.test if self.split.name == "train" else data.train
-        self.count = min(len(self.split), len(self.other_split), MOST_IMAGES)
 
     def basis(self, images: int, draws: int | None = None, kind_of_draws: str | None = None) -> Basis:
         return Basis(self.split.name, images, self.seed, draws, kind_of_draws)
 
-    def once(self, *key: object, compute: Callable[[], Result]) -> Result:
+    def once(self, name: str, compute: Callable[[], Result]) -> Result:
         """What depends on the images alone, computed for the first of several models."""
-        whole = (*key, self.split.name, self.count, self.seed if self.split.dynamic else None)
-        if whole not in self.of_images:
-            self.of_images[whole] = compute()
-        result: Result = self.of_images[whole]
-        return result
-
-    @cached_property
-    def checkpoint_sha256(self) -> str:
-        """Of the checkpoint's file."""
-        return hashlib.sha256(self.run.checkpoint.read_bytes()).hexdigest()
-
-    @property
-    def numpy_seed(self) -> int:
-        """The seed for scikit-learn and NumPy, which take 32 bits."""
-        return self.seed % 2**32
-
-    # --- the split as the model saw it --------------------------------------------------------------------
+        key = (name, self.seed if self.split.dynamic else None)
+        if key not in self.of_images:
+            self.of_images[key] = compute()
+        return self.of_images[key]
 
     @cached_property
     def images(self) -> Tensor:
@@ -96,8 +75,7 @@ class EvaluatedModel:
     @cached_property
     def posterior(self) -> Gaussian:
         """q(z|x) of the first images of the split, at most 10,000, (N, L) each."""
-        whole = self.bound.posterior
-        return Gaussian(whole.mean[:MOST_IMAGES], whole.log_variance[:MOST_IMAGES])
+        return first_images(self.bound.posterior)
 
     @cached_property
     def kl_of_dimensions(self) -> Tensor:
@@ -107,9 +85,8 @@ class EvaluatedModel:
     @cached_property
     def posterior_samples(self) -> Tensor:
         """One sample of each of those, shape (N, L)."""
-        return self.posterior.sample(
-            stream(self.seed, "posterior samples of an evaluation", device=self.device)
-        ).double()
+        noise = stream(self.seed, "posterior samples of an evaluation", device=self.device)
+        return self.posterior.sample(noise).double()
 
     @cached_property
     def train_images(self) -> Tensor:
@@ -120,8 +97,6 @@ class EvaluatedModel:
     def train_posterior(self) -> Gaussian:
         return self.examples.posterior(self.train_images)
 
-    # --- grey images to compare, `count` of each, shape (count, 1, H, W) ----------------------------------
-
     @cached_property
     def grey_data(self) -> Data:
         """The data with grey pixels: decoders give grey images, whatever they were trained on."""
@@ -130,6 +105,7 @@ class EvaluatedModel:
         return splits.load(self.source.replace(binarize="none"), self.device)
 
     def real(self, split: Split) -> Tensor:
+        """The first `count` images of a split in grey, to compare: shape (count, 1, H, W), as all below."""
         grey = self.grey_data.split(split.name)
         return grey.batch(slice(0, self.count), stream(0, "none is drawn", device=self.device))
 
@@ -143,31 +119,22 @@ class EvaluatedModel:
         return self.decoded(self.posterior.mean[: self.count])
 
     @cached_property
-    def prior_draws(self) -> Tensor:
-        noise = stream(self.seed, "prior draws of an evaluation", device=self.device)
-        return torch.randn(self.count, self.model.latent_dim, generator=noise, device=self.device)
-
-    @cached_property
     def prior_samples(self) -> Tensor:
-        return self.decoded(self.prior_draws)
-
-    @property
-    def mixture_images(self) -> int:
-        """Training images that the mixture is fitted to: the first ones."""
-        return min(len(self.data.train), MOST_IMAGES)
+        noise = stream(self.seed, "prior draws of an evaluation", device=self.device)
+        shape = (self.count, self.model.latent_dim)
+        return self.decoded(torch.randn(shape, generator=noise, device=self.device))
 
     @cached_property
     def mixture_samples(self) -> Tensor:
         """From a mixture of Gaussians that is fitted to one posterior sample each of training images."""
-        whole = self.train_posterior
-        posterior = Gaussian(whole.mean[: self.mixture_images], whole.log_variance[: self.mixture_images])
-        z_NL = posterior.sample(stream(self.seed, "latents of the mixture", device=self.device))
+        noise = stream(self.seed, "latents of the mixture", device=self.device)
+        z_NL = first_images(self.train_posterior).sample(noise)
         draws = mixture_draws(z_NL.double().cpu().numpy(), self.count, self.numpy_seed)
         return self.decoded(torch.from_numpy(draws).to(self.device))
 
     def decoded(self, z_NL: Tensor) -> Tensor:
         return torch.from_numpy(self.examples.decoded(z_NL)).unsqueeze(1).to(self.device)
 
-    @cached_property
-    def feature_network(self) -> FeatureNetwork:
-        return feature_network(self.data.spec.name, self.device)
+
+def first_images(posterior: Gaussian) -> Gaussian:
+    return Gaussian(posterior.mean[:MOST_IMAGES], posterior.log_variance[:MOST_IMAGES])

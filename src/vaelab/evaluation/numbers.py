@@ -15,9 +15,6 @@ from vaelab.config import VaelabError
 
 NATS = "nats per image"
 
-WIDTH = 110
-"""Characters of the table's longest lines."""
-
 
 class CannotMeasure(VaelabError):
     """Why a section has no numbers here. The others go on."""
@@ -31,15 +28,11 @@ class Basis:
     images: int
     seed: int
     draws: int | None = None
-    kind_of_draws: str | None = None
-    """What `draws` counts: posterior samples per image, prior draws, …"""
+    kind_of_draws: str | None = None  # what is counted: posterior samples per image, prior draws, …
 
     def __str__(self) -> str:
         draws = [] if self.draws is None else [f"{self.draws:,} {self.kind_of_draws}"]
         return " · ".join([f"{self.split} split", f"{self.images:,} images", *draws, f"seed {self.seed}"])
-
-    def to_dict(self) -> dict[str, Any]:
-        return {key: value for key, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +57,10 @@ class Number:
         return f"{self.value:.2f}{error}" if abs(self.value) >= 100 else f"{self.value:.4g}{error}"
 
     def to_dict(self) -> dict[str, Any]:
-        error = {} if self.standard_error is None else {"standard_error": self.standard_error}
-        return {"value": self.value, "unit": self.unit, **error, **self.basis.to_dict()}
+        """Plain values, as they are saved in metrics.json."""
+        plain = asdict(self)
+        plain |= plain.pop("basis")
+        return {key: value for key, value in plain.items() if value is not None}
 
 
 def mean_of(values_N: Tensor, unit: str, basis: Basis) -> Number:
@@ -81,36 +76,31 @@ class Section:
     title: str
     rows: Mapping[str, Mapping[str, Number]]
     """By name, then by what was measured: `rows["fid_mnist_cnn"]["prior samples"]`."""
-    remark: str = ""
-    """What a reader must know to read the numbers."""
-    verdicts: Sequence[str] = ()
-    """What they say, in words."""
+    remark: str = ""  # what a reader must know to read the numbers
+    verdicts: Sequence[str] = ()  # what they say, in words
     details: Mapping[str, Any] = field(default_factory=dict)
     """Plain values for metrics.json that are too long for a table."""
 
     @classmethod
-    def of_model(cls, title: str, rows: Mapping[str, Number], *more: Any) -> Section:
-        """One column: numbers of the model as a whole."""
-        return cls(title, {name: {"model": number} for name, number in rows.items()}, *more)
+    def of_columns(cls, title: str, columns: Mapping[str, Mapping[str, Number]], *more: Any) -> Section:
+        """From the numbers by what was measured, then by name; `model` is the model as a whole."""
+        names = dict.fromkeys(name for column in columns.values() for name in column)
+        rows = {name: {of: each[name] for of, each in columns.items() if name in each} for name in names}
+        return cls(title, rows, *more)
 
     def to_dict(self) -> dict[str, Any]:
-        rows = {
-            name: {of: number.to_dict() for of, number in columns.items()}
-            for name, columns in self.rows.items()
-        }
+        rows = {name: {of: each.to_dict() for of, each in row.items()} for name, row in self.rows.items()}
         return {**rows, **self.details}
 
     def table(self) -> str:
         """The section as text: its numbers, and below them what they were measured on."""
         columns = list(dict.fromkeys(of for row in self.rows.values() for of in row))
         lines = [
-            [name, *(str(row[of]) if of in row else "" for of in columns), next(iter(row.values())).unit]
+            [name, *(str(row.get(of, "")) for of in columns), next(iter(row.values())).unit]
             for name, row in self.rows.items()
         ]
-        alignment = ("left", *("right" for _ in columns), "left")
-        text = tabulate(
-            lines, [self.title, *columns, ""], tablefmt="simple", colalign=alignment, disable_numparse=True
-        )
+        alignment = ["left", *["right"] * len(columns), "left"]
+        text = tabulate(lines, [self.title, *columns, ""], colalign=alignment, disable_numparse=True)
         bases = dict.fromkeys(str(number.basis) for row in self.rows.values() for number in row.values())
         below = [*bases, self.remark, *self.verdicts]
         return "\n".join([text, *(paragraph(line) for line in below if line)])
@@ -121,13 +111,4 @@ def percent(share: float, digits: int = 0) -> str:
 
 
 def paragraph(text: str) -> str:
-    return textwrap.fill(text, WIDTH, initial_indent="  ", subsequent_indent="  ")
-
-
-def table(sections: Mapping[str, Section], missing: Mapping[str, str]) -> str:
-    """All sections, and why other sections, or figures, are left out."""
-    parts = [section.table() for section in sections.values()]
-    if missing:
-        reasons = [paragraph(f"{name}: {reason}") for name, reason in missing.items()]
-        parts.append("\n".join(["Left out", *reasons]))
-    return "\n\n".join(parts)
+    return textwrap.fill(text, 110, initial_indent="  ", subsequent_indent="  ")

@@ -4,7 +4,9 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,6 @@ from numpy.typing import NDArray
 from vaelab.config import Config, VaelabError, effective, flattened, show
 from vaelab.runs.folder import RunFolder, run_folders
 from vaelab.training import checkpoint
-from vaelab.training.state import Record
 
 
 @dataclass
@@ -23,12 +24,8 @@ class Member:
 
     folder: RunFolder
     config: Config
-    facts: Mapping[str, Any]
-    """run.json."""
-    rows: list[Record]
-    """metrics.csv."""
-    last_sha256: str
-    """Of the last checkpoint's file."""
+    facts: Mapping[str, Any]  # run.json
+    rows: list[dict[str, float]]  # metrics.csv
     evaluation: dict[str, Any] | None = None
     """metrics.json of the last checkpoint, where it is of these very weights and of the test images."""
 
@@ -36,23 +33,10 @@ class Member:
         self.read_evaluation()
 
     def read_evaluation(self) -> None:
-        path = self.folder.evaluation("last", "test") / "metrics.json"
-        try:
-            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return
-        if found["checkpoint"]["sha256"] == self.last_sha256:
+        found = read_metrics_json(self.folder.evaluation("last", "test"))
+        digest = hashlib.sha256(self.folder.last_checkpoint.read_bytes()).hexdigest()
+        if found is not None and found["checkpoint"]["sha256"] == digest:
             self.evaluation = found
-
-    @property
-    def last(self) -> Record:
-        """The row of the last epoch: what comparisons are made of."""
-        return self.rows[-1]
-
-    @property
-    def seconds(self) -> float:
-        """Training time of all epochs."""
-        return sum(row["seconds"] for row in self.rows)
 
 
 @dataclass(frozen=True)
@@ -87,8 +71,7 @@ class Family:
 
     title: str
     models: Sequence[Model]
-    scored: str
-    """val or test: what each epoch was scored on."""
+    scored: str  # val or test: what each epoch was scored on
 
     @property
     def slug(self) -> str:
@@ -105,36 +88,39 @@ class Found:
     """What lies in a folder."""
 
     families: list[Family] = field(default_factory=list)
-    not_finished: dict[str, str] = field(default_factory=dict)
-    """By the folder's name, why it is in no table."""
-    repeated: dict[str, str] = field(default_factory=dict)
-    """By the folder's name, the one that holds the same training and stands for it."""
+    not_finished: dict[str, str] = field(default_factory=dict)  # folder: why it is in no table
+    repeated: dict[str, str] = field(default_factory=dict)  # folder: the one with the same training
 
     @property
     def members(self) -> list[Member]:
         return [member for family in self.families for model in family.models for member in model.members]
 
 
+def read_metrics_json(folder: Path) -> dict[str, Any] | None:
+    """What an evaluation has written into a folder; None where there is nothing, or a damaged file."""
+    with suppress(OSError, ValueError):
+        return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    return None
+
+
 def find(folder: Path) -> Found:
     """Every run below a folder."""
     found = Found()
-    members: list[Member] = []
-    for path in run_folders(folder):
-        name = str(path.relative_to(folder))
-        try:
-            members.append(read(RunFolder(path)))
-        except (VaelabError, OSError, ValueError) as reason:
-            found.not_finished[name] = str(reason)
-    by_family: dict[str, list[Member]] = {}
+    families: dict[str, list[Member]] = {}
     seen: dict[str, Member] = {}
-    for member in members:
+    for path in run_folders(folder):
+        try:
+            member = read(RunFolder(path))
+        except (VaelabError, OSError, ValueError) as reason:
+            found.not_finished[str(path.relative_to(folder))] = str(reason)
+            continue
         family = repr(family_of(member))
         same = seen.setdefault(repr((family, settings_of(member.config), member.config.seed)), member)
         if same is member:
-            by_family.setdefault(family, []).append(member)
+            families.setdefault(family, []).append(member)
         else:
             found.repeated[member.folder.name] = same.folder.name
-    found.families = [make_family(group) for group in by_family.values()]
+    found.families = [make_family(members) for members in families.values()]
     return found
 
 
@@ -149,39 +135,34 @@ def read(folder: RunFolder) -> Member:
         done = f"after epoch {facts['epochs']['done']} of {facts['epochs']['asked']}"
         raise VaelabError(f"{facts['status']} {done}{error}")
     config = checkpoint.config_of(checkpoint.load(folder.last_checkpoint))
-    digest = hashlib.sha256(folder.last_checkpoint.read_bytes()).hexdigest()
-    return Member(folder, config, facts, folder.read_metrics(), digest)
+    return Member(folder, config, facts, folder.read_metrics())
 
 
-def family_of(member: Member) -> dict[str, Any]:
+def family_of(member: Member) -> tuple[object, ...]:
     """What must agree for two numbers to stand in one column."""
     data = member.facts["data"]
-    return {
-        "title": data["description"],
-        "images": data["images"],
-        "scored": data["scored_each_epoch"],
-        "files": data["sha256"],
-        "likelihood": member.config.loss.likelihood_name,
-    }
+    shared = (data[key] for key in ("description", "images", "scored_each_epoch", "sha256"))
+    return *shared, member.config.loss.likelihood_name
 
 
 def make_family(members: Sequence[Member]) -> Family:
-    facts = family_of(members[0])
+    """The models of runs whose `family_of` agrees, in the order of tables."""
     by_model: dict[str, list[Member]] = {}
     for member in members:
         by_model.setdefault(repr(settings_of(member.config)), []).append(member)
     groups = sorted(by_model.values(), key=lambda group: order_of(group[0].config))
     configs = [group[0].config for group in groups]
     flat = [dict(flattened(settings_of(config))) for config in configs]
-    keys = dict.fromkeys(key for settings in flat for key in settings)
+    keys = dict.fromkeys(chain.from_iterable(flat))
     varying = [key for key in keys if len({repr(settings.get(key)) for settings in flat}) > 1]
     labels = [label_of(config, varying) for config in configs]
     if len(set(labels)) < len(labels):
         labels = [label_of(config, varying, exact=True) for config in configs]
-    title = facts["title"]
-    if facts["likelihood"] != "bernoulli":
-        title += f", {facts['likelihood'].replace('_', ' ')} likelihood"
-    return Family(title, list(map(Model, labels, groups)), facts["scored"])
+    data, likelihood = members[0].facts["data"], configs[0].loss.likelihood_name
+    title = data["description"]
+    if likelihood != "bernoulli":
+        title += f", {likelihood.replace('_', ' ')} likelihood"
+    return Family(title, list(map(Model, labels, groups)), data["scored_each_epoch"])
 
 
 def settings_of(config: Config) -> dict[str, Any]:

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from vaelab.config import VaelabError
-from vaelab.models import VAE
-from vaelab.models.vae import LOG_VARIANCE_RANGE
+from vaelab.models import LOG_VARIANCE_RANGE, VAE
 
 LIKELIHOODS = ("bernoulli", "continuous_bernoulli", "gaussian")
 """Those whose means network.js computes from the decoder's output."""

@@ -104,7 +104,7 @@ def page(runs: Sequence[Run], config: ExploreConfig) -> str:
             f"{name}, {run.checkpoint.parent.parent.name}" for name, run in zip(names, runs, strict=True)
         ]
     bytes_N = (first.images[:count].flatten(1) * 255).round().to(torch.uint8).cpu().numpy()
-    height, width = first.data.image_shape[1:]
+    height, width = first.data.spec.image_shape[1:]
     return render(
         "explorer.html.j2",
         title=" beside ".join(names),

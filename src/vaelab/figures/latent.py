@@ -1,47 +1,30 @@
-"""The latent space as a scatter plot, and its animation.
+"""Latent spaces as scatter plots, of one model or of several side by side, and their animations.
 
-Shapes: N images, F frames, K images in a strip, H height, W width.
+Shapes: N images, L latent dimensions, F frames, K images in a strip, H height, W width.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import matplotlib.patheffects as effects
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgba_array
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.ticker import EngFormatter
 from numpy.typing import NDArray
 
+from vaelab.figures import Floats, Labels, Pixels, style
 from vaelab.figures.images import tile
-from vaelab.figures.style import (
-    HEADER,
-    INK,
-    SOFT,
-    SUBTITLE,
-    TITLE,
-    CachedBackground,
-    add_axes,
-    class_colour,
-    house_style,
-    legend_beside,
-    new_figure,
-    prior_circles,
-    show_images,
-    sign,
-)
 
-SMALLEST_LIMIT = 4.0
-"""Axes reach from −4 to 4 standard deviations of the prior, where 99.99 % of its draws fall."""
-
-INSIDE = 0.995
-"""Share of the points that the axes must hold; a few stragglers would otherwise shrink all others."""
+INSIDE = 0.995  # share of the points on the axes: a few stragglers would otherwise shrink all others
+IN_A_ROW = 4  # panels side by side before a new row begins
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,7 +35,7 @@ class LatentView:
     names: tuple[str, str]
     limit: float
 
-    def project(self, means_NL: NDArray[np.floating]) -> NDArray[np.float64]:
+    def project(self, means_NL: Floats) -> NDArray[np.float64]:
         """Coordinates on the plane, shape (N, 2); with one latent dimension the second is 0."""
         points = means_NL.astype(np.float64) @ self.plane
         return points if points.shape[1] == 2 else np.column_stack([points, np.zeros(len(points))])
@@ -62,46 +45,14 @@ class LatentView:
         return self.limit == other.limit and np.array_equal(self.plane, other.plane)
 
 
-def limit_for(points_N2: NDArray[np.floating]) -> float:
-    """The axis limit that holds 99.5 % of the points: 4, 6, 8, 12, 16, …, so that runs share their axes."""
-    reach = float(np.quantile(np.abs(points_N2).max(axis=1), INSIDE))
-    limit = SMALLEST_LIMIT
-    while limit < reach:
-        limit *= 4 / 3 if np.log2(limit / 6).is_integer() else 3 / 2
-    return round(limit, 6)
+def limit_for(points_N2: Floats) -> float:
+    """The axis limit that holds 99.5 % of the points: 4, 6, 8, 12, 16, …, so that runs share their axes.
 
-
-class LatentPlot:
-    """Posterior means on a plane, coloured by class with the names beside, or all in one colour.
-
-    For one moment there is `figure`; for many, `pixels` draws again only what moves.
+    From −4 to 4 standard deviations of the prior fall 99.99 % of its draws.
     """
-
-    def __init__(
-        self,
-        means_NL: NDArray[np.floating],
-        labels_N: NDArray[np.integer] | None,
-        class_names: Mapping[int, str],
-        view: LatentView,
-        title: str,
-        subtitle: str,
-    ) -> None:
-        self.view = view
-        with house_style():
-            self.figure = new_figure(7.6, 6.9, title, subtitle)
-            axes = add_axes(self.figure, 0.75, 0.6, 5.5, 5.5)
-            self.plane = LatentPlane(axes, view, means_NL, labels_N, class_names)
-        self.cached: CachedBackground | None = None
-
-    def pixels(self, means_NL: NDArray[np.floating], title: str) -> NDArray[np.uint8]:
-        """The figure at another moment, shape (height, width, 3). `figure` itself can't be drawn any more."""
-        heading = self.figure.texts[TITLE]
-        with house_style():
-            if self.cached is None:
-                self.cached = CachedBackground(self.figure, [*self.plane.moving, heading])
-            heading.set_text(title)
-            self.plane.show(means_NL)
-            return self.cached.pixels()
+    reach = float(np.quantile(np.abs(points_N2).max(axis=1), INSIDE))
+    limits = (mantissa * 2.0**exponent for exponent in count() for mantissa in (4, 6))
+    return next(limit for limit in limits if not limit < reach)
 
 
 class LatentPlane:
@@ -111,48 +62,49 @@ class LatentPlane:
         self,
         axes: Axes,
         view: LatentView,
-        means_NL: NDArray[np.floating],
-        labels_N: NDArray[np.integer] | None,
+        means_NL: Floats,
+        labels_N: Labels | None,
         class_names: Mapping[int, str],
         *,
-        names: bool = True,
+        names: bool = False,
     ) -> None:
-        """`names` writes each class's name in the middle of its points."""
+        """`names` writes each class's name in the middle of its points; moving ones it would only hide."""
         self.axes, self.view, self.labels_N = axes, view, labels_N
         self.one_dimension = view.plane.shape[1] == 1
-        if self.one_dimension:
-            self.rows_N = rows_of(labels_N, class_names, len(means_NL))
-        colours: Any = INK
+        colours: Any = style.INK
         if labels_N is not None:
-            classes, of_points = np.unique(labels_N, return_inverse=True)
-            colours = to_rgba_array([class_colour(int(number)) for number in classes])[of_points]
+            colours = [style.class_colour(label) for label in labels_N.tolist()]
         origin_N = np.zeros(len(means_NL))
         self.points = axes.scatter(origin_N, origin_N, s=4, c=colours, alpha=0.65, linewidths=0)
-        prior = prior_circles(axes, SOFT, self.one_dimension)
+        handles = [style.prior_circles(axes, style.SOFT, self.one_dimension)]
         ticks = np.linspace(-view.limit, view.limit, 5)  # few: laying them out takes longer than the points
         axes.set(xlim=(-view.limit, view.limit), xticks=ticks, xlabel=view.names[0])
         if view.limit >= 10_000:  # "−131k" fits beside the axis
             axes.tick_params(labelsize=8)
             for axis in (axes.xaxis, axes.yaxis):
                 axis.set_major_formatter(EngFormatter(places=0, sep=""))
-        if self.one_dimension:
+        if self.one_dimension:  # a band for each class, the points spread over it by a fixed jitter
             axes.set(ylim=(len(class_names) - 0.5, -0.5), yticks=[])
+            self.rows_N = np.random.default_rng(0).uniform(-0.4, 0.4, len(means_NL))
+            if labels_N is None:
+                self.rows_N = (len(class_names) - 1) / 2 + self.rows_N * len(class_names)
+            else:
+                self.rows_N += np.searchsorted(list(class_names), labels_N)
         else:
             axes.set(ylim=(-view.limit, view.limit), yticks=ticks, ylabel=view.names[1], aspect="equal")
-        handles = [prior]
         self.names: dict[int, Text] = {}
         for number, name in (class_names if labels_N is not None else {}).items():
-            colour = class_colour(number)
+            colour = style.class_colour(number)
             handles += [Line2D([], [], linestyle="", marker="o", markersize=6, color=colour, label=name)]
             if names and not self.one_dimension and number in np.asarray(labels_N):
                 halo = [effects.withStroke(linewidth=2.5, foreground="white")]
                 self.names[number] = axes.text(
                     0, 0, name, fontsize=7.5, ha="center", va="center", path_effects=halo, clip_on=True
                 )
-        legend_beside(axes, handles, handletextpad=0.5)
+        self.legend = style.legend_beside(axes, handles, handletextpad=0.5)
         self.show(means_NL)
 
-    def show(self, means_NL: NDArray[np.floating]) -> None:
+    def show(self, means_NL: Floats) -> None:
         """Move the points, and the names with them."""
         points_N2 = self.view.project(means_NL)
         if self.one_dimension:
@@ -169,50 +121,113 @@ class LatentPlane:
         return [self.points, *axes.patches, *axes.lines, *axes.spines.values(), *self.names.values()]
 
 
-def rows_of(
-    labels_N: NDArray[np.integer] | None, class_names: Mapping[int, str], count: int
-) -> NDArray[np.float64]:
-    """Heights for a plot of one latent dimension: a band for each class, spread by a fixed jitter."""
-    jitter = np.random.default_rng(0).uniform(-0.4, 0.4, count)
-    if labels_N is None:
-        return (len(class_names) - 1) / 2 + jitter * len(class_names)
-    rows = {number: row for row, number in enumerate(class_names)}
-    return jitter + np.array([rows[int(label)] for label in labels_N])
+class LatentPlot(LatentPlane):
+    """Posterior means in a figure of their own, coloured by class with names, or all in one colour.
+
+    For one moment there is `figure`; for many, `pixels` draws again only what moves.
+    """
+
+    @style.house_style()
+    def __init__(
+        self,
+        means_NL: Floats,
+        labels_N: Labels | None,
+        class_names: Mapping[int, str],
+        view: LatentView,
+        title: str,
+        subtitle: str,
+    ) -> None:
+        self.figure = style.new_figure(7.6, 6.9, title, subtitle)
+        axes = style.add_axes(self.figure, 0.75, 0.6, 5.5, 5.5)
+        super().__init__(axes, view, means_NL, labels_N, class_names, names=True)
+        self.cached: style.CachedBackground | None = None
+
+    @style.house_style()
+    def pixels(self, means_NL: Floats, title: str) -> Pixels:
+        """The figure at another moment. `figure` itself can't be drawn any more."""
+        heading = self.figure.texts[style.TITLE]
+        self.cached = self.cached or style.CachedBackground(self.figure, [*self.moving, heading])
+        heading.set_text(title)
+        self.show(means_NL)
+        return self.cached.pixels()
 
 
 def latent_animation(
-    means_FNL: Sequence[NDArray[np.floating]],
-    reconstructions_FKHW: Sequence[NDArray[np.floating]],
-    originals_KHW: NDArray[np.floating],
-    labels_N: NDArray[np.integer],
+    means_FNL: Sequence[Floats],
+    reconstructions_FKHW: Sequence[Floats],
+    originals_KHW: Floats,
+    labels_N: Labels,
     class_names: Mapping[int, str],
     view: LatentView,
     title: str,
     subtitles: Sequence[str],
     watermark: str | None,
-) -> Iterator[NDArray[np.uint8]]:
-    """One frame for each step: where the same images lie, and below how some are reconstructed.
-
-    Yields arrays of shape (height, width, 3). Only points, strip and subtitle move.
-    """
+) -> Iterator[Pixels]:
+    """One frame for each step: where the same images lie, and below how some are reconstructed."""
     strip_height, height = 1.35, 7.9
-    with house_style():
-        figure = new_figure(7.2, height, title, *subtitles)
+    with style.house_style():
+        figure = style.new_figure(7.2, height, title, *subtitles)
         figure.set_dpi(90)
-        sign(figure, watermark)
-        side = height - strip_height - HEADER - 0.75
-        # Without names: over moving clouds they would only hide them.
-        axes = add_axes(figure, 0.7, strip_height + 0.6, side, side)
-        plane = LatentPlane(axes, view, means_FNL[-1], labels_N, class_names, names=False)
-        strip = add_axes(figure, 1.1, 0.1, figure.get_figwidth() - 1.2, strip_height)
+        style.sign(figure, watermark)
+        side = height - strip_height - style.HEADER - 0.75
+        axes = style.add_axes(figure, 0.7, strip_height + 0.6, side, side)
+        plane = LatentPlane(axes, view, means_FNL[-1], labels_N, class_names)
+        strip = style.add_axes(figure, 1.1, 0.1, figure.get_figwidth() - 1.2, strip_height)
         bands = [tile(np.stack([originals_KHW, each]), gap=2) for each in reconstructions_FKHW]
-        sheet = show_images(strip, bands[0])
+        sheet = style.show_images(strip, bands[0])
         size = originals_KHW.shape[1]
         for row, label in enumerate(("original", "recon-\nstruction")):
             strip.text(-2, row * (size + 2) + size / 2, label, ha="right", va="center", fontsize=8)
-        cached = CachedBackground(figure, [*plane.moving, sheet, figure.texts[SUBTITLE]])
+        cached = style.CachedBackground(figure, [*plane.moving, sheet, figure.texts[style.SUBTITLE]])
         for means, band, subtitle in zip(means_FNL, bands, subtitles, strict=True):
             plane.show(means)
             sheet.set_data(band)
-            figure.texts[SUBTITLE].set_text(subtitle)
+            figure.texts[style.SUBTITLE].set_text(subtitle)
             yield cached.pixels()
+
+
+class LatentSpaces:
+    """Every model's posterior means of the same images, side by side on axes of the same reach."""
+
+    @style.house_style()
+    def __init__(
+        self,
+        means_NL: Mapping[str, Floats],
+        views: Mapping[str, LatentView],
+        labels_N: Labels,
+        class_names: Mapping[int, str],
+        title: str,
+        *subtitles: str,
+    ) -> None:
+        """`subtitles` are those of all frames: the figure is wide enough for each, and shows the first."""
+        rows = math.ceil(len(means_NL) / IN_A_ROW)
+        columns = math.ceil(len(means_NL) / rows)
+        side, legend = 3.6, 1.6
+        height = rows * side + style.HEADER
+        self.figure = style.new_figure(columns * side + legend, height, title, *subtitles)
+        self.planes: dict[str, LatentPlane] = {}
+        for number, (model, means) in enumerate(means_NL.items()):
+            row, column = divmod(number, columns)
+            left, bottom = column * side + 0.65, height - style.HEADER - (row + 1) * side + 0.5
+            axes = style.add_axes(self.figure, left, bottom, side - 0.75, side - 0.8)
+            axes.set_title(model, loc="left")
+            plane = self.planes[model] = LatentPlane(axes, views[model], means, labels_N, class_names)
+            if number == columns - 1:  # one legend for all
+                plane.legend.set_bbox_to_anchor((1.03, 1.0), transform=axes.transAxes)
+            else:
+                plane.legend.remove()
+
+    def animation(
+        self, frames_F: Sequence[Mapping[str, Floats]], subtitles: Sequence[str], watermark: str | None
+    ) -> Iterator[Pixels]:
+        """One frame for each step. `figure` itself can't be drawn any more."""
+        with style.house_style():
+            self.figure.set_dpi(80)
+            style.sign(self.figure, watermark)
+            moving = [artist for plane in self.planes.values() for artist in plane.moving]
+            cached = style.CachedBackground(self.figure, [*moving, self.figure.texts[style.SUBTITLE]])
+            for means_NL, subtitle in zip(frames_F, subtitles, strict=True):
+                for model, plane in self.planes.items():
+                    plane.show(means_NL[model])
+                self.figure.texts[style.SUBTITLE].set_text(subtitle)
+                yield cached.pixels()

@@ -1,25 +1,24 @@
 """The house style: sizes, colours, and how a Figure becomes the bytes of a PNG."""
 
 import io
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
-from functools import lru_cache
-from typing import Any, cast
+from collections.abc import Sequence
+from functools import lru_cache, partial
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.image import AxesImage
+from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
 from matplotlib.textpath import text_to_path
-from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
 from PIL import Image
+
+from vaelab.figures import Figure, Floats, Pixels
 
 DPI = 150
 INK = "#222222"
@@ -34,7 +33,7 @@ CLASS_COLOURS = (
     "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
 )  # fmt: skip
 
-RC: Mapping[str, Any] = {
+RC: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # ships with matplotlib: the same letters on every machine
     "font.size": 10,
     "text.color": INK,
@@ -51,21 +50,14 @@ RC: Mapping[str, Any] = {
     "ytick.color": SOFT,
     "legend.frameon": False,
     "figure.facecolor": "white",
-    "savefig.facecolor": "white",
 }
 
+house_style = partial(mpl.rc_context, RC)
+"""A decorator and a context: what is inside is drawn in the house style; the user's settings stay."""
+
 TITLE_SIZE, SUBTITLE_SIZE = 13, 8.5
-
-TITLE, SUBTITLE = 0, 1
-"""Their places among a figure's texts."""
-
-HEADER = 0.68
-"""Inches above a figure's content, for its title and subtitle."""
-
-
-def house_style() -> AbstractContextManager[None]:
-    """Inside, matplotlib draws in the house style; outside, everybody's own settings hold."""
-    return mpl.rc_context(cast(Any, RC))
+TITLE, SUBTITLE = 0, 1  # their places among a figure's texts
+HEADER = 0.68  # inches above a figure's content, for title and subtitle
 
 
 def class_colour(number: int) -> str:
@@ -78,9 +70,8 @@ def text_width(text: str, size: float, weight: str = "normal") -> float:
     """How wide a text gets, its longest line, in inches."""
     font = FontProperties(family=RC["font.family"], weight=weight, size=size)
     hinting = 1.08  # letters are moved to whole pixels when they are drawn, which widens small ones
-    widths = [
-        text_to_path.get_text_width_height_descent(line, font, ismath=False)[0] for line in text.split("\n")
-    ]
+    measure = text_to_path.get_text_width_height_descent
+    widths = [measure(line, font, ismath=False)[0] for line in text.split("\n")]
     return hinting * max(widths) / 72
 
 
@@ -89,16 +80,11 @@ def new_figure(width: float, height: float, title: str, *subtitles: str, plots: 
 
     It is wider where the title or any of the subtitles needs it. With `plots` matplotlib lays its axes out.
     """
-    texts = max(
-        text_width(title, TITLE_SIZE, "bold"), *(text_width(each, SUBTITLE_SIZE) for each in subtitles)
-    )
-    width = max(width, 0.3 + texts)
+    widths = [text_width(title, TITLE_SIZE, "bold"), *(text_width(each, SUBTITLE_SIZE) for each in subtitles)]
+    width = max(width, 0.3 + max(widths))
     figure = Figure(figsize=(width, height), dpi=DPI)
-    FigureCanvasAgg(figure)
-    figure.text(0.12 / width, 1 - 0.30 / height, title, fontsize=TITLE_SIZE, weight="bold", va="baseline")
-    figure.text(
-        0.12 / width, 1 - 0.52 / height, subtitles[0], fontsize=SUBTITLE_SIZE, color=SOFT, va="baseline"
-    )
+    figure.text(0.12 / width, 1 - 0.30 / height, title, fontsize=TITLE_SIZE, weight="bold")
+    figure.text(0.12 / width, 1 - 0.52 / height, subtitles[0], fontsize=SUBTITLE_SIZE, color=SOFT)
     if plots:
         figure.set_layout_engine("constrained", rect=(0, 0, 1, 1 - HEADER / height), w_pad=0.1, h_pad=0.08)
     return figure
@@ -110,19 +96,12 @@ def add_axes(figure: Figure, left: float, bottom: float, width: float, height: f
     return figure.add_axes((left / wide, bottom / high, width / wide, height / high))
 
 
-def legend_beside(axes: Axes, handles: Sequence[Artist] | None = None, **more: Any) -> None:
+def legend_beside(axes: Axes, handles: Sequence[Artist] | None = None, **more: Any) -> Legend:
     """A legend to the right of the axes."""
-    axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8.5, **more)
+    return axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8.5, **more)
 
 
-def epoch_panel(axes: Axes, heading: str) -> None:
-    """A heading, and whole epochs across."""
-    axes.set_title(heading, loc="left")
-    axes.set_xlabel("epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-
-
-def show_images(axes: Axes, sheet: NDArray[np.floating], **more: Any) -> AxesImage:
+def show_images(axes: Axes, sheet: Floats, **more: Any) -> AxesImage:
     """Grey values in [0, 1], each pixel a sharp square."""
     axes.set_axis_off()
     return axes.imshow(sheet, cmap="gray", vmin=0, vmax=1, interpolation="nearest", **more)
@@ -145,10 +124,8 @@ def sign(figure: Figure, watermark: str | None) -> None:
     if watermark:
         width, height = figure.get_size_inches()
         size = min(7.0, 7.0 * (width - 0.2) / max(text_width(watermark, 7.0), 0.1))
-        figure.text(
-            1 - 0.06 / width, 0.05 / height, watermark, fontsize=size, color=SOFT, ha="right", va="bottom",
-            parse_math=False,
-        )  # fmt: skip
+        look: dict[str, Any] = {"fontsize": size, "color": SOFT, "ha": "right", "va": "bottom"}
+        figure.text(1 - 0.06 / width, 0.05 / height, watermark, parse_math=False, **look)
 
 
 def signed_png(figure: Figure, watermark: str | None) -> bytes:
@@ -157,7 +134,7 @@ def signed_png(figure: Figure, watermark: str | None) -> bytes:
     return png(figure)
 
 
-def png(drawn: Figure | NDArray[np.uint8]) -> bytes:
+def png(drawn: Figure | Pixels) -> bytes:
     """A figure, or its pixels, as a PNG; the same figure gives the same bytes.
 
     matplotlib's own savefig lays out every text twice, once without drawing.
@@ -170,9 +147,9 @@ def png(drawn: Figure | NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
-def pixels(figure: Figure) -> NDArray[np.uint8]:
-    """The figure drawn, shape (height, width, 3)."""
-    canvas = canvas_of(figure)
+def pixels(figure: Figure) -> Pixels:
+    """The figure drawn."""
+    canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
 
@@ -182,21 +159,15 @@ class CachedBackground:
 
     def __init__(self, figure: Figure, moving: Sequence[Artist]) -> None:
         self.figure, self.moving = figure, moving
-        self.canvas = canvas_of(figure)
+        self.canvas = FigureCanvasAgg(figure)
         for artist in moving:
             artist.set_animated(True)  # left out by draw()
         self.canvas.draw()
         self.background = self.canvas.copy_from_bbox(figure.bbox)
 
-    def pixels(self) -> NDArray[np.uint8]:
-        """The figure as it is now, shape (height, width, 3)."""
+    def pixels(self) -> Pixels:
+        """The figure as it is now."""
         self.canvas.restore_region(self.background)
         for artist in self.moving:
             self.figure.draw_artist(artist)
         return np.asarray(self.canvas.buffer_rgba())[:, :, :3].copy()
-
-
-def canvas_of(figure: Figure) -> FigureCanvasAgg:
-    canvas = figure.canvas
-    assert isinstance(canvas, FigureCanvasAgg)
-    return canvas

@@ -1,9 +1,6 @@
-"""Features of images from a small trained classifier of each data set: what FID and its kin are measured on.
+"""Features of images from a small trained classifier of each data set: what FID and its like are measured on.
 
-They are no Inception features, and so no score on them compares with a published FID: every score is named
-after its network (`fid_mnist_cnn`), with the network's test accuracy and digest beside it.
-
-Shapes: B batch, D features.
+Shapes: B batch, N images.
 """
 
 import hashlib
@@ -25,42 +22,35 @@ BATCH = 250  # twice as fast as 1000 on a CPU: what a layer makes stays in its c
 class Classifier(nn.Module):
     """Three convolutions, each with batch norm, ReLU and pooling, then 64 features and the classes' logits.
 
-    `scripts/make_classifiers.py` trains it on the full data.
+    `scripts/make_classifiers.py` trains it on the full data. Its features are no Inception features: no score
+    on them compares with a published FID.
     """
 
     FEATURES = 64
 
-    def __init__(self, classes: int = 10) -> None:
+    def __init__(self) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for before, after in ((1, 32), (32, 64), (64, 64)):  # 28 -> 14 -> 7 -> 3 pixels
-            layers += [
-                nn.Conv2d(before, after, 3, padding=1),
-                nn.BatchNorm2d(after),
-                nn.ReLU(),
-                nn.MaxPool2d(2),
-            ]
+            layers += [nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after)]
+            layers += [nn.ReLU(), nn.MaxPool2d(2)]
         layers += [nn.Flatten(), nn.Dropout(0.3), nn.Linear(64 * 3 * 3, self.FEATURES), nn.ReLU()]
         self.features = nn.Sequential(*layers)
-        self.head = nn.Sequential(nn.Dropout(0.3), nn.Linear(self.FEATURES, classes))
+        self.head = nn.Sequential(nn.Dropout(0.3), nn.Linear(self.FEATURES, 10))
 
     def forward(self, x_B1HW: Tensor) -> Tensor:
-        """Logits of the classes, shape (B, classes), for images in [0, 1]."""
-        logits: Tensor = self.head(self.features(x_B1HW))
-        return logits
+        """Logits of the ten classes, shape (B, 10), for images in [0, 1]."""
+        return self.head(self.features(x_B1HW))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FeatureNetwork:
-    """A trained classifier and what must be said beside each of its scores."""
+    """A trained classifier and what must be said beside each score on its features (`fid_mnist_cnn`)."""
 
-    name: str
-    """mnist_cnn or fashion_mnist_cnn."""
+    name: str  # mnist_cnn or fashion_mnist_cnn
     network: Classifier
-    test_accuracy: float
-    """Of the classifier on the full test set, between 0 and 1."""
-    sha256: str
-    """Of the file with its weights."""
+    test_accuracy: float  # of the classifier on the full test set, between 0 and 1
+    sha256: str  # of the file with its weights
 
     def facts(self) -> dict[str, Any]:
         """For metrics.json."""
@@ -90,6 +80,5 @@ def feature_network(dataset: str, device: torch.device) -> FeatureNetwork:
         network = Classifier()
     network.load_state_dict(load(content), assign=True)
     network.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
-    return FeatureNetwork(
-        path.stem, network, float(facts["test_accuracy"]), hashlib.sha256(content).hexdigest()
-    )
+    sha256 = hashlib.sha256(content).hexdigest()
+    return FeatureNetwork(path.stem, network, float(facts["test_accuracy"]), sha256)

@@ -5,15 +5,15 @@ Shapes: N images, Z points of the latent space, L latent dimensions.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from vaelab.models import Gaussian
 
-ACTIVE_VARIANCE = 0.01
-"""The threshold of Burda et al. (2016) on the variance of the posterior mean over the data."""
+ACTIVE_VARIANCE = 0.01  # the threshold of Burda et al. (2016)
+POINTS_AT_ONCE = 250  # rows of the (Z, N) table of distances that exist at one time
 
 
 def active_units(mean_NL: Tensor) -> int:
@@ -33,15 +33,11 @@ def principal_directions(mean_NL: Tensor, count: int = 2) -> Tensor:
     return directions * signs
 
 
-# --- the aggregate posterior, q(z) = 1/N sum_n q(z|x_n) ---------------------------------------------------
+class KLParts(NamedTuple):
+    """What the average KL is made of (Hoffman & Johnson 2016), in nats; the two add up to it.
 
-POINTS_AT_ONCE = 250
-"""Rows of the (Z, N) table of distances that exist at one time."""
-
-
-@dataclass(frozen=True, slots=True)
-class KLParts:
-    """What the average KL is made of (Hoffman & Johnson 2016), in nats; the two add up to it."""
+    The aggregate posterior is q(z) = 1/N sum_n q(z|x_n).
+    """
 
     mutual_information: float
     """I(x; z) under q: how much a latent tells about which image it came from, at most ln N."""
@@ -55,13 +51,14 @@ def kl_parts(posterior: Gaussian, z_NL: Tensor) -> KLParts:
     I(x; z) is the mean of log q(z|x) - log q(z) at the samples. It can't come out above ln N: where it comes
     near that, it is a lower bound, and the marginal KL an upper one.
     """
-    count = len(z_NL)
-    own: list[Tensor] = []
-    total: list[Tensor] = []
-    for density_ZN in log_densities(posterior, z_NL):
-        own.append(density_ZN.diagonal(offset=sum(map(len, own))))
-        total.append(density_ZN.logsumexp(dim=1))
-    mutual_information = (math.log(count) + torch.cat(own) - torch.cat(total)).mean().item()
+    latents = posterior.mean.shape[1]
+    normaliser_N = posterior.log_variance.double().sum(dim=1) + latents * math.log(2 * math.pi)
+    parts = []
+    for first, square_ZN in squared_distances(posterior, z_NL):
+        density_ZN = -0.5 * (square_ZN + normaliser_N)  # log q(z|x)
+        own = density_ZN.diagonal(offset=first)
+        parts.append(math.log(len(z_NL)) + own - density_ZN.logsumexp(dim=1))
+    mutual_information = torch.cat(parts).mean().item()
     return KLParts(mutual_information, posterior.kl().double().mean().item() - mutual_information)
 
 
@@ -74,27 +71,16 @@ def uncovered(posterior: Gaussian, z_ZL: Tensor, share: float = 0.95, *, own: bo
     from scipy.special import gammaincinv  # half a second, for evaluations only
 
     reach = 2 * float(gammaincinv(posterior.mean.shape[1] / 2, share))  # the chi-square quantile
-    rows: list[Tensor] = []
-    start = 0
-    for square_ZN in squared_distances(posterior, z_ZL):
+    rows = []
+    for first, square_ZN in squared_distances(posterior, z_ZL):
         if not own:
-            place = torch.arange(len(square_ZN), device=square_ZN.device)
-            square_ZN[place, start + place] = math.inf
+            square_ZN.diagonal(offset=first).fill_(math.inf)
         rows.append((square_ZN > reach).all(dim=1))
-        start += len(square_ZN)
     return torch.cat(rows)
 
 
-def log_densities(posterior: Gaussian, z_ZL: Tensor) -> Iterator[Tensor]:
-    """log q(z|x_n) for every point and image, some rows (Z, N) at a time, in nats, float64."""
-    latents = posterior.mean.shape[1]
-    normaliser_N = posterior.log_variance.double().sum(dim=1) + latents * math.log(2 * math.pi)
-    for square_ZN in squared_distances(posterior, z_ZL):
-        yield -0.5 * (square_ZN + normaliser_N)
-
-
-def squared_distances(posterior: Gaussian, z_ZL: Tensor) -> Iterator[Tensor]:
-    """Squared distances in units of each posterior's sigma, some rows (Z, N) at a time, float64.
+def squared_distances(posterior: Gaussian, z_ZL: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """Squared distances in units of each posterior's sigma, float64, some rows (Z, N) and the first's number.
 
     As three matrix products. Their terms are centred first, because they cancel where sigma is small.
     """
@@ -102,6 +88,6 @@ def squared_distances(posterior: Gaussian, z_ZL: Tensor) -> Iterator[Tensor]:
     mean_NL = posterior.mean.double() - centre_L
     precision_NL = (-posterior.log_variance.double()).exp()
     constant_N = (mean_NL.square() * precision_NL).sum(dim=1)
-    for z in (z_ZL.double() - centre_L).split(POINTS_AT_ONCE):
+    for chunk, z in enumerate((z_ZL.double() - centre_L).split(POINTS_AT_ONCE)):
         square_ZN = z.square() @ precision_NL.T - 2 * z @ (mean_NL * precision_NL).T + constant_N
-        yield square_ZN.clamp(min=0)
+        yield chunk * POINTS_AT_ONCE, square_ZN.clamp(min=0)

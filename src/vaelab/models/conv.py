@@ -1,5 +1,6 @@
 """The convolutional VAE: stride-2 convolutions with batch norm, mirrored by transposed convolutions."""
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -7,8 +8,7 @@ from typing import Any
 from torch import nn
 
 from vaelab.config import ConfigError, check_count, check_counts, show
-from vaelab.models import models
-from vaelab.models.vae import VAE, ImageShape
+from vaelab.models import VAE, ImageShape, models
 
 
 @models.register("conv")
@@ -38,20 +38,18 @@ class Conv(VAE):
                 "times, which doesn't come out even: type fewer channels, such as [32,64]."
             )
         deepest = (channels[-1], height // halvings, width // halvings)
-        features = deepest[0] * deepest[1] * deepest[2]
-        inwards = [image_channels, *channels]
-        outwards = [*channels[::-1], parameters_per_pixel * image_channels]
+        features = math.prod(deepest)
         # With this padding, stride 2 halves an even size exactly, whatever the kernel, or doubles it.
         halving: dict[str, Any] = {"kernel_size": kernel, "stride": 2, "padding": (kernel - 1) // 2}
         doubling: dict[str, Any] = {"kernel_size": 4, "stride": 2, "padding": 1}
 
         encoder: list[nn.Module] = []
-        for before, after in pairwise(inwards):
+        for before, after in pairwise([image_channels, *channels]):
             encoder += [nn.Conv2d(before, after, **halving), nn.BatchNorm2d(after), nn.ReLU()]
         encoder += [nn.Flatten(), nn.Linear(features, 2 * latent_dim)]
 
         decoder: list[nn.Module] = [nn.Linear(latent_dim, features), nn.Unflatten(1, deepest)]
-        for before, after in pairwise(outwards):
+        for before, after in pairwise([*channels[::-1], parameters_per_pixel * image_channels]):
             decoder += [nn.ConvTranspose2d(before, after, **doubling), nn.BatchNorm2d(after), nn.ReLU()]
         del decoder[-2:]  # the last layer gives the likelihood's parameters
         super().__init__(image_shape, latent_dim, nn.Sequential(*encoder), nn.Sequential(*decoder))

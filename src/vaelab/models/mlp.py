@@ -7,8 +7,7 @@ from itertools import pairwise
 from torch import nn
 
 from vaelab.config import check_count, check_counts, unknown
-from vaelab.models import models
-from vaelab.models.vae import VAE, ImageShape
+from vaelab.models import VAE, ImageShape, models
 
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh}
 

@@ -19,7 +19,7 @@ from vaelab.objectives.schedules import KLSchedule, kl_schedules
 
 __all__ = [
     "KLSchedule", "KLWeight", "Likelihood", "Objective", "Terms",
-    "build_likelihood", "build_objective", "kl_schedules", "kl_weight", "likelihoods", "objectives",
+    "build_objective", "kl_schedules", "kl_weight", "likelihoods", "objectives",
 ]  # fmt: skip
 
 
@@ -50,29 +50,21 @@ class Objective(nn.Module, ABC):
 
 
 objectives: Registry[Callable[..., Objective]] = Registry(
-    "loss.objective", __name__, "vaelab.objectives", besides=("likelihoods", "schedules", "scoring")
+    "loss.objective", __name__, "vaelab.objectives", besides=("importance", "likelihoods", "schedules", "scoring")
 )
-
-
-def build_likelihood(config: Config) -> Likelihood:
-    """p(x|z) of the settings, with new parameters where it has any. Raises ConfigError."""
-    likelihood: Likelihood = likelihoods.build(config.loss.likelihood)
-    return likelihood
 
 
 def build_objective(config: Config) -> Objective:
     """The objective of the settings, with its likelihood. Raises ConfigError for what isn't registered."""
-    given = {"likelihood": build_likelihood(config), "free_bits": config.loss.free_bits}
-    objective: Objective = objectives.build(config.loss.objective, **given)
-    return objective
+    likelihood = likelihoods.build(config.loss.likelihood)
+    return objectives.build(config.loss.objective, likelihood=likelihood, free_bits=config.loss.free_bits)
 
 
 @dataclass(frozen=True)
 class KLWeight:
     """The KL weight as a function of time: 2.5 is the middle of the third epoch."""
 
-    full: float
-    """beta, or 0 with kl=false."""
+    full: float  # beta, or 0 with kl=false
     schedule: KLSchedule
 
     def __call__(self, epoch: float) -> float:
@@ -82,5 +74,4 @@ class KLWeight:
 def kl_weight(config: Config) -> KLWeight:
     """beta times the schedule, 0 with kl=false. Raises ConfigError for a schedule that isn't registered."""
     given = {"warmup_epochs": config.loss.kl_warmup_epochs, "epochs": config.epochs}
-    schedule: KLSchedule = kl_schedules.build(config.loss.kl_schedule, **given)
-    return KLWeight(config.beta if config.kl else 0.0, schedule)
+    return KLWeight(config.beta if config.kl else 0.0, kl_schedules.build(config.loss.kl_schedule, **given))

@@ -1,7 +1,7 @@
 """The importance-weighted bound on −log p(x), with proposals that are wide enough.
 
-Shapes: N images, B images of a batch, K importance samples, J scales of the proposal, C channels, H height,
-W width, L latent dimensions.
+Shapes: N images, B images of a batch, K importance samples, J components of the proposal, C channels,
+H height, W width, L latent dimensions.
 """
 
 import math
@@ -19,11 +19,12 @@ DRAWS_AT_ONCE, IMAGES_AT_ONCE = 50, 20
 """Latents per batch, 1,000: what bounds its memory, whatever K is. Noise is always drawn for a whole batch,
 so that the first draws of a larger K or of more images are those of fewer."""
 
-POSTERIOR = (1.0,)
-"""The proposal q(z|x) itself."""
+Proposal = Sequence[float]
+"""r(z|x), a mixture of Gaussians around the mean of q(z|x) with equal weights. Component t has the standard
+deviation σ^(1 − t): 0 is q(z|x) itself, 1 has the prior's width."""
 
-SCALES = (1.0, 3.0, 10.0, 30.0, 100.0)
-"""Standard deviations of a defensive mixture, in units of that of q(z|x)."""
+POSTERIOR: Proposal = (0.0,)
+DEFENSIVE: Proposal = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +42,15 @@ def importance_weighted_bound(
     x_NCHW: Tensor,
     importance_samples: int,
     seed: int,
-    scales: Sequence[float] = POSTERIOR,
+    proposal: Proposal = POSTERIOR,
     done: Callable[[int], object] = lambda images: None,
 ) -> ImportanceWeighted:
     """An upper bound on −log p(x) of each image that tightens with K = `importance_samples`.
 
-    Burda et al. (2016), equation 8: −log of the mean of K weights p(x, z) / r(z|x), z ~ r(z|x), summed in the
-    log domain batch by batch. K = 1 with r = q is the negative ELBO with a sampled KL. With several `scales`,
-    the proposal r is a mixture of Gaussians around the mean of q(z|x), as many times wider each (Hesterberg
-    1995): where q is much narrower than p(z|x), its own samples miss nearly all of p(x). `done` is called
-    with the number of images after each batch.
+    Burda et al. (2016), equation 8: −log of the mean of K weights p(x, z) / r(z|x), z ~ r(z|x). K = 1 with
+    r = q is the negative ELBO with a sampled KL. Where q is much narrower than p(z|x), as without KL, its
+    samples miss nearly all of p(x): a defensive mixture (Hesterberg 1995) also draws from wider Gaussians.
+    `done` is called with the number of images after each batch.
     """
     parts = []
     with evaluating(model):
@@ -63,7 +63,7 @@ def importance_weighted_bound(
                 eps_KBL = torch.randn(shape, generator=noise, device=x_BCHW.device)
                 eps_KBL = eps_KBL[: importance_samples - first, : len(x_BCHW)]
                 log_weights.append(
-                    log_importance_weights(model, objective, x_BCHW, posterior, eps_KBL, scales)
+                    log_importance_weights(model, objective, x_BCHW, posterior, eps_KBL, proposal)
                 )
             log_weight_PKB = torch.cat(log_weights, dim=1)
             parts.append(estimates(log_weight_PKB))
@@ -86,28 +86,29 @@ def log_importance_weights(
     x_BCHW: Tensor,
     posterior: Gaussian,
     eps_KBL: Tensor,
-    scales: Sequence[float] = POSTERIOR,
+    proposal: Proposal = POSTERIOR,
 ) -> Tensor:
     """log p(x|z) + log p(z) − log r(z|x) of K samples of r for each image, shape (1, K, B), float64.
 
-    Under a density also log P(8-bit values | z) + log p(z) − log r(z|x): shape (2, K, B). Sample k has the
-    scale number k modulo J.
+    Under a density also log P(8-bit values | z) + log p(z) − log r(z|x): shape (2, K, B). Sample k is of the
+    component number k modulo J.
     """
     draws, likelihood = len(eps_KBL), objective.likelihood
-    scale_J = torch.tensor(scales, dtype=torch.float64, device=x_BCHW.device)
-    scale_K11 = scale_J.repeat(math.ceil(draws / len(scales)))[:draws, None, None]
-    z_KBL = posterior.mean + (0.5 * posterior.log_variance).exp() * (scale_K11 * eps_KBL).float()
-    parameters = model.decode(z_KBL.flatten(0, 1))
+    t_J = torch.tensor(proposal, dtype=torch.float64, device=x_BCHW.device)
+    log_sigma_JBL = 0.5 * posterior.log_variance.double() * (1 - t_J)[:, None, None]
+    log_sigma_KBL = log_sigma_JBL[torch.arange(draws) % len(proposal)]
+    offset_KBL = log_sigma_KBL.exp() * eps_KBL
+    z_KBL = posterior.mean + offset_KBL
+    parameters = model.decode(z_KBL.flatten(0, 1).float())
     x_KB = x_BCHW.expand(draws, *x_BCHW.shape).flatten(0, 1)
     log_probs = [likelihood.log_prob(parameters, x_KB)]
     if likelihood.is_density:
         log_probs.append(likelihood.log_mass(parameters, x_KB))
     log_prob_PKB = torch.stack(log_probs).view(len(log_probs), draws, -1).double()
     # log p(z) and log r(z|x), both without the L/2 · log 2π that cancels.
-    log_prior_KB = -0.5 * z_KBL.double().square().sum(dim=2)
-    distance_KB = (scale_K11 * eps_KBL.double()).square().sum(dim=2)
-    latents = eps_KBL.shape[2]
-    log_component_KBJ = -0.5 * distance_KB[..., None] / scale_J.square() - latents * scale_J.log()
-    log_proposal_KB = log_component_KBJ.logsumexp(dim=2) - math.log(len(scales))
-    log_proposal_KB = log_proposal_KB - 0.5 * posterior.log_variance.double().sum(dim=1)
+    log_prior_KB = -0.5 * z_KBL.square().sum(dim=2)
+    log_component_JKB = torch.stack(
+        [-(0.5 * (offset_KBL / sigma_BL.exp()).square() + sigma_BL).sum(dim=2) for sigma_BL in log_sigma_JBL]
+    )
+    log_proposal_KB = log_component_JKB.logsumexp(dim=0) - math.log(len(proposal))
     return log_prob_PKB + log_prior_KB - log_proposal_KB

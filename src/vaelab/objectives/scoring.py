@@ -1,6 +1,6 @@
-"""The bound on a whole split, with which training scores its validation images; the importance-weighted one.
+"""The bound on a whole split, with which training scores its validation images.
 
-Shapes: N images, B batch, C channels, H height, W width, K importance samples, L latent dimensions.
+Shapes: N images, B batch, C channels, H height, W width, L latent dimensions.
 """
 
 from collections.abc import Iterator
@@ -14,8 +14,7 @@ from vaelab.models import VAE, Gaussian, evaluating
 from vaelab.objectives import Objective, Terms
 from vaelab.runs.random_streams import stream
 
-BATCH = 1000
-"""Images per batch when nothing is learned. A constant: it is part of the noise stream's order."""
+BATCH = 1000  # images when nothing is learned; a constant: it is part of the noise stream's order
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +26,7 @@ class Bound:
 
     def averages(self) -> dict[str, float]:
         """reconstruction, kl and neg_elbo in nats per image, averaged over images."""
-        reconstruction = self.terms.reconstruction.mean().item()
-        kl = self.terms.kl.mean().item()
+        reconstruction, kl = self.terms.reconstruction.mean().item(), self.terms.kl.mean().item()
         return {"reconstruction": reconstruction, "kl": kl, "neg_elbo": reconstruction + kl}
 
 
@@ -51,9 +49,6 @@ def bound(model: VAE, objective: Objective, split: Split, seed: int, kl_weight: 
         for x_BCHW in scored_images(split, seed):
             terms = objective(model, x_BCHW, latent_noise, kl_weight)
             posterior = model.encode(x_BCHW)
-            means = (posterior.mean, posterior.log_variance)
-            parts.append((terms.loss, terms.reconstruction, terms.kl, *means))
-    loss, reconstruction, kl, mean, log_variance = (
-        torch.cat(part).double() for part in zip(*parts, strict=True)
-    )
-    return Bound(Terms(loss, reconstruction, kl), Gaussian(mean, log_variance))
+            parts.append((terms.loss, terms.reconstruction, terms.kl, posterior.mean, posterior.log_variance))
+    whole = [torch.cat(part).double() for part in zip(*parts, strict=True)]
+    return Bound(Terms(*whole[:3]), Gaussian(*whole[3:]))

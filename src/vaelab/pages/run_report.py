@@ -34,7 +34,7 @@ def run_report(folder: RunFolder, facts: Mapping[str, Any]) -> str:
     config = resolve(read_yaml(folder.config_yaml), Config)
     with ThreadPoolExecutor() as pool:  # encoding the pictures leaves the interpreter free
         pictures = {
-            text: list(pool.map(one_epoch, thinned(folder.pictures(kind), MOST_EPOCHS)))
+            text: list(pool.map(one_epoch, thinned(folder.numbered(kind), MOST_EPOCHS)))
             for kind, text in KINDS.items()
         }
         figures = list(pool.map(one_figure, figure_paths(folder)))

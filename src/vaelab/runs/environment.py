@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import socket
 import subprocess
 from datetime import datetime
@@ -13,8 +14,6 @@ import torch
 
 from vaelab import __version__
 from vaelab.config import CONF_DIR, ConfigError
-
-PACKAGES = ("torch", "torchvision", "numpy", "matplotlib", "pillow", "hydra-core", "omegaconf")
 
 
 def pick_device(name: str) -> torch.device:
@@ -36,14 +35,11 @@ def now() -> str:
 
 
 def set_deterministic(wanted: bool) -> None:
-    """Whether CUDA computes by algorithms that give the same bits each time; the CPU's always do.
-
-    PyTorch's notes on reproducibility name the variable that cuBLAS reads when it is first used.
-    """
+    """Whether CUDA computes by algorithms that give the same bits each time; the CPU's always do."""
     if wanted == torch.are_deterministic_algorithms_enabled():
-        return
+        return  # setting it again would import PyTorch's compiler
     if wanted:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # PyTorch's notes on reproducibility
         torch.backends.cudnn.benchmark = False
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.use_deterministic_algorithms(wanted)
@@ -52,17 +48,18 @@ def set_deterministic(wanted: bool) -> None:
 def device_facts(device: torch.device) -> dict[str, Any]:
     if device.type == "cuda":
         return {"type": "cuda", "name": torch.cuda.get_device_name(device), "cuda": torch.version.cuda}
-    return {"type": device.type, "name": processor_name(), "threads": torch.get_num_threads()}
+    cpuinfo = Path("/proc/cpuinfo")  # elsewhere Python knows the processor's name
+    found = re.search(r"model name\s*: (.+)", cpuinfo.read_text()) if cpuinfo.is_file() else None
+    name = found[1] if found else platform.processor() or platform.machine()
+    return {"type": device.type, "name": name, "threads": torch.get_num_threads()}
 
 
 def memory(device: torch.device) -> int | None:
     """Bytes of memory that the device has in all, or None where the system doesn't say."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # not on every system
-        return None
+    known = hasattr(os, "sysconf")
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if known else None
 
 
 def process_facts() -> dict[str, Any]:
@@ -71,22 +68,11 @@ def process_facts() -> dict[str, Any]:
     return {"host": socket.gethostname(), "process": os.getpid(), **({"slurm_job": job} if job else {})}
 
 
-def processor_name() -> str:
-    """The CPU's name, which Python knows only on some systems."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(errors="replace").splitlines() if cpuinfo.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
 def versions() -> dict[str, str]:
     """Of vaelab, of Python and the system, and of the libraries that numbers and pictures depend on."""
-    return {
-        "vaelab": __version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        **{package: version(package) for package in PACKAGES},
-    }
+    packages = ("torch", "torchvision", "numpy", "matplotlib", "pillow", "hydra-core", "omegaconf")
+    ours = {"vaelab": __version__, "python": platform.python_version(), "platform": platform.platform()}
+    return ours | {package: version(package) for package in packages}
 
 
 def git_facts() -> dict[str, Any] | None:
@@ -94,12 +80,11 @@ def git_facts() -> dict[str, Any] | None:
     checkout = CONF_DIR.parent
     if not (checkout / ".git").exists():
         return None
-
-    def git(*words: str) -> str:
-        line = ["git", "-c", f"safe.directory={checkout}", "-C", str(checkout), *words]
-        return subprocess.run(line, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-
+    command = ["git", "-c", f"safe.directory={checkout}", "status", "--branch", "--porcelain=2"]
     try:
-        return {"commit": git("rev-parse", "HEAD"), "modified": bool(git("status", "--porcelain"))}
-    except (OSError, subprocess.SubprocessError):  # no git here, or a checkout without a commit
+        done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):  # no git here
         return None
+    commit, *lines = done.stdout.splitlines()
+    changed = any(not line.startswith("#") for line in lines)
+    return {"commit": commit.removeprefix("# branch.oid "), "modified": changed}

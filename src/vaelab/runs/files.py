@@ -3,9 +3,9 @@
 import errno
 import json
 import os
+import secrets
 import shutil
 import socket
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -16,21 +16,11 @@ from filelock import FileLock, Timeout
 
 from vaelab.config import VaelabError
 
-PARTIAL = ".*.partial"
-"""What a killed process has left of a file that it was writing."""
-
-LOCK = ".lock"
-HOLDER = ".lock.json"
+PARTIAL = ".*.partial"  # what a killed process has left of a file that it was writing
+LOCK, HOLDER = ".lock", ".lock.json"
+FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk, or this user's share of it
 TRAININGS = ".trainings"
 """In a sweep's folder: a file for each training, which names its job, and one for each failed job."""
-HIDDEN = (PARTIAL, LOCK, HOLDER, f"{TRAININGS}/*")
-"""Files that are of no use to a person."""
-
-NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)
-"""What a file system answers that has no locks; there nothing is locked."""
-
-FULL = (errno.ENOSPC, errno.EDQUOT)
-"""What a system answers where the disk, or this user's share of it, is full."""
 
 
 class StorageError(VaelabError, OSError):
@@ -41,28 +31,18 @@ class InUse(VaelabError):
     """Another process is writing into a folder."""
 
 
-# --- whole files ------------------------------------------------------------------------------------------
-
-
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Give `write` a temporary file in the same folder, and move it to `path` when it is safely on the disk.
-
-    Whatever happens on the way, `path` holds the old content or the new one. Its folder is there already.
-    Raises StorageError.
-    """
+    """Let `write` fill a temporary file that becomes `path` once it is on the disk. Raises StorageError."""
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     with writing(path):
-        number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
         try:
-            with os.fdopen(number, "wb") as file:
+            with partial.open("xb") as file:
                 write(file)
                 file.flush()
-                os.fsync(number)
-                umask = os.umask(0)
-                os.umask(umask)
-                os.chmod(number, 0o666 & ~umask)  # temporary files are for their owner only
-            os.replace(name, path)
+                os.fsync(file.fileno())
+            partial.replace(path)
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            partial.unlink(missing_ok=True)
             raise
 
 
@@ -73,7 +53,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Inside, what the system says of a file that it can't write becomes a StorageError."""
+    """Inside, an OSError becomes a StorageError that says why `path` can't be written."""
     try:
         yield
     except StorageError:
@@ -85,7 +65,7 @@ def writing(path: Path) -> Iterator[None]:
 def reason(error: OSError, path: Path) -> str:
     """Why `path` can't be written, and what to do."""
     folder = next(parent for parent in path.absolute().parents if parent.exists())
-    disk = next((each for each in (folder, *folder.parents) if os.path.ismount(each)), folder)
+    disk = next(each for each in (folder, *folder.parents) if each.is_mount())
     if error.errno in FULL:
         what = "is full" if error.errno == errno.ENOSPC else "has no more room for you (quota)"
         return f"the disk at {disk} ({size(shutil.disk_usage(disk).total)}) {what}. Free some space there."
@@ -100,11 +80,11 @@ def reason(error: OSError, path: Path) -> str:
 
 def size(count: float) -> str:
     """Bytes as a person reads them."""
-    units = ["TB", "GB", "MB", "kB", "B"]
-    while count >= 1000 and len(units) > 1:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
         count /= 1000
-        units.pop()
-    return f"{count:.3g} {units[-1]}"
+    return f"{count:.3g} TB"
 
 
 def remove_leftovers(*folders: Path) -> None:
@@ -114,64 +94,37 @@ def remove_leftovers(*folders: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-# --- one process at a time --------------------------------------------------------------------------------
-
-
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Inside, `folder` is locked by this process; it is made where it is missing.
+    """Inside, `folder`, made where it is missing, is locked, until this process ends at the latest.
 
-    The system unlocks it however the process ends. Raises InUse, which names the holder, and StorageError.
+    Raises InUse, which names the holder, and StorageError.
     """
-    lock = FileLock(folder / LOCK, timeout=0)
-    with writing(folder):
+    lock, holder = FileLock(folder / LOCK, timeout=0), folder / HOLDER
+    with writing(folder), suppress(Timeout):
         folder.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise in_use(folder) from None
-        except OSError as error:
-            if error.errno not in NO_LOCKS:
-                raise
-    if lock.is_locked and not (folder / LOCK).exists():  # removed by its last holder at this very moment
+        lock.acquire()
+    if not lock.is_locked or not (folder / LOCK).exists():  # removed by its last holder at this very moment
         lock.release()
-        raise in_use(folder)
+        who = "another process"
+        with suppress(OSError, ValueError):  # it may have written nothing yet
+            who = json.loads(holder.read_text())
+        raise InUse(f"{folder} is in use by {who}: wait until it has ended, or end it.")
     try:
         remove_leftovers(folder)
-        who = {"process": os.getpid(), "host": socket.gethostname()}
-        write_bytes(folder / HOLDER, json.dumps(who).encode())
+        who = f"process {os.getpid()} on {socket.gethostname()} (since {datetime.now():%Y-%m-%d %H:%M:%S})"
+        write_bytes(holder, json.dumps(who).encode())
         yield
     finally:
         with suppress(OSError):  # on a disk that has become read-only, say
-            (folder / HOLDER).unlink(missing_ok=True)
+            holder.unlink(missing_ok=True)
             (folder / LOCK).unlink(missing_ok=True)
         lock.release()
 
 
-def in_use(folder: Path) -> InUse:
-    return InUse(f"{folder} is in use by {holder(folder)}: wait until it has ended, or end it.")
-
-
-def holder(folder: Path) -> str:
-    """Who has locked the folder, in words."""
-    try:
-        who = json.loads((folder / HOLDER).read_text())
-        since = datetime.fromtimestamp((folder / HOLDER).stat().st_mtime)
-        return f"process {who['process']} on {who['host']} (since {since:%Y-%m-%d %H:%M:%S})"
-    except (OSError, ValueError, KeyError, TypeError):  # it may have written nothing yet
-        return "another process"
-
-
 def remove_if_empty(folder: Path) -> None:
-    """Remove a folder made for a run that never started, and the day's and outputs/ where they are empty.
-
-    The working directory and its parents stay.
-    """
-    folder = folder.absolute()
-    for path in (folder, *folder.parents[:3]):
-        if Path.cwd().is_relative_to(path):
-            return
-        try:
-            path.rmdir()
-        except OSError:  # not empty
-            return
+    """Remove an empty folder, and up to three above it that are then empty, but not the working directory."""
+    with suppress(OSError):  # not empty: then nor are those above it
+        for path in (folder.absolute(), *folder.absolute().parents[:3]):
+            if not Path.cwd().is_relative_to(path):
+                path.rmdir()

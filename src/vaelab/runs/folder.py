@@ -8,7 +8,7 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,13 +16,9 @@ from vaelab.config import VaelabError, did_you_mean
 from vaelab.runs import files
 from vaelab.runs.files import write_atomically, write_bytes, writing
 
-CHECKPOINT_SUFFIXES = (".safetensors", ".pt")
-"""Of checkpoints as they are written, and as older versions wrote them."""
-
-EPOCH_FOLDERS = ("checkpoints", "reconstructions", "samples", "latent")
-"""The folders of a run that hold a file per epoch."""
-
-EPOCH_FILE = re.compile(r"epoch_(\d{4,})\.(png|safetensors|pt)")
+CHECKPOINT_SUFFIXES = (".safetensors", ".pt")  # as they are written, and as older versions wrote them
+EPOCH_FOLDERS = ("checkpoints", "reconstructions", "samples", "latent")  # with a file per epoch
+SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}  # in metrics.csv, and in words
 
 
 class RunFolderError(VaelabError):
@@ -34,9 +30,8 @@ def existing(path: Path | str) -> Path:
     path = Path(path).expanduser()
     if not path.exists():
         near = did_you_mean(path.name, [other.name for other in path.parent.glob(f"*{path.suffix}")])
-        raise RunFolderError(
-            f"{path} doesn't exist. {near}Type the path of a run folder or of a checkpoint in it."
-        )
+        advice = "Type the path of a run folder or of a checkpoint in it."
+        raise RunFolderError(f"{path} doesn't exist. {near}{advice}")
     return path
 
 
@@ -46,19 +41,15 @@ def folder_of_runs(path: Path | str) -> Path:
     advice = "type sweep=FOLDER, one that vaelab.train has put runs into."
     if not path.is_dir():
         raise RunFolderError(f"{path} is not a directory: {advice}")
-    if next(run_folders(path), None) is None:
+    if not run_folders(path):
         raise RunFolderError(f"There is no run in {path}: {advice}")
     return path
 
 
-def run_folders(folder: Path) -> Iterator[Path]:
+def run_folders(folder: Path) -> list[Path]:
     """Folders of runs below one, and of jobs that never became one, in the order of their numbers."""
     paths = {path.parent for name in ("run.json", "train.log") for path in folder.rglob(name)}
-    yield from sorted(paths, key=lambda path: natural(str(path)))
-
-
-SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
-"""What tables and figures call the splits whose columns metrics.csv has."""
+    return sorted(paths, key=lambda path: natural(str(path)))
 
 
 def natural(text: str) -> list[tuple[int, str]]:
@@ -87,21 +78,15 @@ class RunFolder:
         """The run that is at `path`, or whose file (a checkpoint, say) `path` is; raises RunFolderError."""
         path = existing(path)
         if (found := cls.around(path)) is None:
-            raise RunFolderError(
-                f"{path} is not a run folder and not a file of one (no run.json there): "
-                "type a folder that vaelab.train has made."
-            )
+            problem = f"{path} is not a run folder and not a file of one (no run.json there)"
+            raise RunFolderError(f"{problem}: type a folder that vaelab.train has made.")
         return found
 
     @classmethod
     def around(cls, path: Path) -> RunFolder | None:
         """The run that is at `path` or two folders up at most, or None."""
-        for folder in (path, *path.absolute().parents[:2]):
-            if (folder / "run.json").is_file():
-                return cls(folder)
-        return None
-
-    # --- names --------------------------------------------------------------------------------------------
+        folders = (path, *path.absolute().parents[:2])
+        return next((cls(folder) for folder in folders if (folder / "run.json").is_file()), None)
 
     def checkpoint(self, name: str) -> Path:
         """Where the checkpoint `last`, `best` or `epoch_0005` is written."""
@@ -128,10 +113,15 @@ class RunFolder:
         """`kind` is reconstructions, samples or latent."""
         return self.path / kind / f"epoch_{epoch:04d}.png"
 
-    def pictures(self, kind: str) -> list[tuple[int, Path]]:
-        """The epochs that have a picture of that kind, with it."""
-        found = sorted((self.path / kind).glob("epoch_*.png"))
-        return sorted((int(path.stem.removeprefix("epoch_")), path) for path in found)
+    def frame(self, step: int) -> Path:
+        """The animation's frame after that many steps of training."""
+        return self.path / "latent" / "frames" / f"step_{step:07d}.npz"
+
+    def numbered(self, kind: str) -> list[tuple[int, Path]]:
+        """Epochs with their file, of one of EPOCH_FOLDERS; steps with theirs, of latent/frames. Sorted."""
+        name = re.compile(r"(?:epoch_\d{4,}|step_\d{7,})\.(?:png|npz|safetensors|pt)")
+        found = (path for path in (self.path / kind).glob("*") if name.fullmatch(path.name))
+        return sorted((int(path.stem.partition("_")[2]), path) for path in found)
 
     def figure(self, file: str) -> Path:
         return self.path / "figures" / file
@@ -142,15 +132,7 @@ class RunFolder:
 
     def evaluations(self) -> list[Path]:
         """The metrics.json of all evaluations, the best checkpoint's first."""
-        return sorted(self.evaluation("", "test").glob("*/metrics.json"))
-
-    def frame(self, step: int) -> Path:
-        """The animation's frame after that many steps of training."""
-        return self.path / "latent" / "frames" / f"step_{step:07d}.npz"
-
-    def frames(self) -> list[Path]:
-        """All frames, in the order of training."""
-        return sorted(self.frame(0).parent.glob("step_[0-9][0-9][0-9][0-9][0-9][0-9][0-9]*.npz"))
+        return sorted((self.path / "evaluation").glob("*/metrics.json"))
 
     def worth_opening(self) -> list[tuple[str, str]]:
         """The files of this run that a person wants to see first, with what each shows."""
@@ -168,13 +150,8 @@ class RunFolder:
         }
         return [(path, meaning) for path, meaning in guide.items() if (self.path / path).exists()]
 
-    # --- contents -----------------------------------------------------------------------------------------
-
     def write(self, path: Path, content: bytes) -> None:
-        """Write a file of the run, and make the folders between the run's and it. Raises StorageError.
-
-        The run's own folder is not made: one that was deleted while training is not recreated.
-        """
+        """Write a file, and make the folders above it, but not the run's own. Raises StorageError."""
         with writing(path):
             for between in reversed(path.relative_to(self.path).parents[:-1]):
                 (self.path / between).mkdir(exist_ok=True)
@@ -193,26 +170,23 @@ class RunFolder:
             if not facts.keys() >= {"status", "command", "data", "epochs", "sessions"}:
                 raise ValueError
         except (ValueError, AttributeError) as error:
-            raise RunFolderError(
-                f"{self.run_json} is damaged: type a checkpoint of the folder instead, or another run."
-            ) from error
+            advice = "type a checkpoint of the folder instead, or another run."
+            raise RunFolderError(f"{self.run_json} is damaged: {advice}") from error
         return facts
 
     def read_metrics(self) -> list[dict[str, float]]:
         """The rows that `write_metrics` wrote. Raises RunFolderError for anything else."""
         try:
-            with self.metrics_csv.open(newline="") as file:
-                rows = [
-                    {key: int(text) if text.isdecimal() else float(text) for key, text in row.items()}
-                    for row in csv.DictReader(file)
-                ]
+            rows = [
+                {key: int(text) if text.isdecimal() else float(text) for key, text in row.items()}
+                for row in csv.DictReader(self.metrics_csv.read_text().splitlines())
+            ]
             if [row.get("epoch") for row in rows] != [*range(1, len(rows) + 1)] or not rows:
                 raise ValueError
             return rows
         except (ValueError, AttributeError) as error:
-            raise RunFolderError(
-                f"{self.metrics_csv} is damaged: the checkpoints hold the same rows, type the path of one."
-            ) from error
+            advice = "the checkpoints hold the same rows, type the path of one."
+            raise RunFolderError(f"{self.metrics_csv} is damaged: {advice}") from error
 
     def write_metrics(self, history: Sequence[Mapping[str, float]]) -> None:
         """One row per record, every digit kept: reading the file gives the same numbers back."""
@@ -223,41 +197,35 @@ class RunFolder:
         self.write_text(self.metrics_csv, text.getvalue())
 
     def remove_after(self, epoch: int, step: int) -> bool:
-        """Delete the run's own files of later moments; whether there were any of whole later epochs.
-
-        Only names that this class gives: other files in the folder, and other runs below it, are not touched.
-        """
-        names = [path for kind in EPOCH_FOLDERS for path in (self.path / kind).glob("epoch_*")]
-        numbered = [(path, EPOCH_FILE.fullmatch(path.name)) for path in names]
-        later = [(path, int(match[1])) for path, match in numbered if match and int(match[1]) > epoch]
-        frames = [path for path in self.frames() if int(path.stem.removeprefix("step_")) > step]
-        for path in [*(path for path, _ in later), *frames]:
+        """Delete files that this class names, of later moments; whether any was of a whole later epoch."""
+        later = [each for kind in EPOCH_FOLDERS for each in self.numbered(kind) if each[0] > epoch]
+        frames = [each for each in self.numbered("latent/frames") if each[0] > step]
+        for _, path in later + frames:
             path.unlink()
-        return any(number > epoch + 1 for _, number in later)
+        return any(number > epoch + 1 for number, _ in later)
 
     def holds_epochs(self) -> bool:
         """Whether a run has completed an epoch here."""
-        kept = (self.path / "checkpoints").glob("epoch_*")
-        return self.metrics_csv.exists() or self.best_checkpoint.exists() or any(kept)
+        return self.metrics_csv.exists() or self.best_checkpoint.exists() or any(self.numbered("checkpoints"))
 
     def remove_leftovers(self) -> None:
         """Delete what a killed process had only half written, of the zip beside the folder too."""
-        folders = [self.path / name for name in ("figures", *EPOCH_FOLDERS)]
-        files.remove_leftovers(self.path, self.frame(0).parent, *folders)
+        names = ("", "figures", "latent/frames", *EPOCH_FOLDERS)
+        files.remove_leftovers(*(self.path / name for name in names))
         for path in self.zip.parent.glob(f".{glob.escape(self.zip.name)}.*.partial"):
             path.unlink(missing_ok=True)
 
     def write_zip(self, facts: Mapping[str, Any] | None = None) -> None:
-        """The whole folder as one zip file beside it, under its own name; `facts` stand for run.json."""
+        """The whole folder, but for hidden files, as one zip file beside it; `facts` stand for run.json."""
 
         def pack(file: IO[bytes]) -> None:
             with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
                 for path in sorted(self.path.rglob("*")):
-                    name = Path(self.name) / path.relative_to(self.path)
+                    name = path.relative_to(self.path)
                     if facts is not None and path == self.run_json:
-                        archive.writestr(str(name), as_json(facts))
-                    elif path.is_file() and not any(path.match(hidden) for hidden in files.HIDDEN):
-                        archive.write(path, name)
+                        archive.writestr(f"{self.name}/{name}", as_json(facts))
+                    elif path.is_file() and not any(part.startswith(".") for part in name.parts):
+                        archive.write(path, f"{self.name}/{name}")
 
         write_atomically(self.zip, pack)
 

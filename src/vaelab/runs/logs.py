@@ -10,8 +10,6 @@ from tqdm import tqdm
 
 from vaelab.runs.files import writing
 
-ROOT = logging.getLogger("vaelab")
-
 
 class AboveTheBar(logging.Handler):
     """Writes log lines to stderr without tearing the progress bar."""
@@ -24,21 +22,13 @@ class AboveTheBar(logging.Handler):
             tqdm.write(prefix + record.getMessage(), file=sys.stderr)
 
 
-@contextmanager
-def logging_to(handler: logging.Handler) -> Iterator[None]:
-    """Send vaelab's log lines to `handler` for a while."""
-    ROOT.setLevel(logging.INFO)
-    ROOT.propagate = False
-    ROOT.addHandler(handler)
-    try:
-        yield
-    finally:
-        ROOT.removeHandler(handler)
-        handler.close()
-
-
 class LogFile(logging.FileHandler):
-    """A file handler that ignores full disks: whatever else is written there reports them."""
+    """Appends lines with their time. Raises StorageError; of a disk that fills up later, others tell."""
+
+    def __init__(self, path: Path) -> None:
+        with writing(path):
+            super().__init__(path, encoding="utf-8")
+        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
         if not isinstance(sys.exc_info()[1], OSError):
@@ -49,9 +39,15 @@ class LogFile(logging.FileHandler):
             super().close()
 
 
-def log_file(path: Path) -> logging.Handler:
-    """A handler that appends lines with their time to a file. Raises StorageError."""
-    with writing(path):
-        handler = LogFile(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    return handler
+@contextmanager
+def logging_to(handler: logging.Handler) -> Iterator[None]:
+    """Send vaelab's log lines to `handler` for a while."""
+    root = logging.getLogger("vaelab")
+    root.setLevel(logging.INFO)
+    root.propagate = False
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        handler.close()

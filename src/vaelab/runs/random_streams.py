@@ -7,10 +7,7 @@ from torch import Generator
 
 
 def stream(seed: int, purpose: str, epoch: int = 0, device: torch.device | str = "cpu") -> Generator:
-    """The generator of one purpose ("shuffle", "latent", …) in one epoch of a run with that seed.
-
-    Different purposes, epochs and seeds give unrelated streams; the same three give the same stream.
-    """
+    """The generator of one seed, purpose ("shuffle", "latent", …) and epoch, unrelated to all others."""
     return restart(Generator(device), seed, purpose, epoch)
 
 

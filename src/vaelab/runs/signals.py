@@ -8,12 +8,10 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
-BY_SIGNAL = 128
-"""Plus the signal's number: the exit status of what was interrupted, as shells have it."""
-
+BY_SIGNAL = 128  # plus the signal's number: the exit status of what was interrupted, as shells have it
 ONCE_S = 1.0
 """Seconds within which signals are one: Ctrl-C reaches a sweep's jobs from the terminal and the sweep."""
 
@@ -22,22 +20,17 @@ class Interrupted(Exception):
     """A signal asked the run to end."""
 
     def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
         self.number = number
 
 
 @contextmanager
 def unwinding() -> Iterator[None]:
     """Inside, SIGTERM raises SystemExit, as Ctrl-C raises KeyboardInterrupt: clean-up code runs."""
-
-    def leave(number: int, frame: FrameType | None) -> None:
-        sys.exit(BY_SIGNAL + number)
-
     main = threading.current_thread() is threading.main_thread()  # elsewhere Python allows no handlers
     if not main or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield
         return
-    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(BY_SIGNAL + number))
     try:
         yield
     except Exception as error:
@@ -66,27 +59,24 @@ class Signals:
     """
 
     OURS = (signal.SIGINT, signal.SIGTERM)
-    HANG_UP = tuple(getattr(signal, name) for name in ("SIGHUP",) if hasattr(signal, name))
-    """Of a terminal that is closed; unless `nohup` has it ignored."""
+    HANG_UP = getattr(signal, "SIGHUP", None)  # of a terminal that is closed; unless `nohup` has it ignored
     LAUNCHERS = tuple(getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name))
 
     def __init__(self) -> None:
         self.received = 0
         self.since = 0.0
-        self.at_once = False
-        """Whether a signal raises where it strikes. Right only where nothing can be left half done."""
+        self.at_once = False  # whether a signal raises where it strikes: only where nothing is left half done
         self.before: dict[int, Any] = {}
 
     def __enter__(self) -> Signals:
         if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
             awaited = [number for number in self.LAUNCHERS if callable(signal.getsignal(number))]
-            awaited += [number for number in self.HANG_UP if signal.getsignal(number) != signal.SIG_IGN]
+            if self.HANG_UP and signal.getsignal(self.HANG_UP) != signal.SIG_IGN:
+                awaited.append(self.HANG_UP)
             self.before = {number: signal.signal(number, self.note) for number in (*self.OURS, *awaited)}
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         for number, handler in self.before.items():
             signal.signal(number, handler)
         if kind is None and self.received in self.LAUNCHERS:

@@ -126,7 +126,7 @@ def content_of(state: TrainingState, config: Config, data: Data) -> Checkpoint:
     return Checkpoint(
         config=config.to_dict(),
         data=DataFacts(name=data.spec.name, sha256=dict(origin.sha256), complete=origin.complete),
-        image_shape=list(data.image_shape),
+        image_shape=list(data.spec.image_shape),
         epoch=state.epoch,
         step=state.step,
         history=state.history,

@@ -195,7 +195,7 @@ class ExampleImages:
 
     def dataset_overview(self) -> Figure:
         split, device = self.data.train, self.prior_ZL.device
-        sheet = np.ones((len(self.data.classes), COLUMNS, *self.data.image_shape[1:]))  # white where fewer
+        sheet = np.ones((len(self.data.classes), COLUMNS, *self.data.spec.image_shape[1:]))  # white if fewer
         for row, number in enumerate(self.data.classes):
             index = balanced(split, [number], COLUMNS).to(device)
             images = as_arrays(split.batch(index, stream(0, "overview", device=device)))

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ def setup_facts(config: Config, data: Data, state: TrainingState) -> dict[str, A
                 "test": len(data.test),
             },
             "scored_each_epoch": data.held_out.name,
-            **data.origin.to_dict(),
+            **asdict(data.origin),
         },
         "device": device_facts(state.device),
         "versions": versions(),

@@ -182,7 +182,7 @@ class TrainingRun:
         """Train to the end, to a signal or to an error; run.json says which."""
         started = time.monotonic()
         self.folder.remove_leftovers()
-        with logs.logging_to(logs.log_file(self.folder.log)), self.signals:
+        with logs.logging_to(logs.LogFile(self.folder.log)), self.signals:
             try:
                 try:
                     self.begin()

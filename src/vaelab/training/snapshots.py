@@ -168,8 +168,7 @@ class FinalFigures(Callback):
         return self.examples.latent_plot(means, view, title, coloured=coloured).figure
 
     def animation(self, state: TrainingState) -> bytes:
-        steps = [int(path.stem.removeprefix("step_")) for path in self.folder.frames()]
-        steps = sorted(step for step in steps if step <= state.total_steps)
+        steps = [step for step, _ in self.folder.numbered("latent/frames") if step <= state.total_steps]
         if len(steps) > MOST_FRAMES:
             steps = [steps[i] for i in np.linspace(0, len(steps) - 1, MOST_FRAMES).round().astype(int)]
         frames = [read_frame(self.folder, step) for step in steps]

@@ -51,7 +51,7 @@ class TrainingState:
         """A model with new weights, nothing trained. Raises ConfigError for settings it can't build."""
         objective = build_objective(config).to(device)
         per_pixel = objective.likelihood.parameters_per_pixel
-        model = build(config.model, data.image_shape, config.seed, per_pixel).to(device).train()
+        model = build(config.model, data.spec.image_shape, config.seed, per_pixel).to(device).train()
         model.to(memory_format=torch.channels_last)  # a tenth faster where there are convolutions, on CPUs
         parameters = [*model.parameters(), *objective.parameters()]
         # Capturable, so that a CUDA graph can hold the step: Adam's step count is then on the device too.

@@ -28,6 +28,6 @@ READ_FIRST = ("bound", "nll", "latent", "classes", "samples", "images")
 
 
 def section_names() -> list[str]:
-    """Every section in the order of tables; nothing is imported."""
+    """Every section in the order of tables."""
     found = sections.names()
     return [*(name for name in READ_FIRST if name in found), *sorted({*found} - {*READ_FIRST})]

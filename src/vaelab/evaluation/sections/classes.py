@@ -5,20 +5,8 @@ import numpy as np
 from vaelab.evaluation.model import EvaluatedModel, Progress
 from vaelab.evaluation.numbers import CannotMeasure, Number, Section
 from vaelab.evaluation.sections import sections
-from vaelab.metrics.classes import (
-    NEIGHBOURS,
-    Labelled,
-    knn_accuracy,
-    linear_accuracy,
-    principal_components,
-    silhouette,
-)
-
-UNITS = {
-    "knn_accuracy": "share of images",
-    "linear_probe_accuracy": "share of images",
-    "silhouette": "−1 to 1",
-}
+from vaelab.metrics import classes as probes
+from vaelab.metrics.classes import NEIGHBOURS, Labelled
 
 
 @sections.register("classes")
@@ -39,27 +27,32 @@ def classes(evaluated: EvaluatedModel, progress: Progress) -> Section:
     train_pixels, scored_pixels = (x.flatten(1).cpu().numpy() for x in images)
     pixels = Labelled(train_pixels, train_labels), Labelled(scored_pixels, scored_labels)
     dimensions = min(evaluated.model.latent_dim, *train_pixels.shape)
+    name_of_components = f"{dimensions} principal component{'s' if dimensions > 1 else ''}"
 
-    def probed(train: Labelled, scored: Labelled) -> tuple[float, float, float]:
-        return knn_accuracy(train, scored), linear_accuracy(train, scored), silhouette(scored)
+    def probed(train: Labelled, scored: Labelled) -> dict[str, float]:
+        return {
+            "knn_accuracy": probes.knn_accuracy(train, scored),
+            "linear_probe_accuracy": probes.linear_accuracy(train, scored),
+            "silhouette": probes.silhouette(scored),
+        }
 
-    def probed_components() -> tuple[float, float, float]:
-        return probed(*principal_components(*pixels, dimensions, evaluated.numpy_seed))
+    def components() -> tuple[Labelled, Labelled]:
+        return probes.principal_components(*pixels, dimensions, evaluated.numpy_seed)
 
     basis = evaluated.basis(len(scored_labels))
-    rows: dict[str, dict[str, Number]] = {name: {} for name in UNITS}
+    units = {"silhouette": "−1 to 1"}
+    columns = {}
     for of, probe in {
         "posterior means": lambda: probed(*latent),
-        f"{dimensions} principal component{'s' if dimensions > 1 else ''}": lambda: evaluated.once(
-            "probes of components", dimensions, compute=probed_components
-        ),
-        "raw pixels": lambda: evaluated.once("probes of pixels", compute=lambda: probed(*pixels)),
+        name_of_components: lambda: evaluated.once(name_of_components, lambda: probed(*components())),
+        "raw pixels": lambda: evaluated.once("raw pixels", lambda: probed(*pixels)),
     }.items():
         progress(of)
-        for (name, unit), value in zip(UNITS.items(), probe(), strict=True):
-            rows[name][of] = Number(value, unit, basis)
+        columns[of] = {
+            name: Number(value, units.get(name, "share of images"), basis) for name, value in probe().items()
+        }
     remark = (
         f"{NEIGHBOURS} nearest neighbours, and a logistic regression on standardised features, both fitted "
         f"to {len(train_labels):,} training images (scikit-learn); the silhouette needs no fit."
     )
-    return Section("Class information in the latent space", rows, remark)
+    return Section.of_columns("Class information in the latent space", columns, remark)

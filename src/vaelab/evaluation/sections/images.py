@@ -1,5 +1,7 @@
 """Statistics of the images themselves: sharpness, diversity, and the fidelity of reconstructions."""
 
+from dataclasses import replace
+
 from vaelab.evaluation.model import EvaluatedModel, Progress
 from vaelab.evaluation.numbers import CannotMeasure, Number, Section, mean_of
 from vaelab.evaluation.sections import sections
@@ -16,7 +18,7 @@ def images(evaluated: EvaluatedModel, progress: Progress) -> Section:
     if count < 2:
         raise CannotMeasure("it takes at least two images")
     basis, pairs = evaluated.basis(count), evaluated.basis(min(count, PAIRED))
-    rows: dict[str, dict[str, Number]] = {}
+    columns: dict[str, dict[str, Number]] = {}
     for of, make in {
         REAL: lambda: evaluated.real_images,
         "reconstructions": lambda: evaluated.reconstructions,
@@ -25,18 +27,16 @@ def images(evaluated: EvaluatedModel, progress: Progress) -> Section:
     }.items():
         progress(of)
         grey = as_arrays(make())
-        for name, value, unit, on in (
-            ("sharpness", sharpness(grey), "variance of the Laplacian", basis),
-            ("diversity", diversity(grey), PAIR_DISTANCE, pairs),
-        ):
-            numbers = rows.setdefault(name, {})
-            numbers[of] = Number(value, unit, on)
-            ratio = Number(value / numbers[REAL].value, "relative to real images", on)
-            rows.setdefault(f"{name}_ratio", {})[of] = ratio
+        columns[of] = {}
+        for name, number in {
+            "sharpness": Number(sharpness(grey), "variance of the Laplacian", basis),
+            "diversity": Number(diversity(grey), PAIR_DISTANCE, pairs),
+        }.items():
+            columns[of][name] = number
+            ratio = number.value / columns[REAL][name].value
+            columns[of][f"{name}_ratio"] = replace(number, value=ratio, unit="relative to real images")
     psnr_N, ssim_N = psnr_ssim(evaluated.real_images, evaluated.reconstructions)
-    rows["psnr"] = {"reconstructions": mean_of(psnr_N, "dB", basis)}
-    rows["ssim"] = {"reconstructions": mean_of(ssim_N, "−1 to 1", basis)}
-    remark = (
-        "Grey values from 0 to 1. psnr, ssim: each image against its reconstruction from the posterior mean."
-    )
-    return Section("Image statistics", rows, remark)
+    columns["reconstructions"]["psnr"] = mean_of(psnr_N, "dB", basis)
+    columns["reconstructions"]["ssim"] = mean_of(ssim_N, "−1 to 1", basis)
+    remark = "Grey values from 0 to 1. psnr, ssim: images against their reconstructions from posterior means."
+    return Section.of_columns("Image statistics", columns, remark)

@@ -10,30 +10,22 @@ from vaelab.evaluation.sections import sections
 from vaelab.metrics.latent import ACTIVE_VARIANCE, active_units, kl_parts, uncovered
 from vaelab.runs.random_streams import stream
 
-COLLAPSED = 0.01
-"""Nats, averaged over images, below which a latent dimension carries nothing."""
-
+COLLAPSED = 0.01  # nats, averaged over images, below which a latent dimension carries nothing
+COVERED = 0.95  # share of q(z|x) inside the ellipsoid that an image covers
+PRIOR_POINTS = 10_000
 NEAR_CEILING = 1.5
 """Nats below ln N from which a measured I(x; z) says little: at ln N − 1.2 it misses 0.3 nats, soon all."""
-
-COVERED = 0.95
-"""Share of q(z|x) inside the ellipsoid that an image covers."""
-
-PRIOR_POINTS = 10_000
 
 
 @sections.register("latent")
 def latent(evaluated: EvaluatedModel, progress: Progress) -> Section:
-    posterior = evaluated.posterior
-    images, latents = posterior.mean.shape
-    kl_L = evaluated.kl_of_dimensions
-    parts = kl_parts(posterior, evaluated.posterior_samples)
+    posterior, samples_NL, kl_L = evaluated.posterior, evaluated.posterior_samples, evaluated.kl_of_dimensions
+    images, latents = samples_NL.shape
+    parts = kl_parts(posterior, samples_NL)
     noise = stream(evaluated.seed, "prior draws for coverage", device=evaluated.device)
     z_ZL = torch.randn(PRIOR_POINTS, latents, generator=noise, device=evaluated.device, dtype=torch.float64)
     prior_missed = uncovered(posterior, z_ZL, COVERED).double().mean().item()
-    samples_missed = (
-        uncovered(posterior, evaluated.posterior_samples, COVERED, own=False).double().mean().item()
-    )
+    samples_missed = uncovered(posterior, samples_NL, COVERED, own=False).double().mean().item()
     collapsed = int((kl_L < COLLAPSED).sum())
     basis = evaluated.basis(images)
     sampled = evaluated.basis(images, 1, "posterior sample per image")
@@ -62,8 +54,9 @@ def latent(evaluated: EvaluatedModel, progress: Progress) -> Section:
             f"I(x; z) is within {NEAR_CEILING} nats of its ceiling: the posteriors tell {images:,} images "
             "apart too well to measure it; the true value is higher, and marginal_kl lower."
         )
-    details = {"kl_per_dimension": {"values": kl_L.tolist(), "unit": NATS, **basis.to_dict()}}
-    return Section.of_model("Latent space", rows, remark, verdicts, details)
+    measured_on = {"split": basis.split, "images": images, "seed": basis.seed}
+    details = {"kl_per_dimension": {"values": kl_L.tolist(), "unit": NATS, **measured_on}}
+    return Section.of_columns("Latent space", {"model": rows}, remark, verdicts, details)
 
 
 def collapse_verdict(collapsed: int, latents: int) -> str:

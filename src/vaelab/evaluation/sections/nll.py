@@ -32,4 +32,4 @@ def nll(evaluated: EvaluatedModel, progress: Progress) -> Section:
         f"nll: importance-weighted bound on −log p(x) with K = {samples:,} (Burda et al. 2016) for the first "
         f"{images:,} images, beside the neg_elbo of the same images. ± is the standard error over images."
     )
-    return Section.of_model(f"Importance-weighted bound, K = {samples:,}", rows, remark)
+    return Section.of_columns(f"Importance-weighted bound, K = {samples:,}", {"model": rows}, remark)

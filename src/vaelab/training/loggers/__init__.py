@@ -7,7 +7,7 @@ raises ConfigError where it can't work.
 from collections.abc import Callable
 from typing import Any
 
-from vaelab.config import Component
+from vaelab.config.base import Component
 from vaelab.config.registry import Registry
 from vaelab.training.callbacks import Callback
 

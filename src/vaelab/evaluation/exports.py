@@ -1,0 +1,148 @@
+"""A trained model for other programs: ONNX graphs, read back and compared, and images from the prior.
+
+Shapes: B batch, N images, C channels, H height, W width, L latent dimensions.
+"""
+
+import json
+import logging
+import math
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vaelab.config import ConfigError, ExportConfig, SampleConfig, VaelabError
+from vaelab.figures import style
+from vaelab.figures.images import image_grid
+from vaelab.runs import logs as console
+from vaelab.runs.environment import versions
+from vaelab.runs.files import write_atomically, write_bytes, writing
+from vaelab.runs.folder import RunFolder
+from vaelab.training.examples import as_grid
+from vaelab.training.run import Run, load
+
+TOLERANCE = 1e-4  # between PyTorch's and the exported model's outputs: means, log-variances, pixels
+
+
+def output_folder(output: str | None, run: Run, name: str) -> Path:
+    """`output`, else a folder in the run's, or beside a checkpoint that has left its run; it is made."""
+    beside = RunFolder.around(run.checkpoint) or RunFolder(run.checkpoint.parent)
+    folder = beside.path / name if output is None else Path(output).expanduser()
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def write_samples(config: SampleConfig) -> list[Path]:
+    """A grid as PNG and the images (N, 1, H, W) in [0, 1] as .npy: their paths. Raises VaelabError."""
+    run = load(config.run)
+    images_NCHW = run.sample(config.count, config.seed).numpy()
+    columns = math.ceil(math.sqrt(config.count))
+    missing = -config.count % columns
+    grid = np.pad(images_NCHW.mean(axis=1), ((0, missing), (0, 0), (0, 0)), constant_values=1)
+    about = f"{run.config.model['name']}, {run.config.kl_label}, epoch {run.epoch}, seed {config.seed}"
+    figure = image_grid(as_grid(grid, columns), f"{config.count} samples from the prior", about)
+    folder = output_folder(config.output, run, "samples")
+    path = folder / f"{run.checkpoint.stem}_seed-{config.seed}_{config.count}.png"
+    write_bytes(path, style.signed_png(figure, run.config.artifacts.watermark))
+    write_atomically(path.with_suffix(".npy"), lambda file: np.save(file, images_NCHW))
+    return [path, path.with_suffix(".npy")]
+
+
+class Part(nn.Module):
+    """What is exported of a run: a module with `forward` alone."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self.model, self.likelihood = run.model, run.objective.likelihood
+
+
+class Encoder(Part):
+    """image (B, C, H, W) -> mean, log_variance, (B, L) each."""
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        posterior = self.model.encode(image)
+        return posterior.mean, posterior.log_variance
+
+
+class Decoder(Part):
+    """latent (B, L) -> the expected image, (B, C, H, W), greys from 0 to 1."""
+
+    def forward(self, latent: Tensor) -> tuple[Tensor, ...]:
+        return (self.likelihood.mean(self.model.decode(latent)),)
+
+
+def export(config: ExportConfig) -> dict[Path, float]:
+    """Write encoder.onnx and decoder.onnx, for batches of any size: each with its difference from PyTorch.
+
+    Raises VaelabError for a run that can't be loaded, a missing extra, and an export that computes otherwise.
+    """
+    if config.format == "safetensors":
+        raise ConfigError(
+            "format=safetensors is not needed: a checkpoint is a safetensors file itself, "
+            "checkpoints/best.safetensors in the run folder."
+        )
+    if not all(map(find_spec, ("onnx", "onnxscript", "onnxruntime"))):
+        raise VaelabError("format=onnx needs more packages: type pip install 'vaelab[onnx]'.")
+    with console.logging_to(console.AboveTheBar()):
+        run = load(config.run)
+    folder = output_folder(config.output, run, "export")
+    noise = torch.Generator().manual_seed(0)
+    images = torch.rand(32, *run.model.image_shape, generator=noise)
+    latents = torch.randn(32, run.model.latent_dim, generator=noise)
+    graphs = [
+        ("encoder", Encoder(run), images, "image", ["mean", "log_variance"]),
+        ("decoder", Decoder(run), latents, "latent", ["image"]),
+    ]
+    metadata = {
+        "config": json.dumps(run.config.to_dict()),
+        "epoch": str(run.epoch),
+        "trained_on": json.dumps(dict(run.trained_on)),
+        "image": f"grey values from 0 to 1, (batch, {', '.join(map(str, run.model.image_shape))})",
+        "vaelab": versions()["vaelab"],
+    }
+    written = {}
+    for name, module, inputs, input_name, output_names in graphs:
+        content = graph(module.eval(), inputs, input_name, output_names, metadata)
+        path, apart = folder / f"{name}.onnx", difference(module, content, inputs)
+        if not apart <= TOLERANCE:
+            raise VaelabError(
+                f"onnxruntime computes other numbers than PyTorch for the {name}, by {apart:.2g}: "
+                f"{path} was not written. Another version of onnx or onnxscript may do better."
+            )
+        write_bytes(path, content)
+        written[path] = apart
+    return written
+
+
+def graph(
+    module: nn.Module, inputs: Tensor, input_name: str, output_names: list[str], metadata: dict[str, str]
+) -> bytes:
+    """The module as an ONNX file."""
+    import onnx
+
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # the exporter's own, about its inner parts
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        program = torch.onnx.export(
+            module, (inputs,), input_names=[input_name], output_names=output_names, dynamo=True,
+            dynamic_shapes=({0: torch.export.Dim("batch")},), verbose=False,
+        )  # fmt: skip
+    assert program is not None  # it is with dynamo=True
+    proto = program.model_proto  # serialised anew at each access
+    onnx.helper.set_model_props(proto, metadata)
+    return proto.SerializeToString()
+
+
+def difference(module: nn.Module, content: bytes, inputs: Tensor) -> float:
+    """The largest between what PyTorch and onnxruntime compute."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    found = session.run(None, {session.get_inputs()[0].name: inputs.numpy()})
+    with torch.no_grad():
+        pairs = zip(module(inputs), found, strict=True)
+    return max(float((each - torch.from_numpy(other)).abs().max()) for each, other in pairs)
