@@ -5,7 +5,6 @@ Each raises CannotMeasure with the reason where it makes no sense; the others go
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -14,19 +13,11 @@ from numpy.typing import NDArray
 from vaelab.evaluation.numbers import CannotMeasure
 from vaelab.evaluation.runs import Family
 from vaelab.evaluation.sections.frozen_latent import FROZEN_SIGMAS
-from vaelab.figures import Figure, style
-from vaelab.figures.comparison import (
-    Style,
-    latent_spaces,
-    overlaid_curves,
-    rate_distortion,
-    side_by_side_animation,
-    styles,
-)
+from vaelab.figures import Figure, comparison, style
 from vaelab.figures.images import gif, image_grid, image_panels
 from vaelab.figures.latent import LatentView
-from vaelab.pages.run_report import thinned
-from vaelab.runs.folder import SPLIT_NAMES, RunFolder
+from vaelab.pages.page import thinned
+from vaelab.runs.folder import SPLIT_NAMES
 from vaelab.training.examples import FROZEN_TITLE, ExampleImages, as_arrays, as_grid
 from vaelab.training.snapshots import read_frame
 
@@ -37,22 +28,18 @@ MOST_FRAMES = 60
 
 
 class FamilyFigures:
-    """The figures of a family's models side by side. `examples` are of each model's first run."""
+    """A family's models side by side, in figures. `examples` are of each model's first run."""
 
-    def __init__(self, family: Family, examples: Mapping[str, ExampleImages], watermark: str | None) -> None:
+    def __init__(self, family: Family, examples: Mapping[str, ExampleImages]) -> None:
         self.family = family
         self.examples = examples
-        self.watermark = watermark
+        self.watermark = family.models[0].config.artifacts.watermark
         self.first = next(iter(examples.values()))
-        self.looks: dict[str, Style] = dict(zip(examples, styles(family.kl_off), strict=True))
+        self.looks = dict(zip(examples, comparison.styles(family.kl_off), strict=True))
         seeds = ", ".join(map(str, sorted({model.seeds[0] for model in family.models})))
         self.about = f"{family.title} · seed {seeds}"
         """Which seed is drawn, where one run stands for each model."""
         self.scored = f"{family.title} · {SPLIT_NAMES[family.scored]} images"
-
-    @cached_property
-    def means(self) -> dict[str, NDArray[np.float32]]:
-        return {label: each.means() for label, each in self.examples.items()}
 
     def views(self, moments: Mapping[str, list[NDArray[np.floating]]]) -> dict[str, LatentView]:
         """Each model's own plane, with the same axis limits for all."""
@@ -73,30 +60,28 @@ def draw_curves(figures: FamilyFigures) -> Figure:
         for model in family.models
     }
     several = any(len(model.members) > 1 for model in family.models)
-    bands = " · bands: minimum to maximum over seeds" if several else ""
-    subtitle = figures.scored + bands
-    return overlaid_curves(curves, figures.looks, list(terms.items()), "Curves of all models", subtitle)
+    subtitle = figures.scored + (" · bands: minimum to maximum over seeds" if several else "")
+    return comparison.overlaid_curves(
+        curves, figures.looks, list(terms.items()), "Curves of all models", subtitle
+    )
 
 
 def draw_rate_distortion(figures: FamilyFigures) -> Figure:
-    family = figures.family
+    models, scored = figures.family.models, figures.family.scored
     points = {
-        model.label: (
-            model.history(f"{family.scored}/kl")[:, -1],
-            model.history(f"{family.scored}/reconstruction")[:, -1],
-        )
-        for model in family.models
+        model.label: (model.history(f"{scored}/kl")[:, -1], model.history(f"{scored}/reconstruction")[:, -1])
+        for model in models
     }
-    betas = [model.label for model in family.models if not model.kl_off]
+    betas = [model.label for model in models if not model.kl_off]
     subtitle = f"{figures.scored}, last epoch"
-    return rate_distortion(points, figures.looks, betas, "Rate and distortion", subtitle)
+    return comparison.rate_distortion(points, figures.looks, betas, "Rate and distortion", subtitle)
 
 
 def draw_latent_spaces(figures: FamilyFigures) -> Figure:
-    first = figures.first
-    return latent_spaces(
-        figures.means,
-        figures.views({label: [means] for label, means in figures.means.items()}),
+    first, means = figures.first, {label: each.means() for label, each in figures.examples.items()}
+    return comparison.latent_spaces(
+        means,
+        figures.views({label: [means_NL] for label, means_NL in means.items()}),
         first.labels_N,
         first.data.class_names,
         "Latent spaces on the same axes",
@@ -105,15 +90,14 @@ def draw_latent_spaces(figures: FamilyFigures) -> Figure:
 
 
 def draw_reconstructions(figures: FamilyFigures) -> Figure:
-    first = figures.first
-    band = first.first_band
+    band = figures.first.first_band
     rows = [as_arrays(band), *(each.reconstructed(band) for each in figures.examples.values())]
     return image_grid(
         np.stack(rows),
         "The same test images, reconstructed by each model",
         f"{figures.about} · decoded from posterior means",
         row_labels=["original", *figures.examples],
-        column_labels=first.column_labels,
+        column_labels=figures.first.column_labels,
     )
 
 
@@ -143,16 +127,21 @@ def draw_frozen_latents(figures: FamilyFigures) -> Figure:
 
 
 def animation(figures: FamilyFigures) -> bytes:
-    """All latent spaces side by side during training, as a GIF."""
+    """All latent spaces side by side during training, as a GIF: the steps whose frames every run has kept."""
     models, first = figures.family.models, figures.first
     folders = {model.label: model.members[0].folder for model in models}
-    steps = common_steps(folders)
+    kept = [{int(path.stem.removeprefix("step_")) for path in folder.frames()} for folder in folders.values()]
+    steps = thinned(sorted(set.intersection(*kept)), MOST_FRAMES)
+    if len(steps) < 2:
+        raise CannotMeasure(
+            "an animation takes runs with frames of the same steps (artifacts.gif=true, one batch_size)"
+        )
     frames = {
         label: [read_frame(folder, step).means_NL for step in steps] for label, folder in folders.items()
     }
     member = models[0].members[0]
     steps_per_epoch = -(-int(member.facts["data"]["images"]["train"]) // member.config.batch_size)
-    pictures = side_by_side_animation(
+    pictures = comparison.side_by_side_animation(
         [{label: frames[label][number] for label in folders} for number in range(len(steps))],
         figures.views(frames),
         first.labels_N,
@@ -163,17 +152,6 @@ def animation(figures: FamilyFigures) -> bytes:
     )
     colours = [style.class_colour(number) for number in first.data.classes]
     return gif(pictures, colours, milliseconds=150, hold=3000)
-
-
-def common_steps(folders: Mapping[str, RunFolder]) -> list[int]:
-    """The steps whose frames every run has kept, thinned; raises CannotMeasure where there are none."""
-    kept = [{int(path.stem.removeprefix("step_")) for path in folder.frames()} for folder in folders.values()]
-    steps = sorted(set.intersection(*kept))
-    if len(steps) < 2:
-        raise CannotMeasure(
-            "an animation takes runs with frames of the same steps (artifacts.gif=true, one batch_size)"
-        )
-    return thinned(steps, MOST_FRAMES)
 
 
 def as_png(draw: Callable[[FamilyFigures], Figure]) -> Callable[[FamilyFigures], bytes]:
