@@ -9,7 +9,7 @@ from vaelab.comparison.findings import findings
 from vaelab.comparison.table import markdown, shown_columns
 from vaelab.evaluation.runs import Family, Found
 from vaelab.figures.comparison import styles
-from vaelab.pages.page import chart, epoch_pictures, figure_panels, plotly, render, trace
+from vaelab.pages.page import chart, epoch_pictures, pictures, plotly, render, trace
 from vaelab.pages.run_report import KINDS
 from vaelab.runs.folder import SPLIT_NAMES
 
@@ -66,7 +66,7 @@ class Report:
                     "about": about(family).replace("**", ""),
                     "table": table(family),
                     "findings": findings(family),
-                    "figures": figure_panels(
+                    "figures": pictures(
                         [path for path in figures if path.suffix == ".png" and path.stem != "curves"]
                     ),  # the curves are in the page already
                 }
@@ -74,7 +74,7 @@ class Report:
             ],
             curves=[each for family in found.families for each in curves(family, several)],
             plotly=plotly(),
-            pictures=pictures(found),
+            pictures=epochs(found),
             kinds=KINDS,
             not_finished=found.not_finished,
             notes=notes,
@@ -135,7 +135,7 @@ def curves(family: Family, several: bool) -> list[dict[str, Any]]:
     return found
 
 
-def pictures(found: Found) -> dict[str, dict[str, list[dict[str, Any]]]]:
+def epochs(found: Found) -> dict[str, dict[str, list[dict[str, Any]]]]:
     """By kind, then by model, its first run's pictures, without those that have none."""
     runs = {
         f"{model.label} · {family.title}" if len(found.families) > 1 else model.label: model.members[0].folder

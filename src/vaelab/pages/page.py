@@ -74,25 +74,25 @@ def trace(name: str, values: Sequence[float], dash: str, **look: Any) -> dict[st
 
 
 def picture(path: Path, widest: int = 900) -> dict[str, Any]:
-    """A PNG for a page: its data URI and its size in CSS pixels, `widest` at most."""
+    """A PNG for a page: its name and folder, its data URI, and its size in CSS pixels, `widest` at most."""
     with Image.open(path) as opened:
         image = opened.convert("RGB")
     file = io.BytesIO()
     image.save(file, "WEBP", quality=80, method=0)  # a latent plot of 310 kB becomes 100 kB in 25 ms
     encoded = base64.b64encode(file.getvalue()).decode()
     shown = min(1.0, widest / image.width)
-    size = {"width": round(image.width * shown), "height": round(image.height * shown)}
-    return {"source": f"data:image/webp;base64,{encoded}", **size}
+    return {
+        "name": path.stem.replace("_", " "),
+        "of": path.parent.name,
+        "source": f"data:image/webp;base64,{encoded}",
+        "width": round(image.width * shown),
+        "height": round(image.height * shown),
+    }
 
 
-def figure_panels(paths: Sequence[Path]) -> list[dict[str, Any]]:
-    """Figures with their names and those of their folders."""
+def pictures(paths: Sequence[Path], widest: int = 900) -> list[dict[str, Any]]:
     with ThreadPoolExecutor() as pool:  # encoding the pictures leaves the interpreter free
-        shown = list(pool.map(picture, paths))
-    return [
-        {"name": path.stem.replace("_", " "), "of": path.parent.name, **each}
-        for path, each in zip(paths, shown, strict=True)
-    ]
+        return list(pool.map(partial(picture, widest=widest), paths))
 
 
 def epoch_pictures(
@@ -100,9 +100,8 @@ def epoch_pictures(
 ) -> list[dict[str, Any]]:
     """The pictures of `most` epochs at most: `[{"epoch": 1, "source": …}, …]`."""
     chosen = thinned(numbered, most)
-    with ThreadPoolExecutor() as pool:
-        shown = pool.map(partial(picture, widest=widest), [path for _, path in chosen])
-        return [{"epoch": epoch, **each} for (epoch, _), each in zip(chosen, shown, strict=True)]
+    shown = pictures([path for _, path in chosen], widest)
+    return [{"epoch": epoch, **each} for (epoch, _), each in zip(chosen, shown, strict=True)]
 
 
 def thinned(items: Sequence[Any], most: int) -> list[Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vaelab.config import CONF_DIR, Config, flattened, quote_override, read_yaml, resolve, show
-from vaelab.pages.page import chart, epoch_pictures, figure_panels, plotly, render, trace
+from vaelab.pages.page import chart, epoch_pictures, pictures, plotly, render, trace
 from vaelab.runs.folder import SPLIT_NAMES, RunFolder
 
 MOST_EPOCHS = 25
@@ -30,8 +30,11 @@ def write_run_report(folder: RunFolder, facts: Mapping[str, Any] | None = None) 
     config = resolve(read_yaml(folder.config_yaml), Config)
     latents = config.model.get("latent_dim")
     size = "" if latents is None else f", {latents} latent dimension{'s' if latents != 1 else ''}"
-    pictures = {text: epoch_pictures(folder.pictures(kind), MOST_EPOCHS) for kind, text in KINDS.items()}
-    pictures = {text: several for text, several in pictures.items() if several}
+    by_kind = {
+        text: epoch_pictures(numbered, MOST_EPOCHS)
+        for kind, text in KINDS.items()
+        if (numbered := folder.pictures(kind))
+    }
     evaluations = folder.evaluations()
     figures = [path for path in sorted(folder.figure("").glob("*.png")) if path.stem != "loss_curves"]
     figures += [path for found in evaluations for path in sorted(found.parent.glob("*.png"))]
@@ -47,10 +50,10 @@ def write_run_report(folder: RunFolder, facts: Mapping[str, Any] | None = None) 
         environment=environment_rows(facts),
         curves=curves(history, facts["data"]["scored_each_epoch"]) if history else [],
         plotly=plotly() if history else None,
-        pictures={"run": pictures} if pictures else {},
+        pictures={"run": by_kind} if by_kind else {},
         epochs=epoch_rows(history, facts),
         evaluations=[evaluation(path) for path in evaluations],
-        figures=figure_panels(figures),
+        figures=pictures(figures),
     )
     folder.write_text(folder.report, page)
 
