@@ -1,5 +1,6 @@
 """One comparison: from a folder of runs to a table, figures and findings in its comparison/."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,14 +9,17 @@ from typing import Any
 from tqdm import tqdm
 
 from vaelab.comparison.figures import FIGURES, FamilyFigures
-from vaelab.comparison.report import Report
-from vaelab.comparison.table import comma_separated
+from vaelab.comparison.findings import findings
+from vaelab.comparison.report import about, curves, epochs, sortable
+from vaelab.comparison.table import comma_separated, markdown
 from vaelab.config import CompareConfig, EvaluationConfig
 from vaelab.evaluation.evaluate import Evaluation, evaluated_model, switched_off
 from vaelab.evaluation.model import EvaluatedModel
-from vaelab.evaluation.runs import Family, Found, Member, find
+from vaelab.evaluation.runs import Family, Member, find
 from vaelab.evaluation.sections import section_names
 from vaelab.evaluation.steps import Steps
+from vaelab.pages.page import pictures, plotly, render
+from vaelab.pages.run_report import KINDS
 from vaelab.runs import logs as console
 from vaelab.runs.files import held, write_bytes, writing
 from vaelab.runs.folder import RunFolder, RunFolderError, folder_of_runs, run_folders
@@ -57,24 +61,27 @@ def compare(config: CompareConfig) -> ComparisonResult:
     Raises VaelabError where there is no run. Runs on other images, or scored by another likelihood, are never
     in one table: each family gets its own, and that is said.
     """
-    folder = folder_of_runs(config.sweep)
     with console.logging_to(console.AboveTheBar()):
-        return Comparison(folder, find(folder), config).run()
+        return Comparison(config).run()
 
 
 class Comparison(Steps):
     """Goes through evaluations, table and figures; what can't be done is noted, and the rest goes on."""
 
-    def __init__(self, folder: Path, found: Found, config: CompareConfig) -> None:
+    def __init__(self, config: CompareConfig) -> None:
         super().__init__()
         self.config = config
-        self.found = found
+        folder = folder_of_runs(config.sweep)
         self.folder = folder / "comparison"
+        self.found = find(folder)
         self.said = [
-            f"{name} is the same training as {other}: counted once." for name, other in found.repeated.items()
+            f"{name} is the same training as {other}: counted once."
+            for name, other in self.found.repeated.items()
         ]
         self.loaded: dict[str, Any] = {}
         """The images of the runs, and what depends on them alone."""
+        self.figures: list[list[Path]] = []
+        """Those of each family."""
 
     @property
     def notes(self) -> list[str]:
@@ -89,11 +96,11 @@ class Comparison(Steps):
             self.evaluate_missing()
             table = comma_separated(self.found.families, self.found.not_finished)
             write_bytes(self.folder / "comparison.csv", table.encode())
-            report = Report(self.folder, self.found, [self.draw(family) for family in self.found.families])
-            text = report.markdown(self.notes)
+            self.figures = [self.draw(family) for family in self.found.families]
+            text = self.markdown()
             write_bytes(self.folder / "comparison.md", text.encode())
             with self.step("report.html"):
-                write_bytes(self.folder / "report.html", report.page(self.notes).encode())
+                write_bytes(self.folder / "report.html", self.page().encode())
             return ComparisonResult(self.folder, text, self.failed)
 
     def evaluate_missing(self) -> None:
@@ -149,11 +156,62 @@ class Comparison(Steps):
                     drawn.append(folder / name)
         return drawn
 
+    def markdown(self) -> str:
+        """comparison.md: for each family table, findings and figures; then what is left out, and why."""
+        found = self.found
+        parts = [f"# {len(found.members)} runs compared"]
+        if len(found.families) > 1:
+            parts.append(
+                f"They fall into {len(found.families)} families whose numbers don't compare: other images, "
+                "or another likelihood."
+            )
+        for family, figures in zip(found.families, self.figures, strict=True):
+            parts += [f"## {family.title}", about(family), markdown(family)]
+            parts.append(f"### Findings\n\n{bullets(findings(family)) or 'None that is clear.'}")
+            parts += [f"![{path.name}]({path.relative_to(self.folder).as_posix()})" for path in figures]
+        if found.not_finished:
+            reasons = [f"{name}: {reason}" for name, reason in found.not_finished.items()]
+            parts.append(f"## Not finished\n\n{bullets(reasons)}")
+        if self.notes:
+            parts.append(f"## Notes\n\n{bullets(self.notes)}")
+        return "\n\n".join(parts) + "\n"
+
+    def page(self) -> str:
+        """report.html."""
+        found = self.found
+        families = [
+            {
+                "title": family.title,
+                "about": about(family).replace("**", ""),
+                "table": sortable(family),
+                "findings": findings(family),
+                # The curves are in the page already.
+                "figures": pictures(
+                    [path for path in figures if path.suffix == ".png" and path.stem != "curves"]
+                ),
+            }
+            for family, figures in zip(found.families, self.figures, strict=True)
+        ]
+        return render(
+            "sweep.html.j2",
+            title=f"{len(found.members)} runs compared",
+            folder=str(self.folder.parent),
+            families=families,
+            curves=[each for family in found.families for each in curves(family, len(families) > 1)],
+            plotly=plotly(),
+            pictures=epochs(found),
+            kinds=KINDS,
+            not_finished=found.not_finished,
+            notes=self.notes,
+        )
+
+
+def bullets(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
 
 def lacks_numbers(member: Member) -> bool:
     """Whether a section of the table was never measured, or only because nobody wanted it."""
-    found = member.evaluation
-    if found is None:
-        return True
+    found = member.evaluation or {"numbers": {}, "not_measured": {}}
     missing = [name for name in NEEDED if name not in found["numbers"]]
     return any(found["not_measured"].get(name) in (None, switched_off(name)) for name in missing)

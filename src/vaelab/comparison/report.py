@@ -1,88 +1,16 @@
-"""What a comparison writes for readers: comparison.md, and report.html with a table to sort and charts."""
+"""What report.html of a comparison shows: a table to sort, interactive curves, pictures epoch by epoch."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from vaelab.comparison.findings import findings
-from vaelab.comparison.table import markdown, shown_columns
+from vaelab.comparison.table import table
 from vaelab.evaluation.runs import Family, Found
 from vaelab.figures.comparison import styles
-from vaelab.pages.page import chart, epoch_pictures, pictures, plotly, render, trace
+from vaelab.pages.page import chart, epoch_pictures
 from vaelab.pages.run_report import KINDS
 from vaelab.runs.folder import SPLIT_NAMES
 
 MOST_PICTURES = 300
 """Pictures of epochs in one page: with many models, fewer epochs of each."""
-
-WIDEST = 420
-"""Pixels of a picture of which several stand side by side."""
-
-
-@dataclass(frozen=True)
-class Report:
-    """What was found in a folder of runs, with the figures of each family in its order, in `folder`."""
-
-    folder: Path
-    found: Found
-    figures: Sequence[Sequence[Path]]
-
-    @property
-    def title(self) -> str:
-        return f"{len(self.found.members)} runs compared"
-
-    def markdown(self, notes: Sequence[str]) -> str:
-        """For each family table, findings and figures; then what is left out, and why."""
-        found = self.found
-        parts = [f"# {self.title}"]
-        if len(found.families) > 1:
-            parts.append(
-                f"They fall into {len(found.families)} families whose numbers don't compare: other images, "
-                "or another likelihood."
-            )
-        for family, figures in zip(found.families, self.figures, strict=True):
-            parts += [f"## {family.title}", about(family), markdown(family)]
-            parts.append(f"### Findings\n\n{bullets(findings(family)) or 'None that is clear.'}")
-            parts += [f"![{path.name}]({path.relative_to(self.folder).as_posix()})" for path in figures]
-        if found.not_finished:
-            reasons = [f"{name}: {reason}" for name, reason in found.not_finished.items()]
-            parts.append(f"## Not finished\n\n{bullets(reasons)}")
-        if notes:
-            parts.append(f"## Notes\n\n{bullets(notes)}")
-        return "\n\n".join(parts) + "\n"
-
-    def page(self, notes: Sequence[str]) -> str:
-        """report.html."""
-        found = self.found
-        several = len(found.families) > 1
-        return render(
-            "sweep.html.j2",
-            title=self.title,
-            folder=str(self.folder.parent),
-            families=[
-                {
-                    "title": family.title,
-                    "about": about(family).replace("**", ""),
-                    "table": table(family),
-                    "findings": findings(family),
-                    "figures": pictures(
-                        [path for path in figures if path.suffix == ".png" and path.stem != "curves"]
-                    ),  # the curves are in the page already
-                }
-                for family, figures in zip(found.families, self.figures, strict=True)
-            ],
-            curves=[each for family in found.families for each in curves(family, several)],
-            plotly=plotly(),
-            pictures=epochs(found),
-            kinds=KINDS,
-            not_finished=found.not_finished,
-            notes=notes,
-        )
-
-
-def bullets(lines: Sequence[str]) -> str:
-    return "\n".join(f"- {line}" for line in lines)
 
 
 def about(family: Family) -> str:
@@ -102,36 +30,32 @@ def about(family: Family) -> str:
     return " ".join(parts)
 
 
-def table(family: Family) -> dict[str, Any]:
-    """Headings with the names of their numbers; a row per model, each text with a value to sort by."""
-    headings = [("model", "model"), ("seeds", "seeds")]
-    rows: list[list[tuple[str, Any]]] = [
-        [(model.label, place), (", ".join(map(str, model.seeds)), len(model.seeds))]
-        for place, model in enumerate(family.models)
-    ]
-    for column, numbers in shown_columns(family):
-        headings.append((column.heading, column.name))
-        for row, each in zip(rows, numbers, strict=True):
-            row.append((each.show(column.digits), each.mean) if each else ("–", ""))
-    return {"headings": headings, "rows": rows}
+def sortable(family: Family) -> dict[str, Any]:
+    """The table with a row per model, and the names of its numbers beside their headings."""
+    rows = table(family)
+    return {
+        "headings": [(heading, name) for heading, name, _ in rows],
+        "rows": list(zip(*(cells for _, _, cells in rows), strict=True)),
+    }
 
 
 def curves(family: Family, several: bool) -> list[dict[str, Any]]:
     """Charts of all models, means over seeds; with the family's name where there are `several`."""
-    light, dark = (styles(family.kl_off, on_dark=on_dark) for on_dark in (False, True))
+    paper = [styles(family.kl_off, on_dark=on_dark) for on_dark in (False, True)]
+    looks = [
+        {
+            "mode": "lines",
+            "line": {"width": 2, "dash": "dash" if model.kl_off else "solid"},
+            "meta": {"colours": [light.colour, dark.colour]},
+        }
+        for model, light, dark in zip(family.models, *paper, strict=True)
+    ]
     where = f", {SPLIT_NAMES[family.scored]}" + (f" · {family.title}" if several else "")
     found = []
     for term, heading in {"reconstruction": "Reconstruction", "kl": "KL", "neg_elbo": "neg_elbo"}.items():
-        traces = [
-            trace(
-                model.label,
-                model.history(f"{family.scored}/{term}").mean(axis=0).tolist(),
-                "dash" if model.kl_off else "solid",
-                meta={"colours": [on_light.colour, on_dark.colour]},
-            )
-            for model, on_light, on_dark in zip(family.models, light, dark, strict=True)
-        ]
-        found.append(chart(f"{heading}{where}", traces))
+        histories = {model.label: model.history(f"{family.scored}/{term}") for model in family.models}
+        means = {label: values_SE.mean(axis=0).tolist() for label, values_SE in histories.items()}
+        found.append(chart(f"{heading}{where}", means, looks))
     return found
 
 
@@ -145,7 +69,7 @@ def epochs(found: Found) -> dict[str, dict[str, list[dict[str, Any]]]]:
     most = max(2, min(25, MOST_PICTURES // (len(KINDS) * len(runs) or 1)))
     by_kind = {
         kind: {
-            label: epoch_pictures(numbered, most, WIDEST)
+            label: epoch_pictures(numbered, most, widest=420)  # several stand side by side
             for label, folder in runs.items()
             if (numbered := folder.pictures(kind))
         }

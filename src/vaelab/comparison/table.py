@@ -86,24 +86,28 @@ def spread(model: Model, column: Column) -> Spread | None:
     return Spread(values) if values else None
 
 
-def shown_columns(family: Family) -> list[tuple[Column, list[Spread | None]]]:
-    """Those that at least one model has a number for, with the numbers of all models."""
-    found = [(column, [spread(model, column) for model in family.models]) for column in columns(family)]
-    return [(column, numbers) for column, numbers in found if any(numbers)]
+def table(family: Family) -> list[tuple[str, str, list[tuple[str, Any]]]]:
+    """A row per number that a model has: heading, name, and for each model a text and a value to sort by."""
+    models = family.models
+    rows: list[tuple[str, str, list[tuple[str, Any]]]] = [
+        ("model", "model", [(model.label, place) for place, model in enumerate(models)]),
+        ("seeds", "seeds", [(", ".join(map(str, model.seeds)), len(model.seeds)) for model in models]),
+    ]
+    for column in columns(family):
+        numbers = [spread(model, column) for model in models]
+        if any(numbers):
+            cells = [(each.show(column.digits), each.mean) if each else ("–", "") for each in numbers]
+            rows.append((column.heading, column.name, cells))
+    return rows
 
 
 def markdown(family: Family) -> str:
     """The table with a column per model: more numbers than models, so that it fits a page."""
-    models = family.models
-    rows: list[list[str]] = [
-        ["objective", *(model.config.objective for model in models)],
-        ["seeds", *(", ".join(map(str, model.seeds)) for model in models)],
-        ["epochs", *(str(model.config.epochs) for model in models)],
-    ]
-    for column, numbers in shown_columns(family):
-        rows.append([column.heading, *(each.show(column.digits) if each else "–" for each in numbers)])
-    headings, alignment = ["", *(model.label for model in models)], ["left", *["right"] * len(models)]
-    return tabulate(rows, headings, tablefmt="github", colalign=alignment, disable_numparse=True)
+    (_, *labels), *rows = ([heading, *(text for text, _ in cells)] for heading, _, cells in table(family))
+    rows.insert(0, ["objective", *(model.config.objective for model in family.models)])
+    rows.insert(2, ["epochs", *(str(model.config.epochs) for model in family.models)])
+    alignment = ["left", *["right"] * len(labels)]
+    return tabulate(rows, ["", *labels], tablefmt="github", colalign=alignment, disable_numparse=True)
 
 
 def comma_separated(families: Sequence[Family], not_finished: Mapping[str, str]) -> str:

@@ -4,7 +4,7 @@ import base64
 import gzip
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from importlib.metadata import distribution
@@ -24,11 +24,7 @@ ASSETS = Path(__file__).with_name("assets")
 def render(template: str, **values: Any) -> str:
     """A page from a template of pages/assets. All is escaped but markup; a name not given is an error."""
     environment = Environment(
-        loader=FileSystemLoader(ASSETS),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=FileSystemLoader(ASSETS), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.globals |= {"asset": asset, "data": data_block, "meaning": meaning}
     return environment.get_template(template).render(**values)
@@ -57,20 +53,24 @@ def plotly() -> str:
     return packed(Path(str(path)).read_bytes())  # found, not imported: that would take half a second
 
 
-def chart(title: str, traces: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Traces over epochs for plotly.js, in nats per image; hovering shows all values of an epoch."""
+def chart(
+    title: str, curves: Mapping[str, Sequence[float]], looks: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Named curves from epoch 1 on for plotly.js, in nats per image; hovering shows all values of an epoch.
+
+    `meta` in a look names the curve's colours as assets/common.js reads them.
+    """
+    traces = [
+        {
+            "type": "scatter", "name": name, "hovertemplate": "%{y:.2f}",
+            "x": list(range(1, len(values) + 1)),
+            "y": [value if math.isfinite(value) else None for value in values],  # JSON has no NaN: a gap
+            **look,
+        }
+        for (name, values), look in zip(curves.items(), looks, strict=False)
+    ]  # fmt: skip
     axes = {"xaxis": {"title": {"text": "epoch"}}, "yaxis": {"title": {"text": "nats per image"}}}
     return {"title": title, "data": traces, "layout": {**axes, "hovermode": "x unified"}}
-
-
-def trace(name: str, values: Sequence[float], dash: str, **look: Any) -> dict[str, Any]:
-    """A curve from epoch 1 on; `meta` in `look` names its colours as assets/common.js reads them."""
-    return {
-        "type": "scatter", "mode": "lines", "name": name, "hovertemplate": "%{y:.2f}",
-        "x": list(range(1, len(values) + 1)),
-        "y": [value if math.isfinite(value) else None for value in values],  # JSON has no NaN: a gap
-        "line": {"width": 2, "dash": dash}, **look,
-    }  # fmt: skip
 
 
 def picture(path: Path, widest: int = 900) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def pictures(paths: Sequence[Path], widest: int = 900) -> list[dict[str, Any]]:
 
 
 def epoch_pictures(
-    numbered: Sequence[tuple[int, Path]], most: int, widest: int = 900
+    numbered: Sequence[tuple[int, Path]], most: int = 25, widest: int = 900
 ) -> list[dict[str, Any]]:
     """The pictures of `most` epochs at most: `[{"epoch": 1, "source": …}, …]`."""
     chosen = thinned(numbered, most)
@@ -106,6 +106,5 @@ def epoch_pictures(
 
 def thinned(items: Sequence[Any], most: int) -> list[Any]:
     """At most that many, evenly spaced, the first and the last among them."""
-    if len(items) <= most:
-        return list(items)
-    return [items[round(place * (len(items) - 1) / (most - 1))] for place in range(most)]
+    count = min(most, len(items))
+    return [items[round(place * (len(items) - 1) / max(1, count - 1))] for place in range(count)]

@@ -7,11 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from vaelab.config import CONF_DIR, Config, flattened, quote_override, read_yaml, resolve, show
-from vaelab.pages.page import chart, epoch_pictures, pictures, plotly, render, trace
+from vaelab.pages.page import chart, epoch_pictures, pictures, plotly, render
 from vaelab.runs.folder import SPLIT_NAMES, RunFolder
-
-MOST_EPOCHS = 25
-"""Epochs whose pictures go into the page: of more, evenly spaced ones, the last among them."""
 
 KINDS = {
     "latent": "The latent space",
@@ -31,9 +28,7 @@ def write_run_report(folder: RunFolder, facts: Mapping[str, Any] | None = None) 
     latents = config.model.get("latent_dim")
     size = "" if latents is None else f", {latents} latent dimension{'s' if latents != 1 else ''}"
     by_kind = {
-        text: epoch_pictures(numbered, MOST_EPOCHS)
-        for kind, text in KINDS.items()
-        if (numbered := folder.pictures(kind))
+        text: epoch_pictures(numbered) for kind, text in KINDS.items() if (numbered := folder.pictures(kind))
     }
     evaluations = folder.evaluations()
     figures = [path for path in sorted(folder.figure("").glob("*.png")) if path.stem != "loss_curves"]
@@ -46,8 +41,8 @@ def write_run_report(folder: RunFolder, facts: Mapping[str, Any] | None = None) 
         facts=facts,
         changed=changed(config),
         seed=config.seed,
-        data_rows=data_rows(facts),
-        environment=environment_rows(facts),
+        splits=SPLIT_NAMES,
+        likelihood=show(facts["likelihood"]),
         curves=curves(history, facts["data"]["scored_each_epoch"]) if history else [],
         plotly=plotly() if history else None,
         pictures={"run": by_kind} if by_kind else {},
@@ -72,36 +67,6 @@ def changed(config: Config) -> list[tuple[str, str, str]]:
     ]
 
 
-def data_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
-    data = facts["data"]
-    pixels = {"none": "grey", "static": "binarised once", "dynamic": "binarised anew for each use"}
-    return [
-        ("data set", data["description"]),
-        ("images", ", ".join(f"{data['images'][split]:,} {name}" for split, name in SPLIT_NAMES.items())),
-        ("scored each epoch", f"the {SPLIT_NAMES[data['scored_each_epoch']]} images"),
-        ("pixels", pixels[data["binarize"]]),
-        ("source", f"{data['source']}, {data['folder']}" if data.get("folder") else data["source"]),
-        ("likelihood", f"{show(facts['likelihood']).replace('_', ' ')}; {facts['units']}"),
-    ]
-
-
-def environment_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
-    git = facts.get("git") or {}
-    changes = ", with uncommitted changes" if git.get("modified") else ""
-    sessions = [
-        f"{each['started']} to {each['ended'] or '…'}: epochs {each['from_epoch']} to {each['to_epoch']}, "
-        f"{each['status']}"
-        for each in facts["sessions"]
-    ]
-    return [
-        ("device", ", ".join(f"{key} {value}" for key, value in facts["device"].items())),
-        ("parameters", f"{facts['model']['parameters']:,}"),
-        ("versions", ", ".join(f"{name} {version}" for name, version in facts["versions"].items())),
-        ("git commit", f"{git['commit'][:12]}{changes}" if git.get("commit") else "–"),
-        *(("session", each) for each in sessions),
-    ]
-
-
 def curves(history: Sequence[Mapping[str, float]], split: str) -> list[dict[str, Any]]:
     """Reconstruction, KL and totals over the epochs, of training and of the split that is scored."""
     scored = SPLIT_NAMES[split]
@@ -114,16 +79,15 @@ def curves(history: Sequence[Mapping[str, float]], split: str) -> list[dict[str,
             "loss, training": "train/loss",
         },
     }
-    look = {"mode": "lines+markers" if len(history) < 60 else "lines", "marker": {"size": 5}}
-    found = []
-    for title, lines in plots.items():
-        traces = [
-            trace(name, [row[key] for row in history], "dot" if place > 1 else "solid",
-                  meta={"colour": place}, **look)
-            for place, (name, key) in enumerate(lines.items())
-        ]  # fmt: skip
-        found.append(chart(title, traces))
-    return found
+    mode = "lines+markers" if len(history) < 60 else "lines"
+    looks = [
+        {"mode": mode, "marker": {"size": 5}, "line": {"width": 2, "dash": dash}, "meta": {"colour": place}}
+        for place, dash in enumerate(("solid", "solid", "dot"))
+    ]
+    return [
+        chart(title, {name: [row[key] for row in history] for name, key in lines.items()}, looks)
+        for title, lines in plots.items()
+    ]
 
 
 def epoch_rows(
@@ -147,22 +111,12 @@ def number(value: float) -> str:
 def evaluation(path: Path) -> dict[str, Any]:
     """A metrics.json as tables."""
     found = json.loads(path.read_text(encoding="utf-8"))
-    checkpoint, data = found["checkpoint"], found["data"]
-    return {
-        "title": f"{checkpoint['file']}, epoch {checkpoint['epoch']}",
-        "about": f"{data['images']:,} images, {data['split']} split of {data['description']}, "
-        f"seed {found['seed']}",
-        "sections": [
-            {
-                "title": found.get("titles", {}).get(name, name),
-                "remark": found["remarks"].get(name, ""),
-                **table(rows),
-            }
-            for name, rows in found["numbers"].items()
-        ],
-        "verdicts": found["verdicts"],
-        "missing": found["not_measured"],
-    }
+    titles, remarks = found.get("titles", {}), found["remarks"]
+    sections = [
+        {"title": titles.get(name, name), "remark": remarks.get(name, ""), **table(rows)}
+        for name, rows in found["numbers"].items()
+    ]
+    return {**found, "sections": sections}
 
 
 def table(section: Mapping[str, Any]) -> dict[str, Any]:
