@@ -29,6 +29,9 @@ from vaelab.training.run import load
 NEEDED = ("latent", "classes", "samples", "images")
 """Sections of an evaluation that a comparison has columns for."""
 
+NOT_IN_PAGE = ("curves.png", "latent_evolution.gif")
+"""Figures that are interactive in report.html."""
+
 BAR: dict[str, Any] = {"disable": None, "leave": False, "dynamic_ncols": True}
 """A progress bar where stderr is a terminal."""
 
@@ -185,10 +188,7 @@ class Comparison(Steps):
                 "about": about(family).replace("**", ""),
                 "table": sortable(family),
                 "findings": findings(family),
-                # The curves are in the page already.
-                "figures": pictures(
-                    [path for path in figures if path.suffix == ".png" and path.stem != "curves"]
-                ),
+                "figures": pictures([path for path in figures if path.name not in NOT_IN_PAGE]),
             }
             for family, figures in zip(found.families, self.figures, strict=True)
         ]
