@@ -10,8 +10,8 @@ from tqdm import tqdm
 
 from vaelab.comparison.figures import FIGURES, FamilyFigures
 from vaelab.comparison.findings import findings
-from vaelab.comparison.report import about, curves, epochs, sortable
-from vaelab.comparison.table import comma_separated, markdown
+from vaelab.comparison.report import about, curves, epochs
+from vaelab.comparison.table import comma_separated, markdown, table
 from vaelab.config import CompareConfig, EvaluationConfig
 from vaelab.evaluation.evaluate import Evaluation, evaluated_model, switched_off
 from vaelab.evaluation.model import EvaluatedModel
@@ -97,8 +97,8 @@ class Comparison(Steps):
     def run(self) -> ComparisonResult:
         with held(self.folder):
             self.evaluate_missing()
-            table = comma_separated(self.found.families, self.found.not_finished)
-            write_bytes(self.folder / "comparison.csv", table.encode())
+            rows = comma_separated(self.found.families, self.found.not_finished)
+            write_bytes(self.folder / "comparison.csv", rows.encode())
             self.figures = [self.draw(family) for family in self.found.families]
             text = self.markdown()
             write_bytes(self.folder / "comparison.md", text.encode())
@@ -186,7 +186,7 @@ class Comparison(Steps):
             {
                 "title": family.title,
                 "about": about(family).replace("**", ""),
-                "table": sortable(family),
+                "table": table(family),
                 "findings": findings(family),
                 "figures": pictures([path for path in figures if path.name not in NOT_IN_PAGE]),
             }

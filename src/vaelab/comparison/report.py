@@ -2,15 +2,11 @@
 
 from typing import Any
 
-from vaelab.comparison.table import table
 from vaelab.evaluation.runs import Family, Found
 from vaelab.figures.comparison import styles
 from vaelab.pages.page import chart, epoch_pictures
 from vaelab.pages.run_report import KINDS
 from vaelab.runs.folder import SPLIT_NAMES
-
-MOST_PICTURES = 300
-"""Pictures of epochs in one page: with many models, fewer epochs of each."""
 
 
 def about(family: Family) -> str:
@@ -28,15 +24,6 @@ def about(family: Family) -> str:
     if not data["complete"]:
         parts.append("**Embedded subset: numbers don't compare with the full set's.**")
     return " ".join(parts)
-
-
-def sortable(family: Family) -> dict[str, Any]:
-    """The table with a row per model, and the names of its numbers beside their headings."""
-    rows = table(family)
-    return {
-        "headings": [(heading, name) for heading, name, _ in rows],
-        "rows": list(zip(*(cells for _, _, cells in rows), strict=True)),
-    }
 
 
 def curves(family: Family, several: bool) -> list[dict[str, Any]]:
@@ -66,7 +53,7 @@ def epochs(found: Found) -> dict[str, dict[str, list[dict[str, Any]]]]:
         for family in found.families
         for model in family.models
     }
-    most = max(2, min(25, MOST_PICTURES // (len(KINDS) * len(runs) or 1)))
+    most = max(2, min(25, 300 // (len(KINDS) * len(runs) or 1)))  # 300 in the page, of many models fewer each
     by_kind = {
         kind: {
             label: epoch_pictures(numbered, most, widest=420)  # several stand side by side

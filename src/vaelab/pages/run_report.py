@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from vaelab.config import CONF_DIR, Config, flattened, quote_override, read_yaml, resolve, show
@@ -18,10 +17,7 @@ KINDS = {
 
 
 def write_run_report(folder: RunFolder, facts: Mapping[str, Any] | None = None) -> None:
-    """Write report.html into a run's folder, whatever its status, from the files that are there.
-
-    `facts` stand for run.json.
-    """
+    """Write report.html into a run's folder, from the files that are there; `facts` stand for run.json."""
     facts = folder.read_run_json() if facts is None else facts
     history = folder.read_metrics() if folder.metrics_csv.is_file() else []
     config = resolve(read_yaml(folder.config_yaml), Config)
@@ -46,8 +42,11 @@ def write_run_report(folder: RunFolder, facts: Mapping[str, Any] | None = None) 
         curves=curves(history, facts["data"]["scored_each_epoch"]) if history else [],
         plotly=plotly() if history else None,
         pictures={"run": by_kind} if by_kind else {},
-        epochs=epoch_rows(history, facts),
-        evaluations=[evaluation(path) for path in evaluations],
+        last=history[-1] if history else {},
+        best=next((row for row in history if facts["best"] and row["epoch"] == facts["best"]["epoch"]), None),
+        number=number,
+        evaluations=[json.loads(path.read_text(encoding="utf-8")) for path in evaluations],
+        table=table,
         figures=pictures(figures),
     )
     folder.write_text(folder.report, page)
@@ -90,33 +89,10 @@ def curves(history: Sequence[Mapping[str, float]], split: str) -> list[dict[str,
     ]
 
 
-def epoch_rows(
-    history: Sequence[Mapping[str, float]], facts: Mapping[str, Any]
-) -> list[tuple[str, str, str]]:
-    """Each number's name, with its value in the last epoch and in the best one."""
-    best = facts["best"]["epoch"] if facts.get("best") else None
-    of_best = next((row for row in history if row["epoch"] == best), None)
-    return [
-        (key, number(value), number(of_best[key]) if of_best else "–")
-        for key, value in (history[-1] if history else {}).items()
-    ]
-
-
 def number(value: float) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     return f"{value:,.2f}" if abs(value) >= 10 or not math.isfinite(value) else f"{value:.4g}"
-
-
-def evaluation(path: Path) -> dict[str, Any]:
-    """A metrics.json as tables."""
-    found = json.loads(path.read_text(encoding="utf-8"))
-    titles, remarks = found.get("titles", {}), found["remarks"]
-    sections = [
-        {"title": titles.get(name, name), "remark": remarks.get(name, ""), **table(rows)}
-        for name, rows in found["numbers"].items()
-    ]
-    return {**found, "sections": sections}
 
 
 def table(section: Mapping[str, Any]) -> dict[str, Any]:
