@@ -17,10 +17,9 @@ from test_training import assert_same, without_times
 from vaelab.data import splits
 from vaelab.data.splits import Data
 from vaelab.models import names
-from vaelab.training.cuda_graph import WARM_UP, CapturedStep
 from vaelab.training.loop import fit
 from vaelab.training.state import TrainingState
-from vaelab.training.train_step import EagerStep
+from vaelab.training.train_step import WARM_UP, CapturedStep, EagerStep
 
 has_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 CASES = [

@@ -45,9 +45,6 @@ def notify(
         getattr(callback, event)(state)
 
 
-# --- the numbers ------------------------------------------------------------------------------------------
-
-
 class CheckFinite(Callback):
     """Raises TrainingDiverged once a loss or a weight is not finite.
 
@@ -74,35 +71,21 @@ class DropTinyMoments(Callback):
     which make a CPU's arithmetic several times slower; beside Adam's epsilon of 1e-8 they change no weight.
     """
 
-    EVERY, SMALLEST = 100, 1e-30
-
     def on_step(self, state: TrainingState) -> None:
-        if state.total_steps % self.EVERY == 0:
+        if state.total_steps % 100 == 0:
             for moments in state.optimizer.state.values():
                 for name in ("exp_avg", "exp_avg_sq"):
-                    moments[name].masked_fill_(moments[name].abs() < self.SMALLEST, 0)
+                    moments[name].masked_fill_(moments[name].abs() < 1e-30, 0)
 
 
-# --- files ------------------------------------------------------------------------------------------------
-
-
-class WriteMetrics(Callback):
-    """metrics.csv."""
-
-    def __init__(self, folder: RunFolder) -> None:
-        self.folder = folder
-
-    def on_epoch(self, state: TrainingState) -> None:
-        self.folder.write_metrics(state.history)
-
-
-class SaveCheckpoints(Callback):
-    """last, best, and those that are kept."""
+class SaveEpochs(Callback):
+    """metrics.csv, and the checkpoints last, best and those that are kept."""
 
     def __init__(self, config: Config, data: Data, folder: RunFolder) -> None:
         self.config, self.data, self.folder = config, data, folder
 
     def on_epoch(self, state: TrainingState) -> None:
+        self.folder.write_metrics(state.history)
         self.save(state, "last", *self.due(state))
 
     def due(self, state: TrainingState) -> list[str]:
@@ -113,8 +96,9 @@ class SaveCheckpoints(Callback):
 
     def save(self, state: TrainingState, *names: str) -> None:
         """One checkpoint of this very step, under each of `names`."""
-        content = checkpoint.content_of(state, self.config, self.data)
-        checkpoint.save(content, self.folder, *map(self.folder.checkpoint, names))
+        content = checkpoint.encode(checkpoint.content_of(state, self.config, self.data))
+        for name in names:
+            self.folder.write(self.folder.checkpoint(name), content)
 
 
 class WriteReport(Callback):
@@ -132,15 +116,12 @@ class WriteReport(Callback):
             log.warning("report.html was not written: %s", error)
 
 
-# --- the terminal -----------------------------------------------------------------------------------------
-
-
 class ProgressBar(Callback):
     """One bar over the run, in images, with the terms of the last step; silent in a pipe."""
 
     def __init__(self, config: Config, data: Data) -> None:
         self.config, self.images = config, len(data.train)
-        self.bar: tqdm[Any] | None = None
+        self.bar: tqdm[Any] = tqdm(disable=True)  # until the first step
 
     def seen(self, state: TrainingState) -> int:
         """Images since the start of the first epoch."""
@@ -158,7 +139,6 @@ class ProgressBar(Callback):
         )
 
     def on_step(self, state: TrainingState) -> None:
-        assert self.bar is not None
         redrawn = self.bar.update(self.seen(state) - self.bar.n)
         if redrawn:  # only then, because reading the terms waits for the device
             images = min(self.config.batch_size, self.images - (state.step - 1) * self.config.batch_size)
@@ -171,12 +151,7 @@ class ProgressBar(Callback):
 
     def say(self, doing: str) -> None:
         """Show what is being done instead of training."""
-        if self.bar is not None:
-            self.bar.set_description_str(doing)
-
-    def close(self) -> None:
-        if self.bar is not None:
-            self.bar.close()
+        self.bar.set_description_str(doing)
 
 
 class LogEpochs(Callback):
@@ -188,7 +163,6 @@ class LogEpochs(Callback):
     def on_epoch(self, state: TrainingState) -> None:
         record = state.history[-1]
         log.info(
-            "%s",
             f"epoch {record['epoch']:{len(str(self.epochs))}.0f}/{self.epochs}"
             f"  loss {record['train/loss']:.2f}"
             f"  reconstruction {record['train/reconstruction']:.2f}  KL {record['train/kl']:.2f}"
@@ -197,9 +171,6 @@ class LogEpochs(Callback):
             f"  |  {record['images_per_second']:,.0f} images/s"
             + ("  best" if state.best_epoch == state.epoch else ""),
         )
-
-
-# --- signals ----------------------------------------------------------------------------------------------
 
 
 class StopOnSignal(Callback):

@@ -9,9 +9,6 @@ from vaelab.objectives import build_objective, kl_weight
 from vaelab.runs.environment import memory, pick_device
 from vaelab.runs.files import size
 
-BYTES_PER_PARAMETER = 4 * 4
-"""Weight, gradient and Adam's two moments, four bytes each."""
-
 
 def check_model(config: Config) -> int:
     """The number of parameters. Raises ConfigError for what can't be built: model, objective, schedule."""
@@ -28,7 +25,8 @@ def check_settings(config: Config) -> torch.device:
     """
     device = pick_device(config.device)
     parameters = check_model(config)
-    needed, there = BYTES_PER_PARAMETER * parameters, memory(device)
+    needed = 4 * 4 * parameters  # bytes of weight, gradient and Adam's two moments, in fp32
+    there = memory(device)
     if there is not None and needed > there:
         model = config.model.items()
         sizes = ", ".join(f"model.{key}={show(value)}" for key, value in model if key != "name")

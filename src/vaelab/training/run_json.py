@@ -1,5 +1,6 @@
 """run.json: what was run, on what data and machine, with which versions, and how far it has come."""
 
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,15 +25,33 @@ class RunJson(Callback):
         self.folder = folder
         self.scored = data.held_out.name
         self.epochs = config.epochs
-        self.session: dict[str, Any] = {
-            "command": command(arguments), "started": now(), "from_epoch": state.epoch, **process_facts()
-        }  # fmt: skip
+        line = command(arguments)
+        self.session = {"command": line, "started": now(), "from_epoch": state.epoch, **process_facts()}
         self.sessions = [*before.get("sessions", []), self.session]
         self.setup = {
-            "command": before.get("command", command(arguments)),
+            "command": before.get("command", line),
             "repeat": command([quote_override("repeat", folder.path)]),
             "working_directory": str(Path.cwd()),
-            **setup_facts(config, data, state),
+            "objective": config.objective,
+            "likelihood": config.loss.likelihood_name,
+            "units": "nats per image: summed over pixels and latent dimensions, averaged over images",
+            "model": {**config.model, "parameters": sum(each.numel() for each in state.model.parameters())},
+            "data": {
+                "name": data.spec.name,
+                "description": data.description,
+                "classes": {str(number): name for number, name in data.class_names.items()},
+                "binarize": data.binarize,
+                "images": {
+                    "train": len(data.train),
+                    "val": len(data.held_out) if self.scored == "val" else 0,
+                    "test": len(data.test),
+                },
+                "scored_each_epoch": self.scored,
+                **data.origin.to_dict(),
+            },
+            "device": device_facts(state.device),
+            "versions": versions(),
+            "git": git_facts(),
         }
 
     def on_epoch(self, state: TrainingState) -> None:
@@ -47,58 +66,25 @@ class RunJson(Callback):
     def content(self, state: TrainingState, status: str, **more: Any) -> dict[str, Any]:
         ended = None if status == "running" else now()
         self.session |= {"ended": ended, "to_epoch": state.epoch, "status": status}
-        best = {"epoch": state.best_epoch, f"{self.scored}/neg_elbo": self.neg_elbo(state)}
+        best, key = None, f"{self.scored}/neg_elbo"
+        if state.best_epoch:
+            best = {"epoch": state.best_epoch, key: state.history[state.best_epoch - 1][key]}
         return {
             "status": status,
             **more,
             **self.setup,
             "sessions": self.sessions,
             "epochs": {"done": state.epoch, "asked": self.epochs},
-            "best": best if state.best_epoch else None,
+            "best": best,
             "started": self.sessions[0]["started"],
             "updated": now(),
         }
 
-    def neg_elbo(self, state: TrainingState) -> float:
-        """neg_elbo of the best epoch on the images that are scored; infinite before the first."""
-        if not state.best_epoch:
-            return float("inf")
-        return state.history[state.best_epoch - 1][f"{self.scored}/neg_elbo"]
-
 
 def best_of(facts: Mapping[str, Any]) -> float:
-    """`RunJson.neg_elbo` of a finished run, from its run.json."""
-    (neg_elbo,) = (value for key, value in facts["best"].items() if key.endswith("/neg_elbo"))
-    return float(neg_elbo)
-
-
-def setup_facts(config: Config, data: Data, state: TrainingState) -> dict[str, Any]:
-    """The part of run.json that is known before the first step."""
-    return {
-        "objective": config.objective,
-        "likelihood": config.loss.likelihood_name,
-        "units": "nats per image: summed over pixels and latent dimensions, averaged over images",
-        "model": {
-            **config.model,
-            "parameters": sum(parameter.numel() for parameter in state.model.parameters()),
-        },
-        "data": {
-            "name": data.spec.name,
-            "description": data.description,
-            "classes": {str(number): name for number, name in data.class_names.items()},
-            "binarize": data.binarize,
-            "images": {
-                "train": len(data.train),
-                "val": len(data.held_out) if data.held_out.name == "val" else 0,
-                "test": len(data.test),
-            },
-            "scored_each_epoch": data.held_out.name,
-            **data.origin.to_dict(),
-        },
-        "device": device_facts(state.device),
-        "versions": versions(),
-        "git": git_facts(),
-    }
+    """neg_elbo of a run's best epoch on the scored images, from its run.json; infinite before one."""
+    best = facts["best"] or {}
+    return next((float(value) for key, value in best.items() if key.endswith("/neg_elbo")), math.inf)
 
 
 def command(arguments: Sequence[str]) -> str:

@@ -84,12 +84,6 @@ class TrainingState:
         for purpose, generator in self.noise.items():
             restart(generator, seed, f"{purpose} while training", self.epoch + 1)
 
-    def choose(self, epoch: int, split: str) -> None:
-        """Make an epoch of the history the best one, though it isn't: the better one's weights are gone."""
-        self.best_epoch = epoch
-        if math.isfinite(self.best_neg_elbo):
-            self.best_neg_elbo = self.history[epoch - 1][f"{split}/neg_elbo"]
-
     def end_epoch(self, record: Record, chosen_by: float | None) -> None:
         """Book a complete epoch. It is the best one unless an earlier one has a lower `chosen_by`."""
         self.epoch, self.step = self.epoch + 1, 0

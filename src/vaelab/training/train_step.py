@@ -1,19 +1,24 @@
-"""One training step: forward, loss, backward, Adam.
+"""One training step: forward, loss, backward, Adam; on CUDA as one graph of hundreds of kernels.
 
 Shapes: B batch, C channels, H height, W width.
 """
 
+import logging
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from vaelab.config import Config
-from vaelab.training.cuda_graph import CapturedStep
 from vaelab.training.state import TrainingState
+
+log = logging.getLogger(__name__)
 
 TrainStep = Callable[[Tensor, float], Tensor]
 """Trains on a batch (B, C, H, W) with a weight of the KL; returns its sums of reconstruction, KL and loss."""
+
+WARM_UP = 3
+"""Calls before the capture: libraries make their plans and workspaces in the first ones, and no graph may."""
 
 
 def train_step_for(state: TrainingState, config: Config) -> TrainStep:
@@ -28,15 +33,77 @@ class EagerStep:
     def __init__(self, state: TrainingState, config: Config) -> None:
         self.state = state
         self.bf16 = config.precision == "bf16"
-        self.parameters = [*state.model.parameters(), *state.objective.parameters()]
 
     def __call__(self, x_BCHW: Tensor, kl_weight: float | Tensor) -> Tensor:
         state = self.state
         # Without a cache of casts, which would outlive the capture of a CUDA graph.
         with torch.autocast(state.device.type, torch.bfloat16, enabled=self.bf16, cache_enabled=False):
             terms = state.objective(state.model, x_BCHW, state.noise["latent"], kl_weight)
-        for parameter in self.parameters:
-            parameter.grad = None
+        state.optimizer.zero_grad()
         terms.loss.mean().backward()
         state.optimizer.step()
         return torch.stack([terms.reconstruction.sum(), terms.kl.sum(), terms.loss.sum()]).detach()
+
+
+class CapturedStep:
+    """A train step, recorded once and then replayed (PyTorch's notes on CUDA graphs).
+
+    Batch and KL weight are copied to where the graph reads them. The first calls, and batches of another
+    size, run as they are; so do all where the step can't be recorded.
+    """
+
+    def __init__(
+        self, step: Callable[[Tensor, Tensor], Tensor], batch_size: int, state: TrainingState
+    ) -> None:
+        self.step = step
+        self.noise = state.noise
+        self.x_BCHW = torch.zeros(batch_size, *state.model.image_shape, device=state.device)
+        self.kl_weight = torch.zeros((), device=state.device)
+        self.terms_3 = torch.zeros(3, device=state.device)
+        self.calls = 0
+        self.stream = torch.cuda.Stream()
+        self.graph: torch.cuda.CUDAGraph | None = None
+
+    def __call__(self, x_BCHW: Tensor, kl_weight: float) -> Tensor:
+        self.kl_weight.fill_(kl_weight)
+        if x_BCHW.shape != self.x_BCHW.shape:
+            return self.step(x_BCHW, self.kl_weight)
+        self.x_BCHW.copy_(x_BCHW)
+        if self.calls == WARM_UP:
+            self.graph = self.recorded()
+        self.calls += 1
+        if self.graph is not None:
+            self.graph.replay()
+            return self.terms_3
+        self.stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self.stream):
+            self.run()
+        torch.cuda.current_stream().wait_stream(self.stream)
+        return self.terms_3
+
+    def run(self) -> None:
+        """The step on what was copied."""
+        self.terms_3.copy_(self.step(self.x_BCHW, self.kl_weight))
+
+    def recorded(self) -> torch.cuda.CUDAGraph | None:
+        """The step as a graph, which has not run yet; None where that is impossible."""
+        graph = torch.cuda.CUDAGraph()
+        stream = torch.cuda.current_stream()
+        states = {purpose: generator.get_state() for purpose, generator in self.noise.items()}
+        try:
+            for generator in self.noise.values():
+                graph.register_generator_state(generator)
+            with torch.cuda.graph(graph, stream=self.stream):
+                self.run()
+        except RuntimeError as error:
+            cause: BaseException = error
+            while cause.__context__ is not None:  # a capture ends with an error of its own
+                cause = cause.__context__
+            log.warning("Training step by step, because no CUDA graph can be made: %s", cause)
+            # What the capture held may still believe in it.
+            torch.cuda.set_stream(stream)
+            for purpose, state in states.items():
+                self.noise[purpose] = Generator(self.noise[purpose].device)
+                self.noise[purpose].set_state(state)
+            return None
+        return graph
