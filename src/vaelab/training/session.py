@@ -19,7 +19,7 @@ from vaelab.runs.environment import set_deterministic
 from vaelab.runs.files import StorageError
 from vaelab.runs.folder import RunFolder
 from vaelab.runs.signals import Interrupted, Signals
-from vaelab.training import checkpoint, loggers
+from vaelab.training import checkpoint
 from vaelab.training.callbacks import (
     CheckFinite,
     DropTinyMoments,
@@ -32,6 +32,7 @@ from vaelab.training.callbacks import (
 from vaelab.training.checkpoint import Checkpoint
 from vaelab.training.checks import check_settings
 from vaelab.training.examples import ExampleImages
+from vaelab.training.loggers import loggers
 from vaelab.training.loop import fit
 from vaelab.training.records import TrainingDiverged
 from vaelab.training.run_json import RunJson, best_of, command
