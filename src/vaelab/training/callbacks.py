@@ -5,7 +5,7 @@ Callbacks look at the state and don't change what is learned; to stop the traini
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from tqdm import tqdm
 
@@ -37,10 +37,8 @@ class Callback:
         """When the session ends. `facts` is the content of run.json: status, best epoch, data, and so on."""
 
 
-def notify(
-    callbacks: Sequence[Callback], event: Literal["on_start", "on_step", "on_epoch"], state: TrainingState
-) -> None:
-    """Call a method of every callback, in order."""
+def notify(callbacks: Sequence[Callback], event: str, state: TrainingState) -> None:
+    """Call the method `event` of every callback, in order."""
     for callback in callbacks:
         getattr(callback, event)(state)
 
@@ -169,7 +167,7 @@ class LogEpochs(Callback):
             f"  |  {self.scored} neg_elbo {record[f'{self.scored}/neg_elbo']:.2f}"
             f"  active units {record['active_units']:.0f}"
             f"  |  {record['images_per_second']:,.0f} images/s"
-            + ("  best" if state.best_epoch == state.epoch else ""),
+            + ("  best" if state.best_epoch == state.epoch else "")
         )
 
 

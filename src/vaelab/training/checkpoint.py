@@ -51,10 +51,8 @@ class DataFacts(BaseModel):
     """What a run was trained on."""
 
     name: str
-    sha256: dict[str, str]
-    """Of each decompressed file."""
-    complete: bool
-    """False for the embedded subset."""
+    sha256: dict[str, str]  # of each decompressed file
+    complete: bool  # False for the embedded subset
 
 
 class Checkpoint(BaseModel):
@@ -63,31 +61,23 @@ class Checkpoint(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, arbitrary_types_allowed=True, protected_namespaces=())
 
     format: Count = FORMAT
-    vaelab: str = __version__
-    """The version that wrote it."""
-    config: dict[str, Any]
-    """The resolved settings as plain values; see `config_of`."""
+    vaelab: str = __version__  # the version that wrote it
+    config: dict[str, Any]  # the resolved settings as plain values; see `config_of`
     data: DataFacts
     image_shape: Annotated[list[Count], Field(min_length=3, max_length=3)]
-    epoch: Count
-    """Complete epochs."""
-    step: Count
-    """Steps done in the current epoch."""
+    epoch: Count  # complete ones
+    step: Count  # steps done in the current epoch
     history: list[dict[str, int | FiniteFloat]]
     best_epoch: Count
-    best_neg_elbo: FiniteFloat | None
-    """None as long as nothing is chosen by it."""
+    best_neg_elbo: FiniteFloat | None  # None as long as nothing is chosen by it
     device: str
-    seconds: FiniteFloat
-    """Training time of the current epoch."""
-    param_groups: list[dict[str, Any]]
-    """Adam's options."""
+    seconds: FiniteFloat  # training time of the current epoch
+    param_groups: list[dict[str, Any]]  # Adam's options
     model: Tensors
     objective: Tensors
     optimizer: Annotated[dict[int, dict[str, Tensor]], Field(exclude=True)]
     """Adam's moments, by the parameter's index."""
-    random: Tensors
-    """The state of each random stream, by its purpose."""
+    random: Tensors  # the state of each random stream, by its purpose
     step_terms: Annotated[Tensor, Field(exclude=True)]
     """Reconstruction, KL and loss of each step of the current epoch, shape (steps, 3)."""
 
@@ -107,8 +97,7 @@ class Checkpoint(BaseModel):
 
 def content_of(state: TrainingState, config: Config, data: Data) -> Checkpoint:
     """The checkpoint of this moment."""
-    optimizer = state.optimizer.state_dict()
-    origin = data.origin
+    optimizer, origin = state.optimizer.state_dict(), data.origin
     return Checkpoint(
         config=config.to_dict(),
         data=DataFacts(name=data.spec.name, sha256=dict(origin.sha256), complete=origin.complete),

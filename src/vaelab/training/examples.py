@@ -27,15 +27,9 @@ from vaelab.runs.random_streams import stream
 LATENT_POINTS = 5000
 """Images in a latent plot, the first ones of the split: more would only hide each other."""
 
-COLUMNS = 10
-"""Images in a row of reconstructions, as many for each class as fit."""
-
-MANIFOLD = 15
-"""Rows and columns of the decoder manifold."""
-
-VARIATIONS = 9
-"""Images of a traversal, or of a class's variations."""
-
+COLUMNS = 10  # images in a row of reconstructions, as many for each class as fit
+MANIFOLD = 15  # rows and columns of the decoder manifold
+VARIATIONS = 9  # images of a traversal, or of a class's variations
 FROZEN_TITLE = "Samples with frozen latent parameters: μ = 0, z = σ·ε"
 
 

@@ -30,14 +30,13 @@ from vaelab.training.callbacks import (
     WriteReport,
 )
 from vaelab.training.checkpoint import Checkpoint
-from vaelab.training.checks import check_settings
 from vaelab.training.examples import ExampleImages
 from vaelab.training.loggers import loggers
 from vaelab.training.loop import fit
 from vaelab.training.records import TrainingDiverged
 from vaelab.training.run_json import RunJson, best_of, command
 from vaelab.training.snapshots import AnimationFrames, EpochFigures, FinalFigures
-from vaelab.training.state import TrainingState
+from vaelab.training.state import TrainingState, check_settings
 
 log = logging.getLogger(__name__)
 
@@ -49,16 +48,14 @@ class TrainingResult:
     folder: RunFolder
     neg_elbo: float
     """Of the best epoch on the validation images (test images where val_size is 0), in nats per image."""
-    interrupted_by: int = 0
-    """The signal that ended it early, or 0."""
+    interrupted_by: int = 0  # the signal that ended it early, or 0
 
 
 @dataclass(frozen=True)
 class Caller:
     """Who trains: what differs between the command line and Python."""
 
-    arguments: Sequence[str] = ()
-    """Recorded as the command."""
+    arguments: Sequence[str] = ()  # recorded as the command
     report: Callable[[RunFolder, Mapping[str, Any]], None] | None = None
     """Writes report.html from what is in a run folder, and the content of run.json."""
     owns_process: bool = False

@@ -21,14 +21,9 @@ from vaelab.training.callbacks import Callback
 from vaelab.training.examples import ExampleImages, as_arrays
 from vaelab.training.state import TrainingState
 
-DENSE_EPOCHS = 2
-"""Epochs with animation frames inside them: most of the latent space's movement happens there."""
-
-MOST_FRAMES = 150
-"""Frames in an animation; those of a longer run are thinned evenly."""
-
-HALF_PRECISION = 60000.0
-"""The largest latent that a frame can hold."""
+DENSE_EPOCHS = 2  # have animation frames inside them: most of the latent space's movement happens there
+MOST_FRAMES = 150  # in an animation; those of a longer run are thinned evenly
+HALF_PRECISION = 60000.0  # the largest latent that a frame can hold
 
 
 class Frame(NamedTuple):
@@ -63,23 +58,20 @@ class AnimationFrames(Drawing):
     """Saves frames: of the untrained model, of steps within the first epochs, and of each epoch."""
 
     def on_start(self, state: TrainingState) -> None:
-        if self.within_epochs and state.total_steps == 0:
+        artifacts = self.config.artifacts
+        if artifacts.gif and artifacts.gif_every_batches and state.total_steps == 0:
             self.save(state)
 
     def on_step(self, state: TrainingState) -> None:
-        dense = state.epoch < DENSE_EPOCHS and state.step < state.steps_per_epoch
-        if self.within_epochs and dense and state.step % self.within_epochs == 0:
+        every = self.config.artifacts.gif and self.config.artifacts.gif_every_batches
+        within = state.epoch < DENSE_EPOCHS and state.step < state.steps_per_epoch
+        if every and within and state.step % every == 0:
             with state.not_timed():
                 self.save(state)
 
     def on_epoch(self, state: TrainingState) -> None:
         if self.config.artifacts.gif or self.has_figures(state.epoch):
             self.save(state)
-
-    @property
-    def within_epochs(self) -> int:
-        """Steps from one frame to the next; 0 for frames of whole epochs alone."""
-        return self.config.artifacts.gif_every_batches if self.config.artifacts.gif else 0
 
     def save(self, state: TrainingState) -> None:
         means_NL = self.examples.means().clip(-HALF_PRECISION, HALF_PRECISION).astype(np.float16)
@@ -145,8 +137,9 @@ class FinalFigures(Drawing):
     def on_end(self, state: TrainingState, facts: Mapping[str, Any]) -> None:
         if facts["status"] != "finished":
             return
+        curves = f"{self.examples.about} · loss = {loss_formula(self.config)}, in nats per image"
         figures: dict[str, Callable[[], Figure]] = {
-            "loss_curves.png": lambda: self.curves(state),
+            "loss_curves.png": lambda: loss_curves(state.history, "Loss curves", curves, state.best_epoch),
             "latent_space.png": lambda: self.latent_space(state, coloured=True),
             "latent_space_plain.png": lambda: self.latent_space(state, coloured=False),
             "latent_manifold.png": self.examples.manifold,
@@ -160,10 +153,6 @@ class FinalFigures(Drawing):
         if self.config.artifacts.gif:
             self.say("drawing latent_evolution.gif")
             self.folder.write(self.folder.figure("latent_evolution.gif"), self.animation(state))
-
-    def curves(self, state: TrainingState) -> Figure:
-        subtitle = f"{self.examples.about} · loss = {loss_formula(self.config)}, in nats per image"
-        return loss_curves(state.history, "Loss curves", subtitle, state.best_epoch)
 
     def latent_space(self, state: TrainingState, *, coloured: bool) -> Figure:
         means = self.examples.means()

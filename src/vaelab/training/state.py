@@ -1,4 +1,4 @@
-"""All that changes while training, and so all that a checkpoint must hold.
+"""All that changes while training, and so all that a checkpoint must hold; and what can be trained at all.
 
 Shapes: S steps in an epoch.
 """
@@ -14,10 +14,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Generator, Tensor
 
-from vaelab.config import Config
+from vaelab.config import Config, ConfigError, show
+from vaelab.data.datasets import spec_of
 from vaelab.data.splits import Data
-from vaelab.models import VAE, build
-from vaelab.objectives import Objective, build_objective
+from vaelab.models import VAE, build, outline
+from vaelab.objectives import Objective, build_objective, kl_weight
+from vaelab.runs.environment import memory, pick_device
+from vaelab.runs.files import size
 from vaelab.runs.random_streams import restart
 
 Record = dict[str, float]
@@ -35,12 +38,9 @@ class TrainingState:
     """Reconstruction, KL and loss of each step of the current epoch, summed over its images, in nats."""
     noise: dict[str, Generator]
     """The random streams of the current epoch: of latents, and of dynamically binarised pixels."""
-    epoch: int = 0
-    """Complete epochs."""
-    step: int = 0
-    """Steps done in the current epoch."""
-    seconds: float = 0.0
-    """Training time of the current epoch, without figures and scoring."""
+    epoch: int = 0  # complete ones
+    step: int = 0  # steps done in the current epoch
+    seconds: float = 0.0  # training time of the current epoch, without figures and scoring
     history: list[Record] = field(default_factory=list)
     best_epoch: int = 0
     best_neg_elbo: float = math.inf
@@ -93,28 +93,52 @@ class TrainingState:
         elif chosen_by is None and math.isinf(self.best_neg_elbo):
             self.best_epoch = self.epoch
 
+    def now(self) -> float:
+        """The time in seconds, when the device has finished what it was given; the CPU has."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
     @contextmanager
     def timed(self) -> Iterator[None]:
         """Inside, time counts as training time."""
-        started = time.perf_counter()
+        started = self.now()
         try:
             yield
         finally:
-            wait_for(self.device)
-            self.seconds += time.perf_counter() - started
+            self.seconds += self.now() - started
 
     @contextmanager
     def not_timed(self) -> Iterator[None]:
         """Inside, within `timed`, it doesn't: for figures."""
-        wait_for(self.device)
-        started = time.perf_counter()
+        started = self.now()
         try:
             yield
         finally:
-            self.seconds -= time.perf_counter() - started
+            self.seconds -= self.now() - started
 
 
-def wait_for(device: torch.device) -> None:
-    """Until the device has finished what it was given; the CPU has."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+def check_model(config: Config) -> int:
+    """The number of parameters. Raises ConfigError for what can't be built: model, objective, schedule."""
+    shape = spec_of(config.dataset.name).image_shape
+    per_pixel = build_objective(config).likelihood.parameters_per_pixel
+    kl_weight(config)
+    return sum(each.numel() for each in outline(config.model, shape, per_pixel).parameters())
+
+
+def check_settings(config: Config) -> torch.device:
+    """The device to train on. Raises ConfigError for settings that can't be trained there.
+
+    What depends on the images themselves (classes, val_size) is found when they are loaded.
+    """
+    device = pick_device(config.device)
+    parameters = check_model(config)
+    needed = 4 * 4 * parameters  # bytes of weight, gradient and Adam's two moments, in fp32
+    if (there := memory(device)) is not None and needed > there:
+        given = config.model.items()
+        sizes = ", ".join(f"model.{key}={show(value)}" for key, value in given if key != "name")
+        raise ConfigError(
+            f"{sizes} makes {parameters:,} parameters, which take {size(needed)} to train, and there are "
+            f"{size(there)}: type smaller numbers."
+        )
+    return device
