@@ -4,32 +4,28 @@ Reading one executes nothing and takes no more memory than the file. What older 
 `torch.save` (formats 1 and 2, *.pt) is still read.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math
 from collections import defaultdict
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import safetensors.torch
 import torch
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 from safetensors import safe_open
 from torch import Tensor
 from typing_extensions import Self
 
 from vaelab import __version__
 from vaelab.config import Config, VaelabError, did_you_mean, flattened, resolve
+from vaelab.data.splits import Data
 from vaelab.models import VAE, with_weights
 from vaelab.objectives import Objective, build_objective
 from vaelab.runs.folder import CHECKPOINT_SUFFIXES
-
-if TYPE_CHECKING:
-    from vaelab.data.splits import Data
-    from vaelab.training.state import TrainingState
+from vaelab.training.state import TrainingState
 
 FORMAT = 3
 """Raised when what is written changes. All formats are read."""
@@ -165,12 +161,10 @@ def read(path: Path) -> Checkpoint:
     try:
         checkpoint = Checkpoint.model_validate(content)
         model_of(checkpoint)
-    except ValidationError as error:
-        raise Unusable("is damaged: what it says of its epochs and tensors doesn't agree") from error
     except VaelabError as reason:
         raise Unusable(f"has settings that can't be used: {str(reason).removesuffix('.')}") from reason
     except (RuntimeError, ValueError, TypeError) as error:
-        raise Unusable("is damaged: its weights don't fit its own settings") from error
+        raise Unusable("is damaged: what it says of its epochs and tensors doesn't agree") from error
     return checkpoint
 
 

@@ -116,12 +116,9 @@ class ExampleImages:
         originals, decoded = as_arrays(x_N1HW[:16]), self.reconstructed(x_N1HW[:16])
         sheet = np.ones((16, 2, *originals.shape[1:]))
         sheet[: len(originals)] = np.stack([originals, decoded], axis=1)
-        return image_panels(
-            [("original, reconstruction", sheet[first::4]) for first in range(4)],
-            f"Reconstructions of {self.images_name}",
-            f"{self.about} · decoded from posterior means",
-            zoom=3,
-        )
+        panels = [("original, reconstruction", sheet[first::4]) for first in range(4)]
+        subtitle = f"{self.about} · decoded from posterior means"
+        return image_panels(panels, f"Reconstructions of {self.images_name}", subtitle, zoom=3)
 
     def ranking(self, x_N1HW: Tensor, reconstruction_N: Tensor) -> Figure:
         """The images with the lowest, middle and highest reconstruction terms, above what is decoded."""
@@ -137,13 +134,9 @@ class ExampleImages:
         caption = "originals above, below them the images decoded from their posterior means"
         if self.data.binarize == "none" and self.config.loss.likelihood_name == "bernoulli":
             caption += "\nthe best are mostly the emptiest: the entropy of grey pixels is part of the term"
-        return image_grid(
-            np.stack(rows),
-            "Best, median and worst reconstructions",
-            f"{self.about} · of {len(order):,} {self.images_name}, by −log p(x|z)",
-            row_labels=labels,
-            bottom_label=caption,
-        )
+        title = "Best, median and worst reconstructions"
+        subtitle = f"{self.about} · of {len(order):,} {self.images_name}, by −log p(x|z)"
+        return image_grid(np.stack(rows), title, subtitle, row_labels=labels, bottom_label=caption)
 
     def frozen_latents(self, sigmas: Sequence[float]) -> Figure:
         """The prior's draws shrunk towards its mean: what the decoder makes of ever smaller regions."""
@@ -159,12 +152,9 @@ class ExampleImages:
             index = balanced(train, [number], COLUMNS).to(device)
             images = as_arrays(train.batch(index, stream(0, "overview", device=device)))
             sheet[row, : len(images)] = images
-        return image_grid(
-            sheet,
-            "Training images",
-            f"{self.data.description} · the first {COLUMNS} of each class",
-            row_labels=list(self.data.class_names.values()),
-        )
+        names = list(self.data.class_names.values())
+        subtitle = f"{self.data.description} · the first {COLUMNS} of each class"
+        return image_grid(sheet, "Training images", subtitle, row_labels=names)
 
     def view_of(self, moments_NL: Sequence[NDArray[np.floating]]) -> LatentView:
         """The plane of the last of several steps' means, with axes that hold the means of all."""
@@ -178,14 +168,9 @@ class ExampleImages:
     def latent_plot(
         self, means_NL: NDArray[np.floating], view: LatentView, title: str, *, coloured: bool
     ) -> LatentPlot:
-        return LatentPlot(
-            means_NL,
-            self.labels_N if coloured else None,
-            self.data.class_names,
-            view,
-            title,
-            f"{self.about} · posterior means of {len(means_NL):,} {self.images_name}",
-        )
+        labels_N = self.labels_N if coloured else None
+        subtitle = f"{self.about} · posterior means of {len(means_NL):,} {self.images_name}"
+        return LatentPlot(means_NL, labels_N, self.data.class_names, view, title, subtitle)
 
     def manifold(self) -> Figure:
         """The decoder over the Gaussian's quantiles: equal steps of probability, not of z."""

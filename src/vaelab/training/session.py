@@ -19,22 +19,13 @@ from vaelab.runs.environment import set_deterministic
 from vaelab.runs.files import StorageError
 from vaelab.runs.folder import RunFolder
 from vaelab.runs.signals import Interrupted, Signals
-from vaelab.training import checkpoint
-from vaelab.training.callbacks import (
-    CheckFinite,
-    DropTinyMoments,
-    LogEpochs,
-    ProgressBar,
-    SaveEpochs,
-    StopOnSignal,
-    WriteReport,
-)
+from vaelab.training import callbacks, checkpoint
+from vaelab.training.callbacks import best_of, command
 from vaelab.training.checkpoint import Checkpoint
 from vaelab.training.examples import ExampleImages
 from vaelab.training.loggers import loggers
 from vaelab.training.loop import fit
 from vaelab.training.records import TrainingDiverged
-from vaelab.training.run_json import RunJson, best_of, command
 from vaelab.training.snapshots import AnimationFrames, EpochFigures, FinalFigures
 from vaelab.training.state import TrainingState, check_settings
 
@@ -141,6 +132,7 @@ class TrainingRun:
         self, config: Config, folder: RunFolder, caller: Caller, resumed: Checkpoint | None = None
     ) -> None:
         self.config, self.folder, self.resumed = config, folder, resumed is not None
+        self.to_go_on = command([quote_override("resume", folder.path)])
         device = check_settings(config)
         flushed = caller.owns_process and torch.set_flush_denormal(True)
         set_deterministic(config.deterministic and device.type == "cuda")
@@ -150,26 +142,25 @@ class TrainingRun:
             checkpoint.restore(resumed, self.state, config, self.data)
         before = folder.read_run_json() if self.resumed else {}
         self.signals = Signals()
-        self.progress = ProgressBar(config, self.data)
-        self.epochs = SaveEpochs(config, self.data, folder)
-        self.run_json = RunJson(config, self.data, folder, self.state, caller.arguments, before)
+        self.progress = callbacks.ProgressBar(config, self.data)
+        self.epochs = callbacks.SaveEpochs(config, self.data, folder)
+        self.run_json = callbacks.RunJson(config, self.data, folder, self.state, caller.arguments, before)
         examples = ExampleImages(config, self.data, self.data.test, self.state.model, self.state.objective)
+        offered = {"config": config, "data": self.data, "folder": folder, "examples": examples}
+        report = caller.report if config.artifacts.report else None
         self.callbacks = [
-            CheckFinite(config),
-            *([] if flushed or device.type != "cpu" else [DropTinyMoments()]),
+            callbacks.CheckFinite(config),
+            *([] if flushed or device.type != "cpu" else [callbacks.DropTinyMoments()]),
             self.progress,
-            LogEpochs(config, self.data.held_out.name),
+            callbacks.LogEpochs(config, self.data.held_out.name),
             AnimationFrames(config, examples, folder),
             EpochFigures(config, examples, folder),
             self.epochs,  # commits the epoch
             self.run_json,
-            loggers.build(
-                config.logger, config=config, data=self.data, folder=folder, examples=examples,
-                epoch=self.state.epoch,
-            ),
+            loggers.build(config.logger, **offered, epoch=self.state.epoch),
             FinalFigures(config, examples, folder, self.progress.say),
-            *([WriteReport(folder, caller.report)] if caller.report and config.artifacts.report else []),
-            StopOnSignal(config, self.signals),
+            *([callbacks.WriteReport(folder, report)] if report else []),
+            callbacks.StopOnSignal(config, self.signals),
         ]  # fmt: skip
 
     def run(self) -> TrainingResult:
@@ -208,9 +199,10 @@ class TrainingRun:
 
     def announce(self, facts: dict[str, Any]) -> None:
         """Say what is trained on what, and what a reader has to know about it."""
-        config, data, scored = self.config, self.data, f"{len(self.data.held_out):,} validation images"
-        if self.data.held_out.name == "test":
-            scored = "test set scored each epoch"
+        config, data = self.config, self.data
+        scored = "test set scored each epoch"
+        if data.held_out.name == "val":
+            scored = f"{len(data.held_out):,} validation images"
         log.info(
             f"{config.model['name']} ({facts['model']['parameters']:,} parameters), {config.objective}, "
             f"{facts['likelihood']} likelihood on {data.description}: {len(data.train):,} training images "
@@ -296,18 +288,15 @@ class TrainingRun:
             good = f"The last good weights are in {last}" if self.state.epoch else "No epoch was complete yet"
             error = VaelabError(f"{error}. {good}. Lowering optimizer.lr is the usual cure.")
         elif isinstance(error, StorageError):
-            kept = f"What was saved before is kept; then go on with: {self.to_go_on}"
-            nothing = "Nothing is kept of this run."
-            error = VaelabError(f"{error} {kept if self.folder.run_json.is_file() else nothing}")
+            kept = "Nothing is kept of this run."
+            if self.folder.run_json.is_file():
+                kept = f"What was saved before is kept; then go on with: {self.to_go_on}"
+            error = VaelabError(f"{error} {kept}")
         known = isinstance(error, VaelabError)
+        reason = str(error) if known else f"{type(error).__name__}: {error}"
         # The terminal shows it anyway, because it is raised.
         log.error("%s", error, exc_info=None if known else error, extra={"file_only": True})
-        reason = str(error) if known else f"{type(error).__name__}: {error}"
         with suppress(OSError):
             if self.resumed or self.folder.last_checkpoint.is_file():  # only then it is a run
                 self.end(self.run_json.write(self.state, "failed", error=reason))
         return error
-
-    @property
-    def to_go_on(self) -> str:
-        return command([quote_override("resume", self.folder.path)])

@@ -167,17 +167,14 @@ class FinalFigures(Drawing):
             steps = [steps[i] for i in np.linspace(0, len(steps) - 1, MOST_FRAMES).round().astype(int)]
         frames = [read_frame(self.folder, step) for step in steps]
         means, examples = [frame.means_NL for frame in frames], self.examples
+        bands = [frame.reconstructions_CHW / 255 for frame in frames]
+        originals, classes = as_arrays(examples.first_band), examples.data.class_names
+        title, view = "The latent space while it is learned", examples.view_of(means)
+        subtitles = [f"{examples.about} · epoch {step / state.steps_per_epoch:.2f}" for step in steps]
         pictures = latent_animation(
-            means,
-            [frame.reconstructions_CHW / 255 for frame in frames],
-            as_arrays(examples.first_band),
-            examples.labels_N,
-            examples.data.class_names,
-            examples.view_of(means),
-            "The latent space while it is learned",
-            [f"{examples.about} · epoch {step / state.steps_per_epoch:.2f}" for step in steps],
+            means, bands, originals, examples.labels_N, classes, view, title, subtitles,
             self.config.artifacts.watermark,
-        )
+        )  # fmt: skip
         colours = [style.class_colour(number) for number in examples.data.classes]
         return gif(pictures, colours, milliseconds=150, hold=3000)
 

@@ -58,13 +58,9 @@ class TensorBoard(Callback):
             return
         examples = self.examples
         with writing(self.folder.tensorboard):
-            self.writer.add_embedding(
-                examples.means(),
-                metadata=[examples.data.class_names[number] for number in examples.labels_N.tolist()],
-                label_img=examples.points_N1HW.cpu(),
-                global_step=state.epoch,
-                tag="posterior means",
-            )
+            names = [examples.data.class_names[number] for number in examples.labels_N.tolist()]
+            images = examples.points_N1HW.cpu()
+            self.writer.add_embedding(examples.means(), names, images, state.epoch, "posterior means")
             self.writer.close()
 
 
