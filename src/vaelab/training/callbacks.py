@@ -19,8 +19,7 @@ from vaelab.runs.files import StorageError
 from vaelab.runs.folder import RunFolder
 from vaelab.runs.signals import Interrupted, Signals
 from vaelab.training import checkpoint
-from vaelab.training.records import check_finite
-from vaelab.training.state import TrainingState
+from vaelab.training.state import TrainingState, check_finite
 
 log = logging.getLogger("vaelab.training")
 
@@ -41,28 +40,24 @@ class Callback:
         """When the session ends. `facts` is the content of run.json: status, best epoch, data, and so on."""
 
 
-def notify(callbacks: Sequence[Callback], event: str, state: TrainingState) -> None:
-    """Call the method `event` of every callback, in order."""
+def notify(callbacks: Sequence[Callback], event: str, state: TrainingState, *facts: Any) -> None:
+    """Call the method `event` of every callback, in order; `facts` are for on_end."""
     for callback in callbacks:
-        getattr(callback, event)(state)
+        getattr(callback, event)(state, *facts)
 
 
 class CheckFinite(Callback):
     """Raises TrainingDiverged once a loss or a weight is not finite.
 
-    On the CPU, losses are looked at every 50 steps; a GPU would have to be waited for, and is looked at when
-    the epoch ends. So are the weights, on both.
+    A CPU is looked at every 50 steps; a GPU would have to be waited for, and is when the epoch ends.
     """
-
-    EVERY = 50
 
     def __init__(self, config: Config) -> None:
         self.config = config
 
     def on_step(self, state: TrainingState) -> None:
-        last = state.step == state.steps_per_epoch
-        due = state.device.type == "cpu" and state.step % self.EVERY == 0
-        if last or (due and not state.step_terms_S3[state.step - self.EVERY : state.step].isfinite().all()):
+        due = state.device.type == "cpu" and state.step % 50 == 0
+        if due or state.step == state.steps_per_epoch:
             check_finite(state, self.config)
 
 
@@ -187,19 +182,14 @@ class StopOnSignal(Callback):
 
 
 class RunJson(Callback):
-    """run.json: what was run, on what data and machine, with which versions, and how far it has come.
-
-    Who dies leaves the status "running" and the last complete epoch.
-    """
+    """run.json: what was run, on what data and machine, with which versions, and how far it has come."""
 
     def __init__(
         self, config: Config, data: Data, folder: RunFolder, state: TrainingState, arguments: Sequence[str],
         before: Mapping[str, Any],
     ) -> None:  # fmt: skip
         """`before` is the content of an earlier session's."""
-        self.folder = folder
-        self.scored = data.held_out.name
-        self.epochs = config.epochs
+        self.folder, self.epochs, self.scored = folder, config.epochs, data.held_out.name
         line = command(arguments)
         self.session = {"command": line, "started": now(), "from_epoch": state.epoch, **process_facts()}
         validation = len(data.held_out) if self.scored == "val" else 0
@@ -227,7 +217,7 @@ class RunJson(Callback):
         }
 
     def on_epoch(self, state: TrainingState) -> None:
-        self.write(state, "running")
+        self.write(state, "running")  # which is what a process leaves that is killed
 
     def write(self, state: TrainingState, status: str, **more: Any) -> dict[str, Any]:
         """Write the file; returns its content."""

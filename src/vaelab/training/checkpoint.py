@@ -92,7 +92,6 @@ class Checkpoint(BaseModel):
 
 
 def content_of(state: TrainingState, config: Config, data: Data) -> Checkpoint:
-    """The checkpoint of this moment."""
     optimizer, origin = state.optimizer.state_dict(), data.origin
     return Checkpoint(
         config=config.to_dict(),
@@ -225,14 +224,6 @@ def instead_of(path: Path) -> str:
     epoch, step, other = max(good, key=lambda each: each[:2])
     moment = f"epoch {epoch}, step {step}" if step else f"epoch {epoch}"
     return f"The newest good one beside it is {other} ({moment}): type that."
-
-
-def epoch_of(path: Path) -> int | None:
-    """The complete epochs behind a checkpoint, or None where there is no readable one."""
-    try:
-        return load(path).epoch
-    except CheckpointError:
-        return None
 
 
 def config_of(checkpoint: Checkpoint) -> Config:

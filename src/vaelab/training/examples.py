@@ -37,14 +37,9 @@ class ExampleImages:
     """Draws what a model makes of a split's images, without changing the model or any other random stream."""
 
     def __init__(
-        self,
-        config: Config,
-        data: Data,
-        split: Split,
-        model: VAE,
-        objective: Objective,
+        self, config: Config, data: Data, split: Split, model: VAE, objective: Objective,
         evaluated_with_seed: int | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.config, self.data, self.model, self.likelihood = config, data, model, objective.likelihood
         device = split.images.device
         noise = stream(config.seed, "gallery", device=device)  # the name that older runs' figures come from

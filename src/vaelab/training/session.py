@@ -20,14 +20,13 @@ from vaelab.runs.files import StorageError
 from vaelab.runs.folder import RunFolder
 from vaelab.runs.signals import Interrupted, Signals
 from vaelab.training import callbacks, checkpoint
-from vaelab.training.callbacks import best_of, command
-from vaelab.training.checkpoint import Checkpoint
+from vaelab.training.callbacks import best_of, command, notify
+from vaelab.training.checkpoint import Checkpoint, CheckpointError
 from vaelab.training.examples import ExampleImages
 from vaelab.training.loggers import loggers
 from vaelab.training.loop import fit
-from vaelab.training.records import TrainingDiverged
 from vaelab.training.snapshots import AnimationFrames, EpochFigures, FinalFigures
-from vaelab.training.state import TrainingState, check_settings
+from vaelab.training.state import TrainingDiverged, TrainingState, check_settings
 
 log = logging.getLogger(__name__)
 
@@ -238,12 +237,15 @@ class TrainingRun:
     def restore_best(self) -> None:
         """Where the best checkpoint is gone or later: the right one if it was kept, else this epoch."""
         state, folder, best = self.state, self.folder, self.state.best_epoch
-        if best == state.epoch or checkpoint.epoch_of(folder.best_checkpoint) == best:
+        if best == state.epoch:
             return
-        kept = folder.epoch_checkpoint(best)
-        if checkpoint.epoch_of(kept) == best:
-            folder.write(folder.checkpoint("best"), checkpoint.encode(checkpoint.load(kept)))
-            return
+        for path in (folder.best_checkpoint, folder.epoch_checkpoint(best)):
+            with suppress(CheckpointError):
+                found = checkpoint.load(path)
+                if found.epoch == best:
+                    if path != folder.best_checkpoint:
+                        folder.write(folder.checkpoint("best"), checkpoint.encode(found))
+                    return
         log.warning("The best checkpoint, of epoch %d, is gone: epoch %d stands in", best, state.epoch)
         state.best_epoch = state.epoch
         if math.isfinite(state.best_neg_elbo):
@@ -253,16 +255,12 @@ class TrainingRun:
     def finish(self) -> TrainingResult:
         """What a run has when its epochs are done. run.json commits it: killed before, it is done again."""
         facts = self.run_json.content(self.state, "finished")
-        self.end(facts)
+        notify(self.callbacks, "on_end", self.state, facts)
         if self.config.artifacts.zip:
             self.progress.say(f"packing {self.folder.zip.name}")
             self.folder.write_zip(facts)
         self.folder.write_run_json(facts)
         return TrainingResult(self.folder, best_of(facts))
-
-    def end(self, facts: dict[str, Any]) -> None:
-        for callback in self.callbacks:
-            callback.on_end(self.state, facts)
 
     def interrupted(self, interruption: Interrupted | KeyboardInterrupt) -> TrainingResult:
         """Save what there is, unless a second Ctrl-C struck in the middle of a step."""
@@ -275,7 +273,7 @@ class TrainingRun:
             f"Interrupted ({number.name}) after epoch {self.state.epoch}, step {self.state.step}. "
             f"To go on: {self.to_go_on}"
         )
-        self.end(facts)
+        notify(self.callbacks, "on_end", self.state, facts)
         return TrainingResult(self.folder, best_of(facts), number)
 
     def failed(self, error: Exception) -> Exception:
@@ -298,5 +296,6 @@ class TrainingRun:
         log.error("%s", error, exc_info=None if known else error, extra={"file_only": True})
         with suppress(OSError):
             if self.resumed or self.folder.last_checkpoint.is_file():  # only then it is a run
-                self.end(self.run_json.write(self.state, "failed", error=reason))
+                facts = self.run_json.write(self.state, "failed", error=reason)
+                notify(self.callbacks, "on_end", self.state, facts)
         return error
