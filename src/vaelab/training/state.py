@@ -114,10 +114,8 @@ class TrainingState:
     def not_timed(self) -> Iterator[None]:
         """Inside, within `timed`, it doesn't: for figures."""
         started = self.now()
-        try:
-            yield
-        finally:
-            self.seconds -= self.now() - started
+        yield
+        self.seconds -= self.now() - started
 
 
 def check_model(config: Config) -> int:

@@ -55,8 +55,7 @@ class CapturedStep:
     def __init__(
         self, step: Callable[[Tensor, Tensor], Tensor], batch_size: int, state: TrainingState
     ) -> None:
-        self.step = step
-        self.noise = state.noise
+        self.step, self.noise = step, state.noise
         self.x_BCHW = torch.zeros(batch_size, *state.model.image_shape, device=state.device)
         self.kl_weight = torch.zeros((), device=state.device)
         self.terms_3 = torch.zeros(3, device=state.device)
@@ -96,9 +95,7 @@ class CapturedStep:
             with torch.cuda.graph(graph, stream=self.stream):
                 self.run()
         except RuntimeError as error:
-            cause: BaseException = error
-            while cause.__context__ is not None:  # a capture ends with an error of its own
-                cause = cause.__context__
+            cause = error.__context__ or error  # a capture ends with an error of its own
             log.warning("Training step by step, because no CUDA graph can be made: %s", cause)
             # What the capture held may still believe in it.
             torch.cuda.set_stream(stream)
