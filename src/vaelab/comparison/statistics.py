@@ -1,0 +1,118 @@
+"""Are models different, or is it their seeds? t-tests over seeds with Holm's correction.
+
+A training's number varies with its seed. The seeds of a model are a sample of it, and two models differ
+clearly where a t-test over their seeds says so after correction for all pairs that were looked at.
+"""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from statistics import fmean
+
+from scipy.special import stdtr, stdtrit
+
+LEVEL = 0.05
+"""Of each column's claims together: the probability of any where no two models differ."""
+
+BySeed = Mapping[int, float]
+"""A model's number for each of its seeds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A mean over seeds, in the unit of the values."""
+
+    mean: float
+    count: int
+    standard_deviation: float | None
+    """Of the sample, with n − 1; None of one seed."""
+    interval: tuple[float, float] | None
+    """The 95 % confidence interval of the mean, by Student's t; None of one seed."""
+
+    @classmethod
+    def of(cls, values: Collection[float]) -> "Estimate":
+        mean, count = fmean(values), len(values)
+        if count < 2:
+            return cls(mean, count, None, None)
+        deviation = math.sqrt(variance(values))
+        half = float(stdtrit(count - 1, 1 - LEVEL / 2)) * deviation / math.sqrt(count)
+        return cls(mean, count, deviation, (mean - half, mean + half))
+
+    def show(self, digits: int) -> str:
+        spread = "" if self.standard_deviation is None else f" ± {self.standard_deviation:.{digits}f}"
+        return f"{self.mean:.{digits}f}{spread}"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Two models beside each other in one column."""
+
+    first: str
+    second: str
+    mean: float
+    """Mean of the first minus mean of the second."""
+    interval: tuple[float, float]
+    """95 % confidence interval of that difference, not corrected for other pairs."""
+    p: float
+    """Of a two-sided test, after Holm's correction for all pairs of the column."""
+    paired: bool
+    """Whether both have the same seeds, so that seeds are compared one by one."""
+
+    @property
+    def clear(self) -> bool:
+        return self.p <= LEVEL
+
+    @property
+    def test(self) -> str:
+        return "paired t-test" if self.paired else "Welch's t-test"
+
+
+def t_test(first: BySeed, second: BySeed) -> tuple[float, tuple[float, float], float, bool]:
+    """Mean difference, its 95 % interval, the two-sided p, and whether the test was paired.
+
+    Paired over seeds where both have the same ones, else Welch's (1947) test for unequal variances.
+    Raises ValueError for fewer than two seeds of either.
+    """
+    if min(len(first), len(second)) < 2:
+        raise ValueError("a test takes at least two seeds of each model")
+    paired = first.keys() == second.keys()
+    samples = (
+        [[first[seed] - second[seed] for seed in first]] if paired else [first.values(), second.values()]
+    )
+    difference = fmean(first.values()) - fmean(second.values())
+    # The squared standard error that each sample adds, and Welch and Satterthwaite's degrees of freedom.
+    parts = [(variance(sample) / len(sample), len(sample) - 1) for sample in samples]
+    error = math.sqrt(sum(part for part, _ in parts))
+    freedom = error**4 / sum(part**2 / free for part, free in parts) if error else 1.0
+    # Without any spread the test degenerates: equal means don't differ, others do.
+    p = 2 * float(stdtr(freedom, -abs(difference) / error)) if error else float(difference == 0)
+    half = float(stdtrit(freedom, 1 - LEVEL / 2)) * error
+    return difference, (difference - half, difference + half), p, paired
+
+
+def variance(values: Collection[float]) -> float:
+    """Of a sample, with n − 1."""
+    mean = fmean(values)
+    return math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p after Holm's (1979) correction: of k, the smallest times k, the next times k − 1, and so on."""
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = largest
+    return adjusted
+
+
+def differences(models: Mapping[str, BySeed]) -> list[Difference]:
+    """Every pair of models, tested. Those with one seed are left out: nothing is known of their spread."""
+    tested = {label: values for label, values in models.items() if len(values) > 1}
+    pairs = list(combinations(tested, 2))
+    tests = [t_test(tested[first], tested[second]) for first, second in pairs]
+    corrected = holm([p for _, _, p, _ in tests])
+    return [
+        Difference(first, second, mean, interval, p, paired)
+        for (first, second), (mean, interval, _, paired), p in zip(pairs, tests, corrected, strict=True)
+    ]
