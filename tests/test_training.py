@@ -22,9 +22,8 @@ from vaelab.training import checkpoint
 from vaelab.training.callbacks import Callback, CheckFinite, DropTinyMoments
 from vaelab.training.examples import ExampleImages
 from vaelab.training.loop import fit
-from vaelab.training.records import TrainingDiverged
 from vaelab.training.snapshots import AnimationFrames, EpochFigures, read_frame
-from vaelab.training.state import Record, TrainingState
+from vaelab.training.state import Record, TrainingDiverged, TrainingState
 
 TIMES = {"images_per_second", "seconds"}
 

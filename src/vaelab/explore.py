@@ -12,8 +12,8 @@ def main(job: Job) -> None:
     existing(config.run) if config.run is not None else folder_of_runs(config.sweep or "")
     from vaelab.explorer import page  # torch takes seconds: only for settings that resolve
 
-    outcome = page.explore(config)
-    print(f"Explorer: {outcome.path} ({outcome.megabytes:.1f} MB), for any browser")
+    path = page.explore(config)
+    print(f"Explorer: {path} ({path.stat().st_size / 1e6:.1f} MB), for any browser")
 
 
 if __name__ == "__main__":

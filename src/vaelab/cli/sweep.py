@@ -172,7 +172,7 @@ def checked(composed: DictConfig) -> Config:
             "resume continues one run: leave -m out. A sweep goes on with its own command and "
             "hydra.sweep.dir=FOLDER."
         )
-    from vaelab.training.checks import check_model  # torch: only for settings that resolve
+    from vaelab.training.state import check_model  # torch takes seconds: only for settings that resolve
 
     check_model(config)
     return config

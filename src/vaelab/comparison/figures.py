@@ -1,11 +1,11 @@
-"""What a comparison draws of a family of models: one function per file, entered in FIGURES.
+"""What a comparison draws of a family of models: one method per file, entered in FIGURES.
 
 Each raises CannotMeasure with the reason where it makes no sense; the others go on.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -15,11 +15,11 @@ from vaelab.evaluation.numbers import CannotMeasure
 from vaelab.evaluation.runs import Family
 from vaelab.evaluation.sections.frozen_latent import FROZEN_SIGMAS
 from vaelab.figures import Figure, style
-from vaelab.figures.curves import Style, overlaid_curves, rate_distortion, styles
+from vaelab.figures.curves import overlaid_curves, rate_distortion, styles
 from vaelab.figures.images import gif, image_grid, image_panels
 from vaelab.figures.latent import LatentSpaces, LatentView
-from vaelab.pages.run_report import thinned
-from vaelab.runs.folder import SPLIT_NAMES, RunFolder
+from vaelab.pages.page import thinned
+from vaelab.runs.folder import SPLIT_NAMES
 from vaelab.training.examples import FROZEN_TITLE, ExampleImages, as_arrays, as_grid
 from vaelab.training.snapshots import read_frame
 
@@ -30,22 +30,17 @@ MOST_FRAMES = 60
 
 
 class FamilyFigures:
-    """The figures of a family's models side by side. `examples` are of each model's first run."""
+    """Draws a family's models side by side. `examples` are of each model's first run."""
 
-    def __init__(self, family: Family, examples: Mapping[str, ExampleImages], watermark: str | None) -> None:
-        self.family = family
-        self.examples = examples
-        self.watermark = watermark
+    def __init__(self, family: Family, examples: Mapping[str, ExampleImages]) -> None:
+        self.models, self.scored, self.examples = family.models, family.scored, examples
+        self.watermark = family.models[0].config.artifacts.watermark
         self.first = next(iter(examples.values()))
-        self.looks: dict[str, Style] = dict(zip(examples, styles(family.kl_off), strict=True))
+        self.looks = dict(zip(examples, styles(family.kl_off), strict=True))
         seeds = ", ".join(map(str, sorted({model.seeds[0] for model in family.models})))
         self.about = f"{family.title} · seed {seeds}"
         """Which seed is drawn, where one run stands for each model."""
-        self.scored = f"{family.title} · {SPLIT_NAMES[family.scored]} images"
-
-    @cached_property
-    def means(self) -> dict[str, NDArray[np.float32]]:
-        return {label: each.means() for label, each in self.examples.items()}
+        self.about_scores = f"{family.title} · {SPLIT_NAMES[family.scored]} images"
 
     def views(self, moments: Mapping[str, list[NDArray[np.floating]]]) -> dict[str, LatentView]:
         """Each model's own plane, with the same axis limits for all."""
@@ -53,116 +48,92 @@ class FamilyFigures:
         limit = max(view.limit for view in views.values())
         return {label: replace(view, limit=limit) for label, view in views.items()}
 
+    def curves(self) -> Figure:
+        terms = {
+            "reconstruction": "Reconstruction, −log p(x|z)",
+            "kl": "KL(q(z|x) ‖ p(z))",
+            "neg_elbo": "neg_elbo at weight 1",
+        }
+        curves = {
+            model.label: {term: model.history(f"{self.scored}/{term}") for term in terms}
+            for model in self.models
+        }
+        several = any(len(model.members) > 1 for model in self.models)
+        subtitle = self.about_scores + (" · bands: minimum to maximum over seeds" if several else "")
+        panels = list(terms.items())
+        return overlaid_curves(curves, self.looks, panels, "Curves of all models", subtitle)
 
-def draw_curves(figures: FamilyFigures) -> Figure:
-    family = figures.family
-    terms = {
-        "reconstruction": "Reconstruction, −log p(x|z)",
-        "kl": "KL(q(z|x) ‖ p(z))",
-        "neg_elbo": "neg_elbo at weight 1",
-    }
-    curves = {
-        model.label: {term: model.history(f"{family.scored}/{term}") for term in terms}
-        for model in family.models
-    }
-    several = any(len(model.members) > 1 for model in family.models)
-    bands = " · bands: minimum to maximum over seeds" if several else ""
-    subtitle = figures.scored + bands
-    return overlaid_curves(curves, figures.looks, list(terms.items()), "Curves of all models", subtitle)
+    def rate_distortion(self) -> Figure:
+        rate, distortion = f"{self.scored}/kl", f"{self.scored}/reconstruction"
+        points = {
+            model.label: (model.history(rate)[:, -1], model.history(distortion)[:, -1])
+            for model in self.models
+        }
+        betas = [model.label for model in self.models if not model.kl_off]
+        subtitle = f"{self.about_scores}, last epoch"
+        return rate_distortion(points, self.looks, betas, "Rate and distortion", subtitle)
 
+    def latent_spaces(self) -> Figure:
+        means = {label: each.means() for label, each in self.examples.items()}
+        return LatentSpaces(
+            means,
+            self.views({label: [means_NL] for label, means_NL in means.items()}),
+            self.first.labels_N,
+            self.first.data.class_names,
+            "Latent spaces on the same axes",
+            f"{self.about} · posterior means of {len(self.first.labels_N):,} test images",
+        ).figure
 
-def draw_rate_distortion(figures: FamilyFigures) -> Figure:
-    family = figures.family
-    points = {
-        model.label: (
-            model.history(f"{family.scored}/kl")[:, -1],
-            model.history(f"{family.scored}/reconstruction")[:, -1],
+    def reconstructions(self) -> Figure:
+        band = self.first.first_band
+        rows = [as_arrays(band), *(each.reconstructed(band) for each in self.examples.values())]
+        return image_grid(
+            np.stack(rows),
+            "The same test images, reconstructed by each model",
+            f"{self.about} · decoded from posterior means",
+            row_labels=["original", *self.examples],
+            column_labels=self.first.column_labels,
         )
-        for model in family.models
-    }
-    betas = [model.label for model in family.models if not model.kl_off]
-    subtitle = f"{figures.scored}, last epoch"
-    return rate_distortion(points, figures.looks, betas, "Rate and distortion", subtitle)
 
+    def samples(self) -> Figure:
+        """64 latents, the same for all models of one size."""
+        panels = [(label, as_grid(each.decoded(each.prior_ZL))) for label, each in self.examples.items()]
+        return image_panels(panels, "The same 64 draws from the prior, decoded by each model", self.about)
 
-def draw_latent_spaces(figures: FamilyFigures) -> Figure:
-    first = figures.first
-    return LatentSpaces(
-        figures.means,
-        figures.views({label: [means] for label, means in figures.means.items()}),
-        first.labels_N,
-        first.data.class_names,
-        "Latent spaces on the same axes",
-        f"{figures.about} · posterior means of {len(first.labels_N):,} test images",
-    ).figure
-
-
-def draw_reconstructions(figures: FamilyFigures) -> Figure:
-    first = figures.first
-    band = first.first_band
-    rows = [as_arrays(band), *(each.reconstructed(band) for each in figures.examples.values())]
-    return image_grid(
-        np.stack(rows),
-        "The same test images, reconstructed by each model",
-        f"{figures.about} · decoded from posterior means",
-        row_labels=["original", *figures.examples],
-        column_labels=first.column_labels,
-    )
-
-
-def draw_samples(figures: FamilyFigures) -> Figure:
-    """64 latents, the same for all models of one size."""
-    panels = [(label, as_grid(each.decoded(each.prior_ZL))) for label, each in figures.examples.items()]
-    return image_panels(panels, "The same 64 draws from the prior, decoded by each model", figures.about)
-
-
-def draw_frozen_latents(figures: FamilyFigures) -> Figure:
-    rows = [
-        each.decoded(torch.cat([sigma * each.prior_ZL[:FROZEN_DRAWS] for sigma in FROZEN_SIGMAS]))
-        for each in figures.examples.values()
-    ]
-    headings = [
-        f"σ = {sigma:g}" if draw == FROZEN_DRAWS // 2 else ""
-        for sigma in FROZEN_SIGMAS
-        for draw in range(FROZEN_DRAWS)
-    ]
-    return image_grid(
-        np.stack(rows),
-        FROZEN_TITLE,
-        f"{figures.about} · the same {FROZEN_DRAWS} draws of ε; σ = 1 is the prior",
-        row_labels=list(figures.examples),
-        column_labels=headings,
-    )
-
-
-def animation(figures: FamilyFigures) -> bytes:
-    """All latent spaces side by side during training, as a GIF."""
-    models, first = figures.family.models, figures.first
-    folders = {model.label: model.members[0].folder for model in models}
-    steps = common_steps(folders)
-    frames = {
-        label: [read_frame(folder, step).means_NL for step in steps] for label, folder in folders.items()
-    }
-    member = models[0].members[0]
-    steps_per_epoch = -(-int(member.facts["data"]["images"]["train"]) // member.config.batch_size)
-    means = [{label: frames[label][number] for label in folders} for number in range(len(steps))]
-    subtitles = [f"{figures.about} · epoch {step / steps_per_epoch:.2f}" for step in steps]
-    names, title = first.data.class_names, "The latent spaces during training"
-    spaces = LatentSpaces(means[-1], figures.views(frames), first.labels_N, names, title, *subtitles)
-    pictures = spaces.animation(means, subtitles, figures.watermark)
-    colours = [style.class_colour(number) for number in first.data.classes]
-    return gif(pictures, colours, milliseconds=150, hold=3000)
-
-
-def common_steps(folders: Mapping[str, RunFolder]) -> list[int]:
-    """The steps whose frames every run has kept, thinned; raises CannotMeasure where there are none."""
-    kept = [{step for step, _ in folder.numbered("latent/frames")} for folder in folders.values()]
-    steps = sorted(set.intersection(*kept))
-    if len(steps) < 2:
-        raise CannotMeasure(
-            "an animation takes runs with frames of the same steps (artifacts.gif=true, one batch_size)"
+    def frozen_latents(self) -> Figure:
+        rows = [
+            each.decoded(torch.cat([sigma * each.prior_ZL[:FROZEN_DRAWS] for sigma in FROZEN_SIGMAS]))
+            for each in self.examples.values()
+        ]
+        headings = [""] * (FROZEN_DRAWS * len(FROZEN_SIGMAS))
+        headings[FROZEN_DRAWS // 2 :: FROZEN_DRAWS] = [f"σ = {sigma:g}" for sigma in FROZEN_SIGMAS]
+        return image_grid(
+            np.stack(rows),
+            FROZEN_TITLE,
+            f"{self.about} · the same {FROZEN_DRAWS} draws of ε; σ = 1 is the prior",
+            row_labels=list(self.examples),
+            column_labels=headings,
         )
-    return thinned(steps, MOST_FRAMES)
+
+    def animation(self) -> bytes:
+        """All latent spaces during training, as a GIF: the steps whose frames every run has kept."""
+        runs = {model.label: model.members[0].folder for model in self.models}
+        kept = [{step for step, _ in run.numbered("latent/frames")} for run in runs.values()]
+        steps = thinned(sorted(set.intersection(*kept)), MOST_FRAMES)
+        if len(steps) < 2:
+            raise CannotMeasure(
+                "an animation takes runs with frames of the same steps (artifacts.gif=true, one batch_size)"
+            )
+        frames = {label: [read_frame(run, step).means_NL for step in steps] for label, run in runs.items()}
+        data, member = self.first.data, self.models[0].members[0]
+        steps_per_epoch = math.ceil(member.facts["data"]["images"]["train"] / member.config.batch_size)
+        means = [{label: frames[label][number] for label in runs} for number in range(len(steps))]
+        subtitles = [f"{self.about} · epoch {step / steps_per_epoch:.2f}" for step in steps]
+        names, title = data.class_names, "The latent spaces during training"
+        spaces = LatentSpaces(means[-1], self.views(frames), self.first.labels_N, names, title, *subtitles)
+        pictures = spaces.animation(means, subtitles, self.watermark)
+        colours = [style.class_colour(number) for number in data.classes]
+        return gif(pictures, colours, milliseconds=150, hold=3000)
 
 
 def as_png(draw: Callable[[FamilyFigures], Figure]) -> Callable[[FamilyFigures], bytes]:
@@ -170,11 +141,11 @@ def as_png(draw: Callable[[FamilyFigures], Figure]) -> Callable[[FamilyFigures],
 
 
 FIGURES: dict[str, Callable[[FamilyFigures], bytes]] = {
-    "curves.png": as_png(draw_curves),
-    "rate_distortion.png": as_png(draw_rate_distortion),
-    "latent_spaces.png": as_png(draw_latent_spaces),
-    "reconstructions.png": as_png(draw_reconstructions),
-    "samples.png": as_png(draw_samples),
-    "frozen_latents.png": as_png(draw_frozen_latents),
-    "latent_evolution.gif": animation,
+    "curves.png": as_png(FamilyFigures.curves),
+    "rate_distortion.png": as_png(FamilyFigures.rate_distortion),
+    "latent_spaces.png": as_png(FamilyFigures.latent_spaces),
+    "reconstructions.png": as_png(FamilyFigures.reconstructions),
+    "samples.png": as_png(FamilyFigures.samples),
+    "frozen_latents.png": as_png(FamilyFigures.frozen_latents),
+    "latent_evolution.gif": FamilyFigures.animation,
 }

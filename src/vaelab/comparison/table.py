@@ -3,7 +3,7 @@
 import csv
 import io
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,58 +22,42 @@ class Column:
     name: str
     heading: str
     """With the unit."""
-    value: Callable[[Member], float | None]
     lower_is_better: bool | None = None
     digits: int = 2
+    path: str = ""
+    """Where metrics.json of the last checkpoint has it: section.name.of_what. Else it is the last epoch's."""
 
-
-def from_evaluation(*path: str) -> Callable[[Member], float | None]:
-    """A number of metrics.json: section, name, of what."""
-    key = ".".join(("numbers", *path, "value"))
-    return lambda member: look_up(member.evaluation or {}, key)
-
-
-def from_history(key: str) -> Callable[[Member], float | None]:
-    return lambda member: member.rows[-1].get(key)
+    def value(self, member: Member) -> float | None:
+        if self.name == "seconds":
+            return sum(row["seconds"] for row in member.rows)
+        if not self.path:
+            return member.rows[-1].get(self.name)
+        return look_up(member.evaluation or {}, f"numbers.{self.path}.value")
 
 
 def columns(family: Family) -> list[Column]:
     """The columns of a family's table: numbers of the last epoch, and of the last checkpoint's evaluation."""
     split, name = family.scored, family.models[0].members[0].facts["data"]["name"]
     scored, fid, prior, means = SPLIT_NAMES[split], f"fid_{name}_cnn", "prior samples", "posterior means"
-    of_history = [
-        ("train/reconstruction", "reconstruction, training (nats)", True),
-        ("train/kl", "KL, training (nats)", None),
-        (f"{split}/reconstruction", f"reconstruction, {scored} (nats)", True),
-        (f"{split}/kl", f"KL, {scored} (nats)", None),
-        (f"{split}/neg_elbo", f"neg_elbo at weight 1, {scored} (nats)", True),
-    ]
-    of_evaluation = [
-        ("collapsed", "collapsed dimensions", ("latent", "collapsed_dimensions", "model"), None, 0),
-        ("knn_accuracy", "k-NN accuracy of posterior means", ("classes", "knn_accuracy", means), False, 3),
-        ("silhouette", "silhouette of the classes", ("classes", "silhouette", means), False, 3),
-        ("sharpness_reconstructions", "sharpness of reconstructions (real: 1)",
-         ("images", "sharpness_ratio", "reconstructions"), False, 3),
-        ("sharpness", "sharpness of samples (real: 1)", ("images", "sharpness_ratio", prior), False, 3),
-        ("diversity", "diversity of samples (real: 1)", ("images", "diversity_ratio", prior), False, 3),
-        (fid, f"{fid}, prior samples", ("samples", fid, prior), True, 1),
-        (f"{fid}_mixture", f"{fid}, mixture samples", ("samples", fid, "mixture samples"), True, 1),
-        (f"{fid}_floor", f"{fid}, floor", ("samples", fid, FLOOR), None, 2),
-    ]  # fmt: skip
     return [
-        *(Column(key, heading, from_history(key), lower) for key, heading, lower in of_history),
-        Column("active_units", "active units", from_history("active_units"), digits=0),
-        *(
-            Column(key, heading, from_evaluation(*path), lower, digits)
-            for key, heading, path, lower, digits in of_evaluation
-        ),
-        Column(
-            "seconds",
-            "training time (s)",
-            lambda member: sum(row["seconds"] for row in member.rows),
-            digits=0,
-        ),
-    ]
+        Column("train/reconstruction", "reconstruction, training (nats)", True),
+        Column("train/kl", "KL, training (nats)"),
+        Column(f"{split}/reconstruction", f"reconstruction, {scored} (nats)", True),
+        Column(f"{split}/kl", f"KL, {scored} (nats)"),
+        Column(f"{split}/neg_elbo", f"neg_elbo at weight 1, {scored} (nats)", True),
+        Column("active_units", "active units", digits=0),
+        Column("collapsed", "collapsed dimensions", None, 0, "latent.collapsed_dimensions.model"),
+        Column("knn_accuracy", f"k-NN accuracy of {means}", False, 3, f"classes.knn_accuracy.{means}"),
+        Column("silhouette", "silhouette of the classes", False, 3, f"classes.silhouette.{means}"),
+        Column("sharpness_reconstructions", "sharpness of reconstructions (real: 1)", False, 3,
+               "images.sharpness_ratio.reconstructions"),
+        Column("sharpness", "sharpness of samples (real: 1)", False, 3, f"images.sharpness_ratio.{prior}"),
+        Column("diversity", "diversity of samples (real: 1)", False, 3, f"images.diversity_ratio.{prior}"),
+        Column(fid, f"{fid}, {prior}", True, 1, f"samples.{fid}.{prior}"),
+        Column(f"{fid}_mixture", f"{fid}, mixture samples", True, 1, f"samples.{fid}.mixture samples"),
+        Column(f"{fid}_floor", f"{fid}, floor", None, 2, f"samples.{fid}.{FLOOR}"),
+        Column("seconds", "training time (s)", digits=0),
+    ]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,24 +86,28 @@ def spread(model: Model, column: Column) -> Spread | None:
     return Spread(values) if values else None
 
 
-def shown_columns(family: Family) -> list[Column]:
-    """Those that at least one model has a number for."""
-    return [column for column in columns(family) if any(spread(model, column) for model in family.models)]
+def table(family: Family) -> list[tuple[str, str, list[tuple[str, Any]]]]:
+    """A row per number that a model has: heading, name, and for each model a text and a value to sort by."""
+    models = family.models
+    rows: list[tuple[str, str, list[tuple[str, Any]]]] = [
+        ("model", "model", [(model.label, place) for place, model in enumerate(models)]),
+        ("seeds", "seeds", [(", ".join(map(str, model.seeds)), len(model.seeds)) for model in models]),
+    ]
+    for column in columns(family):
+        numbers = [spread(model, column) for model in models]
+        if any(numbers):
+            cells = [(each.show(column.digits), each.mean) if each else ("–", "") for each in numbers]
+            rows.append((column.heading, column.name, cells))
+    return rows
 
 
 def markdown(family: Family) -> str:
     """The table with a column per model: more numbers than models, so that it fits a page."""
-    rows: list[list[str]] = [
-        ["objective", *(model.config.objective for model in family.models)],
-        ["seeds", *(", ".join(map(str, model.seeds)) for model in family.models)],
-        ["epochs", *(str(model.config.epochs) for model in family.models)],
-    ]
-    for column in shown_columns(family):
-        found = [spread(model, column) for model in family.models]
-        rows.append([column.heading, *("–" if each is None else each.show(column.digits) for each in found)])
-    headings = ["", *(model.label for model in family.models)]
-    alignment = ("left", *("right" for _ in family.models))
-    return tabulate(rows, headings, tablefmt="github", colalign=alignment, disable_numparse=True)
+    (_, *labels), *rows = ([heading, *(text for text, _ in cells)] for heading, _, cells in table(family))
+    rows.insert(0, ["objective", *(model.config.objective for model in family.models)])
+    rows.insert(2, ["epochs", *(str(model.config.epochs) for model in family.models)])
+    alignment = ["left", *["right"] * len(labels)]
+    return tabulate(rows, ["", *labels], tablefmt="github", colalign=alignment, disable_numparse=True)
 
 
 def comma_separated(families: Sequence[Family], not_finished: Mapping[str, str]) -> str:
@@ -140,9 +128,8 @@ def comma_separated(families: Sequence[Family], not_finished: Mapping[str, str])
             rows.append(row)
     rows += [{"model": name, "status": reason} for name, reason in not_finished.items()]
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(
-        text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n"
-    )
+    names = dict.fromkeys(key for row in rows for key in row)
+    writer = csv.DictWriter(text, list(names), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()

@@ -1,6 +1,6 @@
 """A model for the page: layers as plain values, weights as one array. assets/network.js runs them."""
 
-from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,13 +12,19 @@ from vaelab.models import LOG_VARIANCE_RANGE, VAE
 LIKELIHOODS = ("bernoulli", "continuous_bernoulli", "gaussian")
 """Those whose means network.js computes from the decoder's output."""
 
+LAYERS = (
+    nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, nn.ReLU, nn.Tanh, nn.Sigmoid, nn.Flatten,
+    nn.Unflatten,
+)  # fmt: skip
+"""Every layer that network.js can run."""
 
+
+@dataclass
 class Weights:
     """All numbers of the layers, one after the other; a layer says where its own begin."""
 
-    def __init__(self) -> None:
-        self.parts: list[Tensor] = []
-        self.count = 0
+    parts: list[Tensor] = field(default_factory=list)
+    count: int = 0
 
     def add(self, values: Tensor) -> int:
         """Where these numbers begin."""
@@ -38,7 +44,12 @@ def network(model: VAE, likelihood: str, weights: Weights) -> dict[str, Any]:
             "this model, with its own encode or decode", "only an encoder and a decoder of layers"
         )
     encoder, decoder = (
-        [layer(module, weights) for module in flat(part)] for part in (model.encoder, model.decoder)
+        [
+            layer(module, weights)
+            for _, module in part.named_modules(remove_duplicate=False)
+            if not isinstance(module, nn.Sequential)
+        ]
+        for part in (model.encoder, model.decoder)
     )
     if likelihood not in LIKELIHOODS:
         raise not_available(f"the likelihood {likelihood}", f"only {', '.join(LIKELIHOODS)}")
@@ -56,82 +67,48 @@ def not_available(what: str, known: str) -> VaelabError:
     return VaelabError(f"The explorer is not available for {what}: the page computes {known}.")
 
 
-def flat(module: nn.Module) -> Iterator[nn.Module]:
-    """The layers of nested sequences, in order."""
-    if isinstance(module, nn.Sequential):
-        for child in module:
-            yield from flat(child)
-    else:
-        yield module
-
-
 def layer(module: nn.Module, weights: Weights) -> dict[str, Any]:
-    """One layer as plain values."""
-    for kind, describe in LAYERS.items():
-        if type(module) is kind:
-            return describe(module, weights)
-    known = ", ".join(kind.__name__ for kind in LAYERS)
-    raise not_available(f"this model, which has a {type(module).__name__} layer", f"only {known}")
-
-
-def bias_of(module: nn.Linear | nn.Conv2d | nn.ConvTranspose2d, outputs: int, weights: Weights) -> int:
-    return weights.add(module.bias if module.bias is not None else torch.zeros(outputs))
-
-
-def linear(module: nn.Linear, weights: Weights) -> dict[str, Any]:
-    return {
-        "op": "linear",
-        "inputs": module.in_features,
-        "outputs": module.out_features,
-        "weight": weights.add(module.weight),
-        "bias": bias_of(module, module.out_features, weights),
-    }
+    """One layer as plain values. Raises VaelabError for one that network.js can't run."""
+    kind = type(module)  # exactly: a subclass may compute something else
+    if kind not in LAYERS:
+        known = ", ".join(each.__name__ for each in LAYERS)
+        raise not_available(f"this model, which has a {kind.__name__} layer", f"only {known}")
+    match module:
+        case nn.Linear():
+            sizes = {"inputs": module.in_features, "outputs": module.out_features}
+            return {"op": "linear", **sizes, **weight_and_bias(module, module.out_features, weights)}
+        case nn.Conv2d() | nn.ConvTranspose2d():
+            return convolution(module, weights)
+        case nn.BatchNorm2d():
+            assert module.running_mean is not None
+            assert module.running_var is not None
+            # As in eval mode: one factor and one summand a channel.
+            factor = module.weight / (module.running_var + module.eps).sqrt()
+            summand = module.bias - module.running_mean * factor
+            return {"op": "affine", "factor": weights.add(factor), "summand": weights.add(summand)}
+        case nn.Unflatten():
+            return {"op": "unflatten", "shape": list(module.unflattened_size)}
+    return {"op": kind.__name__.lower()}
 
 
 def convolution(module: nn.Conv2d | nn.ConvTranspose2d, weights: Weights) -> dict[str, Any]:
     if module.groups != 1 or module.dilation != (1, 1) or module.padding_mode != "zeros":
         raise not_available("this model", "convolutions without groups or dilation, padded by zeros")
     assert isinstance(module.padding, tuple)
-    (kernel, _), (stride, _), (padding, _) = module.kernel_size, module.stride, module.padding
-    transposed = isinstance(module, nn.ConvTranspose2d)
     return {
-        "op": "convolution_transposed" if transposed else "convolution",
+        "op": "convolution_transposed" if isinstance(module, nn.ConvTranspose2d) else "convolution",
         "inputs": module.in_channels,
         "outputs": module.out_channels,
-        "kernel": kernel,
-        "stride": stride,
-        "padding": padding,
-        "more": module.output_padding[0] if isinstance(module, nn.ConvTranspose2d) else 0,
-        "weight": weights.add(module.weight),
-        "bias": bias_of(module, module.out_channels, weights),
+        "kernel": module.kernel_size[0],
+        "stride": module.stride[0],
+        "padding": module.padding[0],
+        "more": module.output_padding[0],
+        **weight_and_bias(module, module.out_channels, weights),
     }
 
 
-def batch_norm(module: nn.BatchNorm2d, weights: Weights) -> dict[str, Any]:
-    """With the running statistics, as in eval mode: one factor and one summand a channel."""
-    assert module.running_mean is not None
-    assert module.running_var is not None
-    factor = module.weight / (module.running_var + module.eps).sqrt()
-    return {
-        "op": "affine",
-        "factor": weights.add(factor),
-        "summand": weights.add(module.bias - module.running_mean * factor),
-    }
-
-
-def without_weights(**values: Any) -> Callable[[Any, Weights], dict[str, Any]]:
-    return lambda module, weights: values
-
-
-LAYERS: dict[type[nn.Module], Callable[[Any, Weights], dict[str, Any]]] = {
-    nn.Linear: linear,
-    nn.Conv2d: convolution,
-    nn.ConvTranspose2d: convolution,
-    nn.BatchNorm2d: batch_norm,
-    nn.ReLU: without_weights(op="relu"),
-    nn.Tanh: without_weights(op="tanh"),
-    nn.Sigmoid: without_weights(op="sigmoid"),
-    nn.Flatten: without_weights(op="flatten"),
-    nn.Unflatten: lambda module, weights: {"op": "unflatten", "shape": list(module.unflattened_size)},
-}
-"""Every layer that network.js can run."""
+def weight_and_bias(
+    module: nn.Linear | nn.Conv2d | nn.ConvTranspose2d, outputs: int, weights: Weights
+) -> dict[str, int]:
+    bias = module.bias if module.bias is not None else torch.zeros(outputs)
+    return {"weight": weights.add(module.weight), "bias": weights.add(bias)}

@@ -4,14 +4,12 @@ Shapes: N images, L latent dimensions, P directions.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from vaelab.config import EvaluatedDataConfig, EvaluationConfig, ExploreConfig, VaelabError, unknown
+from vaelab.config import EvaluationConfig, ExploreConfig, VaelabError, unknown
 from vaelab.evaluation.evaluate import evaluated_model
 from vaelab.evaluation.model import EvaluatedModel
 from vaelab.evaluation.runs import Member, find
@@ -29,44 +27,35 @@ DIRECTIONS = 4
 """Principal directions that can be chosen as the plane's axes."""
 
 
-@dataclass(frozen=True)
-class ExplorerPage:
-    """Where the page lies, and how large it is."""
-
-    path: Path
-    megabytes: float
-
-
-def explore(config: ExploreConfig) -> ExplorerPage:
-    """Write explorer.html of one run, or of two runs of a sweep side by side.
+def explore(config: ExploreConfig) -> Path:
+    """Write explorer.html of one run, or of two runs of a sweep side by side; its path.
 
     Raises VaelabError for a run that can't be used, and for two that can't be put side by side.
     """
     with console.logging_to(console.AboveTheBar()):
-        if config.run is not None:
-            runs = [load(config.run)]
-            found = RunFolder.around(Path(config.run).expanduser())
-            folder = found.path if found else Path(config.run).expanduser().parent
+        if config.sweep is None:
+            runs = [load(config.run or "")]
+            checkpoint = runs[0].checkpoint
+            folder = (RunFolder.around(checkpoint) or RunFolder(checkpoint.parent)).path
         else:
-            assert config.sweep is not None
             members = pair(folder_of_runs(config.sweep), config.pair)
             runs = [load(member.folder.last_checkpoint) for member in members]
             folder = Path(config.sweep).expanduser() / "comparison"
         path = Path(config.output).expanduser() if config.output is not None else folder / "explorer.html"
-        text = page(runs, config).encode()
+        text = page(runs, config)
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, text)
-    return ExplorerPage(path, len(text) / 1e6)
+        write_bytes(path, text.encode())
+    return path
 
 
 def pair(sweep: Path, wanted: Sequence[str] | None) -> list[Member]:
     """The two runs to put side by side: those that were named, else KL off beside the beta nearest to 1."""
     members = {member.folder.name: member for member in find(sweep).members}
+    for name in wanted or ():
+        if name not in members:
+            raise unknown("run", name, sorted(members, key=natural))
     if wanted is not None:
-        for name in wanted:
-            if name not in members:
-                raise unknown("run", name, sorted(members, key=natural))
         return [members[name] for name in wanted]
     if len(members) < 2:
         raise VaelabError(f"{sweep} has {len(members)} finished runs, and two are needed: type run=FOLDER.")
@@ -80,14 +69,10 @@ def pair(sweep: Path, wanted: Sequence[str] | None) -> list[Member]:
 
 def page(runs: Sequence[Run], config: ExploreConfig) -> str:
     """The page of one or two models of the same images and as many latent dimensions."""
+    settings = EvaluationConfig(checkpoint="the run's", device="cpu", nll_images=None, dataset=config.dataset)
     loaded: dict[str, Any] = {}
-    settings = EvaluationConfig(
-        checkpoint="the run's", device="cpu", nll_images=None,
-        dataset=EvaluatedDataConfig(source=config.dataset.source, root=config.dataset.root),
-    )  # fmt: skip
     models = [evaluated_model(run, settings, loaded) for run in runs]
     first = models[0]
-    count = min(config.images, len(first.split))
     for other in models[1:]:
         if other.model.latent_dim != first.model.latent_dim:
             raise VaelabError(
@@ -103,8 +88,9 @@ def page(runs: Sequence[Run], config: ExploreConfig) -> str:
         names = [
             f"{name}, {run.checkpoint.parent.parent.name}" for name, run in zip(names, runs, strict=True)
         ]
+    count = min(config.images, len(first.split))
     bytes_N = (first.images[:count].flatten(1) * 255).round().to(torch.uint8).cpu().numpy()
-    height, width = first.data.spec.image_shape[1:]
+    _, height, width = first.data.spec.image_shape
     return render(
         "explorer.html.j2",
         title=" beside ".join(names),
@@ -126,18 +112,14 @@ def page(runs: Sequence[Run], config: ExploreConfig) -> str:
 def model_data(evaluated: EvaluatedModel, name: str, count: int) -> dict[str, Any]:
     """A model with the posterior means of the images, for the page."""
     run, weights = evaluated.run, Weights()
-    layers = network(evaluated.model, evaluated.run.config.loss.likelihood_name, weights)
-    means_NL = evaluated.posterior.mean[:count].float().cpu().numpy()
-    directions_LP = principal_directions(
-        evaluated.posterior.mean, min(DIRECTIONS, evaluated.model.latent_dim)
-    )
-    kl_L = evaluated.kl_of_dimensions
+    mean_NL, kl_L = evaluated.posterior.mean, evaluated.kl_of_dimensions
+    directions_LP = principal_directions(mean_NL, min(DIRECTIONS, evaluated.model.latent_dim))
     return {
         "name": name,
         "checkpoint": f"{run.checkpoint.parent.parent.name}/{run.checkpoint.name}, epoch {run.epoch}",
-        "network": layers,
+        "network": network(evaluated.model, run.config.loss.likelihood_name, weights),
         "weights": packed(weights.to_bytes()),
-        "means": packed(np.ascontiguousarray(means_NL, dtype="<f4").tobytes()),
+        "means": packed(mean_NL[:count].cpu().numpy().astype("<f4").tobytes()),
         "kl": [round(value, 4) for value in kl_L.tolist()],
         "collapsed": (kl_L < COLLAPSED).tolist(),
         "directions": directions_LP.T.tolist(),

@@ -3,40 +3,31 @@
 import base64
 import gzip
 import io
-import json
-from functools import cache
-from importlib.util import find_spec
+import math
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 from PIL import Image
 
-ASSETS = Path(__file__).with_name("assets")
+from vaelab.pages.glossary import meaning
 
-WEBP = {"format": "WEBP", "quality": 80, "method": 0}
-"""Lossy, and the quick way: a latent plot of 310 kB becomes 100 kB in 25 ms."""
+ASSETS = Path(__file__).with_name("assets")
 
 
 def render(template: str, **values: Any) -> str:
-    """A page. Everything is escaped but what this module marks as markup."""
-    page: str = environment().get_template(template).render(**values)
-    return page
-
-
-@cache
-def environment() -> Environment:
-    """Templates of pages/assets, with autoescaping; a name that is not given is an error."""
-    made = Environment(
-        loader=FileSystemLoader(ASSETS),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    """A page from a template of pages/assets. All is escaped but markup; a name not given is an error."""
+    environment = Environment(
+        loader=FileSystemLoader(ASSETS), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    made.globals |= {"asset": asset, "data": data_block}
-    return made
+    environment.globals |= {"asset": asset, "data": data_block, "meaning": meaning}
+    return environment.get_template(template).render(**values)
 
 
 def asset(name: str) -> Markup:
@@ -46,12 +37,8 @@ def asset(name: str) -> Markup:
 
 def data_block(name: str, value: Any) -> Markup:
     """Plain values for the page's scripts, as JSON in a block that is inert whatever is in it."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    for sign, code in {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028"}.items():
-        text = text.replace(sign, code)
-    return (
-        Markup('<script type="application/json" id="{}">').format(name) + Markup(text) + Markup("</script>")
-    )
+    text = htmlsafe_json_dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return Markup('<script type="application/json" id="{}">{}</script>').format(name, text)
 
 
 def packed(content: bytes) -> str:
@@ -62,19 +49,62 @@ def packed(content: bytes) -> str:
 @cache
 def plotly() -> str:
     """plotly.js as its Python package ships it, packed: 2.0 MB instead of 4.8."""
-    spec = find_spec("plotly")  # found, not imported: that would take half a second
-    assert spec is not None
-    assert spec.submodule_search_locations is not None
-    return packed((Path(spec.submodule_search_locations[0]) / "package_data" / "plotly.min.js").read_bytes())
+    path = distribution("plotly").locate_file("plotly/package_data/plotly.min.js")
+    return packed(Path(str(path)).read_bytes())  # found, not imported: that would take half a second
+
+
+def chart(
+    title: str, curves: Mapping[str, Sequence[float]], looks: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Named curves from epoch 1 on for plotly.js, in nats per image; hovering shows all values of an epoch.
+
+    `meta` in a look names the curve's colours as assets/common.js reads them.
+    """
+    traces = [
+        {
+            "type": "scatter", "name": name, "hovertemplate": "%{y:.2f}",
+            "x": list(range(1, len(values) + 1)),
+            "y": [value if math.isfinite(value) else None for value in values],  # JSON has no NaN: a gap
+            **look,
+        }
+        for (name, values), look in zip(curves.items(), looks, strict=False)
+    ]  # fmt: skip
+    axes = {"xaxis": {"title": {"text": "epoch"}}, "yaxis": {"title": {"text": "nats per image"}}}
+    return {"title": title, "data": traces, "layout": {**axes, "hovermode": "x unified"}}
 
 
 def picture(path: Path, widest: int = 900) -> dict[str, Any]:
-    """A PNG for a page: its data URI and its size in CSS pixels, `widest` at most."""
+    """A PNG for a page: its name and folder, its data URI, and its size in CSS pixels, `widest` at most."""
     with Image.open(path) as opened:
         image = opened.convert("RGB")
     file = io.BytesIO()
-    image.save(file, **WEBP)
+    image.save(file, "WEBP", quality=80, method=0)  # a latent plot of 310 kB becomes 100 kB in 25 ms
     encoded = base64.b64encode(file.getvalue()).decode()
     shown = min(1.0, widest / image.width)
-    size = {"width": round(image.width * shown), "height": round(image.height * shown)}
-    return {"source": f"data:image/webp;base64,{encoded}", **size}
+    return {
+        "name": path.stem.replace("_", " "),
+        "of": path.parent.name,
+        "source": f"data:image/webp;base64,{encoded}",
+        "width": round(image.width * shown),
+        "height": round(image.height * shown),
+    }
+
+
+def pictures(paths: Sequence[Path], widest: int = 900) -> list[dict[str, Any]]:
+    with ThreadPoolExecutor() as pool:  # encoding the pictures leaves the interpreter free
+        return list(pool.map(partial(picture, widest=widest), paths))
+
+
+def epoch_pictures(
+    numbered: Sequence[tuple[int, Path]], most: int = 25, widest: int = 900
+) -> list[dict[str, Any]]:
+    """The pictures of `most` epochs at most: `[{"epoch": 1, "source": …}, …]`."""
+    chosen = thinned(numbered, most)
+    shown = pictures([path for _, path in chosen], widest)
+    return [{"epoch": epoch, **each} for (epoch, _), each in zip(chosen, shown, strict=True)]
+
+
+def thinned(items: Sequence[Any], most: int) -> list[Any]:
+    """At most that many, evenly spaced, the first and the last among them."""
+    count = min(most, len(items))
+    return [items[round(place * (len(items) - 1) / max(1, count - 1))] for place in range(count)]

@@ -4,19 +4,23 @@ Callbacks look at the state and don't change what is learned; to stop the traini
 """
 
 import logging
+import math
+import shlex
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
-from vaelab.config import Config
+from vaelab.config import Config, quote_override
 from vaelab.data.splits import Data
+from vaelab.runs.environment import device_facts, git_facts, now, process_facts, versions
 from vaelab.runs.files import StorageError
 from vaelab.runs.folder import RunFolder
 from vaelab.runs.signals import Interrupted, Signals
 from vaelab.training import checkpoint
-from vaelab.training.records import check_finite
-from vaelab.training.state import TrainingState
+from vaelab.training.state import TrainingState, check_finite
 
 log = logging.getLogger("vaelab.training")
 
@@ -37,33 +41,24 @@ class Callback:
         """When the session ends. `facts` is the content of run.json: status, best epoch, data, and so on."""
 
 
-def notify(
-    callbacks: Sequence[Callback], event: Literal["on_start", "on_step", "on_epoch"], state: TrainingState
-) -> None:
-    """Call a method of every callback, in order."""
+def notify(callbacks: Sequence[Callback], event: str, state: TrainingState, *facts: Any) -> None:
+    """Call the method `event` of every callback, in order; `facts` are for on_end."""
     for callback in callbacks:
-        getattr(callback, event)(state)
-
-
-# --- the numbers ------------------------------------------------------------------------------------------
+        getattr(callback, event)(state, *facts)
 
 
 class CheckFinite(Callback):
     """Raises TrainingDiverged once a loss or a weight is not finite.
 
-    On the CPU, losses are looked at every 50 steps; a GPU would have to be waited for, and is looked at when
-    the epoch ends. So are the weights, on both.
+    A CPU is looked at every 50 steps; a GPU would have to be waited for, and is when the epoch ends.
     """
-
-    EVERY = 50
 
     def __init__(self, config: Config) -> None:
         self.config = config
 
     def on_step(self, state: TrainingState) -> None:
-        last = state.step == state.steps_per_epoch
-        due = state.device.type == "cpu" and state.step % self.EVERY == 0
-        if last or (due and not state.step_terms_S3[state.step - self.EVERY : state.step].isfinite().all()):
+        due = state.device.type == "cpu" and state.step % 50 == 0
+        if due or state.step == state.steps_per_epoch:
             check_finite(state, self.config)
 
 
@@ -74,35 +69,21 @@ class DropTinyMoments(Callback):
     which make a CPU's arithmetic several times slower; beside Adam's epsilon of 1e-8 they change no weight.
     """
 
-    EVERY, SMALLEST = 100, 1e-30
-
     def on_step(self, state: TrainingState) -> None:
-        if state.total_steps % self.EVERY == 0:
+        if state.total_steps % 100 == 0:
             for moments in state.optimizer.state.values():
                 for name in ("exp_avg", "exp_avg_sq"):
-                    moments[name].masked_fill_(moments[name].abs() < self.SMALLEST, 0)
+                    moments[name].masked_fill_(moments[name].abs() < 1e-30, 0)
 
 
-# --- files ------------------------------------------------------------------------------------------------
-
-
-class WriteMetrics(Callback):
-    """metrics.csv."""
-
-    def __init__(self, folder: RunFolder) -> None:
-        self.folder = folder
-
-    def on_epoch(self, state: TrainingState) -> None:
-        self.folder.write_metrics(state.history)
-
-
-class SaveCheckpoints(Callback):
-    """last, best, and those that are kept."""
+class SaveEpochs(Callback):
+    """metrics.csv, and the checkpoints last, best and those that are kept."""
 
     def __init__(self, config: Config, data: Data, folder: RunFolder) -> None:
         self.config, self.data, self.folder = config, data, folder
 
     def on_epoch(self, state: TrainingState) -> None:
+        self.folder.write_metrics(state.history)
         self.save(state, "last", *self.due(state))
 
     def due(self, state: TrainingState) -> list[str]:
@@ -113,8 +94,9 @@ class SaveCheckpoints(Callback):
 
     def save(self, state: TrainingState, *names: str) -> None:
         """One checkpoint of this very step, under each of `names`."""
-        content = checkpoint.content_of(state, self.config, self.data)
-        checkpoint.save(content, self.folder, *map(self.folder.checkpoint, names))
+        content = checkpoint.encode(checkpoint.content_of(state, self.config, self.data))
+        for name in names:
+            self.folder.write(self.folder.checkpoint(name), content)
 
 
 class WriteReport(Callback):
@@ -132,15 +114,12 @@ class WriteReport(Callback):
             log.warning("report.html was not written: %s", error)
 
 
-# --- the terminal -----------------------------------------------------------------------------------------
-
-
 class ProgressBar(Callback):
     """One bar over the run, in images, with the terms of the last step; silent in a pipe."""
 
     def __init__(self, config: Config, data: Data) -> None:
         self.config, self.images = config, len(data.train)
-        self.bar: tqdm[Any] | None = None
+        self.bar: tqdm[Any] = tqdm(disable=True)  # until the first step
 
     def seen(self, state: TrainingState) -> int:
         """Images since the start of the first epoch."""
@@ -148,17 +127,12 @@ class ProgressBar(Callback):
 
     def on_start(self, state: TrainingState) -> None:
         self.bar = tqdm(
-            total=self.config.epochs * self.images,
-            initial=self.seen(state),
-            unit=" images",
-            disable=None,  # silent unless stderr is a terminal
-            leave=False,
-            dynamic_ncols=True,
+            total=self.config.epochs * self.images, initial=self.seen(state), unit=" images", leave=False,
             bar_format="{desc} {percentage:3.0f}%|{bar}| {rate_noinv_fmt}, {remaining} left",
-        )
+            dynamic_ncols=True, disable=None,  # silent unless stderr is a terminal
+        )  # fmt: skip
 
     def on_step(self, state: TrainingState) -> None:
-        assert self.bar is not None
         redrawn = self.bar.update(self.seen(state) - self.bar.n)
         if redrawn:  # only then, because reading the terms waits for the device
             images = min(self.config.batch_size, self.images - (state.step - 1) * self.config.batch_size)
@@ -170,13 +144,8 @@ class ProgressBar(Callback):
             )
 
     def say(self, doing: str) -> None:
-        """Show what is being done instead of training."""
-        if self.bar is not None:
-            self.bar.set_description_str(doing)
-
-    def close(self) -> None:
-        if self.bar is not None:
-            self.bar.close()
+        """Show what is being done after the training."""
+        self.bar.set_description_str(doing)
 
 
 class LogEpochs(Callback):
@@ -188,18 +157,14 @@ class LogEpochs(Callback):
     def on_epoch(self, state: TrainingState) -> None:
         record = state.history[-1]
         log.info(
-            "%s",
             f"epoch {record['epoch']:{len(str(self.epochs))}.0f}/{self.epochs}"
             f"  loss {record['train/loss']:.2f}"
             f"  reconstruction {record['train/reconstruction']:.2f}  KL {record['train/kl']:.2f}"
             f"  |  {self.scored} neg_elbo {record[f'{self.scored}/neg_elbo']:.2f}"
             f"  active units {record['active_units']:.0f}"
             f"  |  {record['images_per_second']:,.0f} images/s"
-            + ("  best" if state.best_epoch == state.epoch else ""),
+            + ("  best" if state.best_epoch == state.epoch else "")
         )
-
-
-# --- signals ----------------------------------------------------------------------------------------------
 
 
 class StopOnSignal(Callback):
@@ -215,3 +180,76 @@ class StopOnSignal(Callback):
 
     def on_epoch(self, state: TrainingState) -> None:
         self.signals.check()
+
+
+class RunJson(Callback):
+    """run.json: what was run, on what data and machine, with which versions, and how far it has come."""
+
+    def __init__(
+        self, config: Config, data: Data, folder: RunFolder, state: TrainingState, arguments: Sequence[str],
+        before: Mapping[str, Any],
+    ) -> None:  # fmt: skip
+        """`before` is the content of an earlier session's."""
+        self.folder, self.epochs, self.scored = folder, config.epochs, data.held_out.name
+        line = command(arguments)
+        self.session = {"command": line, "started": now(), "from_epoch": state.epoch, **process_facts()}
+        validation = len(data.held_out) if self.scored == "val" else 0
+        self.sessions = [*before.get("sessions", []), self.session]
+        self.setup = {
+            "command": before.get("command", line),
+            "repeat": command([quote_override("repeat", folder.path)]),
+            "working_directory": str(Path.cwd()),
+            "objective": config.objective,
+            "likelihood": config.loss.likelihood_name,
+            "units": "nats per image: summed over pixels and latent dimensions, averaged over images",
+            "model": {**config.model, "parameters": sum(each.numel() for each in state.model.parameters())},
+            "data": {
+                "name": data.spec.name,
+                "description": data.description,
+                "classes": {str(number): name for number, name in data.class_names.items()},
+                "binarize": data.binarize,
+                "images": {"train": len(data.train), "val": validation, "test": len(data.test)},
+                "scored_each_epoch": self.scored,
+                **asdict(data.origin),
+            },
+            "device": device_facts(state.device),
+            "versions": versions(),
+            "git": git_facts(),
+        }
+
+    def on_epoch(self, state: TrainingState) -> None:
+        self.write(state, "running")  # which is what a process leaves that is killed
+
+    def write(self, state: TrainingState, status: str, **more: Any) -> dict[str, Any]:
+        """Write the file; returns its content."""
+        facts = self.content(state, status, **more)
+        self.folder.write_run_json(facts)
+        return facts
+
+    def content(self, state: TrainingState, status: str, **more: Any) -> dict[str, Any]:
+        ended = None if status == "running" else now()
+        self.session |= {"ended": ended, "to_epoch": state.epoch, "status": status}
+        best, key = None, f"{self.scored}/neg_elbo"
+        if state.best_epoch:
+            best = {"epoch": state.best_epoch, key: state.history[state.best_epoch - 1][key]}
+        return {
+            "status": status,
+            **more,
+            **self.setup,
+            "sessions": self.sessions,
+            "epochs": {"done": state.epoch, "asked": self.epochs},
+            "best": best,
+            "started": self.sessions[0]["started"],
+            "updated": now(),
+        }
+
+
+def best_of(facts: Mapping[str, Any]) -> float:
+    """neg_elbo of a run's best epoch on the scored images, from its run.json; infinite before one."""
+    best = facts["best"] or {}
+    return next((float(value) for key, value in best.items() if key.endswith("/neg_elbo")), math.inf)
+
+
+def command(arguments: Sequence[str]) -> str:
+    """The shell line that does the same."""
+    return shlex.join(["python", "-m", "vaelab.train", *arguments])

@@ -4,36 +4,31 @@ Reading one executes nothing and takes no more memory than the file. What older 
 `torch.save` (formats 1 and 2, *.pt) is still read.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math
 from collections import defaultdict
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import safetensors.torch
 import torch
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
-from safetensors import SafetensorError, safe_open
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+from safetensors import safe_open
 from torch import Tensor
 from typing_extensions import Self
 
 from vaelab import __version__
-from vaelab.config import Config, VaelabError, did_you_mean, resolve
+from vaelab.config import Config, VaelabError, did_you_mean, flattened, resolve
+from vaelab.data.splits import Data
 from vaelab.models import VAE, with_weights
 from vaelab.objectives import Objective, build_objective
-from vaelab.runs.folder import CHECKPOINT_SUFFIXES, RunFolder
-
-if TYPE_CHECKING:
-    from vaelab.data.splits import Data
-    from vaelab.training.state import TrainingState
+from vaelab.runs.folder import CHECKPOINT_SUFFIXES
+from vaelab.training.state import TrainingState
 
 FORMAT = 3
 """Raised when what is written changes. All formats are read."""
-
-UNREADABLE = "can't be read: it is damaged, or was not written by vaelab"
 
 
 class CheckpointError(VaelabError):
@@ -45,18 +40,15 @@ class Unusable(VaelabError):
 
 
 Count = Annotated[int, Field(ge=0)]
-Tensors = Annotated[dict[str, Tensor], Field(exclude=True)]
-"""Not in the JSON text."""
+Tensors = Annotated[dict[str, Tensor], Field(exclude=True)]  # not in the JSON text
 
 
 class DataFacts(BaseModel):
     """What a run was trained on."""
 
     name: str
-    sha256: dict[str, str]
-    """Of each decompressed file."""
-    complete: bool
-    """False for the embedded subset."""
+    sha256: dict[str, str]  # of each decompressed file
+    complete: bool  # False for the embedded subset
 
 
 class Checkpoint(BaseModel):
@@ -65,37 +57,25 @@ class Checkpoint(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, arbitrary_types_allowed=True, protected_namespaces=())
 
     format: Count = FORMAT
-    vaelab: str = __version__
-    """The version that wrote it."""
-    config: dict[str, Any]
-    """The resolved settings as plain values; see `config_of`."""
+    vaelab: str = __version__  # the version that wrote it
+    config: dict[str, Any]  # the resolved settings as plain values; see `config_of`
     data: DataFacts
     image_shape: Annotated[list[Count], Field(min_length=3, max_length=3)]
-    epoch: Count
-    """Complete epochs."""
-    step: Count
-    """Steps done in the current epoch."""
+    epoch: Count  # complete ones
+    step: Count  # steps done in the current epoch
     history: list[dict[str, int | FiniteFloat]]
     best_epoch: Count
-    best_neg_elbo: FiniteFloat | None
-    """None as long as nothing is chosen by it."""
+    best_neg_elbo: FiniteFloat | None  # None as long as nothing is chosen by it
     device: str
-    seconds: FiniteFloat
-    """Training time of the current epoch."""
-    param_groups: list[dict[str, Any]]
-    """Adam's options."""
+    seconds: FiniteFloat  # training time of the current epoch
+    param_groups: list[dict[str, Any]]  # Adam's options
     model: Tensors
     objective: Tensors
     optimizer: Annotated[dict[int, dict[str, Tensor]], Field(exclude=True)]
     """Adam's moments, by the parameter's index."""
-    random: Tensors
-    """The state of each random stream, by its purpose."""
+    random: Tensors  # the state of each random stream, by its purpose
     step_terms: Annotated[Tensor, Field(exclude=True)]
     """Reconstruction, KL and loss of each step of the current epoch, shape (steps, 3)."""
-
-    @property
-    def progress(self) -> tuple[int, int]:
-        return self.epoch, self.step
 
     @model_validator(mode="after")
     def check_agreement(self) -> Self:
@@ -110,19 +90,9 @@ class Checkpoint(BaseModel):
             raise ValueError("these don't agree")
         return self
 
-    @property
-    def tensors(self) -> dict[str, Tensor]:
-        """All tensors by the names that they have in the file, such as `model.encoder.1.weight`."""
-        parts = {"model": self.model, "objective": self.objective, "random": self.random}
-        parts |= {f"optimizer.{index}": moments for index, moments in self.optimizer.items()}
-        named = {f"{part}.{name}": each for part, own in parts.items() for name, each in own.items()}
-        return named | {"training.step_terms": self.step_terms}
-
 
 def content_of(state: TrainingState, config: Config, data: Data) -> Checkpoint:
-    """The checkpoint of this moment."""
-    optimizer = state.optimizer.state_dict()
-    origin = data.origin
+    optimizer, origin = state.optimizer.state_dict(), data.origin
     return Checkpoint(
         config=config.to_dict(),
         data=DataFacts(name=data.spec.name, sha256=dict(origin.sha256), complete=origin.complete),
@@ -143,21 +113,15 @@ def content_of(state: TrainingState, config: Config, data: Data) -> Checkpoint:
     )
 
 
-# --- writing ----------------------------------------------------------------------------------------------
-
-
-def save(checkpoint: Checkpoint, folder: RunFolder, *paths: Path) -> None:
-    """Write one checkpoint under each of `paths` in a run's folder. Raises StorageError."""
-    content = encode(checkpoint)
-    for path in paths:
-        folder.write(path, content)
-
-
 def encode(checkpoint: Checkpoint) -> bytes:
     """The file's content."""
+    parts = {
+        "model": checkpoint.model, "objective": checkpoint.objective, "optimizer": checkpoint.optimizer,
+        "random": checkpoint.random, "training": {"step_terms": checkpoint.step_terms},
+    }  # fmt: skip
     # Each tensor in the plain layout and in memory of its own, whatever the model prefers.
     layout = torch.contiguous_format
-    tensors = {name: each.cpu().clone(memory_format=layout) for name, each in checkpoint.tensors.items()}
+    tensors = {name: each.cpu().clone(memory_format=layout) for name, each in flattened(parts)}
     text = json.dumps(checkpoint.model_dump(), allow_nan=False)
     return safetensors.torch.save(tensors, {"json": text, "sha256": digest(text, tensors)})
 
@@ -169,9 +133,6 @@ def digest(text: str, tensors: dict[str, Tensor]) -> str:
         found.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
         found.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
     return found.hexdigest()
-
-
-# --- reading ----------------------------------------------------------------------------------------------
 
 
 def load(path: Path) -> Checkpoint:
@@ -187,41 +148,36 @@ def load(path: Path) -> Checkpoint:
 
 def read(path: Path) -> Checkpoint:
     """The same for a file that exists. Raises Unusable with what is wrong."""
-    content = content_of_pt(path) if path.suffix == ".pt" else content_of_file(path)
-    if content["format"] > FORMAT:
+    try:
+        content = content_of_pt(path) if path.suffix == ".pt" else content_of_file(path)
+        newer = content["format"] > FORMAT
+    except Exception as error:  # torch.load raises many kinds for what is something else
+        raise Unusable("can't be read: it is damaged, or was not written by vaelab") from error
+    if newer:
         raise Unusable(
             f"was written by vaelab {content.get('vaelab')} in a newer format: upgrade vaelab to read it"
         )
     try:
         checkpoint = Checkpoint.model_validate(content)
-    except ValidationError as error:
-        raise Unusable("is damaged: what it says of its epochs and tensors doesn't agree") from error
-    try:
         model_of(checkpoint)
     except VaelabError as reason:
         raise Unusable(f"has settings that can't be used: {str(reason).removesuffix('.')}") from reason
     except (RuntimeError, ValueError, TypeError) as error:
-        raise Unusable("is damaged: its weights don't fit its own settings") from error
+        raise Unusable("is damaged: what it says of its epochs and tensors doesn't agree") from error
     return checkpoint
 
 
 def content_of_file(path: Path) -> dict[str, Any]:
-    """The fields of a checkpoint, not checked yet. Raises Unusable for damage, by the digest for one."""
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-        text = metadata["json"]
-        facts = json.loads(text)
-        facts["format"] += 0
-        parts = by_first_word(tensors)
-        moments = {int(index): each for index, each in by_first_word(parts["optimizer"]).items()}
-    except (SafetensorError, OSError, ValueError, TypeError, LookupError, RecursionError) as error:
-        raise Unusable(UNREADABLE) from error
-    if metadata.get("sha256") != digest(text, tensors):
-        raise Unusable("is damaged: its SHA-256 is not the one that was written with it")
+    """The fields of a checkpoint, not checked yet. Raises errors of many kinds for a damaged file."""
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+        tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+    if metadata["sha256"] != digest(metadata["json"], tensors):
+        raise ValueError("The SHA-256 is not the one that was written with it.")
+    parts = by_first_word(tensors)
     return {
-        **facts, "model": parts["model"], "objective": parts["objective"], "optimizer": moments,
+        **json.loads(metadata["json"]), "model": parts["model"], "objective": parts["objective"],
+        "optimizer": {int(index): each for index, each in by_first_word(parts["optimizer"]).items()},
         "random": parts["random"], "step_terms": parts["training"].get("step_terms"),
     }  # fmt: skip
 
@@ -236,24 +192,18 @@ def by_first_word(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
 
 
 def content_of_pt(path: Path) -> dict[str, Any]:
-    """The same of a checkpoint of format 1 or 2, which `torch.save` wrote. Raises Unusable."""
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        content["format"] += 0
-        if content["config"]["model"]["name"] == "conv":  # whose kernel was no setting then
-            content["config"]["model"].setdefault("kernel", 4)
-        best = content["best_neg_elbo"]
-        return content | {
-            "best_neg_elbo": best if math.isfinite(best) else None,
-            "param_groups": content["optimizer"]["param_groups"],
-            "optimizer": content["optimizer"]["state"],
-            "model": dict(content["model"]),
-            "objective": dict(content["objective"]),
-            "random": content["noise"],
-            "step_terms": content["sums"],
-        }
-    except Exception as error:  # torch.load raises many kinds for what is something else
-        raise Unusable(UNREADABLE) from error
+    """The same of a checkpoint of format 1 or 2, which `torch.save` wrote."""
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    if content["config"]["model"]["name"] == "conv":  # whose kernel was no setting then
+        content["config"]["model"].setdefault("kernel", 4)
+    best = content["best_neg_elbo"]
+    return content | {
+        "best_neg_elbo": best if math.isfinite(best) else None,
+        "param_groups": content["optimizer"]["param_groups"],
+        "optimizer": content["optimizer"]["state"],
+        "random": content["noise"],
+        "step_terms": content["sums"],
+    }
 
 
 def checkpoints_in(folder: Path) -> list[Path]:
@@ -263,30 +213,17 @@ def checkpoints_in(folder: Path) -> list[Path]:
 
 def instead_of(path: Path) -> str:
     """What to type instead of a checkpoint that can't be used: the newest good one beside it."""
-    best: tuple[Path, Checkpoint] | None = None
+    good: list[tuple[int, int, Path]] = []
     for other in checkpoints_in(path.parent):
-        try:
-            found = read(other) if other != path else None
-        except (Unusable, OSError):
-            continue
-        if found and (best is None or found.progress > best[1].progress):
-            best = other, found
-    if best is None:
+        with suppress(Unusable, OSError):
+            if other != path:
+                found = read(other)
+                good.append((found.epoch, found.step, other))
+    if not good:
         return "There is no good checkpoint beside it: train again, or type another run."
-    good, found = best
-    step = f", step {found.step}" if found.step else ""
-    return f"The newest good one beside it is {good} (epoch {found.epoch}{step}): type that."
-
-
-# --- using ------------------------------------------------------------------------------------------------
-
-
-def epoch_of(path: Path) -> int | None:
-    """The complete epochs behind a checkpoint, or None where there is no readable one."""
-    try:
-        return load(path).epoch
-    except CheckpointError:
-        return None
+    epoch, step, other = max(good, key=lambda each: each[:2])
+    moment = f"epoch {epoch}, step {step}" if step else f"epoch {epoch}"
+    return f"The newest good one beside it is {other} ({moment}): type that."
 
 
 def config_of(checkpoint: Checkpoint) -> Config:
@@ -319,12 +256,19 @@ def restore(checkpoint: Checkpoint, state: TrainingState, config: Config, data: 
         )
     state.model.load_state_dict(checkpoint.model)
     state.objective.load_state_dict(checkpoint.objective)
-    load_optimizer(state.optimizer, checkpoint)
+    # Adam's options, with this device's answer to whether a CUDA graph may hold its step.
+    capturable = state.optimizer.defaults["capturable"]
+    groups = [{**group, "capturable": capturable} for group in checkpoint.param_groups]
+    state.optimizer.load_state_dict({"state": checkpoint.optimizer, "param_groups": groups})
+    # The fused kernel goes through parameters and moments side by side: one layout in memory for both.
+    for parameter, moments in state.optimizer.state.items():
+        for name in ("exp_avg", "exp_avg_sq"):
+            moments[name] = torch.empty_like(parameter).copy_(moments[name])
     state.epoch = checkpoint.epoch
     state.history = list(checkpoint.history)
     state.best_epoch = checkpoint.best_epoch
-    best = checkpoint.best_neg_elbo
-    state.best_neg_elbo = math.inf if best is None else best
+    if checkpoint.best_neg_elbo is not None:
+        state.best_neg_elbo = checkpoint.best_neg_elbo
     # Shuffle and noise of another device can't be continued: the current epoch starts again there.
     if checkpoint.step > 0 and checkpoint.device == state.device.type:
         state.begin_epoch(config.seed)
@@ -333,14 +277,3 @@ def restore(checkpoint: Checkpoint, state: TrainingState, config: Config, data: 
         state.step_terms_S3.copy_(checkpoint.step_terms)
         for purpose, generator in state.noise.items():
             generator.set_state(checkpoint.random[purpose])
-
-
-def load_optimizer(optimizer: torch.optim.Optimizer, checkpoint: Checkpoint) -> None:
-    """Adam's moments and options, with this device's answer to whether a CUDA graph may hold its step."""
-    capturable = optimizer.defaults["capturable"]
-    groups = [{**group, "capturable": capturable} for group in checkpoint.param_groups]
-    optimizer.load_state_dict({"state": checkpoint.optimizer, "param_groups": groups})
-    # The fused kernel goes through parameters and moments side by side: one layout in memory for both.
-    for parameter, moments in optimizer.state.items():
-        for name in ("exp_avg", "exp_avg_sq"):
-            moments[name] = torch.empty_like(parameter).copy_(moments[name])

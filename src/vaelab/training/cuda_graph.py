@@ -24,8 +24,7 @@ class CapturedStep:
     def __init__(
         self, step: Callable[[Tensor, Tensor], Tensor], batch_size: int, state: TrainingState
     ) -> None:
-        self.step = step
-        self.noise = state.noise
+        self.step, self.noise = step, state.noise
         self.x_BCHW = torch.zeros(batch_size, *state.model.image_shape, device=state.device)
         self.kl_weight = torch.zeros((), device=state.device)
         self.terms_3 = torch.zeros(3, device=state.device)
@@ -65,18 +64,12 @@ class CapturedStep:
             with torch.cuda.graph(graph, stream=self.stream):
                 self.run()
         except RuntimeError as error:
-            log.warning("Training step by step, because no CUDA graph can be made: %s", cause_of(error))
-            # What the capture held may still believe in it.
+            cause = error.__context__ or error  # a capture ends with an error of its own
+            log.warning("Training step by step, because no CUDA graph can be made: %s", cause)
+            # The generators stay registered with the failed capture: new ones in the same state.
             torch.cuda.set_stream(stream)
             for purpose, state in states.items():
                 self.noise[purpose] = Generator(self.noise[purpose].device)
                 self.noise[purpose].set_state(state)
             return None
         return graph
-
-
-def cause_of(error: BaseException) -> BaseException:
-    """The first of a chain of errors: a capture ends with one of its own."""
-    while error.__context__ is not None:
-        error = error.__context__
-    return error

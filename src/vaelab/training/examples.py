@@ -27,20 +27,9 @@ from vaelab.runs.random_streams import stream
 LATENT_POINTS = 5000
 """Images in a latent plot, the first ones of the split: more would only hide each other."""
 
-COLUMNS = 10
-"""Images in a row of reconstructions, as many for each class as fit."""
-
-MANIFOLD = 15
-"""Rows and columns of the decoder manifold."""
-
-TRAVERSED = 16
-"""The most latent dimensions in a figure of traversals: those with most KL."""
-
-TRAVERSAL_REACH = 3.0
-VARIATIONS = 9
-STEPS = 8
-PAIRS = 8
-
+COLUMNS = 10  # images in a row of reconstructions, as many for each class as fit
+MANIFOLD = 15  # rows and columns of the decoder manifold
+VARIATIONS = 9  # images of a traversal, or of a class's variations
 FROZEN_TITLE = "Samples with frozen latent parameters: μ = 0, z = σ·ε"
 
 
@@ -48,67 +37,34 @@ class ExampleImages:
     """Draws what a model makes of a split's images, without changing the model or any other random stream."""
 
     def __init__(
-        self,
-        config: Config,
-        data: Data,
-        split: Split,
-        model: VAE,
-        objective: Objective,
+        self, config: Config, data: Data, split: Split, model: VAE, objective: Objective,
         evaluated_with_seed: int | None = None,
-    ) -> None:
-        self.config = config
-        self.seeds = f"seed {config.seed}"
-        if evaluated_with_seed not in (None, config.seed):
-            self.seeds = f"trained with seed {config.seed}, evaluated with seed {evaluated_with_seed}"
-        self.data = data
-        self.split = split
-        self.model = model
-        self.likelihood = objective.likelihood
+    ) -> None:  # fmt: skip
+        self.config, self.data, self.model, self.likelihood = config, data, model, objective.likelihood
         device = split.images.device
         noise = stream(config.seed, "gallery", device=device)  # the name that older runs' figures come from
         self.prior_ZL = torch.randn(64, model.latent_dim, generator=noise, device=device)
         self.points_N1HW = split.batch(slice(0, LATENT_POINTS), noise)
         self.labels_N = split.labels[:LATENT_POINTS].cpu().numpy()
-        # Two bands of images, a class in the same columns of both.
-        of_class = max(1, COLUMNS // len(data.classes))
-        self.index_RC = torch.cat(
-            [two_bands(balanced(split, [n], 2 * of_class), of_class) for n in data.classes], dim=1
-        )
-        self.images_K1HW = split.batch(self.index_RC.flatten().to(device), noise)
-
-    # --- words --------------------------------------------------------------------------------------------
-
-    @property
-    def about(self) -> str:
-        """The subtitle of every figure: model, objective, data and seed."""
-        config, latents = self.config, self.model.latent_dim
+        # Two bands of images, a class in the same columns of both; repeated where there are too few.
+        per_band = max(1, COLUMNS // len(data.classes))
+        of_classes = [balanced(split, [number], 2 * per_band).numpy() for number in data.classes]
+        bands = [np.resize(index, (per_band, 2)).T for index in of_classes if len(index)]
+        index_2C = torch.from_numpy(np.concatenate(bands, axis=1)).to(device)
+        self.columns = index_2C.shape[1]
+        self.images_K1HW = split.batch(index_2C.flatten(), noise)
+        self.first_band = self.images_K1HW[: self.columns]
+        names = [data.class_names[number] for number in split.labels[index_2C[0]].tolist()]
+        self.column_labels = [name.replace("/", "/\n").replace(" ", "\n") for name in names]
+        self.images_name = f"{SPLIT_NAMES[split.name]} images"
+        seeds = f"seed {config.seed}"
+        if evaluated_with_seed not in (None, config.seed):
+            seeds = f"trained with seed {config.seed}, evaluated with seed {evaluated_with_seed}"
+        latents = f"{model.latent_dim} latent dimension{'s' if model.latent_dim > 1 else ''}"
         likelihood = config.loss.likelihood_name.replace("_", " ")
-        dimensions = f"{latents} latent dimension{'s' if latents > 1 else ''}"
-        model = f"{config.model['name']}, {dimensions}, {config.kl_label}, {likelihood}"
-        return f"{model} · {self.data.description} · {self.seeds}"
-
-    @property
-    def images_name(self) -> str:
-        """`test images`, `validation images` or `training images`."""
-        return f"{SPLIT_NAMES[self.split.name]} images"
-
-    # --- what the model says ------------------------------------------------------------------------------
-
-    @property
-    def columns(self) -> int:
-        """Images in one band of the examples."""
-        return self.index_RC.shape[1]
-
-    @property
-    def first_band(self) -> Tensor:
-        """The first band of example images, shape (columns, 1, H, W)."""
-        return self.images_K1HW[: self.columns]
-
-    @property
-    def column_labels(self) -> list[str]:
-        """The class of each column of a band."""
-        names = self.data.class_names
-        return [wrap_label(names[int(label)]) for label in self.split.labels[self.index_RC[0]]]
+        model_name = f"{config.model['name']}, {latents}, {config.kl_label}, {likelihood}"
+        self.about = f"{model_name} · {data.description} · {seeds}"
+        """The subtitle of every figure: model, objective, data and seed."""
 
     def posterior(self, x_N1HW: Tensor) -> Gaussian:
         """q(z|x), encoded in batches."""
@@ -135,8 +91,6 @@ class ExampleImages:
         """Images decoded from their posterior means, shape (N, H, W)."""
         return self.decoded(self.posterior(x_N1HW).mean)
 
-    # --- images -------------------------------------------------------------------------------------------
-
     def reconstructions(self, title: str) -> Figure:
         columns, originals = self.columns, as_arrays(self.images_K1HW)
         decoded = self.reconstructed(self.images_K1HW)
@@ -157,20 +111,17 @@ class ExampleImages:
         originals, decoded = as_arrays(x_N1HW[:16]), self.reconstructed(x_N1HW[:16])
         sheet = np.ones((16, 2, *originals.shape[1:]))
         sheet[: len(originals)] = np.stack([originals, decoded], axis=1)
-        return image_panels(
-            [("original, reconstruction", sheet[first::4]) for first in range(4)],
-            f"Reconstructions of {self.images_name}",
-            f"{self.about} · decoded from posterior means",
-            zoom=3,
-        )
+        panels = [("original, reconstruction", sheet[first::4]) for first in range(4)]
+        subtitle = f"{self.about} · decoded from posterior means"
+        return image_panels(panels, f"Reconstructions of {self.images_name}", subtitle, zoom=3)
 
     def ranking(self, x_N1HW: Tensor, reconstruction_N: Tensor) -> Figure:
         """The images with the lowest, middle and highest reconstruction terms, above what is decoded."""
         order = reconstruction_N.argsort(stable=True)
         count = min(COLUMNS, len(order))
-        middle = (len(order) - count) // 2
+        rest = len(order) - count
         rows, labels = [], []
-        for name, start in (("best", 0), ("median", middle), ("worst", len(order) - count)):
+        for name, start in (("best", 0), ("median", rest // 2), ("worst", rest)):
             index = order[start : start + count]
             images, nats = x_N1HW[index.to(x_N1HW.device)], reconstruction_N[index]
             rows += [as_arrays(images), self.reconstructed(images)]
@@ -178,13 +129,9 @@ class ExampleImages:
         caption = "originals above, below them the images decoded from their posterior means"
         if self.data.binarize == "none" and self.config.loss.likelihood_name == "bernoulli":
             caption += "\nthe best are mostly the emptiest: the entropy of grey pixels is part of the term"
-        return image_grid(
-            np.stack(rows),
-            "Best, median and worst reconstructions",
-            f"{self.about} · of {len(order):,} {self.images_name}, by −log p(x|z)",
-            row_labels=labels,
-            bottom_label=caption,
-        )
+        title = "Best, median and worst reconstructions"
+        subtitle = f"{self.about} · of {len(order):,} {self.images_name}, by −log p(x|z)"
+        return image_grid(np.stack(rows), title, subtitle, row_labels=labels, bottom_label=caption)
 
     def frozen_latents(self, sigmas: Sequence[float]) -> Figure:
         """The prior's draws shrunk towards its mean: what the decoder makes of ever smaller regions."""
@@ -194,20 +141,17 @@ class ExampleImages:
         return image_panels(list(zip(names, images, strict=True)), FROZEN_TITLE, subtitle)
 
     def dataset_overview(self) -> Figure:
-        split, device = self.data.train, self.prior_ZL.device
-        sheet = np.ones((len(self.data.classes), COLUMNS, *self.data.spec.image_shape[1:]))  # white if fewer
+        train, device = self.data.train, self.prior_ZL.device
+        sheet = np.ones(
+            (len(self.data.classes), COLUMNS, *self.data.spec.image_shape[1:])
+        )  # white where fewer
         for row, number in enumerate(self.data.classes):
-            index = balanced(split, [number], COLUMNS).to(device)
-            images = as_arrays(split.batch(index, stream(0, "overview", device=device)))
+            index = balanced(train, [number], COLUMNS).to(device)
+            images = as_arrays(train.batch(index, stream(0, "overview", device=device)))
             sheet[row, : len(images)] = images
-        return image_grid(
-            sheet,
-            "Training images",
-            f"{self.data.description} · the first {COLUMNS} of each class",
-            row_labels=list(self.data.class_names.values()),
-        )
-
-    # --- the latent plane ---------------------------------------------------------------------------------
+        names = list(self.data.class_names.values())
+        subtitle = f"{self.data.description} · the first {COLUMNS} of each class"
+        return image_grid(sheet, "Training images", subtitle, row_labels=names)
 
     def view_of(self, moments_NL: Sequence[NDArray[np.floating]]) -> LatentView:
         """The plane of the last of several steps' means, with axes that hold the means of all."""
@@ -221,16 +165,9 @@ class ExampleImages:
     def latent_plot(
         self, means_NL: NDArray[np.floating], view: LatentView, title: str, *, coloured: bool
     ) -> LatentPlot:
-        return LatentPlot(
-            means_NL,
-            self.labels_N if coloured else None,
-            self.data.class_names,
-            view,
-            title,
-            f"{self.about} · posterior means of {len(means_NL):,} {self.images_name}",
-        )
-
-    # --- the decoder over the latent space ----------------------------------------------------------------
+        labels_N = self.labels_N if coloured else None
+        subtitle = f"{self.about} · posterior means of {len(means_NL):,} {self.images_name}"
+        return LatentPlot(means_NL, labels_N, self.data.class_names, view, title, subtitle)
 
     def manifold(self) -> Figure:
         """The decoder over the Gaussian's quantiles: equal steps of probability, not of z."""
@@ -239,23 +176,21 @@ class ExampleImages:
         quantiles = torch.special.ndtri((torch.arange(MANIFOLD, dtype=torch.float64) + 0.5) / MANIFOLD)
         z_RCL = torch.zeros(MANIFOLD if len(shown) > 1 else 1, MANIFOLD, self.model.latent_dim)
         z_RCL[:, :, shown[0]] = quantiles.float()
-        names = [latent_name(dimension) for dimension in shown]
-        caption = f"{names[0]} to the right"
+        axes = f"{latent_name(shown[0])} to the right"
         if len(shown) > 1:
             z_RCL[:, :, shown[1]] = quantiles.flip(0).float()[:, None]
-            caption += f", {names[1]} upwards"
-        caption += (
-            f", from −{quantiles[-1]:.2f} to {quantiles[-1]:.2f}, equal steps of the prior's probability"
-        )
+            axes += f", {latent_name(shown[1])} upwards"
+        reach = f"{quantiles[-1]:.2f}"
+        caption = f"{axes}, from −{reach} to {reach}, equal steps of the prior's probability"
         if len(kl_L) > 2:
             caption += "\nthe two dimensions with the most KL, all others 0"
         images = self.decoded_grid(z_RCL)
         return image_grid(images, "Decoder manifold", self.about, bottom_label=caption, zoom=2, gap=0)
 
     def traversals(self, kl_L: Tensor) -> Figure:
-        """One dimension a row, from −3 to 3 while the others are 0, the dimension with most KL on top."""
-        order = kl_L.argsort(descending=True, stable=True)[:TRAVERSED].tolist()
-        values = torch.linspace(-TRAVERSAL_REACH, TRAVERSAL_REACH, VARIATIONS)
+        """One dimension a row, from −3 to 3 while the others are 0: the 16 with most KL, most on top."""
+        order = kl_L.argsort(descending=True, stable=True)[:16].tolist()
+        values = torch.linspace(-3, 3, VARIATIONS)
         z_RCL = torch.zeros(len(order), VARIATIONS, self.model.latent_dim)
         for row, dimension in enumerate(order):
             z_RCL[row, :, dimension] = values
@@ -292,23 +227,24 @@ class ExampleImages:
     def interpolations(self, *, spherical: bool) -> Figure:
         """Interpolations between the posterior means of two images, with the images at both ends.
 
-        Straight lines; with `spherical`, half as many pairs, and the spherical interpolation below each line.
+        Straight lines, 8 pairs; with `spherical` 4, and the spherical interpolation below each line.
         """
-        paths = {"linear": linear_path, "spherical": spherical_path} if spherical else {"linear": linear_path}
-        pairs = PAIRS // len(paths)
+        paths, ways = {"linear": linear_path}, "a straight line"
+        if spherical:
+            paths["spherical"] = spherical_path
+            ways = "a straight line and a great circle"
+        pairs = 8 // len(paths)
         band = self.first_band[:pairs]
         partner = self.images_K1HW[self.columns :].roll(-self.columns // 3, dims=0)[:pairs]
         start, end = self.posterior(band).mean, self.posterior(partner).mean
-        share = torch.linspace(0, 1, STEPS, device=start.device)
-        z_KPSL = torch.stack([path(start, end, share) for path in paths.values()], dim=1)
-        between = self.decoded(z_KPSL.flatten(0, 2)).reshape(-1, STEPS, *band.shape[2:])
+        share = torch.linspace(0, 1, 8, device=start.device)
+        z_RSL = torch.stack([path(start, end, share) for path in paths.values()], dim=1).flatten(0, 1)
         ends = [as_arrays(images.repeat_interleave(len(paths), dim=0))[:, None] for images in (band, partner)]
-        ways = "a straight line" if len(paths) == 1 else "a straight line and a great circle"
         return image_grid(
-            np.concatenate([ends[0], between, ends[1]], axis=1),
+            np.concatenate([ends[0], self.decoded_grid(z_RSL), ends[1]], axis=1),
             f"Interpolations between {self.images_name}",
             self.about,
-            row_labels=list(paths) * len(band) if len(paths) > 1 else (),
+            row_labels=list(paths) * len(band) if spherical else (),
             column_labels=["original", *(f"{100 * part:.0f} %" for part in share.tolist()), "original"],
             bottom_label=f"decoded at equal steps on {ways} between the two posterior means",
         )
@@ -336,13 +272,6 @@ def spherical_path(start_KL: Tensor, end_KL: Tensor, share_S: Tensor) -> Tensor:
     return torch.where(sine > 1e-4, path, line).float()
 
 
-def two_bands(index_I: Tensor, columns: int) -> Tensor:
-    """Indices in two rows, shape (2, columns), repeated where there are too few; (2, 0) for none."""
-    if not len(index_I):
-        return index_I.view(2, 0)
-    return index_I.repeat(2 * columns)[: 2 * columns].view(columns, 2).T
-
-
 def as_arrays(x_N1HW: Tensor) -> NDArray[np.float32]:
     return x_N1HW.squeeze(1).cpu().numpy()
 
@@ -350,11 +279,6 @@ def as_arrays(x_N1HW: Tensor) -> NDArray[np.float32]:
 def as_grid(images_NHW: NDArray[np.floating], columns: int = 8) -> NDArray[np.floating]:
     """Images in rows of `columns`, shape (N / columns, columns, H, W)."""
     return images_NHW.reshape(-1, columns, *images_NHW.shape[1:])
-
-
-def wrap_label(name: str) -> str:
-    """A class name on two lines where it has two words."""
-    return name.replace("/", "/\n").replace(" ", "\n")
 
 
 def signed(value: float, digits: int) -> str:

@@ -11,8 +11,7 @@ from vaelab.data.splits import Data, Split
 from vaelab.objectives import kl_weight
 from vaelab.runs.random_streams import stream
 from vaelab.training.callbacks import Callback, notify
-from vaelab.training.records import chosen_by, epoch_record
-from vaelab.training.state import Record, TrainingState
+from vaelab.training.state import Record, TrainingState, chosen_by, epoch_record
 from vaelab.training.train_step import TrainStep, train_step_for
 
 

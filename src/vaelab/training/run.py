@@ -26,15 +26,12 @@ class Run:
     """A trained model with all that is known about it. Tensors come back on the CPU."""
 
     config: Config
-    """The run's settings."""
     metrics: list[dict[str, float]] = field(repr=False)
     """The rows of metrics.csv, a dict per epoch, in nats per image; of a checkpoint, up to its epoch."""
-    model: VAE = field(repr=False)
-    """In eval mode, on the CPU."""
+    model: VAE = field(repr=False)  # in eval mode, on the CPU
     objective: Objective = field(repr=False)
     """What was minimised: `objective(model, x, noise, kl_weight)` gives its terms in nats per image."""
-    epoch: int
-    """Complete epochs behind these weights."""
+    epoch: int  # complete epochs behind these weights
     checkpoint: Path
     trained_on: Mapping[str, Any] = field(repr=False)
     """The data set's `name`, the `sha256` of its files, and whether it was `complete` or the subset."""
@@ -51,11 +48,9 @@ class Run:
 
     def decode(self, z: Tensor | NDArray[np.floating]) -> Tensor:
         """Expected images of latents of shape (N, L) or (L,): (N, 1, H, W), in [0, 1]."""
-        z_NL = torch.atleast_2d(torch.as_tensor(z, dtype=torch.float32))
-        if z_NL.ndim != 2 or z_NL.shape[1] != self.model.latent_dim:
-            raise VaelabError(
-                f"Latents have the shape (N, {self.model.latent_dim}) in this run, not {tuple(z_NL.shape)}."
-            )
+        z_NL, latents = torch.atleast_2d(torch.as_tensor(z, dtype=torch.float32)), self.model.latent_dim
+        if z_NL.ndim != 2 or z_NL.shape[1] != latents:
+            raise VaelabError(f"Latents have the shape (N, {latents}) in this run, not {tuple(z_NL.shape)}.")
         with evaluating(self.model):
             return self.objective.likelihood.mean(self.model.decode(z_NL))
 
@@ -72,9 +67,8 @@ class Run:
         x = x.float() / 255 if x.dtype == torch.uint8 else x.float()
         shape = self.model.image_shape
         if x.shape[-2:] != shape[1:] or x.ndim not in (2, 3, 4) or (x.ndim == 4 and x.shape[1] != shape[0]):
-            raise VaelabError(
-                f"Images have the shape (N, {', '.join(map(str, shape))}), not {tuple(x.shape)}."
-            )
+            wanted = ", ".join(map(str, shape))
+            raise VaelabError(f"Images have the shape (N, {wanted}), not {tuple(x.shape)}.")
         if x.numel() and not (x.min() >= 0 and x.max() <= 1):
             raise VaelabError("Images are floats from 0 to 1, or uint8 from 0 to 255; these go beyond.")
         return x.reshape(-1, *shape)
@@ -87,10 +81,9 @@ def load(path: Path | str) -> Run:
     """
     path = Path(path).expanduser()
     folder = None if path.is_file() else RunFolder.holding(path)
-    if folder is not None:
-        path = folder.best_checkpoint
+    path = path if folder is None else folder.best_checkpoint
     saved = checkpoint.load(path)
-    history = folder.read_metrics() if folder is not None else saved.history
-    config = checkpoint.config_of(saved)
+    metrics = saved.history if folder is None else folder.read_metrics()
     model, objective = checkpoint.model_of(saved)
-    return Run(config, history, model, objective, saved.epoch, path, saved.data.model_dump())
+    config, facts = checkpoint.config_of(saved), saved.data.model_dump()
+    return Run(config, metrics, model, objective, saved.epoch, path, facts)

@@ -1,6 +1,7 @@
 """Training into a run folder: new, resumed, or what a sweep's job has left undone."""
 
 import logging
+import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,30 +19,16 @@ from vaelab.runs.environment import set_deterministic
 from vaelab.runs.files import StorageError
 from vaelab.runs.folder import RunFolder
 from vaelab.runs.signals import Interrupted, Signals
-from vaelab.training import checkpoint, loggers
-from vaelab.training.callbacks import (
-    CheckFinite,
-    DropTinyMoments,
-    LogEpochs,
-    ProgressBar,
-    SaveCheckpoints,
-    StopOnSignal,
-    WriteMetrics,
-    WriteReport,
-)
-from vaelab.training.checkpoint import Checkpoint
-from vaelab.training.checks import check_settings
+from vaelab.training import callbacks, checkpoint
+from vaelab.training.callbacks import best_of, command, notify
+from vaelab.training.checkpoint import Checkpoint, CheckpointError
 from vaelab.training.examples import ExampleImages
+from vaelab.training.loggers import loggers
 from vaelab.training.loop import fit
-from vaelab.training.records import TrainingDiverged
-from vaelab.training.run_json import RunJson, best_of, command
 from vaelab.training.snapshots import AnimationFrames, EpochFigures, FinalFigures
-from vaelab.training.state import TrainingState
+from vaelab.training.state import TrainingDiverged, TrainingState, check_settings
 
 log = logging.getLogger(__name__)
-
-FILE_ONLY = {"file_only": True}
-"""For log records that the terminal shows anyway, because they are raised."""
 
 
 @dataclass(frozen=True)
@@ -51,16 +38,14 @@ class TrainingResult:
     folder: RunFolder
     neg_elbo: float
     """Of the best epoch on the validation images (test images where val_size is 0), in nats per image."""
-    interrupted_by: int = 0
-    """The signal that ended it early, or 0."""
+    interrupted_by: int = 0  # the signal that ended it early, or 0
 
 
 @dataclass(frozen=True)
 class Caller:
     """Who trains: what differs between the command line and Python."""
 
-    arguments: Sequence[str] = ()
-    """Recorded as the command."""
+    arguments: Sequence[str] = ()  # recorded as the command
     report: Callable[[RunFolder, Mapping[str, Any]], None] | None = None
     """Writes report.html from what is in a run folder, and the content of run.json."""
     owns_process: bool = False
@@ -146,6 +131,7 @@ class TrainingRun:
         self, config: Config, folder: RunFolder, caller: Caller, resumed: Checkpoint | None = None
     ) -> None:
         self.config, self.folder, self.resumed = config, folder, resumed is not None
+        self.to_go_on = command([quote_override("resume", folder.path)])
         device = check_settings(config)
         flushed = caller.owns_process and torch.set_flush_denormal(True)
         set_deterministic(config.deterministic and device.type == "cuda")
@@ -155,27 +141,25 @@ class TrainingRun:
             checkpoint.restore(resumed, self.state, config, self.data)
         before = folder.read_run_json() if self.resumed else {}
         self.signals = Signals()
-        self.bar = ProgressBar(config, self.data)
-        self.checkpoints = SaveCheckpoints(config, self.data, folder)
-        self.run_json = RunJson(config, self.data, folder, self.state, caller.arguments, before)
+        self.progress = callbacks.ProgressBar(config, self.data)
+        self.epochs = callbacks.SaveEpochs(config, self.data, folder)
+        self.run_json = callbacks.RunJson(config, self.data, folder, self.state, caller.arguments, before)
         examples = ExampleImages(config, self.data, self.data.test, self.state.model, self.state.objective)
+        offered = {"config": config, "data": self.data, "folder": folder, "examples": examples}
+        report = caller.report if config.artifacts.report else None
         self.callbacks = [
-            CheckFinite(config),
-            *([] if flushed or device.type != "cpu" else [DropTinyMoments()]),
-            self.bar,
-            LogEpochs(config, self.data.held_out.name),
+            callbacks.CheckFinite(config),
+            *([] if flushed or device.type != "cpu" else [callbacks.DropTinyMoments()]),
+            self.progress,
+            callbacks.LogEpochs(config, self.data.held_out.name),
             AnimationFrames(config, examples, folder),
             EpochFigures(config, examples, folder),
-            WriteMetrics(folder),
-            self.checkpoints,  # commits the epoch
+            self.epochs,  # commits the epoch
             self.run_json,
-            loggers.build(
-                config.logger, config=config, data=self.data, folder=folder, examples=examples,
-                epoch=self.state.epoch,
-            ),
-            FinalFigures(config, examples, folder, self.bar.say),
-            *([WriteReport(folder, caller.report)] if caller.report and config.artifacts.report else []),
-            StopOnSignal(config, self.signals),
+            loggers.build(config.logger, **offered, epoch=self.state.epoch),
+            FinalFigures(config, examples, folder, self.progress.say),
+            *([callbacks.WriteReport(folder, report)] if report else []),
+            callbacks.StopOnSignal(config, self.signals),
         ]  # fmt: skip
 
     def run(self) -> TrainingResult:
@@ -189,35 +173,55 @@ class TrainingRun:
                     fit(self.state, self.data, self.config, self.callbacks)
                     self.signals.at_once = True  # files appear whole or not at all: any moment is a good one
                     self.signals.check()
-                    self.finish(started)
+                    log.info("Trained for %.0f s", time.monotonic() - started)
+                    return self.finish()
                 except (Interrupted, KeyboardInterrupt) as interruption:
                     self.signals.at_once = False
                     return self.interrupted(interruption)
-            except (KeyboardInterrupt, SystemExit):  # a second signal, while the first was being dealt with
-                raise
-            except BaseException as error:
-                explained = self.explained(error)
-                self.failed(explained)
+            except Exception as error:
+                explained = self.failed(error)
                 if explained is error:
                     raise
                 raise explained from error
             finally:
-                self.bar.close()
-        return self.result()
+                self.progress.bar.close()
 
     def begin(self) -> None:
         # A new run's checkpoint comes before its run.json: then whatever is a run can be resumed.
         if not self.resumed:
-            self.checkpoints.save(self.state, "last")
+            self.epochs.save(self.state, "last")
         facts = self.run_json.write(self.state, "running")
         self.folder.write_text(self.folder.config_yaml, to_yaml(self.config))
         self.announce(facts)
         if self.resumed:
             self.go_back()
 
+    def announce(self, facts: dict[str, Any]) -> None:
+        """Say what is trained on what, and what a reader has to know about it."""
+        config, data = self.config, self.data
+        scored = "test set scored each epoch"
+        if data.held_out.name == "val":
+            scored = f"{len(data.held_out):,} validation images"
+        log.info(
+            f"{config.model['name']} ({facts['model']['parameters']:,} parameters), {config.objective}, "
+            f"{facts['likelihood']} likelihood on {data.description}: {len(data.train):,} training images "
+            f"({scored}), {config.epochs} epochs, on {facts['device']['name']}"
+        )
+        if data.origin.fallback is not None:
+            log.warning(
+                f"EMBEDDED SUBSET instead of the full set: {data.origin.fallback}. "
+                "Numbers don't compare with the full set's."
+            )
+        for idle in config.without_effect():
+            log.warning(idle)
+        if config.deterministic and self.state.device.type == "cpu":
+            log.warning("deterministic=true has no effect on the CPU, which repeats every bit anyway.")
+        if self.state.total_steps:
+            log.info("Going on after epoch %d, step %d", self.state.epoch, self.state.step)
+
     def go_back(self) -> None:
         """Bring the folder to where the state is: a killed process, or later epochs, had gone further."""
-        state, folder, save = self.state, self.folder, self.checkpoints.save
+        state, folder, save = self.state, self.folder, self.epochs.save
         # Before anything is removed: who is killed from here on comes back to this state, and does it again.
         save(state, "last")
         if folder.remove_after(state.epoch, state.total_steps):
@@ -227,107 +231,71 @@ class TrainingRun:
         else:  # killed between the first epoch's row and its checkpoint
             folder.metrics_csv.unlink(missing_ok=True)
         if state.history and state.step == 0:
-            best = state.best_epoch
             self.restore_best()
-            if due := self.checkpoints.due(state):
-                save(state, *due)
-            if state.best_epoch != best:
-                save(state, "last")
+            save(state, *self.epochs.due(state))
 
     def restore_best(self) -> None:
         """Where the best checkpoint is gone or later: the right one if it was kept, else this epoch."""
-        best, here = self.state.best_epoch, self.state.epoch
-        if best == here or checkpoint.epoch_of(self.folder.best_checkpoint) == best:
+        state, folder, best = self.state, self.folder, self.state.best_epoch
+        if best == state.epoch:
             return
-        kept = self.folder.epoch_checkpoint(best)
-        if checkpoint.epoch_of(kept) == best:
-            checkpoint.save(checkpoint.load(kept), self.folder, self.folder.checkpoint("best"))
-        else:
-            log.warning("The best checkpoint, of epoch %d, is gone: epoch %d stands in", best, here)
-            self.state.choose(here, self.data.held_out.name)
+        for path in (folder.best_checkpoint, folder.epoch_checkpoint(best)):
+            with suppress(CheckpointError):
+                found = checkpoint.load(path)
+                if found.epoch == best:
+                    if path != folder.best_checkpoint:
+                        folder.write(folder.checkpoint("best"), checkpoint.encode(found))
+                    return
+        log.warning("The best checkpoint, of epoch %d, is gone: epoch %d stands in", best, state.epoch)
+        state.best_epoch = state.epoch
+        if math.isfinite(state.best_neg_elbo):
+            state.best_neg_elbo = state.history[-1][f"{self.data.held_out.name}/neg_elbo"]
+        self.epochs.save(state, "last")
 
-    # --- ends ---------------------------------------------------------------------------------------------
-
-    def finish(self, started: float) -> None:
+    def finish(self) -> TrainingResult:
         """What a run has when its epochs are done. run.json commits it: killed before, it is done again."""
-        log.info("Trained for %.0f s", time.monotonic() - started)
         facts = self.run_json.content(self.state, "finished")
-        self.end(facts)
+        notify(self.callbacks, "on_end", self.state, facts)
         if self.config.artifacts.zip:
-            self.bar.say(f"packing {self.folder.zip.name}")
+            self.progress.say(f"packing {self.folder.zip.name}")
             self.folder.write_zip(facts)
         self.folder.write_run_json(facts)
-
-    def end(self, facts: dict[str, Any]) -> None:
-        for callback in self.callbacks:
-            callback.on_end(self.state, facts)
+        return TrainingResult(self.folder, best_of(facts))
 
     def interrupted(self, interruption: Interrupted | KeyboardInterrupt) -> TrainingResult:
         """Save what there is, unless a second Ctrl-C struck in the middle of a step."""
         number = signal.SIGINT
         if isinstance(interruption, Interrupted):
             number = signal.Signals(interruption.number)
-            self.checkpoints.save(self.state, "last")
-        self.bar.close()
+            self.epochs.save(self.state, "last")
         facts = self.run_json.write(self.state, "interrupted", signal=number.name)
         log.warning(
-            "Interrupted (%s) after epoch %d, step %d. To go on: %s",
-            number.name, self.state.epoch, self.state.step, self.to_go_on,
-        )  # fmt: skip
-        self.end(facts)
-        return self.result(number)
+            f"Interrupted ({number.name}) after epoch {self.state.epoch}, step {self.state.step}. "
+            f"To go on: {self.to_go_on}"
+        )
+        notify(self.callbacks, "on_end", self.state, facts)
+        return TrainingResult(self.folder, best_of(facts), number)
 
-    def explained(self, error: BaseException) -> BaseException:
-        """The same, where it is one that a user can act on, with what is kept and what to do."""
+    def failed(self, error: Exception) -> Exception:
+        """Mark the run as failed, as far as its disk allows: in the log, in run.json and in the report.
+
+        Returns the error, with what is kept and what to do where it is one that a user can act on.
+        """
         if isinstance(error, TrainingDiverged):
             last = self.folder.last_checkpoint
             good = f"The last good weights are in {last}" if self.state.epoch else "No epoch was complete yet"
-            return VaelabError(f"{error}. {good}. Lowering optimizer.lr is the usual cure.")
-        if isinstance(error, StorageError):
-            if not self.folder.run_json.is_file():
-                return VaelabError(f"{error} Nothing is kept of this run.")
-            return VaelabError(f"{error} What was saved before is kept; then go on with: {self.to_go_on}")
-        return error
-
-    def failed(self, error: BaseException) -> None:
-        """Mark the run as failed, as far as its disk allows: in the log, in run.json and in the report."""
+            error = VaelabError(f"{error}. {good}. Lowering optimizer.lr is the usual cure.")
+        elif isinstance(error, StorageError):
+            kept = "Nothing is kept of this run."
+            if self.folder.run_json.is_file():
+                kept = f"What was saved before is kept; then go on with: {self.to_go_on}"
+            error = VaelabError(f"{error} {kept}")
         known = isinstance(error, VaelabError)
-        self.bar.close()
-        log.error("%s", error, exc_info=None if known else error, extra=FILE_ONLY)
         reason = str(error) if known else f"{type(error).__name__}: {error}"
+        # The terminal shows it anyway, because it is raised.
+        log.error("%s", error, exc_info=None if known else error, extra={"file_only": True})
         with suppress(OSError):
             if self.resumed or self.folder.last_checkpoint.is_file():  # only then it is a run
-                self.end(self.run_json.write(self.state, "failed", error=reason))
-
-    def result(self, interrupted_by: int = 0) -> TrainingResult:
-        return TrainingResult(self.folder, self.run_json.neg_elbo(self.state), interrupted_by)
-
-    @property
-    def to_go_on(self) -> str:
-        return command([quote_override("resume", self.folder.path)])
-
-    def announce(self, facts: dict[str, Any]) -> None:
-        """Say what is trained on what, and what a reader has to know about it."""
-        data, config = self.data, self.config
-        scored = (
-            f"{len(data.held_out):,} validation images"
-            if data.held_out.name == "val"
-            else "test set scored each epoch"
-        )
-        log.info(
-            "%s on %s: %s training images (%s), %s epochs, on %s",
-            f"{config.model['name']} ({facts['model']['parameters']:,} parameters), {config.objective}, "
-            f"{facts['likelihood']} likelihood",
-            data.description, f"{len(data.train):,}", scored, config.epochs, facts["device"]["name"],
-        )  # fmt: skip
-        if data.origin.fallback is not None:
-            log.warning(
-                "EMBEDDED SUBSET instead of the full set: %s. Numbers don't compare with the full set's.",
-                data.origin.fallback,
-            )
-        for idle in config.without_effect():
-            log.warning("%s", idle)
-        if config.deterministic and self.state.device.type == "cpu":
-            log.warning("deterministic=true has no effect on the CPU, which repeats every bit anyway.")
-        if self.state.total_steps:
-            log.info("Going on after epoch %d, step %d", self.state.epoch, self.state.step)
+                facts = self.run_json.write(self.state, "failed", error=reason)
+                notify(self.callbacks, "on_end", self.state, facts)
+        return error

@@ -1,4 +1,4 @@
-"""All that changes while training, and so all that a checkpoint must hold.
+"""The state of a training: all that changes, and so what a checkpoint must hold; its limits, and its numbers.
 
 Shapes: S steps in an epoch.
 """
@@ -14,10 +14,15 @@ from dataclasses import dataclass, field
 import torch
 from torch import Generator, Tensor
 
-from vaelab.config import Config
+from vaelab.config import Config, ConfigError, VaelabError, show
+from vaelab.data.datasets import spec_of
 from vaelab.data.splits import Data
-from vaelab.models import VAE, build
-from vaelab.objectives import Objective, build_objective
+from vaelab.metrics.latent import active_units
+from vaelab.models import VAE, build, outline
+from vaelab.objectives import Objective, build_objective, kl_weight
+from vaelab.objectives.scoring import bound
+from vaelab.runs.environment import memory, pick_device
+from vaelab.runs.files import size
 from vaelab.runs.random_streams import restart
 
 Record = dict[str, float]
@@ -35,12 +40,9 @@ class TrainingState:
     """Reconstruction, KL and loss of each step of the current epoch, summed over its images, in nats."""
     noise: dict[str, Generator]
     """The random streams of the current epoch: of latents, and of dynamically binarised pixels."""
-    epoch: int = 0
-    """Complete epochs."""
-    step: int = 0
-    """Steps done in the current epoch."""
-    seconds: float = 0.0
-    """Training time of the current epoch, without figures and scoring."""
+    epoch: int = 0  # complete ones
+    step: int = 0  # steps done in the current epoch
+    seconds: float = 0.0  # training time of the current epoch, without figures and scoring
     history: list[Record] = field(default_factory=list)
     best_epoch: int = 0
     best_neg_elbo: float = math.inf
@@ -84,12 +86,6 @@ class TrainingState:
         for purpose, generator in self.noise.items():
             restart(generator, seed, f"{purpose} while training", self.epoch + 1)
 
-    def choose(self, epoch: int, split: str) -> None:
-        """Make an epoch of the history the best one, though it isn't: the better one's weights are gone."""
-        self.best_epoch = epoch
-        if math.isfinite(self.best_neg_elbo):
-            self.best_neg_elbo = self.history[epoch - 1][f"{split}/neg_elbo"]
-
     def end_epoch(self, record: Record, chosen_by: float | None) -> None:
         """Book a complete epoch. It is the best one unless an earlier one has a lower `chosen_by`."""
         self.epoch, self.step = self.epoch + 1, 0
@@ -99,28 +95,108 @@ class TrainingState:
         elif chosen_by is None and math.isinf(self.best_neg_elbo):
             self.best_epoch = self.epoch
 
+    def now(self) -> float:
+        """The time in seconds, when the device has finished what it was given; the CPU has."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
     @contextmanager
     def timed(self) -> Iterator[None]:
         """Inside, time counts as training time."""
-        started = time.perf_counter()
+        started = self.now()
         try:
             yield
         finally:
-            wait_for(self.device)
-            self.seconds += time.perf_counter() - started
+            self.seconds += self.now() - started
 
     @contextmanager
     def not_timed(self) -> Iterator[None]:
         """Inside, within `timed`, it doesn't: for figures."""
-        wait_for(self.device)
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds -= time.perf_counter() - started
+        started = self.now()
+        yield
+        self.seconds -= self.now() - started
 
 
-def wait_for(device: torch.device) -> None:
-    """Until the device has finished what it was given; the CPU has."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+def check_model(config: Config) -> int:
+    """The number of parameters. Raises ConfigError for what can't be built: model, objective, schedule."""
+    shape = spec_of(config.dataset.name).image_shape
+    per_pixel = build_objective(config).likelihood.parameters_per_pixel
+    kl_weight(config)
+    return sum(each.numel() for each in outline(config.model, shape, per_pixel).parameters())
+
+
+def check_settings(config: Config) -> torch.device:
+    """The device to train on. Raises ConfigError for settings that can't be trained there.
+
+    What depends on the images themselves (classes, val_size) is found when they are loaded.
+    """
+    device = pick_device(config.device)
+    parameters = check_model(config)
+    needed = 4 * 4 * parameters  # bytes of weight, gradient and Adam's two moments, in fp32
+    if (there := memory(device)) is not None and needed > there:
+        given = config.model.items()
+        sizes = ", ".join(f"model.{key}={show(value)}" for key, value in given if key != "name")
+        raise ConfigError(
+            f"{sizes} makes {parameters:,} parameters, which take {size(needed)} to train, and there are "
+            f"{size(there)}: type smaller numbers."
+        )
+    return device
+
+
+class TrainingDiverged(VaelabError):
+    """The loss is not finite any more."""
+
+    def __init__(self, epoch: int, step: int, reconstruction: float, kl: float, weight: float) -> None:
+        super().__init__(
+            f"The loss is not finite in epoch {epoch}, step {step} "
+            f"(reconstruction {reconstruction:.4g}, kl {kl:.4g}, kl weight {weight:.4g})"
+        )
+
+
+def check_finite(state: TrainingState, config: Config) -> None:
+    """Raise TrainingDiverged where the weights or a step's terms are not finite; the first step is named."""
+    terms_S3 = state.step_terms_S3[: state.step]
+    diverged = (~terms_S3.isfinite()).any(dim=1).nonzero().flatten().tolist()
+    weights = [*state.model.parameters(), *state.objective.parameters()]
+    if not diverged and all(weight.isfinite().all() for weight in weights):
+        return
+    step = diverged[0] if diverged else state.step - 1
+    reconstruction, kl = (terms_S3[step, :2] / config.batch_size).tolist()
+    weight = kl_weight(config)(state.epoch + step / state.steps_per_epoch)
+    raise TrainingDiverged(state.epoch + 1, step + 1, reconstruction, kl, weight)
+
+
+def epoch_record(state: TrainingState, data: Data, config: Config) -> Record:
+    """The row of metrics.csv for the epoch whose steps are all done; scores the validation images.
+
+    Their loss is that of the epoch's last KL weight. Raises TrainingDiverged.
+    """
+    weight = kl_weight(config)(state.epoch + 1 - 1 / state.steps_per_epoch)
+    reconstruction, kl, loss = (state.step_terms_S3.double().sum(dim=0) / len(data.train)).tolist()
+    train = {"loss": loss, "reconstruction": reconstruction, "kl": kl, "neg_elbo": reconstruction + kl}
+    scored = bound(state.model, state.objective, data.held_out, config.seed, weight)
+    averages = {"loss": scored.terms.loss.mean().item(), **scored.averages()}
+    record: Record = {"epoch": state.epoch + 1}
+    for name, numbers in (("train", train), (data.held_out.name, averages)):
+        if not all(map(math.isfinite, numbers.values())):
+            terms = numbers["reconstruction"], numbers["kl"]
+            raise TrainingDiverged(state.epoch + 1, state.step, *terms, weight)
+        record |= {f"{name}/{key}": value for key, value in numbers.items()}
+    return record | {
+        "kl_weight": weight,
+        "active_units": active_units(scored.posterior.mean),
+        "images_per_second": len(data.train) / state.seconds,
+        "seconds": state.seconds,
+    }
+
+
+def chosen_by(record: Record, state: TrainingState, config: Config) -> float | None:
+    """neg_elbo on the validation images, by which the best epoch is chosen; None where it can't be.
+
+    Nothing may be chosen on test images, which are scored where there are no validation images. And an epoch
+    of a lower KL weight would win for no better reason than that.
+    """
+    weight_of, steps = kl_weight(config), state.steps_per_epoch
+    full = all(weight_of(state.epoch + step / steps) == weight_of.full for step in range(steps))
+    return record.get("val/neg_elbo") if full else None

@@ -28,15 +28,13 @@ class EagerStep:
     def __init__(self, state: TrainingState, config: Config) -> None:
         self.state = state
         self.bf16 = config.precision == "bf16"
-        self.parameters = [*state.model.parameters(), *state.objective.parameters()]
 
     def __call__(self, x_BCHW: Tensor, kl_weight: float | Tensor) -> Tensor:
         state = self.state
         # Without a cache of casts, which would outlive the capture of a CUDA graph.
         with torch.autocast(state.device.type, torch.bfloat16, enabled=self.bf16, cache_enabled=False):
             terms = state.objective(state.model, x_BCHW, state.noise["latent"], kl_weight)
-        for parameter in self.parameters:
-            parameter.grad = None
+        state.optimizer.zero_grad()
         terms.loss.mean().backward()
         state.optimizer.step()
         return torch.stack([terms.reconstruction.sum(), terms.kl.sum(), terms.loss.sum()]).detach()

@@ -36,7 +36,7 @@ def classes(evaluated: EvaluatedModel, progress: Progress) -> Section:
             "silhouette": probes.silhouette(scored),
         }
 
-    def components() -> tuple[Labelled, Labelled]:
+    def components() -> list[Labelled]:
         return probes.principal_components(*pixels, dimensions, evaluated.numpy_seed)
 
     basis = evaluated.basis(len(scored_labels))

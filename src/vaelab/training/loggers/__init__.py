@@ -5,9 +5,7 @@ raises ConfigError where it can't work.
 """
 
 from collections.abc import Callable
-from typing import Any
 
-from vaelab.config.base import Component
 from vaelab.config.registry import Registry
 from vaelab.training.callbacks import Callback
 
@@ -17,9 +15,3 @@ loggers: Registry[Callable[..., Callback]] = Registry("logger", __name__, "vaela
 @loggers.register("none")
 class Nothing(Callback):
     """No other logger."""
-
-
-def build(component: Component, **given: Any) -> Callback:
-    """The logger of the setting. Raises ConfigError for what isn't registered."""
-    logger: Callback = loggers.build(component, **given)
-    return logger

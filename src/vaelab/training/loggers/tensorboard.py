@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Mapping
+from functools import cached_property
 from importlib.util import find_spec
 from typing import Any
 
@@ -27,31 +28,29 @@ class TensorBoard(Callback):
                 "logger=tensorboard takes a package more: type pip install 'vaelab[tensorboard]'."
             )
         self.folder, self.examples, self.epoch = folder, examples, epoch
-        self.writer: Any = None  # made with the first epoch: importing it takes a second
 
-    def open(self) -> Any:
-        if self.writer is None:
-            from torch.utils.tensorboard import SummaryWriter
+    @cached_property
+    def writer(self) -> Any:
+        """Made with the first epoch: importing it takes a second."""
+        from torch.utils.tensorboard import SummaryWriter
 
-            threading.excepthook = quiet_about_disks
-            self.writer = SummaryWriter(str(self.folder.tensorboard), purge_step=self.epoch + 1)
-        return self.writer
+        threading.excepthook = quiet_about_disks
+        return SummaryWriter(str(self.folder.tensorboard), purge_step=self.epoch + 1)
 
     def on_epoch(self, state: TrainingState) -> None:
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         with writing(self.folder.tensorboard):
-            writer = self.open()
             for name, value in state.history[-1].items():
                 if name != "epoch":
-                    writer.add_scalar(name, value, state.epoch)
+                    self.writer.add_scalar(name, value, state.epoch)
             for kind in EPOCH_FOLDERS:
                 path = self.folder.picture(kind, state.epoch)
                 if path.is_file():
                     image = Summary.Image(encoded_image_string=path.read_bytes())
                     summary = Summary(value=[Summary.Value(tag=kind, image=image)])
-                    writer.file_writer.add_summary(summary, state.epoch)
-            writer.flush()
+                    self.writer.file_writer.add_summary(summary, state.epoch)
+            self.writer.flush()
 
     def on_end(self, state: TrainingState, facts: Mapping[str, Any]) -> None:
         """The posterior means of the latent plot's images, with class and image."""
@@ -59,15 +58,10 @@ class TensorBoard(Callback):
             return
         examples = self.examples
         with writing(self.folder.tensorboard):
-            writer = self.open()
-            writer.add_embedding(
-                examples.means(),
-                metadata=[examples.data.class_names[number] for number in examples.labels_N.tolist()],
-                label_img=examples.points_N1HW.cpu(),
-                global_step=state.epoch,
-                tag="posterior means",
-            )
-            writer.close()
+            names = [examples.data.class_names[number] for number in examples.labels_N.tolist()]
+            images = examples.points_N1HW.cpu()
+            self.writer.add_embedding(examples.means(), names, images, state.epoch, "posterior means")
+            self.writer.close()
 
 
 def quiet_about_disks(failure: threading.ExceptHookArgs) -> None:
