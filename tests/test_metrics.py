@@ -122,7 +122,8 @@ def test_a_mixture_of_scales_finds_what_a_sharp_posterior_misses() -> None:
     model, objective, x = linear_gaussian(spread=0.02)
     exact = -model.marginal.log_prob(x.flatten(1).double()).mean()
     narrow, wide = (
-        importance_weighted_bound(model, objective, x, 1000, 3, proposal) for proposal in (POSTERIOR, DEFENSIVE)
+        importance_weighted_bound(model, objective, x, 1000, 3, proposal)
+        for proposal in (POSTERIOR, DEFENSIVE)
     )
     assert (narrow.nll.mean() - exact).item() > 1
     assert abs(wide.nll.mean() - exact).item() < 0.05

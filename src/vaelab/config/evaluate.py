@@ -42,6 +42,9 @@ class EvaluationConfig(Settings):
     )
     device: base.Device = Field("auto", description="auto takes CUDA where there is one")
     importance_samples: base.Count = Field(500, description="K of nll, posterior samples per image")
+    proposal: Literal["mixture", "posterior"] = Field(
+        "mixture", description="where nll's samples are drawn: q(z|x) and wider Gaussians, or q(z|x) alone"
+    )
     nll_images: Annotated[int | None, Allowed("a whole number of at least 1, or null for all")] = Field(
         1000, ge=1, description="the first images of the split, for nll; null: all"
     )

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import torch
 
-from vaelab.evaluation.model import EvaluatedModel
+from vaelab.evaluation.model import COVERED, EvaluatedModel
 from vaelab.evaluation.numbers import CannotMeasure, percent
 from vaelab.evaluation.sections.frozen_latent import FROZEN_SIGMAS
-from vaelab.evaluation.sections.latent import COLLAPSED, COVERED
+from vaelab.evaluation.sections.latent import COLLAPSED
 from vaelab.figures import Figure
 from vaelab.figures.density import density_plot, hole_map, kl_bars
 from vaelab.figures.images import image_grid
@@ -49,25 +49,23 @@ def draw_density(evaluated: EvaluatedModel) -> Figure:
 def draw_holes(evaluated: EvaluatedModel) -> Figure:
     if evaluated.model.latent_dim != 2:
         raise CannotMeasure("a map takes model.latent_dim=2")
-    reach, points = 4.0, 201  # standard deviations of the prior, and points between them, along each axis
+    reach, points = 4.0, 121  # standard deviations of the prior, and points between them, along each axis
     axis = torch.linspace(-reach, reach, points, dtype=torch.float64, device=evaluated.device)
     z_ZL = torch.cartesian_prod(axis, axis).flip(1)  # rows upwards, columns to the right
-    missed = uncovered(evaluated.posterior, z_ZL, COVERED).view(points, points).cpu().numpy()
+    missed = uncovered(evaluated.train_posterior, z_ZL, COVERED).view(points, points).cpu().numpy()
+    share, error = evaluated.prior_not_covered
     title = "Holes: prior mass that no posterior covers"
-    return hole_map(missed, reach, percent(COVERED), title, about_posterior(evaluated, "q(z|x) of "))
+    about = f"{evaluated.examples.about} · q(z|x) of {len(evaluated.data.train):,} training images"
+    holes = f"holes: {100 * share:.1f} ± {100 * error:.1f} % of prior draws"
+    return hole_map(missed, reach, percent(COVERED), holes, title, about)
 
 
 def draw_kl_bars(evaluated: EvaluatedModel) -> Figure:
     kl_L, order = evaluated.kl_of_dimensions.sort(descending=True, stable=True)
     names = [latent_name(dimension) for dimension in order.tolist()]
     title = "KL of each latent dimension"
-    return kl_bars(kl_L.numpy(), names, COLLAPSED, title, about_posterior(evaluated))
-
-
-def about_posterior(evaluated: EvaluatedModel, what: str = "") -> str:
-    """The subtitle of a figure of the posterior."""
-    examples = evaluated.examples
-    return f"{examples.about} · {what}{len(evaluated.posterior.mean):,} {examples.images_name}"
+    about = f"{evaluated.examples.about} · {len(evaluated.posterior.mean):,} {evaluated.examples.images_name}"
+    return kl_bars(kl_L.numpy(), names, COLLAPSED, title, about)
 
 
 FIGURES: dict[str, Callable[[EvaluatedModel], Figure]] = {

@@ -3,32 +3,44 @@
 Shapes: N images, L latent dimensions, H height, W width.
 """
 
+import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any
 
 import torch
+from platformdirs import user_cache_path
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
 from vaelab.config import DatasetConfig, EvaluationConfig
 from vaelab.data import splits
 from vaelab.data.splits import Data, Split
 from vaelab.evaluation.numbers import Basis
+from vaelab.evaluation.sections import MEASURES_VERSION
 from vaelab.metrics.generation import mixture_draws
+from vaelab.metrics.latent import uncovered
+from vaelab.metrics.resampling import Score, mean_score
 from vaelab.models import Gaussian
 from vaelab.objectives.scoring import Bound, bound, scored_images
+from vaelab.runs.files import StorageError, write_bytes, writing
 from vaelab.runs.random_streams import stream
 from vaelab.training.examples import ExampleImages
 from vaelab.training.run import Run
-
-Result = TypeVar("Result")
 
 Progress = Callable[[str], None]
 """Is told how far a section has come."""
 
 MOST_IMAGES = 10_000
 """Images that samples, features and distances between all pairs are taken of: the first ones of the split."""
+
+
+COVERED = 0.95  # share of q(z|x) inside the ellipsoid that an image covers
+COVERAGE_POINTS = 2000
 
 
 @dataclass(eq=False, repr=False)
@@ -56,12 +68,28 @@ class EvaluatedModel:
     def basis(self, images: int, draws: int | None = None, kind_of_draws: str | None = None) -> Basis:
         return Basis(self.split.name, images, self.seed, draws, kind_of_draws)
 
-    def once(self, name: str, compute: Callable[[], Result]) -> Result:
-        """What depends on the images alone, computed for the first of several models."""
-        key = (name, self.seed if self.split.dynamic else None)
-        if key not in self.of_images:
-            self.of_images[key] = compute()
-        return self.of_images[key]
+    def once(self, name: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """What depends on the images alone: computed once, and kept in the user's cache folder."""
+        data, split = self.data, self.split.name
+        facts = (
+            MEASURES_VERSION, name, sorted(data.origin.sha256.items()), sorted(data.classes), data.binarize,
+            self.source.val_size, split, self.count, self.seed if self.split.dynamic else None,
+        )  # fmt: skip
+        digest = hashlib.sha256(repr(facts).encode()).hexdigest()
+        if digest not in self.of_images:
+            path = user_cache_path("vaelab") / "measures" / f"{digest}.safetensors"
+            self.of_images[digest] = read_cached(path) or write_cached(path, compute())
+        return {name: tensor.to(self.device) for name, tensor in self.of_images[digest].items()}
+
+    @property
+    def pixels(self) -> str:
+        """What the encoder saw: grey or binary pixels."""
+        return "grey" if self.data.binarize == "none" else "binary"
+
+    @property
+    def is_probability(self) -> bool:
+        """Whether p(x|z) is a probability of the pixels: not of grey ones under a Bernoulli likelihood."""
+        return self.data.binarize != "none" and not self.objective.likelihood.is_density
 
     @cached_property
     def images(self) -> Tensor:
@@ -96,6 +124,14 @@ class EvaluatedModel:
     @cached_property
     def train_posterior(self) -> Gaussian:
         return self.examples.posterior(self.train_images)
+
+    @cached_property
+    def prior_not_covered(self) -> Score:
+        """Share of prior draws outside the 95 % ellipsoid of every training image's posterior."""
+        noise = stream(self.seed, "prior draws for coverage", device=self.device)
+        shape = (COVERAGE_POINTS, self.model.latent_dim)
+        z_ZL = torch.randn(shape, generator=noise, device=self.device, dtype=torch.float64)
+        return mean_score(uncovered(self.train_posterior, z_ZL, COVERED))
 
     @cached_property
     def grey_data(self) -> Data:
@@ -134,6 +170,22 @@ class EvaluatedModel:
 
     def decoded(self, z_NL: Tensor) -> Tensor:
         return torch.from_numpy(self.examples.decoded(z_NL)).unsqueeze(1).to(self.device)
+
+
+def read_cached(path: Path) -> dict[str, Tensor]:
+    """Tensors that an earlier evaluation has left; none where there is no such file, or a damaged one."""
+    with suppress(OSError, SafetensorError):
+        return load(path.read_bytes())
+    return {}
+
+
+def write_cached(path: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors, on the CPU. A cache that can't be written costs time, nothing else."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with suppress(StorageError), writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(path, save(tensors))
+    return tensors
 
 
 def first_images(posterior: Gaussian) -> Gaussian:

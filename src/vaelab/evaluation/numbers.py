@@ -12,6 +12,7 @@ from tabulate import tabulate
 from torch import Tensor
 
 from vaelab.config import VaelabError
+from vaelab.metrics.resampling import Score, mean_score
 
 NATS = "nats per image"
 
@@ -63,10 +64,14 @@ class Number:
         return {key: value for key, value in plain.items() if value is not None}
 
 
+def number_of(score: Score, unit: str, basis: Basis) -> Number:
+    """A score of vaelab.metrics with its standard error."""
+    return Number(score.value, unit, basis, score.standard_error)
+
+
 def mean_of(values_N: Tensor, unit: str, basis: Basis) -> Number:
     """The average over images with its standard error."""
-    error = values_N.std().item() / math.sqrt(len(values_N)) if len(values_N) > 1 else None
-    return Number(values_N.mean().item(), unit, basis, error)
+    return number_of(mean_score(values_N), unit, basis)
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,11 +64,15 @@ def density_plot(samples_NL: Floats, view: LatentView, title: str, subtitle: str
 
 
 @style.house_style()
-def hole_map(uncovered_YX: NDArray[np.bool_], reach: float, share: str, title: str, subtitle: str) -> Figure:
-    """Where from −reach to reach no posterior lies, in stronger colour where the prior is denser."""
+def hole_map(
+    uncovered_YX: NDArray[np.bool_], reach: float, share: str, holes: str, title: str, subtitle: str
+) -> Figure:
+    """Where from −reach to reach no posterior lies, in stronger colour where the prior is denser.
+
+    `holes` says in the legend how much of the prior that is.
+    """
     axis = np.linspace(-reach, reach, len(uncovered_YX))
     prior_YX = np.exp(-(axis[:, None] ** 2 + axis**2) / 2)
-    missed = float(prior_YX[uncovered_YX].sum() / prior_YX.sum())
     white, hole = np.ones(3), np.array(to_rgb(style.SCORED))
     sheet = white + (0.12 + 0.88 * prior_YX[..., None]) * (hole - white)
     sheet[~uncovered_YX] = to_rgb(COVERED)
@@ -79,10 +83,9 @@ def hole_map(uncovered_YX: NDArray[np.bool_], reach: float, share: str, title: s
     axes.imshow(sheet, origin="lower", extent=extent, interpolation="nearest")
     axes.grid(False)
     axes.set(xlim=(-reach, reach), ylim=(-reach, reach), xlabel="z₁", ylabel="z₂")
-    holes = f"holes: {100 * missed:.1f} % of the prior mass,\npaler where its density is low"
     handles = [
         Patch(color=COVERED, label=f"inside the {share} ellipse\nof an image's q(z|x)"),
-        Patch(color=style.SCORED, label=holes),
+        Patch(color=style.SCORED, label=f"{holes},\npaler where the prior's density is low"),
         style.prior_circles(axes, style.INK),
     ]
     style.legend_beside(axes, handles, labelspacing=0.9)

@@ -18,7 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from vaelab.metrics.resampling import Score
+from vaelab.metrics.resampling import Score, mean_score
 
 NEIGHBOURS = 10
 TREE_UP_TO = 16
@@ -27,7 +27,7 @@ TREE_UP_TO = 16
 ROWS = 250
 """Rows of a table of all pairs that exist at one time."""
 
-STEPS = 300
+STEPS = 100
 """The most steps of the linear probe's solver."""
 
 NEWTON_UP_TO = 64
@@ -87,8 +87,7 @@ def silhouette(scored: Labelled) -> Score:
         between_B = (total_BC / size_C).scatter(1, own, torch.inf).min(dim=1).values
         value_B = (between_B - inside_B) / torch.maximum(inside_B, between_B)
         values.append(torch.where(size_C[own_B] > 1, value_B.nan_to_num(), 0.0))  # 0 alone in a class
-    value_M = torch.cat(values).double()
-    return Score(value_M.mean().item(), value_M.std().item() / sqrt(len(value_M)))
+    return mean_score(torch.cat(values))
 
 
 def principal_components(train: Labelled, scored: Labelled, count: int) -> tuple[Labelled, Labelled]:

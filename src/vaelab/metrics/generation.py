@@ -35,19 +35,21 @@ FULL_COVARIANCE_UP_TO = 64
 # --- Fréchet distance -------------------------------------------------------------------------------------
 
 
-def fid(real_ND: Tensor, other_MD: Tensor, seed: int) -> Score:
+Moments = tuple[Tensor, Tensor]
+"""Means (1 + R, D) and covariances (1 + R, D, D), float64: of all features, then of bootstrap samples."""
+
+
+def fid(real: Moments, other: Moments) -> Score:
     """Squared Fréchet distance of Gaussians fitted to both sets (Heusel et al. 2017).
 
-    It falls with the number of images: compare scores of equally many only. Standard error: the bootstrap,
-    both sets resampled.
+    It falls with the number of images: compare scores of equally many only.
     """
-    moments = [replicated_moments(each, seed + part) for part, each in enumerate((real_ND, other_MD))]
-    distances = frechet_distance(*moments[0], *moments[1])
+    distances = frechet_distance(*real, *other)
     return Score(distances[0].item(), distances[1:].std().item())
 
 
-def replicated_moments(features_ND: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-    """Means (1 + R, D) and covariances (1 + R, D, D) of features and of their bootstrap samples, float64."""
+def replicated_moments(features_ND: Tensor, seed: int) -> Moments:
+    """What FID needs of a set of features."""
     count = len(features_ND)
     centre_D = features_ND.mean(dim=0)
     centred_ND = (features_ND - centre_D).double()
@@ -111,8 +113,7 @@ class Manifold:
 
     @classmethod
     def around(cls, features_ND: Tensor) -> "Manifold":
-        features = features_ND.float()
-        radii = []
+        features, radii = features_ND.float(), []
         for start in range(0, len(features), ROWS):
             distance_BN = torch.cdist(features[start : start + ROWS], features)
             distance_BN.diagonal(offset=start).fill_(torch.inf)

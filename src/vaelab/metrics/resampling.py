@@ -1,5 +1,9 @@
-"""Standard errors by the bootstrap (Efron 1979), for numbers without a formula for theirs."""
+"""Scores with standard errors: by their formula where there is one, else by the bootstrap (Efron 1979).
 
+Shapes: N images, M images of another set.
+"""
+
+from math import sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -21,3 +25,23 @@ def bootstrap_counts(images: int, seed: int) -> Tensor:
     generator = np.random.default_rng(seed)
     share = np.full(images, 1 / images)
     return torch.from_numpy(generator.multinomial(images, share, REPLICATES).astype(np.float32))
+
+
+def standard_error(values_N: Tensor) -> float:
+    """Of the mean of independent values; 0 of one."""
+    return values_N.double().std().item() / sqrt(len(values_N)) if len(values_N) > 1 else 0.0
+
+
+def mean_score(values_N: Tensor) -> Score:
+    """The mean of independent values with its standard error."""
+    return Score(values_N.double().mean().item(), standard_error(values_N))
+
+
+def auroc(inside_N: Tensor, outside_M: Tensor) -> Score:
+    """Area under the ROC curve: the probability that a value outside is higher than one inside, ties half.
+
+    The variance is that of DeLong et al. (1988).
+    """
+    higher_NM = (outside_M > inside_N[:, None]).double() + 0.5 * (outside_M == inside_N[:, None]).double()
+    inside, outside = higher_NM.mean(dim=1), higher_NM.mean(dim=0)
+    return Score(inside.mean().item(), sqrt(standard_error(inside) ** 2 + standard_error(outside) ** 2))

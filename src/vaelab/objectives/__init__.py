@@ -50,7 +50,10 @@ class Objective(nn.Module, ABC):
 
 
 objectives: Registry[Callable[..., Objective]] = Registry(
-    "loss.objective", __name__, "vaelab.objectives", besides=("importance", "likelihoods", "schedules", "scoring")
+    "loss.objective",
+    __name__,
+    "vaelab.objectives",
+    besides=("importance", "likelihoods", "schedules", "scoring"),
 )
 
 

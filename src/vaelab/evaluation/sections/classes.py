@@ -1,6 +1,9 @@
 """What a classifier of the posterior means gets right, beside classifiers of pixels."""
 
-import numpy as np
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
 
 from vaelab.evaluation.model import EvaluatedModel, Progress
 from vaelab.evaluation.numbers import CannotMeasure, Number, Section
@@ -8,51 +11,68 @@ from vaelab.evaluation.sections import sections
 from vaelab.metrics import classes as probes
 from vaelab.metrics.classes import NEIGHBOURS, Labelled
 
+UNITS = {
+    "knn_accuracy": "share of images",
+    "linear_probe_accuracy": "share of images",
+    "silhouette": "−1 to 1",
+}
+
 
 @sections.register("classes")
 def classes(evaluated: EvaluatedModel, progress: Progress) -> Section:
     if evaluated.split.name == "train":
         raise CannotMeasure("the probes are fitted on the training images: type split=test or split=val")
-    scored_labels = evaluated.split.labels[: len(evaluated.posterior.mean)].cpu().numpy()
-    if len(np.unique(scored_labels)) < 2:
+    scored_labels = evaluated.split.labels[: len(evaluated.posterior.mean)].long()
+    if len(scored_labels.unique()) < 2:
         raise CannotMeasure("it takes images of at least two classes")
-    train_labels = evaluated.data.train.labels.cpu().numpy()
-    if len(train_labels) < NEIGHBOURS or len(np.unique(train_labels)) < 2:
+    train_labels = evaluated.data.train.labels.long()
+    if len(train_labels) < NEIGHBOURS or len(train_labels.unique()) < 2:
         raise CannotMeasure(f"it takes {NEIGHBOURS} training images, of at least two classes")
     latent = (
-        Labelled(evaluated.train_posterior.mean.cpu().numpy(), train_labels),
-        Labelled(evaluated.posterior.mean.float().cpu().numpy(), scored_labels),
+        Labelled(evaluated.train_posterior.mean.float(), train_labels),
+        Labelled(evaluated.posterior.mean.float(), scored_labels),
     )
-    images = (evaluated.train_images, evaluated.images[: len(scored_labels)])
-    train_pixels, scored_pixels = (x.flatten(1).cpu().numpy() for x in images)
-    pixels = Labelled(train_pixels, train_labels), Labelled(scored_pixels, scored_labels)
-    dimensions = min(evaluated.model.latent_dim, *train_pixels.shape)
-    name_of_components = f"{dimensions} principal component{'s' if dimensions > 1 else ''}"
-
-    def probed(train: Labelled, scored: Labelled) -> dict[str, float]:
-        return {
-            "knn_accuracy": probes.knn_accuracy(train, scored),
-            "linear_probe_accuracy": probes.linear_accuracy(train, scored),
-            "silhouette": probes.silhouette(scored),
-        }
-
-    def components() -> list[Labelled]:
-        return probes.principal_components(*pixels, dimensions, evaluated.numpy_seed)
-
+    pixels = (
+        Labelled(evaluated.train_images.flatten(1), train_labels),
+        Labelled(evaluated.images[: len(scored_labels)].flatten(1), scored_labels),
+    )
+    dimensions = min(evaluated.model.latent_dim, *pixels[0].features.shape)
+    components = f"{dimensions} principal component{'s' if dimensions > 1 else ''}"
     basis = evaluated.basis(len(scored_labels))
-    units = {"silhouette": "−1 to 1"}
-    columns = {}
-    for of, probe in {
+    columns: dict[str, dict[str, Number]] = {}
+    not_converged = []
+    measured: dict[str, Callable[[], dict[str, Tensor]]] = {
         "posterior means": lambda: probed(*latent),
-        name_of_components: lambda: evaluated.once(name_of_components, lambda: probed(*components())),
-        "raw pixels": lambda: evaluated.once("raw pixels", lambda: probed(*pixels)),
-    }.items():
+        components: lambda: evaluated.once(
+            components, lambda: probed(*probes.principal_components(*pixels, dimensions))
+        ),
+        f"{evaluated.pixels} pixels": lambda: evaluated.once("pixels", lambda: probed(*pixels)),
+    }
+    for of, measure in measured.items():
         progress(of)
+        found = {name: tensor.tolist() for name, tensor in measure().items()}
         columns[of] = {
-            name: Number(value, units.get(name, "share of images"), basis) for name, value in probe().items()
+            name: Number(found[name][0], unit, basis, found[name][1]) for name, unit in UNITS.items()
         }
+        not_converged += [] if found["converged"] else [of]
     remark = (
         f"{NEIGHBOURS} nearest neighbours, and a logistic regression on standardised features, both fitted "
-        f"to {len(train_labels):,} training images (scikit-learn); the silhouette needs no fit."
+        f"to {len(train_labels):,} training images (scikit-learn); the silhouette needs no fit. ± is the "
+        "standard error over scored images."
     )
-    return Section.of_columns("Class information in the latent space", columns, remark)
+    verdicts = [
+        f"The logistic regression on {of} did not converge in {probes.STEPS} steps." for of in not_converged
+    ]
+    return Section.of_columns("Class information in the latent space", columns, remark, verdicts)
+
+
+def probed(train: Labelled, scored: Labelled) -> dict[str, Tensor]:
+    """Scores as (value, standard error), and whether the logistic regression converged."""
+    linear, converged = probes.linear_accuracy(train, scored)
+    scores = {
+        "knn_accuracy": probes.knn_accuracy(train, scored),
+        "linear_probe_accuracy": linear,
+        "silhouette": probes.silhouette(scored),
+    }
+    plain = {name: torch.tensor(score, dtype=torch.float64) for name, score in scores.items()}
+    return {**plain, "converged": torch.tensor(converged)}

@@ -3,12 +3,11 @@
 import torch
 
 from vaelab.evaluation.model import EvaluatedModel, Progress
-from vaelab.evaluation.numbers import CannotMeasure, Number, Section
+from vaelab.evaluation.numbers import CannotMeasure, Section, number_of
 from vaelab.evaluation.sections import sections
 from vaelab.evaluation.sections.images import PAIR_DISTANCE, REAL
-from vaelab.metrics.generation import PAIRED, diversity
+from vaelab.metrics.images import PAIRED, diversity
 from vaelab.runs.random_streams import stream
-from vaelab.training.examples import as_arrays
 
 FROZEN_SIGMAS = (0.1, 0.5, 1.0)
 
@@ -24,7 +23,7 @@ def frozen_latent(evaluated: EvaluatedModel, progress: Progress) -> Section:
     images |= {"prior samples": evaluated.prior_samples, REAL: evaluated.real_images}
     sampled, real = evaluated.basis(count, count, "latents"), evaluated.basis(count)
     numbers = {
-        of: Number(diversity(as_arrays(each)), PAIR_DISTANCE, real if of == REAL else sampled)
+        of: number_of(diversity(each), PAIR_DISTANCE, real if of == REAL else sampled)
         for of, each in images.items()
     }
     remark = "Sampling with reduced σ: z = σ·ε with ε ~ N(0, I), decoded; σ = 1 is the prior."

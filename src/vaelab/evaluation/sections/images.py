@@ -1,12 +1,11 @@
 """Statistics of the images themselves: sharpness, diversity, and the fidelity of reconstructions."""
 
-from dataclasses import replace
-
 from vaelab.evaluation.model import EvaluatedModel, Progress
-from vaelab.evaluation.numbers import CannotMeasure, Number, Section, mean_of
+from vaelab.evaluation.numbers import CannotMeasure, Number, Section, mean_of, number_of
 from vaelab.evaluation.sections import sections
-from vaelab.metrics.generation import PAIRED, diversity, psnr_ssim, sharpness
-from vaelab.training.examples import as_arrays
+from vaelab.metrics import images as statistics
+from vaelab.metrics.images import PAIRED, WINDOW
+from vaelab.metrics.resampling import mean_score
 
 REAL = "real images"
 PAIR_DISTANCE = "mean L2 distance between pairs"
@@ -26,17 +25,30 @@ def images(evaluated: EvaluatedModel, progress: Progress) -> Section:
         "mixture samples": lambda: evaluated.mixture_samples,
     }.items():
         progress(of)
-        grey = as_arrays(make())
-        columns[of] = {}
-        for name, number in {
-            "sharpness": Number(sharpness(grey), "variance of the Laplacian", basis),
-            "diversity": Number(diversity(grey), PAIR_DISTANCE, pairs),
-        }.items():
-            columns[of][name] = number
-            ratio = number.value / columns[REAL][name].value
-            columns[of][f"{name}_ratio"] = replace(number, value=ratio, unit="relative to real images")
-    psnr_N, ssim_N = psnr_ssim(evaluated.real_images, evaluated.reconstructions)
-    columns["reconstructions"]["psnr"] = mean_of(psnr_N, "dB", basis)
-    columns["reconstructions"]["ssim"] = mean_of(ssim_N, "−1 to 1", basis)
-    remark = "Grey values from 0 to 1. psnr, ssim: images against their reconstructions from posterior means."
+        x_N1HW = make()
+        columns[of] = {
+            "sharpness": number_of(
+                mean_score(statistics.sharpness(x_N1HW)), "variance of the Laplacian", basis
+            ),
+            "diversity": number_of(statistics.diversity(x_N1HW), PAIR_DISTANCE, pairs),
+        }
+        columns[of] |= {
+            f"{name}_ratio": ratio(number, columns[REAL][name]) for name, number in columns[of].items()
+        }
+    seen, reconstructed = evaluated.images[:count], evaluated.reconstructions
+    columns["reconstructions"]["psnr"] = mean_of(statistics.psnr(seen, reconstructed), "dB", basis)
+    if min(seen.shape[2:]) >= WINDOW:
+        columns["reconstructions"]["ssim"] = mean_of(statistics.ssim(seen, reconstructed), "−1 to 1", basis)
+    remark = (
+        f"Grey values from 0 to 1. psnr, ssim: the {evaluated.pixels} images that were encoded against their "
+        f"reconstructions from posterior means; ssim with a window of {WINDOW} × {WINDOW} pixels at all "
+        "positions inside the image (Wang et al. 2004). ± is the standard error over images, of a ratio that "
+        "of its first number."
+    )
     return Section.of_columns("Image statistics", columns, remark)
+
+
+def ratio(number: Number, real: Number) -> Number:
+    """A statistic relative to that of real images, whose own error is left out."""
+    error = None if number.standard_error is None else number.standard_error / real.value
+    return Number(number.value / real.value, "relative to real images", number.basis, error)

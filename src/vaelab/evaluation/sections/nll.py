@@ -1,16 +1,20 @@
 """The importance-weighted bound on −log p(x)."""
 
 from vaelab.evaluation.model import EvaluatedModel, Progress
-from vaelab.evaluation.numbers import NATS, Section, mean_of
+from vaelab.evaluation.numbers import NATS, Number, Section, mean_of
 from vaelab.evaluation.sections import sections
-from vaelab.objectives.scoring import importance_weighted_bound
+from vaelab.evaluation.sections.bound import BITS, nats_per_bit, what_it_measures
+from vaelab.objectives.importance import DEFENSIVE, POSTERIOR, importance_weighted_bound
+
+FEW = 10  # effective samples below which an estimate rests on a few latents
 
 
 @sections.register("nll")
 def nll(evaluated: EvaluatedModel, progress: Progress) -> Section:
-    samples, images = evaluated.config.importance_samples, len(evaluated.split)
-    if evaluated.config.nll_images is not None:
-        images = min(images, evaluated.config.nll_images)
+    config, images = evaluated.config, len(evaluated.split)
+    samples, proposal = config.importance_samples, DEFENSIVE if config.proposal == "mixture" else POSTERIOR
+    if config.nll_images is not None:
+        images = min(images, config.nll_images)
     finished = 0
 
     def done(count: int) -> None:
@@ -18,18 +22,43 @@ def nll(evaluated: EvaluatedModel, progress: Progress) -> Section:
         finished += count
         progress(f"{finished:,} of {images:,} images")
 
-    nll_N = importance_weighted_bound(
-        evaluated.model, evaluated.objective, evaluated.images[:images], samples, evaluated.seed, done
+    x_NCHW = evaluated.images[:images]
+    found = importance_weighted_bound(
+        evaluated.model, evaluated.objective, x_NCHW, samples, evaluated.seed, proposal, done
     )
     neg_elbo_N = evaluated.bound.terms.neg_elbo[:images]
     basis = evaluated.basis(images, samples, "importance samples per image")
+    effective_N = found.effective_samples
+    median, worst = effective_N.median().item(), effective_N.quantile(0.05).item()
     rows = {
-        "nll": mean_of(nll_N, NATS, basis),
+        "nll": mean_of(found.nll, NATS, basis),
         "neg_elbo": mean_of(neg_elbo_N, NATS, evaluated.basis(images, 1, "posterior sample per image")),
-        "neg_elbo - nll": mean_of(neg_elbo_N - nll_N, NATS, basis),
+        "neg_elbo - nll": mean_of(neg_elbo_N - found.nll, NATS, basis),
     }
+    if found.nll_8bit is not None:
+        rows["nll_8bit"] = mean_of(found.nll_8bit, NATS, basis)
+        rows["bits_per_dim_8bit"] = mean_of(found.nll_8bit / nats_per_bit(evaluated), BITS, basis)
+    elif evaluated.is_probability:
+        rows["bits_per_dim"] = mean_of(found.nll / nats_per_bit(evaluated), BITS, basis)
+    rows["effective_samples"] = Number(median, f"of {samples:,}, median over images", basis)
+    rows["effective_samples_5_percent"] = Number(worst, f"of {samples:,}, lowest 5 % of images", basis)
+    drawn = "q(z|x)" if proposal is POSTERIOR else "a mixture of q(z|x) with wider Gaussians around its mean"
     remark = (
-        f"nll: importance-weighted bound on −log p(x) with K = {samples:,} (Burda et al. 2016) for the first "
-        f"{images:,} images, beside the neg_elbo of the same images. ± is the standard error over images."
+        f"nll: importance-weighted bound on −log p(x), K = {samples:,} (Burda et al. 2016), of the first "
+        f"{images:,} images, samples from {drawn}. ± is the standard error over images; it leaves out that a "
+        f"bound with few effective samples, (Σw)² / Σw², is too high. {what_it_measures(evaluated)}"
     )
-    return Section.of_columns(f"Importance-weighted bound, K = {samples:,}", {"model": rows}, remark)
+    if found.nll_8bit is not None:
+        remark += (
+            " nll_8bit: −log of the probability that p(x|z) gives to the bins of 8-bit grey values, where "
+            "those of 0 and 255 reach to the end of the distribution."
+        )
+    few = (effective_N < FEW).double().mean().item()
+    verdict = (
+        f"Half of the images have {median:.0f} effective samples or fewer: nll is only an upper bound on "
+        "−log p(x), which more importance_samples would lower."
+        if median < FEW
+        else f"{100 * few:.0f} % of the images have fewer than {FEW} effective samples."
+    )
+    title = f"Importance-weighted bound, K = {samples:,}"
+    return Section.of_columns(title, {"model": rows}, remark, [verdict])

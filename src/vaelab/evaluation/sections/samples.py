@@ -1,16 +1,27 @@
 """Distances between features of generated and of real images."""
 
+import math
+from collections.abc import Callable
 from dataclasses import replace
 
 from torch import Tensor
 
 from vaelab.evaluation.model import MOST_IMAGES, EvaluatedModel, Progress
-from vaelab.evaluation.numbers import CannotMeasure, Number, Section, percent
+from vaelab.evaluation.numbers import CannotMeasure, Number, Section, number_of, percent
 from vaelab.evaluation.sections import sections
 from vaelab.metrics import generation
-from vaelab.metrics.generation import Manifold, feature_network
+from vaelab.metrics.features import feature_network
+from vaelab.metrics.generation import Manifold
 
 FLOOR = "real images (floor)"
+UNITS = {
+    "fid": "squared Fréchet distance",
+    "kid": "squared kernel distance",
+    "precision": "share of that set",
+    "recall": "share of real images",
+    "density": "relative to real images",
+    "coverage": "share of real images",
+}
 
 
 @sections.register("samples")
@@ -23,33 +34,34 @@ def samples(evaluated: EvaluatedModel, progress: Progress) -> Section:
             "of both training and scored images"
         )
 
-    def described(images: Tensor) -> tuple[Tensor, Manifold]:
-        found = network(images)
-        return found, Manifold.around(found)
+    def described(make: Callable[[], Tensor]) -> dict[str, Tensor]:
+        features_ND = network(make())
+        manifold = Manifold.around(features_ND)
+        return {"features": features_ND.float(), "radii": manifold.radii}
 
-    real, real_manifold = evaluated.once("real images", lambda: described(evaluated.real_images))
-    other_split = evaluated.other_split
-    of_images = evaluated.basis(evaluated.count)
+    seed, count, other_split = evaluated.numpy_seed, evaluated.count, evaluated.other_split
+    real = evaluated.once(f"features {network.sha256}", lambda: described(lambda: evaluated.real_images))
+    real_moments = generation.replicated_moments(real["features"], seed)
+    of_images = evaluated.basis(count)
     of_floor = replace(of_images, split=f"{other_split.name} against {evaluated.split.name}")
-    subsets = f"subsets of {min(evaluated.count, generation.KID_SUBSET_SIZE):,} images per set"
     columns: dict[str, dict[str, Number]] = {}
     for of, compute in {
-        "prior samples": lambda: described(evaluated.prior_samples),
-        "mixture samples": lambda: described(evaluated.mixture_samples),
-        "reconstructions": lambda: described(evaluated.reconstructions),
-        FLOOR: lambda: evaluated.once(FLOOR, lambda: described(evaluated.real(other_split))),
+        "prior samples": lambda: described(lambda: evaluated.prior_samples),
+        "mixture samples": lambda: described(lambda: evaluated.mixture_samples),
+        "reconstructions": lambda: described(lambda: evaluated.reconstructions),
+        FLOOR: lambda: evaluated.once(
+            f"features of the floor {network.sha256}", lambda: described(lambda: evaluated.real(other_split))
+        ),
     }.items():
         progress(of)
-        other, other_manifold = compute()
-        basis = of_floor if of == FLOOR else of_images
-        in_subsets = replace(basis, draws=generation.KID_SUBSETS, kind_of_draws=subsets)
-        kid = generation.kid(real, other, evaluated.numpy_seed)
-        precision, recall = generation.precision_recall(real_manifold, other_manifold)
+        other, basis = compute(), of_floor if of == FLOOR else of_images
+        scores = {
+            "fid": generation.fid(real_moments, generation.replicated_moments(other["features"], seed + 1)),
+            "kid": generation.kid(real["features"], other["features"]),
+            **generation.manifold_scores(Manifold(**real), Manifold(**other), seed),
+        }
         columns[of] = {
-            f"fid_{network.name}": Number(generation.fid(real, other), "squared Fréchet distance", basis),
-            f"kid_{network.name}": Number(kid, "squared kernel distance", in_subsets),
-            f"precision_{network.name}": Number(precision, "share of that set", basis),
-            f"recall_{network.name}": Number(recall, "share of real images", basis),
+            f"{name}_{network.name}": number_of(score, UNITS[name], basis) for name, score in scores.items()
         }
     fitted = min(len(evaluated.data.train), MOST_IMAGES)
     remark = (
@@ -57,16 +69,26 @@ def samples(evaluated: EvaluatedModel, progress: Progress) -> Section:
         f"(test accuracy {percent(network.test_accuracy, 2)}, SHA-256 {network.sha256[:12]}…), not of an "
         f"Inception network: compare only with scores on {network.name} of as many images. Mixture: 10 "
         f"Gaussians fitted to posterior samples of {fitted:,} training images. Floor: {other_split.name} "
-        f"images. Manifolds of precision and recall extend to the {generation.NEIGHBOURS} nearest neighbours."
+        f"images. precision, recall: balls to the {generation.NEIGHBOURS}rd neighbour; density, coverage: "
+        f"to the {generation.NEIGHBOURS_OF_DENSITY}th. ± is the standard error: of kid that of a U-statistic, "
+        "of the others by the bootstrap over both sets of images, the fitted mixture given."
     )
-    prior, mixture = (columns[of][f"fid_{network.name}"].value for of in ("prior samples", "mixture samples"))
+    if evaluated.split.name != "test":
+        remark += (
+            f" The network was trained on all training images, these {evaluated.split.name} images included."
+        )
+    prior, mixture = (columns[of][f"fid_{network.name}"] for of in ("prior samples", "mixture samples"))
     verdicts = [sampling_verdict(prior, mixture)]
     return Section.of_columns("Sample quality", columns, remark, verdicts, {"features": network.facts()})
 
 
-def sampling_verdict(prior: float, mixture: float) -> str:
+def sampling_verdict(prior: Number, mixture: Number) -> str:
     """Whether the prior is a good distribution to sample from, by the FIDs of both ways of sampling."""
-    compared = f"FID {mixture:.4g} from a mixture fitted to posterior samples, {prior:.4g} from the prior"
-    if mixture < 0.8 * prior:
-        return f"{compared}: the aggregate posterior is far from the prior."
-    return f"{compared}: sampling from the prior is about as good."
+    compared = f"FID {mixture} from a mixture fitted to posterior samples, {prior} from the prior"
+    error = math.hypot(prior.standard_error or 0.0, mixture.standard_error or 0.0)
+    if abs(prior.value - mixture.value) < 2 * error:
+        return f"{compared}: no clear difference."
+    if mixture.value > prior.value:
+        return f"{compared}: the mixture is the worse distribution to sample from."
+    share = percent(1 - mixture.value / prior.value)
+    return f"{compared}, {share} less: the aggregate posterior differs from the prior."
