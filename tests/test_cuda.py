@@ -28,7 +28,8 @@ has_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA dev
 CASES = [
     ("model=mlp",),
     ("model=conv", "loss.kl_warmup_epochs=2"),
-    ("model=mlp", "dataset.binarize=dynamic", "loss.likelihood=gaussian"),
+    ("model=mlp", "dataset.binarize=dynamic"),
+    ("model=mlp", "loss.likelihood=gaussian"),
     ("model=mlp", "loss.free_bits=0.1", "loss.likelihood=continuous_bernoulli"),
     ("model=mlp", "loss.kl_schedule={name:cyclical,cycles:2}"),
 ]

@@ -99,9 +99,15 @@ def test_an_evaluation_leaves_numbers_a_table_and_figures(evaluate: CommandLine,
         assert 40 <= number["images"] <= 403, name
         assert number["seed"] == 42, name
     assert found["numbers"]["samples"]["features"]["network"] == "fashion_mnist_cnn"
-    assert set(found["numbers"]["samples"]) == {
-        "fid_fashion_mnist_cnn", "kid_fashion_mnist_cnn", "precision_fashion_mnist_cnn", "recall_fashion_mnist_cnn", "features",
-    }  # fmt: skip
+    scores = ("fid", "kid", "precision", "recall", "density", "coverage")
+    assert set(found["numbers"]["samples"]) == {*(f"{each}_fashion_mnist_cnn" for each in scores), "features"}
+    without_error = {
+        "active_units",
+        "collapsed_dimensions",
+        "effective_samples",
+        "effective_samples_5_percent",
+    }
+    assert {name for name, number in numbers if "standard_error" not in number} == without_error
     assert set(found["numbers"]["samples"]["fid_fashion_mnist_cnn"]) == {
         "prior samples", "mixture samples", "reconstructions", "real images (floor)",
     }  # fmt: skip
@@ -110,7 +116,7 @@ def test_an_evaluation_leaves_numbers_a_table_and_figures(evaluate: CommandLine,
     for text in (
         "test split · 403 images · 1 posterior sample per image · seed 42",
         "test split · 40 images · 5 importance samples per image · seed 42",
-        "nats per image", "test accuracy 9", "All 2 dimensions carry at least 0.01 nats: none is collapsed.",
+        "nats per image", "test accuracy 9", "2 of 2 latent dimensions are active.",
     ):  # fmt: skip
         assert text in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 132
@@ -146,7 +152,7 @@ def test_it_agrees_with_what_training_wrote(evaluate: CommandLine, run: Path, ch
     found = values(folder, "bound")
     for name in ("reconstruction", "kl", "neg_elbo"):
         assert found[name] == float(row[f"val/{name}"]), name
-    assert found["bits_per_dim"] == pytest.approx(found["neg_elbo"] / (784 * math.log(2)))
+    assert "bits_per_dim" not in found, "grey pixels under a Bernoulli likelihood have no probability"
     assert {path.name for path in folder.iterdir()} == {"metrics.json", "table.txt"}
 
 
@@ -162,7 +168,9 @@ def test_the_test_set_scored_while_training_agrees_too(
     folder = tmp_path / "run" / "evaluation" / "best"
     with (tmp_path / "run" / "metrics.csv").open() as file:
         (row,) = csv.DictReader(file)
-    assert values(folder, "bound")["neg_elbo"] == float(row["test/neg_elbo"])
+    found = values(folder, "bound")
+    assert found["neg_elbo"] == float(row["test/neg_elbo"])
+    assert found["bits_per_dim"] == pytest.approx(found["neg_elbo"] / (784 * math.log(2)))
     assert metrics(folder)["not_measured"]["classes"] == "it takes images of at least two classes"
     assert "latent_holes.png: a map takes model.latent_dim=2" in result.stdout
     assert not (folder / "latent_holes.png").exists()
@@ -176,7 +184,8 @@ def test_the_test_set_scored_while_training_agrees_too(
 @pytest.mark.parametrize(
     "settings",
     [
-        ("model=conv", "model.latent_dim=1", "loss.likelihood=gaussian", "dataset.binarize=static"),
+        ("model=conv", "model.latent_dim=1", "loss.likelihood=gaussian"),
+        ("model.latent_dim=3", "dataset.binarize=static"),
         ("model.latent_dim=70", "loss.likelihood=continuous_bernoulli", "kl=false", "artifacts.watermark='<b>A. Student'"),
     ],
 )  # fmt: skip
@@ -196,7 +205,7 @@ def test_a_collapsed_latent_space_is_said(train: CommandLine, evaluate: CommandL
     run_folder(train(*TINY, "beta=1000", "optimizer.lr=0.01", *NO_PICTURES, "epochs=2", "hydra.run.dir=run"))
     latent_only = [f"metrics.{name}=false" for name in SECTIONS if name != "latent"]
     result = evaluate("checkpoint=run", *latent_only, "figures=false")
-    assert "2 of 2 dimensions carry less than 0.01 nats: collapsed." in result.stdout
+    assert "0 of 2 latent dimensions are active. Collapsed to the prior" in result.stdout
 
 
 def test_what_can_not_be_measured_says_why_and_the_rest_goes_on(evaluate: CommandLine, run: Path) -> None:
@@ -210,7 +219,7 @@ def test_what_can_not_be_measured_says_why_and_the_rest_goes_on(evaluate: Comman
         "frozen_latent": "metrics.frozen_latent=false",
         "classes": "the probes are fitted on the training images: type split=test or split=val",
     }
-    assert list(found["numbers"]) == ["bound", "latent", "samples", "images"]
+    assert list(found["numbers"]) == ["bound", "latent", "samples", "images", "ood"]
     assert "\nLeft out\n  nll: metrics.nll=false\n" in result.stdout
 
 
@@ -445,12 +454,21 @@ def test_help_lists_settings_without_torch(tmp_path: Path) -> None:
 
 
 def test_verdicts() -> None:
-    assert collapse_verdict(2, 16) == "2 of 16 dimensions carry less than 0.01 nats: collapsed."
-    assert collapse_verdict(1, 16) == "1 of 16 dimensions carries less than 0.01 nats: collapsed."
-    assert collapse_verdict(1, 1) == "1 of 1 dimension carries less than 0.01 nats: collapsed."
-    assert collapse_verdict(0, 1) == "The dimension carries at least 0.01 nats: none is collapsed."
-    assert "the aggregate posterior is far from the prior" in sampling_verdict(100.0, 20.0)
-    assert "sampling from the prior is about as good" in sampling_verdict(100.0, 95.0)
+    assert collapse_verdict(16, 0, 16) == "16 of 16 latent dimensions are active."
+    to_prior = " Collapsed to the prior, with less than 0.01 nats of KL: 2."
+    assert collapse_verdict(1, 2, 3) == f"1 of 3 latent dimensions is active.{to_prior}"
+    constant = " Collapsed away from the prior, with nearly the same posterior mean for all images: 2."
+    assert collapse_verdict(0, 0, 2) == f"0 of 2 latent dimensions are active.{constant}"
+
+    def fid(value: float) -> Number:
+        return Number(value, "squared Fréchet distance", Basis("test", 1000, 7), 2.0)
+
+    for mixture, verdict in (
+        (20.0, "80 % less: the aggregate posterior differs from the prior."),
+        (97.0, "no clear difference."),
+        (140.0, "the mixture is the worse distribution to sample from."),
+    ):
+        assert sampling_verdict(fid(100.0), fid(mixture)).endswith(verdict)
 
 
 def test_a_number_is_finite_and_shown_with_its_error() -> None:

@@ -58,7 +58,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "density of one dimension": lambda: density_plot(
         MEANS[:, :1], LatentView(np.eye(1), ("z₁", ""), 4.0), "Title", LONG
     ),
-    "holes": lambda: hole_map(GENERATOR.random((41, 41)) > 0.5, 4.0, "95 %", "Title", LONG),
+    "holes": lambda: hole_map(GENERATOR.random((41, 41)) > 0.5, 4.0, "95 %", "holes: 50 %", "Title", LONG),
     "few bars": lambda: kl_bars(np.array([3.2, 0.001]), ["z₂", "z₁"], 0.01, "Title", LONG),
     "many bars": lambda: kl_bars(np.linspace(123, 0, 200), [f"z₁₂{i}" for i in range(200)], 0.01, "Title", LONG),
     "curves of several models": lambda: overlaid_curves(
@@ -95,12 +95,11 @@ def test_nothing_is_cut_off(name: str) -> None:
 
 
 def test_the_hole_map_colours_holes_by_how_often_the_prior_draws_there() -> None:
-    """And counts them by the prior's mass, not by their area."""
     uncovered = np.ones((81, 81), bool)
-    uncovered[30:51, 30:51] = False  # within 1 sigma of the prior's mean, some 47 % of its mass
-    figure = hole_map(uncovered, 4.0, "95 %", "Title", "Subtitle")
+    uncovered[30:51, 30:51] = False  # within 1 sigma of the prior's mean
+    figure = hole_map(uncovered, 4.0, "95 %", "holes: 25.0 %", "Title", "Subtitle")
     legend = " ".join(text.get_text() for text in figure.axes[0].get_legend().get_texts())  # type: ignore[union-attr]
-    assert "holes: 5" in legend
+    assert "holes: 25.0 %" in legend
     (image,) = figure.axes[0].get_images()
     sheet = np.asarray(image.get_array())
     assert sheet[40, 40].tolist() == sheet[45, 45].tolist()  # covered: one colour

@@ -182,7 +182,7 @@ class Stop(Exception):
 
 
 @pytest.mark.parametrize("overrides", [
-    ("model=mlp",), ("model=conv",), ("model=mlp", "dataset.binarize=dynamic", "loss.likelihood=gaussian"),
+    ("model=mlp",), ("model=conv",), ("model=mlp", "dataset.binarize=dynamic"), ("model=mlp", "loss.likelihood=gaussian"),
 ])  # fmt: skip
 def test_stopping_at_any_step_and_going_on_equals_never_stopping(
     overrides: tuple[str, ...], data: Data, tmp_path: Path

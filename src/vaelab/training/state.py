@@ -121,7 +121,14 @@ class TrainingState:
 def check_model(config: Config) -> int:
     """The number of parameters. Raises ConfigError for what can't be built: model, objective, schedule."""
     shape = spec_of(config.dataset.name).image_shape
-    per_pixel = build_objective(config).likelihood.parameters_per_pixel
+    likelihood = build_objective(config).likelihood
+    per_pixel, binarize = likelihood.parameters_per_pixel, config.dataset.binarize
+    if likelihood.is_density and binarize != "none":
+        raise ConfigError(
+            f"loss.likelihood={config.loss.likelihood_name} is a density of grey values, and means "
+            f"nothing for pixels of 0 and 1 (dataset.binarize={binarize}): type loss.likelihood=bernoulli or "
+            "dataset.binarize=none."
+        )
     kl_weight(config)
     return sum(each.numel() for each in outline(config.model, shape, per_pixel).parameters())
 

@@ -70,7 +70,7 @@ def samples(evaluated: EvaluatedModel, progress: Progress) -> Section:
         f"Inception network: compare only with scores on {network.name} of as many images. Mixture: 10 "
         f"Gaussians fitted to posterior samples of {fitted:,} training images. Floor: {other_split.name} "
         f"images. precision, recall: balls to the {generation.NEIGHBOURS}rd neighbour; density, coverage: "
-        f"to the {generation.NEIGHBOURS_OF_DENSITY}th. ± is the standard error: of kid that of a U-statistic, "
+        f"to the {generation.NEIGHBOURS_OF_DENSITY}th. ± is the standard error, of kid as a U-statistic, "
         "of the others by the bootstrap over both sets of images, the fitted mixture given."
     )
     if evaluated.split.name != "test":
