@@ -158,8 +158,12 @@ class Evaluation(Steps):
         )  # fmt: skip
 
     def run(self) -> EvaluationResult:
-        if self.folder.is_file():
-            raise ConfigError(f"{self.folder} can't be made, a file is in the way: type output=FOLDER.")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            file = isinstance(error, FileExistsError | NotADirectoryError)
+            why = ", a file is in the way" if file else f" ({error.strerror})"
+            raise ConfigError(f"{self.folder} can't be made{why}: type output=FOLDER.") from error
         try:
             with held(self.folder), Signals() as signals, self.bar:
                 try:

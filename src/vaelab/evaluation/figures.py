@@ -56,7 +56,7 @@ def draw_holes(evaluated: EvaluatedModel) -> Figure:
     share, error = evaluated.prior_not_covered
     title = "Holes: prior mass that no posterior covers"
     about = f"{evaluated.examples.about} · q(z|x) of {len(evaluated.data.train):,} training images"
-    holes = f"holes: {100 * share:.1f} ± {100 * error:.1f} % of prior draws"
+    holes = f"holes: {100 * share:.1f} ± {100 * error:.1f} %\nof prior draws"
     return hole_map(missed, reach, percent(COVERED), holes, title, about)
 
 

@@ -85,7 +85,7 @@ def hole_map(
     axes.set(xlim=(-reach, reach), ylim=(-reach, reach), xlabel="z₁", ylabel="z₂")
     handles = [
         Patch(color=COVERED, label=f"inside the {share} ellipse\nof an image's q(z|x)"),
-        Patch(color=style.SCORED, label=f"{holes},\npaler where the prior's density is low"),
+        Patch(color=style.SCORED, label=f"{holes},\npaler where its density is low"),
         style.prior_circles(axes, style.INK),
     ]
     style.legend_beside(axes, handles, labelspacing=0.9)
