@@ -54,8 +54,11 @@ class Number:
     def __str__(self) -> str:
         if isinstance(self.value, int):
             return f"{self.value:,}"
-        error = "" if self.standard_error is None else f" ± {self.standard_error:.2g}"
-        return f"{self.value:.2f}{error}" if abs(self.value) >= 100 else f"{self.value:.4g}{error}"
+        if not self.standard_error:
+            text = f"{self.value:.2f}" if abs(self.value) >= 100 else f"{self.value:.4g}"
+            return text if self.standard_error is None else f"{text} ± 0"
+        digits = min(6, max(0, 1 - math.floor(math.log10(self.standard_error))))  # two of the error
+        return f"{self.value:.{digits}f} ± {self.standard_error:.{digits}f}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as they are saved in metrics.json."""

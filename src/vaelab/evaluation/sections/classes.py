@@ -63,7 +63,7 @@ def classes(evaluated: EvaluatedModel, progress: Progress) -> Section:
     verdicts = [
         f"The logistic regression on {of} did not converge in {probes.STEPS} steps." for of in not_converged
     ]
-    return Section.of_columns("Class information in the latent space", columns, remark, verdicts)
+    return Section.of_columns("Class information", columns, remark, verdicts)
 
 
 def probed(train: Labelled, scored: Labelled) -> dict[str, Tensor]:

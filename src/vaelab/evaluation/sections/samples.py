@@ -15,11 +15,11 @@ from vaelab.metrics.generation import Manifold
 
 FLOOR = "real images (floor)"
 UNITS = {
-    "fid": "squared Fréchet distance",
-    "kid": "squared kernel distance",
+    "fid": "squared distance",
+    "kid": "squared distance",
     "precision": "share of that set",
     "recall": "share of real images",
-    "density": "relative to real images",
+    "density": "relative to real",
     "coverage": "share of real images",
 }
 
