@@ -40,10 +40,10 @@ def images(evaluated: EvaluatedModel, progress: Progress) -> Section:
     if min(seen.shape[2:]) >= WINDOW:
         columns["reconstructions"]["ssim"] = mean_of(statistics.ssim(seen, reconstructed), "−1 to 1", basis)
     remark = (
-        f"Grey values from 0 to 1. diversity: distance between pairs of images. psnr, ssim: the {evaluated.pixels} images that were encoded against their "
-        f"reconstructions from posterior means; ssim with a window of {WINDOW} × {WINDOW} pixels at all "
-        "positions inside the image (Wang et al. 2004). ± is the standard error over images, of a ratio that "
-        "of its first number."
+        "Grey values from 0 to 1. diversity: distance between pairs of images. psnr, ssim: the "
+        f"{evaluated.pixels} images that were encoded against their reconstructions from posterior means; ssim "
+        f"with a window of {WINDOW} × {WINDOW} pixels at all positions inside the image (Wang et al. 2004). ± is "
+        "the standard error over images, of a ratio that of its first number."
     )
     return Section.of_columns("Image statistics", columns, remark)
 
