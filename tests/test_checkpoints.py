@@ -263,7 +263,7 @@ def test_what_does_not_agree_is_refused(
     result = train("resume=run", "epochs=3")
     assert (result.returncode, result.stderr) == (
         1,
-        "vaelab: run/checkpoints/last.safetensors is damaged: what it says of its epochs and tensors doesn't agree. "
+        "vaelab: run/checkpoints/last.safetensors is damaged: its metadata and tensors are inconsistent. "
         "The newest good one beside it is run/checkpoints/best.safetensors (epoch 2): type that.\n",
     )
     assert (run / "run.json").read_bytes() == before

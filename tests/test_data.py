@@ -182,7 +182,7 @@ def test_eight_at_once_download_once(mirror: type[Mirror]) -> None:
     ("behaviour", "reason"),
     [
         ("wrong bytes", "sent damaged bytes"),
-        ("cuts off", r"can't be reached \(it broke off after [\d,]+ of [\d,]+ bytes\)"),
+        ("cuts off", r"can't be reached \(it was interrupted after [\d,]+ of [\d,]+ bytes\)"),
         ("503", "Service Unavailable"),
         ("garbage", "can't be reached"),
     ],
@@ -219,7 +219,7 @@ except sources.DataError as error:
     [
         ("slow", 4, ""),
         ("flaky", 5, "sent damaged bytes"),
-        ("cuts off", 8, "it broke off after"),
+        ("cuts off", 8, "it was interrupted after"),
         ("wrong bytes", 8, "sent damaged bytes"),
         ("503", 0, "Service Unavailable"),
     ],

@@ -163,8 +163,8 @@ def test_the_test_set_scored_while_training_agrees_too(
     with (tmp_path / "run" / "metrics.csv").open() as file:
         (row,) = csv.DictReader(file)
     assert values(folder, "bound")["neg_elbo"] == float(row["test/neg_elbo"])
-    assert metrics(folder)["not_measured"]["classes"] == "it takes images of at least two classes"
-    assert "latent_holes.png: a map takes model.latent_dim=2" in result.stdout
+    assert metrics(folder)["not_measured"]["classes"] == "requires images of at least two classes"
+    assert "latent_holes.png: requires model.latent_dim=2" in result.stdout
     assert not (folder / "latent_holes.png").exists()
     refused = evaluate("checkpoint=run", "split=val")
     assert_refused(
@@ -211,7 +211,7 @@ def test_what_can_not_be_measured_says_why_and_the_rest_goes_on(evaluate: Comman
         "classes": "the probes are fitted on the training images: type split=test or split=val",
     }
     assert list(found["numbers"]) == ["bound", "latent", "samples", "images"]
-    assert "\nLeft out\n  nll: metrics.nll=false\n" in result.stdout
+    assert "\nNot measured\n  nll: metrics.nll=false\n" in result.stdout
 
 
 def test_a_measure_that_breaks_ends_alone_and_the_status_is_not_zero(run: Path) -> None:
@@ -272,7 +272,7 @@ def test_a_checkpoint_that_has_left_its_run(evaluate: CommandLine, run: Path, tm
     )
     assert result.returncode == 0, result.stderr
     assert (
-        "WARNING: The run's dataset.root=/no/such/folder has no fashion_mnist here: looking in the usual places."
+        "WARNING: The run's dataset.root=/no/such/folder has no fashion_mnist: searching the default locations."
         in result.stderr
     )
     assert "WARNING: EMBEDDED SUBSET instead of the full set: Fashion-MNIST is neither in" in result.stderr
@@ -406,7 +406,7 @@ WRONG = [
     (("checkpoint=x", "metrics.nl=false"), "Unknown setting 'metrics.nl'. Did you mean 'metrics.nll'? --help lists all settings."),
     (("checkpont=x",), "Unknown setting 'checkpont'. Did you mean 'checkpoint'? --help lists all settings."),
     (("checkpoint=x", "+beta=3"), "Unknown setting 'beta'. --help lists all settings."),
-    (("checkpoint=x", "dataset=mnist"), "'dataset' can't be chosen here: which dataset it is, the checkpoint says."),
+    (("checkpoint=x", "dataset=mnist"), "'dataset' can't be chosen here: the checkpoint determines it."),
     (("checkpoint=x", "dataset.source=ful"), "dataset.source must be auto, full, embedded or null, got ful."),
     (("checkpoint=x", "device=gpu"), "device must be auto, cpu, cuda or cuda:N, got gpu."),
     (("checkpoint=x", "seed=1.5"), "seed must be a whole number of at least 0 and below 2**63 or null, got 1.5."),
@@ -491,10 +491,10 @@ def test_few_images_are_a_reason_and_no_failure(
     result = evaluate("checkpoint=run", *QUICK)
     assert result.returncode == 0, result.stderr
     assert metrics(tmp_path / "run" / "evaluation" / "best")["not_measured"] == {
-        "classes": "it takes 10 training images, of at least two classes",
-        "samples": "3 images are too few for the covariance of 64 features: it takes more of both training and scored images",
+        "classes": "requires 10 training images, of at least two classes",
+        "samples": "3 images are too few for the covariance of 64 features: more of both training and scored images are required",
     }
-    assert "samples_mixture.png: it takes 64 draws, and only 3 are made for so few images" in result.stdout
+    assert "samples_mixture.png: requires 64 draws, and only 3 are made for so few images" in result.stdout
 
 
 def test_a_seed_of_its_own_is_said_on_everything(evaluate: CommandLine, run: Path) -> None:

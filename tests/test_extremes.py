@@ -44,7 +44,7 @@ def test_every_door_gives_a_result_or_one_line(
     result = train(*TINY, *QUIET, *extreme, "epochs=2", "hydra.run.dir=run")
     assert "Traceback" not in result.stderr
     if result.returncode:
-        assert "Lowering optimizer.lr is the usual cure." in result.stderr.splitlines()[-1]
+        assert "Lowering optimizer.lr is the usual remedy." in result.stderr.splitlines()[-1]
         return
     evaluated = ("checkpoint=run", "nll_images=20", "importance_samples=5", "figures=false")
     for door, line in (

@@ -385,7 +385,7 @@ def test_a_full_disk_is_named_and_the_run_goes_on_when_there_is_room(
     assert_every_file_opens(disk.seen)
     (disk.seen / "filler").unlink()
     if (disk.seen / "run" / "run.json").exists():
-        assert last.endswith("then go on with: python -m vaelab.train resume=run")
+        assert last.endswith("then continue with: python -m vaelab.train resume=run")
         assert run_json(disk.seen / "run")["status"] in ("failed", "running")
         result = disk.train("resume=run")
     else:
@@ -404,7 +404,7 @@ def test_a_disk_that_is_full_for_tensorboard(disk: SmallDisk) -> None:
     assert "Traceback" not in result.stderr
     last = result.stderr.splitlines()[-1]
     assert re.search(r"run/\S+ can't be written: the disk at \S+ \(62.9 MB\) is full\.", last), last
-    assert last.endswith("then go on with: python -m vaelab.train resume=run")
+    assert last.endswith("then continue with: python -m vaelab.train resume=run")
 
 
 def test_a_disk_that_is_read_only(disk: SmallDisk) -> None:
@@ -436,7 +436,7 @@ def test_a_run_folder_that_is_deleted_while_training_is_not_recreated(
     result = train(*SHORT, "hydra.run.dir=run", going_wrong={"fault": fault})
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
-    assert " is gone, deleted or moved. Nothing is kept of this run." in result.stderr.splitlines()[-1]
+    assert " was deleted or moved. Nothing is kept of this run." in result.stderr.splitlines()[-1]
     assert not (tmp_path / "run").exists()
 
 
@@ -511,7 +511,7 @@ def test_a_signal_at_any_moment_leaves_nothing_half_done(
         assert not list(tmp_path.rglob(".*"))
         if (run / "run.json").exists():
             assert run_json(run)["status"] == "interrupted"
-            assert "To go on: python -m vaelab.train resume=run" in result.stderr
+            assert "To continue: python -m vaelab.train resume=run" in result.stderr
         go_on(train, run, command)
     assert_equal_to(reference, run)
 
@@ -552,10 +552,10 @@ def test_a_signal_in_a_sweep_saves_the_job_and_says_how_to_go_on(
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 128 + number
     assert stderr.splitlines()[-1].endswith(
-        f"To go on with the sweep, add hydra.sweep.dir={tmp_path}/sweep to the line."
-    ) or stderr.splitlines()[-1].endswith(
-        "To go on with the sweep, add hydra.sweep.dir=sweep to the line."
-    ), stderr
+        f"To continue the sweep, add hydra.sweep.dir={tmp_path}/sweep to the line."
+    ) or stderr.splitlines()[-1].endswith("To continue the sweep, add hydra.sweep.dir=sweep to the line."), (
+        stderr
+    )
     assert "Traceback" not in stderr
     assert run_json(tmp_path / "sweep" / "0_seed-1")["status"] == "interrupted"
     assert not (tmp_path / "sweep" / "1_seed-2").exists()

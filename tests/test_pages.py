@@ -50,7 +50,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         assert explored.returncode == 0, explored.stderr
         assert re.fullmatch(
-            r"Explorer: sweep/comparison/explorer.html \(\d\.\d MB\), for any browser\n", explored.stdout
+            r"Explorer: sweep/comparison/explorer.html \(\d\.\d MB\): open it in a browser\n", explored.stdout
         )
 
     folder, _ = once(tmp_path_factory, "pages", make)

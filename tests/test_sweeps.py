@@ -233,7 +233,7 @@ def test_a_sweep_is_not_continued_by_resume(train: CommandLine, tmp_path: Path) 
     result = train("-m", *QUICK, "resume=run", "beta=1,2")
     assert (result.returncode, result.stderr) == (
         1,
-        "vaelab: resume continues one run: leave -m out. A sweep goes on with its own command and hydra.sweep.dir=FOLDER.\n",
+        "vaelab: resume continues one run: leave -m out. A sweep is continued by its own command and hydra.sweep.dir=FOLDER.\n",
     )
     assert not list(tmp_path.iterdir())
 
@@ -312,7 +312,7 @@ def test_a_launcher_that_is_not_installed_names_its_extra() -> None:
         missing_cfg_file="hydra/launcher/submitit_slurm",
     )
     assert one_line(error, Config) == (
-        "hydra/launcher=slurm takes a package more: type pip install 'vaelab[slurm]'."
+        "hydra/launcher=slurm needs an additional package: type pip install 'vaelab[slurm]'."
     )
 
 

@@ -1,4 +1,4 @@
-"""What is typed, before Hydra sees it: flags, settings, and `repeat=RUN` for all settings of a run."""
+"""The command line, before Hydra sees it: flags, settings, and `repeat=RUN` for all settings of a run."""
 
 import re
 import sys
@@ -43,7 +43,7 @@ class Arguments:
 
 
 def prepare(line: Sequence[str], command: str, schema: type[config.Settings]) -> Arguments:
-    """Check what was typed, and put it as Hydra takes it: the one place where a command line changes.
+    """Check a command line, and put it as Hydra takes it: the one place where a command line changes.
 
     - Flags may stand between settings: they go first.
     - `repeat=RUN` becomes all settings of that run.
@@ -79,7 +79,7 @@ def parse_flags(line: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
         found, unknown = parser.parse_known_intermixed_args(list(line))
     except ArgumentError as error:
         raise config.VaelabError(
-            f"{error}: settings are typed as key=value, and --help lists them."
+            f"{error}: settings are given as key=value, and --help lists them."
         ) from error
     if unknown:
         key = unknown[0].partition("=")[0].lstrip("-") or "key"
@@ -90,7 +90,7 @@ def parse_flags(line: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
 
 
 def spelled_out(overrides: list[str]) -> list[str]:
-    """Overrides in which repeat=RUN has become all settings of that run; what else is typed wins.
+    """Overrides in which repeat=RUN has become all settings of that run; other overrides take precedence.
 
     Says so where the run was made by other versions. Raises ConfigError and RunFolderError.
     """
@@ -133,7 +133,7 @@ def check(part: Override, schema: type[config.Settings]) -> None:
     if part.is_delete() and key in leaves:
         raise config.VaelabError(f"'{line}' can't be left out: every setting has a value, type {key}=VALUE.")
     if key in GROUPS and schema is not config.Config:
-        raise config.VaelabError(f"'{key}' can't be chosen here: which {key} it is, the checkpoint says.")
+        raise config.VaelabError(f"'{key}' can't be chosen here: the checkpoint determines it.")
     above = {key[: dot.start()] for dot in re.finditer(r"[./]", key)}
     open_to_all = {"model", "dataset.name", "hydra"}  # a model's settings, and Hydra's, are checked by these
     if key not in GROUPS and not ({key} | above) & {*leaves, *open_to_all}:
@@ -141,7 +141,7 @@ def check(part: Override, schema: type[config.Settings]) -> None:
 
 
 def swept_keys(parsed: Sequence[Override]) -> set[str]:
-    """Keys that are typed with several values."""
+    """Keys that are given several values."""
     return {str(part.key_or_group) for part in parsed if part.is_sweep_override()}
 
 

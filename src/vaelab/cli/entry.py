@@ -1,4 +1,4 @@
-"""The way into every command: what is typed is checked, composed and run; an error is one line."""
+"""The entry point of every command: checks and composes its settings and runs it; an error is one line."""
 
 import os
 import sys
@@ -29,7 +29,7 @@ def entry_point(command: str) -> Callable[[Callable[[Job], object]], Callable[[]
 
 
 def run_command(command: str, body: Callable[[Job], object]) -> None:
-    """Check what was typed, let Hydra compose conf/COMMAND.yaml with it, and run the job or a multirun's."""
+    """Check the command line, let Hydra compose conf/COMMAND.yaml with it, and run the job or the jobs."""
     schema = SCHEMAS[command]
     tracebacks = os.environ.get(TRACEBACKS) == "1"
     failed: list[str] = []
@@ -40,7 +40,7 @@ def run_command(command: str, body: Callable[[Job], object]) -> None:
         @hydra.main(config_path=str(CONF_DIR), config_name=command, **VERSION_BASE, **WHITELIST)
         def run(composed: DictConfig) -> object:
             told = HydraConfig.get()
-            os.chdir(told.runtime.cwd)  # where the line was typed: a launcher may have started this elsewhere
+            os.chdir(told.runtime.cwd)  # the user's directory: a launcher may have started this elsewhere
             sweep = Path(told.sweep.dir) if told.mode == RunMode.MULTIRUN else None
             overrides: Any = OmegaConf.to_container(told.overrides.task, resolve=False)
             job = Job(composed, RunFolder(told.runtime.output_dir), overrides, sweep)
@@ -52,7 +52,7 @@ def run_command(command: str, body: Callable[[Job], object]) -> None:
                     raise
                 keys = [(line.partition("=")[0].lstrip("+~"), line) for line in overrides]
                 failed.append(" ".join(line for key, line in keys if key in swept_keys(arguments.parsed)))
-                return None  # the others of a multirun go on
+                return None  # the other jobs of a multirun continue
 
         with sweeping(command, arguments) as more:
             sys.argv[1:] = [*arguments.flags, *arguments.overrides, *more]

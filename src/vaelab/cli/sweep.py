@@ -63,7 +63,7 @@ class Sweep:
     comparison: CompareConfig | None
     zip: bool
     overrides: list[str]
-    """Beside what was typed, for every job."""
+    """Overrides for every job, beside those of the command line."""
 
     def failures(self) -> list[Path]:
         """A file for each job that has failed."""
@@ -83,7 +83,7 @@ class Sweep:
                 raise VaelabError(f"The sweep did not start: {reason}") from error
             to_go_on = quote_override("hydra.sweep.dir", folder.path)
             print(f"vaelab: the sweep ended with {type(error).__name__}: {reason}", file=sys.stderr)
-            print(f"vaelab: to go on with it, add {to_go_on} to the line.", file=sys.stderr)
+            print(f"vaelab: to continue it, add {to_go_on} to the line.", file=sys.stderr)
         killed = [path.name for path in started if not any(path.iterdir())]  # before they wrote anything
         names = {*unfinished(self.folder), *killed, *(path.stem for path in self.failures())}
         failed = sorted(names, key=natural)
@@ -123,7 +123,7 @@ def sweeping(command: str, arguments: Arguments) -> Iterator[list[str]]:
 
 
 def planned(arguments: Arguments) -> Sweep | None:
-    """The sweep that was typed or that an experiment is, or None. Raises VaelabError and Hydra's errors."""
+    """The sweep of the command line or of an experiment, or None. Raises VaelabError and Hydra's errors."""
     given, parsed = arguments.given, arguments.parsed
     if any(given[name] for name in ("cfg", "help", "hydra_help", "info", "shell_completion", "version")):
         return None  # nothing is to run
@@ -151,7 +151,7 @@ def planned(arguments: Arguments) -> Sweep | None:
 
 
 def combinations(parsed: Sequence[Override], is_grid: bool) -> Iterator[tuple[str, ...]]:
-    """The overrides of each job of a grid; of a search, whose jobs nobody knows yet, those of one."""
+    """The overrides of each job of a grid; of a search, whose jobs are not known yet, those of one."""
     values: dict[str, list[str]] = {}
     for part in parsed:
         key = part.get_key_element()
@@ -169,7 +169,7 @@ def checked(composed: DictConfig) -> Config:
     config = settings_of(composed, Config)
     if config.resume is not None:
         raise ConfigError(
-            "resume continues one run: leave -m out. A sweep goes on with its own command and "
+            "resume continues one run: leave -m out. A sweep is continued by its own command and "
             "hydra.sweep.dir=FOLDER."
         )
     from vaelab.training.state import check_model  # torch takes seconds: only for settings that resolve
@@ -237,7 +237,7 @@ def job_of_a_sweep(job: Job) -> float | None:
         return result.neg_elbo
     interrupted_by = result.interrupted_by
     to_go_on = quote_override("hydra.sweep.dir", job.sweep)
-    print(f"vaelab: interrupted. To go on with the sweep, add {to_go_on} to the line.", file=sys.stderr)
+    print(f"vaelab: interrupted. To continue the sweep, add {to_go_on} to the line.", file=sys.stderr)
     if not str(HydraConfig.get().launcher._target_).endswith(".JoblibLauncher"):
         sys.exit(BY_SIGNAL + interrupted_by)  # joblib would end the other jobs while they save
     return None

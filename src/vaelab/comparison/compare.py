@@ -68,7 +68,7 @@ def compare(config: CompareConfig) -> ComparisonResult:
 
 
 class Comparison(Steps):
-    """Goes through evaluations, table and figures; what can't be done is noted, and the rest goes on."""
+    """Goes through evaluations, table and figures; what can't be done is noted, and the rest continues."""
 
     def __init__(self, config: CompareConfig) -> None:
         super().__init__()
@@ -169,7 +169,7 @@ class Comparison(Steps):
             )
         for family, figures in zip(found.families, self.figures, strict=True):
             parts += [f"## {family.title}", about(family), markdown(family)]
-            parts.append(f"### Findings\n\n{bullets(findings(family)) or 'None that is clear.'}")
+            parts.append(f"### Findings\n\n{bullets(findings(family)) or 'No clear differences.'}")
             parts += [f"![{path.name}]({path.relative_to(self.folder).as_posix()})" for path in figures]
         if found.not_finished:
             reasons = [f"{name}: {reason}" for name, reason in found.not_finished.items()]
@@ -210,7 +210,7 @@ def bullets(lines: Sequence[str]) -> str:
 
 
 def lacks_numbers(member: Member) -> bool:
-    """Whether a section of the table was never measured, or only because nobody wanted it."""
+    """Whether a section of the table was never measured, or only because it was switched off."""
     found = member.evaluation or {"numbers": {}, "not_measured": {}}
     missing = [name for name in NEEDED if name not in found["numbers"]]
     return any(found["not_measured"].get(name) in (None, switched_off(name)) for name in missing)

@@ -1,6 +1,6 @@
 """What a comparison draws of a family of models: one method per file, entered in FIGURES.
 
-Each raises CannotMeasure with the reason where it makes no sense; the others go on.
+Each raises CannotMeasure with the reason where it makes no sense; the others continue.
 """
 
 import math
@@ -122,7 +122,7 @@ class FamilyFigures:
         steps = thinned(sorted(set.intersection(*kept)), MOST_FRAMES)
         if len(steps) < 2:
             raise CannotMeasure(
-                "an animation takes runs with frames of the same steps (artifacts.gif=true, one batch_size)"
+                "requires runs with frames of the same steps (artifacts.gif=true, one batch_size)"
             )
         frames = {label: [read_frame(run, step).means_NL for step in steps] for label, run in runs.items()}
         data, member = self.first.data, self.models[0].members[0]

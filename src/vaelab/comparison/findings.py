@@ -25,7 +25,7 @@ def findings(family: Family) -> list[str]:
 
 
 def standard_error(family: Family, share: float) -> float:
-    """Of a share of the evaluated images, such as an accuracy."""
+    """Standard error of a share of the evaluated images, such as an accuracy."""
     members = [member for model in family.models for member in model.members]
     images = [found["data"]["images"] for member in members if (found := member.evaluation)]
     return math.sqrt(share * (1 - share) / min(images))

@@ -14,7 +14,7 @@ SECTIONS = Shipped("evaluation/sections", "vaelab.metrics")
 
 
 class EvaluatedDataConfig(Settings):
-    """Where an evaluation takes its images from; which ones they are, the checkpoint says."""
+    """Where an evaluation takes its images from; the checkpoint determines which ones."""
 
     source: base.Source | None = Field(None, description="auto, full or embedded; null: as the run")
     root: base.FolderPath | None = Field(

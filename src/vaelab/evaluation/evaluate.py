@@ -77,7 +77,7 @@ def load_data(run: Run, config: EvaluationConfig) -> tuple[Data, DatasetConfig]:
         if given.source is None and source == "embedded":
             source = "auto"  # a folder was given to be searched
     elif root is not None and source != "embedded" and not sources.holds(saved, root):
-        log.warning(f"The run's dataset.root={root} has no {saved.name} here: looking in the usual places.")
+        log.warning(f"The run's dataset.root={root} has no {saved.name}: searching the default locations.")
         root = None
     wanted = saved.replace(source=source, root=root)
     device = pick_device(config.device)
@@ -102,12 +102,12 @@ def load_data(run: Run, config: EvaluationConfig) -> tuple[Data, DatasetConfig]:
 
 
 def switched_off(name: str) -> str:
-    """Why a section was not measured that nobody wanted."""
+    """Why a section that was switched off was not measured."""
     return f"metrics.{name}=false"
 
 
 class Steps:
-    """Steps that fail alone: what can't be done is noted with its reason, and the rest goes on."""
+    """Steps that fail alone: what can't be done is noted with its reason, and the rest continues."""
 
     def __init__(self) -> None:
         self.left_out: dict[str, str] = {}  # by name, why there is no result
@@ -115,7 +115,7 @@ class Steps:
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Inside, an error ends this step alone, unless no other step would fare better."""
+        """Inside, an error ends this step alone, unless every other step would fail too."""
         try:
             yield
         except (Interrupted, OSError):  # a full disk, say
@@ -237,7 +237,7 @@ class Evaluation(Steps):
         parts = ["\n".join(heading + self.choice_of_epoch()), *map(Section.table, self.numbers.values())]
         if self.left_out:
             reasons = [paragraph(f"{name}: {reason}") for name, reason in self.left_out.items()]
-            parts.append("\n".join(["Left out", *reasons]))
+            parts.append("\n".join(["Not measured", *reasons]))
         text = "\n\n".join(parts) + "\n"
         write_bytes(self.folder / "table.txt", text.encode())
         return text

@@ -85,7 +85,7 @@ class Family:
 
 @dataclass
 class Found:
-    """What lies in a folder."""
+    """The runs of a folder."""
 
     families: list[Family] = field(default_factory=list)
     not_finished: dict[str, str] = field(default_factory=dict)  # folder: why it is in no table

@@ -65,7 +65,7 @@ def density_plot(samples_NL: Floats, view: LatentView, title: str, subtitle: str
 
 @style.house_style()
 def hole_map(uncovered_YX: NDArray[np.bool_], reach: float, share: str, title: str, subtitle: str) -> Figure:
-    """Where from −reach to reach no posterior lies, in stronger colour where the prior is denser."""
+    """Where from −reach to reach there is no posterior, in stronger colour where the prior is denser."""
     axis = np.linspace(-reach, reach, len(uncovered_YX))
     prior_YX = np.exp(-(axis[:, None] ** 2 + axis**2) / 2)
     missed = float(prior_YX[uncovered_YX].sum() / prior_YX.sum())

@@ -1,4 +1,4 @@
-"""Whether a representation of images knows their classes, by scikit-learn.
+"""How well a representation of images separates their classes, by scikit-learn.
 
 Shapes: N images, F features of each: latents, or pixels.
 """
@@ -41,7 +41,7 @@ def linear_accuracy(train: Labelled, scored: Labelled) -> float:
 
 
 def silhouette(scored: Labelled) -> float:
-    """Mean silhouette of the classes (Rousseeuw 1987), from -1 to 1: how apart they lie, Euclidean."""
+    """Mean silhouette of the classes (Rousseeuw 1987), from -1 to 1: how far apart they are, Euclidean."""
     return float(silhouette_score(*scored))
 
 

@@ -163,7 +163,7 @@ class Manifold:
 
 
 def precision_recall(real: Manifold, other: Manifold) -> tuple[float, float]:
-    """Shares of the one set that lie on the other's manifold (Kynkäänniemi et al. 2019).
+    """Shares of the one set that are on the other's manifold (Kynkäänniemi et al. 2019).
 
     Precision: generated images on the real manifold. Recall: real images on the generated manifold.
     """

@@ -20,7 +20,7 @@ BATCH = 1000  # images when nothing is learned; a constant: it is part of the no
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """The terms of each image of a split, and where its posterior lies."""
+    """The terms of each image of a split, and the parameters of its posterior."""
 
     terms: Terms  # (N,) each, nats, float64
     posterior: Gaussian  # (N, L), float64
@@ -71,7 +71,7 @@ def importance_weighted_bound(
     """An upper bound on -log p(x) of each image that tightens with K = `importance_samples`, (N,), nats.
 
     Burda et al. (2016), equation 8: -log of the mean of K weights p(x, z) / q(z|x), z ~ q(z|x), summed in the
-    log domain chunk by chunk. K = 1 is the negative ELBO with a sampled KL. `done` hears of finished images.
+    log domain chunk by chunk. K = 1 is the negative ELBO with a sampled KL. `done` counts images.
     """
     parts = []
     with evaluating(model):

@@ -93,7 +93,7 @@ class RunFolder:
         return self.path / "checkpoints" / (name + CHECKPOINT_SUFFIXES[0])
 
     def readable(self, name: str) -> Path:
-        """The same to read: of an older run, the *.pt where that is what is there."""
+        """The checkpoint to read: of an older run, the *.pt where there is no *.safetensors."""
         path = self.checkpoint(name)
         older = path.with_suffix(CHECKPOINT_SUFFIXES[1])
         return older if older.exists() and not path.exists() else path
@@ -139,7 +139,7 @@ class RunFolder:
         guide = {
             "report.html": "all of it on one page, for the browser",
             "figures/loss_curves.png": "loss, reconstruction and KL over the epochs",
-            "figures/latent_space.png": "where the test images lie, by class",
+            "figures/latent_space.png": "positions of the test images, by class",
             "figures/latent_manifold.png": "what the decoder makes of the latent plane",
             "figures/latent_evolution.gif": "animation of the latent space during training",
             "reconstructions": "originals above reconstructions, epoch by epoch",

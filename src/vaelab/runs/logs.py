@@ -12,7 +12,7 @@ from vaelab.runs.files import writing
 
 
 class AboveTheBar(logging.Handler):
-    """Writes log lines to stderr without tearing the progress bar."""
+    """Writes log lines to stderr, above the progress bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if getattr(record, "file_only", False):

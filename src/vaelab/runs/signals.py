@@ -17,7 +17,7 @@ ONCE_S = 1.0
 
 
 class Interrupted(Exception):
-    """A signal asked the run to end."""
+    """A signal requested the end of the run."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -42,7 +42,7 @@ def unwinding() -> Iterator[None]:
 
 
 def ended_within(error: BaseException | None) -> int | None:
-    """The exit status of a signal that struck where a library made another error of it: an import, say."""
+    """The exit status of a signal that a library turned into another error: an import, for example."""
     while error is not None:
         if isinstance(error, KeyboardInterrupt):
             return BY_SIGNAL + signal.SIGINT
@@ -65,7 +65,7 @@ class Signals:
     def __init__(self) -> None:
         self.received = 0
         self.since = 0.0
-        self.at_once = False  # whether a signal raises where it strikes: only where nothing is left half done
+        self.at_once = False  # whether a signal raises immediately: only where nothing is left incomplete
         self.before: dict[int, Any] = {}
 
     def __enter__(self) -> Signals:

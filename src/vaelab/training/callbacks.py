@@ -175,7 +175,7 @@ class StopOnSignal(Callback):
 
     def on_step(self, state: TrainingState) -> None:
         if self.signals.received:
-            check_finite(state, self.config)  # what is saved now must be worth going on from
+            check_finite(state, self.config)  # only a state with finite numbers is saved
         self.signals.check()
 
     def on_epoch(self, state: TrainingState) -> None:
@@ -251,5 +251,5 @@ def best_of(facts: Mapping[str, Any]) -> float:
 
 
 def command(arguments: Sequence[str]) -> str:
-    """The shell line that does the same."""
+    """The shell command of these settings."""
     return shlex.join(["python", "-m", "vaelab.train", *arguments])

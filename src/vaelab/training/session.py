@@ -37,7 +37,7 @@ class TrainingResult:
 
     folder: RunFolder
     neg_elbo: float
-    """Of the best epoch on the validation images (test images where val_size is 0), in nats per image."""
+    """The best epoch's, on the validation images (test images where val_size is 0), in nats per image."""
     interrupted_by: int = 0  # the signal that ended it early, or 0
 
 
@@ -61,8 +61,8 @@ def train(config: Config, folder: RunFolder, caller: Caller) -> TrainingResult:
     with in_use(folder):
         if folder.run_json.exists():
             raise ConfigError(
-                f"{folder.path} already holds a run: type {quote_override('resume', folder.path)} to go on "
-                "with it, or another hydra.run.dir for a new one."
+                f"{folder.path} already holds a run: type {quote_override('resume', folder.path)} to "
+                "continue it, or another hydra.run.dir for a new one."
             )
         if folder.holds_epochs():
             raise ConfigError(
@@ -90,12 +90,12 @@ def sweep_job(config: Config, folder: RunFolder, caller: Caller) -> TrainingResu
         if facts["status"] == "finished":
             log.info("%s is finished already", folder.path)
             return TrainingResult(folder, best_of(facts))
-        log.info("%s is not finished (%s): going on", folder.path, facts["status"])
+        log.info("%s is not finished (%s): continuing", folder.path, facts["status"])
         return TrainingRun(config, folder, caller, saved).run()
 
 
 def resume(config: Config, keys: Sequence[str], caller: Caller) -> TrainingResult:
-    """Go on in the folder of the run or checkpoint that `config.resume` names, with that run's settings.
+    """Continue in the folder of the run or checkpoint that `config.resume` names, with that run's settings.
 
     Of what else was given (`keys`, as on the command line), only what can't change the numbers may differ.
     Raises VaelabError as `train` does.
@@ -217,12 +217,12 @@ class TrainingRun:
         if config.deterministic and self.state.device.type == "cpu":
             log.warning("deterministic=true has no effect on the CPU, which repeats every bit anyway.")
         if self.state.total_steps:
-            log.info("Going on after epoch %d, step %d", self.state.epoch, self.state.step)
+            log.info("Continuing after epoch %d, step %d", self.state.epoch, self.state.step)
 
     def go_back(self) -> None:
         """Bring the folder to where the state is: a killed process, or later epochs, had gone further."""
         state, folder, save = self.state, self.folder, self.epochs.save
-        # Before anything is removed: who is killed from here on comes back to this state, and does it again.
+        # Before anything is removed: a process killed after this returns to this state and repeats the rest.
         save(state, "last")
         if folder.remove_after(state.epoch, state.total_steps):
             log.warning("Going back to epoch %d: the files of later epochs are removed", state.epoch)
@@ -235,7 +235,7 @@ class TrainingRun:
             save(state, *self.epochs.due(state))
 
     def restore_best(self) -> None:
-        """Where the best checkpoint is gone or later: the right one if it was kept, else this epoch."""
+        """Where the best checkpoint is missing or later: the right one if it was kept, else this epoch."""
         state, folder, best = self.state, self.folder, self.state.best_epoch
         if best == state.epoch:
             return
@@ -246,7 +246,7 @@ class TrainingRun:
                     if path != folder.best_checkpoint:
                         folder.write(folder.checkpoint("best"), checkpoint.encode(found))
                     return
-        log.warning("The best checkpoint, of epoch %d, is gone: epoch %d stands in", best, state.epoch)
+        log.warning("Best checkpoint (epoch %d) is missing; epoch %d is used instead", best, state.epoch)
         state.best_epoch = state.epoch
         if math.isfinite(state.best_neg_elbo):
             state.best_neg_elbo = state.history[-1][f"{self.data.held_out.name}/neg_elbo"]
@@ -263,7 +263,7 @@ class TrainingRun:
         return TrainingResult(self.folder, best_of(facts))
 
     def interrupted(self, interruption: Interrupted | KeyboardInterrupt) -> TrainingResult:
-        """Save what there is, unless a second Ctrl-C struck in the middle of a step."""
+        """Save what there is, unless a second Ctrl-C came in the middle of a step."""
         number = signal.SIGINT
         if isinstance(interruption, Interrupted):
             number = signal.Signals(interruption.number)
@@ -271,7 +271,7 @@ class TrainingRun:
         facts = self.run_json.write(self.state, "interrupted", signal=number.name)
         log.warning(
             f"Interrupted ({number.name}) after epoch {self.state.epoch}, step {self.state.step}. "
-            f"To go on: {self.to_go_on}"
+            f"To continue: {self.to_go_on}"
         )
         notify(self.callbacks, "on_end", self.state, facts)
         return TrainingResult(self.folder, best_of(facts), number)
@@ -284,11 +284,11 @@ class TrainingRun:
         if isinstance(error, TrainingDiverged):
             last = self.folder.last_checkpoint
             good = f"The last good weights are in {last}" if self.state.epoch else "No epoch was complete yet"
-            error = VaelabError(f"{error}. {good}. Lowering optimizer.lr is the usual cure.")
+            error = VaelabError(f"{error}. {good}. Lowering optimizer.lr is the usual remedy.")
         elif isinstance(error, StorageError):
             kept = "Nothing is kept of this run."
             if self.folder.run_json.is_file():
-                kept = f"What was saved before is kept; then go on with: {self.to_go_on}"
+                kept = f"What was saved before is kept; then continue with: {self.to_go_on}"
             error = VaelabError(f"{error} {kept}")
         known = isinstance(error, VaelabError)
         reason = str(error) if known else f"{type(error).__name__}: {error}"

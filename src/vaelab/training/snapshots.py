@@ -22,7 +22,7 @@ from vaelab.training.examples import ExampleImages, as_arrays
 from vaelab.training.state import TrainingState
 
 DENSE_EPOCHS = 2  # have animation frames inside them: most of the latent space's movement happens there
-MOST_FRAMES = 150  # in an animation; those of a longer run are thinned evenly
+MOST_FRAMES = 150  # in an animation; of a longer run, an evenly spaced subset
 HALF_PRECISION = 60000.0  # the largest latent that a frame can hold
 
 
@@ -126,7 +126,7 @@ class EpochFigures(Drawing):
 
 
 class FinalFigures(Drawing):
-    """Every figure of a finished run, and the animation. `say` is told what is being drawn."""
+    """Every figure of a finished run, and the animation. `say` is called with what is being drawn."""
 
     def __init__(
         self, config: Config, examples: ExampleImages, folder: RunFolder, say: Callable[[str], None]
@@ -168,7 +168,7 @@ class FinalFigures(Drawing):
         means, examples = [frame.means_NL for frame in frames], self.examples
         bands = [frame.reconstructions_CHW / 255 for frame in frames]
         originals, classes = as_arrays(examples.first_band), examples.data.class_names
-        title, view = "The latent space while it is learned", examples.view_of(means)
+        title, view = "The latent space during training", examples.view_of(means)
         subtitles = [f"{examples.about} · epoch {step / state.steps_per_epoch:.2f}" for step in steps]
         pictures = latent_animation(
             means, bands, originals, examples.labels_N, classes, view, title, subtitles,

@@ -46,7 +46,7 @@ class TrainingState:
     history: list[Record] = field(default_factory=list)
     best_epoch: int = 0
     best_neg_elbo: float = math.inf
-    """Of best_epoch, on the validation images; infinite as long as nothing is chosen by it."""
+    """neg_elbo of best_epoch, on the validation images; infinite as long as nothing is chosen by it."""
 
     @classmethod
     def fresh(cls, config: Config, data: Data, device: torch.device) -> TrainingState:

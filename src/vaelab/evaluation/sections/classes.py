@@ -15,10 +15,10 @@ def classes(evaluated: EvaluatedModel, progress: Progress) -> Section:
         raise CannotMeasure("the probes are fitted on the training images: type split=test or split=val")
     scored_labels = evaluated.split.labels[: len(evaluated.posterior.mean)].cpu().numpy()
     if len(np.unique(scored_labels)) < 2:
-        raise CannotMeasure("it takes images of at least two classes")
+        raise CannotMeasure("requires images of at least two classes")
     train_labels = evaluated.data.train.labels.cpu().numpy()
     if len(train_labels) < NEIGHBOURS or len(np.unique(train_labels)) < 2:
-        raise CannotMeasure(f"it takes {NEIGHBOURS} training images, of at least two classes")
+        raise CannotMeasure(f"requires {NEIGHBOURS} training images, of at least two classes")
     latent = (
         Labelled(evaluated.train_posterior.mean.cpu().numpy(), train_labels),
         Labelled(evaluated.posterior.mean.float().cpu().numpy(), scored_labels),

@@ -16,7 +16,7 @@ PAIR_DISTANCE = "mean L2 distance between pairs"
 def images(evaluated: EvaluatedModel, progress: Progress) -> Section:
     count = evaluated.count
     if count < 2:
-        raise CannotMeasure("it takes at least two images")
+        raise CannotMeasure("requires at least two images")
     basis, pairs = evaluated.basis(count), evaluated.basis(min(count, PAIRED))
     columns: dict[str, dict[str, Number]] = {}
     for of, make in {

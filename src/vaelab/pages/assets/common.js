@@ -147,7 +147,7 @@ function sortTables() {
         const value = (row) => row.cells[column].dataset.value ?? row.cells[column].textContent;
         const rows = [...table.tBodies[0].rows].sort((a, b) => {
           const [x, y] = [value(a), value(b)];
-          if (x === "" || y === "") return (x === "") - (y === "");  // what is missing comes last
+          if (x === "" || y === "") return (x === "") - (y === "");  // missing values come last
           const difference = isNaN(x) || isNaN(y) ? x.localeCompare(y) : x - y;
           return ascending ? difference : -difference;
         });

@@ -717,7 +717,7 @@ async function begin() {
 window.explorer = { state, views, ready: begin().catch((error) => {
   const text = document.createElement("p");
   text.className = "error";
-  text.textContent = `This page could not start: ${error.message}. It takes a browser of 2023 or newer.`;
+  text.textContent = `This page could not start: ${error.message}. It requires a browser of 2023 or newer.`;
   element("explorer").prepend(text);
   throw error;
 }) };

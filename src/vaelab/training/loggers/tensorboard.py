@@ -25,7 +25,7 @@ class TensorBoard(Callback):
     def __init__(self, folder: RunFolder, examples: ExampleImages, epoch: int) -> None:
         if find_spec("tensorboard") is None:
             raise ConfigError(
-                "logger=tensorboard takes a package more: type pip install 'vaelab[tensorboard]'."
+                "logger=tensorboard needs an additional package: type pip install 'vaelab[tensorboard]'."
             )
         self.folder, self.examples, self.epoch = folder, examples, epoch
 
