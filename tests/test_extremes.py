@@ -71,11 +71,11 @@ def test_images_that_are_all_alike(data: Data, model: str, likelihood: str, grey
     state = fresh(asked, constant)
     rows = fit(state, constant, asked)
     assert all(map(math.isfinite, rows[-1].values()))
-    gallery = ExampleImages(asked, constant, constant.test, state.model, state.objective)
-    means = gallery.means()
+    examples = ExampleImages(asked, constant, constant.test, state.model, state.objective)
+    means = examples.means()
     for figure in (
-        gallery.manifold(),
-        gallery.latent_plot(means, gallery.view_of([means]), "alike", coloured=True).figure,
+        examples.manifold(),
+        examples.latent_plot(means, examples.view_of([means]), "alike", coloured=True).figure,
     ):
         assert figure.axes
 
