@@ -85,8 +85,8 @@ def test_a_run_leaves_a_complete_folder(train: CommandLine, tmp_path: Path) -> N
         with Image.open(path) as image:
             image.load()
             assert min(image.size) >= 300, path
-    with Image.open(folder / "figures" / "latent_evolution.gif") as film:
-        assert film.n_frames >= 6  # before training, inside two epochs, after three
+    with Image.open(folder / "figures" / "latent_evolution.gif") as animation:
+        assert animation.n_frames >= 6  # before training, inside two epochs, after three
     assert [row["epoch"] for row in rows_without_times(folder)] == ["1", "2", "3"]
     facts = run_json(folder)
     assert facts["status"] == "finished"

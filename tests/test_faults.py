@@ -30,7 +30,7 @@ SHORT = (
     *TINY, "artifacts.zip=true", "artifacts.checkpoint_every=1", "artifacts.gif_every_batches=5", "artifacts.figures=false",
     "epochs=2", "batch_size=32",
 )  # fmt: skip
-"""A short run with pictures, film, checkpoints and zip."""
+"""A short run with images, animation, checkpoints and zip."""
 
 KILLED = -signal.SIGKILL
 
@@ -304,15 +304,15 @@ def test_every_file_opens_at_every_moment(tmp_path: Path) -> None:
 def test_a_killed_evaluation_that_is_repeated_equals_one_that_was_not(tmp_path: Path, finished: Path) -> None:
     run = Path(shutil.copytree(finished, tmp_path / "run"))
     evaluate, count = command_line_of("vaelab.evaluate", tmp_path), tmp_path / "count"
-    asked = ("checkpoint=run", "metrics.samples=false", "nll_images=10", "importance_samples=10")
-    evaluate(*asked, "output=whole", going_wrong={"fault": {"count_into": str(count)}})
+    arguments = ("checkpoint=run", "metrics.samples=false", "nll_images=10", "importance_samples=10")
+    evaluate(*arguments, "output=whole", going_wrong={"fault": {"count_into": str(count)}})
     expected = {path.name: path.read_bytes() for path in (tmp_path / "whole").glob("*.png")}
     assert len(expected) > 8
     changes = int(count.read_text())
-    killed = evaluate(*asked, going_wrong={"fault": {"do": "kill", "at": changes // 2}})
+    killed = evaluate(*arguments, going_wrong={"fault": {"do": "kill", "at": changes // 2}})
     assert killed.returncode == KILLED
     assert_every_file_opens(run)
-    assert evaluate(*asked).returncode == 0
+    assert evaluate(*arguments).returncode == 0
     folder = run / "evaluation" / "best"
     assert {path.name: path.read_bytes() for path in folder.glob("*.png")} == expected
     assert not [path for path in folder.iterdir() if path.name.startswith(".")]

@@ -107,8 +107,8 @@ def test_importance_weighting_closes_the_gap_of_a_wrong_posterior() -> None:
 
 @pytest.fixture(scope="module")
 def trained(data: Data) -> TrainingState:
-    asked = settings(*TINY, "epochs=15", "model.hidden=[64]")
-    fit(state := fresh(asked, data), data, asked)
+    config = settings(*TINY, "epochs=15", "model.hidden=[64]")
+    fit(state := fresh(config, data), data, config)
     return state
 
 

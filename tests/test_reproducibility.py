@@ -49,18 +49,18 @@ def test_the_same_command_gives_the_same_bits(train: CommandLine, tmp_path: Path
 def golden(model: str) -> Iterator[tuple[str, float]]:
     """The loss of each of the first 30 steps, then the rows of 3 epochs, on three classes of the embedded subset."""
     three = ("dataset.source=embedded", "dataset.classes=[0,1,7]", "dataset.val_size=7500", "batch_size=64")
-    asked = settings(*three, f"model={model}", "epochs=3")
-    data = splits.load(asked.dataset, torch.device("cpu"))
+    config = settings(*three, f"model={model}", "epochs=3")
+    data = splits.load(config.dataset, torch.device("cpu"))
     steps: list[tuple[str, float]] = []
 
     def note(state: TrainingState) -> None:
         if len(steps) < 30:
-            images = min(asked.batch_size, len(data.train) - (state.step - 1) * asked.batch_size)
+            images = min(config.batch_size, len(data.train) - (state.step - 1) * config.batch_size)
             steps.append(
                 (f"step {state.total_steps} loss", state.step_terms_S3[state.step - 1, 2].item() / images)
             )
 
-    rows = fit(fresh(asked, data), data, asked, [AtStep(note)])
+    rows = fit(fresh(config, data), data, config, [AtStep(note)])
     yield from steps
     for row in rows:
         for key in ("train/reconstruction", "train/kl", "val/reconstruction", "val/kl", "val/neg_elbo"):
@@ -163,12 +163,12 @@ def test_deterministic_says_that_the_cpu_is(train: CommandLine) -> None:
 @pytest.mark.parametrize("model", names())
 def test_every_step_has_a_deterministic_algorithm(model: str) -> None:
     """PyTorch raises for an operation that has none; on CUDA, tests/test_cuda.py asks the same."""
-    asked = settings(*TINY, f"model={model}", "epochs=1")
-    data = splits.load(asked.dataset, torch.device("cpu"))
+    config = settings(*TINY, f"model={model}", "epochs=1")
+    data = splits.load(config.dataset, torch.device("cpu"))
     torch.use_deterministic_algorithms(True)
     try:
-        rows = fit(fresh(asked, data), data, asked)
+        rows = fit(fresh(config, data), data, config)
     finally:
         torch.use_deterministic_algorithms(False)
-    plain = fit(fresh(asked, data), data, asked)
+    plain = fit(fresh(config, data), data, config)
     assert rows[0]["val/neg_elbo"] == plain[0]["val/neg_elbo"]

@@ -97,8 +97,8 @@ def test_a_sweep_ends_with_its_comparison(swept: tuple[Path, Any]) -> None:
         with Image.open(folder / "comparison" / name) as image:
             image.load()
             assert min(image.size) >= 250, name
-    with Image.open(folder / "comparison" / "latent_evolution.gif") as film:
-        assert film.n_frames >= 4
+    with Image.open(folder / "comparison" / "latent_evolution.gif") as animation:
+        assert animation.n_frames >= 4
     rows = table(folder)
     assert [row["model"] for row in rows] == ["KL off", "beta 0.1", "beta 0.5", "beta 1"]
     assert [row["objective"] for row in rows] == ["recon_only", "beta_vae", "beta_vae", "vae"]
