@@ -63,7 +63,7 @@ def compare(config: CompareConfig) -> ComparisonResult:
     Raises VaelabError where there is no run. Runs on other images, or scored by another likelihood, are never
     in one table: each family gets its own, and that is said.
     """
-    with console.logging_to(console.AboveTheBar()):
+    with console.logging_to(console.ProgressBarHandler()):
         return Comparison(config).run()
 
 

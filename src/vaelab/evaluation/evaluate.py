@@ -49,7 +49,7 @@ def evaluate(run: Run, config: EvaluationConfig) -> EvaluationResult:
 
     Raises VaelabError, before anything is written, for settings or data that can't be used.
     """
-    with console.logging_to(console.AboveTheBar()):
+    with console.logging_to(console.ProgressBarHandler()):
         result = Evaluation(evaluated_model(run, config, {})).run()
         folder = RunFolder.around(run.checkpoint)
         if folder is not None and config.output is None and run.config.artifacts.report:

@@ -87,7 +87,7 @@ def export(config: ExportConfig) -> dict[Path, float]:
         )
     if not all(map(find_spec, ("onnx", "onnxscript", "onnxruntime"))):
         raise VaelabError("format=onnx needs more packages: type pip install 'vaelab[onnx]'.")
-    with console.logging_to(console.AboveTheBar()):
+    with console.logging_to(console.ProgressBarHandler()):
         run = load(config.run)
     folder = output_folder(config.output, run, "export")
     noise = torch.Generator().manual_seed(0)

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from vaelab.runs.files import writing
 
 
-class AboveTheBar(logging.Handler):
+class ProgressBarHandler(logging.Handler):
     """Writes log lines to stderr, above the progress bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
