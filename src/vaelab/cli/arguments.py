@@ -55,7 +55,7 @@ def prepare(line: Sequence[str], command: str, schema: type[config.Settings]) ->
     if given["shell_completion"]:  # `install=bash` is no setting
         return Arguments(given, overrides, [])
     if command == "train":
-        overrides = spelled_out(overrides)
+        overrides = expand_repeat(overrides)
         if any(override.startswith("resume=") for override in overrides):
             overrides = [*overrides, "hydra.run.dir=."]
     parsed = OverridesParser.create().parse_overrides(overrides)
@@ -89,7 +89,7 @@ def parse_flags(line: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     return given, given.pop("overrides")
 
 
-def spelled_out(overrides: list[str]) -> list[str]:
+def expand_repeat(overrides: list[str]) -> list[str]:
     """Overrides in which repeat=RUN has become all settings of that run; other overrides take precedence.
 
     Says so where the run was made by other versions. Raises ConfigError and RunFolderError.
