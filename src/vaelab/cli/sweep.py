@@ -112,7 +112,7 @@ def sweeping(command: str, arguments: Arguments) -> Iterator[list[str]]:
     for path in sweep.failures():  # of an earlier time
         path.unlink()
     error = None
-    with passed_on() as received:
+    with forward_signals() as received:
         try:
             yield sweep.overrides
         except Exception as raised:
@@ -179,7 +179,7 @@ def checked(composed: DictConfig) -> Config:
 
 
 @contextmanager
-def passed_on() -> Iterator[list[int]]:
+def forward_signals() -> Iterator[list[int]]:
     """Inside, SIGINT and SIGTERM go to the processes that run jobs: when these have saved, the waiting ends.
 
     Yields the signals that came. Ctrl-C in a terminal reaches those processes twice: see `Signals`.
