@@ -81,9 +81,9 @@ class Sweep:
             reason = " ".join(str(error).split())
             if not started:
                 raise VaelabError(f"The sweep did not start: {reason}") from error
-            to_go_on = quote_override("hydra.sweep.dir", folder.path)
+            resume_command = quote_override("hydra.sweep.dir", folder.path)
             print(f"vaelab: the sweep ended with {type(error).__name__}: {reason}", file=sys.stderr)
-            print(f"vaelab: to continue it, add {to_go_on} to the line.", file=sys.stderr)
+            print(f"vaelab: to continue it, add {resume_command} to the line.", file=sys.stderr)
         killed = [path.name for path in started if not any(path.iterdir())]  # before they wrote anything
         names = {*unfinished(self.folder), *killed, *(path.stem for path in self.failures())}
         failed = sorted(names, key=natural)
@@ -236,8 +236,8 @@ def job_of_a_sweep(job: Job) -> float | None:
     if not result.interrupted_by:
         return result.neg_elbo
     interrupted_by = result.interrupted_by
-    to_go_on = quote_override("hydra.sweep.dir", job.sweep)
-    print(f"vaelab: interrupted. To continue the sweep, add {to_go_on} to the line.", file=sys.stderr)
+    resume_command = quote_override("hydra.sweep.dir", job.sweep)
+    print(f"vaelab: interrupted. To continue the sweep, add {resume_command} to the line.", file=sys.stderr)
     if not str(HydraConfig.get().launcher._target_).endswith(".JoblibLauncher"):
         sys.exit(BY_SIGNAL + interrupted_by)  # joblib would end the other jobs while they save
     return None

@@ -131,7 +131,7 @@ class TrainingRun:
         self, config: Config, folder: RunFolder, caller: Caller, resumed: Checkpoint | None = None
     ) -> None:
         self.config, self.folder, self.resumed = config, folder, resumed is not None
-        self.to_go_on = command([quote_override("resume", folder.path)])
+        self.resume_command = command([quote_override("resume", folder.path)])
         device = check_settings(config)
         flushed = caller.owns_process and torch.set_flush_denormal(True)
         set_deterministic(config.deterministic and device.type == "cuda")
@@ -271,7 +271,7 @@ class TrainingRun:
         facts = self.run_json.write(self.state, "interrupted", signal=number.name)
         log.warning(
             f"Interrupted ({number.name}) after epoch {self.state.epoch}, step {self.state.step}. "
-            f"To continue: {self.to_go_on}"
+            f"To continue: {self.resume_command}"
         )
         notify(self.callbacks, "on_end", self.state, facts)
         return TrainingResult(self.folder, best_of(facts), number)
@@ -288,7 +288,7 @@ class TrainingRun:
         elif isinstance(error, StorageError):
             kept = "Nothing is kept of this run."
             if self.folder.run_json.is_file():
-                kept = f"What was saved before is kept; then continue with: {self.to_go_on}"
+                kept = f"What was saved before is kept; then continue with: {self.resume_command}"
             error = VaelabError(f"{error} {kept}")
         known = isinstance(error, VaelabError)
         reason = str(error) if known else f"{type(error).__name__}: {error}"
