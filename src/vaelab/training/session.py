@@ -194,7 +194,7 @@ class TrainingRun:
         self.folder.write_text(self.folder.config_yaml, to_yaml(self.config))
         self.announce(facts)
         if self.resumed:
-            self.go_back()
+            self.roll_back()
 
     def announce(self, facts: dict[str, Any]) -> None:
         """Say what is trained on what, and what a reader has to know about it."""
@@ -219,7 +219,7 @@ class TrainingRun:
         if self.state.total_steps:
             log.info("Continuing after epoch %d, step %d", self.state.epoch, self.state.step)
 
-    def go_back(self) -> None:
+    def roll_back(self) -> None:
         """Bring the folder to where the state is: a killed process, or later epochs, had gone further."""
         state, folder, save = self.state, self.folder, self.epochs.save
         # Before anything is removed: a process killed after this returns to this state and repeats the rest.
