@@ -39,11 +39,13 @@ def run_command(command: str, body: Callable[[Job], object]) -> None:
 
         @hydra.main(config_path=str(CONF_DIR), config_name=command, **VERSION_BASE, **WHITELIST)
         def run(composed: DictConfig) -> object:
-            told = HydraConfig.get()
-            os.chdir(told.runtime.cwd)  # the user's directory: a launcher may have started this elsewhere
-            sweep = Path(told.sweep.dir) if told.mode == RunMode.MULTIRUN else None
-            overrides: Any = OmegaConf.to_container(told.overrides.task, resolve=False)
-            job = Job(composed, RunFolder(told.runtime.output_dir), overrides, sweep)
+            hydra_config = HydraConfig.get()
+            os.chdir(
+                hydra_config.runtime.cwd
+            )  # the user's directory: a launcher may have started this elsewhere
+            sweep = Path(hydra_config.sweep.dir) if hydra_config.mode == RunMode.MULTIRUN else None
+            overrides: Any = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)
+            job = Job(composed, RunFolder(hydra_config.runtime.output_dir), overrides, sweep)
             try:
                 with errors_in_one_line(schema, tracebacks):  # Hydra announces what leaves this function
                     return body(job)
