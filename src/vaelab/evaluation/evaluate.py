@@ -163,10 +163,12 @@ class Evaluation(Steps):
         try:
             with held(self.folder), Signals() as signals, self.bar:
                 try:
-                    signals.at_once = True  # files appear whole or not at all: any moment is a good one
+                    signals.raise_immediately = (
+                        True  # files appear whole or not at all: any moment is a good one
+                    )
                     self.measure_and_draw()
                 except Interrupted as interruption:
-                    signals.at_once = False
+                    signals.raise_immediately = False
                     self.interrupted(interruption.number)
         finally:
             remove_if_empty(self.folder)

@@ -65,7 +65,9 @@ class Signals:
     def __init__(self) -> None:
         self.received = 0
         self.since = 0.0
-        self.at_once = False  # whether a signal raises immediately: only where nothing is left incomplete
+        self.raise_immediately = (
+            False  # whether a signal raises immediately: only where nothing is left incomplete
+        )
         self.before: dict[int, Any] = {}
 
     def __enter__(self) -> Signals:
@@ -85,7 +87,7 @@ class Signals:
     def note(self, number: int, frame: FrameType | None) -> None:
         if not self.received:
             self.received, self.since = number, time.monotonic()
-            if self.at_once:
+            if self.raise_immediately:
                 raise Interrupted(number)
         elif time.monotonic() - self.since > ONCE_S:
             for each, handler in self.before.items():

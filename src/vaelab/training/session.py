@@ -171,12 +171,14 @@ class TrainingRun:
                 try:
                     self.begin()
                     fit(self.state, self.data, self.config, self.callbacks)
-                    self.signals.at_once = True  # files appear whole or not at all: any moment is a good one
+                    self.signals.raise_immediately = (
+                        True  # files appear whole or not at all: any moment is a good one
+                    )
                     self.signals.check()
                     log.info("Trained for %.0f s", time.monotonic() - started)
                     return self.finish()
                 except (Interrupted, KeyboardInterrupt) as interruption:
-                    self.signals.at_once = False
+                    self.signals.raise_immediately = False
                     return self.interrupted(interruption)
             except Exception as error:
                 explained = self.failed(error)
