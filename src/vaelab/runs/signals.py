@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any
 
 BY_SIGNAL = 128  # plus the signal's number: the exit status of what was interrupted, as shells have it
-ONCE_S = 1.0
+DEBOUNCE_S = 1.0
 """Seconds within which signals are one: Ctrl-C reaches a sweep's jobs from the terminal and the sweep."""
 
 
@@ -89,7 +89,7 @@ class Signals:
             self.received, self.since = number, time.monotonic()
             if self.raise_immediately:
                 raise Interrupted(number)
-        elif time.monotonic() - self.since > ONCE_S:
+        elif time.monotonic() - self.since > DEBOUNCE_S:
             for each, handler in self.before.items():
                 signal.signal(each, handler)
             signal.raise_signal(number)
