@@ -103,7 +103,7 @@ def errors_in_one_line(schema: type[config.Settings], tracebacks: bool) -> Itera
 def show_run(folder: RunFolder) -> None:
     """Print where a run is and what to open in it: the only thing on stdout."""
     print(f"Run folder: {folder.path}")
-    for path, meaning in folder.worth_opening():
+    for path, meaning in folder.main_files():
         print(f"  {path:<32}{meaning}")
     if folder.best_checkpoint.is_file():
         evaluate, explore = (config.quote_override(key, folder.path) for key in ("checkpoint", "run"))

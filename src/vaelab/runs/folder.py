@@ -134,7 +134,7 @@ class RunFolder:
         """The metrics.json of all evaluations, the best checkpoint's first."""
         return sorted((self.path / "evaluation").glob("*/metrics.json"))
 
-    def worth_opening(self) -> list[tuple[str, str]]:
+    def main_files(self) -> list[tuple[str, str]]:
         """The files of this run that a person wants to see first, with what each shows."""
         guide = {
             "report.html": "all of it on one page, for the browser",
