@@ -18,7 +18,7 @@ from vaelab.figures import Figure, style
 from vaelab.figures.curves import overlaid_curves, rate_distortion, styles
 from vaelab.figures.images import gif, image_grid, image_panels
 from vaelab.figures.latent import LatentSpaces, LatentView
-from vaelab.pages.page import thinned
+from vaelab.pages.page import subsample
 from vaelab.runs.folder import SPLIT_NAMES
 from vaelab.training.examples import FROZEN_TITLE, ExampleImages, as_arrays, as_grid
 from vaelab.training.snapshots import read_frame
@@ -119,7 +119,7 @@ class FamilyFigures:
         """All latent spaces during training, as a GIF: the steps whose frames every run has kept."""
         runs = {model.label: model.members[0].folder for model in self.models}
         kept = [{step for step, _ in run.numbered("latent/frames")} for run in runs.values()]
-        steps = thinned(sorted(set.intersection(*kept)), MOST_FRAMES)
+        steps = subsample(sorted(set.intersection(*kept)), MOST_FRAMES)
         if len(steps) < 2:
             raise CannotMeasure(
                 "requires runs with frames of the same steps (artifacts.gif=true, one batch_size)"

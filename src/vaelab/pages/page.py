@@ -99,12 +99,12 @@ def epoch_pictures(
     numbered: Sequence[tuple[int, Path]], most: int = 25, widest: int = 900
 ) -> list[dict[str, Any]]:
     """The pictures of `most` epochs at most: `[{"epoch": 1, "source": …}, …]`."""
-    chosen = thinned(numbered, most)
+    chosen = subsample(numbered, most)
     shown = pictures([path for _, path in chosen], widest)
     return [{"epoch": epoch, **each} for (epoch, _), each in zip(chosen, shown, strict=True)]
 
 
-def thinned(items: Sequence[Any], most: int) -> list[Any]:
+def subsample(items: Sequence[Any], most: int) -> list[Any]:
     """At most that many, evenly spaced, the first and the last among them."""
     count = min(most, len(items))
     return [items[round(place * (len(items) - 1) / max(1, count - 1))] for place in range(count)]
