@@ -66,12 +66,12 @@ class Shipped:
         return (text or "of a plugin").partition("\n")[0].rstrip(".")
 
 
-WORDS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)
+BOOLEANS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)
 
 
-def from_word(value: object) -> object:
+def parse_bool(value: object) -> object:
     """True and False for the words that mean them; anything else as it is."""
-    return WORDS.get(str(value).lower(), value)
+    return BOOLEANS.get(str(value).lower(), value)
 
 
 def to_text(value: object) -> object:
@@ -87,7 +87,7 @@ def check_component(value: str | dict[str, Any]) -> str | dict[str, Any]:
     return name if value == {"name": name} else value
 
 
-Switch = Annotated[bool, BeforeValidator(from_word), Allowed("true or false")]
+Switch = Annotated[bool, BeforeValidator(parse_bool), Allowed("true or false")]
 Natural = Annotated[int, Field(ge=0), Allowed("a whole number of at least 0")]
 Count = Annotated[int, Field(ge=1), Allowed("a whole number of at least 1")]
 Seed = Annotated[int, Field(ge=0, lt=2**63), Allowed("a whole number of at least 0 and below 2**63")]

@@ -161,7 +161,7 @@ class Config(Settings):
 
 def folder_ending(kl: object, beta: object) -> str:
     """`beta-0.5` or `recon_only`: the end of a folder's name, made before `kl` and `beta` are checked."""
-    weighs = base.from_word(kl) is True and isinstance(beta, int | float) and beta != 0
+    weighs = base.parse_bool(kl) is True and isinstance(beta, int | float) and beta != 0
     return f"beta-{short(beta)}" if weighs else "recon_only"
 
 
