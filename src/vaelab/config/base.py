@@ -48,7 +48,7 @@ class Allowed:
 
 
 @dataclass(frozen=True)
-class Shipped:
+class NamesFrom:
     """The names that a setting knows: modules of a folder of the package, and a group of entry points."""
 
     folder: str
@@ -162,7 +162,7 @@ def describe(schema: type[Settings], prefix: str = "") -> Iterator[Setting]:
     for name, field in schema.model_fields.items():
         key = prefix + name
         default: Any = getattr(untouched, name, None)
-        shipped = next((each for each in field.metadata if isinstance(each, Shipped)), None)
+        shipped = next((each for each in field.metadata if isinstance(each, NamesFrom)), None)
         if isinstance(default, Settings):
             yield from describe(type(default), f"{key}.")
         elif shipped and isinstance(default, dict):  # a switch for each

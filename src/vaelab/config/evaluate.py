@@ -7,10 +7,10 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from vaelab.config import base
-from vaelab.config.base import Allowed, Settings, Shipped
+from vaelab.config.base import Allowed, NamesFrom, Settings
 from vaelab.config.errors import ConfigError
 
-SECTIONS = Shipped("evaluation/sections", "vaelab.metrics")
+SECTIONS = NamesFrom("evaluation/sections", "vaelab.metrics")
 
 
 class EvaluatedDataConfig(Settings):

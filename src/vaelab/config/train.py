@@ -10,13 +10,13 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from typing_extensions import Self
 
 from vaelab.config import base
-from vaelab.config.base import Allowed, Settings, Shipped
+from vaelab.config.base import Allowed, NamesFrom, Settings
 from vaelab.config.errors import ConfigError, look_up, must_be, quote_override, show
 
 CLASSES = Allowed("a list of class numbers or names, such as [7], or null for all")
-Likelihood = Annotated[base.Component, Shipped("objectives/likelihoods", "vaelab.likelihoods")]
-KLSchedule = Annotated[base.Component, Shipped("objectives/schedules", "vaelab.kl_schedules")]
-Logger = Annotated[base.Component, Shipped("training/loggers", "vaelab.loggers")]
+Likelihood = Annotated[base.Component, NamesFrom("objectives/likelihoods", "vaelab.likelihoods")]
+KLSchedule = Annotated[base.Component, NamesFrom("objectives/schedules", "vaelab.kl_schedules")]
+Logger = Annotated[base.Component, NamesFrom("training/loggers", "vaelab.loggers")]
 NonNegative = Annotated[float, Field(ge=0), Allowed("a number of at least 0")]
 
 
