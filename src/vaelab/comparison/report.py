@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from vaelab.evaluation.runs import Family, Found
+from vaelab.evaluation.runs import Family, FoundRuns
 from vaelab.figures.curves import styles
 from vaelab.pages.page import chart, epoch_pictures
 from vaelab.pages.run_report import KINDS
@@ -46,7 +46,7 @@ def curves(family: Family, several: bool) -> list[dict[str, Any]]:
     return found
 
 
-def epochs(found: Found) -> dict[str, dict[str, list[dict[str, Any]]]]:
+def epochs(found: FoundRuns) -> dict[str, dict[str, list[dict[str, Any]]]]:
     """By kind, then by model, its first run's pictures, without those that have none."""
     runs = {
         f"{model.label} · {family.title}" if len(found.families) > 1 else model.label: model.members[0].folder

@@ -84,7 +84,7 @@ class Family:
 
 
 @dataclass
-class Found:
+class FoundRuns:
     """The runs of a folder."""
 
     families: list[Family] = field(default_factory=list)
@@ -103,9 +103,9 @@ def read_metrics_json(folder: Path) -> dict[str, Any] | None:
     return None
 
 
-def find(folder: Path) -> Found:
+def find(folder: Path) -> FoundRuns:
     """Every run below a folder."""
-    found = Found()
+    found = FoundRuns()
     families: dict[str, list[Member]] = {}
     seen: dict[str, Member] = {}
     for path in run_folders(folder):
