@@ -34,7 +34,7 @@ class TensorBoard(Callback):
         """Made with the first epoch: importing it takes a second."""
         from torch.utils.tensorboard import SummaryWriter
 
-        threading.excepthook = quiet_about_disks
+        threading.excepthook = ignore_os_errors
         return SummaryWriter(str(self.folder.tensorboard), purge_step=self.epoch + 1)
 
     def on_epoch(self, state: TrainingState) -> None:
@@ -64,7 +64,7 @@ class TensorBoard(Callback):
             self.writer.close()
 
 
-def quiet_about_disks(failure: threading.ExceptHookArgs) -> None:
+def ignore_os_errors(failure: threading.ExceptHookArgs) -> None:
     """TensorBoard writes in a thread of its own; the errors that meets are raised by the next call too."""
     if not isinstance(failure.exc_value, OSError):
         threading.__excepthook__(failure)
