@@ -40,9 +40,7 @@ def run_command(command: str, body: Callable[[Job], object]) -> None:
         @hydra.main(config_path=str(CONF_DIR), config_name=command, **VERSION_BASE, **WHITELIST)
         def run(composed: DictConfig) -> object:
             hydra_config = HydraConfig.get()
-            os.chdir(
-                hydra_config.runtime.cwd
-            )  # the user's directory: a launcher may have started this elsewhere
+            os.chdir(hydra_config.runtime.cwd)  # a launcher may have started this elsewhere
             sweep = Path(hydra_config.sweep.dir) if hydra_config.mode == RunMode.MULTIRUN else None
             overrides: Any = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)
             job = Job(composed, RunFolder(hydra_config.runtime.output_dir), overrides, sweep)

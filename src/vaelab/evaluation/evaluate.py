@@ -163,9 +163,7 @@ class Evaluation(Steps):
         try:
             with held(self.folder), Signals() as signals, self.bar:
                 try:
-                    signals.raise_immediately = (
-                        True  # files appear whole or not at all: any moment is a good one
-                    )
+                    signals.raise_immediately = True  # files appear whole or not at all
                     self.measure_and_draw()
                 except Interrupted as interruption:
                     signals.raise_immediately = False

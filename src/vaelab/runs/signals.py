@@ -65,9 +65,7 @@ class Signals:
     def __init__(self) -> None:
         self.received = 0
         self.since = 0.0
-        self.raise_immediately = (
-            False  # whether a signal raises immediately: only where nothing is left incomplete
-        )
+        self.raise_immediately = False  # true only where nothing is left incomplete
         self.before: dict[int, Any] = {}
 
     def __enter__(self) -> Signals:

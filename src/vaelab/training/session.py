@@ -171,9 +171,7 @@ class TrainingRun:
                 try:
                     self.begin()
                     fit(self.state, self.data, self.config, self.callbacks)
-                    self.signals.raise_immediately = (
-                        True  # files appear whole or not at all: any moment is a good one
-                    )
+                    self.signals.raise_immediately = True  # files appear whole or not at all
                     self.signals.check()
                     log.info("Trained for %.0f s", time.monotonic() - started)
                     return self.finish()
