@@ -25,13 +25,13 @@ from vaelab.evaluation.sections.samples import sampling_verdict
 
 SECTIONS = section_names()
 QUICK = ("importance_samples=5", "nll_images=40")
-NO_PICTURES = ("artifacts.every=0", "artifacts.figures=false", "artifacts.gif=false")
+NO_FIGURES = ("artifacts.every=0", "artifacts.figures=false", "artifacts.gif=false")
 
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of three epochs whose best.safetensors is not its last.safetensors."""
-    command = (*TINY, *NO_PICTURES, "epochs=3", "optimizer.lr=0.02", "artifacts.checkpoint_every=1")
+    command = (*TINY, *NO_FIGURES, "epochs=3", "optimizer.lr=0.02", "artifacts.checkpoint_every=1")
 
     def make(folder: Path) -> None:
         run_folder(command_line_of("vaelab.train", folder)(*command, "hydra.run.dir=run"))
@@ -125,8 +125,8 @@ def test_evaluating_twice_gives_the_same_bytes(evaluate: CommandLine, run: Path)
         found = metrics(folder)
         times = found.pop("times")
         assert set(times["seconds"]) == set(SECTIONS)
-        pictures = {path.name: path.read_bytes() for path in folder.glob("*.png")}
-        results.append((json.dumps(found), pictures, (folder / "table.txt").read_text()))
+        images = {path.name: path.read_bytes() for path in folder.glob("*.png")}
+        results.append((json.dumps(found), images, (folder / "table.txt").read_text()))
     assert results[0] == results[1]
     assert not (run / "evaluation").exists()
 
@@ -155,7 +155,7 @@ def test_the_test_set_scored_while_training_agrees_too(
 ) -> None:
     run_folder(
         train("dataset.source=embedded", "dataset.classes=[7]", "dataset.val_size=0", "epochs=1",
-              "dataset.binarize=dynamic", "model.latent_dim=3", "hydra.run.dir=run", *NO_PICTURES)
+              "dataset.binarize=dynamic", "model.latent_dim=3", "hydra.run.dir=run", *NO_FIGURES)
     )  # fmt: skip
     result = evaluate("checkpoint=run", *QUICK, "split=test", "metrics.samples=false", "metrics.images=false")
     assert result.returncode == 0, result.stderr
@@ -183,7 +183,7 @@ def test_the_test_set_scored_while_training_agrees_too(
 def test_any_run_can_be_evaluated(
     train: CommandLine, evaluate: CommandLine, tmp_path: Path, settings: tuple[str, ...]
 ) -> None:
-    run_folder(train(*TINY, *settings, *NO_PICTURES, "epochs=2", "hydra.run.dir=run"))
+    run_folder(train(*TINY, *settings, *NO_FIGURES, "epochs=2", "hydra.run.dir=run"))
     result = evaluate("checkpoint=run", *QUICK)
     assert result.returncode == 0, result.stderr
     assert "failed" not in result.stdout
@@ -193,7 +193,7 @@ def test_any_run_can_be_evaluated(
 
 
 def test_a_collapsed_latent_space_is_said(train: CommandLine, evaluate: CommandLine) -> None:
-    run_folder(train(*TINY, "beta=1000", "optimizer.lr=0.01", *NO_PICTURES, "epochs=2", "hydra.run.dir=run"))
+    run_folder(train(*TINY, "beta=1000", "optimizer.lr=0.01", *NO_FIGURES, "epochs=2", "hydra.run.dir=run"))
     latent_only = [f"metrics.{name}=false" for name in SECTIONS if name != "latent"]
     result = evaluate("checkpoint=run", *latent_only, "figures=false")
     assert "2 of 2 dimensions carry less than 0.01 nats: collapsed." in result.stdout
@@ -476,7 +476,7 @@ def test_binarised_runs_find_their_grey_images_where_the_others_were_found(
     train: CommandLine, evaluate: CommandLine, tmp_path: Path
 ) -> None:
     """The run's own folder is gone, and another source is typed."""
-    run_folder(train(*TINY, *NO_PICTURES, "dataset.binarize=static", "epochs=1", "hydra.run.dir=run"))
+    run_folder(train(*TINY, *NO_FIGURES, "dataset.binarize=static", "epochs=1", "hydra.run.dir=run"))
     rewrite(tmp_path / "run" / "checkpoints" / "best.safetensors", from_nowhere)
     result = evaluate("checkpoint=run", *QUICK, "figures=false", "dataset.source=embedded")
     assert result.returncode == 0, result.stderr
@@ -487,7 +487,7 @@ def test_few_images_are_a_reason_and_no_failure(
     train: CommandLine, evaluate: CommandLine, tmp_path: Path
 ) -> None:
     few = ("dataset.source=embedded", "dataset.classes=[1,7]", "dataset.val_size=9980", "batch_size=2")
-    run_folder(train(*few, *NO_PICTURES, "epochs=1", "hydra.run.dir=run"))
+    run_folder(train(*few, *NO_FIGURES, "epochs=1", "hydra.run.dir=run"))
     result = evaluate("checkpoint=run", *QUICK)
     assert result.returncode == 0, result.stderr
     assert metrics(tmp_path / "run" / "evaluation" / "best")["not_measured"] == {

@@ -78,7 +78,7 @@ def packed(path: Path) -> list[str]:
 
 
 def assert_equal_to(undisturbed: Path, run: Path) -> None:
-    """Bit for bit in weights, rows and pictures; all the rest is there too, and nothing else."""
+    """Bit for bit in weights, rows and images; all the rest is there too, and nothing else."""
     assert run_json(run)["status"] == "finished"
     assert_same_run(undisturbed, run)
     # Of a process that was killed in its very last moment, the lock's files are left, which nobody holds.

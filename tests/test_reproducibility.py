@@ -38,7 +38,7 @@ def assert_near(name: str, found: float, expected: float) -> None:
 
 @pytest.mark.parametrize("model", names())
 def test_the_same_command_gives_the_same_bits(train: CommandLine, tmp_path: Path, model: str) -> None:
-    """Weights, rows and every picture, in a cold process and in a warm one."""
+    """Weights, rows and every image, in a cold process and in a warm one."""
     line = (*TINY, f"model={model}", "epochs=1", "artifacts.gif_every_batches=4")
     first = tmp_path / run_folder(train(*line, "hydra.run.dir=first"))
     command = [sys.executable, "-m", "vaelab.train", *line, "hydra.run.dir=second"]

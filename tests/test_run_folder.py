@@ -74,12 +74,12 @@ def test_going_back_touches_nothing_but_the_runs_own_files(tmp_path: Path) -> No
     folder = RunFolder(tmp_path)
     own = [
         folder.epoch_checkpoint(7),
-        folder.picture("latent", 7),
-        folder.picture("samples", 7),
+        folder.image("latent", 7),
+        folder.image("samples", 7),
         folder.frame(700),
     ]
     kept = [
-        folder.epoch_checkpoint(5), folder.picture("latent", 5), folder.frame(500), folder.best_checkpoint,
+        folder.epoch_checkpoint(5), folder.image("latent", 5), folder.frame(500), folder.best_checkpoint,
         tmp_path / "epoch_0099.txt", tmp_path / "latent" / "epoch_0099_notes.png", tmp_path / "samples" / "epoch_x.png",
         tmp_path / "other" / "checkpoints" / "epoch_0099.safetensors", tmp_path / "other" / ".last.safetensors.x.partial",
     ]  # fmt: skip

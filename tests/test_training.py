@@ -145,7 +145,7 @@ def test_all_latent_plots_share_the_last_ones_axes(data: Data, tmp_path: Path) -
         for epoch, means in enumerate(frames, 1):
             title = f"Latent space after epoch {epoch}"
             plot = examples.latent_plot(means, view, title, coloured=True)
-            assert folder.picture("latent", epoch).read_bytes() == style.png(plot.figure), epoch
+            assert folder.image("latent", epoch).read_bytes() == style.png(plot.figure), epoch
 
 
 def test_scoring_later_gives_the_number_of_training(data: Data) -> None:

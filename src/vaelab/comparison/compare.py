@@ -17,7 +17,7 @@ from vaelab.evaluation.evaluate import Evaluation, Steps, evaluated_model, switc
 from vaelab.evaluation.model import EvaluatedModel
 from vaelab.evaluation.runs import Family, Member, find
 from vaelab.evaluation.sections import section_names
-from vaelab.pages.page import pictures, plotly, render
+from vaelab.pages.page import images, plotly, render
 from vaelab.pages.run_report import KINDS
 from vaelab.runs import logs as console
 from vaelab.runs.files import held, write_bytes, writing
@@ -187,7 +187,7 @@ class Comparison(Steps):
                 "about": about(family).replace("**", ""),
                 "table": table(family),
                 "findings": findings(family),
-                "figures": pictures([path for path in figures if path.name not in NOT_IN_PAGE]),
+                "figures": images([path for path in figures if path.name not in NOT_IN_PAGE]),
             }
             for family, figures in zip(found.families, self.figures, strict=True)
         ]
@@ -198,7 +198,7 @@ class Comparison(Steps):
             families=families,
             curves=[each for family in found.families for each in curves(family, len(families) > 1)],
             plotly=plotly(),
-            pictures=epochs(found),
+            images=epochs(found),
             kinds=KINDS,
             not_finished=found.not_finished,
             notes=self.notes,

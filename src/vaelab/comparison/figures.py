@@ -131,9 +131,9 @@ class FamilyFigures:
         subtitles = [f"{self.about} · epoch {step / steps_per_epoch:.2f}" for step in steps]
         names, title = data.class_names, "The latent spaces during training"
         spaces = LatentSpaces(means[-1], self.views(frames), self.first.labels_N, names, title, *subtitles)
-        pictures = spaces.animation(means, subtitles, self.watermark)
+        drawn = spaces.animation(means, subtitles, self.watermark)
         colours = [style.class_colour(number) for number in data.classes]
-        return gif(pictures, colours, milliseconds=150, hold=3000)
+        return gif(drawn, colours, milliseconds=150, hold=3000)
 
 
 def as_png(draw: Callable[[FamilyFigures], Figure]) -> Callable[[FamilyFigures], bytes]:

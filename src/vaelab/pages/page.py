@@ -1,4 +1,4 @@
-"""One HTML file from a template, with styles, scripts and pictures inside: it opens without a network."""
+"""One HTML file from a template, with styles, scripts and images inside: it opens without a network."""
 
 import base64
 import gzip
@@ -73,7 +73,7 @@ def chart(
     return {"title": title, "data": traces, "layout": {**axes, "hovermode": "x unified"}}
 
 
-def picture(path: Path, widest: int = 900) -> dict[str, Any]:
+def image(path: Path, widest: int = 900) -> dict[str, Any]:
     """A PNG for a page: its name and folder, its data URI, and its size in CSS pixels, `widest` at most."""
     with Image.open(path) as opened:
         image = opened.convert("RGB")
@@ -90,17 +90,17 @@ def picture(path: Path, widest: int = 900) -> dict[str, Any]:
     }
 
 
-def pictures(paths: Sequence[Path], widest: int = 900) -> list[dict[str, Any]]:
-    with ThreadPoolExecutor() as pool:  # encoding the pictures leaves the interpreter free
-        return list(pool.map(partial(picture, widest=widest), paths))
+def images(paths: Sequence[Path], widest: int = 900) -> list[dict[str, Any]]:
+    with ThreadPoolExecutor() as pool:  # encoding the images leaves the interpreter free
+        return list(pool.map(partial(image, widest=widest), paths))
 
 
-def epoch_pictures(
+def epoch_images(
     numbered: Sequence[tuple[int, Path]], most: int = 25, widest: int = 900
 ) -> list[dict[str, Any]]:
-    """The pictures of `most` epochs at most: `[{"epoch": 1, "source": …}, …]`."""
+    """The images of `most` epochs at most: `[{"epoch": 1, "source": …}, …]`."""
     chosen = subsample(numbered, most)
-    shown = pictures([path for _, path in chosen], widest)
+    shown = images([path for _, path in chosen], widest)
     return [{"epoch": epoch, **each} for (epoch, _), each in zip(chosen, shown, strict=True)]
 
 

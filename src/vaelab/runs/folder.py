@@ -109,7 +109,7 @@ class RunFolder:
     def epoch_checkpoint(self, epoch: int) -> Path:
         return self.readable(f"epoch_{epoch:04d}")
 
-    def picture(self, kind: str, epoch: int) -> Path:
+    def image(self, kind: str, epoch: int) -> Path:
         """`kind` is reconstructions, samples or latent."""
         return self.path / kind / f"epoch_{epoch:04d}.png"
 

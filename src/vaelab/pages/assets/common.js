@@ -77,9 +77,9 @@ async function drawCharts() {
 
 // --- the epochs -----------------------------------------------------------------------------------------------
 
-// Pictures: by kind, then by panel, a list of {epoch, source, width, height}. One slider moves all panels.
+// Images: by kind, then by panel, a list of {epoch, source, width, height}. One slider moves all panels.
 function slideEpochs() {
-  const kinds = dataOf("pictures");
+  const kinds = dataOf("images");
   const slider = document.getElementById("epoch");
   if (!kinds || !slider) return;
   const choice = document.getElementById("kind");

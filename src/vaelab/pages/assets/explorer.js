@@ -17,7 +17,7 @@ const state = { looked: 0, hovered: null, from: null, to: null, share: 0, path: 
 let images = null;
 const views = [];
 
-// --- pictures -------------------------------------------------------------------------------------------------
+// --- images -------------------------------------------------------------------------------------------------
 
 const grey = (number) => Float32Array.from(images.subarray(number * PIXELS, (number + 1) * PIXELS), (value) => value / 255);
 
@@ -609,25 +609,25 @@ const say = (text) => { element("told").textContent = text; };
 
 async function readFile(file) {
   const wide = PIXELS / SIDE;
-  const picture = new Image();
+  const image = new Image();
   try {
-    picture.src = URL.createObjectURL(file);
-    await picture.decode();
+    image.src = URL.createObjectURL(file);
+    await image.decode();
   } catch {
     return say(`${file.name} is not an image that this browser can read.`);
   } finally {
-    URL.revokeObjectURL(picture.src);
+    URL.revokeObjectURL(image.src);
   }
-  const [width, height] = [picture.naturalWidth || 100, picture.naturalHeight || 100];
+  const [width, height] = [image.naturalWidth || 100, image.naturalHeight || 100];
   const scale = Math.min(wide / width, SIDE / height);
   const [w, h] = [Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale))];
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [w, h];
   const context = canvas.getContext("2d");
   context.imageSmoothingQuality = "high";
-  context.fillStyle = "#ffffff";  // paper, where the picture is transparent
+  context.fillStyle = "#ffffff";  // paper, where the image is transparent
   context.fillRect(0, 0, w, h);
-  context.drawImage(picture, 0, 0, w, h);
+  context.drawImage(image, 0, 0, w, h);
   const { data } = context.getImageData(0, 0, w, h);
   const grey = Float32Array.from({ length: w * h }, (_, k) => (0.299 * data[4 * k] + 0.587 * data[4 * k + 1] + 0.114 * data[4 * k + 2]) / 255);
   const edge = grey.filter((_, k) => k < w || k >= w * (h - 1) || k % w === 0 || k % w === w - 1);

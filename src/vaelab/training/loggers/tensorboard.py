@@ -45,7 +45,7 @@ class TensorBoard(Callback):
                 if name != "epoch":
                     self.writer.add_scalar(name, value, state.epoch)
             for kind in EPOCH_FOLDERS:
-                path = self.folder.picture(kind, state.epoch)
+                path = self.folder.image(kind, state.epoch)
                 if path.is_file():
                     image = Summary.Image(encoded_image_string=path.read_bytes())
                     summary = Summary(value=[Summary.Value(tag=kind, image=image)])
