@@ -471,7 +471,7 @@ def test_of_processes_that_resume_one_run_at_once_one_does(tmp_path: Path, finis
         if status:
             assert re.match(r"vaelab: (run is in use by |The run is finished: )", stderr), stderr
             assert len(stderr.splitlines()) == 1
-    assert run_json(tmp_path / "run")["epochs"] == {"done": 8, "asked": 8}
+    assert run_json(tmp_path / "run")["epochs"] == {"done": 8, "total": 8}
 
 
 def test_two_processes_that_run_one_sweep_share_its_jobs(tmp_path: Path) -> None:

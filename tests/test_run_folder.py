@@ -97,3 +97,10 @@ def test_leftovers_of_a_killed_process_go(tmp_path: Path) -> None:
     (tmp_path / ".run.json.abc.partial").touch()
     folder.remove_leftovers()
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_run_json_of_an_older_run_reads_as_a_new_one(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    facts = {"status": "failed", "command": "", "data": {}, "sessions": []}
+    folder.write_run_json(facts | {"epochs": {"done": 1, "asked": 3}})
+    assert folder.read_run_json()["epochs"]["total"] == 3

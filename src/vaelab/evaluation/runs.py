@@ -132,7 +132,7 @@ def read(folder: RunFolder) -> Member:
     facts = folder.read_run_json()
     if facts["status"] != "finished":
         error = f": {facts['error']}" if "error" in facts else ""
-        done = f"after epoch {facts['epochs']['done']} of {facts['epochs']['asked']}"
+        done = f"after epoch {facts['epochs']['done']} of {facts['epochs']['total']}"
         raise VaelabError(f"{facts['status']} {done}{error}")
     config = checkpoint.config_of(checkpoint.load(folder.last_checkpoint))
     return Member(folder, config, facts, folder.read_metrics())

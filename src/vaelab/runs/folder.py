@@ -169,6 +169,7 @@ class RunFolder:
             facts: dict[str, Any] = json.loads(self.run_json.read_text(encoding="utf-8"))
             if not facts.keys() >= {"status", "command", "data", "epochs", "sessions"}:
                 raise ValueError
+            facts["epochs"].setdefault("total", facts["epochs"].get("asked"))  # its name in older runs
         except (ValueError, AttributeError) as error:
             advice = "type a checkpoint of the folder instead, or another run."
             raise RunFolderError(f"{self.run_json} is damaged: {advice}") from error

@@ -237,7 +237,7 @@ class RunJson(Callback):
             **more,
             **self.setup,
             "sessions": self.sessions,
-            "epochs": {"done": state.epoch, "asked": self.epochs},
+            "epochs": {"done": state.epoch, "total": self.epochs},
             "best": best,
             "started": self.sessions[0]["started"],
             "updated": now(),
