@@ -379,7 +379,7 @@ def test_an_image_file_is_read_as_the_data_is(made: Path, watched: Watched, tmp_
     image.save(tmp_path / "stroke.png")
     page = watched.open(made / "comparison" / "explorer.html", '#explorer[aria-busy="false"]')
     page.set_input_files("#file", tmp_path / "stroke.png")
-    page.wait_for_function("() => document.getElementById('told').textContent.startsWith('stroke.png')")
+    page.wait_for_function("() => document.getElementById('message').textContent.startsWith('stroke.png')")
     pad = np.array(page.evaluate("Array.from(ink)")).reshape(28, 28)
     assert pad[:7].max() == pad[21:].max() == 0  # above and below the wide image
     assert pad[14, 13:15].min() > 0.8  # the stroke is white,
@@ -387,7 +387,7 @@ def test_an_image_file_is_read_as_the_data_is(made: Path, watched: Watched, tmp_
     (tmp_path / "words.png").write_text("no image")
     page.set_input_files("#file", tmp_path / "words.png")
     page.wait_for_function(
-        "() => document.getElementById('told').textContent === 'words.png is not an image that this browser can read.'"
+        "() => document.getElementById('message').textContent === 'words.png is not an image that this browser can read.'"
     )
 
 
