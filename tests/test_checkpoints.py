@@ -323,7 +323,7 @@ def described(run: vaelab.Run) -> dict[str, Any]:
 
 
 def test_this_versions_format_is_kept() -> None:
-    """Whoever raises the number keeps a checkpoint of each model in it."""
+    """A new format number needs a checkpoint of each model in it."""
     for model in ("mlp", "conv"):
         assert (
             checkpoint.load(KEPT / f"format_{checkpoint.FORMAT}_{model}.safetensors").format

@@ -101,7 +101,7 @@ def both_train(sweep: subprocess.Popen[str], *runs: Path) -> None:
 # --- joblib -----------------------------------------------------------------------------------------------
 
 
-def test_joblib_says_how_to_go_on_after_a_job_was_killed(tmp_path: Path) -> None:
+def test_joblib_says_how_to_continue_after_a_job_was_killed(tmp_path: Path) -> None:
     engine = ("hydra/launcher=parallel", "hydra.launcher.n_jobs=2")
     env = environment(PYTHONWARNINGS="ignore")  # loky's resource tracker warns of what the killed one left
     sweep = start(tmp_path, env, "epochs=60", "seed=1,2", *engine)
@@ -210,7 +210,7 @@ def slurm(tmp_path: Path) -> Iterator[dict[str, str]]:
 
 
 def test_slurm_jobs_survive_being_queued_again_and_being_lost(slurm: dict[str, str], tmp_path: Path) -> None:
-    """One of two jobs is preempted and goes on where it was; the other is killed: named, and continued later."""
+    """One of two jobs is preempted and continues where it stopped; the other is killed: named, and continued later."""
     queue = ("hydra/launcher=slurm", "hydra.launcher.cpus_per_task=1", "hydra.launcher.mem_gb=1")
     sweep = start(tmp_path, slurm, "epochs=60", "seed=1,2", *queue)
     preempted, killed = tmp_path / "sweep" / "0_seed-1", tmp_path / "sweep" / "1_seed-2"

@@ -270,7 +270,7 @@ def test_files_truncated_at_twenty_places_or_with_flipped_bits(tmp_path: Path, r
     damaged = [whole[: part * len(whole) // 20] for part in range(20)]
     for place in drawn.sample(
         range(10, len(whole)), 20
-    ):  # the header of gzip has a time in it that nobody reads
+    ):  # the header of gzip has a time in it that is never read
         flipped = bytearray(whole)
         flipped[place] ^= 1 << drawn.randrange(8)
         damaged.append(bytes(flipped))
@@ -345,7 +345,7 @@ def test_classes_of_digits() -> None:
         class_numbers(spec_of("mnist"), ["x"])
 
 
-def test_held_out_images_are_the_last_and_none_is_trained_on() -> None:
+def test_validation_images_are_the_last_and_none_is_trained_on() -> None:
     everything = splits.load(DatasetConfig(source="embedded", val_size=0), CPU)
     data = splits.load(DatasetConfig(source="embedded", val_size=1000), CPU)
     assert (len(data.train), len(data.held_out), len(data.test)) == (9000, 1000, 2000)
@@ -415,7 +415,7 @@ def test_dynamic_binarization_draws_anew_from_grey_values() -> None:
     assert draws.mean().item() == pytest.approx(0.2, abs=0.01)
 
 
-def test_a_typed_root_must_exist(tmp_path: Path) -> None:
+def test_a_given_root_must_exist(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="nowhere is not a directory: type one with FashionMNIST/raw"):
         find(DatasetConfig(root=str(tmp_path / "nowhere")))
     assert not list(tmp_path.iterdir())

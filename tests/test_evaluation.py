@@ -475,7 +475,7 @@ def test_a_number_is_finite_and_shown_with_its_error() -> None:
 def test_binarised_runs_find_their_grey_images_where_the_others_were_found(
     train: CommandLine, evaluate: CommandLine, tmp_path: Path
 ) -> None:
-    """The run's own folder is gone, and another source is typed."""
+    """The run's own folder was deleted, and another source is given."""
     run_folder(train(*TINY, *NO_FIGURES, "dataset.binarize=static", "epochs=1", "hydra.run.dir=run"))
     rewrite(tmp_path / "run" / "checkpoints" / "best.safetensors", from_nowhere)
     result = evaluate("checkpoint=run", *QUICK, "figures=false", "dataset.source=embedded")
@@ -513,7 +513,7 @@ def test_an_output_that_can_not_be_written_is_noticed_first(evaluate: CommandLin
     )
 
 
-def test_a_run_that_held_out_more_images_than_the_subset_has(evaluate: CommandLine, run: Path) -> None:
+def test_a_run_with_more_validation_images_than_the_subset_has(evaluate: CommandLine, run: Path) -> None:
     rewrite(
         run / "checkpoints" / "best.safetensors",
         lambda content: content["config"]["dataset"].update(val_size=50_000),

@@ -81,7 +81,7 @@ def assert_equal_to(undisturbed: Path, run: Path) -> None:
     """Bit for bit in weights, rows and images; all the rest is there too, and nothing else."""
     assert run_json(run)["status"] == "finished"
     assert_same_run(undisturbed, run)
-    # Of a process that was killed in its very last moment, the lock's files are left, which nobody holds.
+    # Of a process that was killed in its very last moment, the lock's files are left, unlocked.
     files = [
         sorted(str(path.relative_to(each)) for path in each.rglob("*") if not path.name.startswith(".lock"))
         for each in (undisturbed, run)
@@ -92,8 +92,8 @@ def assert_equal_to(undisturbed: Path, run: Path) -> None:
     assert_every_file_opens(run)
 
 
-def go_on(train: CommandLine, run: Path, command: Sequence[str], **going_wrong: Any) -> int:
-    """The same command, or what goes on with a run once there is one; its exit status."""
+def continue_run(train: CommandLine, run: Path, command: Sequence[str], **going_wrong: Any) -> int:
+    """Start the command, or resume its run once there is one; its exit status."""
     resume, begin = quote_override("resume", run.name), [*command, quote_override("hydra.run.dir", run.name)]
     line = [resume] if (run / "run.json").exists() else begin
     result = train(*line, going_wrong=going_wrong)
@@ -136,10 +136,10 @@ def killed_and_resumed(
     for moment in moments:
         if (run / "run.json").exists() and run_json(run)["status"] == "finished":
             break
-        kills += go_on(train, run, command, **moment) == KILLED
+        kills += continue_run(train, run, command, **moment) == KILLED
         assert_every_file_opens(tmp_path)
     if not (run / "run.json").exists() or run_json(run)["status"] != "finished":
-        assert go_on(train, run, command) == 0
+        assert continue_run(train, run, command) == 0
     assert_equal_to(reference, run)
     return kills
 
@@ -191,7 +191,7 @@ def test_killed_before_every_change_to_a_file(
 def test_killed_while_going_back_to_an_older_checkpoint(
     train: CommandLine, tmp_path: Path, file: str
 ) -> None:
-    """Either nothing has happened, or going on ends as if the later epochs had never been."""
+    """Either nothing has happened, or resuming ends as if the later epochs had never been."""
     line = (*TINY, "artifacts.checkpoint_every=1", "artifacts.figures=false", "artifacts.zip=true")
     for name, epochs in (("run", 3), ("short", 2)):
         run_folder(train(*line, f"epochs={epochs}", f"hydra.run.dir={name}"))
@@ -208,7 +208,7 @@ def test_killed_while_going_back_to_an_older_checkpoint(
 
 
 def test_a_signal_before_the_last_figures_is_not_lost(train: CommandLine, tmp_path: Path) -> None:
-    """A run whose epochs are all done, killed while it drew, is resumed and told to end at once."""
+    """A run whose epochs are all done, killed while it drew, is resumed and signalled at once."""
     fault = {"do": "kill", "opening": "/.latent_evolution.gif", "time": 1}
     assert train(*SHORT, "hydra.run.dir=run", going_wrong={"fault": fault}).returncode == KILLED
     script = """
@@ -261,7 +261,7 @@ def test_what_a_run_has_left_is_not_mixed_with_another(
     (tmp_path / "run" / "run.json").unlink()
     result = train(*TINY, "epochs=1", "hydra.run.dir=run")
     assert (result.returncode, result.stderr) == (
-        1, "vaelab: run holds what a run has left, but no run.json: type another folder.\n"
+        1, "vaelab: run holds files of a run, but no run.json: type another folder.\n"
     )  # fmt: skip
 
 
@@ -288,7 +288,7 @@ def test_a_job_that_finds_its_folder_in_use_leaves_the_log_alone(train: CommandL
 
 
 def test_every_file_opens_at_every_moment(tmp_path: Path) -> None:
-    """While a run goes on, somebody else reads all its files, over and over."""
+    """While a run continues, another process reads all its files, over and over."""
     process = start(tmp_path, *SHORT, "epochs=4", "artifacts.report=true", "hydra.run.dir=run")
     looks = 0
     while process.poll() is None:
@@ -498,7 +498,7 @@ def test_two_processes_that_run_one_sweep_share_its_jobs(tmp_path: Path) -> None
 def test_a_signal_at_any_moment_leaves_nothing_half_done(
     train: CommandLine, tmp_path: Path, undisturbed: Undisturbed, moment: int
 ) -> None:
-    """Before the first step, in an epoch, while drawing, while packing: and what goes on ends as if undisturbed."""
+    """Before the first step, in an epoch, while drawing, while packing: and the resumed run ends as if undisturbed."""
     reference, command, _, seconds = undisturbed
     number = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)[moment % 3]
     run = tmp_path / "run"
@@ -512,7 +512,7 @@ def test_a_signal_at_any_moment_leaves_nothing_half_done(
         if (run / "run.json").exists():
             assert run_json(run)["status"] == "interrupted"
             assert "To continue: python -m vaelab.train resume=run" in result.stderr
-        go_on(train, run, command)
+        continue_run(train, run, command)
     assert_equal_to(reference, run)
 
 
@@ -534,7 +534,7 @@ def test_a_signal_during_the_other_commands(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
-def test_a_signal_in_a_sweep_saves_the_job_and_says_how_to_go_on(
+def test_a_signal_in_a_sweep_saves_the_job_and_says_how_to_continue(
     train: CommandLine, tmp_path: Path, number: int
 ) -> None:
     line = (

@@ -146,7 +146,7 @@ def test_axes_have_few_sizes(reach: float, limit: float) -> None:
     assert limit_for(points) == limit
 
 
-def test_axes_ignore_a_few_stragglers_but_not_many() -> None:
+def test_axes_ignore_a_few_outliers_but_not_many() -> None:
     points = np.zeros((1000, 2))
     points[:4] = 50
     assert limit_for(points) == 4

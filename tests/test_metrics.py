@@ -220,7 +220,7 @@ def test_great_circles_keep_lengths_and_straight_lines_do_not() -> None:
 
 
 def test_codes_cover_each_other_where_they_lie_close() -> None:
-    """With their own image left out: all of a crowd but its stragglers, and none of a scattered few."""
+    """With their own image left out: all of a crowd but its outliers, and none of a scattered few."""
     crowd = Gaussian(0.1 * torch.randn(500, 2, generator=noise()), torch.zeros(500, 2))
     assert uncovered(crowd, crowd.sample(noise(1)), own=False).double().mean() < 0.05
     few = Gaussian(100 * torch.randn(500, 2, generator=noise()), torch.full((500, 2), -4.0))

@@ -1,4 +1,4 @@
-"""One contract for every registered model; a new file in models/ is picked up by itself."""
+"""One contract for every registered model; a new file in models/ is picked up without an entry elsewhere."""
 
 from __future__ import annotations
 

@@ -405,7 +405,7 @@ def test_charts_are_black_on_paper(made: Path, browser: Browser) -> None:
 
 
 @pytest.mark.parametrize("name", likelihoods.names())
-def test_the_page_knows_every_likelihood(made: Path, watched: Watched, name: str) -> None:
+def test_the_page_has_every_likelihood(made: Path, watched: Watched, name: str) -> None:
     page = watched.open(made / "comparison" / "explorer.html", '#explorer[aria-busy="false"]')
     logits = torch.linspace(-30, 30, 601)
     found = page.evaluate("([name, logits]) => logits.map(MEANS[name])", [name, logits.tolist()])

@@ -1,4 +1,4 @@
-"""The same command gives the same bits; other threads and machines stay near; what a run was is told and repeated."""
+"""The same command is bitwise reproducible; other threads and machines stay near; a run is recorded and repeated."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def golden(model: str) -> Iterator[tuple[str, float]]:
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("model", names())
 def test_the_curve_is_the_one_that_is_kept(model: str, threads: int) -> None:
-    """Whoever changes what is learned changes these files with it, and says why. They were made with one thread."""
+    """A change of what is learned changes these files, with the reason. They were made with one thread."""
     kept = dict(line.rsplit(" ", 1) for line in (CURVES / f"{model}.txt").read_text().splitlines())
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -155,7 +155,7 @@ def test_deterministic_says_that_the_cpu_is(train: CommandLine) -> None:
     result = train(*TINY, *quiet, "epochs=1", "deterministic=true")
     run_folder(result)
     assert (
-        "WARNING: deterministic=true has no effect on the CPU, which repeats every bit anyway."
+        "WARNING: deterministic=true has no effect on the CPU, which is bitwise reproducible anyway."
         in result.stderr
     )
 

@@ -378,7 +378,7 @@ def test_a_job_that_fails_in_another_process_is_named(train: CommandLine) -> Non
 
 
 @pytest.mark.hydra
-def test_optuna_minimises_the_held_out_neg_elbo(train: CommandLine, tmp_path: Path) -> None:
+def test_optuna_minimises_the_validation_neg_elbo(train: CommandLine, tmp_path: Path) -> None:
     """Of two learning rates, one of which hardly moves the weights."""
     result = train(
         "-m", *QUICK, *NO_FIGURES, "hydra/sweeper=search", "hydra.sweeper.n_trials=4",

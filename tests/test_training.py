@@ -1,4 +1,4 @@
-"""The loop, with no disk at all: it learns, its rows add up, its streams are apart, it stops and goes on."""
+"""The loop, with no disk at all: it learns, its rows add up, its streams are independent, it stops and continues."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_what_is_drawn_never_moves_the_loss_curve(data: Data, tmp_path: Path) ->
 
 
 def test_all_latent_plots_share_the_last_ones_axes(data: Data, tmp_path: Path) -> None:
-    """In one session and in a later one that goes on: with 3 dimensions, the plane turns with each epoch."""
+    """In one session and in a later one that continues: with 3 dimensions, the plane turns with each epoch."""
     config = settings(
         *TINY, "epochs=2", "model.latent_dim=3", "artifacts.every=1", "artifacts.gif=false", "kl=false"
     )
@@ -156,7 +156,7 @@ def test_scoring_later_gives_the_number_of_training(data: Data) -> None:
     assert {f"val/{term}": value for term, value in averages.items()}.items() <= row.items()
 
 
-def test_without_held_out_images_the_test_set_is_scored_and_nothing_chosen(data: Data) -> None:
+def test_without_validation_images_the_test_set_is_scored_and_nothing_chosen(data: Data) -> None:
     config = settings(*TINY, "epochs=3", "dataset.val_size=0")
     state = fresh(config, data)
     best = []
@@ -168,7 +168,7 @@ def test_without_held_out_images_the_test_set_is_scored_and_nothing_chosen(data:
     assert state.best_neg_elbo == math.inf
 
 
-def test_best_is_chosen_on_held_out_images_after_the_warmup(data: Data) -> None:
+def test_best_is_chosen_on_validation_images_after_the_warmup(data: Data) -> None:
     config = settings(*TINY, "epochs=4", "loss.kl_warmup_epochs=2", "optimizer.lr=0.02")
     state = fresh(config, data)
     rows = fit(state, data, config)

@@ -43,7 +43,7 @@ class Arguments:
 
 
 def prepare(line: Sequence[str], command: str, schema: type[config.Settings]) -> Arguments:
-    """Check a command line, and put it as Hydra takes it: the one place where a command line changes.
+    """Check a command line and convert it for Hydra: the one place where a command line changes.
 
     - Flags may stand between settings: they go first.
     - `repeat=RUN` becomes all settings of that run.
@@ -92,7 +92,7 @@ def parse_flags(line: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
 def expand_repeat(overrides: list[str]) -> list[str]:
     """Overrides in which repeat=RUN has become all settings of that run; other overrides take precedence.
 
-    Says so where the run was made by other versions. Raises ConfigError and RunFolderError.
+    Warns where the run was made by other versions. Raises ConfigError and RunFolderError.
     """
     repeats = [override for override in overrides if override.startswith("repeat=")]
     if not repeats:
@@ -141,7 +141,7 @@ def check(part: Override, schema: type[config.Settings]) -> None:
 
 
 def swept_keys(parsed: Sequence[Override]) -> set[str]:
-    """Keys that are given several values."""
+    """Keys with several values."""
     return {str(part.key_or_group) for part in parsed if part.is_sweep_override()}
 
 

@@ -72,7 +72,7 @@ def sweep_name(number: int, overrides: ListConfig, left_out: Sequence[str]) -> s
 def composing(
     command: str, flags: Mapping[str, Any] = MappingProxyType({})
 ) -> Iterator[Callable[[Sequence[str]], DictConfig]]:
-    """Inside, `compose(overrides)` gives what a command would be told, Hydra's own settings included.
+    """Inside, `compose(overrides)` gives the config of a command, Hydra's own settings included.
 
     Of Hydra's `flags`, those that name directories of yaml count. Leaves Hydra's state as it was.
     """
@@ -92,7 +92,7 @@ def plain(composed: DictConfig) -> dict[str, Any]:
 
 
 def settings_of(composed: DictConfig, schema: type[config.Schema]) -> config.Schema:
-    """Typed, checked settings; past this nothing knows OmegaConf. Raises ConfigError."""
+    """Typed, checked settings; only code before this uses OmegaConf. Raises ConfigError."""
     values = plain(composed)
     if schema is config.Config:
         known = config.defaults(schema)

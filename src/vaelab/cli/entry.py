@@ -24,7 +24,7 @@ TRACEBACKS = "HYDRA_FULL_ERROR"
 
 
 def entry_point(command: str) -> Callable[[Callable[[Job], object]], Callable[[], None]]:
-    """Decorator: makes of what a job does the function behind `python -m vaelab.COMMAND`."""
+    """Decorator: turns the function of one job into the function behind `python -m vaelab.COMMAND`."""
     return lambda body: partial(run_command, command, body)
 
 

@@ -56,7 +56,7 @@ def one_line(error: Exception, schema: type[config.Settings]) -> str:
 
 
 def explain(error: OmegaConfBaseException, schema: type[config.Settings]) -> str:
-    """OmegaConf's complaint about a key or a reference."""
+    """The sentence for OmegaConf's error about a key or a reference."""
     key = str(error.full_key or error.key)
     reason = str(error.msg).partition("\n")[0]
     if isinstance(error, InterpolationResolutionError):
@@ -81,14 +81,16 @@ def explain(error: OmegaConfBaseException, schema: type[config.Settings]) -> str
 def errors_in_one_line(schema: type[config.Settings], tracebacks: bool) -> Iterator[None]:
     """Turn what a user can correct into one line on stderr and exit status 1; all else keeps its traceback.
 
-    `schema` has the settings that may be given. With `tracebacks`, that is whatever there is.
+    `schema` has the settings that may be given. With `tracebacks`, every error keeps it.
     """
     try:
         with unwinding():
             yield
             sys.stdout.flush()
     except BrokenPipeError:  # the reader has closed it, as after | head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it ends
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # else Python prints an error when it ends
         sys.exit(BY_SIGNAL + signal.SIGPIPE)
     except (config.VaelabError, CompactHydraException, OmegaConfBaseException, YAMLError, OSError) as error:
         if tracebacks:

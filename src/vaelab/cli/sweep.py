@@ -1,4 +1,4 @@
-"""A sweep: what could never run is refused first, each training happens once, what failed is named last."""
+"""A sweep: invalid settings are refused first, each training happens once, failed jobs are named last."""
 
 import itertools
 import multiprocessing
@@ -36,7 +36,7 @@ EXCLUDED = "hydra.job.config.override_dirname.exclude_keys"
 """Keys that don't name the folders of jobs."""
 
 FAILURE = ".failed"
-"""The ending of the file that tells the sweep of a failed job, wherever that ran."""
+"""The ending of the file that reports a failed job to the sweep, wherever it ran."""
 
 interrupted_by = 0
 """The signal that ended a job in this process, which joblib has for several jobs: it starts no other."""
@@ -44,7 +44,7 @@ interrupted_by = 0
 
 @dataclass
 class Comparison(Callback):
-    """What happens when the last job has ended: the settings `hydra.callbacks.compare.…`.
+    """The comparison when the last job has ended: the settings `hydra.callbacks.compare.…`.
 
     Hydra 1.3 doesn't call its callbacks when a launcher raises, and 1.4 doesn't tell them that it has raised.
     So these are read here, and `Sweep.end` compares.
@@ -70,7 +70,7 @@ class Sweep:
         return [*(self.folder / TRAININGS).glob(f"*{FAILURE}")]
 
     def end(self, error: Exception | None) -> None:
-        """Compare, pack, and raise VaelabError that names the jobs without a finished run."""
+        """Compare, pack, and raise a VaelabError that names the jobs without a finished run."""
         from vaelab.comparison.compare import compare, unfinished  # torch: not for --help
 
         if isinstance(error, VaelabError | HydraException | OSError):
@@ -226,7 +226,7 @@ def job_of_a_sweep(job: Job) -> float | None:
         reason = one_line(error, Config) if known else traceback.format_exc()
         print(f"vaelab: {folder.name} failed: {reason}", file=sys.stderr)
         write_bytes(job.sweep / TRAININGS / f"{home.name}{FAILURE}", reason.encode())
-        # A run that has started has logged it, and run.json says it failed; the log of another's is its own.
+        # A run that has started has logged it, and run.json says it failed; another run's log is left alone.
         if not home.run_json.exists() and not isinstance(error, InUse):
             home.path.mkdir(parents=True, exist_ok=True)
             home.write_text(home.log, f"{reason}\n")
@@ -247,7 +247,7 @@ def job_of_a_sweep(job: Job) -> float | None:
 def claimed(digest: str, sweep: Path, folder: RunFolder) -> Iterator[RunFolder]:
     """Inside, no other job trains these settings; yields the folder in which they are, or are to be, trained.
 
-    Who comes first gives its own. Others wait here, in this process or another, and find what is finished.
+    The first job provides its own folder. Others wait, in this or another process, and find it finished.
     """
     claim = sweep / TRAININGS / digest[:16]
     with writing(claim):

@@ -37,7 +37,7 @@ BAR: dict[str, Any] = {"disable": None, "leave": False, "dynamic_ncols": True}
 
 @dataclass
 class ComparisonResult:
-    """How a comparison ended."""
+    """The result of a comparison."""
 
     folder: Path
     text: str
@@ -83,11 +83,11 @@ class Comparison(Steps):
         self.loaded: dict[str, Any] = {}
         """The images of the runs, and what depends on them alone."""
         self.figures: list[list[Path]] = []
-        """Those of each family."""
+        """The figures of each family."""
 
     @property
     def notes(self) -> list[str]:
-        """What a reader has to know, and which steps could not be done."""
+        """Notes for the reader, and the steps that could not be done."""
         return self.said + [
             f"{what} {reason}" if what in self.failed else f"{what}: {reason.rstrip('.')}."
             for what, reason in self.left_out.items()

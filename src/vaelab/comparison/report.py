@@ -47,7 +47,7 @@ def curves(family: Family, several: bool) -> list[dict[str, Any]]:
 
 
 def epochs(found: FoundRuns) -> dict[str, dict[str, list[dict[str, Any]]]]:
-    """By kind, then by model, its first run's images, without those that have none."""
+    """The epochs' images by kind, then by model, of its first run."""
     runs = {
         f"{model.label} · {family.title}" if len(found.families) > 1 else model.label: model.members[0].folder
         for family in found.families

@@ -1,4 +1,4 @@
-"""Are models different, or is it their seeds? t-tests over seeds with Holm's correction.
+"""Tests of differences between models: t-tests over seeds with Holm's correction.
 
 A training's number varies with its seed. The seeds of a model are a sample of it, and two models differ
 clearly where a t-test over their seeds says so after correction for all pairs that were looked at.

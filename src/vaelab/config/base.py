@@ -1,4 +1,4 @@
-"""What all settings share: the types of values, the way from plain values to them, and their description."""
+"""Types, parsing and descriptions of settings, for all commands."""
 
 import ast
 import re
@@ -49,13 +49,13 @@ class Allowed:
 
 @dataclass(frozen=True)
 class NamesFrom:
-    """The names that a setting knows: modules of a folder of the package, and a group of entry points."""
+    """The names that a setting accepts: modules of a folder of the package, and a group of entry points."""
 
     folder: str
     group: str
 
     def names(self) -> list[str]:
-        """All of them, found without importing any: torch takes seconds."""
+        """All names, found without importing any module: torch takes seconds."""
         modules = sorted(path.stem for path in (PACKAGE / self.folder).glob("[!_]*.py"))
         return list(dict.fromkeys([*modules, *sorted(each.name for each in entry_points(group=self.group))]))
 

@@ -21,7 +21,7 @@ NonNegative = Annotated[float, Field(ge=0), Allowed("a number of at least 0")]
 
 
 def absolute(path: str) -> str:
-    """So that a run can be continued from any folder."""
+    """An absolute path, so that a run can be continued from any folder."""
     return str(Path(path).expanduser().absolute())
 
 
@@ -166,7 +166,7 @@ def folder_ending(kl: object, beta: object) -> str:
 
 
 def short(number: object) -> str:
-    """A number with all its digits, but no needless ones."""
+    """A number without a needless .0."""
     return str(number).removesuffix(".0")
 
 

@@ -1,4 +1,4 @@
-"""Training, held-out and test images as tensors on the training device, and batches of them.
+"""Training, validation and test images as tensors on the training device, and batches of them.
 
 Shapes: N images, B batch, C channels, H height, W width.
 """
@@ -39,7 +39,7 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """All that a run knows of its images."""
+    """The images of a run and their description."""
 
     spec: DatasetSpec
     origin: Origin
@@ -78,7 +78,7 @@ class Data:
 def load(config: DatasetConfig, device: torch.device) -> Data:
     """Find, verify and split a data set, and move it to `device`.
 
-    The held-out images are those among the last `val_size` of the training file, whatever the seed and the
+    The validation images are those among the last `val_size` of the training file, whatever the seed and the
     classes. Raises ConfigError or DataError.
     """
     spec = spec_of(config.name)

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """How an evaluation ended."""
+    """The result of an evaluation."""
 
     folder: Path
     text: str  # table.txt, or nothing where it was not written
@@ -107,7 +107,7 @@ def switched_off(name: str) -> str:
 
 
 class Steps:
-    """Steps that fail alone: what can't be done is noted with its reason, and the rest continues."""
+    """Steps that fail individually: what can't be done is noted with its reason, and the rest continues."""
 
     def __init__(self) -> None:
         self.left_out: dict[str, str] = {}  # by name, why there is no result
@@ -264,7 +264,7 @@ class Evaluation(Steps):
         }  # fmt: skip
 
     def choice_of_epoch(self) -> list[str]:
-        """A warning where the best checkpoint is not what a reader would take it for."""
+        """A note where the best checkpoint was chosen by a KL term that was not minimised."""
         run = self.evaluated.run
         if not (run.config.kl_off and run.config.dataset.val_size and run.checkpoint.stem == "best"):
             return []

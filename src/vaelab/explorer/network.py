@@ -21,7 +21,7 @@ LAYERS = (
 
 @dataclass
 class Weights:
-    """All numbers of the layers, one after the other; a layer says where its own begin."""
+    """All numbers of the layers, one after the other; a layer has the offset of its own."""
 
     parts: list[Tensor] = field(default_factory=list)
     count: int = 0

@@ -107,7 +107,7 @@ def feature_network(dataset: str, device: torch.device) -> FeatureNetwork:
 
 
 class Features(nn.Identity):
-    """Stands where torchmetrics expects a network: what it is given are features already."""
+    """The network for torchmetrics: its input are features already, which it returns."""
 
     def __init__(self, count: int) -> None:
         super().__init__()

@@ -22,7 +22,7 @@ ASSETS = Path(__file__).with_name("assets")
 
 
 def render(template: str, **values: Any) -> str:
-    """A page from a template of pages/assets. All is escaped but markup; a name not given is an error."""
+    """A page from a template of pages/assets. Escapes all but markup; a missing name is an error."""
     environment = Environment(
         loader=FileSystemLoader(ASSETS), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -31,12 +31,12 @@ def render(template: str, **values: Any) -> str:
 
 
 def asset(name: str) -> Markup:
-    """A file of pages/assets as it is: a style sheet or a script of ours."""
+    """A file of pages/assets, unescaped: a style sheet or a script."""
     return Markup((ASSETS / name).read_text(encoding="utf-8"))
 
 
 def data_block(name: str, value: Any) -> Markup:
-    """Plain values for the page's scripts, as JSON in a block that is inert whatever is in it."""
+    """Plain values for the page's scripts, as JSON in a block that is never executed."""
     text = htmlsafe_json_dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return Markup('<script type="application/json" id="{}">{}</script>').format(name, text)
 
@@ -50,7 +50,7 @@ def packed(content: bytes) -> str:
 def plotly() -> str:
     """plotly.js as its Python package ships it, packed: 2.0 MB instead of 4.8."""
     path = distribution("plotly").locate_file("plotly/package_data/plotly.min.js")
-    return packed(Path(str(path)).read_bytes())  # found, not imported: that would take half a second
+    return packed(Path(str(path)).read_bytes())  # located, not imported: importing takes half a second
 
 
 def chart(

@@ -88,7 +88,7 @@ def size(count: float) -> str:
 
 
 def remove_leftovers(*folders: Path) -> None:
-    """Delete what a killed process had only half written into these folders."""
+    """Delete the incomplete files of a killed process in these folders."""
     for folder in folders:
         for path in folder.glob(PARTIAL):
             path.unlink(missing_ok=True)

@@ -135,7 +135,7 @@ class RunFolder:
         return sorted((self.path / "evaluation").glob("*/metrics.json"))
 
     def main_files(self) -> list[tuple[str, str]]:
-        """The files of this run that a person wants to see first, with what each shows."""
+        """The main files of this run, with what each shows."""
         guide = {
             "report.html": "all of it on one page, for the browser",
             "figures/loss_curves.png": "loss, reconstruction and KL over the epochs",
@@ -210,7 +210,7 @@ class RunFolder:
         return self.metrics_csv.exists() or self.best_checkpoint.exists() or any(self.numbered("checkpoints"))
 
     def remove_leftovers(self) -> None:
-        """Delete what a killed process had only half written, of the zip beside the folder too."""
+        """Delete the incomplete files of a killed process, and of the zip beside the folder."""
         names = ("", "figures", "latent/frames", *EPOCH_FOLDERS)
         files.remove_leftovers(*(self.path / name for name in names))
         for path in self.zip.parent.glob(f".{glob.escape(self.zip.name)}.*.partial"):

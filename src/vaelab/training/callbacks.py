@@ -218,7 +218,7 @@ class RunJson(Callback):
         }
 
     def on_epoch(self, state: TrainingState) -> None:
-        self.write(state, "running")  # which is what a process leaves that is killed
+        self.write(state, "running")  # the status that a killed process leaves
 
     def write(self, state: TrainingState, status: str, **more: Any) -> dict[str, Any]:
         """Write the file; returns its content."""

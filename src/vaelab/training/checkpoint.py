@@ -87,7 +87,7 @@ class Checkpoint(BaseModel):
             and self.step <= len(self.step_terms)
             and self.random.keys() >= {"latent", "pixels"}
         ):
-            raise ValueError("these don't agree")
+            raise ValueError("these are inconsistent")
         return self
 
 
@@ -246,7 +246,7 @@ def model_of(checkpoint: Checkpoint) -> tuple[VAE, Objective]:
 
 
 def restore(checkpoint: Checkpoint, state: TrainingState, config: Config, data: Data) -> None:
-    """Bring a fresh state to where the checkpoint was written. Raises CheckpointError on other images."""
+    """Restore the state of a checkpoint into a fresh one. Raises CheckpointError on other images."""
     if checkpoint.data.sha256 != dict(data.origin.sha256):
         subset = data.origin.complete and not checkpoint.data.complete
         advice = "dataset.source=embedded" if subset else "dataset.root=FOLDER, the folder with its data"
@@ -256,7 +256,7 @@ def restore(checkpoint: Checkpoint, state: TrainingState, config: Config, data: 
         )
     state.model.load_state_dict(checkpoint.model)
     state.objective.load_state_dict(checkpoint.objective)
-    # Adam's options, with this device's answer to whether a CUDA graph may hold its step.
+    # Adam's options; `capturable`, whether a CUDA graph may hold its step, depends on this device.
     capturable = state.optimizer.defaults["capturable"]
     groups = [{**group, "capturable": capturable} for group in checkpoint.param_groups]
     state.optimizer.load_state_dict({"state": checkpoint.optimizer, "param_groups": groups})

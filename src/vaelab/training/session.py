@@ -65,9 +65,7 @@ def train(config: Config, folder: RunFolder, caller: Caller) -> TrainingResult:
                 "continue it, or another hydra.run.dir for a new one."
             )
         if folder.holds_epochs():
-            raise ConfigError(
-                f"{folder.path} holds what a run has left, but no run.json: type another folder."
-            )
+            raise ConfigError(f"{folder.path} holds files of a run, but no run.json: type another folder.")
         return TrainingRun(config, folder, caller).run()
 
 
@@ -197,7 +195,7 @@ class TrainingRun:
             self.roll_back()
 
     def announce(self, facts: dict[str, Any]) -> None:
-        """Say what is trained on what, and what a reader has to know about it."""
+        """Log the model, the data and the device, and warnings about them."""
         config, data = self.config, self.data
         scored = "test set scored each epoch"
         if data.held_out.name == "val":
@@ -215,12 +213,12 @@ class TrainingRun:
         for idle in config.without_effect():
             log.warning(idle)
         if config.deterministic and self.state.device.type == "cpu":
-            log.warning("deterministic=true has no effect on the CPU, which repeats every bit anyway.")
+            log.warning("deterministic=true has no effect on the CPU, which is bitwise reproducible anyway.")
         if self.state.total_steps:
             log.info("Continuing after epoch %d, step %d", self.state.epoch, self.state.step)
 
     def roll_back(self) -> None:
-        """Bring the folder to where the state is: a killed process, or later epochs, had gone further."""
+        """Bring the folder to the state's epoch: a killed process, or later epochs, may have written more."""
         state, folder, save = self.state, self.folder, self.epochs.save
         # Before anything is removed: a process killed after this returns to this state and repeats the rest.
         save(state, "last")
@@ -253,7 +251,7 @@ class TrainingRun:
         self.epochs.save(state, "last")
 
     def finish(self) -> TrainingResult:
-        """What a run has when its epochs are done. run.json commits it: killed before, it is done again."""
+        """Write what a finished run has. run.json is written last: a run killed before repeats this."""
         facts = self.run_json.content(self.state, "finished")
         notify(self.callbacks, "on_end", self.state, facts)
         if self.config.artifacts.zip:

@@ -10,11 +10,11 @@ from vaelab.evaluation.sections import sections
 from vaelab.metrics.latent import ACTIVE_VARIANCE, active_units, kl_parts, uncovered
 from vaelab.runs.random_streams import stream
 
-COLLAPSED = 0.01  # nats, averaged over images, below which a latent dimension carries nothing
+COLLAPSED = 0.01  # nats, averaged over images, below which a latent dimension is collapsed
 COVERED = 0.95  # share of q(z|x) inside the ellipsoid that an image covers
 PRIOR_POINTS = 10_000
 NEAR_CEILING = 1.5
-"""Nats below ln N from which a measured I(x; z) says little: at ln N − 1.2 it misses 0.3 nats, soon all."""
+"""Nats below ln N within which a measured I(x; z) is biased: at ln N − 1.2 by 0.3 nats, above by more."""
 
 
 @sections.register("latent")

@@ -34,7 +34,7 @@ function themed(spec) {
       trace.line = { ...trace.line, color: own };
       trace.marker = { ...trace.marker, color: own };
     }
-    const pair = trace.meta?.colours;  // on light and on dark paper
+    const pair = trace.meta?.colours;  // on a light and on a dark background
     if (pair !== undefined) {
       const own = pair[dark.matches && !onPaper ? 1 : 0];
       trace.line = { ...trace.line, color: own };

@@ -625,7 +625,7 @@ async function readFile(file) {
   [canvas.width, canvas.height] = [w, h];
   const context = canvas.getContext("2d");
   context.imageSmoothingQuality = "high";
-  context.fillStyle = "#ffffff";  // paper, where the image is transparent
+  context.fillStyle = "#ffffff";  // background of transparent images
   context.fillRect(0, 0, w, h);
   context.drawImage(image, 0, 0, w, h);
   const { data } = context.getImageData(0, 0, w, h);
