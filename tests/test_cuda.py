@@ -45,9 +45,7 @@ def cyclical(monkeypatch: pytest.MonkeyPatch) -> None:
 def dynamic(data: Data, overrides: tuple[str, ...]) -> Data:
     if "dataset.binarize=dynamic" not in overrides:
         return data
-    return replace(
-        data, train=replace(data.train, dynamic=True), held_out=replace(data.held_out, dynamic=True)
-    )
+    return replace(data, train=replace(data.train, dynamic=True), scored=replace(data.scored, dynamic=True))
 
 
 # --- a stand-in for torch.cuda ----------------------------------------------------------------------------

@@ -348,14 +348,14 @@ def test_classes_of_digits() -> None:
 def test_validation_images_are_the_last_and_none_is_trained_on() -> None:
     everything = splits.load(DatasetConfig(source="embedded", val_size=0), CPU)
     data = splits.load(DatasetConfig(source="embedded", val_size=1000), CPU)
-    assert (len(data.train), len(data.held_out), len(data.test)) == (9000, 1000, 2000)
-    assert data.held_out.name == "val"
-    assert torch.equal(torch.cat([data.train.images, data.held_out.images]), everything.train.images)
-    assert everything.held_out is everything.test
+    assert (len(data.train), len(data.scored), len(data.test)) == (9000, 1000, 2000)
+    assert data.scored.name == "val"
+    assert torch.equal(torch.cat([data.train.images, data.scored.images]), everything.train.images)
+    assert everything.scored is everything.test
     chosen = splits.load(DatasetConfig(source="embedded", val_size=1000, classes=[1, 7]), CPU)
-    of_classes = [(split.labels == 1) | (split.labels == 7) for split in (data.train, data.held_out)]
+    of_classes = [(split.labels == 1) | (split.labels == 7) for split in (data.train, data.scored)]
     assert torch.equal(chosen.train.images, data.train.images[of_classes[0]])
-    assert torch.equal(chosen.held_out.images, data.held_out.images[of_classes[1]])
+    assert torch.equal(chosen.scored.images, data.scored.images[of_classes[1]])
     assert set(chosen.train.labels.tolist()) == set(chosen.test.labels.tolist()) == {1, 7}
     assert chosen.description == "Fashion-MNIST (embedded subset; classes Trouser, Sneaker)"
 

@@ -64,7 +64,7 @@ def test_images_that_are_all_alike(data: Data, model: str, likelihood: str, grey
     def alike(split: Split) -> Split:
         return replace(split, images=torch.full_like(split.images, grey))
 
-    constant = replace(data, train=alike(data.train), held_out=alike(data.held_out), test=alike(data.test))
+    constant = replace(data, train=alike(data.train), scored=alike(data.scored), test=alike(data.test))
     config = settings(
         *TINY, f"model={model}", f"loss.likelihood={likelihood}", "epochs=2", "optimizer.lr=0.01"
     )

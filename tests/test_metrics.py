@@ -370,5 +370,5 @@ def test_a_mixture_finds_the_clusters_and_comes_in_random_order() -> None:
 
 
 def test_training_and_evaluation_share_the_bound(trained: TrainingState, data: Data) -> None:
-    found = bound(trained.model, trained.objective, data.held_out, 42).averages()
+    found = bound(trained.model, trained.objective, data.scored, 42).averages()
     assert found == {key: trained.history[-1][f"val/{key}"] for key in found}

@@ -68,7 +68,7 @@ def test_one_batch_can_be_overfitted(model: str, likelihood: str, data: Data) ->
 
 def replace_train(data: Data, train: Split) -> Data:
     """The same data with few images to train and to score on."""
-    return replace(data, train=train, held_out=replace(train, name="val"))
+    return replace(data, train=train, scored=replace(train, name="val"))
 
 
 def test_rows_add_up(data: Data) -> None:
@@ -152,7 +152,7 @@ def test_scoring_later_gives_the_number_of_training(data: Data) -> None:
     config = settings(*TINY, "model=conv", "epochs=1")
     state = fresh(config, data)
     (row,) = fit(state, data, config)
-    averages = bound(state.model, state.objective, data.held_out, config.seed).averages()
+    averages = bound(state.model, state.objective, data.scored, config.seed).averages()
     assert {f"val/{term}": value for term, value in averages.items()}.items() <= row.items()
 
 
@@ -161,7 +161,7 @@ def test_without_validation_images_the_test_set_is_scored_and_nothing_chosen(dat
     state = fresh(config, data)
     best = []
     rows = fit(
-        state, replace(data, held_out=data.test), config, [AtEpoch(lambda now: best.append(now.best_epoch))]
+        state, replace(data, scored=data.test), config, [AtEpoch(lambda now: best.append(now.best_epoch))]
     )
     assert all(row["test/neg_elbo"] > 0 for row in rows)
     assert best == [1, 2, 3]
@@ -190,7 +190,7 @@ def test_stopping_at_any_step_and_going_on_equals_never_stopping(
     config = settings(*TINY, *overrides, "epochs=2")
     if "dataset.binarize=dynamic" in overrides:
         data = replace(
-            data, train=replace(data.train, dynamic=True), held_out=replace(data.held_out, dynamic=True)
+            data, train=replace(data.train, dynamic=True), scored=replace(data.scored, dynamic=True)
         )
     undisturbed = fresh(config, data)
     fit(undisturbed, data, config)

@@ -45,13 +45,13 @@ class Data:
     origin: Origin
     classes: tuple[int, ...]
     train: Split
-    held_out: Split  # scored each epoch: the val split, or the test split where val_size is 0
+    scored: Split  # scored each epoch: the val split, or the test split where val_size is 0
     test: Split
     binarize: str
 
     def split(self, name: str) -> Split:
         """The train, val or test split; raises ConfigError for val where there are no validation images."""
-        for split in (self.train, self.held_out, self.test):
+        for split in (self.train, self.scored, self.test):
             if split.name == name:
                 return split
         problem = f"split={name}, but there are no validation images (dataset.val_size=0)"
@@ -106,8 +106,8 @@ def load(config: DatasetConfig, device: torch.device) -> Data:
         if config.val_size and not len(part):
             problem = f"dataset.val_size={config.val_size} leaves no {part.name} images of dataset.classes="
             raise ConfigError(f"{problem}{show(config.classes)}: type a {advice} number.")
-    held_out = val if config.val_size else test
-    return Data(spec, raw.origin, tuple(classes), train, held_out, test, config.binarize)
+    scored = val if config.val_size else test
+    return Data(spec, raw.origin, tuple(classes), train, scored, test, config.binarize)
 
 
 def statically_binarised(images_NHW: NDArray[np.uint8], file: str) -> NDArray[np.uint8]:

@@ -190,10 +190,10 @@ class RunJson(Callback):
         before: Mapping[str, Any],
     ) -> None:  # fmt: skip
         """`before` is the content of an earlier session's."""
-        self.folder, self.epochs, self.scored = folder, config.epochs, data.held_out.name
+        self.folder, self.epochs, self.scored = folder, config.epochs, data.scored.name
         line = command(arguments)
         self.session = {"command": line, "started": now(), "from_epoch": state.epoch, **process_facts()}
-        validation = len(data.held_out) if self.scored == "val" else 0
+        validation = len(data.scored) if self.scored == "val" else 0
         self.sessions = [*before.get("sessions", []), self.session]
         self.setup = {
             "command": before.get("command", line),

@@ -149,7 +149,7 @@ class TrainingRun:
             callbacks.CheckFinite(config),
             *([] if flushed or device.type != "cpu" else [callbacks.DropTinyMoments()]),
             self.progress,
-            callbacks.LogEpochs(config, self.data.held_out.name),
+            callbacks.LogEpochs(config, self.data.scored.name),
             AnimationFrames(config, examples, folder),
             EpochFigures(config, examples, folder),
             self.epochs,  # commits the epoch
@@ -198,8 +198,8 @@ class TrainingRun:
         """Log the model, the data and the device, and warnings about them."""
         config, data = self.config, self.data
         scored = "test set scored each epoch"
-        if data.held_out.name == "val":
-            scored = f"{len(data.held_out):,} validation images"
+        if data.scored.name == "val":
+            scored = f"{len(data.scored):,} validation images"
         log.info(
             f"{config.model['name']} ({facts['model']['parameters']:,} parameters), {config.objective}, "
             f"{facts['likelihood']} likelihood on {data.description}: {len(data.train):,} training images "
@@ -247,7 +247,7 @@ class TrainingRun:
         log.warning("Best checkpoint (epoch %d) is missing; epoch %d is used instead", best, state.epoch)
         state.best_epoch = state.epoch
         if math.isfinite(state.best_neg_elbo):
-            state.best_neg_elbo = state.history[-1][f"{self.data.held_out.name}/neg_elbo"]
+            state.best_neg_elbo = state.history[-1][f"{self.data.scored.name}/neg_elbo"]
         self.epochs.save(state, "last")
 
     def finish(self) -> TrainingResult:

@@ -175,10 +175,10 @@ def epoch_record(state: TrainingState, data: Data, config: Config) -> Record:
     weight = kl_weight(config)(state.epoch + 1 - 1 / state.steps_per_epoch)
     reconstruction, kl, loss = (state.step_terms_S3.double().sum(dim=0) / len(data.train)).tolist()
     train = {"loss": loss, "reconstruction": reconstruction, "kl": kl, "neg_elbo": reconstruction + kl}
-    scored = bound(state.model, state.objective, data.held_out, config.seed, weight)
+    scored = bound(state.model, state.objective, data.scored, config.seed, weight)
     averages = {"loss": scored.terms.loss.mean().item(), **scored.averages()}
     record: Record = {"epoch": state.epoch + 1}
-    for name, numbers in (("train", train), (data.held_out.name, averages)):
+    for name, numbers in (("train", train), (data.scored.name, averages)):
         if not all(map(math.isfinite, numbers.values())):
             terms = numbers["reconstruction"], numbers["kl"]
             raise TrainingDiverged(state.epoch + 1, state.step, *terms, weight)
