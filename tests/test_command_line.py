@@ -200,7 +200,7 @@ WRONG = [
     (("epohcs=3",), "Unknown setting 'epohcs'. Did you mean 'epochs'? --help lists all settings."),
     (("+epohcs=3",), "Unknown setting 'epohcs'. Did you mean 'epochs'? --help lists all settings."),
     (("model.widht=3",), "Unknown setting 'model.widht'. Did you mean 'model.hidden'? --help lists all settings."),
-    (("+model.widht=3",), "Unknown setting 'model.widht'. model=mlp takes: latent_dim, hidden, activation."),
+    (("+model.widht=3",), "Unknown setting 'model.widht'. model=mlp accepts: latent_dim, hidden, activation."),
     (("dataset.classes=[12]", "dataset.source=embedded"), "dataset.classes: 12 is none of its classes. Fashion-MNIST has 0 T-shirt/top, 1 Trouser, 2 Pullover, 3 Dress, 4 Coat, 5 Sandal, 6 Shirt, 7 Sneaker, 8 Bag, 9 Ankle boot."),
     (("model.latent_dim=0", "dataset.source=embedded"), "model.latent_dim must be a whole number of at least 1, got 0."),
     (("epochs=2.5",), "epochs must be a whole number from 1 to 1,000,000, got 2.5."),

@@ -24,7 +24,7 @@ TAKE_A_VALUE = "--package -p, --config-path -cp, --config-name -cn, --config-dir
 
 @dataclass(frozen=True)
 class Arguments:
-    """A command line, in the order that every Hydra takes: flags, then overrides."""
+    """A command line, in the order that every Hydra accepts: flags, then overrides."""
 
     given: dict[str, Any]
     """The flags with their values: `multirun`, `config_dir`."""

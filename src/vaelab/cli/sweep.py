@@ -46,7 +46,7 @@ interrupted_by = 0
 class Comparison(Callback):
     """The comparison when the last job has ended: the settings `hydra.callbacks.compare.…`.
 
-    Hydra 1.3 doesn't call its callbacks when a launcher raises, and 1.4 doesn't tell them that it has raised.
+    Hydra 1.3 doesn't call its callbacks when a launcher raises, and 1.4 doesn't pass them the error.
     So these are read here, and `Sweep.end` compares.
     """
 

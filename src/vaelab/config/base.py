@@ -178,7 +178,7 @@ def describe(schema: type[Settings], prefix: str = "") -> Iterator[Setting]:
 
 
 def alternatives(kind: Any, metadata: Sequence[Any] = ()) -> list[str]:
-    """What a setting takes: the phrase of its type, the words of a Literal, null."""
+    """What a setting accepts: the phrase of its type, the words of a Literal, null."""
     phrases = [each.phrase for each in metadata if isinstance(each, Allowed)]
     if phrases:
         return phrases

@@ -82,6 +82,6 @@ class Registry(Generic[Item]):
                 takes = ", ".join(accepted) or "no settings"
                 raise ConfigError(
                     f"Unknown setting '{self.setting}.{argument}'. {did_you_mean(argument, accepted)}"
-                    f"{self.setting}={name} takes: {takes}."
+                    f"{self.setting}={name} accepts: {takes}."
                 )
         return item(**{key: value for key, value in given.items() if key in parameters}, **arguments)

@@ -23,7 +23,7 @@ class ProgressBarHandler(logging.Handler):
 
 
 class LogFile(logging.FileHandler):
-    """Appends lines with their time. Raises StorageError; of a disk that fills up later, others tell."""
+    """Appends lines with their time. Raises StorageError; a disk full later is reported elsewhere."""
 
     def __init__(self, path: Path) -> None:
         with writing(path):

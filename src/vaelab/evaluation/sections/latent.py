@@ -51,8 +51,8 @@ def latent(evaluated: EvaluatedModel, progress: Progress) -> Section:
     verdicts = [collapse_verdict(collapsed, latents)]
     if parts.mutual_information > ceiling - NEAR_CEILING:
         verdicts.append(
-            f"I(x; z) is within {NEAR_CEILING} nats of its ceiling: the posteriors tell {images:,} images "
-            "apart too well to measure it; the true value is higher, and marginal_kl lower."
+            f"I(x; z) is within {NEAR_CEILING} nats of its ceiling: the posteriors separate {images:,} "
+            "images too well to measure it; the true value is higher, and marginal_kl lower."
         )
     measured_on = {"split": basis.split, "images": images, "seed": basis.seed}
     details = {"kl_per_dimension": {"values": kl_L.tolist(), "unit": NATS, **measured_on}}
