@@ -371,7 +371,7 @@ FULL_TOO = [
 @pytest.mark.parametrize(
     ("file", "time"), [*FULL, *(pytest.param(*each, marks=pytest.mark.slow) for each in FULL_TOO)]
 )
-def test_a_full_disk_is_named_and_the_run_goes_on_when_there_is_room(
+def test_a_full_disk_is_named_and_the_run_continues_when_there_is_room(
     disk: SmallDisk, tmp_path: Path, undisturbed: Undisturbed, file: str, time: int
 ) -> None:
     """No byte is left when a certain file is about to be written."""
@@ -495,7 +495,7 @@ def test_two_processes_that_run_one_sweep_share_its_jobs(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "moment", [1, 3, pytest.param(0, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)]
 )
-def test_a_signal_at_any_moment_leaves_nothing_half_done(
+def test_a_signal_at_any_moment_leaves_nothing_incomplete(
     train: CommandLine, tmp_path: Path, undisturbed: Undisturbed, moment: int
 ) -> None:
     """Before the first step, in an epoch, while drawing, while packing: and the resumed run ends as if undisturbed."""
