@@ -49,7 +49,7 @@ WARM_UP_EPOCHS = 2
 """Epochs before the clock counts: after some 900 steps, many of Adam's moments are denormal numbers."""
 
 IMAGE_SHAPE = (1, 28, 28)
-NO_PICTURES = [
+NO_FIGURES = [
     "artifacts.every=0",
     "artifacts.figures=false",
     "artifacts.gif=false",
@@ -382,7 +382,7 @@ def start_up(setting: Setting) -> Iterator[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         one_step = [
             "dataset.source=embedded", "dataset.classes=[7]", "dataset.val_size=0", "batch_size=2000",
-            "epochs=1", *NO_PICTURES, f"hydra.run.dir={folder}/one_step",
+            "epochs=1", *NO_FIGURES, f"hydra.run.dir={folder}/one_step",
         ]  # fmt: skip
 
         def first_step() -> float:
@@ -408,7 +408,7 @@ def start_up(setting: Setting) -> Iterator[Figure]:
 def evaluation(setting: Setting) -> Iterator[Figure]:
     """Each part of an evaluation of the embedded subset, its scored images over its seconds."""
     with tempfile.TemporaryDirectory() as folder:
-        train = ["dataset.source=embedded", "epochs=1", *NO_PICTURES, f"hydra.run.dir={folder}/run"]
+        train = ["dataset.source=embedded", "epochs=1", *NO_FIGURES, f"hydra.run.dir={folder}/run"]
         subprocess.run(command(*train), check=True, capture_output=True)
         evaluate = command(f"checkpoint={folder}/run", "figures=false", module="vaelab.evaluate")
         rounds = []
@@ -431,7 +431,7 @@ def sweep(setting: Setting) -> Iterator[Figure]:
         def swept(*words: str) -> float:
             shutil.rmtree(f"{folder}/sweep", ignore_errors=True)
             line = command(
-                "-m", "seed=1,2,3,4", "epochs=3", *setting.words, *NO_PICTURES, "device=cpu",
+                "-m", "seed=1,2,3,4", "epochs=3", *setting.words, *NO_FIGURES, "device=cpu",
                 "hydra.callbacks.compare.enabled=false", f"hydra.sweep.dir={folder}/sweep", *words,
             )  # fmt: skip
             return seconds(partial(subprocess.run, line, check=True, capture_output=True))
@@ -482,7 +482,7 @@ def growth(setting: Setting) -> Iterator[Figure]:
         "epochs": [f"epochs={factor * setting.short_epochs}" for factor in (1, 2, 4)],
     }
     for axis, sizes in axes.items():
-        words = ["dataset.classes=[0,1]", *setting.words, *NO_PICTURES]
+        words = ["dataset.classes=[0,1]", *setting.words, *NO_FIGURES]
         words += [f"epochs={setting.short_epochs}"]
         rounds = [[measured_run(*words, size) for size in sizes] for _ in range(setting.rounds)]
         for number, factor in ((1, 2), (2, 4)):

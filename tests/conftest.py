@@ -261,5 +261,5 @@ def data() -> Data:
     return splits.load(settings(*TINY).dataset, torch.device("cpu"))
 
 
-def fresh(asked: Config, data: Data) -> TrainingState:
-    return TrainingState.fresh(asked, data, torch.device("cpu"))
+def fresh(config: Config, data: Data) -> TrainingState:
+    return TrainingState.fresh(config, data, torch.device("cpu"))

@@ -1,7 +1,7 @@
 """Makes something go wrong at an exact moment of a process: before its n-th change to files, or before a certain one.
 
 Python's audit hooks tell of every file that is opened, moved or removed before it happens. What then happens is
-real: kill -9, a disk without room, a folder that is gone.
+real: kill -9, a disk without room, a deleted folder.
 """
 
 from __future__ import annotations

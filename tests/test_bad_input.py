@@ -1,4 +1,4 @@
-"""Wrong command lines at every door: one line on stderr that says what to type instead, and nothing made.
+"""Wrong command lines for every command: one line on stderr that says what to type instead, and nothing made.
 
 bad_input.txt has the hand-written ones with their exact messages; Hypothesis draws others from the schema.
 """
@@ -31,25 +31,25 @@ AT_ONCE = 40
 
 
 def table() -> Iterator[tuple[str, list[str], str]]:
-    """Door, arguments and message of each wrong line."""
+    """Command, arguments and message of each wrong line."""
     lines = [line for line in TABLE.read_text().splitlines() if line and not line.startswith("#")]
-    for typed, message in zip(lines[::2], lines[1::2], strict=True):
-        door, *arguments = shlex.split(typed.removeprefix("$ "))
-        yield door, arguments, message
+    for line, message in zip(lines[::2], lines[1::2], strict=True):
+        command, *arguments = shlex.split(line.removeprefix("$ "))
+        yield command, arguments, message
 
 
 def chunks() -> list[tuple[str, list[tuple[list[str], str]]]]:
-    by_door: dict[str, list[tuple[list[str], str]]] = {}
-    for door, arguments, message in table():
-        by_door.setdefault(door, []).append((arguments, message))
+    by_command: dict[str, list[tuple[list[str], str]]] = {}
+    for command, arguments, message in table():
+        by_command.setdefault(command, []).append((arguments, message))
     return [
-        (door, wrong[start : start + AT_ONCE]) for door, wrong in by_door.items() for start in range(0, len(wrong), AT_ONCE)
+        (command, wrong[start : start + AT_ONCE]) for command, wrong in by_command.items() for start in range(0, len(wrong), AT_ONCE)
     ]  # fmt: skip
 
 
-def outcomes(door: str, lines: list[list[str]], folder: Path) -> list[dict[str, Any]]:
+def outcomes(command: str, lines: list[list[str]], folder: Path) -> list[dict[str, Any]]:
     result = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("many_lines.py")), f"vaelab.{door}"], input=json.dumps(lines),
+        [sys.executable, str(Path(__file__).with_name("many_lines.py")), f"vaelab.{command}"], input=json.dumps(lines),
         cwd=folder, env=environment(VAELAB_DATA=str(folder / "data")), capture_output=True, text=True, timeout=240,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
@@ -72,53 +72,55 @@ def somewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("door", "wrong"), chunks(), ids=lambda value: value if isinstance(value, str) else ""
+    ("command", "wrong"), chunks(), ids=lambda value: value if isinstance(value, str) else ""
 )
 def test_a_wrong_line_is_answered_by_one(
-    somewhere: Path, tmp_path: Path, door: str, wrong: list[tuple[list[str], str]]
+    somewhere: Path, tmp_path: Path, command: str, wrong: list[tuple[list[str], str]]
 ) -> None:
     folder = Path(shutil.copytree(somewhere, tmp_path / "here"))
     for (arguments, message), found in zip(
-        wrong, outcomes(door, [arguments for arguments, _ in wrong], folder), strict=True
+        wrong, outcomes(command, [arguments for arguments, _ in wrong], folder), strict=True
     ):
-        typed = shlex.join(arguments)
-        assert found["stderr"].replace(str(folder), "HERE") == f"vaelab: {message}\n", typed
-        assert (found["status"], found["stdout"]) == (1, ""), typed
-        assert [path for path in found["changed"] if not path.startswith("data")] == [], typed
+        line = shlex.join(arguments)
+        assert found["stderr"].replace(str(folder), "HERE") == f"vaelab: {message}\n", line
+        assert (found["status"], found["stdout"]) == (1, ""), line
+        assert [path for path in found["changed"] if not path.startswith("data")] == [], line
 
 
 def test_there_are_enough_of_them() -> None:
-    doors = [door for door, _, _ in table()]
-    assert len(doors) >= 250
-    assert {door: doors.count(door) >= 5 for door in doors} == dict.fromkeys(doors, True)
+    commands = [command for command, _, _ in table()]
+    assert len(commands) >= 250
+    assert {command: commands.count(command) >= 5 for command in commands} == dict.fromkeys(commands, True)
 
 
 # --- drawn from the schema --------------------------------------------------------------------------------
 
-DOORS = {"train": Config, "evaluate": EvaluationConfig, "compare": CompareConfig, "explore": ExploreConfig}
+SCHEMAS = {"train": Config, "evaluate": EvaluationConfig, "compare": CompareConfig, "explore": ExploreConfig}
 
 WORDS = st.text("abcdefghijklmnopqrstuvwxyz_", min_size=1, max_size=12)
 NUMBERS = st.one_of(st.integers(-(10**6), 10**20), st.floats(allow_nan=True, allow_infinity=True))
 
 
-def composed(door: str, *overrides: str) -> object:
-    schema = DOORS[door]
-    arguments = prepare(overrides, door, schema)
-    with composing(door) as compose:
+def composed(command: str, *overrides: str) -> object:
+    schema = SCHEMAS[command]
+    arguments = prepare(overrides, command, schema)
+    with composing(command) as compose:
         return config.resolve(plain(compose(arguments.overrides)), schema)
 
 
-def answer(door: str, *overrides: str) -> str | None:
-    """The line that a door would print, or None where it takes what was typed."""
+def answer(command: str, *overrides: str) -> str | None:
+    """The line that a command would print, or None where it accepts the arguments."""
     try:
-        composed(door, *overrides)
+        composed(command, *overrides)
     except Exception as error:
-        return one_line(error, DOORS[door])
+        return one_line(error, SCHEMAS[command])
     return None
 
 
 ALL = [
-    (door, key) for door, schema in DOORS.items() for key in [each.key for each in config.describe(schema)]
+    (command, key)
+    for command, schema in SCHEMAS.items()
+    for key in [each.key for each in config.describe(schema)]
 ]
 
 
@@ -129,9 +131,9 @@ ALL = [
 def test_any_value_is_taken_or_answered_with_setting_value_and_what_is_allowed(
     where: tuple[str, str], value: Any
 ) -> None:
-    door, key = where
-    (item,) = (each for each in config.describe(DOORS[door]) if each.key == key)
-    said = answer(door, quote_override(key, value))
+    command, key = where
+    (item,) = (each for each in config.describe(SCHEMAS[command]) if each.key == key)
+    said = answer(command, quote_override(key, value))
     if said is None:
         return
     assert "\n" not in said
@@ -144,17 +146,17 @@ def test_any_value_is_taken_or_answered_with_setting_value_and_what_is_allowed(
         "loss.kl_warmup_epochs=",
         "dataset.root=",
     )
-    if not said.startswith(together):  # checks of several settings, of what has to be typed, and of folders
+    if not said.startswith(together):  # checks of several settings, of required settings, and of folders
         assert said.startswith(f"{key} must be {item.allowed}, got ")
 
 
 def test_a_misspelt_setting_is_unknown_and_the_right_one_is_named() -> None:
     """Each setting without its middle letter: the nearest name is the right one, but where there are several."""
     named = 0
-    for door, key in ALL:
+    for command, key in ALL:
         group, dot, name = key.rpartition(".")
         misspelt = group + dot + name[: len(name) // 2] + name[len(name) // 2 + 1 :]
-        said = answer(door, f"{misspelt}=1")
+        said = answer(command, f"{misspelt}=1")
         assert said is not None
         assert said.startswith(f"Unknown setting '{misspelt}'. "), said
         named += f"Did you mean '{key}'?" in said
@@ -168,11 +170,11 @@ TEXTS = st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1, ma
 @given(TEXTS.filter(str.strip), st.lists(st.one_of(st.integers(0, 9), TEXTS), min_size=1, max_size=3))
 def test_what_is_typed_again_means_the_same(watermark: str, classes: list[Any]) -> None:
     """The rule behind repeat=: `override` writes any value so that Hydra reads that very value."""
-    asked = composed(
+    resolved = composed(
         "train", quote_override("artifacts.watermark", watermark), quote_override("dataset.classes", classes)
     )
-    assert isinstance(asked, Config)
-    assert (asked.artifacts.watermark, asked.dataset.classes) == (watermark, classes)
+    assert isinstance(resolved, Config)
+    assert (resolved.artifacts.watermark, resolved.dataset.classes) == (watermark, classes)
 
 
 def test_numbers_keep_their_bits_when_they_are_typed_again() -> None:

@@ -263,7 +263,7 @@ def test_what_does_not_agree_is_refused(
     result = train("resume=run", "epochs=3")
     assert (result.returncode, result.stderr) == (
         1,
-        "vaelab: run/checkpoints/last.safetensors is damaged: what it says of its epochs and tensors doesn't agree. "
+        "vaelab: run/checkpoints/last.safetensors is damaged: its metadata and tensors are inconsistent. "
         "The newest good one beside it is run/checkpoints/best.safetensors (epoch 2): type that.\n",
     )
     assert (run / "run.json").read_bytes() == before
@@ -323,7 +323,7 @@ def described(run: vaelab.Run) -> dict[str, Any]:
 
 
 def test_this_versions_format_is_kept() -> None:
-    """Whoever raises the number keeps a checkpoint of each model in it."""
+    """A new format number needs a checkpoint of each model in it."""
     for model in ("mlp", "conv"):
         assert (
             checkpoint.load(KEPT / f"format_{checkpoint.FORMAT}_{model}.safetensors").format

@@ -87,7 +87,7 @@ def is_alive(group: int) -> bool:
 def assert_continued(run: Path, epochs: int, err: str) -> None:
     """Finished, and not from the start."""
     assert (status(run), epochs_done(run)) == ("finished", epochs), err
-    assert re.search(r"Going on after epoch [1-9]\d*,", (run / "train.log").read_text())
+    assert re.search(r"Continuing after epoch [1-9]\d*,", (run / "train.log").read_text())
 
 
 def both_train(sweep: subprocess.Popen[str], *runs: Path) -> None:
@@ -101,7 +101,7 @@ def both_train(sweep: subprocess.Popen[str], *runs: Path) -> None:
 # --- joblib -----------------------------------------------------------------------------------------------
 
 
-def test_joblib_says_how_to_go_on_after_a_job_was_killed(tmp_path: Path) -> None:
+def test_joblib_says_how_to_continue_after_a_job_was_killed(tmp_path: Path) -> None:
     engine = ("hydra/launcher=parallel", "hydra.launcher.n_jobs=2")
     env = environment(PYTHONWARNINGS="ignore")  # loky's resource tracker warns of what the killed one left
     sweep = start(tmp_path, env, "epochs=60", "seed=1,2", *engine)
@@ -111,7 +111,7 @@ def test_joblib_says_how_to_go_on_after_a_job_was_killed(tmp_path: Path) -> None
     _, err = sweep.communicate(timeout=PATIENCE_S)
     assert sweep.returncode == 1
     assert "vaelab: the sweep ended with TerminatedWorkerError: " in err
-    assert "vaelab: to go on with it, add hydra.sweep.dir=sweep to the line." in err
+    assert "vaelab: to continue it, add hydra.sweep.dir=sweep to the line." in err
     last = err.splitlines()[-1]
     assert last.startswith("vaelab: These jobs of the sweep failed: ")
     assert "0_seed-1" in last
@@ -130,7 +130,7 @@ def test_joblib_lets_all_jobs_save_when_it_is_interrupted(tmp_path: Path, number
     os.killpg(sweep.pid, number) if number == signal.SIGINT else sweep.send_signal(number)
     _, err = sweep.communicate(timeout=PATIENCE_S)
     assert sweep.returncode == 128 + number, err
-    assert "vaelab: interrupted. To go on with the sweep, add hydra.sweep.dir=" in err
+    assert "vaelab: interrupted. To continue the sweep, add hydra.sweep.dir=" in err
     assert [status(first), status(second)] == ["interrupted", "interrupted"]
     wait_until(lambda: not is_alive(sweep.pid), "processes of the sweep are left")
     assert not (tmp_path / "sweep" / "2_seed-3" / "run.json").exists()
@@ -210,7 +210,7 @@ def slurm(tmp_path: Path) -> Iterator[dict[str, str]]:
 
 
 def test_slurm_jobs_survive_being_queued_again_and_being_lost(slurm: dict[str, str], tmp_path: Path) -> None:
-    """One of two jobs is preempted and goes on where it was; the other is killed: named, and continued later."""
+    """One of two jobs is preempted and continues where it stopped; the other is killed: named, and continued later."""
     queue = ("hydra/launcher=slurm", "hydra.launcher.cpus_per_task=1", "hydra.launcher.mem_gb=1")
     sweep = start(tmp_path, slurm, "epochs=60", "seed=1,2", *queue)
     preempted, killed = tmp_path / "sweep" / "0_seed-1", tmp_path / "sweep" / "1_seed-2"
@@ -223,7 +223,7 @@ def test_slurm_jobs_survive_being_queued_again_and_being_lost(slurm: dict[str, s
     assert sweep.returncode == 1
     assert err.splitlines()[-1] == "vaelab: These jobs of the sweep failed: 1_seed-2.", err
     assert (status(preempted), epochs_done(preempted)) == ("finished", 60)
-    assert f"Going on after epoch {done}," in (preempted / "train.log").read_text()
+    assert f"Continuing after epoch {done}," in (preempted / "train.log").read_text()
     assert "- 1_seed-2: running after epoch" in out
     out, err = start(tmp_path, slurm, "epochs=60", "seed=1,2", *queue).communicate(timeout=PATIENCE_S)
     assert_continued(killed, 60, err)

@@ -48,9 +48,9 @@ def test_groups_are_those_of_the_design() -> None:
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_yaml_composes_and_resolves(choice: str) -> None:
-    asked = settings(choice)
-    build(asked.model, (1, 28, 28), asked.seed)
-    assert resolve(asked.to_dict(), Config) == asked
+    resolved = settings(choice)
+    build(resolved.model, (1, 28, 28), resolved.seed)
+    assert resolve(resolved.to_dict(), Config) == resolved
 
 
 @pytest.mark.parametrize("path", sorted((CONF_DIR / "experiment").glob("*.yaml")), ids=lambda path: path.stem)
@@ -72,12 +72,12 @@ def test_registries_and_yaml_agree() -> None:
 
 
 def test_defaults_are_those_of_the_design() -> None:
-    asked = settings()
-    assert asked.model == {"name": "mlp", "latent_dim": 2, "hidden": [400], "activation": "relu"}
-    assert asked.dataset.name == "fashion_mnist"
-    assert (asked.objective, asked.beta, asked.kl) == ("vae", 1.0, True)
-    assert (asked.epochs, asked.batch_size, asked.optimizer.lr, asked.seed) == (20, 128, 1e-3, 42)
-    assert (asked.device, asked.dataset.val_size) == ("auto", 5000)
+    resolved = settings()
+    assert resolved.model == {"name": "mlp", "latent_dim": 2, "hidden": [400], "activation": "relu"}
+    assert resolved.dataset.name == "fashion_mnist"
+    assert (resolved.objective, resolved.beta, resolved.kl) == ("vae", 1.0, True)
+    assert (resolved.epochs, resolved.batch_size, resolved.optimizer.lr, resolved.seed) == (20, 128, 1e-3, 42)
+    assert (resolved.device, resolved.dataset.val_size) == ("auto", 5000)
 
 
 @pytest.mark.parametrize(
@@ -97,8 +97,8 @@ def test_defaults_are_those_of_the_design() -> None:
 def test_what_is_typed_wins_and_the_objective_follows(
     overrides: tuple[str, ...], kl: bool, beta: float, objective: str
 ) -> None:
-    asked = settings(*overrides)
-    assert (asked.kl, asked.beta, asked.objective) == (kl, beta, objective)
+    resolved = settings(*overrides)
+    assert (resolved.kl, resolved.beta, resolved.objective) == (kl, beta, objective)
 
 
 def test_nothing_typed_is_ignored_without_a_word() -> None:
@@ -113,12 +113,12 @@ def test_nothing_typed_is_ignored_without_a_word() -> None:
 
 
 def test_yaml_reads_back_as_the_same_settings(tmp_path: Path) -> None:
-    asked = settings(
+    resolved = settings(
         "model=conv", "optimizer.lr=1e-5", "dataset.classes=[0,Trouser]", "artifacts.watermark=A: B"
     )
     path = tmp_path / "config.yaml"
-    path.write_text(config.to_yaml(asked))
-    assert resolve(config.read_yaml(path), Config) == asked
+    path.write_text(config.to_yaml(resolved))
+    assert resolve(config.read_yaml(path), Config) == resolved
 
 
 def test_warmup_must_end() -> None:
@@ -130,9 +130,9 @@ def test_warmup_must_end() -> None:
 
 
 def test_where_data_and_device_are_makes_no_other_training() -> None:
-    asked = effective(settings("beta=2"))
-    assert effective(settings("beta=2", "dataset.root=/elsewhere", "device=cpu")) == asked
-    assert effective(settings("beta=2", "dataset.source=embedded")) != asked
+    resolved = effective(settings("beta=2"))
+    assert effective(settings("beta=2", "dataset.root=/elsewhere", "device=cpu")) == resolved
+    assert effective(settings("beta=2", "dataset.source=embedded")) != resolved
 
 
 def test_root_becomes_absolute() -> None:
@@ -143,9 +143,11 @@ def test_root_becomes_absolute() -> None:
 
 def test_resume_takes_what_may_change() -> None:
     saved = settings("model=conv", "model.latent_dim=16", "beta=0.5", "epochs=3")
-    asked = settings("resume=x", "epochs=9", "artifacts.gif=false", "device=cpu", "dataset.root=/elsewhere")
-    typed = ["resume", "epochs", "artifacts.gif", "device", "dataset.root"]
-    result = continued(saved, asked, typed)
+    resolved = settings(
+        "resume=x", "epochs=9", "artifacts.gif=false", "device=cpu", "dataset.root=/elsewhere"
+    )
+    keys = ["resume", "epochs", "artifacts.gif", "device", "dataset.root"]
+    result = continued(saved, resolved, keys)
     assert (result.epochs, result.artifacts.gif, result.device) == (9, False, "cpu")
     assert result.dataset.root == "/elsewhere"
     assert (result.model, result.beta) == (saved.model, 0.5)
@@ -259,8 +261,8 @@ def test_words_that_mean_true_or_false(word: object, value: bool) -> None:
 
 
 def test_numbers_and_paths_are_texts_where_a_text_is_wanted() -> None:
-    asked = resolve({"artifacts": {"watermark": 2026}, "resume": Path("a/b")}, Config)
-    assert (asked.artifacts.watermark, asked.resume) == ("2026", "a/b")
+    resolved = resolve({"artifacts": {"watermark": 2026}, "resume": Path("a/b")}, Config)
+    assert (resolved.artifacts.watermark, resolved.resume) == ("2026", "a/b")
 
 
 @pytest.mark.parametrize(
@@ -292,9 +294,9 @@ def test_defaults_resolve_but_for_what_has_to_be_given(schema: type[Settings]) -
     plain = defaults(schema)
     needed = {name for name in ("checkpoint", "sweep", "run") if name in plain and plain[name] is None}
     given = plain | dict.fromkeys(sorted(needed)[:1], "somewhere")
-    asked = resolve(given, schema)
-    assert asked.to_dict() == given
-    assert asked.replace() == asked
+    resolved = resolve(given, schema)
+    assert resolved.to_dict() == given
+    assert resolved.replace() == resolved
 
 
 def test_a_component_is_a_name_or_a_name_with_arguments() -> None:
@@ -324,9 +326,9 @@ def test_a_component_is_a_name_or_a_name_with_arguments() -> None:
     ],
 )
 def test_the_kl_has_one_name_everywhere(overrides: tuple[str, ...], label: str, ending: str) -> None:
-    asked = settings(*overrides)
-    assert (asked.kl_label, config.folder_ending(asked.kl, asked.beta)) == (label, ending)
-    assert asked.kl_off is (asked.objective == "recon_only") is (label == "KL off")
+    resolved = settings(*overrides)
+    assert (resolved.kl_label, config.folder_ending(resolved.kl, resolved.beta)) == (label, ending)
+    assert resolved.kl_off is (resolved.objective == "recon_only") is (label == "KL off")
 
 
 def test_the_same_training_has_the_same_digest() -> None:
@@ -340,13 +342,13 @@ def test_the_same_training_has_the_same_digest() -> None:
 
 
 def test_a_repeated_training_has_the_same_settings() -> None:
-    asked = settings(
+    resolved = settings(
         "model=conv", "model.channels=[8,16]", "beta=0.3", "dataset.classes=[0,Trouser]", "artifacts.watermark='a, b'"
     )  # fmt: skip
-    assert settings(*overrides_of(asked, ())) == asked
-    assert settings(*overrides_of(asked, {"beta"}), "beta=2") == asked.replace(beta=2)
-    without_loss = overrides_of(asked, {"loss"})
-    assert settings(*without_loss, "loss=recon_only") == asked.replace(kl=False, beta=1)
+    assert settings(*overrides_of(resolved, ())) == resolved
+    assert settings(*overrides_of(resolved, {"beta"}), "beta=2") == resolved.replace(beta=2)
+    without_loss = overrides_of(resolved, {"loss"})
+    assert settings(*without_loss, "loss=recon_only") == resolved.replace(kl=False, beta=1)
 
 
 # --- files ------------------------------------------------------------------------------------------------

@@ -46,9 +46,7 @@ def cyclical(monkeypatch: pytest.MonkeyPatch) -> None:
 def dynamic(data: Data, overrides: tuple[str, ...]) -> Data:
     if "dataset.binarize=dynamic" not in overrides:
         return data
-    return replace(
-        data, train=replace(data.train, dynamic=True), held_out=replace(data.held_out, dynamic=True)
-    )
+    return replace(data, train=replace(data.train, dynamic=True), scored=replace(data.scored, dynamic=True))
 
 
 # --- a stand-in for torch.cuda ----------------------------------------------------------------------------
@@ -56,7 +54,7 @@ def dynamic(data: Data, overrides: tuple[str, ...]) -> Data:
 
 @pytest.fixture
 def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What is asked of CUDA, in a world where it exists. A graph is the last function that was captured."""
+    """Which calls CUDA receives, in a world where it exists. A graph is the last function that was captured."""
     said: list[str] = []
 
     class Graph:
@@ -103,11 +101,11 @@ def test_the_loop_does_not_notice_whether_a_step_is_captured(
     overrides: tuple[str, ...], data: Data, said: list[str]
 ) -> None:
     """With a KL weight that changes in every step, and a last batch that is not a full one."""
-    asked, data = settings(*TINY, *overrides, "epochs=3", "batch_size=50"), dynamic(data, overrides)
+    config, data = settings(*TINY, *overrides, "epochs=3", "batch_size=50"), dynamic(data, overrides)
     assert len(data.train) % 50
-    eager, other = fresh(asked, data), fresh(asked, data)
-    fit(eager, data, asked)
-    fit(other, data, asked, train_step=captured(EagerStep(other, asked), other, said))
+    eager, other = fresh(config, data), fresh(config, data)
+    fit(eager, data, config)
+    fit(other, data, config, train_step=captured(EagerStep(other, config), other, said))
     assert_same(eager, other)
     assert said.count("capture") == 1
     assert said.count("replay") == 3 * (len(data.train) // 50) - WARM_UP
@@ -116,10 +114,10 @@ def test_the_loop_does_not_notice_whether_a_step_is_captured(
 def test_a_step_that_no_graph_can_hold_runs_as_it_is(
     data: Data, said: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    asked = settings(*TINY, "epochs=1", "batch_size=50")
-    eager, other = fresh(asked, data), fresh(asked, data)
-    fit(eager, data, asked)
-    eager_step = EagerStep(other, asked)
+    config = settings(*TINY, "epochs=1", "batch_size=50")
+    eager, other = fresh(config, data), fresh(config, data)
+    fit(eager, data, config)
+    eager_step = EagerStep(other, config)
 
     def step(x: torch.Tensor, kl_weight: torch.Tensor) -> torch.Tensor:
         if said[-1:] == ["capture"]:
@@ -127,7 +125,7 @@ def test_a_step_that_no_graph_can_hold_runs_as_it_is(
         return eager_step(x, kl_weight)
 
     before = dict(other.noise)
-    fit(other, data, asked, train_step=CapturedStep(step, 50, other))
+    fit(other, data, config, train_step=CapturedStep(step, 50, other))
     assert_same(eager, other)
     assert said == ["generator", "generator", "capture", "end", "stream"]
     assert other.noise["latent"] is not before["latent"], "the old one may still believe in the capture"
@@ -143,16 +141,16 @@ def test_a_step_that_no_graph_can_hold_runs_as_it_is(
 def test_graph_and_eager_give_the_same_numbers(
     overrides: tuple[str, ...], precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = settings(*TINY, *overrides, f"precision={precision}", "epochs=3", "device=cuda")
+    config = settings(*TINY, *overrides, f"precision={precision}", "epochs=3", "device=cuda")
     device = torch.device("cuda")
-    data = splits.load(asked.dataset, device)
+    data = splits.load(config.dataset, device)
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
     rows = []
     for graphs in (True, False):
-        state = TrainingState.fresh(asked, data, device)
-        step = EagerStep(state, asked)
-        used = CapturedStep(step, asked.batch_size, state) if graphs else step
-        rows.append(without_times(fit(state, data, asked, train_step=used)))
+        state = TrainingState.fresh(config, data, device)
+        step = EagerStep(state, config)
+        used = CapturedStep(step, config.batch_size, state) if graphs else step
+        rows.append(without_times(fit(state, data, config, train_step=used)))
         assert not isinstance(used, CapturedStep) or used.graph is not None
     for graph, eager in zip(*rows, strict=True):
         assert graph == pytest.approx(eager, rel=1e-3)
@@ -160,11 +158,11 @@ def test_graph_and_eager_give_the_same_numbers(
 
 @has_cuda
 def test_cuda_learns_what_the_cpu_learns(data: Data) -> None:
-    asked = settings(*TINY, "epochs=3")
+    config = settings(*TINY, "epochs=3")
     device = torch.device("cuda")
-    there = splits.load(asked.dataset, device)
-    *_, on_cuda = fit(TrainingState.fresh(asked, there, device), there, asked)
-    *_, on_cpu = fit(fresh(asked, data), data, asked)
+    there = splits.load(config.dataset, device)
+    *_, on_cuda = fit(TrainingState.fresh(config, there, device), there, config)
+    *_, on_cpu = fit(fresh(config, data), data, config)
     assert on_cuda["val/neg_elbo"] == pytest.approx(
         on_cpu["val/neg_elbo"],
         rel=0.15,  # another shuffle and other noise: that much on so few images

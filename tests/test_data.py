@@ -182,7 +182,7 @@ def test_eight_at_once_download_once(mirror: type[Mirror]) -> None:
     ("behaviour", "reason"),
     [
         ("wrong bytes", "sent damaged bytes"),
-        ("cuts off", r"can't be reached \(it broke off after [\d,]+ of [\d,]+ bytes\)"),
+        ("cuts off", r"can't be reached \(it was interrupted after [\d,]+ of [\d,]+ bytes\)"),
         ("503", "Service Unavailable"),
         ("garbage", "can't be reached"),
     ],
@@ -219,7 +219,7 @@ except sources.DataError as error:
     [
         ("slow", 4, ""),
         ("flaky", 5, "sent damaged bytes"),
-        ("cuts off", 8, "it broke off after"),
+        ("cuts off", 8, "it was interrupted after"),
         ("wrong bytes", 8, "sent damaged bytes"),
         ("503", 0, "Service Unavailable"),
     ],
@@ -270,7 +270,7 @@ def test_files_truncated_at_twenty_places_or_with_flipped_bits(tmp_path: Path, r
     damaged = [whole[: part * len(whole) // 20] for part in range(20)]
     for place in drawn.sample(
         range(10, len(whole)), 20
-    ):  # the header of gzip has a time in it that nobody reads
+    ):  # the header of gzip has a time in it that is never read
         flipped = bytearray(whole)
         flipped[place] ^= 1 << drawn.randrange(8)
         damaged.append(bytes(flipped))
@@ -345,17 +345,17 @@ def test_classes_of_digits() -> None:
         class_numbers(spec_of("mnist"), ["x"])
 
 
-def test_held_out_images_are_the_last_and_none_is_trained_on() -> None:
+def test_validation_images_are_the_last_and_none_is_trained_on() -> None:
     everything = splits.load(DatasetConfig(source="embedded", val_size=0), CPU)
     data = splits.load(DatasetConfig(source="embedded", val_size=1000), CPU)
-    assert (len(data.train), len(data.held_out), len(data.test)) == (9000, 1000, 2000)
-    assert data.held_out.name == "val"
-    assert torch.equal(torch.cat([data.train.images, data.held_out.images]), everything.train.images)
-    assert everything.held_out is everything.test
+    assert (len(data.train), len(data.scored), len(data.test)) == (9000, 1000, 2000)
+    assert data.scored.name == "val"
+    assert torch.equal(torch.cat([data.train.images, data.scored.images]), everything.train.images)
+    assert everything.scored is everything.test
     chosen = splits.load(DatasetConfig(source="embedded", val_size=1000, classes=[1, 7]), CPU)
-    of_classes = [(split.labels == 1) | (split.labels == 7) for split in (data.train, data.held_out)]
+    of_classes = [(split.labels == 1) | (split.labels == 7) for split in (data.train, data.scored)]
     assert torch.equal(chosen.train.images, data.train.images[of_classes[0]])
-    assert torch.equal(chosen.held_out.images, data.held_out.images[of_classes[1]])
+    assert torch.equal(chosen.scored.images, data.scored.images[of_classes[1]])
     assert set(chosen.train.labels.tolist()) == set(chosen.test.labels.tolist()) == {1, 7}
     assert chosen.description == "Fashion-MNIST (embedded subset; classes Trouser, Sneaker)"
 
@@ -415,7 +415,7 @@ def test_dynamic_binarization_draws_anew_from_grey_values() -> None:
     assert draws.mean().item() == pytest.approx(0.2, abs=0.01)
 
 
-def test_a_typed_root_must_exist(tmp_path: Path) -> None:
+def test_a_given_root_must_exist(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="nowhere is not a directory: type one with FashionMNIST/raw"):
         find(DatasetConfig(root=str(tmp_path / "nowhere")))
     assert not list(tmp_path.iterdir())

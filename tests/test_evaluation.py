@@ -25,13 +25,13 @@ from vaelab.evaluation.sections.samples import sampling_verdict
 
 SECTIONS = section_names()
 QUICK = ("importance_samples=5", "nll_images=40")
-NO_PICTURES = ("artifacts.every=0", "artifacts.figures=false", "artifacts.gif=false")
+NO_FIGURES = ("artifacts.every=0", "artifacts.figures=false", "artifacts.gif=false")
 
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of three epochs whose best.safetensors is not its last.safetensors."""
-    command = (*TINY, *NO_PICTURES, "epochs=3", "optimizer.lr=0.02", "artifacts.checkpoint_every=1")
+    command = (*TINY, *NO_FIGURES, "epochs=3", "optimizer.lr=0.02", "artifacts.checkpoint_every=1")
 
     def make(folder: Path) -> None:
         run_folder(command_line_of("vaelab.train", folder)(*command, "hydra.run.dir=run"))
@@ -131,8 +131,8 @@ def test_evaluating_twice_gives_the_same_bytes(evaluate: CommandLine, run: Path)
         found = metrics(folder)
         times = found.pop("times")
         assert set(times["seconds"]) == set(SECTIONS)
-        pictures = {path.name: path.read_bytes() for path in folder.glob("*.png")}
-        results.append((json.dumps(found), pictures, (folder / "table.txt").read_text()))
+        images = {path.name: path.read_bytes() for path in folder.glob("*.png")}
+        results.append((json.dumps(found), images, (folder / "table.txt").read_text()))
     assert results[0] == results[1]
     assert not (run / "evaluation").exists()
 
@@ -161,7 +161,7 @@ def test_the_test_set_scored_while_training_agrees_too(
 ) -> None:
     run_folder(
         train("dataset.source=embedded", "dataset.classes=[7]", "dataset.val_size=0", "epochs=1",
-              "dataset.binarize=dynamic", "model.latent_dim=3", "hydra.run.dir=run", *NO_PICTURES)
+              "dataset.binarize=dynamic", "model.latent_dim=3", "hydra.run.dir=run", *NO_FIGURES)
     )  # fmt: skip
     result = evaluate("checkpoint=run", *QUICK, "split=test", "metrics.samples=false", "metrics.images=false")
     assert result.returncode == 0, result.stderr
@@ -171,8 +171,8 @@ def test_the_test_set_scored_while_training_agrees_too(
     found = values(folder, "bound")
     assert found["neg_elbo"] == float(row["test/neg_elbo"])
     assert found["bits_per_dim"] == pytest.approx(found["neg_elbo"] / (784 * math.log(2)))
-    assert metrics(folder)["not_measured"]["classes"] == "it takes images of at least two classes"
-    assert "latent_holes.png: a map takes model.latent_dim=2" in result.stdout
+    assert metrics(folder)["not_measured"]["classes"] == "requires images of at least two classes"
+    assert "latent_holes.png: requires model.latent_dim=2" in result.stdout
     assert not (folder / "latent_holes.png").exists()
     refused = evaluate("checkpoint=run", "split=val")
     assert_refused(
@@ -192,7 +192,7 @@ def test_the_test_set_scored_while_training_agrees_too(
 def test_any_run_can_be_evaluated(
     train: CommandLine, evaluate: CommandLine, tmp_path: Path, settings: tuple[str, ...]
 ) -> None:
-    run_folder(train(*TINY, *settings, *NO_PICTURES, "epochs=2", "hydra.run.dir=run"))
+    run_folder(train(*TINY, *settings, *NO_FIGURES, "epochs=2", "hydra.run.dir=run"))
     result = evaluate("checkpoint=run", *QUICK)
     assert result.returncode == 0, result.stderr
     assert "failed" not in result.stdout
@@ -202,7 +202,7 @@ def test_any_run_can_be_evaluated(
 
 
 def test_a_collapsed_latent_space_is_said(train: CommandLine, evaluate: CommandLine) -> None:
-    run_folder(train(*TINY, "beta=1000", "optimizer.lr=0.01", *NO_PICTURES, "epochs=2", "hydra.run.dir=run"))
+    run_folder(train(*TINY, "beta=1000", "optimizer.lr=0.01", *NO_FIGURES, "epochs=2", "hydra.run.dir=run"))
     latent_only = [f"metrics.{name}=false" for name in SECTIONS if name != "latent"]
     result = evaluate("checkpoint=run", *latent_only, "figures=false")
     assert "0 of 2 latent dimensions are active. Collapsed to the prior" in result.stdout
@@ -220,7 +220,7 @@ def test_what_can_not_be_measured_says_why_and_the_rest_goes_on(evaluate: Comman
         "classes": "the probes are fitted on the training images: type split=test or split=val",
     }
     assert list(found["numbers"]) == ["bound", "latent", "samples", "images", "ood"]
-    assert "\nLeft out\n  nll: metrics.nll=false\n" in result.stdout
+    assert "\nNot measured\n  nll: metrics.nll=false\n" in result.stdout
 
 
 def test_a_measure_that_breaks_ends_alone_and_the_status_is_not_zero(run: Path) -> None:
@@ -281,7 +281,7 @@ def test_a_checkpoint_that_has_left_its_run(evaluate: CommandLine, run: Path, tm
     )
     assert result.returncode == 0, result.stderr
     assert (
-        "WARNING: The run's dataset.root=/no/such/folder has no fashion_mnist here: looking in the usual places."
+        "WARNING: The run's dataset.root=/no/such/folder has no fashion_mnist: searching the default locations."
         in result.stderr
     )
     assert "WARNING: EMBEDDED SUBSET instead of the full set: Fashion-MNIST is neither in" in result.stderr
@@ -415,7 +415,7 @@ WRONG = [
     (("checkpoint=x", "metrics.nl=false"), "Unknown setting 'metrics.nl'. Did you mean 'metrics.nll'? --help lists all settings."),
     (("checkpont=x",), "Unknown setting 'checkpont'. Did you mean 'checkpoint'? --help lists all settings."),
     (("checkpoint=x", "+beta=3"), "Unknown setting 'beta'. --help lists all settings."),
-    (("checkpoint=x", "dataset=mnist"), "'dataset' can't be chosen here: which dataset it is, the checkpoint says."),
+    (("checkpoint=x", "dataset=mnist"), "'dataset' can't be chosen here: the checkpoint determines it."),
     (("checkpoint=x", "dataset.source=ful"), "dataset.source must be auto, full, embedded or null, got ful."),
     (("checkpoint=x", "device=gpu"), "device must be auto, cpu, cuda or cuda:N, got gpu."),
     (("checkpoint=x", "seed=1.5"), "seed must be a whole number of at least 0 and below 2**63 or null, got 1.5."),
@@ -493,8 +493,8 @@ def test_a_number_is_finite_and_shown_with_its_error() -> None:
 def test_binarised_runs_find_their_grey_images_where_the_others_were_found(
     train: CommandLine, evaluate: CommandLine, tmp_path: Path
 ) -> None:
-    """The run's own folder is gone, and another source is typed."""
-    run_folder(train(*TINY, *NO_PICTURES, "dataset.binarize=static", "epochs=1", "hydra.run.dir=run"))
+    """The run's own folder was deleted, and another source is given."""
+    run_folder(train(*TINY, *NO_FIGURES, "dataset.binarize=static", "epochs=1", "hydra.run.dir=run"))
     rewrite(tmp_path / "run" / "checkpoints" / "best.safetensors", from_nowhere)
     result = evaluate("checkpoint=run", *QUICK, "figures=false", "dataset.source=embedded")
     assert result.returncode == 0, result.stderr
@@ -505,14 +505,14 @@ def test_few_images_are_a_reason_and_no_failure(
     train: CommandLine, evaluate: CommandLine, tmp_path: Path
 ) -> None:
     few = ("dataset.source=embedded", "dataset.classes=[1,7]", "dataset.val_size=9980", "batch_size=2")
-    run_folder(train(*few, *NO_PICTURES, "epochs=1", "hydra.run.dir=run"))
+    run_folder(train(*few, *NO_FIGURES, "epochs=1", "hydra.run.dir=run"))
     result = evaluate("checkpoint=run", *QUICK)
     assert result.returncode == 0, result.stderr
     assert metrics(tmp_path / "run" / "evaluation" / "best")["not_measured"] == {
-        "classes": "it takes 10 training images, of at least two classes",
-        "samples": "3 images are too few for the covariance of 64 features: it takes more of both training and scored images",
+        "classes": "requires 10 training images, of at least two classes",
+        "samples": "3 images are too few for the covariance of 64 features: more of both training and scored images are required",
     }
-    assert "samples_mixture.png: it takes 64 draws, and only 3 are made for so few images" in result.stdout
+    assert "samples_mixture.png: requires 64 draws, and only 3 are made for so few images" in result.stdout
 
 
 def test_a_seed_of_its_own_is_said_on_everything(evaluate: CommandLine, run: Path) -> None:
@@ -531,7 +531,7 @@ def test_an_output_that_can_not_be_written_is_noticed_first(evaluate: CommandLin
     )
 
 
-def test_a_run_that_held_out_more_images_than_the_subset_has(evaluate: CommandLine, run: Path) -> None:
+def test_a_run_with_more_validation_images_than_the_subset_has(evaluate: CommandLine, run: Path) -> None:
     rewrite(
         run / "checkpoints" / "best.safetensors",
         lambda content: content["config"]["dataset"].update(val_size=50_000),

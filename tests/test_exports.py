@@ -65,7 +65,7 @@ def test_an_export_that_computes_otherwise_is_not_written(
     assert not list(tmp_path.iterdir())
 
 
-def test_tensorboard_reads_scalars_pictures_and_means(trained: Path) -> None:
+def test_tensorboard_reads_scalars_images_and_means(trained: Path) -> None:
     events = EventAccumulator(str(trained / "tensorboard")).Reload()
     rows = vaelab.load(trained).metrics
     assert [each.value for each in events.Scalars("val/kl")] == pytest.approx([row["val/kl"] for row in rows])

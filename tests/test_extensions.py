@@ -130,7 +130,7 @@ def test_an_objective_is_what_is_minimised(trained: Path) -> None:
 
 
 @pytest.mark.parametrize("run", ["residual", "stripes"])
-def test_a_logger_hears_of_each_epoch(trained: Path, run: str) -> None:
+def test_a_logger_is_called_after_each_epoch(trained: Path, run: str) -> None:
     lines = (trained / "runs" / run / "epochs.jsonl").read_text().splitlines()
     logged = [json.loads(line) for line in lines]
     assert [row["epoch"] for row in logged] == [1, 2]

@@ -37,23 +37,23 @@ EXTREMES_TOO = [
     [*EXTREMES, *(pytest.param(each, marks=pytest.mark.slow) for each in EXTREMES_TOO)],
     ids=" ".join,
 )
-def test_every_door_gives_a_result_or_one_line(
+def test_every_command_gives_a_result_or_one_line(
     train: CommandLine, tmp_path: Path, extreme: tuple[str, ...]
 ) -> None:
     """Trained, evaluated, compared and explored; what can't be is said, and nothing is a traceback."""
     result = train(*TINY, *QUIET, *extreme, "epochs=2", "hydra.run.dir=run")
     assert "Traceback" not in result.stderr
     if result.returncode:
-        assert "Lowering optimizer.lr is the usual cure." in result.stderr.splitlines()[-1]
+        assert "Lowering optimizer.lr is the usual remedy." in result.stderr.splitlines()[-1]
         return
     evaluated = ("checkpoint=run", "nll_images=20", "importance_samples=5", "figures=false")
-    for door, line in (
+    for command, line in (
         ("evaluate", evaluated),
         ("compare", ("sweep=.", "figures=false")),
         ("explore", ("run=run", "images=50")),
     ):
-        result = command_line_of(f"vaelab.{door}", tmp_path)(*line)
-        assert result.returncode == 0, (door, result.stderr)
+        result = command_line_of(f"vaelab.{command}", tmp_path)(*line)
+        assert result.returncode == 0, (command, result.stderr)
         assert "Traceback" not in result.stderr
 
 
@@ -64,18 +64,18 @@ def test_images_that_are_all_alike(data: Data, model: str, likelihood: str, grey
     def alike(split: Split) -> Split:
         return replace(split, images=torch.full_like(split.images, grey))
 
-    constant = replace(data, train=alike(data.train), held_out=alike(data.held_out), test=alike(data.test))
-    asked = settings(
+    constant = replace(data, train=alike(data.train), scored=alike(data.scored), test=alike(data.test))
+    config = settings(
         *TINY, f"model={model}", f"loss.likelihood={likelihood}", "epochs=2", "optimizer.lr=0.01"
     )
-    state = fresh(asked, constant)
-    rows = fit(state, constant, asked)
+    state = fresh(config, constant)
+    rows = fit(state, constant, config)
     assert all(map(math.isfinite, rows[-1].values()))
-    gallery = ExampleImages(asked, constant, constant.test, state.model, state.objective)
-    means = gallery.means()
+    examples = ExampleImages(config, constant, constant.test, state.model, state.objective)
+    means = examples.means()
     for figure in (
-        gallery.manifold(),
-        gallery.latent_plot(means, gallery.view_of([means]), "alike", coloured=True).figure,
+        examples.manifold(),
+        examples.latent_plot(means, examples.view_of([means]), "alike", coloured=True).figure,
     ):
         assert figure.axes
 

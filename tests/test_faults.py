@@ -30,7 +30,7 @@ SHORT = (
     *TINY, "artifacts.zip=true", "artifacts.checkpoint_every=1", "artifacts.gif_every_batches=5", "artifacts.figures=false",
     "epochs=2", "batch_size=32",
 )  # fmt: skip
-"""A short run with pictures, film, checkpoints and zip."""
+"""A short run with images, animation, checkpoints and zip."""
 
 KILLED = -signal.SIGKILL
 
@@ -78,10 +78,10 @@ def packed(path: Path) -> list[str]:
 
 
 def assert_equal_to(undisturbed: Path, run: Path) -> None:
-    """Bit for bit in weights, rows and pictures; all the rest is there too, and nothing else."""
+    """Bit for bit in weights, rows and images; all the rest is there too, and nothing else."""
     assert run_json(run)["status"] == "finished"
     assert_same_run(undisturbed, run)
-    # Of a process that was killed in its very last moment, the lock's files are left, which nobody holds.
+    # Of a process that was killed in its very last moment, the lock's files are left, unlocked.
     files = [
         sorted(str(path.relative_to(each)) for path in each.rglob("*") if not path.name.startswith(".lock"))
         for each in (undisturbed, run)
@@ -92,8 +92,8 @@ def assert_equal_to(undisturbed: Path, run: Path) -> None:
     assert_every_file_opens(run)
 
 
-def go_on(train: CommandLine, run: Path, command: Sequence[str], **going_wrong: Any) -> int:
-    """The same command, or what goes on with a run once there is one; its exit status."""
+def continue_run(train: CommandLine, run: Path, command: Sequence[str], **going_wrong: Any) -> int:
+    """Start the command, or resume its run once there is one; its exit status."""
     resume, begin = quote_override("resume", run.name), [*command, quote_override("hydra.run.dir", run.name)]
     line = [resume] if (run / "run.json").exists() else begin
     result = train(*line, going_wrong=going_wrong)
@@ -136,10 +136,10 @@ def killed_and_resumed(
     for moment in moments:
         if (run / "run.json").exists() and run_json(run)["status"] == "finished":
             break
-        kills += go_on(train, run, command, **moment) == KILLED
+        kills += continue_run(train, run, command, **moment) == KILLED
         assert_every_file_opens(tmp_path)
     if not (run / "run.json").exists() or run_json(run)["status"] != "finished":
-        assert go_on(train, run, command) == 0
+        assert continue_run(train, run, command) == 0
     assert_equal_to(reference, run)
     return kills
 
@@ -191,7 +191,7 @@ def test_killed_before_every_change_to_a_file(
 def test_killed_while_going_back_to_an_older_checkpoint(
     train: CommandLine, tmp_path: Path, file: str
 ) -> None:
-    """Either nothing has happened, or going on ends as if the later epochs had never been."""
+    """Either nothing has happened, or resuming ends as if the later epochs had never been."""
     line = (*TINY, "artifacts.checkpoint_every=1", "artifacts.figures=false", "artifacts.zip=true")
     for name, epochs in (("run", 3), ("short", 2)):
         run_folder(train(*line, f"epochs={epochs}", f"hydra.run.dir={name}"))
@@ -208,7 +208,7 @@ def test_killed_while_going_back_to_an_older_checkpoint(
 
 
 def test_a_signal_before_the_last_figures_is_not_lost(train: CommandLine, tmp_path: Path) -> None:
-    """A run whose epochs are all done, killed while it drew, is resumed and told to end at once."""
+    """A run whose epochs are all done, killed while it drew, is resumed and signalled at once."""
     fault = {"do": "kill", "opening": "/.latent_evolution.gif", "time": 1}
     assert train(*SHORT, "hydra.run.dir=run", going_wrong={"fault": fault}).returncode == KILLED
     script = """
@@ -261,7 +261,7 @@ def test_what_a_run_has_left_is_not_mixed_with_another(
     (tmp_path / "run" / "run.json").unlink()
     result = train(*TINY, "epochs=1", "hydra.run.dir=run")
     assert (result.returncode, result.stderr) == (
-        1, "vaelab: run holds what a run has left, but no run.json: type another folder.\n"
+        1, "vaelab: run holds files of a run, but no run.json: type another folder.\n"
     )  # fmt: skip
 
 
@@ -288,7 +288,7 @@ def test_a_job_that_finds_its_folder_in_use_leaves_the_log_alone(train: CommandL
 
 
 def test_every_file_opens_at_every_moment(tmp_path: Path) -> None:
-    """While a run goes on, somebody else reads all its files, over and over."""
+    """While a run continues, another process reads all its files, over and over."""
     process = start(tmp_path, *SHORT, "epochs=4", "artifacts.report=true", "hydra.run.dir=run")
     looks = 0
     while process.poll() is None:
@@ -304,15 +304,15 @@ def test_every_file_opens_at_every_moment(tmp_path: Path) -> None:
 def test_a_killed_evaluation_that_is_repeated_equals_one_that_was_not(tmp_path: Path, finished: Path) -> None:
     run = Path(shutil.copytree(finished, tmp_path / "run"))
     evaluate, count = command_line_of("vaelab.evaluate", tmp_path), tmp_path / "count"
-    asked = ("checkpoint=run", "metrics.samples=false", "nll_images=10", "importance_samples=10")
-    evaluate(*asked, "output=whole", going_wrong={"fault": {"count_into": str(count)}})
+    arguments = ("checkpoint=run", "metrics.samples=false", "nll_images=10", "importance_samples=10")
+    evaluate(*arguments, "output=whole", going_wrong={"fault": {"count_into": str(count)}})
     expected = {path.name: path.read_bytes() for path in (tmp_path / "whole").glob("*.png")}
     assert len(expected) > 8
     changes = int(count.read_text())
-    killed = evaluate(*asked, going_wrong={"fault": {"do": "kill", "at": changes // 2}})
+    killed = evaluate(*arguments, going_wrong={"fault": {"do": "kill", "at": changes // 2}})
     assert killed.returncode == KILLED
     assert_every_file_opens(run)
-    assert evaluate(*asked).returncode == 0
+    assert evaluate(*arguments).returncode == 0
     folder = run / "evaluation" / "best"
     assert {path.name: path.read_bytes() for path in folder.glob("*.png")} == expected
     assert not [path for path in folder.iterdir() if path.name.startswith(".")]
@@ -371,7 +371,7 @@ FULL_TOO = [
 @pytest.mark.parametrize(
     ("file", "time"), [*FULL, *(pytest.param(*each, marks=pytest.mark.slow) for each in FULL_TOO)]
 )
-def test_a_full_disk_is_named_and_the_run_goes_on_when_there_is_room(
+def test_a_full_disk_is_named_and_the_run_continues_when_there_is_room(
     disk: SmallDisk, tmp_path: Path, undisturbed: Undisturbed, file: str, time: int
 ) -> None:
     """No byte is left when a certain file is about to be written."""
@@ -385,7 +385,7 @@ def test_a_full_disk_is_named_and_the_run_goes_on_when_there_is_room(
     assert_every_file_opens(disk.seen)
     (disk.seen / "filler").unlink()
     if (disk.seen / "run" / "run.json").exists():
-        assert last.endswith("then go on with: python -m vaelab.train resume=run")
+        assert last.endswith("then continue with: python -m vaelab.train resume=run")
         assert run_json(disk.seen / "run")["status"] in ("failed", "running")
         result = disk.train("resume=run")
     else:
@@ -404,7 +404,7 @@ def test_a_disk_that_is_full_for_tensorboard(disk: SmallDisk) -> None:
     assert "Traceback" not in result.stderr
     last = result.stderr.splitlines()[-1]
     assert re.search(r"run/\S+ can't be written: the disk at \S+ \(62.9 MB\) is full\.", last), last
-    assert last.endswith("then go on with: python -m vaelab.train resume=run")
+    assert last.endswith("then continue with: python -m vaelab.train resume=run")
 
 
 def test_a_disk_that_is_read_only(disk: SmallDisk) -> None:
@@ -436,7 +436,7 @@ def test_a_run_folder_that_is_deleted_while_training_is_not_recreated(
     result = train(*SHORT, "hydra.run.dir=run", going_wrong={"fault": fault})
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
-    assert " is gone, deleted or moved. Nothing is kept of this run." in result.stderr.splitlines()[-1]
+    assert " was deleted or moved. Nothing is kept of this run." in result.stderr.splitlines()[-1]
     assert not (tmp_path / "run").exists()
 
 
@@ -471,7 +471,7 @@ def test_of_processes_that_resume_one_run_at_once_one_does(tmp_path: Path, finis
         if status:
             assert re.match(r"vaelab: (run is in use by |The run is finished: )", stderr), stderr
             assert len(stderr.splitlines()) == 1
-    assert run_json(tmp_path / "run")["epochs"] == {"done": 8, "asked": 8}
+    assert run_json(tmp_path / "run")["epochs"] == {"done": 8, "total": 8}
 
 
 def test_two_processes_that_run_one_sweep_share_its_jobs(tmp_path: Path) -> None:
@@ -495,10 +495,10 @@ def test_two_processes_that_run_one_sweep_share_its_jobs(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "moment", [1, 3, pytest.param(0, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)]
 )
-def test_a_signal_at_any_moment_leaves_nothing_half_done(
+def test_a_signal_at_any_moment_leaves_nothing_incomplete(
     train: CommandLine, tmp_path: Path, undisturbed: Undisturbed, moment: int
 ) -> None:
-    """Before the first step, in an epoch, while drawing, while packing: and what goes on ends as if undisturbed."""
+    """Before the first step, in an epoch, while drawing, while packing: and the resumed run ends as if undisturbed."""
     reference, command, _, seconds = undisturbed
     number = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)[moment % 3]
     run = tmp_path / "run"
@@ -511,8 +511,8 @@ def test_a_signal_at_any_moment_leaves_nothing_half_done(
         assert not list(tmp_path.rglob(".*"))
         if (run / "run.json").exists():
             assert run_json(run)["status"] == "interrupted"
-            assert "To go on: python -m vaelab.train resume=run" in result.stderr
-        go_on(train, run, command)
+            assert "To continue: python -m vaelab.train resume=run" in result.stderr
+        continue_run(train, run, command)
     assert_equal_to(reference, run)
 
 
@@ -534,7 +534,7 @@ def test_a_signal_during_the_other_commands(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
-def test_a_signal_in_a_sweep_saves_the_job_and_says_how_to_go_on(
+def test_a_signal_in_a_sweep_saves_the_job_and_says_how_to_continue(
     train: CommandLine, tmp_path: Path, number: int
 ) -> None:
     line = (
@@ -552,10 +552,10 @@ def test_a_signal_in_a_sweep_saves_the_job_and_says_how_to_go_on(
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 128 + number
     assert stderr.splitlines()[-1].endswith(
-        f"To go on with the sweep, add hydra.sweep.dir={tmp_path}/sweep to the line."
-    ) or stderr.splitlines()[-1].endswith(
-        "To go on with the sweep, add hydra.sweep.dir=sweep to the line."
-    ), stderr
+        f"To continue the sweep, add hydra.sweep.dir={tmp_path}/sweep to the line."
+    ) or stderr.splitlines()[-1].endswith("To continue the sweep, add hydra.sweep.dir=sweep to the line."), (
+        stderr
+    )
     assert "Traceback" not in stderr
     assert run_json(tmp_path / "sweep" / "0_seed-1")["status"] == "interrupted"
     assert not (tmp_path / "sweep" / "1_seed-2").exists()

@@ -119,10 +119,8 @@ def test_the_density_contours_hold_what_they_say() -> None:
 
 
 def test_the_same_figure_gives_the_same_bytes() -> None:
-    pictures = {
-        style.png(LatentPlot(MEANS, LABELS, NAMES, VIEW, "Title", "Subtitle").figure) for _ in range(2)
-    }
-    assert len(pictures) == 1
+    images = {style.png(LatentPlot(MEANS, LABELS, NAMES, VIEW, "Title", "Subtitle").figure) for _ in range(2)}
+    assert len(images) == 1
 
 
 def test_watermarks_are_text_and_nothing_else() -> None:
@@ -147,7 +145,7 @@ def test_axes_have_few_sizes(reach: float, limit: float) -> None:
     assert limit_for(points) == limit
 
 
-def test_axes_ignore_a_few_stragglers_but_not_many() -> None:
+def test_axes_ignore_a_few_outliers_but_not_many() -> None:
     points = np.zeros((1000, 2))
     points[:4] = 50
     assert limit_for(points) == 4
@@ -189,7 +187,7 @@ def test_the_animation_moves_and_keeps_its_colours() -> None:
 
 
 @pytest.mark.parametrize("latents", [1, 2])
-def test_drawing_only_what_moves_gives_the_same_picture(latents: int) -> None:
+def test_drawing_only_what_moves_gives_the_same_image(latents: int) -> None:
     view = LatentView(np.eye(latents), ("z₁", "z₂"), 4.0)
     before, after = 3 * MEANS[:, :latents], MEANS[:, :latents] + 0.5
     plot = LatentPlot(before, LABELS, NAMES, view, "Before", LONG)

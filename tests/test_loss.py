@@ -198,7 +198,7 @@ def test_free_bits_stop_the_push_on_dimensions_below_them() -> None:
     ("build_it", "component", "message"),
     [
         (likelihoods.build, "bernouli", "Unknown loss.likelihood 'bernouli'. Did you mean 'bernoulli'? Available: bernoulli, continuous_bernoulli, gaussian."),
-        (likelihoods.build, {"name": "gaussian", "sigma": 1}, "Unknown setting 'loss.likelihood.sigma'. loss.likelihood=gaussian takes: no settings."),
+        (likelihoods.build, {"name": "gaussian", "sigma": 1}, "Unknown setting 'loss.likelihood.sigma'. loss.likelihood=gaussian accepts: no settings."),
         (kl_schedules.build, "liner", "Unknown loss.kl_schedule 'liner'. Did you mean 'linear'? Available: linear."),
         (objectives.build, "elbo", "Unknown loss.objective 'elbo'. Did you mean 'neg_elbo'? Available: neg_elbo."),
     ],

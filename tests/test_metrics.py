@@ -144,8 +144,8 @@ def test_the_masses_of_all_grey_values_add_up_to_one(name: str) -> None:
 
 @pytest.fixture(scope="module")
 def trained(data: Data) -> TrainingState:
-    asked = settings(*TINY, "epochs=15", "model.hidden=[64]")
-    fit(state := fresh(asked, data), data, asked)
+    config = settings(*TINY, "epochs=15", "model.hidden=[64]")
+    fit(state := fresh(config, data), data, config)
     return state
 
 
@@ -296,7 +296,7 @@ def test_great_circles_keep_lengths_and_straight_lines_do_not() -> None:
 
 
 def test_codes_cover_each_other_where_they_lie_close() -> None:
-    """With their own image left out: all of a crowd but its stragglers, and none of a scattered few."""
+    """With their own image left out: all of a crowd but its outliers, and none of a scattered few."""
     crowd = Gaussian(0.1 * torch.randn(500, 2, generator=noise()), torch.zeros(500, 2))
     assert uncovered(crowd, crowd.sample(noise(1)), own=False).double().mean() < 0.05
     few = Gaussian(100 * torch.randn(500, 2, generator=noise()), torch.full((500, 2), -4.0))
@@ -527,5 +527,5 @@ def test_a_mixture_finds_the_clusters_and_comes_in_random_order() -> None:
 
 
 def test_training_and_evaluation_share_the_bound(trained: TrainingState, data: Data) -> None:
-    found = bound(trained.model, trained.objective, data.held_out, 42).averages()
+    found = bound(trained.model, trained.objective, data.scored, 42).averages()
     assert found == {key: trained.history[-1][f"val/{key}"] for key in found}

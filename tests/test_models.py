@@ -1,4 +1,4 @@
-"""One contract for every registered model; a new file in models/ is picked up by itself."""
+"""One contract for every registered model; a new file in models/ is picked up without an entry elsewhere."""
 
 from __future__ import annotations
 
@@ -107,15 +107,15 @@ def test_log_variances_that_overflow_stay_finite(extreme: float) -> None:
     ("settings", "message"),
     [
         ({"name": "cnov"}, "Unknown model 'cnov'. Did you mean 'conv'? Available: conv, mlp."),
-        ({"name": "mlp", "widht": 3}, "Unknown setting 'model.widht'. model=mlp takes: latent_dim, hidden, activation."),
-        ({"name": "mlp", "hiden": [3]}, "Unknown setting 'model.hiden'. Did you mean 'hidden'? model=mlp takes: latent_dim, hidden, activation."),
+        ({"name": "mlp", "widht": 3}, "Unknown setting 'model.widht'. model=mlp accepts: latent_dim, hidden, activation."),
+        ({"name": "mlp", "hiden": [3]}, "Unknown setting 'model.hiden'. Did you mean 'hidden'? model=mlp accepts: latent_dim, hidden, activation."),
         ({"name": "mlp", "latent_dim": 0}, "model.latent_dim must be a whole number of at least 1, got 0."),
         ({"name": "mlp", "latent_dim": True}, "model.latent_dim must be a whole number of at least 1, got true."),
         ({"name": "mlp", "hidden": []}, "model.hidden must be a list of whole numbers of at least 1, such as [400], got []."),
         ({"name": "mlp", "activation": "rleu"}, "Unknown model.activation 'rleu'. Did you mean 'relu'? Available: relu, tanh."),
-        ({"name": "mlp", "parameters_per_pixel": 2}, "Unknown setting 'model.parameters_per_pixel'. model=mlp takes: latent_dim, hidden, activation."),
+        ({"name": "mlp", "parameters_per_pixel": 2}, "Unknown setting 'model.parameters_per_pixel'. model=mlp accepts: latent_dim, hidden, activation."),
         ({"name": "conv", "kernel": 0}, "model.kernel must be a whole number of at least 1, got 0."),
-        ({"name": "conv", "channels": [8, 8, 8]}, "model.channels=[8,8,8] halves images of 28x28 pixels 3 times, which doesn't come out even: type fewer channels, such as [32,64]."),
+        ({"name": "conv", "channels": [8, 8, 8]}, "model.channels=[8,8,8] halves images 3 times, and 28x28 pixels are not divisible by 8: type fewer channels, such as [32,64]."),
     ],
 )  # fmt: skip
 def test_wrong_settings_say_what_to_type(settings: dict[str, object], message: str) -> None:

@@ -36,7 +36,7 @@ HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sweep of two runs with pictures and two that fail, its comparison, and its explorer."""
+    """A sweep of two runs with images and two that fail, its comparison, and its explorer."""
 
     def make(folder: Path) -> None:
         result = command_line_of("vaelab.train", folder)(
@@ -50,7 +50,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         assert explored.returncode == 0, explored.stderr
         assert re.fullmatch(
-            r"Explorer: sweep/comparison/explorer.html \(\d\.\d MB\), for any browser\n", explored.stdout
+            r"Explorer: sweep/comparison/explorer.html \(\d\.\d MB\): open it in a browser\n", explored.stdout
         )
 
     folder, _ = once(tmp_path_factory, "pages", make)
@@ -374,20 +374,20 @@ def test_any_two_axes_make_a_plane_in_which_the_point_is_under_the_pointer(
 
 
 def test_an_image_file_is_read_as_the_data_is(made: Path, watched: Watched, tmp_path: Path) -> None:
-    picture = Image.new("RGBA", (400, 200), (255, 255, 255, 0))  # transparent, twice as wide as high
-    ImageDraw.Draw(picture).line((100, 20, 300, 180), fill=(0, 0, 0, 255), width=30)
-    picture.save(tmp_path / "stroke.png")
+    image = Image.new("RGBA", (400, 200), (255, 255, 255, 0))  # transparent, twice as wide as high
+    ImageDraw.Draw(image).line((100, 20, 300, 180), fill=(0, 0, 0, 255), width=30)
+    image.save(tmp_path / "stroke.png")
     page = watched.open(made / "comparison" / "explorer.html", '#explorer[aria-busy="false"]')
     page.set_input_files("#file", tmp_path / "stroke.png")
-    page.wait_for_function("() => document.getElementById('told').textContent.startsWith('stroke.png')")
+    page.wait_for_function("() => document.getElementById('message').textContent.startsWith('stroke.png')")
     pad = np.array(page.evaluate("Array.from(ink)")).reshape(28, 28)
-    assert pad[:7].max() == pad[21:].max() == 0  # above and below the wide picture
+    assert pad[:7].max() == pad[21:].max() == 0  # above and below the wide image
     assert pad[14, 13:15].min() > 0.8  # the stroke is white,
     assert pad[8:20, :4].max() < 0.1  # its paper black
     (tmp_path / "words.png").write_text("no image")
     page.set_input_files("#file", tmp_path / "words.png")
     page.wait_for_function(
-        "() => document.getElementById('told').textContent === 'words.png is not an image that this browser can read.'"
+        "() => document.getElementById('message').textContent === 'words.png is not an image that this browser can read.'"
     )
 
 
@@ -405,7 +405,7 @@ def test_charts_are_black_on_paper(made: Path, browser: Browser) -> None:
 
 
 @pytest.mark.parametrize("name", likelihoods.names())
-def test_the_page_knows_every_likelihood(made: Path, watched: Watched, name: str) -> None:
+def test_the_page_has_every_likelihood(made: Path, watched: Watched, name: str) -> None:
     page = watched.open(made / "comparison" / "explorer.html", '#explorer[aria-busy="false"]')
     logits = torch.linspace(-30, 30, 601)
     found = page.evaluate("([name, logits]) => logits.map(MEANS[name])", [name, logits.tolist()])

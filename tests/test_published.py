@@ -21,7 +21,7 @@ pytestmark = [
 
 
 def last_row(folder: Path, *overrides: str) -> dict[str, float]:
-    """The last epoch of a run on the full data, without pictures."""
+    """The last epoch of a run on the full data, without images."""
     command = [sys.executable, "-m", "vaelab.train", *overrides, "dataset.source=full", "hydra.run.dir=run",
                "artifacts.every=0", "artifacts.gif=false"]  # fmt: skip
     subprocess.run(command, cwd=folder, env=environment(VAELAB_DATA=str(Path(DATA).absolute())), check=True)

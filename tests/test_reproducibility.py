@@ -1,4 +1,4 @@
-"""The same command gives the same bits; other threads and machines stay near; what a run was is told and repeated."""
+"""The same command is bitwise reproducible; other threads and machines stay near; a run is recorded and repeated."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def assert_near(name: str, found: float, expected: float) -> None:
 
 @pytest.mark.parametrize("model", names())
 def test_the_same_command_gives_the_same_bits(train: CommandLine, tmp_path: Path, model: str) -> None:
-    """Weights, rows and every picture, in a cold process and in a warm one."""
+    """Weights, rows and every image, in a cold process and in a warm one."""
     line = (*TINY, f"model={model}", "epochs=1", "artifacts.gif_every_batches=4")
     first = tmp_path / run_folder(train(*line, "hydra.run.dir=first"))
     command = [sys.executable, "-m", "vaelab.train", *line, "hydra.run.dir=second"]
@@ -49,18 +49,18 @@ def test_the_same_command_gives_the_same_bits(train: CommandLine, tmp_path: Path
 def golden(model: str) -> Iterator[tuple[str, float]]:
     """The loss of each of the first 30 steps, then the rows of 3 epochs, on three classes of the embedded subset."""
     three = ("dataset.source=embedded", "dataset.classes=[0,1,7]", "dataset.val_size=7500", "batch_size=64")
-    asked = settings(*three, f"model={model}", "epochs=3")
-    data = splits.load(asked.dataset, torch.device("cpu"))
+    config = settings(*three, f"model={model}", "epochs=3")
+    data = splits.load(config.dataset, torch.device("cpu"))
     steps: list[tuple[str, float]] = []
 
     def note(state: TrainingState) -> None:
         if len(steps) < 30:
-            images = min(asked.batch_size, len(data.train) - (state.step - 1) * asked.batch_size)
+            images = min(config.batch_size, len(data.train) - (state.step - 1) * config.batch_size)
             steps.append(
                 (f"step {state.total_steps} loss", state.step_terms_S3[state.step - 1, 2].item() / images)
             )
 
-    rows = fit(fresh(asked, data), data, asked, [AtStep(note)])
+    rows = fit(fresh(config, data), data, config, [AtStep(note)])
     yield from steps
     for row in rows:
         for key in ("train/reconstruction", "train/kl", "val/reconstruction", "val/kl", "val/neg_elbo"):
@@ -70,7 +70,7 @@ def golden(model: str) -> Iterator[tuple[str, float]]:
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("model", names())
 def test_the_curve_is_the_one_that_is_kept(model: str, threads: int) -> None:
-    """Whoever changes what is learned changes these files with it, and says why. They were made with one thread."""
+    """A change of what is learned changes these files, with the reason. They were made with one thread."""
     kept = dict(line.rsplit(" ", 1) for line in (CURVES / f"{model}.txt").read_text().splitlines())
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -155,7 +155,7 @@ def test_deterministic_says_that_the_cpu_is(train: CommandLine) -> None:
     result = train(*TINY, *quiet, "epochs=1", "deterministic=true")
     run_folder(result)
     assert (
-        "WARNING: deterministic=true has no effect on the CPU, which repeats every bit anyway."
+        "WARNING: deterministic=true has no effect on the CPU, which is bitwise reproducible anyway."
         in result.stderr
     )
 
@@ -163,12 +163,12 @@ def test_deterministic_says_that_the_cpu_is(train: CommandLine) -> None:
 @pytest.mark.parametrize("model", names())
 def test_every_step_has_a_deterministic_algorithm(model: str) -> None:
     """PyTorch raises for an operation that has none; on CUDA, tests/test_cuda.py asks the same."""
-    asked = settings(*TINY, f"model={model}", "epochs=1")
-    data = splits.load(asked.dataset, torch.device("cpu"))
+    config = settings(*TINY, f"model={model}", "epochs=1")
+    data = splits.load(config.dataset, torch.device("cpu"))
     torch.use_deterministic_algorithms(True)
     try:
-        rows = fit(fresh(asked, data), data, asked)
+        rows = fit(fresh(config, data), data, config)
     finally:
         torch.use_deterministic_algorithms(False)
-    plain = fit(fresh(asked, data), data, asked)
+    plain = fit(fresh(config, data), data, config)
     assert rows[0]["val/neg_elbo"] == plain[0]["val/neg_elbo"]

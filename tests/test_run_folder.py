@@ -74,12 +74,12 @@ def test_going_back_touches_nothing_but_the_runs_own_files(tmp_path: Path) -> No
     folder = RunFolder(tmp_path)
     own = [
         folder.epoch_checkpoint(7),
-        folder.picture("latent", 7),
-        folder.picture("samples", 7),
+        folder.image("latent", 7),
+        folder.image("samples", 7),
         folder.frame(700),
     ]
     kept = [
-        folder.epoch_checkpoint(5), folder.picture("latent", 5), folder.frame(500), folder.best_checkpoint,
+        folder.epoch_checkpoint(5), folder.image("latent", 5), folder.frame(500), folder.best_checkpoint,
         tmp_path / "epoch_0099.txt", tmp_path / "latent" / "epoch_0099_notes.png", tmp_path / "samples" / "epoch_x.png",
         tmp_path / "other" / "checkpoints" / "epoch_0099.safetensors", tmp_path / "other" / ".last.safetensors.x.partial",
     ]  # fmt: skip
@@ -97,3 +97,10 @@ def test_leftovers_of_a_killed_process_go(tmp_path: Path) -> None:
     (tmp_path / ".run.json.abc.partial").touch()
     folder.remove_leftovers()
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_run_json_of_an_older_run_reads_as_a_new_one(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    facts = {"status": "failed", "command": "", "data": {}, "sessions": []}
+    folder.write_run_json(facts | {"epochs": {"done": 1, "asked": 3}})
+    assert folder.read_run_json()["epochs"]["total"] == 3

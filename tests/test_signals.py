@@ -10,12 +10,12 @@ from vaelab.runs.signals import ended_within, unwinding
 
 
 @pytest.mark.parametrize(
-    ("struck", "status"),
+    ("cause", "status"),
     [(KeyboardInterrupt(), 130), (SystemExit(143), 143), (SystemExit(1), None), (None, None)],
 )
-def test_a_signal_within_another_error_is_found(struck: BaseException | None, status: int | None) -> None:
+def test_a_signal_within_another_error_is_found(cause: BaseException | None, status: int | None) -> None:
     error = ImportError("initialization failed")
-    error.__cause__ = struck
+    error.__cause__ = cause
     assert ended_within(error) == status
 
 

@@ -72,7 +72,7 @@ def test_identical_models_are_told_apart_in_at_most_one_of_twenty_comparisons(sa
     ("models", "seeds", "power"), [(2, 2, 0.12), (2, 3, 0.45), (2, 5, 0.9), (3, 5, 0.75), (5, 5, 0.3)]
 )
 def test_three_standard_deviations_are_found(models: int, seeds: int, power: float) -> None:
-    """How often a model that is 3 standard deviations apart is told from another one, with the same seeds."""
+    """How often a model that is 3 standard deviations apart is distinguished from another one, with the same seeds."""
     noise, found = np.random.default_rng(2), 0
     for _ in range(REPETITIONS):
         values = noise.normal(size=(models, seeds))

@@ -30,7 +30,7 @@ from vaelab.runs.folder import natural
 QUICK = (*TINY, "epochs=2", "artifacts.every=0", "artifacts.figures=false", "artifacts.gif_every_batches=4")
 GRID = ("beta=0.1,0.5,1", "kl=true,false")
 JOBS = ["0_beta-0.1_kl-true", "1_beta-0.1_kl-false", "2_beta-0.5_kl-true", "4_beta-1_kl-true"]
-NO_PICTURES = (
+NO_FIGURES = (
     "artifacts.gif=false",
     "hydra.callbacks.compare.figures=false",
     "hydra.callbacks.compare.evaluate=false",
@@ -97,8 +97,8 @@ def test_a_sweep_ends_with_its_comparison(swept: tuple[Path, Any]) -> None:
         with Image.open(folder / "comparison" / name) as image:
             image.load()
             assert min(image.size) >= 250, name
-    with Image.open(folder / "comparison" / "latent_evolution.gif") as film:
-        assert film.n_frames >= 4
+    with Image.open(folder / "comparison" / "latent_evolution.gif") as animation:
+        assert animation.n_frames >= 4
     rows = table(folder)
     assert [row["model"] for row in rows] == ["KL off", "beta 0.1", "beta 0.5", "beta 1"]
     assert [row["objective"] for row in rows] == ["recon_only", "beta_vae", "beta_vae", "vae"]
@@ -138,7 +138,7 @@ def test_a_finished_sweep_that_is_continued_trains_nothing(swept: tuple[Path, An
     assert again.returncode == 0, again.stderr
     assert again.stderr.count("is finished already") == 6
     assert {path: path.read_bytes() for path in folder.rglob("*.safetensors")} == before
-    other = train("-m", *QUICK, *GRID, "hydra.sweep.dir=sweep", "optimizer.lr=0.1", *NO_PICTURES[1:])
+    other = train("-m", *QUICK, *GRID, "hydra.sweep.dir=sweep", "optimizer.lr=0.1", *NO_FIGURES[1:])
     assert other.returncode == 1
     assert (
         "sweep/0_beta-0.1_kl-true holds a run with other settings: type those, or another hydra.sweep.dir."
@@ -149,7 +149,7 @@ def test_a_finished_sweep_that_is_continued_trains_nothing(swept: tuple[Path, An
 def test_a_killed_sweep_that_is_continued_equals_one_that_was_not(
     swept: tuple[Path, Any], train: CommandLine, tmp_path: Path
 ) -> None:
-    """kill -9 in the middle of the second job; the comparison's numbers, and its pictures, are the same."""
+    """kill -9 in the middle of the second job; the comparison's numbers, and its images, are the same."""
     command = ["-m", *QUICK, *GRID, "hydra.sweep.dir=sweep"]
     process = subprocess.Popen(
         [sys.executable, "-m", "vaelab.train", *command], cwd=tmp_path, env=environment(),
@@ -182,7 +182,7 @@ def test_one_failed_job_ends_neither_sweep_nor_comparison(train: CommandLine, tm
     command = (
         "-m",
         *QUICK,
-        *NO_PICTURES,
+        *NO_FIGURES,
         "beta=1e39,1",
         "dataset.val_size=7500,10000",
         "hydra.sweep.dir=sweep",
@@ -233,7 +233,7 @@ def test_a_sweep_is_not_continued_by_resume(train: CommandLine, tmp_path: Path) 
     result = train("-m", *QUICK, "resume=run", "beta=1,2")
     assert (result.returncode, result.stderr) == (
         1,
-        "vaelab: resume continues one run: leave -m out. A sweep goes on with its own command and hydra.sweep.dir=FOLDER.\n",
+        "vaelab: resume continues one run: leave -m out. A sweep is continued by its own command and hydra.sweep.dir=FOLDER.\n",
     )
     assert not list(tmp_path.iterdir())
 
@@ -257,7 +257,7 @@ def test_an_evaluation_that_is_replaced_loses_no_number(swept: tuple[Path, Any],
 
 
 def test_seeds_give_mean_and_standard_deviation(train: CommandLine, tmp_path: Path) -> None:
-    result = train("-m", *QUICK, *NO_PICTURES, "seed=1,2,3", "hydra.sweep.dir=sweep", "artifacts.zip=true")
+    result = train("-m", *QUICK, *NO_FIGURES, "seed=1,2,3", "hydra.sweep.dir=sweep", "artifacts.zip=true")
     assert result.returncode == 0, result.stderr
     folder = tmp_path / "sweep"
     (row,) = table(folder)
@@ -281,7 +281,7 @@ def test_runs_on_different_data_are_never_in_one_table(train: CommandLine, tmp_p
         "artifacts.every=0",
         "artifacts.figures=false",
     )
-    result = train("-m", *few, *NO_PICTURES[:1], "hydra.callbacks.compare.evaluate=false",
+    result = train("-m", *few, *NO_FIGURES[:1], "hydra.callbacks.compare.evaluate=false",
                    "dataset=mnist,fashion_mnist", "loss.likelihood=bernoulli,gaussian", "hydra.sweep.dir=sweep")  # fmt: skip
     assert result.returncode == 0, result.stderr
     folder = tmp_path / "sweep" / "comparison"
@@ -312,7 +312,7 @@ def test_a_launcher_that_is_not_installed_names_its_extra() -> None:
         missing_cfg_file="hydra/launcher/submitit_slurm",
     )
     assert one_line(error, Config) == (
-        "hydra/launcher=slurm takes a package more: type pip install 'vaelab[slurm]'."
+        "hydra/launcher=slurm needs an additional package: type pip install 'vaelab[slurm]'."
     )
 
 
@@ -351,7 +351,7 @@ def test_a_wrong_value_is_one_line(tmp_path: Path, arguments: tuple[str, ...], m
 def test_joblib_runs_jobs_side_by_side_and_splits_the_threads(train: CommandLine, tmp_path: Path) -> None:
     joblib = ("hydra/launcher=parallel", "hydra.launcher.n_jobs=2")
     result = train(
-        "-m", *QUICK, *NO_PICTURES, "seed=1,2", *joblib, "hydra.sweep.dir=sweep", OMP_NUM_THREADS=None
+        "-m", *QUICK, *NO_FIGURES, "seed=1,2", *joblib, "hydra.sweep.dir=sweep", OMP_NUM_THREADS=None
     )
     assert result.returncode == 0, result.stderr
     alone = train(*QUICK, "artifacts.gif=false", "seed=2", "hydra.run.dir=alone", OMP_NUM_THREADS=None)
@@ -371,17 +371,17 @@ def test_joblib_runs_jobs_side_by_side_and_splits_the_threads(train: CommandLine
 @pytest.mark.hydra
 def test_a_job_that_fails_in_another_process_is_named(train: CommandLine) -> None:
     result = train(
-        "-m", *QUICK, *NO_PICTURES, "beta=1e39,1", "hydra/launcher=parallel", "hydra.sweep.dir=sweep"
+        "-m", *QUICK, *NO_FIGURES, "beta=1e39,1", "hydra/launcher=parallel", "hydra.sweep.dir=sweep"
     )
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1] == "vaelab: These jobs of the sweep failed: 0_beta-1e+39."
 
 
 @pytest.mark.hydra
-def test_optuna_minimises_the_held_out_neg_elbo(train: CommandLine, tmp_path: Path) -> None:
+def test_optuna_minimises_the_validation_neg_elbo(train: CommandLine, tmp_path: Path) -> None:
     """Of two learning rates, one of which hardly moves the weights."""
     result = train(
-        "-m", *QUICK, *NO_PICTURES, "hydra/sweeper=search", "hydra.sweeper.n_trials=4",
+        "-m", *QUICK, *NO_FIGURES, "hydra/sweeper=search", "hydra.sweeper.n_trials=4",
         "optimizer.lr=1e-6,1e-2", "hydra.sweep.dir=sweep", PYTHONWARNINGS="default",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
@@ -395,7 +395,7 @@ def test_optuna_minimises_the_held_out_neg_elbo(train: CommandLine, tmp_path: Pa
 
 def test_a_trial_that_fails_ends_no_search(train: CommandLine, tmp_path: Path) -> None:
     result = train(
-        "-m", *QUICK, *NO_PICTURES, "hydra/sweeper=search", "hydra.sweeper.n_trials=4", "beta=1e39,1",
+        "-m", *QUICK, *NO_FIGURES, "hydra/sweeper=search", "hydra.sweeper.n_trials=4", "beta=1e39,1",
         "hydra.sweep.dir=sweep", PYTHONWARNINGS="default",
     )  # fmt: skip
     assert result.returncode == 1
@@ -407,7 +407,7 @@ def test_a_trial_that_fails_ends_no_search(train: CommandLine, tmp_path: Path) -
 
 def test_a_search_of_which_every_trial_fails_says_so(train: CommandLine) -> None:
     result = train(
-        "-m", *QUICK, *NO_PICTURES, "hydra/sweeper=search", "hydra.sweeper.n_trials=1", "beta=1e39,2e39",
+        "-m", *QUICK, *NO_FIGURES, "hydra/sweeper=search", "hydra.sweeper.n_trials=1", "beta=1e39,2e39",
         "hydra.sweep.dir=sweep", PYTHONWARNINGS="default",
     )  # fmt: skip
     assert result.returncode == 1
@@ -418,7 +418,7 @@ def test_a_search_of_which_every_trial_fails_says_so(train: CommandLine) -> None
 
 def test_a_search_space_that_optuna_refuses_is_no_success(train: CommandLine) -> None:
     result = train(
-        "-m", *QUICK, *NO_PICTURES, "hydra/sweeper=search", "hydra/sweeper/sampler=grid", "optimizer.lr=interval(0.01,0.1)",
+        "-m", *QUICK, *NO_FIGURES, "hydra/sweeper=search", "hydra/sweeper/sampler=grid", "optimizer.lr=interval(0.01,0.1)",
         "hydra.sweep.dir=sweep", PYTHONWARNINGS="default",
     )  # fmt: skip
     assert result.returncode == 1

@@ -1,4 +1,4 @@
-"""The loop, with no disk at all: it learns, its rows add up, its streams are apart, it stops and goes on."""
+"""The loop, with no disk at all: it learns, its rows add up, its streams are independent, it stops and continues."""
 
 from __future__ import annotations
 
@@ -59,22 +59,22 @@ def assert_same(left: TrainingState, right: TrainingState) -> None:
 @pytest.mark.parametrize("likelihood", ["bernoulli", "continuous_bernoulli", "gaussian"])
 @pytest.mark.parametrize("model", names())
 def test_one_batch_can_be_overfitted(model: str, likelihood: str, data: Data) -> None:
-    asked = settings(*TINY, f"model={model}", "model.latent_dim=8", "epochs=120", "batch_size=16",
+    config = settings(*TINY, f"model={model}", "model.latent_dim=8", "epochs=120", "batch_size=16",
                      f"loss.likelihood={likelihood}", "kl=false", "optimizer.lr=3e-3")  # fmt: skip
     few = Split("train", data.train.images[:16], data.train.labels[:16])
-    rows = fit(fresh(asked, data := replace_train(data, few)), data, asked)
+    rows = fit(fresh(config, data := replace_train(data, few)), data, config)
     assert rows[-1]["train/reconstruction"] < rows[0]["train/reconstruction"] - 150
 
 
 def replace_train(data: Data, train: Split) -> Data:
     """The same data with few images to train and to score on."""
-    return replace(data, train=train, held_out=replace(train, name="val"))
+    return replace(data, train=train, scored=replace(train, name="val"))
 
 
 def test_rows_add_up(data: Data) -> None:
-    asked = settings(*TINY, "epochs=3", "beta=0.5", "loss.kl_warmup_epochs=1")
-    state = fresh(asked, data)
-    rows = fit(state, data, asked)
+    config = settings(*TINY, "epochs=3", "beta=0.5", "loss.kl_warmup_epochs=1")
+    state = fresh(config, data)
+    rows = fit(state, data, config)
     last = 1 - 1 / state.steps_per_epoch
     assert [row["kl_weight"] for row in rows] == [0.5 * last, 0.5, 0.5]
     assert [row["epoch"] for row in rows] == [1, 2, 3]
@@ -95,9 +95,9 @@ def test_rows_add_up(data: Data) -> None:
 def test_same_seed_same_bits_and_another_seed_others(model: str, data: Data) -> None:
     states = []
     for seed in (1, 1, 2):
-        asked = settings(*TINY, f"model={model}", "epochs=2", f"seed={seed}")
-        states.append(fresh(asked, data))
-        fit(states[-1], data, asked)
+        config = settings(*TINY, f"model={model}", "epochs=2", f"seed={seed}")
+        states.append(fresh(config, data))
+        fit(states[-1], data, config)
     assert_same(states[0], states[1])
     assert without_times(states[0].history) != without_times(states[2].history)
 
@@ -105,73 +105,73 @@ def test_same_seed_same_bits_and_another_seed_others(model: str, data: Data) -> 
 def test_beta_zero_trains_as_recon_only(data: Data) -> None:
     states = []
     for override in ("beta=0", "kl=false"):
-        asked = settings(*TINY, "epochs=2", override)
-        states.append(fresh(asked, data))
-        fit(states[-1], data, asked)
+        config = settings(*TINY, "epochs=2", override)
+        states.append(fresh(config, data))
+        fit(states[-1], data, config)
     assert_same(*states)
 
 
-def drawing(asked: Config, data: Data, folder: RunFolder, state: TrainingState) -> list[Callback]:
+def drawing(config: Config, data: Data, folder: RunFolder, state: TrainingState) -> list[Callback]:
     """The callbacks that draw while training."""
-    examples = ExampleImages(asked, data, data.test, state.model, state.objective)
-    return [AnimationFrames(asked, examples, folder), EpochFigures(asked, examples, folder)]
+    examples = ExampleImages(config, data, data.test, state.model, state.objective)
+    return [AnimationFrames(config, examples, folder), EpochFigures(config, examples, folder)]
 
 
 def test_what_is_drawn_never_moves_the_loss_curve(data: Data, tmp_path: Path) -> None:
-    asked = settings(*TINY, "model=conv", "epochs=2", "artifacts.gif_every_batches=2")
-    plain, drawn = fresh(asked, data), fresh(asked, data)
-    fit(plain, data, asked)
-    fit(drawn, data, asked, drawing(asked, data, RunFolder(tmp_path), drawn))
+    config = settings(*TINY, "model=conv", "epochs=2", "artifacts.gif_every_batches=2")
+    plain, drawn = fresh(config, data), fresh(config, data)
+    fit(plain, data, config)
+    fit(drawn, data, config, drawing(config, data, RunFolder(tmp_path), drawn))
     assert_same(plain, drawn)
     assert len(list(tmp_path.rglob("*.png"))) == 6
 
 
 def test_all_latent_plots_share_the_last_ones_axes(data: Data, tmp_path: Path) -> None:
-    """In one session and in a later one that goes on: with 3 dimensions, the plane turns with each epoch."""
-    asked = settings(
+    """In one session and in a later one that continues: with 3 dimensions, the plane turns with each epoch."""
+    config = settings(
         *TINY, "epochs=2", "model.latent_dim=3", "artifacts.every=1", "artifacts.gif=false", "kl=false"
     )
-    state, folder = fresh(asked, data), RunFolder(tmp_path)
+    state, folder = fresh(config, data), RunFolder(tmp_path)
     for epochs in (2, 3):
-        callbacks = drawing(asked, data, folder, state)
-        fit(state, data, asked.replace(epochs=epochs), callbacks)
+        callbacks = drawing(config, data, folder, state)
+        fit(state, data, config.replace(epochs=epochs), callbacks)
         for callback in callbacks:
             callback.on_end(state, {"status": "finished"})
         frames = [
             read_frame(folder, epoch * state.steps_per_epoch).means_NL for epoch in range(1, epochs + 1)
         ]
-        examples = ExampleImages(asked, data, data.test, state.model, state.objective)
+        examples = ExampleImages(config, data, data.test, state.model, state.objective)
         view = examples.view_of(frames)
         for epoch, means in enumerate(frames, 1):
             title = f"Latent space after epoch {epoch}"
             plot = examples.latent_plot(means, view, title, coloured=True)
-            assert folder.picture("latent", epoch).read_bytes() == style.png(plot.figure), epoch
+            assert folder.image("latent", epoch).read_bytes() == style.png(plot.figure), epoch
 
 
 def test_scoring_later_gives_the_number_of_training(data: Data) -> None:
-    asked = settings(*TINY, "model=conv", "epochs=1")
-    state = fresh(asked, data)
-    (row,) = fit(state, data, asked)
-    averages = bound(state.model, state.objective, data.held_out, asked.seed).averages()
+    config = settings(*TINY, "model=conv", "epochs=1")
+    state = fresh(config, data)
+    (row,) = fit(state, data, config)
+    averages = bound(state.model, state.objective, data.scored, config.seed).averages()
     assert {f"val/{term}": value for term, value in averages.items()}.items() <= row.items()
 
 
-def test_without_held_out_images_the_test_set_is_scored_and_nothing_chosen(data: Data) -> None:
-    asked = settings(*TINY, "epochs=3", "dataset.val_size=0")
-    state = fresh(asked, data)
+def test_without_validation_images_the_test_set_is_scored_and_nothing_chosen(data: Data) -> None:
+    config = settings(*TINY, "epochs=3", "dataset.val_size=0")
+    state = fresh(config, data)
     best = []
     rows = fit(
-        state, replace(data, held_out=data.test), asked, [AtEpoch(lambda now: best.append(now.best_epoch))]
+        state, replace(data, scored=data.test), config, [AtEpoch(lambda now: best.append(now.best_epoch))]
     )
     assert all(row["test/neg_elbo"] > 0 for row in rows)
     assert best == [1, 2, 3]
     assert state.best_neg_elbo == math.inf
 
 
-def test_best_is_chosen_on_held_out_images_after_the_warmup(data: Data) -> None:
-    asked = settings(*TINY, "epochs=4", "loss.kl_warmup_epochs=2", "optimizer.lr=0.02")
-    state = fresh(asked, data)
-    rows = fit(state, data, asked)
+def test_best_is_chosen_on_validation_images_after_the_warmup(data: Data) -> None:
+    config = settings(*TINY, "epochs=4", "loss.kl_warmup_epochs=2", "optimizer.lr=0.02")
+    state = fresh(config, data)
+    rows = fit(state, data, config)
     eligible = {row["val/neg_elbo"]: row["epoch"] for row in rows[2:]}
     assert state.best_epoch == eligible[min(eligible)]
     assert state.best_neg_elbo == min(eligible)
@@ -187,36 +187,36 @@ class Stop(Exception):
 def test_stopping_at_any_step_and_going_on_equals_never_stopping(
     overrides: tuple[str, ...], data: Data, tmp_path: Path
 ) -> None:
-    asked = settings(*TINY, *overrides, "epochs=2")
+    config = settings(*TINY, *overrides, "epochs=2")
     if "dataset.binarize=dynamic" in overrides:
         data = replace(
-            data, train=replace(data.train, dynamic=True), held_out=replace(data.held_out, dynamic=True)
+            data, train=replace(data.train, dynamic=True), scored=replace(data.scored, dynamic=True)
         )
-    undisturbed = fresh(asked, data)
-    fit(undisturbed, data, asked)
+    undisturbed = fresh(config, data)
+    fit(undisturbed, data, config)
     last = undisturbed.steps_per_epoch
     for epoch, step in ((0, 1), (0, last), (1, last // 2)):
-        state = fresh(asked, data)
+        state = fresh(config, data)
 
         def stop(now: TrainingState, at: tuple[int, int] = (epoch, step)) -> None:
             if (now.epoch, now.step) == at:
                 raise Stop
 
         with pytest.raises(Stop):
-            fit(state, data, asked, [AtStep(stop)])
+            fit(state, data, config, [AtStep(stop)])
         path = tmp_path / "x.safetensors"
-        path.write_bytes(checkpoint.encode(checkpoint.content_of(state, asked, data)))
-        resumed = fresh(asked, data)
-        checkpoint.restore(checkpoint.load(path), resumed, asked, data)
-        fit(resumed, data, asked)
+        path.write_bytes(checkpoint.encode(checkpoint.content_of(state, config, data)))
+        resumed = fresh(config, data)
+        checkpoint.restore(checkpoint.load(path), resumed, config, data)
+        fit(resumed, data, config)
         assert_same(undisturbed, resumed)
 
 
 def test_drawing_is_no_training_time_and_no_time_is_lost_by_an_interruption(
     data: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = settings(*TINY, "epochs=1")
-    state = fresh(asked, data)
+    config = settings(*TINY, "epochs=1")
+    state = fresh(config, data)
     now = [0.0]
     monkeypatch.setattr("vaelab.training.state.time", SimpleNamespace(perf_counter=lambda: now[0]))
 
@@ -228,7 +228,7 @@ def test_drawing_is_no_training_time_and_no_time_is_lost_by_an_interruption(
 
     for step in (1, 2, 3):
         with pytest.raises(Stop):
-            fit(state, data, asked, [AtStep(look_draw_and_stop)])
+            fit(state, data, config, [AtStep(look_draw_and_stop)])
         assert (state.step, state.seconds) == (step, step)
 
 
@@ -236,15 +236,15 @@ def test_drawing_is_no_training_time_and_no_time_is_lost_by_an_interruption(
 def test_bf16_trains_close_to_fp32(model: str, data: Data) -> None:
     losses = []
     for precision in ("fp32", "bf16"):
-        asked = settings(*TINY, f"model={model}", "epochs=3", f"precision={precision}")
-        losses.append([row["val/neg_elbo"] for row in fit(fresh(asked, data), data, asked)][-1])
+        config = settings(*TINY, f"model={model}", "epochs=3", f"precision={precision}")
+        losses.append([row["val/neg_elbo"] for row in fit(fresh(config, data), data, config)][-1])
     assert losses[0] != losses[1]
     assert losses[1] == pytest.approx(losses[0], rel=0.02)
 
 
 def test_a_loss_that_is_not_finite_names_epoch_step_and_terms(data: Data) -> None:
-    asked = settings(*TINY, "epochs=2")
-    state = fresh(asked, data)
+    config = settings(*TINY, "epochs=2")
+    state = fresh(config, data)
 
     def poison(now: TrainingState) -> None:
         if now.epoch == 1 and now.step == 3:
@@ -252,7 +252,7 @@ def test_a_loss_that_is_not_finite_names_epoch_step_and_terms(data: Data) -> Non
                 next(now.model.parameters()).fill_(math.nan)
 
     with pytest.raises(TrainingDiverged) as error:
-        fit(state, data, asked, [AtStep(poison), CheckFinite(asked)])
+        fit(state, data, config, [AtStep(poison), CheckFinite(config)])
     assert (
         str(error.value)
         == "The loss is not finite in epoch 2, step 4 (reconstruction nan, kl nan, kl weight 1)"
@@ -261,8 +261,8 @@ def test_a_loss_that_is_not_finite_names_epoch_step_and_terms(data: Data) -> Non
 
 
 def test_broken_weights_after_the_last_step_are_noticed_too(data: Data) -> None:
-    asked = settings(*TINY, "epochs=1")
-    state = fresh(asked, data)
+    config = settings(*TINY, "epochs=1")
+    state = fresh(config, data)
 
     def poison(now: TrainingState) -> None:
         if now.step == now.steps_per_epoch:
@@ -270,7 +270,7 @@ def test_broken_weights_after_the_last_step_are_noticed_too(data: Data) -> None:
                 next(now.model.parameters()).fill_(math.inf)
 
     with pytest.raises(TrainingDiverged):
-        fit(state, data, asked, [AtStep(poison), CheckFinite(asked)])
+        fit(state, data, config, [AtStep(poison), CheckFinite(config)])
 
 
 @pytest.mark.parametrize("overrides", [
@@ -280,17 +280,17 @@ def test_broken_weights_after_the_last_step_are_noticed_too(data: Data) -> None:
 def test_unusual_sizes_give_finite_numbers(overrides: tuple[str, ...]) -> None:
     from vaelab.data import splits
 
-    asked = settings(*TINY, "epochs=1", *overrides)
-    data = splits.load(asked.dataset, torch.device("cpu"))
-    (row,) = fit(fresh(asked, data), data, asked)
+    config = settings(*TINY, "epochs=1", *overrides)
+    data = splits.load(config.dataset, torch.device("cpu"))
+    (row,) = fit(fresh(config, data), data, config)
     assert all(map(math.isfinite, row.values()))
 
 
 def test_tiny_moments_are_dropped_and_no_weight_notices(data: Data) -> None:
-    asked = settings(*TINY, "epochs=1")
-    states = fresh(asked, data), fresh(asked, data)
+    config = settings(*TINY, "epochs=1")
+    states = fresh(config, data), fresh(config, data)
     for state in states:
-        fit(state, data, asked)
+        fit(state, data, config)
         for moments in state.optimizer.state.values():
             for name, tiny in (("exp_avg", -1e-35), ("exp_avg_sq", 1e-42)):
                 moments[name].view(-1)[::2] = tiny
@@ -310,20 +310,20 @@ def test_tiny_moments_are_dropped_and_no_weight_notices(data: Data) -> None:
 
 
 def test_resuming_equals_never_stopping_where_tiny_moments_are_dropped(data: Data, tmp_path: Path) -> None:
-    asked = settings(*TINY, "epochs=13", "batch_size=32")
-    undisturbed, stopped, resumed = (fresh(asked, data) for _ in range(3))
-    fit(undisturbed, data, asked, [DropTinyMoments()])
+    config = settings(*TINY, "epochs=13", "batch_size=32")
+    undisturbed, stopped, resumed = (fresh(config, data) for _ in range(3))
+    fit(undisturbed, data, config, [DropTinyMoments()])
 
     def stop(now: TrainingState) -> None:
         if now.total_steps == 150:
             raise Stop
 
     with pytest.raises(Stop):
-        fit(stopped, data, asked, [DropTinyMoments(), AtStep(stop)])
+        fit(stopped, data, config, [DropTinyMoments(), AtStep(stop)])
     path = tmp_path / "x.safetensors"
-    path.write_bytes(checkpoint.encode(checkpoint.content_of(stopped, asked, data)))
-    checkpoint.restore(checkpoint.load(path), resumed, asked, data)
-    fit(resumed, data, asked, [DropTinyMoments()])
+    path.write_bytes(checkpoint.encode(checkpoint.content_of(stopped, config, data)))
+    checkpoint.restore(checkpoint.load(path), resumed, config, data)
+    fit(resumed, data, config, [DropTinyMoments()])
     assert_same(undisturbed, resumed)
     for a, b in zip(undisturbed.optimizer.state.values(), resumed.optimizer.state.values(), strict=True):
         assert all(torch.equal(a[name], b[name]) for name in a)

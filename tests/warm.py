@@ -21,7 +21,7 @@ from fault_points import Fault
 
 
 def preload() -> None:
-    """Everything that takes long and starts no threads."""
+    """The imports that take long and start no threads."""
     import hydra.main  # noqa: F401
     import matplotlib.figure  # noqa: F401
     import pydantic  # noqa: F401

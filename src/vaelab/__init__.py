@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["Run", "VaelabError", "__version__", "compare", "evaluate", "load", "sample", "train"]
 
-HOMES = {
+LAZY_IMPORTS = {
     "vaelab.cli.api": ("compare", "evaluate", "sample", "train"),
     "vaelab.config": ("VaelabError",),
     "vaelab.training.run": ("Run", "load"),
@@ -26,7 +26,7 @@ HOMES = {
 
 def __getattr__(name: str) -> Any:
     """The names above on first use: most import torch, which `--help` must not wait for."""
-    for home, names in HOMES.items():
+    for home, names in LAZY_IMPORTS.items():
         if name in names:
             return getattr(importlib.import_module(home), name)
     raise AttributeError(f"module 'vaelab' has no attribute {name!r}")

@@ -15,7 +15,7 @@ def main(job: Job) -> None:
     written = exports.export(config)
     for path in written:
         print(f"Exported: {path}")
-    print(f"Read back and compared with PyTorch: {max(written.values()):.1g} at most apart")
+    print(f"Read back and compared with PyTorch; largest difference: {max(written.values()):.1g}")
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Everything that knows Hydra: the entry wrapper, help, sweeps."""
+"""The modules that use Hydra: the entry wrapper, help, sweeps."""

@@ -39,7 +39,7 @@ def train(*overrides: str, **settings: Any) -> Run:
 def new_or_resumed(
     config: Config, folder: RunFolder, overrides: Sequence[str], owns_process: bool = False
 ) -> TrainingResult:
-    """Train in a new folder, or go on with the run that `config.resume` names. Raises VaelabError."""
+    """Train in a new folder, or continue the run that `config.resume` names. Raises VaelabError."""
     from vaelab.training import session  # torch, which takes seconds: only for settings that resolve
 
     caller = session.Caller(overrides, write_run_report, owns_process)

@@ -1,4 +1,4 @@
-"""What is typed, before Hydra sees it: flags, settings, and `repeat=RUN` for all settings of a run."""
+"""The command line, before Hydra sees it: flags, settings, and `repeat=RUN` for all settings of a run."""
 
 import re
 import sys
@@ -24,7 +24,7 @@ TAKE_A_VALUE = "--package -p, --config-path -cp, --config-name -cn, --config-dir
 
 @dataclass(frozen=True)
 class Arguments:
-    """A command line, in the order that every Hydra takes: flags, then overrides."""
+    """A command line, in the order that every Hydra accepts: flags, then overrides."""
 
     given: dict[str, Any]
     """The flags with their values: `multirun`, `config_dir`."""
@@ -43,7 +43,7 @@ class Arguments:
 
 
 def prepare(line: Sequence[str], command: str, schema: type[config.Settings]) -> Arguments:
-    """Check what was typed, and put it as Hydra takes it: the one place where a command line changes.
+    """Check a command line and convert it for Hydra: the one place where a command line changes.
 
     - Flags may stand between settings: they go first.
     - `repeat=RUN` becomes all settings of that run.
@@ -55,7 +55,7 @@ def prepare(line: Sequence[str], command: str, schema: type[config.Settings]) ->
     if given["shell_completion"]:  # `install=bash` is no setting
         return Arguments(given, overrides, [])
     if command == "train":
-        overrides = spelled_out(overrides)
+        overrides = expand_repeat(overrides)
         if any(override.startswith("resume=") for override in overrides):
             overrides = [*overrides, "hydra.run.dir=."]
     parsed = OverridesParser.create().parse_overrides(overrides)
@@ -79,7 +79,7 @@ def parse_flags(line: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
         found, unknown = parser.parse_known_intermixed_args(list(line))
     except ArgumentError as error:
         raise config.VaelabError(
-            f"{error}: settings are typed as key=value, and --help lists them."
+            f"{error}: settings are given as key=value, and --help lists them."
         ) from error
     if unknown:
         key = unknown[0].partition("=")[0].lstrip("-") or "key"
@@ -89,10 +89,10 @@ def parse_flags(line: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     return given, given.pop("overrides")
 
 
-def spelled_out(overrides: list[str]) -> list[str]:
-    """Overrides in which repeat=RUN has become all settings of that run; what else is typed wins.
+def expand_repeat(overrides: list[str]) -> list[str]:
+    """Overrides in which repeat=RUN has become all settings of that run; other overrides take precedence.
 
-    Says so where the run was made by other versions. Raises ConfigError and RunFolderError.
+    Warns where the run was made by other versions. Raises ConfigError and RunFolderError.
     """
     repeats = [override for override in overrides if override.startswith("repeat=")]
     if not repeats:
@@ -133,7 +133,7 @@ def check(part: Override, schema: type[config.Settings]) -> None:
     if part.is_delete() and key in leaves:
         raise config.VaelabError(f"'{line}' can't be left out: every setting has a value, type {key}=VALUE.")
     if key in GROUPS and schema is not config.Config:
-        raise config.VaelabError(f"'{key}' can't be chosen here: which {key} it is, the checkpoint says.")
+        raise config.VaelabError(f"'{key}' can't be chosen here: the checkpoint determines it.")
     above = {key[: dot.start()] for dot in re.finditer(r"[./]", key)}
     open_to_all = {"model", "dataset.name", "hydra"}  # a model's settings, and Hydra's, are checked by these
     if key not in GROUPS and not ({key} | above) & {*leaves, *open_to_all}:
@@ -141,7 +141,7 @@ def check(part: Override, schema: type[config.Settings]) -> None:
 
 
 def swept_keys(parsed: Sequence[Override]) -> set[str]:
-    """Keys that are typed with several values."""
+    """Keys with several values."""
     return {str(part.key_or_group) for part in parsed if part.is_sweep_override()}
 
 

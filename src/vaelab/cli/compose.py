@@ -1,4 +1,4 @@
-"""What Hydra knows of vaelab: schemas, resolvers, and settings composed without running anything."""
+"""What vaelab registers with Hydra: schemas, resolvers, and settings composed without running anything."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,9 +19,9 @@ from vaelab.runs.folder import RunFolder
 
 IS_13 = version("hydra-core").startswith("1.3.")
 VERSION_BASE: dict[str, Any] = {"version_base": "1.3"} if IS_13 else {}
-"""Hydra 1.3 wants to know whose defaults are meant; 1.4 deprecates the argument."""
+"""Hydra 1.3 requires the version whose defaults are meant; 1.4 deprecates the argument."""
 WHITELIST: dict[str, Any] = {} if IS_13 else {"execution_whitelist": ["vaelab.*", "hydra.*"]}
-"""Hydra 1.4 wants to know which classes yaml may name."""
+"""Hydra 1.4 requires the classes that yaml may name."""
 
 
 @cache
@@ -44,8 +44,8 @@ def vaelab_help(_root_: DictConfig) -> str:
         choices = f" ({', '.join(each.choices)})" if each.choices else ""
         rows.append((f"{each.key}={config.show(each.default)}", each.description + choices))
     rows += [(f"model.{key}={config.show(value)}", "") for key, value in model.items() if key != "name"]
-    width = max(len(typed) for typed, _ in rows)
-    lines = [f"    {typed:<{width}}  {text}".rstrip() for typed, text in rows]
+    width = max(len(override) for override, _ in rows)
+    lines = [f"    {override:<{width}}  {text}".rstrip() for override, text in rows]
     if model:
         lines.append(f"    What belongs to model={model['name']} is explained in conf/model/.")
     text = "\n".join(["Settings and their defaults (reconstruction and KL are nats per image)", *lines])
@@ -55,15 +55,15 @@ def vaelab_help(_root_: DictConfig) -> str:
 def run_name(model: str, dataset: str, kl: object, beta: object) -> str:
     """The end of a run folder's name: `conv_fashion_mnist_beta-0.5`, `mlp_mnist_recon_only`."""
     name = f"{model}_{dataset}_{config.folder_ending(kl, beta)}"
-    return re.sub(r"[^\w.+-]", "", name)  # no path in it, whatever was typed as model.name
+    return re.sub(r"[^\w.+-]", "", name)  # no path in it, whatever model.name was given
 
 
 def sweep_name(number: int, overrides: ListConfig, left_out: Sequence[str]) -> str:
     """The name of a job's folder in a sweep, `0_beta-0.1_kl-true`, that a shell and Hydra take as it is."""
     lines = cast("list[str]", OmegaConf.to_container(overrides, resolve=False))
     kept = sorted(line for line in lines if line.partition("=")[0].lstrip("+~") not in left_out)
-    typed = [re.sub(r"=(True|False)$", lambda match: match[0].lower(), line) for line in kept]
-    text = "_".join(typed).replace("=", "-").replace(",", "+").replace("/", "-")
+    parts = [re.sub(r"=(True|False)$", lambda match: match[0].lower(), line) for line in kept]
+    text = "_".join(parts).replace("=", "-").replace(",", "+").replace("/", "-")
     safe = re.sub(r"[^\w.+-]", "", text)
     return f"{number}_{safe}"[:120].rstrip("_")  # file systems take 255, and paths have a limit too
 
@@ -72,9 +72,9 @@ def sweep_name(number: int, overrides: ListConfig, left_out: Sequence[str]) -> s
 def composing(
     command: str, flags: Mapping[str, Any] = MappingProxyType({})
 ) -> Iterator[Callable[[Sequence[str]], DictConfig]]:
-    """Inside, `compose(overrides)` gives what a command would be told, Hydra's own settings included.
+    """Inside, `compose(overrides)` gives the config of a command, Hydra's own settings included.
 
-    Of Hydra's `flags`, those that say where yaml lies count. Leaves Hydra's state as it was.
+    Of Hydra's `flags`, those that name directories of yaml count. Leaves Hydra's state as it was.
     """
     register()
     name = flags.get("config_name") or command
@@ -92,7 +92,7 @@ def plain(composed: DictConfig) -> dict[str, Any]:
 
 
 def settings_of(composed: DictConfig, schema: type[config.Schema]) -> config.Schema:
-    """Typed, checked settings; past this nothing knows OmegaConf. Raises ConfigError."""
+    """Typed, checked settings; only code before this uses OmegaConf. Raises ConfigError."""
     values = plain(composed)
     if schema is config.Config:
         known = config.defaults(schema)
@@ -111,7 +111,7 @@ class Job:
     folder: RunFolder
     """Hydra's output folder."""
     overrides: list[str]
-    """What was typed, and what a sweep adds."""
+    """The overrides of the command line, and those that a sweep adds."""
     sweep: Path | None
     """The folder of the sweep that the job belongs to."""
 

@@ -1,4 +1,4 @@
-"""The way into every command: what is typed is checked, composed and run; an error is one line."""
+"""The entry point of every command: checks and composes its settings and runs it; an error is one line."""
 
 import os
 import sys
@@ -24,12 +24,12 @@ TRACEBACKS = "HYDRA_FULL_ERROR"
 
 
 def entry_point(command: str) -> Callable[[Callable[[Job], object]], Callable[[], None]]:
-    """Decorator: makes of what a job does the function behind `python -m vaelab.COMMAND`."""
+    """Decorator: turns the function of one job into the function behind `python -m vaelab.COMMAND`."""
     return lambda body: partial(run_command, command, body)
 
 
 def run_command(command: str, body: Callable[[Job], object]) -> None:
-    """Check what was typed, let Hydra compose conf/COMMAND.yaml with it, and run the job or a multirun's."""
+    """Check the command line, let Hydra compose conf/COMMAND.yaml with it, and run the job or the jobs."""
     schema = SCHEMAS[command]
     tracebacks = os.environ.get(TRACEBACKS) == "1"
     failed: list[str] = []
@@ -39,11 +39,11 @@ def run_command(command: str, body: Callable[[Job], object]) -> None:
 
         @hydra.main(config_path=str(CONF_DIR), config_name=command, **VERSION_BASE, **WHITELIST)
         def run(composed: DictConfig) -> object:
-            told = HydraConfig.get()
-            os.chdir(told.runtime.cwd)  # where the line was typed: a launcher may have started this elsewhere
-            sweep = Path(told.sweep.dir) if told.mode == RunMode.MULTIRUN else None
-            overrides: Any = OmegaConf.to_container(told.overrides.task, resolve=False)
-            job = Job(composed, RunFolder(told.runtime.output_dir), overrides, sweep)
+            hydra_config = HydraConfig.get()
+            os.chdir(hydra_config.runtime.cwd)  # a launcher may have started this elsewhere
+            sweep = Path(hydra_config.sweep.dir) if hydra_config.mode == RunMode.MULTIRUN else None
+            overrides: Any = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)
+            job = Job(composed, RunFolder(hydra_config.runtime.output_dir), overrides, sweep)
             try:
                 with errors_in_one_line(schema, tracebacks):  # Hydra announces what leaves this function
                     return body(job)
@@ -52,7 +52,7 @@ def run_command(command: str, body: Callable[[Job], object]) -> None:
                     raise
                 keys = [(line.partition("=")[0].lstrip("+~"), line) for line in overrides]
                 failed.append(" ".join(line for key, line in keys if key in swept_keys(arguments.parsed)))
-                return None  # the others of a multirun go on
+                return None  # the other jobs of a multirun continue
 
         with sweeping(command, arguments) as more:
             sys.argv[1:] = [*arguments.flags, *arguments.overrides, *more]

@@ -1,4 +1,4 @@
-"""What commands print: errors as one sentence that says what to type instead, and where a run lies."""
+"""What commands print: errors as one sentence that says what to type instead, and where a run is."""
 
 import errno
 import os
@@ -24,11 +24,11 @@ EXTRAS = {
     "hydra/launcher/submitit_slurm": ("hydra/launcher=slurm", "slurm"),
     "hydra/sweeper/optuna": ("hydra/sweeper=search", "optuna"),
 }
-"""Configs of Hydra's plugins: what is typed to get them, and the extra of vaelab that installs them."""
+"""Configs of Hydra's plugins: the choice that loads them, and the extra of vaelab that installs them."""
 
 
 def one_line(error: Exception, schema: type[config.Settings]) -> str:
-    """The sentence for an error; `schema` has the settings that may be typed."""
+    """The sentence for an error; `schema` has the settings that may be given."""
     if isinstance(error, config.VaelabError):
         return str(error)
     if isinstance(error, MarkedYAMLError) and error.problem_mark is not None:
@@ -36,7 +36,7 @@ def one_line(error: Exception, schema: type[config.Settings]) -> str:
         return f"{mark.name}, line {mark.line + 1}, is not valid YAML: {error.problem}."
     if isinstance(error, MissingConfigException) and error.missing_cfg_file in EXTRAS:
         choice, extra = EXTRAS[error.missing_cfg_file]
-        return f"{choice} takes a package more: type pip install 'vaelab[{extra}]'."
+        return f"{choice} needs an additional package: type pip install 'vaelab[{extra}]'."
     if isinstance(error, MissingConfigException) and error.options:
         group, _, choice = (error.missing_cfg_file or "").rpartition("/")
         return str(config.unknown(group, choice, error.options))
@@ -56,13 +56,13 @@ def one_line(error: Exception, schema: type[config.Settings]) -> str:
 
 
 def explain(error: OmegaConfBaseException, schema: type[config.Settings]) -> str:
-    """OmegaConf's complaint about a key or a reference."""
+    """The sentence for OmegaConf's error about a key or a reference."""
     key = str(error.full_key or error.key)
     reason = str(error.msg).partition("\n")[0]
     if isinstance(error, InterpolationResolutionError):
         return (
             f"{reason}: ${{NAME}} stands for the value of another setting, which has to be there; "
-            "type \\${NAME} in quotes for these very letters."
+            "type \\${NAME} in quotes for the literal text."
         )
     siblings = [str(name) for name in (error.parent_node or ())]
     if not key.startswith("hydra."):
@@ -70,7 +70,7 @@ def explain(error: OmegaConfBaseException, schema: type[config.Settings]) -> str
     if isinstance(error, ValidationError):
         return f"{key}: {reason}."
     above = key.rpartition(".")[0]
-    where = "--hydra-help says more."
+    where = "See --hydra-help."
     if above in ("hydra.launcher", "hydra.sweeper"):
         where = f"What can be set is in conf/{above.replace('.', '/')}/."
     near = config.did_you_mean(key, [f"{above}.{name}" for name in siblings])
@@ -79,16 +79,18 @@ def explain(error: OmegaConfBaseException, schema: type[config.Settings]) -> str
 
 @contextmanager
 def errors_in_one_line(schema: type[config.Settings], tracebacks: bool) -> Iterator[None]:
-    """Turn what a user can mend into one line on stderr and exit status 1; all else keeps its traceback.
+    """Turn what a user can correct into one line on stderr and exit status 1; all else keeps its traceback.
 
-    `schema` has the settings that may be typed. With `tracebacks`, that is whatever there is.
+    `schema` has the settings that may be given. With `tracebacks`, every error keeps it.
     """
     try:
         with unwinding():
             yield
             sys.stdout.flush()
-    except BrokenPipeError:  # nobody reads on, as after | head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it ends
+    except BrokenPipeError:  # the reader has closed it, as after | head
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # else Python prints an error when it ends
         sys.exit(BY_SIGNAL + signal.SIGPIPE)
     except (config.VaelabError, CompactHydraException, OmegaConfBaseException, YAMLError, OSError) as error:
         if tracebacks:
@@ -101,9 +103,9 @@ def errors_in_one_line(schema: type[config.Settings], tracebacks: bool) -> Itera
 
 
 def show_run(folder: RunFolder) -> None:
-    """Print where a run lies and what to open in it: the only thing on stdout."""
+    """Print where a run is and what to open in it: the only thing on stdout."""
     print(f"Run folder: {folder.path}")
-    for path, meaning in folder.worth_opening():
+    for path, meaning in folder.main_files():
         print(f"  {path:<32}{meaning}")
     if folder.best_checkpoint.is_file():
         evaluate, explore = (config.quote_override(key, folder.path) for key in ("checkpoint", "run"))

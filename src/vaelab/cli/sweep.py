@@ -1,4 +1,4 @@
-"""A sweep: what could never run is refused first, each training happens once, what failed is named last."""
+"""A sweep: invalid settings are refused first, each training happens once, failed jobs are named last."""
 
 import itertools
 import multiprocessing
@@ -36,7 +36,7 @@ EXCLUDED = "hydra.job.config.override_dirname.exclude_keys"
 """Keys that don't name the folders of jobs."""
 
 FAILURE = ".failed"
-"""The ending of the file that tells the sweep of a failed job, wherever that ran."""
+"""The ending of the file that reports a failed job to the sweep, wherever it ran."""
 
 interrupted_by = 0
 """The signal that ended a job in this process, which joblib has for several jobs: it starts no other."""
@@ -44,9 +44,9 @@ interrupted_by = 0
 
 @dataclass
 class Comparison(Callback):
-    """What happens when the last job has ended: the settings `hydra.callbacks.compare.…`.
+    """The comparison when the last job has ended: the settings `hydra.callbacks.compare.…`.
 
-    Hydra 1.3 doesn't call its callbacks when a launcher raises, and 1.4 doesn't tell them that it has raised.
+    Hydra 1.3 doesn't call its callbacks when a launcher raises, and 1.4 doesn't pass them the error.
     So these are read here, and `Sweep.end` compares.
     """
 
@@ -63,14 +63,14 @@ class Sweep:
     comparison: CompareConfig | None
     zip: bool
     overrides: list[str]
-    """Beside what was typed, for every job."""
+    """Overrides for every job, beside those of the command line."""
 
     def failures(self) -> list[Path]:
         """A file for each job that has failed."""
         return [*(self.folder / TRAININGS).glob(f"*{FAILURE}")]
 
     def end(self, error: Exception | None) -> None:
-        """Compare, pack, and raise VaelabError that names the jobs without a finished run."""
+        """Compare, pack, and raise a VaelabError that names the jobs without a finished run."""
         from vaelab.comparison.compare import compare, unfinished  # torch: not for --help
 
         if isinstance(error, VaelabError | HydraException | OSError):
@@ -81,9 +81,9 @@ class Sweep:
             reason = " ".join(str(error).split())
             if not started:
                 raise VaelabError(f"The sweep did not start: {reason}") from error
-            to_go_on = quote_override("hydra.sweep.dir", folder.path)
+            resume_command = quote_override("hydra.sweep.dir", folder.path)
             print(f"vaelab: the sweep ended with {type(error).__name__}: {reason}", file=sys.stderr)
-            print(f"vaelab: to go on with it, add {to_go_on} to the line.", file=sys.stderr)
+            print(f"vaelab: to continue it, add {resume_command} to the line.", file=sys.stderr)
         killed = [path.name for path in started if not any(path.iterdir())]  # before they wrote anything
         names = {*unfinished(self.folder), *killed, *(path.stem for path in self.failures())}
         failed = sorted(names, key=natural)
@@ -112,7 +112,7 @@ def sweeping(command: str, arguments: Arguments) -> Iterator[list[str]]:
     for path in sweep.failures():  # of an earlier time
         path.unlink()
     error = None
-    with passed_on() as received:
+    with forward_signals() as received:
         try:
             yield sweep.overrides
         except Exception as raised:
@@ -123,7 +123,7 @@ def sweeping(command: str, arguments: Arguments) -> Iterator[list[str]]:
 
 
 def planned(arguments: Arguments) -> Sweep | None:
-    """The sweep that was typed or that an experiment is, or None. Raises VaelabError and Hydra's errors."""
+    """The sweep of the command line or of an experiment, or None. Raises VaelabError and Hydra's errors."""
     given, parsed = arguments.given, arguments.parsed
     if any(given[name] for name in ("cfg", "help", "hydra_help", "info", "shell_completion", "version")):
         return None  # nothing is to run
@@ -151,7 +151,7 @@ def planned(arguments: Arguments) -> Sweep | None:
 
 
 def combinations(parsed: Sequence[Override], is_grid: bool) -> Iterator[tuple[str, ...]]:
-    """The overrides of each job of a grid; of a search, whose jobs nobody knows yet, those of one."""
+    """The overrides of each job of a grid; of a search, whose jobs are not known yet, those of one."""
     values: dict[str, list[str]] = {}
     for part in parsed:
         key = part.get_key_element()
@@ -169,7 +169,7 @@ def checked(composed: DictConfig) -> Config:
     config = settings_of(composed, Config)
     if config.resume is not None:
         raise ConfigError(
-            "resume continues one run: leave -m out. A sweep goes on with its own command and "
+            "resume continues one run: leave -m out. A sweep is continued by its own command and "
             "hydra.sweep.dir=FOLDER."
         )
     from vaelab.training.state import check_model  # torch takes seconds: only for settings that resolve
@@ -179,7 +179,7 @@ def checked(composed: DictConfig) -> Config:
 
 
 @contextmanager
-def passed_on() -> Iterator[list[int]]:
+def forward_signals() -> Iterator[list[int]]:
     """Inside, SIGINT and SIGTERM go to the processes that run jobs: when these have saved, the waiting ends.
 
     Yields the signals that came. Ctrl-C in a terminal reaches those processes twice: see `Signals`.
@@ -226,7 +226,7 @@ def job_of_a_sweep(job: Job) -> float | None:
         reason = one_line(error, Config) if known else traceback.format_exc()
         print(f"vaelab: {folder.name} failed: {reason}", file=sys.stderr)
         write_bytes(job.sweep / TRAININGS / f"{home.name}{FAILURE}", reason.encode())
-        # A run that has started has logged it, and run.json says it failed; the log of another's is its own.
+        # A run that has started has logged it, and run.json says it failed; another run's log is left alone.
         if not home.run_json.exists() and not isinstance(error, InUse):
             home.path.mkdir(parents=True, exist_ok=True)
             home.write_text(home.log, f"{reason}\n")
@@ -236,8 +236,8 @@ def job_of_a_sweep(job: Job) -> float | None:
     if not result.interrupted_by:
         return result.neg_elbo
     interrupted_by = result.interrupted_by
-    to_go_on = quote_override("hydra.sweep.dir", job.sweep)
-    print(f"vaelab: interrupted. To go on with the sweep, add {to_go_on} to the line.", file=sys.stderr)
+    resume_command = quote_override("hydra.sweep.dir", job.sweep)
+    print(f"vaelab: interrupted. To continue the sweep, add {resume_command} to the line.", file=sys.stderr)
     if not str(HydraConfig.get().launcher._target_).endswith(".JoblibLauncher"):
         sys.exit(BY_SIGNAL + interrupted_by)  # joblib would end the other jobs while they save
     return None
@@ -247,7 +247,7 @@ def job_of_a_sweep(job: Job) -> float | None:
 def claimed(digest: str, sweep: Path, folder: RunFolder) -> Iterator[RunFolder]:
     """Inside, no other job trains these settings; yields the folder in which they are, or are to be, trained.
 
-    Who comes first gives its own. Others wait here, in this process or another, and find what is finished.
+    The first job provides its own folder. Others wait, in this or another process, and find it finished.
     """
     claim = sweep / TRAININGS / digest[:16]
     with writing(claim):

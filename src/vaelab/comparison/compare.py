@@ -17,7 +17,7 @@ from vaelab.evaluation.evaluate import Evaluation, Steps, evaluated_model, switc
 from vaelab.evaluation.model import EvaluatedModel
 from vaelab.evaluation.runs import Family, Member, find
 from vaelab.evaluation.sections import section_names
-from vaelab.pages.page import pictures, plotly, render
+from vaelab.pages.page import images, plotly, render
 from vaelab.pages.run_report import KINDS
 from vaelab.runs import logs as console
 from vaelab.runs.files import held, write_bytes, writing
@@ -37,7 +37,7 @@ BAR: dict[str, Any] = {"disable": None, "leave": False, "dynamic_ncols": True}
 
 @dataclass
 class ComparisonResult:
-    """How a comparison ended."""
+    """The result of a comparison."""
 
     folder: Path
     text: str
@@ -63,12 +63,12 @@ def compare(config: CompareConfig) -> ComparisonResult:
     Raises VaelabError where there is no run. Runs on other images, or scored by another likelihood, are never
     in one table: each family gets its own, and that is said.
     """
-    with console.logging_to(console.AboveTheBar()):
+    with console.logging_to(console.ProgressBarHandler()):
         return Comparison(config).run()
 
 
 class Comparison(Steps):
-    """Goes through evaluations, table and figures; what can't be done is noted, and the rest goes on."""
+    """Goes through evaluations, table and figures; what can't be done is noted, and the rest continues."""
 
     def __init__(self, config: CompareConfig) -> None:
         super().__init__()
@@ -83,11 +83,11 @@ class Comparison(Steps):
         self.loaded: dict[str, Any] = {}
         """The images of the runs, and what depends on them alone."""
         self.figures: list[list[Path]] = []
-        """Those of each family."""
+        """The figures of each family."""
 
     @property
     def notes(self) -> list[str]:
-        """What a reader has to know, and which steps could not be done."""
+        """Notes for the reader, and the steps that could not be done."""
         return self.said + [
             f"{what} {reason}" if what in self.failed else f"{what}: {reason.rstrip('.')}."
             for what, reason in self.left_out.items()
@@ -169,7 +169,7 @@ class Comparison(Steps):
             )
         for family, figures in zip(found.families, self.figures, strict=True):
             parts += [f"## {family.title}", about(family), markdown(family)]
-            parts.append(f"### Findings\n\n{bullets(findings(family)) or 'None that is clear.'}")
+            parts.append(f"### Findings\n\n{bullets(findings(family)) or 'No clear differences.'}")
             parts += [f"![{path.name}]({path.relative_to(self.folder).as_posix()})" for path in figures]
         if found.not_finished:
             reasons = [f"{name}: {reason}" for name, reason in found.not_finished.items()]
@@ -187,7 +187,7 @@ class Comparison(Steps):
                 "about": about(family).replace("**", ""),
                 "table": table(family),
                 "findings": findings(family),
-                "figures": pictures([path for path in figures if path.name not in NOT_IN_PAGE]),
+                "figures": images([path for path in figures if path.name not in NOT_IN_PAGE]),
             }
             for family, figures in zip(found.families, self.figures, strict=True)
         ]
@@ -198,7 +198,7 @@ class Comparison(Steps):
             families=families,
             curves=[each for family in found.families for each in curves(family, len(families) > 1)],
             plotly=plotly(),
-            pictures=epochs(found),
+            images=epochs(found),
             kinds=KINDS,
             not_finished=found.not_finished,
             notes=self.notes,
@@ -210,7 +210,7 @@ def bullets(lines: Sequence[str]) -> str:
 
 
 def lacks_numbers(member: Member) -> bool:
-    """Whether a section of the table was never measured, or only because nobody wanted it."""
+    """Whether a section of the table was never measured, or only because it was switched off."""
     found = member.evaluation or {"numbers": {}, "not_measured": {}}
     missing = [name for name in NEEDED if name not in found["numbers"]]
     return any(found["not_measured"].get(name) in (None, switched_off(name)) for name in missing)

@@ -1,6 +1,6 @@
 """What a comparison draws of a family of models: one method per file, entered in FIGURES.
 
-Each raises CannotMeasure with the reason where it makes no sense; the others go on.
+Each raises CannotMeasure with the reason where it makes no sense; the others continue.
 """
 
 import math
@@ -18,7 +18,7 @@ from vaelab.figures import Figure, style
 from vaelab.figures.curves import overlaid_curves, rate_distortion, styles
 from vaelab.figures.images import gif, image_grid, image_panels
 from vaelab.figures.latent import LatentSpaces, LatentView
-from vaelab.pages.page import thinned
+from vaelab.pages.page import subsample
 from vaelab.runs.folder import SPLIT_NAMES
 from vaelab.training.examples import FROZEN_TITLE, ExampleImages, as_arrays, as_grid
 from vaelab.training.snapshots import read_frame
@@ -119,10 +119,10 @@ class FamilyFigures:
         """All latent spaces during training, as a GIF: the steps whose frames every run has kept."""
         runs = {model.label: model.members[0].folder for model in self.models}
         kept = [{step for step, _ in run.numbered("latent/frames")} for run in runs.values()]
-        steps = thinned(sorted(set.intersection(*kept)), MOST_FRAMES)
+        steps = subsample(sorted(set.intersection(*kept)), MOST_FRAMES)
         if len(steps) < 2:
             raise CannotMeasure(
-                "an animation takes runs with frames of the same steps (artifacts.gif=true, one batch_size)"
+                "requires runs with frames of the same steps (artifacts.gif=true, one batch_size)"
             )
         frames = {label: [read_frame(run, step).means_NL for step in steps] for label, run in runs.items()}
         data, member = self.first.data, self.models[0].members[0]
@@ -131,9 +131,9 @@ class FamilyFigures:
         subtitles = [f"{self.about} · epoch {step / steps_per_epoch:.2f}" for step in steps]
         names, title = data.class_names, "The latent spaces during training"
         spaces = LatentSpaces(means[-1], self.views(frames), self.first.labels_N, names, title, *subtitles)
-        pictures = spaces.animation(means, subtitles, self.watermark)
+        drawn = spaces.animation(means, subtitles, self.watermark)
         colours = [style.class_colour(number) for number in data.classes]
-        return gif(pictures, colours, milliseconds=150, hold=3000)
+        return gif(drawn, colours, milliseconds=150, hold=3000)
 
 
 def as_png(draw: Callable[[FamilyFigures], Figure]) -> Callable[[FamilyFigures], bytes]:

@@ -1,4 +1,4 @@
-"""What a comparison says, in words with its numbers; nothing where the seeds' spread is larger."""
+"""The findings of a comparison: sentences with numbers, none where the seeds' spread is larger."""
 
 import math
 from collections.abc import Iterator
@@ -25,14 +25,14 @@ def findings(family: Family) -> list[str]:
 
 
 def standard_error(family: Family, share: float) -> float:
-    """Of a share of the evaluated images, such as an accuracy."""
+    """Standard error of a share of the evaluated images, such as an accuracy."""
     members = [member for model in family.models for member in model.members]
     images = [found["data"]["images"] for member in members if (found := member.evaluation)]
     return math.sqrt(share * (1 - share) / min(images))
 
 
 def best(family: Family, column: Column, what: str, is_share: bool = False) -> Iterator[str]:
-    """Which model wins a column, if it does by more than the seeds' spread and the standard error."""
+    """The best model of a column, if it is better by more than the seeds' spread and the standard error."""
     found = [(model, numbers) for model in family.models if (numbers := spread(model, column)) is not None]
     if len(found) < 2:
         return
@@ -61,7 +61,7 @@ def one_seed(*spreads: Spread) -> str:
 
 
 def collapse(family: Family, column: Column) -> Iterator[str]:
-    """Where latent dimensions carry nothing."""
+    """The models with collapsed latent dimensions."""
     for model in family.models:
         numbers = spread(model, column)
         if numbers is not None and numbers.mean > 0:

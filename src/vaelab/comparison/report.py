@@ -1,10 +1,10 @@
-"""What report.html of a comparison shows: a table to sort, interactive curves, pictures epoch by epoch."""
+"""What report.html of a comparison shows: a table to sort, interactive curves, images epoch by epoch."""
 
 from typing import Any
 
-from vaelab.evaluation.runs import Family, Found
+from vaelab.evaluation.runs import Family, FoundRuns
 from vaelab.figures.curves import styles
-from vaelab.pages.page import chart, epoch_pictures
+from vaelab.pages.page import chart, epoch_images
 from vaelab.pages.run_report import KINDS
 from vaelab.runs.folder import SPLIT_NAMES
 
@@ -46,8 +46,8 @@ def curves(family: Family, several: bool) -> list[dict[str, Any]]:
     return found
 
 
-def epochs(found: Found) -> dict[str, dict[str, list[dict[str, Any]]]]:
-    """By kind, then by model, its first run's pictures, without those that have none."""
+def epochs(found: FoundRuns) -> dict[str, dict[str, list[dict[str, Any]]]]:
+    """The epochs' images by kind, then by model, of its first run."""
     runs = {
         f"{model.label} · {family.title}" if len(found.families) > 1 else model.label: model.members[0].folder
         for family in found.families
@@ -56,7 +56,7 @@ def epochs(found: Found) -> dict[str, dict[str, list[dict[str, Any]]]]:
     most = max(2, min(25, 300 // (len(KINDS) * len(runs) or 1)))  # 300 in the page, of many models fewer each
     by_kind = {
         kind: {
-            label: epoch_pictures(numbered, most, widest=420)  # several stand side by side
+            label: epoch_images(numbered, most, widest=420)  # several stand side by side
             for label, folder in runs.items()
             if (numbered := folder.numbered(kind))
         }

@@ -1,4 +1,4 @@
-"""Are models different, or is it their seeds? t-tests over seeds with Holm's correction.
+"""Tests of differences between models: t-tests over seeds with Holm's correction.
 
 A training's number varies with its seed. The seeds of a model are a sample of it, and two models differ
 clearly where a t-test over their seeds says so after correction for all pairs that were looked at.
@@ -13,7 +13,7 @@ from statistics import fmean
 from scipy.special import stdtr, stdtrit
 
 LEVEL = 0.05
-"""Of each column's claims together: the probability of any where no two models differ."""
+"""Family-wise error rate: the probability of any claim in a column where no two models differ."""
 
 BySeed = Mapping[int, float]
 """A model's number for each of its seeds."""
@@ -26,7 +26,7 @@ class Estimate:
     mean: float
     count: int
     standard_deviation: float | None
-    """Of the sample, with n − 1; None of one seed."""
+    """The sample's standard deviation, with n − 1; None for one seed."""
     interval: tuple[float, float] | None
     """The 95 % confidence interval of the mean, by Student's t; None of one seed."""
 
@@ -55,7 +55,7 @@ class Difference:
     interval: tuple[float, float]
     """95 % confidence interval of that difference, not corrected for other pairs."""
     p: float
-    """Of a two-sided test, after Holm's correction for all pairs of the column."""
+    """p-value of a two-sided test, after Holm's correction for all pairs of the column."""
     paired: bool
     """Whether both have the same seeds, so that seeds are compared one by one."""
 
@@ -75,7 +75,7 @@ def t_test(first: BySeed, second: BySeed) -> tuple[float, tuple[float, float], f
     Raises ValueError for fewer than two seeds of either.
     """
     if min(len(first), len(second)) < 2:
-        raise ValueError("a test takes at least two seeds of each model")
+        raise ValueError("a test requires at least two seeds of each model")
     paired = first.keys() == second.keys()
     samples = (
         [[first[seed] - second[seed] for seed in first]] if paired else [first.values(), second.values()]
@@ -92,7 +92,7 @@ def t_test(first: BySeed, second: BySeed) -> tuple[float, tuple[float, float], f
 
 
 def variance(values: Collection[float]) -> float:
-    """Of a sample, with n − 1."""
+    """Variance of a sample, with n − 1."""
     mean = fmean(values)
     return math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
 

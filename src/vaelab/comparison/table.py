@@ -21,7 +21,7 @@ class Column:
 
     name: str
     heading: str
-    """With the unit."""
+    """The heading, with the unit."""
     lower_is_better: bool | None = None
     digits: int = 2
     path: str = ""

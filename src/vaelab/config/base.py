@@ -1,4 +1,4 @@
-"""What all settings share: the types of values, the way from plain values to them, and their description."""
+"""Types, parsing and descriptions of settings, for all commands."""
 
 import ast
 import re
@@ -48,14 +48,14 @@ class Allowed:
 
 
 @dataclass(frozen=True)
-class Shipped:
-    """The names that a setting knows: modules of a folder of the package, and a group of entry points."""
+class NamesFrom:
+    """The names that a setting accepts: modules of a folder of the package, and a group of entry points."""
 
     folder: str
     group: str
 
     def names(self) -> list[str]:
-        """All of them, found without importing any: torch takes seconds."""
+        """All names, found without importing any module: torch takes seconds."""
         modules = sorted(path.stem for path in (PACKAGE / self.folder).glob("[!_]*.py"))
         return list(dict.fromkeys([*modules, *sorted(each.name for each in entry_points(group=self.group))]))
 
@@ -66,12 +66,12 @@ class Shipped:
         return (text or "of a plugin").partition("\n")[0].rstrip(".")
 
 
-WORDS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)
+BOOLEANS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)
 
 
-def from_word(value: object) -> object:
+def parse_bool(value: object) -> object:
     """True and False for the words that mean them; anything else as it is."""
-    return WORDS.get(str(value).lower(), value)
+    return BOOLEANS.get(str(value).lower(), value)
 
 
 def to_text(value: object) -> object:
@@ -87,7 +87,7 @@ def check_component(value: str | dict[str, Any]) -> str | dict[str, Any]:
     return name if value == {"name": name} else value
 
 
-Switch = Annotated[bool, BeforeValidator(from_word), Allowed("true or false")]
+Switch = Annotated[bool, BeforeValidator(parse_bool), Allowed("true or false")]
 Natural = Annotated[int, Field(ge=0), Allowed("a whole number of at least 0")]
 Count = Annotated[int, Field(ge=1), Allowed("a whole number of at least 1")]
 Seed = Annotated[int, Field(ge=0, lt=2**63), Allowed("a whole number of at least 0 and below 2**63")]
@@ -162,7 +162,7 @@ def describe(schema: type[Settings], prefix: str = "") -> Iterator[Setting]:
     for name, field in schema.model_fields.items():
         key = prefix + name
         default: Any = getattr(untouched, name, None)
-        shipped = next((each for each in field.metadata if isinstance(each, Shipped)), None)
+        shipped = next((each for each in field.metadata if isinstance(each, NamesFrom)), None)
         if isinstance(default, Settings):
             yield from describe(type(default), f"{key}.")
         elif shipped and isinstance(default, dict):  # a switch for each
@@ -178,7 +178,7 @@ def describe(schema: type[Settings], prefix: str = "") -> Iterator[Setting]:
 
 
 def alternatives(kind: Any, metadata: Sequence[Any] = ()) -> list[str]:
-    """What a setting takes: the phrase of its type, the words of a Literal, null."""
+    """What a setting accepts: the phrase of its type, the words of a Literal, null."""
     phrases = [each.phrase for each in metadata if isinstance(each, Allowed)]
     if phrases:
         return phrases

@@ -52,7 +52,7 @@ def is_count(value: object) -> bool:
 
 
 def show(value: object, text: Callable[[str], str] = str) -> str:
-    """A value as a person would write it; `text` writes the texts in it."""
+    """A value as a user would write it; `text` formats the texts in it."""
     if value is None or isinstance(value, bool):
         return json.dumps(value)
     if isinstance(value, Mapping):
@@ -70,15 +70,15 @@ def quote_override(key: str, value: object) -> str:
 PLAIN = re.compile(
     r"(?!(?:null|true|false|nan|inf)\Z)(?:[a-z_/]|\.(?!\d))[\w./+:-]*", re.ASCII | re.IGNORECASE
 )
-"""What Hydra takes for a text without quotes, and for nothing else."""
+"""What Hydra parses as a text without quotes, and as nothing else."""
 
 
 def quoted(text: str) -> str:
     if PLAIN.fullmatch(text):
         return text
-    # Hydra takes backslashes as they are, but before a quote, where each is written twice.
+    # Hydra keeps backslashes, but before a quote each is written twice.
     text = re.sub(r"(\\*)('|\Z)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), text)
-    # OmegaConf takes ${ for a reference, but after a backslash.
+    # OmegaConf parses ${ as a reference unless a backslash precedes it.
     text = re.sub(r"(\\*)\$\{", lambda found: 2 * found[1] + "\\${", text)
     return f"'{text}'"
 

@@ -7,14 +7,14 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from vaelab.config import base
-from vaelab.config.base import Allowed, Settings, Shipped
+from vaelab.config.base import Allowed, NamesFrom, Settings
 from vaelab.config.errors import ConfigError
 
-SECTIONS = Shipped("evaluation/sections", "vaelab.metrics")
+SECTIONS = NamesFrom("evaluation/sections", "vaelab.metrics")
 
 
 class EvaluatedDataConfig(Settings):
-    """Where an evaluation takes its images from; which ones they are, the checkpoint says."""
+    """Where an evaluation takes its images from; the checkpoint determines which ones."""
 
     source: base.Source | None = Field(None, description="auto, full or embedded; null: as the run")
     root: base.FolderPath | None = Field(

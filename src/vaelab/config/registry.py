@@ -55,7 +55,7 @@ class Registry(Generic[Item]):
             for plugin in entry_points(group=self.group):
                 try:
                     plugin.load()
-                except Exception as error:  # whatever a stranger's module raises
+                except Exception as error:  # a plugin's module may raise anything
                     log.warning("The plugin %s (%s) can't be imported: %s", plugin.name, plugin.value, error)
         return sorted(self.registered)
 
@@ -82,6 +82,6 @@ class Registry(Generic[Item]):
                 takes = ", ".join(accepted) or "no settings"
                 raise ConfigError(
                     f"Unknown setting '{self.setting}.{argument}'. {did_you_mean(argument, accepted)}"
-                    f"{self.setting}={name} takes: {takes}."
+                    f"{self.setting}={name} accepts: {takes}."
                 )
         return item(**{key: value for key, value in given.items() if key in parameters}, **arguments)

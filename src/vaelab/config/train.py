@@ -10,18 +10,18 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from typing_extensions import Self
 
 from vaelab.config import base
-from vaelab.config.base import Allowed, Settings, Shipped
+from vaelab.config.base import Allowed, NamesFrom, Settings
 from vaelab.config.errors import ConfigError, look_up, must_be, quote_override, show
 
 CLASSES = Allowed("a list of class numbers or names, such as [7], or null for all")
-Likelihood = Annotated[base.Component, Shipped("objectives/likelihoods", "vaelab.likelihoods")]
-KLSchedule = Annotated[base.Component, Shipped("objectives/schedules", "vaelab.kl_schedules")]
-Logger = Annotated[base.Component, Shipped("training/loggers", "vaelab.loggers")]
+Likelihood = Annotated[base.Component, NamesFrom("objectives/likelihoods", "vaelab.likelihoods")]
+KLSchedule = Annotated[base.Component, NamesFrom("objectives/schedules", "vaelab.kl_schedules")]
+Logger = Annotated[base.Component, NamesFrom("training/loggers", "vaelab.loggers")]
 NonNegative = Annotated[float, Field(ge=0), Allowed("a number of at least 0")]
 
 
 def absolute(path: str) -> str:
-    """So that a run can be continued from any folder."""
+    """An absolute path, so that a run can be continued from any folder."""
     return str(Path(path).expanduser().absolute())
 
 
@@ -58,7 +58,9 @@ class LossConfig(Settings):
     kl_schedule: KLSchedule = Field("linear", description="how the KL's weight reaches beta")
     kl_warmup_epochs: base.Natural = Field(0, description="epochs over which the KL's weight rises to beta")
     free_bits: Annotated[float, Allowed("a number of at least 0, in nats per latent dimension")] = Field(
-        0.0, ge=0, description="nats per latent dimension below which the KL is not pushed (batch mean)"
+        0.0,
+        ge=0,
+        description="nats per latent dimension below which KL is not minimised further (batch mean)",
     )
 
     @property
@@ -77,7 +79,7 @@ class OptimizerConfig(Settings):
 
 
 class ArtifactsConfig(Settings):
-    """What is drawn and kept. None of it moves the loss curve."""
+    """What is drawn and kept. None of it changes the loss curve."""
 
     every: base.Natural = Field(1, description="epochs between figures; 0: none while training")
     figures: base.Switch = Field(True, description="draw the figures of the finished run")
@@ -87,11 +89,11 @@ class ArtifactsConfig(Settings):
         50, description="batches between animation frames in the first two epochs; 0: one frame per epoch"
     )
     checkpoint_every: base.Natural = Field(
-        0, description="epochs between checkpoints that are kept for good (epoch_0005); 0: only last and best"
+        0, description="epochs between checkpoints kept permanently (epoch_0005); 0: only last and best"
     )
     zip: base.Switch = Field(False, description="leave the run as one zip file beside its folder")
     watermark: Annotated[base.Text, Allowed("a short text")] | None = Field(
-        None, description="a name that signs every figure"
+        None, description="text in every figure, such as a name"
     )
 
 
@@ -104,7 +106,7 @@ class Config(Settings):
     batch_size: base.Count = Field(128, description="images per step")
     seed: base.Seed = Field(42, description="start of every random stream")
     device: base.Device = Field("auto", description="auto takes CUDA where there is one")
-    deterministic: base.Switch = Field(False, description="same bits for the same seed on CUDA too, slower")
+    deterministic: base.Switch = Field(False, description="bitwise reproducible on CUDA too; slower")
     precision: Literal["fp32", "bf16"] = Field("fp32", description="of the network; the loss is always fp32")
     logger: Logger = Field("none", description="what else records each epoch")
     resume: Annotated[base.Text, Allowed("a run folder, a checkpoint")] | None = Field(
@@ -159,12 +161,12 @@ class Config(Settings):
 
 def folder_ending(kl: object, beta: object) -> str:
     """`beta-0.5` or `recon_only`: the end of a folder's name, made before `kl` and `beta` are checked."""
-    weighs = base.from_word(kl) is True and isinstance(beta, int | float) and beta != 0
+    weighs = base.parse_bool(kl) is True and isinstance(beta, int | float) and beta != 0
     return f"beta-{short(beta)}" if weighs else "recon_only"
 
 
 def short(number: object) -> str:
-    """A number with all its digits, but no needless ones."""
+    """A number without a needless .0."""
     return str(number).removesuffix(".0")
 
 
@@ -176,7 +178,7 @@ def effective(config: Config) -> dict[str, Any]:
     plain = config.to_dict()
     for key in ("device", "deterministic", "logger", "resume"):
         del plain[key]
-    del plain["dataset"]["root"]  # wherever the files lie, they are checked to be the same
+    del plain["dataset"]["root"]  # wherever the files are, they are checked to be the same
     if config.kl_off:
         plain |= {"kl": False, "beta": 0.0}
         plain["loss"] |= {"free_bits": 0.0}
@@ -197,7 +199,7 @@ GROUP_SETTINGS = {"model": ["model.name"], "dataset": ["dataset.name"], "loss": 
 
 
 def continued(saved: Config, given: Config, keys: Iterable[str]) -> Config:
-    """The settings of a run that goes on: its own, changed by what was given where that may change.
+    """The settings of a run that is continued: its own, changed by what was given where that may change.
 
     `keys` are those on the command line. Raises ConfigError for one that would make it another run.
     """

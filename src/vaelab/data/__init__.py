@@ -1,1 +1,1 @@
-"""The images: found, verified and held in memory as uint8."""
+"""The images: found, verified and kept in memory as uint8."""

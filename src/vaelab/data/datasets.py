@@ -33,7 +33,7 @@ class DatasetSpec:
     files: Mapping[str, str] = field(default_factory=lambda: FILES)
     urls: tuple[str, ...] = ()  # where `<file>.gz` can be downloaded: each ends with a slash
     system_folder: str | None = None  # in /usr/share/datasets
-    subset: Path | None = None  # the first images of each file, which stand in where nothing else is found
+    subset: Path | None = None  # the first images of each file, which are used where nothing else is found
 
 
 datasets: Registry[DatasetSpec] = Registry("dataset", "vaelab.data.sets", "vaelab.datasets")

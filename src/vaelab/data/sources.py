@@ -41,7 +41,7 @@ class Origin:
     source: str  # root, system, download or embedded
     folder: str
     complete: bool  # False for the embedded subset
-    fallback: str | None  # why the subset stands in for the full set, to be said with every number; or None
+    fallback: str | None  # why the subset is used instead of the full set, said with every number
     sha256: Mapping[str, str]  # of each decompressed file
 
 
@@ -60,7 +60,7 @@ def find(config: DatasetConfig) -> RawData:
     """The first of root, system folder, download and embedded subset that has the data set.
 
     The root is `dataset.root`, else $VAELAB_DATA, else the user's cache folder.
-    Raises DataError for a damaged file, wherever it lies, where nothing is found, and for a full disk.
+    Raises DataError for a damaged file, wherever it is, where nothing is found, and for a full disk.
     """
     spec = spec_of(config.name)
     if config.source == "embedded":
@@ -194,5 +194,5 @@ def received(url: str, largest: int) -> bytes:
                 content += chunk
                 bar.update(len(chunk))
     if len(content) < expected:
-        raise OSError(f"it broke off after {len(content):,} of {expected:,} bytes")
+        raise OSError(f"it was interrupted after {len(content):,} of {expected:,} bytes")
     return bytes(content)

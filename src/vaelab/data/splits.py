@@ -1,4 +1,4 @@
-"""Training, held-out and test images as tensors on the training device, and batches of them.
+"""Training, validation and test images as tensors on the training device, and batches of them.
 
 Shapes: N images, B batch, C channels, H height, W width.
 """
@@ -39,19 +39,19 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """All that a run knows of its images."""
+    """The images of a run and their description."""
 
     spec: DatasetSpec
     origin: Origin
     classes: tuple[int, ...]
     train: Split
-    held_out: Split  # scored each epoch: the val split, or the test split where val_size is 0
+    scored: Split  # scored each epoch: the val split, or the test split where val_size is 0
     test: Split
     binarize: str
 
     def split(self, name: str) -> Split:
         """The train, val or test split; raises ConfigError for val where there are no validation images."""
-        for split in (self.train, self.held_out, self.test):
+        for split in (self.train, self.scored, self.test):
             if split.name == name:
                 return split
         problem = f"split={name}, but there are no validation images (dataset.val_size=0)"
@@ -78,7 +78,7 @@ class Data:
 def load(config: DatasetConfig, device: torch.device) -> Data:
     """Find, verify and split a data set, and move it to `device`.
 
-    The held-out images are those among the last `val_size` of the training file, whatever the seed and the
+    The validation images are those among the last `val_size` of the training file, whatever the seed and the
     classes. Raises ConfigError or DataError.
     """
     spec = spec_of(config.name)
@@ -106,8 +106,8 @@ def load(config: DatasetConfig, device: torch.device) -> Data:
         if config.val_size and not len(part):
             problem = f"dataset.val_size={config.val_size} leaves no {part.name} images of dataset.classes="
             raise ConfigError(f"{problem}{show(config.classes)}: type a {advice} number.")
-    held_out = val if config.val_size else test
-    return Data(spec, raw.origin, tuple(classes), train, held_out, test, config.binarize)
+    scored = val if config.val_size else test
+    return Data(spec, raw.origin, tuple(classes), train, scored, test, config.binarize)
 
 
 def statically_binarised(images_NHW: NDArray[np.uint8], file: str) -> NDArray[np.uint8]:

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """How an evaluation ended."""
+    """The result of an evaluation."""
 
     folder: Path
     text: str  # table.txt, or nothing where it was not written
@@ -49,7 +49,7 @@ def evaluate(run: Run, config: EvaluationConfig) -> EvaluationResult:
 
     Raises VaelabError, before anything is written, for settings or data that can't be used.
     """
-    with console.logging_to(console.AboveTheBar()):
+    with console.logging_to(console.ProgressBarHandler()):
         result = Evaluation(evaluated_model(run, config, {})).run()
         folder = RunFolder.around(run.checkpoint)
         if folder is not None and config.output is None and run.config.artifacts.report:
@@ -77,7 +77,7 @@ def load_data(run: Run, config: EvaluationConfig) -> tuple[Data, DatasetConfig]:
         if given.source is None and source == "embedded":
             source = "auto"  # a folder was given to be searched
     elif root is not None and source != "embedded" and not sources.holds(saved, root):
-        log.warning(f"The run's dataset.root={root} has no {saved.name} here: looking in the usual places.")
+        log.warning(f"The run's dataset.root={root} has no {saved.name}: searching the default locations.")
         root = None
     wanted = saved.replace(source=source, root=root)
     device = pick_device(config.device)
@@ -102,12 +102,12 @@ def load_data(run: Run, config: EvaluationConfig) -> tuple[Data, DatasetConfig]:
 
 
 def switched_off(name: str) -> str:
-    """Why a section was not measured that nobody wanted."""
+    """Why a section that was switched off was not measured."""
     return f"metrics.{name}=false"
 
 
 class Steps:
-    """Steps that fail alone: what can't be done is noted with its reason, and the rest goes on."""
+    """Steps that fail individually: what can't be done is noted with its reason, and the rest continues."""
 
     def __init__(self) -> None:
         self.left_out: dict[str, str] = {}  # by name, why there is no result
@@ -115,7 +115,7 @@ class Steps:
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Inside, an error ends this step alone, unless no other step would fare better."""
+        """Inside, an error ends this step alone, unless every other step would fail too."""
         try:
             yield
         except (Interrupted, OSError):  # a full disk, say
@@ -167,10 +167,10 @@ class Evaluation(Steps):
         try:
             with held(self.folder), Signals() as signals, self.bar:
                 try:
-                    signals.at_once = True  # files appear whole or not at all: any moment is a good one
+                    signals.raise_immediately = True  # files appear whole or not at all
                     self.measure_and_draw()
                 except Interrupted as interruption:
-                    signals.at_once = False
+                    signals.raise_immediately = False
                     self.interrupted(interruption.number)
         finally:
             remove_if_empty(self.folder)
@@ -241,7 +241,7 @@ class Evaluation(Steps):
         parts = ["\n".join(heading + self.choice_of_epoch()), *map(Section.table, self.numbers.values())]
         if self.left_out:
             reasons = [paragraph(f"{name}: {reason}") for name, reason in self.left_out.items()]
-            parts.append("\n".join(["Left out", *reasons]))
+            parts.append("\n".join(["Not measured", *reasons]))
         text = "\n\n".join(parts) + "\n"
         write_bytes(self.folder / "table.txt", text.encode())
         return text
@@ -268,7 +268,7 @@ class Evaluation(Steps):
         }  # fmt: skip
 
     def choice_of_epoch(self) -> list[str]:
-        """A warning where the best checkpoint is not what a reader would take it for."""
+        """A note where the best checkpoint was chosen by a KL term that was not minimised."""
         run = self.evaluated.run
         if not (run.config.kl_off and run.config.dataset.val_size and run.checkpoint.stem == "best"):
             return []

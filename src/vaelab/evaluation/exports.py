@@ -78,7 +78,7 @@ class Decoder(Part):
 def export(config: ExportConfig) -> dict[Path, float]:
     """Write encoder.onnx and decoder.onnx, for batches of any size: each with its difference from PyTorch.
 
-    Raises VaelabError for a run that can't be loaded, a missing extra, and an export that computes otherwise.
+    Raises VaelabError for a run that can't be loaded, a missing extra, and an inexact export.
     """
     if config.format == "safetensors":
         raise ConfigError(
@@ -87,7 +87,7 @@ def export(config: ExportConfig) -> dict[Path, float]:
         )
     if not all(map(find_spec, ("onnx", "onnxscript", "onnxruntime"))):
         raise VaelabError("format=onnx needs more packages: type pip install 'vaelab[onnx]'.")
-    with console.logging_to(console.AboveTheBar()):
+    with console.logging_to(console.ProgressBarHandler()):
         run = load(config.run)
     folder = output_folder(config.output, run, "export")
     noise = torch.Generator().manual_seed(0)
@@ -138,7 +138,7 @@ def graph(
 
 
 def difference(module: nn.Module, content: bytes, inputs: Tensor) -> float:
-    """The largest between what PyTorch and onnxruntime compute."""
+    """The largest difference between PyTorch and onnxruntime."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])

@@ -22,7 +22,7 @@ from vaelab.training.examples import LATENT_POINTS, as_arrays, as_grid, latent_n
 
 def draw_mixture_samples(evaluated: EvaluatedModel) -> Figure:
     if evaluated.count < 64:
-        raise CannotMeasure(f"it takes 64 draws, and only {evaluated.count} are made for so few images")
+        raise CannotMeasure(f"requires 64 draws, and only {evaluated.count} are made for so few images")
     images = as_grid(as_arrays(evaluated.mixture_samples[:64]))
     title = "Samples from a mixture fitted to posterior samples"
     return image_grid(images, title, f"{evaluated.examples.about} · 64 draws from 10 Gaussians")
@@ -38,7 +38,7 @@ def draw_density(evaluated: EvaluatedModel) -> Figure:
     examples = evaluated.examples
     samples_NL = evaluated.posterior_samples[:LATENT_POINTS].cpu().numpy()
     if len(samples_NL) < 10:
-        raise CannotMeasure("a density takes 10 images")
+        raise CannotMeasure("requires 10 images")
     view = examples.view_of([examples.means()])
     view = replace(view, limit=limit_for(view.project(samples_NL)))
     drawn = f"{len(samples_NL):,} {examples.images_name}, one sample of q(z|x) each"
@@ -48,7 +48,7 @@ def draw_density(evaluated: EvaluatedModel) -> Figure:
 
 def draw_holes(evaluated: EvaluatedModel) -> Figure:
     if evaluated.model.latent_dim != 2:
-        raise CannotMeasure("a map takes model.latent_dim=2")
+        raise CannotMeasure("requires model.latent_dim=2")
     reach, points = 4.0, 121  # standard deviations of the prior, and points between them, along each axis
     axis = torch.linspace(-reach, reach, points, dtype=torch.float64, device=evaluated.device)
     z_ZL = torch.cartesian_prod(axis, axis).flip(1)  # rows upwards, columns to the right

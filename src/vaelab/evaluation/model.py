@@ -33,7 +33,7 @@ from vaelab.training.examples import ExampleImages
 from vaelab.training.run import Run
 
 Progress = Callable[[str], None]
-"""Is told how far a section has come."""
+"""Called with the progress of a section."""
 
 MOST_IMAGES = 10_000
 """Images that samples, features and distances between all pairs are taken of: the first ones of the split."""

@@ -18,7 +18,7 @@ NATS = "nats per image"
 
 
 class CannotMeasure(VaelabError):
-    """Why a section has no numbers here. The others go on."""
+    """Why a section has no numbers here. The others continue."""
 
 
 @dataclass(frozen=True, slots=True)

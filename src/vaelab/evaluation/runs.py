@@ -84,8 +84,8 @@ class Family:
 
 
 @dataclass
-class Found:
-    """What lies in a folder."""
+class FoundRuns:
+    """The runs of a folder."""
 
     families: list[Family] = field(default_factory=list)
     not_finished: dict[str, str] = field(default_factory=dict)  # folder: why it is in no table
@@ -103,9 +103,9 @@ def read_metrics_json(folder: Path) -> dict[str, Any] | None:
     return None
 
 
-def find(folder: Path) -> Found:
+def find(folder: Path) -> FoundRuns:
     """Every run below a folder."""
-    found = Found()
+    found = FoundRuns()
     families: dict[str, list[Member]] = {}
     seen: dict[str, Member] = {}
     for path in run_folders(folder):
@@ -132,7 +132,7 @@ def read(folder: RunFolder) -> Member:
     facts = folder.read_run_json()
     if facts["status"] != "finished":
         error = f": {facts['error']}" if "error" in facts else ""
-        done = f"after epoch {facts['epochs']['done']} of {facts['epochs']['asked']}"
+        done = f"after epoch {facts['epochs']['done']} of {facts['epochs']['total']}"
         raise VaelabError(f"{facts['status']} {done}{error}")
     config = checkpoint.config_of(checkpoint.load(folder.last_checkpoint))
     return Member(folder, config, facts, folder.read_metrics())

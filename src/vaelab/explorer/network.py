@@ -21,7 +21,7 @@ LAYERS = (
 
 @dataclass
 class Weights:
-    """All numbers of the layers, one after the other; a layer says where its own begin."""
+    """All numbers of the layers, one after the other; a layer has the offset of its own."""
 
     parts: list[Tensor] = field(default_factory=list)
     count: int = 0
@@ -82,7 +82,7 @@ def layer(module: nn.Module, weights: Weights) -> dict[str, Any]:
         case nn.BatchNorm2d():
             assert module.running_mean is not None
             assert module.running_var is not None
-            # As in eval mode: one factor and one summand a channel.
+            # As in eval mode: one factor and one summand per channel.
             factor = module.weight / (module.running_var + module.eps).sqrt()
             summand = module.bias - module.running_mean * factor
             return {"op": "affine", "factor": weights.add(factor), "summand": weights.add(summand)}

@@ -32,7 +32,7 @@ def explore(config: ExploreConfig) -> Path:
 
     Raises VaelabError for a run that can't be used, and for two that can't be put side by side.
     """
-    with console.logging_to(console.AboveTheBar()):
+    with console.logging_to(console.ProgressBarHandler()):
         if config.sweep is None:
             runs = [load(config.run or "")]
             checkpoint = runs[0].checkpoint

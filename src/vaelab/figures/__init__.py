@@ -9,4 +9,4 @@ __all__ = ["Figure", "Floats", "Labels", "Pixels"]
 Floats = NDArray[np.floating]
 Labels = NDArray[np.integer]
 Pixels = NDArray[np.uint8]
-"""Of a drawn figure: red, green and blue, shape (height, width, 3)."""
+"""Pixels of a drawn figure: red, green and blue, shape (height, width, 3)."""

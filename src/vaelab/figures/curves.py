@@ -32,7 +32,7 @@ class Style:
 def styles(kl_off: Sequence[bool], on_dark: bool = False) -> list[Style]:
     """A colour from dark to light in the order of the models; those without KL in black and dashed.
 
-    On dark paper the other end of the colour map is left out, and black is white.
+    On a dark background the other end of the colour map is left out, and black is white.
     """
     count = max(1, sum(not off for off in kl_off))
     ramp = iter(mpl.colormaps["viridis"](np.linspace(*((0.3, 1.0) if on_dark else (0.0, 0.85)), count)))

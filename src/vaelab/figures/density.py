@@ -67,7 +67,7 @@ def density_plot(samples_NL: Floats, view: LatentView, title: str, subtitle: str
 def hole_map(
     uncovered_YX: NDArray[np.bool_], reach: float, share: str, holes: str, title: str, subtitle: str
 ) -> Figure:
-    """Where from −reach to reach no posterior lies, in stronger colour where the prior is denser.
+    """Where from −reach to reach there is no posterior, in stronger colour where the prior is denser.
 
     `holes` says in the legend how much of the prior that is.
     """
@@ -96,11 +96,11 @@ def hole_map(
 def kl_bars(kl_L: Floats, names: Sequence[str], collapsed: float, title: str, subtitle: str) -> Figure:
     """A bar per latent dimension, most KL first, at most 64; grey where it is below `collapsed` nats."""
     shown = kl_L[:MOST_BARS]
-    dead = kl_L < collapsed
+    below = kl_L < collapsed
     figure = style.new_figure(max(6.0, 0.17 * len(shown) + 1.2), 4.2, title, subtitle, plots=True)
     axes = figure.subplots()
     places = np.arange(len(shown))
-    colours = np.where(dead[:MOST_BARS], style.SOFT, style.TRAIN)
+    colours = np.where(below[:MOST_BARS], style.SOFT, style.TRAIN)
     bars = axes.bar(places, shown, color=colours, width=0.7)
     if len(shown) <= 20:
         axes.bar_label(bars, [f"{value:.2f}" for value in shown], fontsize=8, padding=2, color=style.INK)
@@ -113,6 +113,6 @@ def kl_bars(kl_L: Floats, names: Sequence[str], collapsed: float, title: str, su
     dimensions = "dimension" if len(kl_L) == 1 else "dimensions"
     axes.set_xlabel(
         f"{len(kl_L)} latent {dimensions}, {kl_L.sum():.2f} nats in total{more}; "
-        f"{dead.sum()} below {collapsed:g} nats" + (" (grey)" if dead.any() else "")
+        f"{below.sum()} below {collapsed:g} nats" + (" (grey)" if below.any() else "")
     )
     return figure

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from vaelab.figures import Floats, Labels, Pixels, style
 from vaelab.figures.images import tile
 
-INSIDE = 0.995  # share of the points on the axes: a few stragglers would otherwise shrink all others
+INSIDE = 0.995  # share of the points on the axes: a few outliers would otherwise shrink all others
 IN_A_ROW = 4  # panels side by side before a new row begins
 
 
@@ -163,7 +163,7 @@ def latent_animation(
     subtitles: Sequence[str],
     watermark: str | None,
 ) -> Iterator[Pixels]:
-    """One frame for each step: where the same images lie, and below how some are reconstructed."""
+    """One frame per step: the positions of the same images, and below how some are reconstructed."""
     strip_height, height = 1.35, 7.9
     with style.house_style():
         figure = style.new_figure(7.2, height, title, *subtitles)

@@ -1,4 +1,4 @@
-"""Whether a representation of images knows their classes.
+"""How well the classes of images can be told from a representation of them.
 
 Shapes: N training images, M scored images, F features of each: latents, or pixels; B rows at a time.
 """

@@ -96,7 +96,7 @@ def log_marginals(posterior: Gaussian, z_ZL: Tensor) -> Tensor:
 
 
 def uncovered(posterior: Gaussian, z_ZL: Tensor, share: float = 0.95, *, own: bool = True) -> Tensor:
-    """Which points lie outside the central `share` of every image's posterior, shape (Z,), bool.
+    """Which points are outside the central `share` of every image's posterior, shape (Z,), bool.
 
     The central region of a Gaussian is the ellipsoid that holds that share of it. With `own` false, point n
     is a sample of posterior n, and that one is left out: how well images cover what isn't theirs.

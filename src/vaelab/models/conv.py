@@ -34,8 +34,8 @@ class Conv(VAE):
         halvings = 2 ** len(channels)
         if height % halvings or width % halvings:
             raise ConfigError(
-                f"model.channels={show(channels)} halves images of {height}x{width} pixels {len(channels)} "
-                "times, which doesn't come out even: type fewer channels, such as [32,64]."
+                f"model.channels={show(channels)} halves images {len(channels)} times, and {height}x{width} "
+                f"pixels are not divisible by {halvings}: type fewer channels, such as [32,64]."
             )
         deepest = (channels[-1], height // halvings, width // halvings)
         features = math.prod(deepest)

@@ -25,7 +25,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """Per image, unreduced, in nats. Only `loss` knows weights."""
+    """Per image, unreduced, in nats. Only `loss` is weighted."""
 
     loss: Tensor  # (B,)  what is minimised, on average over the batch
     reconstruction: Tensor  # (B,)  -log p(x|z), one sample of z per image

@@ -1,4 +1,4 @@
-"""One HTML file from a template, with styles, scripts and pictures inside: it opens without a network."""
+"""One HTML file from a template, with styles, scripts and images inside: it opens without a network."""
 
 import base64
 import gzip
@@ -22,7 +22,7 @@ ASSETS = Path(__file__).with_name("assets")
 
 
 def render(template: str, **values: Any) -> str:
-    """A page from a template of pages/assets. All is escaped but markup; a name not given is an error."""
+    """A page from a template of pages/assets. Escapes all but markup; a missing name is an error."""
     environment = Environment(
         loader=FileSystemLoader(ASSETS), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -31,12 +31,12 @@ def render(template: str, **values: Any) -> str:
 
 
 def asset(name: str) -> Markup:
-    """A file of pages/assets as it is: a style sheet or a script of ours."""
+    """A file of pages/assets, unescaped: a style sheet or a script."""
     return Markup((ASSETS / name).read_text(encoding="utf-8"))
 
 
 def data_block(name: str, value: Any) -> Markup:
-    """Plain values for the page's scripts, as JSON in a block that is inert whatever is in it."""
+    """Plain values for the page's scripts, as JSON in a block that is never executed."""
     text = htmlsafe_json_dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return Markup('<script type="application/json" id="{}">{}</script>').format(name, text)
 
@@ -50,7 +50,7 @@ def packed(content: bytes) -> str:
 def plotly() -> str:
     """plotly.js as its Python package ships it, packed: 2.0 MB instead of 4.8."""
     path = distribution("plotly").locate_file("plotly/package_data/plotly.min.js")
-    return packed(Path(str(path)).read_bytes())  # found, not imported: that would take half a second
+    return packed(Path(str(path)).read_bytes())  # located, not imported: importing takes half a second
 
 
 def chart(
@@ -73,7 +73,7 @@ def chart(
     return {"title": title, "data": traces, "layout": {**axes, "hovermode": "x unified"}}
 
 
-def picture(path: Path, widest: int = 900) -> dict[str, Any]:
+def image(path: Path, widest: int = 900) -> dict[str, Any]:
     """A PNG for a page: its name and folder, its data URI, and its size in CSS pixels, `widest` at most."""
     with Image.open(path) as opened:
         image = opened.convert("RGB")
@@ -90,21 +90,21 @@ def picture(path: Path, widest: int = 900) -> dict[str, Any]:
     }
 
 
-def pictures(paths: Sequence[Path], widest: int = 900) -> list[dict[str, Any]]:
-    with ThreadPoolExecutor() as pool:  # encoding the pictures leaves the interpreter free
-        return list(pool.map(partial(picture, widest=widest), paths))
+def images(paths: Sequence[Path], widest: int = 900) -> list[dict[str, Any]]:
+    with ThreadPoolExecutor() as pool:  # encoding the images leaves the interpreter free
+        return list(pool.map(partial(image, widest=widest), paths))
 
 
-def epoch_pictures(
+def epoch_images(
     numbered: Sequence[tuple[int, Path]], most: int = 25, widest: int = 900
 ) -> list[dict[str, Any]]:
-    """The pictures of `most` epochs at most: `[{"epoch": 1, "source": …}, …]`."""
-    chosen = thinned(numbered, most)
-    shown = pictures([path for _, path in chosen], widest)
+    """The images of `most` epochs at most: `[{"epoch": 1, "source": …}, …]`."""
+    chosen = subsample(numbered, most)
+    shown = images([path for _, path in chosen], widest)
     return [{"epoch": epoch, **each} for (epoch, _), each in zip(chosen, shown, strict=True)]
 
 
-def thinned(items: Sequence[Any], most: int) -> list[Any]:
+def subsample(items: Sequence[Any], most: int) -> list[Any]:
     """At most that many, evenly spaced, the first and the last among them."""
     count = min(most, len(items))
     return [items[round(place * (len(items) - 1) / max(1, count - 1))] for place in range(count)]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vaelab.config import CONF_DIR, Config, flattened, quote_override, read_yaml, resolve, show
-from vaelab.pages.page import chart, epoch_pictures, pictures, plotly, render
+from vaelab.pages.page import chart, epoch_images, images, plotly, render
 from vaelab.runs.folder import SPLIT_NAMES, RunFolder
 
 KINDS = {
@@ -24,7 +24,7 @@ def write_run_report(folder: RunFolder, facts: Mapping[str, Any] | None = None) 
     latents = config.model.get("latent_dim")
     size = "" if latents is None else f", {latents} latent dimension{'s' if latents != 1 else ''}"
     by_kind = {
-        text: epoch_pictures(numbered) for kind, text in KINDS.items() if (numbered := folder.numbered(kind))
+        text: epoch_images(numbered) for kind, text in KINDS.items() if (numbered := folder.numbered(kind))
     }
     evaluations = folder.evaluations()
     figures = [path for path in sorted(folder.figure("").glob("*.png")) if path.stem != "loss_curves"]
@@ -41,13 +41,13 @@ def write_run_report(folder: RunFolder, facts: Mapping[str, Any] | None = None) 
         likelihood=show(facts["likelihood"]),
         curves=curves(history, facts["data"]["scored_each_epoch"]) if history else [],
         plotly=plotly() if history else None,
-        pictures={"run": by_kind} if by_kind else {},
+        images={"run": by_kind} if by_kind else {},
         last=history[-1] if history else {},
         best=next((row for row in history if facts["best"] and row["epoch"] == facts["best"]["epoch"]), None),
         number=number,
         evaluations=[json.loads(path.read_text(encoding="utf-8")) for path in evaluations],
         table=table,
-        figures=pictures(figures),
+        figures=images(figures),
     )
     folder.write_text(folder.report, page)
 

@@ -35,7 +35,7 @@ def now() -> str:
 
 
 def set_deterministic(wanted: bool) -> None:
-    """Whether CUDA computes by algorithms that give the same bits each time; the CPU's always do."""
+    """Whether CUDA computes by bitwise reproducible algorithms; the CPU's always are."""
     if wanted == torch.are_deterministic_algorithms_enabled():
         return  # setting it again would import PyTorch's compiler
     if wanted:
@@ -69,7 +69,7 @@ def process_facts() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Of vaelab, of Python and the system, and of the libraries that numbers and pictures depend on."""
+    """Versions of vaelab, Python, the system, and the libraries that numbers and figures depend on."""
     packages = ("torch", "torchvision", "numpy", "matplotlib", "pillow", "hydra-core", "omegaconf")
     ours = {"vaelab": __version__, "python": platform.python_version(), "platform": platform.platform()}
     return ours | {package: version(package) for package in packages}

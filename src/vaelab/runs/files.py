@@ -67,12 +67,12 @@ def reason(error: OSError, path: Path) -> str:
     folder = next(parent for parent in path.absolute().parents if parent.exists())
     disk = next(each for each in (folder, *folder.parents) if each.is_mount())
     if error.errno in FULL:
-        what = "is full" if error.errno == errno.ENOSPC else "has no more room for you (quota)"
+        what = "is full" if error.errno == errno.ENOSPC else "has no space left: your quota is exhausted"
         return f"the disk at {disk} ({size(shutil.disk_usage(disk).total)}) {what}. Free some space there."
     if error.errno == errno.EROFS:
         return f"the disk at {disk} is read-only. Type another folder."
     if error.errno == errno.ENOENT and folder != path.absolute().parent:
-        return f"{path.parent} is gone, deleted or moved."
+        return f"{path.parent} was deleted or moved."
     if error.errno in (errno.EEXIST, errno.ENOTDIR):
         return "a file is in the way. Type another folder."
     return f"{error.strerror or error}."
@@ -88,7 +88,7 @@ def size(count: float) -> str:
 
 
 def remove_leftovers(*folders: Path) -> None:
-    """Delete what a killed process had only half written into these folders."""
+    """Delete the incomplete files of a killed process in these folders."""
     for folder in folders:
         for path in folder.glob(PARTIAL):
             path.unlink(missing_ok=True)

@@ -93,7 +93,7 @@ class RunFolder:
         return self.path / "checkpoints" / (name + CHECKPOINT_SUFFIXES[0])
 
     def readable(self, name: str) -> Path:
-        """The same to read: of an older run, the *.pt where that is what is there."""
+        """The checkpoint to read: of an older run, the *.pt where there is no *.safetensors."""
         path = self.checkpoint(name)
         older = path.with_suffix(CHECKPOINT_SUFFIXES[1])
         return older if older.exists() and not path.exists() else path
@@ -109,7 +109,7 @@ class RunFolder:
     def epoch_checkpoint(self, epoch: int) -> Path:
         return self.readable(f"epoch_{epoch:04d}")
 
-    def picture(self, kind: str, epoch: int) -> Path:
+    def image(self, kind: str, epoch: int) -> Path:
         """`kind` is reconstructions, samples or latent."""
         return self.path / kind / f"epoch_{epoch:04d}.png"
 
@@ -134,12 +134,12 @@ class RunFolder:
         """The metrics.json of all evaluations, the best checkpoint's first."""
         return sorted((self.path / "evaluation").glob("*/metrics.json"))
 
-    def worth_opening(self) -> list[tuple[str, str]]:
-        """The files of this run that a person wants to see first, with what each shows."""
+    def main_files(self) -> list[tuple[str, str]]:
+        """The main files of this run, with what each shows."""
         guide = {
             "report.html": "all of it on one page, for the browser",
             "figures/loss_curves.png": "loss, reconstruction and KL over the epochs",
-            "figures/latent_space.png": "where the test images lie, by class",
+            "figures/latent_space.png": "positions of the test images, by class",
             "figures/latent_manifold.png": "what the decoder makes of the latent plane",
             "figures/latent_evolution.gif": "animation of the latent space during training",
             "reconstructions": "originals above reconstructions, epoch by epoch",
@@ -169,6 +169,7 @@ class RunFolder:
             facts: dict[str, Any] = json.loads(self.run_json.read_text(encoding="utf-8"))
             if not facts.keys() >= {"status", "command", "data", "epochs", "sessions"}:
                 raise ValueError
+            facts["epochs"].setdefault("total", facts["epochs"].get("asked"))  # its name in older runs
         except (ValueError, AttributeError) as error:
             advice = "type a checkpoint of the folder instead, or another run."
             raise RunFolderError(f"{self.run_json} is damaged: {advice}") from error
@@ -209,7 +210,7 @@ class RunFolder:
         return self.metrics_csv.exists() or self.best_checkpoint.exists() or any(self.numbered("checkpoints"))
 
     def remove_leftovers(self) -> None:
-        """Delete what a killed process had only half written, of the zip beside the folder too."""
+        """Delete the incomplete files of a killed process, and of the zip beside the folder."""
         names = ("", "figures", "latent/frames", *EPOCH_FOLDERS)
         files.remove_leftovers(*(self.path / name for name in names))
         for path in self.zip.parent.glob(f".{glob.escape(self.zip.name)}.*.partial"):

@@ -11,8 +11,8 @@ from tqdm import tqdm
 from vaelab.runs.files import writing
 
 
-class AboveTheBar(logging.Handler):
-    """Writes log lines to stderr without tearing the progress bar."""
+class ProgressBarHandler(logging.Handler):
+    """Writes log lines to stderr, above the progress bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if getattr(record, "file_only", False):
@@ -23,7 +23,7 @@ class AboveTheBar(logging.Handler):
 
 
 class LogFile(logging.FileHandler):
-    """Appends lines with their time. Raises StorageError; of a disk that fills up later, others tell."""
+    """Appends lines with their time. Raises StorageError; a disk full later is reported elsewhere."""
 
     def __init__(self, path: Path) -> None:
         with writing(path):

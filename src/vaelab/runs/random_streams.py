@@ -1,4 +1,4 @@
-"""Randomness has names: one stream a purpose, so that drawing a picture never moves the loss curve."""
+"""Named streams of random numbers, one per purpose, so that drawing a figure never changes the loss curve."""
 
 import hashlib
 
@@ -12,6 +12,6 @@ def stream(seed: int, purpose: str, epoch: int = 0, device: torch.device | str =
 
 
 def restart(generator: Generator, seed: int, purpose: str, epoch: int = 0) -> Generator:
-    """The same generator, at the beginning of that stream."""
+    """The same generator, set to the beginning of a named stream."""
     digest = hashlib.sha256(f"{seed}/{purpose}/{epoch}".encode()).digest()
     return generator.manual_seed(int.from_bytes(digest[:8], "big") >> 1)

@@ -12,12 +12,12 @@ from types import FrameType
 from typing import Any
 
 BY_SIGNAL = 128  # plus the signal's number: the exit status of what was interrupted, as shells have it
-ONCE_S = 1.0
+DEBOUNCE_S = 1.0
 """Seconds within which signals are one: Ctrl-C reaches a sweep's jobs from the terminal and the sweep."""
 
 
 class Interrupted(Exception):
-    """A signal asked the run to end."""
+    """A signal requested the end of the run."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -42,7 +42,7 @@ def unwinding() -> Iterator[None]:
 
 
 def ended_within(error: BaseException | None) -> int | None:
-    """The exit status of a signal that struck where a library made another error of it: an import, say."""
+    """The exit status of a signal that a library turned into another error: an import, for example."""
     while error is not None:
         if isinstance(error, KeyboardInterrupt):
             return BY_SIGNAL + signal.SIGINT
@@ -65,7 +65,7 @@ class Signals:
     def __init__(self) -> None:
         self.received = 0
         self.since = 0.0
-        self.at_once = False  # whether a signal raises where it strikes: only where nothing is left half done
+        self.raise_immediately = False  # true only where nothing is left incomplete
         self.before: dict[int, Any] = {}
 
     def __enter__(self) -> Signals:
@@ -85,9 +85,9 @@ class Signals:
     def note(self, number: int, frame: FrameType | None) -> None:
         if not self.received:
             self.received, self.since = number, time.monotonic()
-            if self.at_once:
+            if self.raise_immediately:
                 raise Interrupted(number)
-        elif time.monotonic() - self.since > ONCE_S:
+        elif time.monotonic() - self.since > DEBOUNCE_S:
             for each, handler in self.before.items():
                 signal.signal(each, handler)
             signal.raise_signal(number)

@@ -175,7 +175,7 @@ class StopOnSignal(Callback):
 
     def on_step(self, state: TrainingState) -> None:
         if self.signals.received:
-            check_finite(state, self.config)  # what is saved now must be worth going on from
+            check_finite(state, self.config)  # only a state with finite numbers is saved
         self.signals.check()
 
     def on_epoch(self, state: TrainingState) -> None:
@@ -190,10 +190,10 @@ class RunJson(Callback):
         before: Mapping[str, Any],
     ) -> None:  # fmt: skip
         """`before` is the content of an earlier session's."""
-        self.folder, self.epochs, self.scored = folder, config.epochs, data.held_out.name
+        self.folder, self.epochs, self.scored = folder, config.epochs, data.scored.name
         line = command(arguments)
         self.session = {"command": line, "started": now(), "from_epoch": state.epoch, **process_facts()}
-        validation = len(data.held_out) if self.scored == "val" else 0
+        validation = len(data.scored) if self.scored == "val" else 0
         self.sessions = [*before.get("sessions", []), self.session]
         self.setup = {
             "command": before.get("command", line),
@@ -218,7 +218,7 @@ class RunJson(Callback):
         }
 
     def on_epoch(self, state: TrainingState) -> None:
-        self.write(state, "running")  # which is what a process leaves that is killed
+        self.write(state, "running")  # the status that a killed process leaves
 
     def write(self, state: TrainingState, status: str, **more: Any) -> dict[str, Any]:
         """Write the file; returns its content."""
@@ -237,7 +237,7 @@ class RunJson(Callback):
             **more,
             **self.setup,
             "sessions": self.sessions,
-            "epochs": {"done": state.epoch, "asked": self.epochs},
+            "epochs": {"done": state.epoch, "total": self.epochs},
             "best": best,
             "started": self.sessions[0]["started"],
             "updated": now(),
@@ -251,5 +251,5 @@ def best_of(facts: Mapping[str, Any]) -> float:
 
 
 def command(arguments: Sequence[str]) -> str:
-    """The shell line that does the same."""
+    """The shell command of these settings."""
     return shlex.join(["python", "-m", "vaelab.train", *arguments])

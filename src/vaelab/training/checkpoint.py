@@ -36,7 +36,7 @@ class CheckpointError(VaelabError):
 
 
 class Unusable(VaelabError):
-    """The same, as a clause that says what is wrong with the file."""
+    """A checkpoint's error, as a clause that says what is wrong with the file."""
 
 
 Count = Annotated[int, Field(ge=0)]
@@ -87,7 +87,7 @@ class Checkpoint(BaseModel):
             and self.step <= len(self.step_terms)
             and self.random.keys() >= {"latent", "pixels"}
         ):
-            raise ValueError("these don't agree")
+            raise ValueError("these are inconsistent")
         return self
 
 
@@ -147,7 +147,7 @@ def load(path: Path) -> Checkpoint:
 
 
 def read(path: Path) -> Checkpoint:
-    """The same for a file that exists. Raises Unusable with what is wrong."""
+    """Load a checkpoint from a file that exists. Raises Unusable with what is wrong."""
     try:
         content = content_of_pt(path) if path.suffix == ".pt" else content_of_file(path)
         newer = content["format"] > FORMAT
@@ -163,7 +163,7 @@ def read(path: Path) -> Checkpoint:
     except VaelabError as reason:
         raise Unusable(f"has settings that can't be used: {str(reason).removesuffix('.')}") from reason
     except (RuntimeError, ValueError, TypeError) as error:
-        raise Unusable("is damaged: what it says of its epochs and tensors doesn't agree") from error
+        raise Unusable("is damaged: its metadata and tensors are inconsistent") from error
     return checkpoint
 
 
@@ -192,7 +192,7 @@ def by_first_word(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
 
 
 def content_of_pt(path: Path) -> dict[str, Any]:
-    """The same of a checkpoint of format 1 or 2, which `torch.save` wrote."""
+    """Load a checkpoint of format 1 or 2, which `torch.save` wrote."""
     content = torch.load(path, map_location="cpu", weights_only=True)
     if content["config"]["model"]["name"] == "conv":  # whose kernel was no setting then
         content["config"]["model"].setdefault("kernel", 4)
@@ -246,7 +246,7 @@ def model_of(checkpoint: Checkpoint) -> tuple[VAE, Objective]:
 
 
 def restore(checkpoint: Checkpoint, state: TrainingState, config: Config, data: Data) -> None:
-    """Bring a fresh state to where the checkpoint was written. Raises CheckpointError on other images."""
+    """Restore the state of a checkpoint into a fresh one. Raises CheckpointError on other images."""
     if checkpoint.data.sha256 != dict(data.origin.sha256):
         subset = data.origin.complete and not checkpoint.data.complete
         advice = "dataset.source=embedded" if subset else "dataset.root=FOLDER, the folder with its data"
@@ -256,7 +256,7 @@ def restore(checkpoint: Checkpoint, state: TrainingState, config: Config, data: 
         )
     state.model.load_state_dict(checkpoint.model)
     state.objective.load_state_dict(checkpoint.objective)
-    # Adam's options, with this device's answer to whether a CUDA graph may hold its step.
+    # Adam's options; `capturable`, whether a CUDA graph may hold its step, depends on this device.
     capturable = state.optimizer.defaults["capturable"]
     groups = [{**group, "capturable": capturable} for group in checkpoint.param_groups]
     state.optimizer.load_state_dict({"state": checkpoint.optimizer, "param_groups": groups})

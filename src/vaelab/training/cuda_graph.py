@@ -1,4 +1,4 @@
-"""A training step as one CUDA graph: hundreds of kernels, launched without a line of Python between them."""
+"""A training step as one CUDA graph: hundreds of kernels, launched without Python between them."""
 
 import logging
 from collections.abc import Callable

@@ -83,7 +83,7 @@ class ExampleImages:
         return as_arrays(torch.cat(images))
 
     def decoded_grid(self, z_RCL: Tensor) -> NDArray[np.float32]:
-        """The same for rows and columns of latents, shape (R, C, H, W)."""
+        """Decoded images of rows and columns of latents, shape (R, C, H, W)."""
         images = self.decoded(z_RCL.flatten(0, 1).to(self.prior_ZL.device))
         return images.reshape(*z_RCL.shape[:2], *images.shape[1:])
 
@@ -188,7 +188,7 @@ class ExampleImages:
         return image_grid(images, "Decoder manifold", self.about, bottom_label=caption, zoom=2, gap=0)
 
     def traversals(self, kl_L: Tensor) -> Figure:
-        """One dimension a row, from −3 to 3 while the others are 0: the 16 with most KL, most on top."""
+        """One dimension per row, from −3 to 3 while the others are 0: the 16 with most KL, most on top."""
         order = kl_L.argsort(descending=True, stable=True)[:16].tolist()
         values = torch.linspace(-3, 3, VARIATIONS)
         z_RCL = torch.zeros(len(order), VARIATIONS, self.model.latent_dim)

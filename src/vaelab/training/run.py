@@ -1,4 +1,4 @@
-"""The Python face of a finished run: `vaelab.load(path)`.
+"""A finished run in Python: `vaelab.load(path)`.
 
 Shapes: N images, C channels (1), H height and W width (28), L latent dimensions.
 """
@@ -70,7 +70,7 @@ class Run:
             wanted = ", ".join(map(str, shape))
             raise VaelabError(f"Images have the shape (N, {wanted}), not {tuple(x.shape)}.")
         if x.numel() and not (x.min() >= 0 and x.max() <= 1):
-            raise VaelabError("Images are floats from 0 to 1, or uint8 from 0 to 255; these go beyond.")
+            raise VaelabError("Images are floats from 0 to 1 or uint8 from 0 to 255; these are out of range.")
         return x.reshape(-1, *shape)
 
 

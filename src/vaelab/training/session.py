@@ -37,7 +37,7 @@ class TrainingResult:
 
     folder: RunFolder
     neg_elbo: float
-    """Of the best epoch on the validation images (test images where val_size is 0), in nats per image."""
+    """The best epoch's, on the validation images (test images where val_size is 0), in nats per image."""
     interrupted_by: int = 0  # the signal that ended it early, or 0
 
 
@@ -61,13 +61,11 @@ def train(config: Config, folder: RunFolder, caller: Caller) -> TrainingResult:
     with in_use(folder):
         if folder.run_json.exists():
             raise ConfigError(
-                f"{folder.path} already holds a run: type {quote_override('resume', folder.path)} to go on "
-                "with it, or another hydra.run.dir for a new one."
+                f"{folder.path} already holds a run: type {quote_override('resume', folder.path)} to "
+                "continue it, or another hydra.run.dir for a new one."
             )
         if folder.holds_epochs():
-            raise ConfigError(
-                f"{folder.path} holds what a run has left, but no run.json: type another folder."
-            )
+            raise ConfigError(f"{folder.path} holds files of a run, but no run.json: type another folder.")
         return TrainingRun(config, folder, caller).run()
 
 
@@ -90,12 +88,12 @@ def sweep_job(config: Config, folder: RunFolder, caller: Caller) -> TrainingResu
         if facts["status"] == "finished":
             log.info("%s is finished already", folder.path)
             return TrainingResult(folder, best_of(facts))
-        log.info("%s is not finished (%s): going on", folder.path, facts["status"])
+        log.info("%s is not finished (%s): continuing", folder.path, facts["status"])
         return TrainingRun(config, folder, caller, saved).run()
 
 
 def resume(config: Config, keys: Sequence[str], caller: Caller) -> TrainingResult:
-    """Go on in the folder of the run or checkpoint that `config.resume` names, with that run's settings.
+    """Continue in the folder of the run or checkpoint that `config.resume` names, with that run's settings.
 
     Of what else was given (`keys`, as on the command line), only what can't change the numbers may differ.
     Raises VaelabError as `train` does.
@@ -120,7 +118,7 @@ def resume(config: Config, keys: Sequence[str], caller: Caller) -> TrainingResul
 @contextmanager
 def in_use(folder: RunFolder) -> Iterator[None]:
     """Inside, the folder is this process's, and log lines go to the terminal."""
-    with files.held(folder.path), logs.logging_to(logs.AboveTheBar()):
+    with files.held(folder.path), logs.logging_to(logs.ProgressBarHandler()):
         yield
 
 
@@ -131,7 +129,7 @@ class TrainingRun:
         self, config: Config, folder: RunFolder, caller: Caller, resumed: Checkpoint | None = None
     ) -> None:
         self.config, self.folder, self.resumed = config, folder, resumed is not None
-        self.to_go_on = command([quote_override("resume", folder.path)])
+        self.resume_command = command([quote_override("resume", folder.path)])
         device = check_settings(config)
         flushed = caller.owns_process and torch.set_flush_denormal(True)
         set_deterministic(config.deterministic and device.type == "cuda")
@@ -151,7 +149,7 @@ class TrainingRun:
             callbacks.CheckFinite(config),
             *([] if flushed or device.type != "cpu" else [callbacks.DropTinyMoments()]),
             self.progress,
-            callbacks.LogEpochs(config, self.data.held_out.name),
+            callbacks.LogEpochs(config, self.data.scored.name),
             AnimationFrames(config, examples, folder),
             EpochFigures(config, examples, folder),
             self.epochs,  # commits the epoch
@@ -171,12 +169,12 @@ class TrainingRun:
                 try:
                     self.begin()
                     fit(self.state, self.data, self.config, self.callbacks)
-                    self.signals.at_once = True  # files appear whole or not at all: any moment is a good one
+                    self.signals.raise_immediately = True  # files appear whole or not at all
                     self.signals.check()
                     log.info("Trained for %.0f s", time.monotonic() - started)
                     return self.finish()
                 except (Interrupted, KeyboardInterrupt) as interruption:
-                    self.signals.at_once = False
+                    self.signals.raise_immediately = False
                     return self.interrupted(interruption)
             except Exception as error:
                 explained = self.failed(error)
@@ -194,14 +192,14 @@ class TrainingRun:
         self.folder.write_text(self.folder.config_yaml, to_yaml(self.config))
         self.announce(facts)
         if self.resumed:
-            self.go_back()
+            self.roll_back()
 
     def announce(self, facts: dict[str, Any]) -> None:
-        """Say what is trained on what, and what a reader has to know about it."""
+        """Log the model, the data and the device, and warnings about them."""
         config, data = self.config, self.data
         scored = "test set scored each epoch"
-        if data.held_out.name == "val":
-            scored = f"{len(data.held_out):,} validation images"
+        if data.scored.name == "val":
+            scored = f"{len(data.scored):,} validation images"
         log.info(
             f"{config.model['name']} ({facts['model']['parameters']:,} parameters), {config.objective}, "
             f"{facts['likelihood']} likelihood on {data.description}: {len(data.train):,} training images "
@@ -215,14 +213,14 @@ class TrainingRun:
         for idle in config.without_effect():
             log.warning(idle)
         if config.deterministic and self.state.device.type == "cpu":
-            log.warning("deterministic=true has no effect on the CPU, which repeats every bit anyway.")
+            log.warning("deterministic=true has no effect on the CPU, which is bitwise reproducible anyway.")
         if self.state.total_steps:
-            log.info("Going on after epoch %d, step %d", self.state.epoch, self.state.step)
+            log.info("Continuing after epoch %d, step %d", self.state.epoch, self.state.step)
 
-    def go_back(self) -> None:
-        """Bring the folder to where the state is: a killed process, or later epochs, had gone further."""
+    def roll_back(self) -> None:
+        """Bring the folder to the state's epoch: a killed process, or later epochs, may have written more."""
         state, folder, save = self.state, self.folder, self.epochs.save
-        # Before anything is removed: who is killed from here on comes back to this state, and does it again.
+        # Before anything is removed: a process killed after this returns to this state and repeats the rest.
         save(state, "last")
         if folder.remove_after(state.epoch, state.total_steps):
             log.warning("Going back to epoch %d: the files of later epochs are removed", state.epoch)
@@ -235,7 +233,7 @@ class TrainingRun:
             save(state, *self.epochs.due(state))
 
     def restore_best(self) -> None:
-        """Where the best checkpoint is gone or later: the right one if it was kept, else this epoch."""
+        """Where the best checkpoint is missing or later: the right one if it was kept, else this epoch."""
         state, folder, best = self.state, self.folder, self.state.best_epoch
         if best == state.epoch:
             return
@@ -246,14 +244,14 @@ class TrainingRun:
                     if path != folder.best_checkpoint:
                         folder.write(folder.checkpoint("best"), checkpoint.encode(found))
                     return
-        log.warning("The best checkpoint, of epoch %d, is gone: epoch %d stands in", best, state.epoch)
+        log.warning("Best checkpoint (epoch %d) is missing; epoch %d is used instead", best, state.epoch)
         state.best_epoch = state.epoch
         if math.isfinite(state.best_neg_elbo):
-            state.best_neg_elbo = state.history[-1][f"{self.data.held_out.name}/neg_elbo"]
+            state.best_neg_elbo = state.history[-1][f"{self.data.scored.name}/neg_elbo"]
         self.epochs.save(state, "last")
 
     def finish(self) -> TrainingResult:
-        """What a run has when its epochs are done. run.json commits it: killed before, it is done again."""
+        """Write what a finished run has. run.json is written last: a run killed before repeats this."""
         facts = self.run_json.content(self.state, "finished")
         notify(self.callbacks, "on_end", self.state, facts)
         if self.config.artifacts.zip:
@@ -263,7 +261,7 @@ class TrainingRun:
         return TrainingResult(self.folder, best_of(facts))
 
     def interrupted(self, interruption: Interrupted | KeyboardInterrupt) -> TrainingResult:
-        """Save what there is, unless a second Ctrl-C struck in the middle of a step."""
+        """Save what there is, unless a second Ctrl-C came in the middle of a step."""
         number = signal.SIGINT
         if isinstance(interruption, Interrupted):
             number = signal.Signals(interruption.number)
@@ -271,7 +269,7 @@ class TrainingRun:
         facts = self.run_json.write(self.state, "interrupted", signal=number.name)
         log.warning(
             f"Interrupted ({number.name}) after epoch {self.state.epoch}, step {self.state.step}. "
-            f"To go on: {self.to_go_on}"
+            f"To continue: {self.resume_command}"
         )
         notify(self.callbacks, "on_end", self.state, facts)
         return TrainingResult(self.folder, best_of(facts), number)
@@ -284,11 +282,11 @@ class TrainingRun:
         if isinstance(error, TrainingDiverged):
             last = self.folder.last_checkpoint
             good = f"The last good weights are in {last}" if self.state.epoch else "No epoch was complete yet"
-            error = VaelabError(f"{error}. {good}. Lowering optimizer.lr is the usual cure.")
+            error = VaelabError(f"{error}. {good}. Lowering optimizer.lr is the usual remedy.")
         elif isinstance(error, StorageError):
             kept = "Nothing is kept of this run."
             if self.folder.run_json.is_file():
-                kept = f"What was saved before is kept; then go on with: {self.to_go_on}"
+                kept = f"What was saved before is kept; then continue with: {self.resume_command}"
             error = VaelabError(f"{error} {kept}")
         known = isinstance(error, VaelabError)
         reason = str(error) if known else f"{type(error).__name__}: {error}"

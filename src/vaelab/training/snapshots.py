@@ -22,7 +22,7 @@ from vaelab.training.examples import ExampleImages, as_arrays
 from vaelab.training.state import TrainingState
 
 DENSE_EPOCHS = 2  # have animation frames inside them: most of the latent space's movement happens there
-MOST_FRAMES = 150  # in an animation; those of a longer run are thinned evenly
+MOST_FRAMES = 150  # in an animation; of a longer run, an evenly spaced subset
 HALF_PRECISION = 60000.0  # the largest latent that a frame can hold
 
 
@@ -99,9 +99,9 @@ class EpochFigures(Drawing):
         epoch, folder = state.epoch, self.folder
         if self.has_figures(epoch):
             figure = self.examples.reconstructions(f"Reconstructions after epoch {epoch}")
-            self.write(figure, folder.picture("reconstructions", epoch))
+            self.write(figure, folder.image("reconstructions", epoch))
             figure = self.examples.samples(f"Samples from the prior after epoch {epoch}")
-            self.write(figure, folder.picture("samples", epoch))
+            self.write(figure, folder.image("samples", epoch))
             means_NL = read_frame(folder, state.total_steps).means_NL
             self.write_latent_plot(means_NL, epoch, self.examples.view_of([means_NL]))
 
@@ -121,12 +121,12 @@ class EpochFigures(Drawing):
         if self.plot is None or not self.plot.view.same_as(view):
             self.plot = self.examples.latent_plot(means_NL, view, title, coloured=True)
             style.sign(self.plot.figure, self.config.artifacts.watermark)
-        self.folder.write(self.folder.picture("latent", epoch), style.png(self.plot.pixels(means_NL, title)))
+        self.folder.write(self.folder.image("latent", epoch), style.png(self.plot.pixels(means_NL, title)))
         self.drawn[epoch] = view
 
 
 class FinalFigures(Drawing):
-    """Every figure of a finished run, and the animation. `say` is told what is being drawn."""
+    """Every figure of a finished run, and the animation. `say` is called with what is being drawn."""
 
     def __init__(
         self, config: Config, examples: ExampleImages, folder: RunFolder, say: Callable[[str], None]
@@ -168,14 +168,14 @@ class FinalFigures(Drawing):
         means, examples = [frame.means_NL for frame in frames], self.examples
         bands = [frame.reconstructions_CHW / 255 for frame in frames]
         originals, classes = as_arrays(examples.first_band), examples.data.class_names
-        title, view = "The latent space while it is learned", examples.view_of(means)
+        title, view = "The latent space during training", examples.view_of(means)
         subtitles = [f"{examples.about} · epoch {step / state.steps_per_epoch:.2f}" for step in steps]
-        pictures = latent_animation(
+        drawn = latent_animation(
             means, bands, originals, examples.labels_N, classes, view, title, subtitles,
             self.config.artifacts.watermark,
         )  # fmt: skip
         colours = [style.class_colour(number) for number in examples.data.classes]
-        return gif(pictures, colours, milliseconds=150, hold=3000)
+        return gif(drawn, colours, milliseconds=150, hold=3000)
 
 
 def loss_formula(config: Config) -> str:

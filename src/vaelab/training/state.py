@@ -46,7 +46,7 @@ class TrainingState:
     history: list[Record] = field(default_factory=list)
     best_epoch: int = 0
     best_neg_elbo: float = math.inf
-    """Of best_epoch, on the validation images; infinite as long as nothing is chosen by it."""
+    """neg_elbo of best_epoch, on the validation images; infinite as long as nothing is chosen by it."""
 
     @classmethod
     def fresh(cls, config: Config, data: Data, device: torch.device) -> TrainingState:
@@ -79,7 +79,7 @@ class TrainingState:
     def begin_epoch(self, seed: int) -> None:
         """Start the next epoch, its random streams at their beginnings.
 
-        The tensors and generators stay the same objects: a CUDA graph knows where they are.
+        The tensors and generators stay the same objects: a CUDA graph refers to their memory.
         """
         self.step, self.seconds = 0, 0.0
         self.step_terms_S3.zero_()
@@ -87,7 +87,7 @@ class TrainingState:
             restart(generator, seed, f"{purpose} while training", self.epoch + 1)
 
     def end_epoch(self, record: Record, chosen_by: float | None) -> None:
-        """Book a complete epoch. It is the best one unless an earlier one has a lower `chosen_by`."""
+        """Record a complete epoch. It is the best one unless an earlier one has a lower `chosen_by`."""
         self.epoch, self.step = self.epoch + 1, 0
         self.history.append(record)
         if chosen_by is not None and chosen_by < self.best_neg_elbo:
@@ -182,10 +182,10 @@ def epoch_record(state: TrainingState, data: Data, config: Config) -> Record:
     weight = kl_weight(config)(state.epoch + 1 - 1 / state.steps_per_epoch)
     reconstruction, kl, loss = (state.step_terms_S3.double().sum(dim=0) / len(data.train)).tolist()
     train = {"loss": loss, "reconstruction": reconstruction, "kl": kl, "neg_elbo": reconstruction + kl}
-    scored = bound(state.model, state.objective, data.held_out, config.seed, weight)
+    scored = bound(state.model, state.objective, data.scored, config.seed, weight)
     averages = {"loss": scored.terms.loss.mean().item(), **scored.averages()}
     record: Record = {"epoch": state.epoch + 1}
-    for name, numbers in (("train", train), (data.held_out.name, averages)):
+    for name, numbers in (("train", train), (data.scored.name, averages)):
         if not all(map(math.isfinite, numbers.values())):
             terms = numbers["reconstruction"], numbers["kl"]
             raise TrainingDiverged(state.epoch + 1, state.step, *terms, weight)
@@ -202,7 +202,7 @@ def chosen_by(record: Record, state: TrainingState, config: Config) -> float | N
     """neg_elbo on the validation images, by which the best epoch is chosen; None where it can't be.
 
     Nothing may be chosen on test images, which are scored where there are no validation images. And an epoch
-    of a lower KL weight would win for no better reason than that.
+    of a lower KL weight would be chosen for that weight alone.
     """
     weight_of, steps = kl_weight(config), state.steps_per_epoch
     full = all(weight_of(state.epoch + step / steps) == weight_of.full for step in range(steps))

@@ -5,7 +5,7 @@ A module registers a function under its own name, which is also the setting that
     @sections.register("my_metric")  # metrics.my_metric=false
     def my_metric(evaluated: EvaluatedModel, progress: Progress) -> Section: ...
 
-It raises CannotMeasure with the reason where it makes no sense for a run; the other sections go on.
+It raises CannotMeasure with the reason where it makes no sense for a run; the other sections continue.
 """
 
 from __future__ import annotations

@@ -24,10 +24,10 @@ def classes(evaluated: EvaluatedModel, progress: Progress) -> Section:
         raise CannotMeasure("the probes are fitted on the training images: type split=test or split=val")
     scored_labels = evaluated.split.labels[: len(evaluated.posterior.mean)].long()
     if len(scored_labels.unique()) < 2:
-        raise CannotMeasure("it takes images of at least two classes")
+        raise CannotMeasure("requires images of at least two classes")
     train_labels = evaluated.data.train.labels.long()
     if len(train_labels) < NEIGHBOURS or len(train_labels.unique()) < 2:
-        raise CannotMeasure(f"it takes {NEIGHBOURS} training images, of at least two classes")
+        raise CannotMeasure(f"requires {NEIGHBOURS} training images, of at least two classes")
     latent = (
         Labelled(evaluated.train_posterior.mean.float(), train_labels),
         Labelled(evaluated.posterior.mean.float(), scored_labels),

@@ -16,7 +16,7 @@ FROZEN_SIGMAS = (0.1, 0.5, 1.0)
 def frozen_latent(evaluated: EvaluatedModel, progress: Progress) -> Section:
     count = min(evaluated.count, PAIRED)
     if count < 2:
-        raise CannotMeasure("it takes at least two images")
+        raise CannotMeasure("requires at least two images")
     noise = stream(evaluated.seed, "frozen latents", device=evaluated.device)
     draws = torch.randn(count, evaluated.model.latent_dim, generator=noise, device=evaluated.device)
     images = {f"σ = {sigma:g}": evaluated.decoded(sigma * draws) for sigma in FROZEN_SIGMAS}

@@ -15,7 +15,7 @@ PAIR_DISTANCE = "mean L2 distance"
 def images(evaluated: EvaluatedModel, progress: Progress) -> Section:
     count = evaluated.count
     if count < 2:
-        raise CannotMeasure("it takes at least two images")
+        raise CannotMeasure("requires at least two images")
     basis, pairs = evaluated.basis(count), evaluated.basis(min(count, PAIRED))
     columns: dict[str, dict[str, Number]] = {}
     for of, make in {
@@ -41,9 +41,9 @@ def images(evaluated: EvaluatedModel, progress: Progress) -> Section:
         columns["reconstructions"]["ssim"] = mean_of(statistics.ssim(seen, reconstructed), "−1 to 1", basis)
     remark = (
         "Grey values from 0 to 1. diversity: distance between pairs of images. psnr, ssim: the "
-        f"{evaluated.pixels} images that were encoded against their reconstructions from posterior means; ssim "
-        f"with a window of {WINDOW} × {WINDOW} pixels at all positions inside the image (Wang et al. 2004). ± is "
-        "the standard error over images, of a ratio that of its first number."
+        f"{evaluated.pixels} images that were encoded against their reconstructions from posterior means; "
+        f"ssim with a window of {WINDOW} × {WINDOW} pixels at all positions inside the image (Wang et al. "
+        "2004). ± is the standard error over images, of a ratio that of its first number."
     )
     return Section.of_columns("Image statistics", columns, remark)
 

@@ -30,8 +30,8 @@ def samples(evaluated: EvaluatedModel, progress: Progress) -> Section:
     features = network.network.FEATURES
     if evaluated.count <= features:
         raise CannotMeasure(
-            f"{evaluated.count} images are too few for the covariance of {features} features: it takes more "
-            "of both training and scored images"
+            f"{evaluated.count} images are too few for the covariance of {features} features: more "
+            "of both training and scored images are required"
         )
 
     def described(make: Callable[[], Tensor]) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Bernoulli: binary cross-entropy of 0/1 pixels, and of grey ones as everybody uses it."""
+"""Bernoulli: binary cross-entropy of 0/1 pixels, and of grey ones, as is common practice."""
 
 import torch
 import torch.nn.functional as F

@@ -14,7 +14,7 @@ class ContinuousBernoulli(Likelihood):
     """The Bernoulli's form with its normaliser.
 
     With the logit a = log(λ / (1 − λ)), the normaliser is C(λ) = 2 artanh(1 − 2λ) / (1 − 2λ) and the mean
-    1 / (1 − exp(−a)) − 1 / a; both are 0 / 0 at a = 0, so near it their Taylor series stand in.
+    1 / (1 − exp(−a)) − 1 / a; both are 0 / 0 at a = 0, so near it their Taylor series are used.
     """
 
     is_density = True

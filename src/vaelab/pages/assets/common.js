@@ -34,7 +34,7 @@ function themed(spec) {
       trace.line = { ...trace.line, color: own };
       trace.marker = { ...trace.marker, color: own };
     }
-    const pair = trace.meta?.colours;  // on light and on dark paper
+    const pair = trace.meta?.colours;  // on a light and on a dark background
     if (pair !== undefined) {
       const own = pair[dark.matches && !onPaper ? 1 : 0];
       trace.line = { ...trace.line, color: own };
@@ -77,9 +77,9 @@ async function drawCharts() {
 
 // --- the epochs -----------------------------------------------------------------------------------------------
 
-// Pictures: by kind, then by panel, a list of {epoch, source, width, height}. One slider moves all panels.
+// Images: by kind, then by panel, a list of {epoch, source, width, height}. One slider moves all panels.
 function slideEpochs() {
-  const kinds = dataOf("pictures");
+  const kinds = dataOf("images");
   const slider = document.getElementById("epoch");
   if (!kinds || !slider) return;
   const choice = document.getElementById("kind");
@@ -147,7 +147,7 @@ function sortTables() {
         const value = (row) => row.cells[column].dataset.value ?? row.cells[column].textContent;
         const rows = [...table.tBodies[0].rows].sort((a, b) => {
           const [x, y] = [value(a), value(b)];
-          if (x === "" || y === "") return (x === "") - (y === "");  // what is missing comes last
+          if (x === "" || y === "") return (x === "") - (y === "");  // missing values come last
           const difference = isNaN(x) || isNaN(y) ? x.localeCompare(y) : x - y;
           return ascending ? difference : -difference;
         });

@@ -1,6 +1,6 @@
 "use strict";
-// The latent space as a place to walk in. A View is one model's plane; all views share the pointer, the image
-// that is looked at, the pair to go between, and what is drawn.
+// The interactive latent space. A View is one model's plane; all views share the pointer, the selected image, the
+// pair of images between which to interpolate, and the drawing.
 
 const given = dataOf("explorer-data");
 const SIDE = given.models[0].network.image[1];
@@ -12,12 +12,12 @@ const shown = (value) => value.toFixed(2).replace("-", "−");
 const colours = Object.fromEntries(given.classes.map((each) => [each.number, each.colour]));
 const names = Object.fromEntries(given.classes.map((each) => [each.number, each.name]));
 
-const state = { looked: 0, hovered: null, from: null, to: null, share: 0, path: "linear", drawn: false,
+const state = { selected: 0, hovered: null, from: null, to: null, share: 0, path: "linear", drawn: false,
                 hidden: new Set(), manifold: false, axes: [0, 1], centre: [0, 0], reach: 4 };
 let images = null;
 const views = [];
 
-// --- pictures -------------------------------------------------------------------------------------------------
+// --- images --------------------------------------------------------------------------------------------------
 
 const grey = (number) => Float32Array.from(images.subarray(number * PIXELS, (number + 1) * PIXELS), (value) => value / 255);
 
@@ -58,7 +58,7 @@ function lane(label) {
   return 2.5 - (5 * (place + 0.5)) / given.classes.length;
 }
 
-// --- one model ------------------------------------------------------------------------------------------------
+// --- one model -----------------------------------------------------------------------------------------------
 
 class View {
   constructor(model, network, means) {
@@ -203,29 +203,29 @@ class View {
     const step = [0.5, 1, 2, 5, 10, 20, 50, 100].find((each) => each >= state.reach / 4) ?? 200;
     context.font = `${12 * ratio}px ${getComputedStyle(document.body).fontFamily}`;
     context.lineWidth = ratio;
-    const covered = state.manifold && this.latents > 1;  // by the manifold: a single row leaves the plane free
+    const covered = state.manifold && this.latents > 1;  // by the manifold: a single row covers little
     const ink = covered ? "#ffffff" : colour("--soft");
-    for (let way = 0; way < Math.min(2, this.latents); way++) {
-      const low = Math.ceil((state.centre[way] - state.reach) / step) * step;
-      for (let tick = low; tick <= state.centre[way] + state.reach; tick += step) {
-        const [x, y] = this.toPixel(way ? [0, tick] : [tick, 0]);
+    for (let axis = 0; axis < Math.min(2, this.latents); axis++) {
+      const low = Math.ceil((state.centre[axis] - state.reach) / step) * step;
+      for (let tick = low; tick <= state.centre[axis] + state.reach; tick += step) {
+        const [x, y] = this.toPixel(axis ? [0, tick] : [tick, 0]);
         context.strokeStyle = colour("--line");
         if (!covered) {
           context.beginPath();
-          context.moveTo(way ? 0 : x, way ? y : 0);
-          context.lineTo(way ? size : x, way ? y : size);
+          context.moveTo(axis ? 0 : x, axis ? y : 0);
+          context.lineTo(axis ? size : x, axis ? y : size);
           context.stroke();
         }
         const text = String(Math.round(tick * 10) / 10).replace("-", "−");
-        context.textAlign = way ? "left" : "center";
+        context.textAlign = axis ? "left" : "center";
         if (state.manifold) {
           context.strokeStyle = "#000000";
           context.lineWidth = 3 * ratio;
-          context.strokeText(text, way ? 4 * ratio : x, way ? y - 3 * ratio : size - 5 * ratio);
+          context.strokeText(text, axis ? 4 * ratio : x, axis ? y - 3 * ratio : size - 5 * ratio);
           context.lineWidth = ratio;
         }
         context.fillStyle = state.manifold ? "#ffffff" : ink;
-        context.fillText(text, way ? 4 * ratio : x, way ? y - 3 * ratio : size - 5 * ratio);
+        context.fillText(text, axis ? 4 * ratio : x, axis ? y - 3 * ratio : size - 5 * ratio);
       }
     }
     context.strokeStyle = ink;
@@ -255,18 +255,18 @@ class View {
         context.stroke();
       }
     };
-    const way = this.way();
-    if (way) {
+    const line = this.interpolation();
+    if (line) {
       context.strokeStyle = ink;
       context.lineWidth = 1.5 * ratio;
       context.beginPath();
-      way.forEach((z, step) => context[step ? "lineTo" : "moveTo"](...this.toPixel(this.project(z))));
+      line.forEach((z, step) => context[step ? "lineTo" : "moveTo"](...this.toPixel(this.project(z))));
       context.stroke();
       for (const [image, letter] of [[state.from, "A"], [state.to, "B"]]) this.letter(context, letter, this.project(this.mean(image)));
     }
     if (state.drawn && this.posterior) this.drawEllipse(context);
-    const looked = state.hovered ?? state.looked;
-    ring([this.points[2 * looked], this.points[2 * looked + 1]], 6);
+    const selected = state.hovered ?? state.selected;
+    ring([this.points[2 * selected], this.points[2 * selected + 1]], 6);
     const [x, y] = this.toPixel(this.project(this.z));
     for (const [style, wide] of [[colour("--paper"), 5], [ink, 2]]) {
       context.strokeStyle = style;
@@ -278,7 +278,7 @@ class View {
     }
     paint(this.decoded, this.network.decode(this.z));
     const values = this.latents <= 4 ? [...this.z].map((value, k) => [latentName(k), value])
-      : this.project(this.z).map((value, way) => [way ? "up" : "across", value]);
+      : this.project(this.z).map((value, axis) => [axis ? "up" : "across", value]);
     this.where.textContent = values.map(([name, value]) => `${name} = ${shown(value)}`).join("  ");
   }
 
@@ -316,7 +316,7 @@ class View {
     context.fill();
   }
 
-  // --- from A to B
+  // --- interpolation from A to B
 
   between(share, path = state.path) {
     const [start, end] = [this.mean(state.from), this.mean(state.to)];
@@ -331,49 +331,49 @@ class View {
                                               + Math.sin(share * angle) * end[k] / lengths[1])) / sine);
   }
 
-  way() {
+  interpolation() {
     if (state.from === null || state.to === null) return null;
     return Array.from({ length: 41 }, (_, step) => this.between(step / 40));
   }
 }
 
-// --- what all views share -------------------------------------------------------------------------------------
+// --- what all views share ------------------------------------------------------------------------------------
 
-let later = null;  // the manifold is redrawn when what moves off its plane has come to rest
-let waiting = { draw: false, background: false };
-function ask(background = false) {
-  if (background) waiting.background = true;
-  if (waiting.draw) return;
-  waiting.draw = true;
+let timer = null;  // redraws the manifold when the point has left its plane and stopped moving
+let pending = { draw: false, background: false };
+function requestRedraw(background = false) {
+  if (background) pending.background = true;
+  if (pending.draw) return;
+  pending.draw = true;
   requestAnimationFrame(() => {
-    const whole = waiting.background;
-    waiting = { draw: false, background: false };
+    const whole = pending.background;
+    pending = { draw: false, background: false };
     for (const view of views) {
       if (whole) view.drawBackground();
       view.draw();
     }
     showSliders();
-    clearTimeout(later);
-    if (state.manifold && views.some((view) => view.hasLeftBackground())) later = setTimeout(() => ask(true), 150);
+    clearTimeout(timer);
+    if (state.manifold && views.some((view) => view.hasLeftBackground())) timer = setTimeout(() => requestRedraw(true), 150);
   });
 }
 
-function look(image, keep = true) {
+function selectImage(image, keep = true) {
   if (!keep && image === state.hovered) return;
-  if (keep) state.looked = image;
+  if (keep) state.selected = image;
   state.hovered = keep ? null : image;
-  const shown = image ?? state.looked;
-  if (look.shown !== shown) {
-    look.shown = shown;
-    paint(look.canvas, grey(shown));
+  const shown = image ?? state.selected;
+  if (selectImage.shown !== shown) {
+    selectImage.shown = shown;
+    paint(selectImage.canvas, grey(shown));
     for (const view of views) paint(view.reconstruction, view.network.decode(view.network.encode(grey(shown)).mean));
     element("of-class").textContent = `${shown}: ${names[given.labels[shown]]}`;
     if (document.activeElement !== element("number")) element("number").value = shown;
   }
-  ask();
+  requestRedraw();
 }
 
-function homeView() {
+function resetView() {
   state.centre = [0, 0];
   let farthest = 3;
   for (const view of views) for (const value of view.points) farthest = Math.max(farthest, Math.abs(value));
@@ -385,18 +385,18 @@ function zoom(wanted, [u, v] = views[0].project(views[0].z)) {
   const factor = reach / state.reach;
   state.reach = reach;
   state.centre = [u + (state.centre[0] - u) * factor, v + (state.centre[1] - v) * factor];
-  ask(true);
+  requestRedraw(true);
 }
 
 function moveAll(u, v) {
   for (const view of views) view.moveTo(u, v);
-  ask();
+  requestRedraw();
 }
 
-function follow(place) {  // the view goes along where the point would leave it
+function follow(place) {  // move the view where the point would leave it
   const before = [...state.centre];
-  state.centre = state.centre.map((centre, way) => Math.min(place[way] + 0.9 * state.reach, Math.max(place[way] - 0.9 * state.reach, centre)));
-  return state.centre.some((centre, way) => centre !== before[way]);
+  state.centre = state.centre.map((centre, axis) => Math.min(place[axis] + 0.9 * state.reach, Math.max(place[axis] - 0.9 * state.reach, centre)));
+  return state.centre.some((centre, axis) => centre !== before[axis]);
 }
 
 function listen(view) {
@@ -410,15 +410,15 @@ function listen(view) {
     canvas.setPointerCapture(event.pointerId);
     moveAll(...view.fromPixel(...place(event)));
     const near = view.nearest(...place(event), 9 * window.devicePixelRatio);
-    if (near !== null) look(near);
+    if (near !== null) selectImage(near);
   });
   canvas.addEventListener("pointermove", (event) => {
     if (canvas.hasPointerCapture(event.pointerId)) return moveAll(...view.fromPixel(...place(event)));
-    look(view.nearest(...place(event), 9 * window.devicePixelRatio), false);
+    selectImage(view.nearest(...place(event), 9 * window.devicePixelRatio), false);
   });
-  canvas.addEventListener("pointerleave", () => look(null, false));
+  canvas.addEventListener("pointerleave", () => selectImage(null, false));
   canvas.addEventListener("wheel", (event) => {
-    if (!event.ctrlKey && document.activeElement !== canvas) return;  // the page scrolls on
+    if (!event.ctrlKey && document.activeElement !== canvas) return;  // the page scrolls
     event.preventDefault();
     zoom(Math.exp(event.deltaY / 500), view.fromPixel(...place(event)));
   }, { passive: false });
@@ -428,7 +428,7 @@ function listen(view) {
     if (by) {
       const [u, v] = view.project(view.z);
       moveAll(u + by[0], v + by[1]);
-      if (follow([u + by[0], v + by[1]])) ask(true);
+      if (follow([u + by[0], v + by[1]])) requestRedraw(true);
     } else if (event.key === "+") zoom(1 / 1.25);
     else if (event.key === "-") zoom(1.25);
     else return;
@@ -436,9 +436,9 @@ function listen(view) {
   });
 }
 
-// --- controls -------------------------------------------------------------------------------------------------
+// --- controls ------------------------------------------------------------------------------------------------
 
-// Dimensions by their KL; of two models, by the smaller one, so that the first planes are alive in both.
+// Dimensions by their KL; of two models, by the smaller one, so that the first axes are collapsed in neither.
 function byKl() {
   const least = (k) => Math.min(...views.map((view) => view.model.kl[k]));
   return [...Array(views[0].latents).keys()].sort((a, b) => least(b) - least(a));
@@ -447,9 +447,9 @@ function byKl() {
 const klOf = (k) => views.map((view) => view.model.kl[k].toFixed(2)).join(" | ");
 
 function collapsedIn(k) {
-  const dead = views.filter((view) => view.model.collapsed[k]);
-  if (!dead.length) return "";
-  return dead.length === views.length ? ", collapsed" : `, collapsed in ${dead.map((view) => view.model.name).join(", ")}`;
+  const collapsed = views.filter((view) => view.model.collapsed[k]);
+  if (!collapsed.length) return "";
+  return collapsed.length === views.length ? ", collapsed" : `, collapsed in ${collapsed.map((view) => view.model.name).join(", ")}`;
 }
 
 function fillAxes() {
@@ -457,10 +457,10 @@ function fillAxes() {
   if (latents <= 2) return;
   const order = byKl();
   state.axes = order.slice(0, 2);
-  ["across", "up"].forEach((way, number) => {
+  ["across", "up"].forEach((axis, number) => {
     const label = document.createElement("label");
     const select = document.createElement("select");
-    select.id = `axis-${way}`;
+    select.id = `axis-${axis}`;
     const options = [...order.map((k) => [k, `${latentName(k)}, KL ${klOf(k)}${collapsedIn(k)}`]),
                      ...model.directions.map((_, k) => [latents + k, `principal direction ${k + 1}`])];
     select.append(...options.map(([value, text]) => new Option(text, value)));
@@ -473,10 +473,10 @@ function fillAxes() {
       }
       state.axes[number] = chosen;
       for (const view of views) view.setAxes();
-      homeView();
-      ask(true);
+      resetView();
+      requestRedraw(true);
     });
-    label.append(`${way} `, select);
+    label.append(`${axis} `, select);
     element("axes").append(label, " ");
   });
 }
@@ -493,7 +493,7 @@ function fillLegend() {
       const off = !state.hidden.delete(each.number);
       if (off) state.hidden.add(each.number);
       button.setAttribute("aria-pressed", String(!off));
-      ask(true);
+      requestRedraw(true);
     });
     element("legend").append(button);
   }
@@ -513,7 +513,7 @@ function fillSliders() {
     label.append(text, slider, output);
     slider.addEventListener("input", () => {
       for (const view of views) view.z[dimension] = Number(slider.value);
-      ask();
+      requestRedraw();
     });
     return { dimension, slider, output, label };
   });
@@ -532,15 +532,15 @@ function showSliders() {
 }
 
 const STEPS = 11;
-function showWays() {
+function showInterpolations() {
   for (const [id, image] of [["a", state.from], ["b", state.to]]) {
     if (image === null) continue;
     const canvas = newImage(`${id.toUpperCase()}: ${names[given.labels[image]]}`);
     paint(canvas, grey(image));
     element(id).replaceChildren(canvas);
   }
-  if (state.from === null || state.to === null) return ask();
-  element("ways").replaceChildren(...views.map((view) => {
+  if (state.from === null || state.to === null) return requestRedraw();
+  element("interpolations").replaceChildren(...views.map((view) => {
     const box = document.createElement("div");
     box.className = "strip";
     const text = document.createElement("p");
@@ -556,17 +556,17 @@ function showWays() {
     box.append(text, canvas);
     return box;
   }));
-  goBetween();
+  interpolate();
 }
 
-function goBetween() {
+function interpolate() {
   element("share-now").textContent = `${Math.round(100 * state.share)} %`;
   if (state.from === null || state.to === null) return;
   for (const view of views) view.z = Float32Array.from(view.between(state.share));
-  ask();
+  requestRedraw();
 }
 
-// --- drawing --------------------------------------------------------------------------------------------------
+// --- drawing -------------------------------------------------------------------------------------------------
 
 const pad = element("pad");
 let ink = null;
@@ -579,10 +579,10 @@ function showInk() {
     paint(view.redrawn, state.drawn ? view.network.decode(view.posterior.mean) : ink);
     if (state.drawn) view.z = view.posterior.mean.slice();
   }
-  ask();
+  requestRedraw();
 }
 
-function dab(x, y) {  // a soft brush
+function brush(x, y) {  // with a soft edge
   for (let row = 0; row < SIDE; row++) for (let column = 0; column < PIXELS / SIDE; column++) {
     const strength = 1.35 - Math.hypot(column + 0.5 - x, row + 0.5 - y) / 1.6;
     const place = row * (PIXELS / SIDE) + column;
@@ -605,37 +605,37 @@ function centre() {  // by the centre of mass, as MNIST's digits are
   showInk();
 }
 
-const say = (text) => { element("told").textContent = text; };
+const showMessage = (text) => { element("message").textContent = text; };
 
 async function readFile(file) {
   const wide = PIXELS / SIDE;
-  const picture = new Image();
+  const image = new Image();
   try {
-    picture.src = URL.createObjectURL(file);
-    await picture.decode();
+    image.src = URL.createObjectURL(file);
+    await image.decode();
   } catch {
-    return say(`${file.name} is not an image that this browser can read.`);
+    return showMessage(`${file.name} is not an image that this browser can read.`);
   } finally {
-    URL.revokeObjectURL(picture.src);
+    URL.revokeObjectURL(image.src);
   }
-  const [width, height] = [picture.naturalWidth || 100, picture.naturalHeight || 100];
+  const [width, height] = [image.naturalWidth || 100, image.naturalHeight || 100];
   const scale = Math.min(wide / width, SIDE / height);
   const [w, h] = [Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale))];
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [w, h];
   const context = canvas.getContext("2d");
   context.imageSmoothingQuality = "high";
-  context.fillStyle = "#ffffff";  // paper, where the picture is transparent
+  context.fillStyle = "#ffffff";  // background of transparent images
   context.fillRect(0, 0, w, h);
-  context.drawImage(picture, 0, 0, w, h);
+  context.drawImage(image, 0, 0, w, h);
   const { data } = context.getImageData(0, 0, w, h);
   const grey = Float32Array.from({ length: w * h }, (_, k) => (0.299 * data[4 * k] + 0.587 * data[4 * k + 1] + 0.114 * data[4 * k + 2]) / 255);
   const edge = grey.filter((_, k) => k < w || k >= w * (h - 1) || k % w === 0 || k % w === w - 1);
-  const light = edge.reduce((sum, value) => sum + value) / edge.length > 0.5;  // dark on light: the data is the other way round
+  const light = edge.reduce((sum, value) => sum + value) / edge.length > 0.5;  // dark on light: the data is inverted
   ink = new Float32Array(PIXELS);
   const [left, top] = [Math.floor((wide - w) / 2), Math.floor((SIDE - h) / 2)];
   grey.forEach((value, k) => { ink[(top + Math.floor(k / w)) * wide + left + (k % w)] = light ? 1 - value : value; });
-  say(`${file.name}${light ? ", inverted: light pixels became black" : ""}.`);
+  showMessage(`${file.name}${light ? ", inverted: light pixels became black" : ""}.`);
   showInk();
 }
 
@@ -650,7 +650,7 @@ function listenToPad() {
     const steps = last ? Math.ceil(Math.hypot(x - last[0], y - last[1]) * 2) : 1;
     for (let step = 1; step <= steps; step++) {
       const share = step / steps;
-      dab(...(last ? [last[0] + share * (x - last[0]), last[1] + share * (y - last[1])] : [x, y]));
+      brush(...(last ? [last[0] + share * (x - last[0]), last[1] + share * (y - last[1])] : [x, y]));
     }
     last = [x, y];
     showInk();
@@ -658,7 +658,7 @@ function listenToPad() {
   pad.addEventListener("pointerdown", (event) => { pad.setPointerCapture(event.pointerId); last = null; stroke(event); });
   pad.addEventListener("pointermove", (event) => { if (pad.hasPointerCapture(event.pointerId)) stroke(event); });
   document.addEventListener("dragover", (event) => event.preventDefault());
-  document.addEventListener("drop", (event) => {  // beside the pad too: the browser would leave the page for the file
+  document.addEventListener("drop", (event) => {  // beside the pad too: the browser would open the file instead of the page
     event.preventDefault();
     if (event.dataTransfer.files[0]) readFile(event.dataTransfer.files[0]);
   });
@@ -666,13 +666,13 @@ function listenToPad() {
     if (event.target.files[0]) readFile(event.target.files[0]);
     event.target.value = "";
   });
-  element("clear").addEventListener("click", () => { ink.fill(0); say(""); showInk(); });
+  element("clear").addEventListener("click", () => { ink.fill(0); showMessage(""); showInk(); });
   element("centre").addEventListener("click", centre);
 }
 
-// --- the beginning --------------------------------------------------------------------------------------------
+// --- start ---------------------------------------------------------------------------------------------------
 
-async function begin() {
+async function start() {
   images = await unpack(element("images").textContent.trim());
   for (const model of given.models) {
     const [network, means] = await Promise.all([Network.load(model), unpack(model.means)]);
@@ -680,10 +680,10 @@ async function begin() {
   }
   fillAxes();
   for (const view of views) { view.setAxes(); listen(view); }
-  homeView();
+  resetView();
   fillLegend();
   fillSliders();
-  look.canvas = tile(element("shown"), "image");
+  selectImage.canvas = tile(element("shown"), "image");
   for (const view of views) {
     view.reconstruction = tile(element("shown"), views.length > 1 ? view.model.name : "reconstruction");
     view.redrawn = tile(element("drawn"), views.length > 1 ? view.model.name : "reconstruction");
@@ -695,29 +695,29 @@ async function begin() {
   const number = element("number");
   number.max = given.labels.length - 1;
   number.addEventListener("input", () => {
-    const asked = Math.round(Number(number.value));
-    if (number.value !== "" && asked >= 0 && asked < given.labels.length) look(asked);
+    const chosen = Math.round(Number(number.value));
+    if (number.value !== "" && chosen >= 0 && chosen < given.labels.length) selectImage(chosen);
   });
-  element("manifold").addEventListener("change", (event) => { state.manifold = event.target.checked; ask(true); });
+  element("manifold").addEventListener("change", (event) => { state.manifold = event.target.checked; requestRedraw(true); });
   element("zoom-in").addEventListener("click", () => zoom(1 / 1.25));
   element("zoom-out").addEventListener("click", () => zoom(1.25));
-  element("reset").addEventListener("click", () => { for (const view of views) view.z.fill(0); homeView(); ask(true); });
+  element("reset").addEventListener("click", () => { for (const view of views) view.z.fill(0); resetView(); requestRedraw(true); });
   for (const [id, end] of [["set-a", "from"], ["set-b", "to"]])
-    element(id).addEventListener("click", () => { state[end] = state.looked; showWays(); });
-  element("share").addEventListener("input", (event) => { state.share = Number(event.target.value); goBetween(); });
+    element(id).addEventListener("click", () => { state[end] = state.selected; showInterpolations(); });
+  element("share").addEventListener("input", (event) => { state.share = Number(event.target.value); interpolate(); });
   for (const choice of document.querySelectorAll('input[name="path"]'))
-    choice.addEventListener("change", () => { state.path = choice.value; goBetween(); });
-  window.addEventListener("resize", () => ask(true));
-  dark.addEventListener("change", () => ask(true));
-  look(0);
-  ask(true);
+    choice.addEventListener("change", () => { state.path = choice.value; interpolate(); });
+  window.addEventListener("resize", () => requestRedraw(true));
+  dark.addEventListener("change", () => requestRedraw(true));
+  selectImage(0);
+  requestRedraw(true);
   requestAnimationFrame(() => requestAnimationFrame(() => element("explorer").setAttribute("aria-busy", "false")));
 }
 
-window.explorer = { state, views, ready: begin().catch((error) => {
+window.explorer = { state, views, ready: start().catch((error) => {
   const text = document.createElement("p");
   text.className = "error";
-  text.textContent = `This page could not start: ${error.message}. It takes a browser of 2023 or newer.`;
+  text.textContent = `This page could not start: ${error.message}. It requires a browser of 2023 or newer.`;
   element("explorer").prepend(text);
   throw error;
 }) };

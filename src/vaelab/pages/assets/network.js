@@ -103,7 +103,7 @@ class Network {
   constructor(model, weights) {
     this.spec = model.network;
     this.mean = MEANS[model.network.likelihood];
-    this.weights = weights;  // of all layers: each says where its own begin
+    this.weights = weights;  // of all layers: each has the offset of its own
   }
 
   run(layers, input, shape) {

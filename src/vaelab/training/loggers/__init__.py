@@ -13,5 +13,5 @@ loggers: Registry[Callable[..., Callback]] = Registry("logger", __name__, "vaela
 
 
 @loggers.register("none")
-class Nothing(Callback):
+class NoLogger(Callback):
     """No other logger."""

@@ -25,7 +25,7 @@ class TensorBoard(Callback):
     def __init__(self, folder: RunFolder, examples: ExampleImages, epoch: int) -> None:
         if find_spec("tensorboard") is None:
             raise ConfigError(
-                "logger=tensorboard takes a package more: type pip install 'vaelab[tensorboard]'."
+                "logger=tensorboard needs an additional package: type pip install 'vaelab[tensorboard]'."
             )
         self.folder, self.examples, self.epoch = folder, examples, epoch
 
@@ -34,7 +34,7 @@ class TensorBoard(Callback):
         """Made with the first epoch: importing it takes a second."""
         from torch.utils.tensorboard import SummaryWriter
 
-        threading.excepthook = quiet_about_disks
+        threading.excepthook = ignore_os_errors
         return SummaryWriter(str(self.folder.tensorboard), purge_step=self.epoch + 1)
 
     def on_epoch(self, state: TrainingState) -> None:
@@ -45,7 +45,7 @@ class TensorBoard(Callback):
                 if name != "epoch":
                     self.writer.add_scalar(name, value, state.epoch)
             for kind in EPOCH_FOLDERS:
-                path = self.folder.picture(kind, state.epoch)
+                path = self.folder.image(kind, state.epoch)
                 if path.is_file():
                     image = Summary.Image(encoded_image_string=path.read_bytes())
                     summary = Summary(value=[Summary.Value(tag=kind, image=image)])
@@ -64,7 +64,7 @@ class TensorBoard(Callback):
             self.writer.close()
 
 
-def quiet_about_disks(failure: threading.ExceptHookArgs) -> None:
+def ignore_os_errors(failure: threading.ExceptHookArgs) -> None:
     """TensorBoard writes in a thread of its own; the errors that meets are raised by the next call too."""
     if not isinstance(failure.exc_value, OSError):
         threading.__excepthook__(failure)
