@@ -248,7 +248,7 @@ class Evaluation(Steps):
         digest = hashlib.sha256(run.checkpoint.read_bytes()).hexdigest()
         return {
             "checkpoint": {"file": run.checkpoint.name, "sha256": digest, "epoch": run.epoch},
-            "objective": run.config.objective, "beta": run.config.beta, "kl": run.config.kl,
+            "objective": run.config.objective_name, "beta": run.config.beta, "kl": run.config.kl,
             "likelihood": run.config.loss.likelihood_name, "model": run.config.model,
             "trained_with_seed": run.config.seed,
             "data": {

@@ -199,7 +199,7 @@ class RunJson(Callback):
             "command": before.get("command", line),
             "repeat": command([quote_override("repeat", folder.path)]),
             "working_directory": str(Path.cwd()),
-            "objective": config.objective,
+            "objective": config.objective_name,
             "likelihood": config.loss.likelihood_name,
             "units": "nats per image: summed over pixels and latent dimensions, averaged over images",
             "model": {**config.model, "parameters": sum(each.numel() for each in state.model.parameters())},

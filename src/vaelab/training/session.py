@@ -14,6 +14,7 @@ import torch
 
 from vaelab.config import Config, ConfigError, VaelabError, continued, effective, quote_override, to_yaml
 from vaelab.data import splits
+from vaelab.objectives import not_taken
 from vaelab.runs import files, logs
 from vaelab.runs.environment import set_deterministic
 from vaelab.runs.files import StorageError
@@ -199,20 +200,21 @@ class TrainingRun:
     def announce(self, facts: dict[str, Any]) -> None:
         """Say what is trained on what, and what a reader has to know about it."""
         config, data = self.config, self.data
+        epochs = f"{config.epochs} epoch{'s' if config.epochs > 1 else ''}"
         scored = "test set scored each epoch"
         if data.held_out.name == "val":
             scored = f"{len(data.held_out):,} validation images"
         log.info(
-            f"{config.model['name']} ({facts['model']['parameters']:,} parameters), {config.objective}, "
+            f"{config.model['name']} ({facts['model']['parameters']:,} parameters), {config.objective_name}, "
             f"{facts['likelihood']} likelihood on {data.description}: {len(data.train):,} training images "
-            f"({scored}), {config.epochs} epochs, on {facts['device']['name']}"
+            f"({scored}), {epochs}, on {facts['device']['name']}"
         )
         if data.origin.fallback is not None:
             log.warning(
                 f"EMBEDDED SUBSET instead of the full set: {data.origin.fallback}. "
                 "Numbers don't compare with the full set's."
             )
-        for idle in config.without_effect():
+        for idle in [*config.without_effect(), *not_taken(config)]:
             log.warning(idle)
         if config.deterministic and self.state.device.type == "cpu":
             log.warning("deterministic=true has no effect on the CPU, which repeats every bit anyway.")
@@ -244,6 +246,7 @@ class TrainingRun:
                 found = checkpoint.load(path)
                 if found.epoch == best:
                     if path != folder.best_checkpoint:
+                        found = found.model_copy(update={"format": checkpoint.FORMAT})  # older in *.pt
                         folder.write(folder.checkpoint("best"), checkpoint.encode(found))
                     return
         log.warning("The best checkpoint, of epoch %d, is gone: epoch %d stands in", best, state.epoch)
