@@ -43,7 +43,7 @@ class Arguments:
 
 
 def prepare(line: Sequence[str], command: str, schema: type[config.Settings]) -> Arguments:
-    """Check what was typed, and put it as Hydra takes it: the one place where a command line changes.
+    """Check what was typed, and put it as Hydra takes it.
 
     - Flags may stand between settings: they go first.
     - `repeat=RUN` becomes all settings of that run.

@@ -9,6 +9,7 @@ import json
 import math
 from collections import defaultdict
 from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +20,6 @@ from safetensors import safe_open
 from torch import Tensor
 from typing_extensions import Self
 
-from vaelab import __version__
 from vaelab.config import Config, VaelabError, did_you_mean, flattened, resolve
 from vaelab.data.splits import Data
 from vaelab.models import VAE, with_weights
@@ -57,7 +57,7 @@ class Checkpoint(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, arbitrary_types_allowed=True, protected_namespaces=())
 
     format: Count = FORMAT
-    vaelab: str = __version__  # the version that wrote it
+    vaelab: str = version("vaelab")  # the version that wrote it
     config: dict[str, Any]  # the resolved settings as plain values; see `config_of`
     data: DataFacts
     image_shape: Annotated[list[Count], Field(min_length=3, max_length=3)]
