@@ -121,7 +121,7 @@ def resume(config: Config, keys: Sequence[str], caller: Caller) -> TrainingResul
 @contextmanager
 def in_use(folder: RunFolder) -> Iterator[None]:
     """Inside, the folder is this process's, and log lines go to the terminal."""
-    with files.held(folder.path), logs.logging_to(logs.AboveTheBar()):
+    with logs.logging_to(logs.AboveTheBar()), files.held(folder.path):
         yield
 
 
