@@ -17,7 +17,7 @@ from vaelab.data.splits import Data, Split
 from vaelab.evaluation.numbers import Basis
 from vaelab.metrics.generation import mixture_draws
 from vaelab.models import Gaussian
-from vaelab.objectives.scoring import Bound, bound, scored_images
+from vaelab.objectives.scoring import Bound, bound, scored_images, scoring_batch
 from vaelab.runs.random_streams import stream
 from vaelab.training.examples import ExampleImages
 from vaelab.training.run import Run
@@ -70,7 +70,7 @@ class EvaluatedModel:
 
     @cached_property
     def bound(self) -> Bound:
-        return bound(self.model, self.objective, self.split, self.seed)
+        return bound(self.model, self.objective, self.split, self.seed, batch=scoring_batch(self.run.config))
 
     @cached_property
     def posterior(self) -> Gaussian:

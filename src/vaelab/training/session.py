@@ -1,7 +1,6 @@
 """Training into a run folder: new, resumed, or what a sweep's job has left undone."""
 
 import logging
-import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -251,8 +250,6 @@ class TrainingRun:
                     return
         log.warning("The best checkpoint, of epoch %d, is gone: epoch %d stands in", best, state.epoch)
         state.best_epoch = state.epoch
-        if math.isfinite(state.best_neg_elbo):
-            state.best_neg_elbo = state.history[-1][f"{self.data.held_out.name}/neg_elbo"]
         self.epochs.save(state, "last")
 
     def finish(self) -> TrainingResult:
