@@ -143,6 +143,7 @@ def test_the_fallback_is_said_and_recorded(train: CommandLine, tmp_path: Path) -
 def test_kl_off_with_beta_says_so_and_names_the_folder(train: CommandLine) -> None:
     result = train(*TINY, "kl=false", "beta=4", "epochs=1", *NO_PICTURES)
     assert str(run_folder(result)).endswith("_mlp_fashion_mnist_recon_only")
+    assert ", 1 epoch, on " in result.stderr
     assert "WARNING: beta=4.0 has no effect with kl=false: the KL term is not minimised." in result.stderr
 
 

@@ -109,6 +109,7 @@ def test_nothing_typed_is_ignored_without_a_word() -> None:
     assert settings("beta=0", "loss.kl_warmup_epochs=3").without_effect() == [
         "loss.kl_warmup_epochs=3 has no effect with beta=0: the KL term is not minimised."
     ]
+    assert len(settings("kl=false", "epochs=1", "loss.kl_warmup_epochs=1").without_effect()) == 1
     assert settings("kl=false").without_effect() == settings("beta=4").without_effect() == []
     assert not_taken(settings("loss.kl_warmup_epochs=3", "loss.free_bits=0.1")) == []
 

@@ -127,7 +127,7 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def check_warmup(self) -> Self:
-        if self.loss.kl_warmup_epochs >= self.epochs:
+        if not self.kl_off and self.loss.kl_warmup_epochs >= self.epochs:
             raise ConfigError(
                 f"loss.kl_warmup_epochs={self.loss.kl_warmup_epochs} leaves no epoch at the full KL weight: "
                 f"type fewer than epochs={self.epochs}, or more epochs."
