@@ -347,6 +347,24 @@ def test_a_run_of_an_older_format_goes_on(train: CommandLine, run: Path, tmp_pat
     assert vaelab.load(run).epoch in (2, 3)
 
 
+def test_a_kept_checkpoint_of_an_older_format_becomes_the_best_in_todays(
+    train: CommandLine, run: Path
+) -> None:
+    folder = run / "checkpoints"
+    for path in folder.iterdir():
+        path.unlink()
+    content = torch.load(KEPT / "format_1_mlp.pt", weights_only=True)
+    content |= {"best_epoch": 1, "best_neg_elbo": 0.0}  # which no later epoch beats
+    for key in ("val/loss", "val/neg_elbo"):
+        content["history"][0][key] = 0.0
+    torch.save(content, folder / "last.pt")
+    torch.save(content | {"epoch": 1, "history": content["history"][:1]}, folder / "epoch_0001.pt")
+    result = train("resume=run", "epochs=3")
+    assert result.returncode == 0, result.stderr
+    best = checkpoint.load(folder / "best.safetensors")
+    assert (best.format, best.epoch) == (checkpoint.FORMAT, 1)
+
+
 def test_a_newer_format_says_to_upgrade(run: Path, tmp_path: Path) -> None:
     rewrite(run / "checkpoints" / "best.safetensors", lambda content: content.update(format=99, vaelab="9.0"))
     assert "was written by vaelab 9.0 in a newer format: upgrade vaelab to read it." in refusal(

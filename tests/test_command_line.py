@@ -18,6 +18,7 @@ from PIL import Image
 
 import vaelab
 from conftest import TINY, CommandLine, environment, rewrite, run_folder
+from vaelab.config import Config, describe
 from vaelab.training import checkpoint
 
 NO_FIGURES = ("artifacts.every=0", "artifacts.figures=false", "artifacts.gif=false")
@@ -142,6 +143,7 @@ def test_the_fallback_is_said_and_recorded(train: CommandLine, tmp_path: Path) -
 def test_kl_off_with_beta_says_so_and_names_the_folder(train: CommandLine) -> None:
     result = train(*TINY, "kl=false", "beta=4", "epochs=1", *NO_FIGURES)
     assert str(run_folder(result)).endswith("_mlp_fashion_mnist_recon_only")
+    assert ", 1 epoch, on " in result.stderr
     assert "WARNING: beta=4.0 has no effect with kl=false: the KL term is not minimised." in result.stderr
 
 
@@ -181,10 +183,19 @@ def test_help_lists_groups_knobs_and_examples_without_torch(tmp_path: Path) -> N
     assert result.stdout.endswith("False\n")
     for line in (
         "model: conv, mlp", "dataset: fashion_mnist, mnist", "loss: beta_vae, recon_only, vae",
-        "python -m vaelab.train model=conv beta=0.5", "-m beta=0.1,0.5,1 kl=true,false", "resume=outputs/",
+        "python -m vaelab.train model=conv beta=0.5", "-m beta=0.1,0.5,1 kl=true,false", "resume=outputs/", "repeat=outputs/",
     ):  # fmt: skip
         assert line in result.stdout
-    assert re.search(r"beta=1\.0 +weight of the KL term", result.stdout)
+    assert re.search(r"beta=1\.0 +weight of the KL term \(a number of at least 0\)\n", result.stdout)
+    assert re.search(
+        r"optimizer\.lr=0\.001 +Adam's step size, dimensionless \(a number above 0 and below 1\)\n",
+        result.stdout,
+    )
+    assert re.search(r"dataset\.name=fashion_mnist +the data set", result.stdout)
+    unwrapped = " ".join(result.stdout.split())
+    for setting in describe(Config):
+        if isinstance(setting.default, int | float) and not isinstance(setting.default, bool):
+            assert f"{setting.description} ({setting.allowed})" in unwrapped, setting.key
     assert re.search(r"loss\.free_bits=0\.0 +nats per latent dimension", result.stdout)
     assert max(map(len, result.stdout.splitlines())) <= 132
 

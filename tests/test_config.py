@@ -35,7 +35,7 @@ from vaelab.config import (
 from vaelab.config.train import training_digest
 from vaelab.data.datasets import datasets
 from vaelab.models import build
-from vaelab.objectives import likelihoods
+from vaelab.objectives import likelihoods, not_taken
 
 CHOICES = sorted(
     f"{path.parent.name}={path.stem}" for path in CONF_DIR.glob("*/*.yaml") if path.parent.name != "hydra"
@@ -72,12 +72,12 @@ def test_registries_and_yaml_agree() -> None:
 
 
 def test_defaults_are_those_of_the_design() -> None:
-    resolved = settings()
-    assert resolved.model == {"name": "mlp", "latent_dim": 2, "hidden": [400], "activation": "relu"}
-    assert resolved.dataset.name == "fashion_mnist"
-    assert (resolved.objective, resolved.beta, resolved.kl) == ("vae", 1.0, True)
-    assert (resolved.epochs, resolved.batch_size, resolved.optimizer.lr, resolved.seed) == (20, 128, 1e-3, 42)
-    assert (resolved.device, resolved.dataset.val_size) == ("auto", 5000)
+    asked = settings()
+    assert asked.model == {"name": "mlp", "latent_dim": 2, "hidden": [400], "activation": "relu"}
+    assert asked.dataset.name == "fashion_mnist"
+    assert (asked.objective_name, asked.beta, asked.kl) == ("vae", 1.0, True)
+    assert (asked.epochs, asked.batch_size, asked.optimizer.lr, asked.seed) == (20, 128, 1e-3, 42)
+    assert (asked.device, asked.dataset.val_size) == ("auto", 5000)
 
 
 @pytest.mark.parametrize(
@@ -97,8 +97,8 @@ def test_defaults_are_those_of_the_design() -> None:
 def test_what_is_typed_wins_and_the_objective_follows(
     overrides: tuple[str, ...], kl: bool, beta: float, objective: str
 ) -> None:
-    resolved = settings(*overrides)
-    assert (resolved.kl, resolved.beta, resolved.objective) == (kl, beta, objective)
+    asked = settings(*overrides)
+    assert (asked.kl, asked.beta, asked.objective_name) == (kl, beta, objective)
 
 
 def test_nothing_typed_is_ignored_without_a_word() -> None:
@@ -109,7 +109,15 @@ def test_nothing_typed_is_ignored_without_a_word() -> None:
     assert settings("beta=0", "loss.kl_warmup_epochs=3").without_effect() == [
         "loss.kl_warmup_epochs=3 has no effect with beta=0: the KL term is not minimised."
     ]
+    assert len(settings("kl=false", "epochs=1", "loss.kl_warmup_epochs=1").without_effect()) == 1
     assert settings("kl=false").without_effect() == settings("beta=4").without_effect() == []
+    assert not_taken(settings("loss.kl_warmup_epochs=3", "loss.free_bits=0.1")) == []
+
+
+def test_an_objective_that_is_not_the_default_is_named() -> None:
+    for off in ("kl=true", "kl=false"):
+        asked = settings("loss.objective={name:capacity,nats:3}", off)
+        assert asked.objective_name == "capacity"
 
 
 def test_yaml_reads_back_as_the_same_settings(tmp_path: Path) -> None:
@@ -326,9 +334,9 @@ def test_a_component_is_a_name_or_a_name_with_arguments() -> None:
     ],
 )
 def test_the_kl_has_one_name_everywhere(overrides: tuple[str, ...], label: str, ending: str) -> None:
-    resolved = settings(*overrides)
-    assert (resolved.kl_label, config.folder_ending(resolved.kl, resolved.beta)) == (label, ending)
-    assert resolved.kl_off is (resolved.objective == "recon_only") is (label == "KL off")
+    asked = settings(*overrides)
+    assert (asked.kl_label, config.folder_ending(asked.kl, asked.beta)) == (label, ending)
+    assert asked.kl_off is (asked.objective_name == "recon_only") is (label == "KL off")
 
 
 def test_the_same_training_has_the_same_digest() -> None:
@@ -337,7 +345,10 @@ def test_the_same_training_has_the_same_digest() -> None:
     assert training_digest(settings("device=cpu", "logger=tensorboard", "dataset.root=/elsewhere")) == digest
     assert training_digest(settings("beta=1.0", "model.latent_dim=2")) == digest
     assert training_digest(settings("beta=2")) != digest
-    off = {training_digest(settings(*each)) for each in (("kl=false",), ("beta=0",), ("kl=false", "beta=4"))}
+    ignored = ["beta=0", "beta=4", "loss.free_bits=1", "loss.kl_warmup_epochs=3", "loss.kl_schedule=cyclical"]
+    off = {
+        training_digest(settings(*each)) for each in (("beta=0",), *(("kl=false", one) for one in ignored))
+    }
     assert len(off) == 1
 
 

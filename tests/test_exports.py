@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ import vaelab
 from conftest import TINY, CommandLine, command_line_of, once, run_folder
 from vaelab.config import ExportConfig, VaelabError
 from vaelab.evaluation import exports
+from vaelab.runs.folder import RunFolder
+from vaelab.training.loggers.tensorboard import TensorBoard
 
 PLAIN = ("artifacts.figures=false", "artifacts.gif=false")
 
@@ -86,3 +89,14 @@ def test_export_needs_a_run(tmp_path: Path, train: CommandLine) -> None:
     assert result.stderr == (
         "vaelab: run must be a run folder or a checkpoint, such as outputs/2026-11-21/..., got null.\n"
     )
+
+
+@pytest.mark.parametrize("status", ["interrupted", "failed"])
+def test_tensorboard_leaves_the_process_as_it_was(tmp_path: Path, status: str) -> None:
+    before = threading.excepthook
+    logger = TensorBoard(RunFolder(tmp_path), examples=None, epoch=0)  # type: ignore[arg-type]
+    writer = logger.writer
+    assert threading.excepthook is not before
+    logger.on_end(None, {"status": status})  # type: ignore[arg-type]
+    assert threading.excepthook is before
+    writer.close()

@@ -89,7 +89,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         run_folder(
             train(
                 *QUICK, "dataset=stripes", "dataset.root=data", "dataset.val_size=100", "model.hidden=[32]",
-                "loss.objective={name:capacity,nats:3}", "hydra.run.dir=runs/stripes",
+                "loss.objective={name:capacity,nats:3}", "loss.free_bits=0.5", "hydra.run.dir=runs/stripes",
             )
         )  # fmt: skip
 
@@ -127,6 +127,26 @@ def test_an_objective_is_what_is_minimised(trained: Path) -> None:
         capacity = row["val/loss"] - row["val/reconstruction"]
         assert capacity >= abs(row["val/kl"] - 3) - 1e-3  # the mean of |KL − 3| is at least |mean KL − 3|
         assert row["val/neg_elbo"] == pytest.approx(row["val/reconstruction"] + row["val/kl"])
+
+
+def test_an_objective_is_named_and_what_it_does_not_take_is_said(trained: Path) -> None:
+    log = (trained / "runs" / "stripes" / "train.log").read_text()
+    assert " parameters), capacity, bernoulli likelihood on " in log
+    assert (
+        "loss.free_bits=0.5 has no effect with loss.objective={name:capacity,nats:3}, which does not take it."
+        in log
+    )
+    assert json.loads((trained / "runs" / "stripes" / "run.json").read_text())["objective"] == "capacity"
+    assert "no effect" not in (trained / "runs" / "residual" / "train.log").read_text()
+
+
+def test_an_argument_that_a_plugin_refuses_is_one_line(trained: Path) -> None:
+    result = command(
+        "train", trained, "loss.kl_schedule={name:cyclical,cycles:0}", "hydra.run.dir=nothing", "device=cpu"
+    )
+    assert (result.returncode, result.stderr) == (
+        1, "vaelab: loss.kl_schedule={name:cyclical,cycles:0} can't be used: division by zero.\n"
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("run", ["residual", "stripes"])

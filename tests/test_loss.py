@@ -167,7 +167,7 @@ def test_beta_zero_equals_recon_only() -> None:
     for overrides in (("beta=0",), ("kl=false",), ("kl=false", "beta=4"), ("loss=recon_only",)):
         terms = terms_of(*overrides)
         assert torch.equal(terms.loss, terms.reconstruction)
-        assert settings(*overrides).objective == "recon_only"
+        assert settings(*overrides).objective_name == "recon_only"
 
 
 def test_kl_weight_warms_up_linearly_step_by_step() -> None:
@@ -200,6 +200,7 @@ def test_free_bits_stop_the_push_on_dimensions_below_them() -> None:
         (likelihoods.build, "bernouli", "Unknown loss.likelihood 'bernouli'. Did you mean 'bernoulli'? Available: bernoulli, continuous_bernoulli, gaussian."),
         (likelihoods.build, {"name": "gaussian", "sigma": 1}, "Unknown setting 'loss.likelihood.sigma'. loss.likelihood=gaussian accepts: no settings."),
         (kl_schedules.build, "liner", "Unknown loss.kl_schedule 'liner'. Did you mean 'linear'? Available: linear."),
+        (likelihoods.build, {"name": "bernoulli", "args": 1}, "Unknown setting 'loss.likelihood.args'. loss.likelihood=bernoulli takes: no settings."),
         (objectives.build, "elbo", "Unknown loss.objective 'elbo'. Did you mean 'neg_elbo'? Available: neg_elbo."),
     ],
 )  # fmt: skip
@@ -207,3 +208,15 @@ def test_wrong_components_say_what_to_type(build_it: Any, component: Any, messag
     with pytest.raises(ConfigError) as error:
         build_it(component)
     assert str(error.value) == message
+
+
+def test_the_loss_in_words_says_weight_schedule_and_free_bits() -> None:
+    for overrides, words in (
+        ((), "reconstruction + KL"),
+        (("beta=0.5",), "reconstruction + 0.5 · KL"),
+        (("beta=4", "loss.kl_warmup_epochs=1"), "reconstruction + (0 to 4) · KL"),
+        (("loss.free_bits=0.5",), "reconstruction + max(KL, 0.5 per dim.)"),
+        (("kl=false", "loss.free_bits=0.5", "loss.kl_warmup_epochs=1"), "reconstruction"),
+    ):
+        asked = settings(*overrides)
+        assert build_objective(asked).formula(kl_weight(asked).in_words(epochs=3, steps=7)) == words

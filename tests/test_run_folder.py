@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import IO
 
 import pytest
 
+from vaelab.runs import files
 from vaelab.runs.files import remove_if_empty, write_atomically
 from vaelab.runs.folder import RunFolder, RunFolderError
 
@@ -99,8 +102,19 @@ def test_leftovers_of_a_killed_process_go(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
 
 
-def test_run_json_of_an_older_run_reads_as_a_new_one(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path)
-    facts = {"status": "failed", "command": "", "data": {}, "sessions": []}
-    folder.write_run_json(facts | {"epochs": {"done": 1, "asked": 3}})
-    assert folder.read_run_json()["epochs"]["total"] == 3
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP])
+def test_a_file_system_without_locks_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, number: int
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    files.warn_of_no_locks.cache_clear()
+    for name in ("first", "second"):
+        with files.held(tmp_path / name), files.locked(tmp_path / f"{name}.lock"):
+            assert (tmp_path / name / files.HOLDER).is_file()
+    assert [record.message for record in caplog.records] == [
+        "This file system has no locks: let no two processes write into one folder at a time."
+    ]
+    files.warn_of_no_locks.cache_clear()

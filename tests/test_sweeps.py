@@ -16,18 +16,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import MissingConfigException
 from PIL import Image
 
 from conftest import TINY, CommandLine, command_line_of, environment, once, settings
+from vaelab.cli.arguments import prepare
 from vaelab.cli.messages import one_line
+from vaelab.cli.sweep import Sweep, planned
 from vaelab.comparison.findings import clear
 from vaelab.comparison.table import Spread
-from vaelab.config import Config
+from vaelab.config import CompareConfig, Config
 from vaelab.evaluation.runs import label_of
 from vaelab.runs.folder import natural
 
 QUICK = (*TINY, "epochs=2", "artifacts.every=0", "artifacts.figures=false", "artifacts.gif_every_batches=4")
+WITHOUT_KL = ("kl=false", "loss.kl_warmup_epochs=0,1", "loss.free_bits=0,1")
 GRID = ("beta=0.1,0.5,1", "kl=true,false")
 JOBS = ["0_beta-0.1_kl-true", "1_beta-0.1_kl-false", "2_beta-0.5_kl-true", "4_beta-1_kl-true"]
 NO_FIGURES = (
@@ -87,6 +91,14 @@ def test_each_distinct_training_happens_once(swept: tuple[Path, Any]) -> None:
         assert f"{repeated} is the same training as 1_beta-0.1_kl-false\n" in result.stderr
     assert result.stdout.count("Run folder: ") == 4
     assert all(status(folder / job) == "finished" for job in jobs(folder))
+
+
+def test_what_has_no_effect_with_the_kl_off_makes_no_other_training(
+    train: CommandLine, tmp_path: Path
+) -> None:
+    result = train("-m", *QUICK, *NO_FIGURES, *WITHOUT_KL, "hydra.sweep.dir=sweep")
+    assert result.returncode == 0, result.stderr
+    assert len(jobs(tmp_path / "sweep")) == 1
 
 
 def test_a_sweep_ends_with_its_comparison(swept: tuple[Path, Any]) -> None:
@@ -227,6 +239,44 @@ def test_what_could_never_run_is_refused_before_the_first_job(
     result = train("-m", *QUICK, swept_over, "hydra.sweep.dir=sweep")
     assert (result.returncode, result.stderr) == (1, f"vaelab: {message}\n")
     assert not (tmp_path / "sweep").exists()
+
+
+@pytest.mark.hydra
+def test_a_search_never_chooses_by_the_test_images(train: CommandLine, tmp_path: Path) -> None:
+    result = train(
+        "-m", *QUICK, "dataset.val_size=0", "beta=1,2", "hydra/sweeper=search", "hydra.sweep.dir=sweep"
+    )
+    assert (result.returncode, result.stderr) == (
+        1,
+        "vaelab: A search with dataset.val_size=0 would choose by the test images: type dataset.val_size=5000.\n",
+    )
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_planning_a_sweep_leaves_hydra_as_it_was(tmp_path: Path) -> None:
+    before = HydraConfig.instance().cfg
+    for line in (["seed=1,2"], ["seed=1,2", f"hydra.sweep.dir={tmp_path}/${{hydra:job.name}}"]):
+        sweep = planned(prepare(["-m", *QUICK, *line], "train", Config))
+        assert sweep is not None
+        assert HydraConfig.instance().cfg is before
+    assert sweep.folder == tmp_path / "train"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(143)], ids=["Ctrl-C", "SIGTERM"])
+def test_an_interrupted_comparison_says_how_to_make_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: BaseException
+) -> None:
+    def interrupted(asked: CompareConfig) -> None:
+        raise error
+
+    monkeypatch.setattr("vaelab.comparison.compare.compare", interrupted)
+    asked = CompareConfig(sweep="my sweep", figures=False)
+    with pytest.raises(type(error)):
+        Sweep(tmp_path, asked, zip=False, overrides=[]).end(None)
+    assert capsys.readouterr().err == (
+        "vaelab: interrupted. To compare the runs: "
+        """python -m vaelab.compare 'sweep='"'"'my sweep'"'"'' evaluate=true figures=false\n"""
+    )
 
 
 def test_a_sweep_is_not_continued_by_resume(train: CommandLine, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from vaelab.config import Config
 from vaelab.data.splits import Data, Split
 from vaelab.figures import style
 from vaelab.models import names
-from vaelab.objectives.scoring import bound
+from vaelab.objectives.scoring import BATCH, bound
 from vaelab.runs.folder import RunFolder
 from vaelab.training import checkpoint
 from vaelab.training.callbacks import Callback, CheckFinite, DropTinyMoments
@@ -165,16 +165,48 @@ def test_without_validation_images_the_test_set_is_scored_and_nothing_chosen(dat
     )
     assert all(row["test/neg_elbo"] > 0 for row in rows)
     assert best == [1, 2, 3]
-    assert state.best_neg_elbo == math.inf
 
 
-def test_best_is_chosen_on_validation_images_after_the_warmup(data: Data) -> None:
-    config = settings(*TINY, "epochs=4", "loss.kl_warmup_epochs=2", "optimizer.lr=0.02")
-    state = fresh(config, data)
-    rows = fit(state, data, config)
-    eligible = {row["val/neg_elbo"]: row["epoch"] for row in rows[2:]}
+def test_best_is_chosen_on_scored_images_after_the_warmup(data: Data) -> None:
+    asked = settings(*TINY, "epochs=4", "loss.kl_warmup_epochs=2", "optimizer.lr=0.02")
+    state = fresh(asked, data)
+    rows = fit(state, data, asked)
+    eligible = {row["val/loss"]: row["epoch"] for row in rows[2:]}
     assert state.best_epoch == eligible[min(eligible)]
-    assert state.best_neg_elbo == min(eligible)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "losses", "weights", "best"),
+    [
+        ((), [3, 1, 2], [1, 1, 1], [1, 2, 2]),
+        (("beta=4",), [3, 1, 2], [4, 4, 4], [1, 2, 2]),
+        (("kl=false",), [3, 1, 2], [0, 0, 0], [1, 2, 2]),
+        (("loss.kl_warmup_epochs=2",), [1, 2, 9, 8, 8.5], [0.4, 0.9, 1, 1, 1], [1, 2, 3, 4, 4]),
+        (("loss.kl_warmup_epochs=2",), [1, 2, 9, 3, 8], [0.4, 0.9, 1, 0.5, 1], [1, 2, 3, 3, 5]),  # cycles
+    ],
+)  # fmt: skip
+def test_best_is_the_lowest_loss_at_full_weight(
+    overrides: tuple[str, ...], losses: list[float], weights: list[float], best: list[int], data: Data
+) -> None:
+    asked = settings(*TINY, *overrides)
+    state, found = fresh(asked, data), []
+    for loss, weight in zip(losses, weights, strict=True):
+        state.end_epoch({"val/loss": loss, "val/neg_elbo": -loss, "kl_weight": weight}, asked)
+        found.append(state.best_epoch)
+    assert found == best
+
+
+def test_with_free_bits_images_are_scored_in_batches_as_they_are_trained_on(data: Data) -> None:
+    asked = settings(*TINY, "epochs=1", "loss.free_bits=2", "model.latent_dim=4")
+    state = fresh(asked, data)
+    (row,) = fit(state, data, asked)
+    scored = bound(state.model, state.objective, data.scored, asked.seed, batch=asked.batch_size)
+    kl_NL = scored.posterior.kl_per_dimension()
+    batches = [part for block in kl_NL.split(BATCH) for part in block.split(asked.batch_size)]
+    minimised = [len(kl_BL) * kl_BL.mean(dim=0).clamp(min=2).sum().item() for kl_BL in batches]
+    expected = row["val/reconstruction"] + sum(minimised) / len(kl_NL)
+    assert row["val/loss"] == pytest.approx(expected)
+    assert row["val/neg_elbo"] == scored.averages()["neg_elbo"]
 
 
 class Stop(Exception):

@@ -7,6 +7,7 @@
 """
 
 import importlib
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from vaelab.config import VaelabError
     from vaelab.training.run import Run, load
 
-__version__ = "0.1.0"
+__version__ = version("vaelab")
 __all__ = ["Run", "VaelabError", "__version__", "compare", "evaluate", "load", "sample", "train"]
 
 LAZY_IMPORTS = {

@@ -43,7 +43,7 @@ class Arguments:
 
 
 def prepare(line: Sequence[str], command: str, schema: type[config.Settings]) -> Arguments:
-    """Check a command line and convert it for Hydra: the one place where a command line changes.
+    """Check a command line and convert it for Hydra.
 
     - Flags may stand between settings: they go first.
     - `repeat=RUN` becomes all settings of that run.

@@ -1,6 +1,7 @@
 """What vaelab registers with Hydra: schemas, resolvers, and settings composed without running anything."""
 
 import re
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,11 +42,17 @@ def vaelab_help(_root_: DictConfig) -> str:
     model = plain(_root_).get("model", {})
     rows = []
     for each in config.describe(config.SCHEMAS[_root_.hydra.job.name]):
-        choices = f" ({', '.join(each.choices)})" if each.choices else ""
-        rows.append((f"{each.key}={config.show(each.default)}", each.description + choices))
+        # What has no default says itself what it takes.
+        plain_default = each.default is None or isinstance(each.default, bool)
+        allowed = ", ".join(each.choices) or ("" if plain_default else each.allowed)
+        text = f"{each.description} ({allowed})" if allowed else each.description
+        rows.append((f"{each.key}={config.show(each.default)}", text))
     rows += [(f"model.{key}={config.show(value)}", "") for key, value in model.items() if key != "name"]
     width = max(len(override) for override, _ in rows)
-    lines = [f"    {override:<{width}}  {text}".rstrip() for override, text in rows]
+    wrapper = textwrap.TextWrapper(
+        130, " " * 4, " " * (width + 6), break_on_hyphens=False, break_long_words=False
+    )
+    lines = [wrapper.fill(f"{override:<{width}}  {text}") for override, text in rows]
     if model:
         lines.append(f"    What belongs to model={model['name']} is explained in conf/model/.")
     text = "\n".join(["Settings and their defaults (reconstruction and KL are nats per image)", *lines])

@@ -55,6 +55,7 @@ def run_command(command: str, body: Callable[[Job], object]) -> None:
                 return None  # the other jobs of a multirun continue
 
         with sweeping(command, arguments) as more:
+            # The one place where a command line changes: Hydra reads this one.
             sys.argv[1:] = [*arguments.flags, *arguments.overrides, *more]
             os.environ[TRACEBACKS] = "1"  # the wording is vaelab's
             try:

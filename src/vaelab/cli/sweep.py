@@ -3,6 +3,7 @@
 import itertools
 import multiprocessing
 import os
+import shlex
 import signal
 import sys
 import traceback
@@ -11,9 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
-from filelock import FileLock
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -28,7 +27,7 @@ from vaelab.cli.messages import one_line, show_run
 from vaelab.config import CompareConfig, Config, ConfigError, VaelabError, quote_override
 from vaelab.config.train import training_digest
 from vaelab.pages.run_report import write_run_report
-from vaelab.runs.files import TRAININGS, InUse, remove_if_empty, write_bytes, writing
+from vaelab.runs.files import TRAININGS, InUse, locked, remove_if_empty, write_bytes, writing
 from vaelab.runs.folder import RunFolder, natural
 from vaelab.runs.signals import BY_SIGNAL, Signals
 
@@ -38,8 +37,11 @@ EXCLUDED = "hydra.job.config.override_dirname.exclude_keys"
 FAILURE = ".failed"
 """The ending of the file that reports a failed job to the sweep, wherever it ran."""
 
-interrupted_by = 0
-"""The signal that ended a job in this process, which joblib has for several jobs: it starts no other."""
+INTERRUPTED = "interrupted"
+"""The file that tells joblib's processes that a signal has ended a job: they start no other."""
+
+JOBLIB = ("parallel", "joblib")
+"""The launchers that would end the other jobs while they save, if one ended with a signal's status."""
 
 
 @dataclass
@@ -88,7 +90,13 @@ class Sweep:
         names = {*unfinished(self.folder), *killed, *(path.stem for path in self.failures())}
         failed = sorted(names, key=natural)
         if self.comparison is not None:
-            outcome = compare(self.comparison)
+            try:
+                outcome = compare(self.comparison)
+            except (KeyboardInterrupt, SystemExit):
+                by_hand = self.comparison.model_dump(include={"sweep", "evaluate", "figures"})
+                line = ["python", "-m", "vaelab.compare", *itertools.starmap(quote_override, by_hand.items())]
+                print(f"vaelab: interrupted. To compare the runs: {shlex.join(line)}", file=sys.stderr)
+                raise
             print(f"{outcome.text}\nComparison: {outcome.folder}")
             failed += outcome.failed
         if self.zip:
@@ -109,8 +117,8 @@ def sweeping(command: str, arguments: Arguments) -> Iterator[list[str]]:
             refuse_several_values(arguments.parsed)
         yield []
         return
-    for path in sweep.failures():  # of an earlier time
-        path.unlink()
+    for path in (*sweep.failures(), sweep.folder / TRAININGS / INTERRUPTED):  # of an earlier time
+        path.unlink(missing_ok=True)
     error = None
     with forward_signals() as received:
         try:
@@ -133,13 +141,17 @@ def planned(arguments: Arguments) -> Sweep | None:
         whole = compose([str(part.input_line) for part in parsed if not part.is_sweep_override()])
         if not given["multirun"] and whole.hydra.mode != RunMode.MULTIRUN:
             return None
-        HydraConfig.instance().set_config(whole)  # the folder's name may refer to it
-        config: Any = HydraConfig.get()
+        config = whole.hydra
         in_yaml = [f"{key}={value}" for key, value in (config.sweeper.get("params") or {}).items()]
         parsed = [*OverridesParser.create().parse_overrides(in_yaml), *parsed]
         is_grid = config.runtime.choices["hydra/sweeper"] == "basic"
         configs = [checked(compose(each)) for each in combinations(parsed, is_grid)]
-    folder = Path(config.sweep.dir).absolute()
+    if not is_grid and not all(each.dataset.val_size for each in configs):
+        raise ConfigError(
+            "A search with dataset.val_size=0 would choose by the test images: type dataset.val_size=5000."
+        )
+    with known_to_hydra(whole):  # the folder's name may refer to it
+        folder = Path(config.sweep.dir).absolute()
     overrides = [quote_override("hydra.sweep.dir", folder)]  # once for all: jobs may run on other machines
     if EXCLUDED not in arguments.keys:
         same = sorted({str(part.key_or_group) for part in parsed} - swept_keys(parsed))
@@ -148,6 +160,18 @@ def planned(arguments: Arguments) -> Sweep | None:
     comparison = CompareConfig(sweep=shown, evaluate=wanted.evaluate, figures=wanted.figures)
     zipped = any(each.artifacts.zip for each in configs)
     return Sweep(folder, comparison if wanted.enabled else None, zipped, overrides)
+
+
+@contextmanager
+def known_to_hydra(composed: DictConfig) -> Iterator[None]:
+    """Inside, `${hydra:…}` stands for what was composed."""
+    hydra = HydraConfig.instance()
+    before = hydra.cfg
+    hydra.set_config(composed)
+    try:
+        yield
+    finally:
+        hydra.cfg = before
 
 
 def combinations(parsed: Sequence[Override], is_grid: bool) -> Iterator[tuple[str, ...]]:
@@ -207,10 +231,10 @@ def job_of_a_sweep(job: Job) -> float | None:
 
     An error goes into the job's log and to stderr, and ends no other job.
     """
-    global interrupted_by
-    if interrupted_by:
-        return None
     assert job.sweep is not None
+    interrupted = job.sweep / TRAININGS / INTERRUPTED
+    if interrupted.exists():
+        return None
     home = folder = job.folder
     try:
         config = job.settings(Config)
@@ -235,11 +259,11 @@ def job_of_a_sweep(job: Job) -> float | None:
         show_run(home)
     if not result.interrupted_by:
         return result.neg_elbo
-    interrupted_by = result.interrupted_by
     resume_command = quote_override("hydra.sweep.dir", job.sweep)
     print(f"vaelab: interrupted. To continue the sweep, add {resume_command} to the line.", file=sys.stderr)
-    if not str(HydraConfig.get().launcher._target_).endswith(".JoblibLauncher"):
-        sys.exit(BY_SIGNAL + interrupted_by)  # joblib would end the other jobs while they save
+    if HydraConfig.get().runtime.choices["hydra/launcher"] not in JOBLIB:
+        sys.exit(BY_SIGNAL + result.interrupted_by)
+    write_bytes(interrupted, b"")
     return None
 
 
@@ -252,7 +276,7 @@ def claimed(digest: str, sweep: Path, folder: RunFolder) -> Iterator[RunFolder]:
     claim = sweep / TRAININGS / digest[:16]
     with writing(claim):
         claim.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(claim.with_suffix(".lock")):
+    with locked(claim.with_suffix(".lock")):
         if not claim.exists():
             write_bytes(claim, str(folder.path.absolute().relative_to(sweep.absolute())).encode())
         home = RunFolder(sweep / claim.read_text())

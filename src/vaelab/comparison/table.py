@@ -104,7 +104,7 @@ def table(family: Family) -> list[tuple[str, str, list[tuple[str, Any]]]]:
 def markdown(family: Family) -> str:
     """The table with a column per model: more numbers than models, so that it fits a page."""
     (_, *labels), *rows = ([heading, *(text for text, _ in cells)] for heading, _, cells in table(family))
-    rows.insert(0, ["objective", *(model.config.objective for model in family.models)])
+    rows.insert(0, ["objective", *(model.config.objective_name for model in family.models)])
     rows.insert(2, ["epochs", *(str(model.config.epochs) for model in family.models)])
     alignment = ["left", *["right"] * len(labels)]
     return tabulate(rows, ["", *labels], tablefmt="github", colalign=alignment, disable_numparse=True)
@@ -117,7 +117,7 @@ def comma_separated(families: Sequence[Family], not_finished: Mapping[str, str])
         for model in family.models:
             config = model.config
             row: dict[str, Any] = {
-                "data": family.title, "model": model.label, "objective": config.objective,
+                "data": family.title, "model": model.label, "objective": config.objective_name,
                 "beta": "" if model.kl_off else config.beta, "kl": not model.kl_off,
                 "network": config.model["name"], "latent_dim": config.model.get("latent_dim", ""),
                 "seeds": " ".join(map(str, model.seeds)), "epochs": config.epochs, "status": "finished",

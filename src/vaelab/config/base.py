@@ -125,7 +125,7 @@ def unknown_setting(key: str, schema: type[Settings], siblings: Iterable[str] | 
 
     `siblings` are the settings beside it, where they are known: those of the model that was chosen.
     """
-    known = [setting.key for setting in describe(schema)]
+    known = [setting.key for setting in describe(schema) if setting.key != "dataset.name"]  # dataset=NAME
     if "model" in schema.model_fields:
         if siblings is None or not key.startswith("model."):  # the settings of every shipped model
             siblings = (name for path in sorted(CONF_DIR.glob("model/*.yaml")) for name in read_yaml(path))

@@ -15,7 +15,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar
 
-from vaelab.config.errors import ConfigError, did_you_mean, unknown
+from vaelab.config.errors import ConfigError, did_you_mean, show, unknown
 
 log = logging.getLogger(__name__)
 
@@ -70,12 +70,12 @@ class Registry(Generic[Item]):
         """An instance of the class that a component chooses: a name, or {name: …} with arguments beside it.
 
         `given` is what the caller offers: each class takes what its constructor asks for.
-        Raises ConfigError for an unknown name and an argument that the class doesn't take.
+        Raises ConfigError for an unknown name, an argument that the class doesn't take, and one it refuses.
         """
         arguments = {"name": component} if isinstance(component, str) else dict(component)
         name = arguments.pop("name")
         item: Any = self.get(name)
-        parameters = inspect.signature(item).parameters
+        parameters = self.parameters(name)
         accepted = [parameter for parameter in parameters if parameter not in given]
         for argument in arguments:
             if argument not in accepted:
@@ -84,4 +84,16 @@ class Registry(Generic[Item]):
                     f"Unknown setting '{self.setting}.{argument}'. {did_you_mean(argument, accepted)}"
                     f"{self.setting}={name} accepts: {takes}."
                 )
-        return item(**{key: value for key, value in given.items() if key in parameters}, **arguments)
+        taken = {key: value for key, value in given.items() if key in parameters}
+        try:
+            return item(**taken, **arguments)
+        except (TypeError, ValueError, ArithmeticError) as error:
+            reason = str(error).partition("\n")[0].rstrip(".")
+            raise ConfigError(f"{self.setting}={show(component)} can't be used: {reason}.") from error
+
+    def parameters(self, component: str | Mapping[str, Any]) -> list[str]:
+        """The names of the arguments that a component's class takes."""
+        item: Any = self.get(component if isinstance(component, str) else component["name"])
+        collected = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        found = inspect.signature(item).parameters
+        return [name for name, parameter in found.items() if parameter.kind not in collected]

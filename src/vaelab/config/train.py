@@ -17,12 +17,18 @@ CLASSES = Allowed("a list of class numbers or names, such as [7], or null for al
 Likelihood = Annotated[base.Component, NamesFrom("objectives/likelihoods", "vaelab.likelihoods")]
 KLSchedule = Annotated[base.Component, NamesFrom("objectives/schedules", "vaelab.kl_schedules")]
 Logger = Annotated[base.Component, NamesFrom("training/loggers", "vaelab.loggers")]
+DatasetName = Annotated[base.Text, Allowed("a data set's name"), NamesFrom("data/sets", "vaelab.datasets")]
 NonNegative = Annotated[float, Field(ge=0), Allowed("a number of at least 0")]
 
 
 def absolute(path: str) -> str:
     """An absolute path, so that a run can be continued from any folder."""
     return str(Path(path).expanduser().absolute())
+
+
+def name_of(component: str | dict[str, Any]) -> str:
+    """The name of a component, whatever arguments it has."""
+    return component if isinstance(component, str) else str(component["name"])
 
 
 def check_model(model: object) -> object:
@@ -34,7 +40,7 @@ def check_model(model: object) -> object:
 class DatasetConfig(Settings):
     """Which images, and where they come from."""
 
-    name: base.Text = "fashion_mnist"
+    name: DatasetName = Field("fashion_mnist", description="the data set, chosen by dataset=NAME")
     source: base.Source = Field("auto", description="root, system, download, then subset; full: no subset")
     root: Annotated[base.FolderPath, AfterValidator(absolute)] | None = Field(
         None, description="the data in torchvision's layout; null: $VAELAB_DATA, else the user's cache folder"
@@ -66,15 +72,14 @@ class LossConfig(Settings):
     @property
     def likelihood_name(self) -> str:
         """`bernoulli`, whatever arguments it has."""
-        chosen = self.likelihood
-        return chosen if isinstance(chosen, str) else str(chosen["name"])
+        return name_of(self.likelihood)
 
 
 class OptimizerConfig(Settings):
     """Adam (Kingma & Ba 2015) with its usual moments."""
 
     lr: Annotated[float, Allowed("a number above 0 and below 1")] = Field(
-        1e-3, gt=0, lt=1, description="Adam's step size"
+        1e-3, gt=0, lt=1, description="Adam's step size, dimensionless"
     )
 
 
@@ -95,6 +100,10 @@ class ArtifactsConfig(Settings):
     watermark: Annotated[base.Text, Allowed("a short text")] | None = Field(
         None, description="text in every figure, such as a name"
     )
+
+
+KL_SETTINGS = ("beta", "loss.free_bits", "loss.kl_schedule", "loss.kl_warmup_epochs")
+"""What has no effect where the KL term is not minimised."""
 
 
 class Config(Settings):
@@ -120,7 +129,7 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def check_warmup(self) -> Self:
-        if self.loss.kl_warmup_epochs >= self.epochs:
+        if not self.kl_off and self.loss.kl_warmup_epochs >= self.epochs:
             raise ConfigError(
                 f"loss.kl_warmup_epochs={self.loss.kl_warmup_epochs} leaves no epoch at the full KL weight: "
                 f"type fewer than epochs={self.epochs}, or more epochs."
@@ -138,8 +147,10 @@ class Config(Settings):
         return "KL off" if self.kl_off else f"beta {short(self.beta)}"
 
     @property
-    def objective(self) -> str:
-        """recon_only, vae or beta_vae: derived, so that it can't contradict `kl` and `beta`."""
+    def objective_name(self) -> str:
+        """Of the negative ELBO recon_only, vae or beta_vae, by `kl` and `beta`; else the objective's name."""
+        if (name := name_of(self.loss.objective)) != "neg_elbo":
+            return name
         return "recon_only" if self.kl_off else "vae" if self.beta == 1 else "beta_vae"
 
     def without_effect(self) -> list[str]:
@@ -152,7 +163,7 @@ class Config(Settings):
             cause = "kl=false" if not self.kl else "beta=0"
             idle += [
                 f"{key}={show(value)} has no effect with {cause}: the KL term is not minimised."
-                for key in ("beta", "loss.free_bits", "loss.kl_schedule", "loss.kl_warmup_epochs")
+                for key in KL_SETTINGS
                 if (value := look_up(plain, key)) != look_up(untouched, key)
                 and not cause.startswith(f"{key}=")
             ]
@@ -180,8 +191,10 @@ def effective(config: Config) -> dict[str, Any]:
         del plain[key]
     del plain["dataset"]["root"]  # wherever the files are, they are checked to be the same
     if config.kl_off:
-        plain |= {"kl": False, "beta": 0.0}
-        plain["loss"] |= {"free_bits": 0.0}
+        plain["kl"], untouched = False, Config().to_dict()
+        for key in KL_SETTINGS:
+            group, _, name = key.rpartition(".")
+            (plain[group] if group else plain)[name] = look_up(untouched, key)
     return plain
 
 
@@ -225,7 +238,7 @@ def continued(saved: Config, given: Config, keys: Iterable[str]) -> Config:
 
 def overrides_of(config: Config, keys: Collection[str]) -> list[str]:
     """The command line that repeats these settings, but for the `keys` that are given anew."""
-    left_out = {"resume", *keys, *(GROUP_SETTINGS["loss"] if "loss" in keys else ())}
+    left_out = {"resume", "dataset.name", *keys, *(GROUP_SETTINGS["loss"] if "loss" in keys else ())}
     plain = config.to_dict()
     values = {"model": config.model["name"], "dataset": config.dataset.name}
     values |= {setting.key: look_up(plain, setting.key) for setting in base.describe(Config)}

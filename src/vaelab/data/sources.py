@@ -16,14 +16,13 @@ from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 from tqdm import tqdm
 
 from vaelab.config import ConfigError, DatasetConfig, VaelabError
 from vaelab.data.datasets import DatasetSpec, spec_of
-from vaelab.runs.files import FULL, StorageError, remove_leftovers, write_bytes, writing
+from vaelab.runs.files import FULL, StorageError, locked, remove_leftovers, write_bytes, writing
 
 log = logging.getLogger(__name__)
 SYSTEM = Path("/usr/share/datasets")
@@ -149,7 +148,7 @@ def download(spec: DatasetSpec, folder: Path) -> None:
     lock = folder / ".download.lock"
     with writing(lock):
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(lock):
+        with locked(lock):
             remove_leftovers(folder)  # of a process that was killed
             for name in spec.files.values():
                 if file_in(folder, name) is None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from vaelab.config import ConfigError, DatasetConfig, EvaluationConfig, VaelabError, quote_override, unknown
+from vaelab.config import ConfigError, DatasetConfig, EvaluationConfig, VaelabError, unknown
 from vaelab.data import sources, splits
 from vaelab.data.splits import Data
 from vaelab.evaluation.figures import FIGURES
@@ -225,7 +225,7 @@ class Evaluation(Steps):
             **facts,
             "numbers": {name: section.to_dict() for name, section in self.numbers.items()},
             "titles": {name: section.title for name, section in self.numbers.items()},
-            "verdicts": [*self.choice_of_epoch(), *verdicts],
+            "verdicts": verdicts,
             "remarks": {name: section.remark for name, section in self.numbers.items()},
             "not_measured": {name: why for name, why in self.left_out.items() if name not in FIGURES},
             "times": {"started": self.started, "written": now(), "seconds": self.seconds},
@@ -237,8 +237,8 @@ class Evaluation(Steps):
     def write_table(self) -> str:
         """table.txt: what was evaluated, and its numbers."""
         run = self.evaluated.run
-        heading = [self.evaluated.examples.about, f"{run.checkpoint}, epoch {run.epoch}"]
-        parts = ["\n".join(heading + self.choice_of_epoch()), *map(Section.table, self.numbers.values())]
+        heading = f"{self.evaluated.examples.about}\n{run.checkpoint}, epoch {run.epoch}"
+        parts = [heading, *map(Section.table, self.numbers.values())]
         if self.left_out:
             reasons = [paragraph(f"{name}: {reason}") for name, reason in self.left_out.items()]
             parts.append("\n".join(["Not measured", *reasons]))
@@ -252,7 +252,7 @@ class Evaluation(Steps):
         digest = hashlib.sha256(run.checkpoint.read_bytes()).hexdigest()
         return {
             "checkpoint": {"file": run.checkpoint.name, "sha256": digest, "epoch": run.epoch},
-            "objective": run.config.objective, "beta": run.config.beta, "kl": run.config.kl,
+            "objective": run.config.objective_name, "beta": run.config.beta, "kl": run.config.kl,
             "likelihood": run.config.loss.likelihood_name, "model": run.config.model,
             "trained_with_seed": run.config.seed,
             "data": {
@@ -266,12 +266,3 @@ class Evaluation(Steps):
             "settings": self.config.model_dump(exclude={"checkpoint", "output"}),
             "versions": versions(), "git": git_facts(),
         }  # fmt: skip
-
-    def choice_of_epoch(self) -> list[str]:
-        """A note where the best checkpoint was chosen by a KL term that was not minimised."""
-        run = self.evaluated.run
-        if not (run.config.kl_off and run.config.dataset.val_size and run.checkpoint.stem == "best"):
-            return []
-        chosen = f"{run.checkpoint.name} was chosen by validation neg_elbo, whose KL was not minimised"
-        last = quote_override("checkpoint", run.checkpoint.with_stem("last"))
-        return [f"{chosen}; the run's end: {last}"]

@@ -26,7 +26,7 @@ from vaelab.metrics.generation import mixture_draws
 from vaelab.metrics.latent import uncovered
 from vaelab.metrics.resampling import Score, mean_score
 from vaelab.models import Gaussian
-from vaelab.objectives.scoring import Bound, bound, scored_images
+from vaelab.objectives.scoring import Bound, bound, scored_images, scoring_batch
 from vaelab.runs.files import StorageError, write_bytes, writing
 from vaelab.runs.random_streams import stream
 from vaelab.training.examples import ExampleImages
@@ -98,7 +98,7 @@ class EvaluatedModel:
 
     @cached_property
     def bound(self) -> Bound:
-        return bound(self.model, self.objective, self.split, self.seed)
+        return bound(self.model, self.objective, self.split, self.seed, batch=scoring_batch(self.run.config))
 
     @cached_property
     def posterior(self) -> Gaussian:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaelab.config import Config, VaelabError, effective, flattened, show
+from vaelab.config.train import KL_SETTINGS
 from vaelab.runs.folder import RunFolder, run_folders
 from vaelab.training import checkpoint
 
@@ -191,7 +192,7 @@ def label_of(config: Config, varying: Sequence[str], exact: bool = False) -> str
     words = [
         str(flat[key]) if key == "model.name" else f"{key.split('.')[-1]} {short(flat[key])}"
         for key in varying
-        if key in flat and key not in ("kl", "beta", "loss.free_bits")
+        if key in flat and key not in ("kl", "beta") and not (config.kl_off and key in KL_SETTINGS)
     ]
     if words and not {"kl", "beta"} & set(varying):
         return ", ".join(words)

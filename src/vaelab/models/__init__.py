@@ -119,7 +119,7 @@ def outline(settings: Mapping[str, Any], image_shape: ImageShape, parameters_per
     try:
         with torch.device("meta"):
             return build(settings, image_shape, 0, parameters_per_pixel)
-    except (RuntimeError, TypeError, OverflowError) as error:
+    except RuntimeError as error:
         sizes = ", ".join(f"model.{key}={show(value)}" for key, value in settings.items() if key != "name")
         raise ConfigError(f"No model can have {sizes}: type smaller numbers.") from error
 

@@ -26,7 +26,7 @@ class MLP(VAE):
     ) -> None:
         check_count("model.latent_dim", latent_dim)
         check_counts("model.hidden", hidden, "[400]")
-        if activation not in ACTIVATIONS:
+        if activation not in tuple(ACTIVATIONS):  # which may be a list, say
             raise unknown("model.activation", activation, ACTIVATIONS)
         channels, height, width = image_shape
         output_shape = (parameters_per_pixel * channels, height, width)

@@ -8,10 +8,11 @@ Shapes: B batch, C channels, H height, W width.
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Generator, Tensor, nn
 
-from vaelab.config import Config
+from vaelab.config import Config, show
 from vaelab.config.registry import Registry
 from vaelab.models import VAE
 from vaelab.objectives.likelihoods import Likelihood, likelihoods
@@ -48,6 +49,10 @@ class Objective(nn.Module, ABC):
     def forward(self, model: VAE, x_BCHW: Tensor, noise: Generator, kl_weight: Tensor | float) -> Terms:
         """The terms of each image. `kl_weight` may be a tensor of one number: don't branch on it."""
 
+    def formula(self, weight: str) -> str:
+        """The loss in words, for captions, or nothing; `weight` is that of the KL: `0.5`, `0 to 1`."""
+        return ""
+
 
 objectives: Registry[Callable[..., Objective]] = Registry(
     "loss.objective",
@@ -63,6 +68,21 @@ def build_objective(config: Config) -> Objective:
     return objectives.build(config.loss.objective, likelihood=likelihood, free_bits=config.loss.free_bits)
 
 
+def not_taken(config: Config) -> list[str]:
+    """A sentence for each setting that the chosen objective or KL schedule has no argument for."""
+    loss = config.loss
+    offered: dict[str, tuple[float, Registry[Any], str | dict[str, Any], str]] = {
+        "free_bits": (loss.free_bits, objectives, loss.objective, "free_bits"),
+        "kl_warmup_epochs": (loss.kl_warmup_epochs, kl_schedules, loss.kl_schedule, "warmup_epochs"),
+    }
+    return [
+        f"loss.{key}={show(value)} has no effect with {registry.setting}={show(chosen)}, "
+        "which does not take it."
+        for key, (value, registry, chosen, argument) in offered.items()
+        if value and not config.kl_off and argument not in registry.parameters(chosen)
+    ]
+
+
 @dataclass(frozen=True)
 class KLWeight:
     """The KL weight as a function of time: 2.5 is the middle of the third epoch."""
@@ -72,6 +92,11 @@ class KLWeight:
 
     def __call__(self, epoch: float) -> float:
         return self.full * self.schedule.weight(epoch)
+
+    def in_words(self, epochs: int, steps: int) -> str:
+        """`0.5`, or `(0 to 0.5)` where it is not full at each of the steps of so many epochs."""
+        constant = all(self(step / steps) == self.full for step in range(epochs * steps))
+        return f"{self.full:g}" if constant else f"(0 to {self.full:g})"
 
 
 def kl_weight(config: Config) -> KLWeight:

@@ -21,6 +21,11 @@ class NegElbo(Objective):
         super().__init__(likelihood)
         self.free_bits = free_bits
 
+    def formula(self, weight: str) -> str:
+        kl = f"max(KL, {self.free_bits:g} per dim.)" if self.free_bits else "KL"
+        factor = "" if weight == "1" else f"{weight} · "
+        return "reconstruction" if weight == "0" else f"reconstruction + {factor}{kl}"
+
     def forward(self, model: VAE, x_BCHW: Tensor, noise: Generator, kl_weight: Tensor | float) -> Terms:
         parameters, posterior = model(x_BCHW, noise)
         reconstruction = -self.likelihood.log_prob(parameters, x_BCHW)

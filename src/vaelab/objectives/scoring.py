@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vaelab.config import Config
 from vaelab.data.splits import Split
 from vaelab.models import VAE, Gaussian, evaluating
 from vaelab.objectives import Objective, Terms
@@ -37,7 +38,14 @@ def scored_images(split: Split, seed: int) -> Iterator[Tensor]:
         yield split.batch(slice(start, start + BATCH), noise)
 
 
-def bound(model: VAE, objective: Objective, split: Split, seed: int, kl_weight: float = 1.0) -> Bound:
+def scoring_batch(config: Config) -> int:
+    """Images to score at once: with free bits, which depend on a batch's mean, as many as were trained on."""
+    return min(config.batch_size, BATCH) if config.loss.free_bits else BATCH
+
+
+def bound(
+    model: VAE, objective: Objective, split: Split, seed: int, kl_weight: float = 1.0, batch: int = BATCH
+) -> Bound:
     """Score every image of a split once, with one posterior sample each, always in fp32.
 
     The noise is a stream of its own that starts anew at each call: the same weights give the same numbers,
@@ -46,7 +54,7 @@ def bound(model: VAE, objective: Objective, split: Split, seed: int, kl_weight: 
     latent_noise = stream(seed, "latent of a scored split", device=split.images.device)
     parts = []
     with evaluating(model):
-        for x_BCHW in scored_images(split, seed):
+        for x_BCHW in (part for images in scored_images(split, seed) for part in images.split(batch)):
             terms = objective(model, x_BCHW, latent_noise, kl_weight)
             posterior = model.encode(x_BCHW)
             parts.append((terms.loss, terms.reconstruction, terms.kl, posterior.mean, posterior.log_variance))

@@ -6,7 +6,7 @@ MEANINGS = {
     "reconstruction": "−log p(x|z) of the image for one posterior sample: what the decoder fails to explain.",
     "kl": "KL(q(z|x) ‖ N(0, I)): how many nats the latents carry about the image.",
     "neg_elbo": "reconstruction + kl, never weighted: the bound on −log p(x). Lower is better.",
-    "loss": "What is minimised: reconstruction + weight · kl.",
+    "loss": "What is minimised, with the KL weight of that epoch.",
     "bits_per_dim": "neg_elbo in bits, per pixel.",
     "kl_weight": "The weight of the KL term in the loss of that epoch.",
     "active_units": "Latent dimensions whose posterior mean varies over the images (variance above 0.01).",

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 
-from vaelab import __version__
 from vaelab.config import CONF_DIR, ConfigError
 
 
@@ -71,8 +70,8 @@ def process_facts() -> dict[str, Any]:
 def versions() -> dict[str, str]:
     """Versions of vaelab, Python, the system, and the libraries that numbers and figures depend on."""
     packages = ("torch", "torchvision", "numpy", "matplotlib", "pillow", "hydra-core", "omegaconf")
-    ours = {"vaelab": __version__, "python": platform.python_version(), "platform": platform.platform()}
-    return ours | {package: version(package) for package in packages}
+    system = {"python": platform.python_version(), "platform": platform.platform()}
+    return {"vaelab": version("vaelab"), **system, **{package: version(package) for package in packages}}
 
 
 def git_facts() -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import logging
 import os
 import secrets
 import shutil
@@ -9,12 +10,15 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import IO
 
 from filelock import FileLock, Timeout
 
 from vaelab.config import VaelabError
+
+log = logging.getLogger(__name__)
 
 PARTIAL = ".*.partial"  # what a killed process has left of a file that it was writing
 LOCK, HOLDER = ".lock", ".lock.json"
@@ -94,6 +98,33 @@ def remove_leftovers(*folders: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def acquire(lock: FileLock) -> None:
+    """Wait for a lock. Where the file system has none, go on without it. Raises Timeout, and OSError."""
+    try:
+        lock.acquire()
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOTSUP):
+            raise
+        warn_of_no_locks()
+
+
+@cache
+def warn_of_no_locks() -> None:
+    """Once in a process."""
+    log.warning("This file system has no locks: let no two processes write into one folder at a time.")
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Inside, a file is locked: others wait."""
+    lock = FileLock(path)
+    acquire(lock)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
     """Inside, `folder`, made where it is missing, is locked, until this process ends at the latest.
@@ -101,10 +132,12 @@ def held(folder: Path) -> Iterator[None]:
     Raises InUse, which names the holder, and StorageError.
     """
     lock, holder = FileLock(folder / LOCK, timeout=0), folder / HOLDER
+    free = False
     with writing(folder), suppress(Timeout):
         folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    if not lock.is_locked or not (folder / LOCK).exists():  # removed by its last holder at this very moment
+        acquire(lock)
+        free = not lock.is_locked or (folder / LOCK).exists()  # or removed by its last holder at this moment
+    if not free:
         lock.release()
         who = "another process"
         with suppress(OSError, ValueError):  # it may have written nothing yet

@@ -160,7 +160,8 @@ class LogEpochs(Callback):
             f"epoch {record['epoch']:{len(str(self.epochs))}.0f}/{self.epochs}"
             f"  loss {record['train/loss']:.2f}"
             f"  reconstruction {record['train/reconstruction']:.2f}  KL {record['train/kl']:.2f}"
-            f"  |  {self.scored} neg_elbo {record[f'{self.scored}/neg_elbo']:.2f}"
+            f"  |  {self.scored} loss {record[f'{self.scored}/loss']:.2f}"
+            f"  neg_elbo {record[f'{self.scored}/neg_elbo']:.2f}"
             f"  active units {record['active_units']:.0f}"
             f"  |  {record['images_per_second']:,.0f} images/s"
             + ("  best" if state.best_epoch == state.epoch else "")
@@ -199,7 +200,7 @@ class RunJson(Callback):
             "command": before.get("command", line),
             "repeat": command([quote_override("repeat", folder.path)]),
             "working_directory": str(Path.cwd()),
-            "objective": config.objective,
+            "objective": config.objective_name,
             "likelihood": config.loss.likelihood_name,
             "units": "nats per image: summed over pixels and latent dimensions, averaged over images",
             "model": {**config.model, "parameters": sum(each.numel() for each in state.model.parameters())},

@@ -6,9 +6,9 @@ Reading one executes nothing and takes no more memory than the file. What older 
 
 import hashlib
 import json
-import math
 from collections import defaultdict
 from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +19,6 @@ from safetensors import safe_open
 from torch import Tensor
 from typing_extensions import Self
 
-from vaelab import __version__
 from vaelab.config import Config, VaelabError, did_you_mean, flattened, resolve
 from vaelab.data.splits import Data
 from vaelab.models import VAE, with_weights
@@ -57,7 +56,7 @@ class Checkpoint(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, arbitrary_types_allowed=True, protected_namespaces=())
 
     format: Count = FORMAT
-    vaelab: str = __version__  # the version that wrote it
+    vaelab: str = version("vaelab")  # the version that wrote it
     config: dict[str, Any]  # the resolved settings as plain values; see `config_of`
     data: DataFacts
     image_shape: Annotated[list[Count], Field(min_length=3, max_length=3)]
@@ -65,7 +64,7 @@ class Checkpoint(BaseModel):
     step: Count  # steps done in the current epoch
     history: list[dict[str, int | FiniteFloat]]
     best_epoch: Count
-    best_neg_elbo: FiniteFloat | None  # None as long as nothing is chosen by it
+    best_neg_elbo: FiniteFloat | None = None  # for older versions, which chose by it
     device: str
     seconds: FiniteFloat  # training time of the current epoch
     param_groups: list[dict[str, Any]]  # Adam's options
@@ -101,7 +100,6 @@ def content_of(state: TrainingState, config: Config, data: Data) -> Checkpoint:
         step=state.step,
         history=state.history,
         best_epoch=state.best_epoch,
-        best_neg_elbo=state.best_neg_elbo if math.isfinite(state.best_neg_elbo) else None,
         device=state.device.type,
         seconds=state.seconds,
         param_groups=optimizer["param_groups"],
@@ -196,9 +194,8 @@ def content_of_pt(path: Path) -> dict[str, Any]:
     content = torch.load(path, map_location="cpu", weights_only=True)
     if content["config"]["model"]["name"] == "conv":  # whose kernel was no setting then
         content["config"]["model"].setdefault("kernel", 4)
-    best = content["best_neg_elbo"]
     return content | {
-        "best_neg_elbo": best if math.isfinite(best) else None,
+        "best_neg_elbo": None,  # or infinite
         "param_groups": content["optimizer"]["param_groups"],
         "optimizer": content["optimizer"]["state"],
         "random": content["noise"],
@@ -267,8 +264,6 @@ def restore(checkpoint: Checkpoint, state: TrainingState, config: Config, data: 
     state.epoch = checkpoint.epoch
     state.history = list(checkpoint.history)
     state.best_epoch = checkpoint.best_epoch
-    if checkpoint.best_neg_elbo is not None:
-        state.best_neg_elbo = checkpoint.best_neg_elbo
     # Shuffle and noise of another device can't be continued: the current epoch starts again there.
     if checkpoint.step > 0 and checkpoint.device == state.device.type:
         state.begin_epoch(config.seed)

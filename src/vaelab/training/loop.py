@@ -11,7 +11,7 @@ from vaelab.data.splits import Data, Split
 from vaelab.objectives import kl_weight
 from vaelab.runs.random_streams import stream
 from vaelab.training.callbacks import Callback, notify
-from vaelab.training.state import Record, TrainingState, chosen_by, epoch_record
+from vaelab.training.state import Record, TrainingState, epoch_record
 from vaelab.training.train_step import TrainStep, train_step_for
 
 
@@ -40,7 +40,7 @@ def fit(
                 state.step += 1
                 notify(callbacks, "on_step", state)
         record = epoch_record(state, data, config)
-        state.end_epoch(record, chosen_by(record, state, config))
+        state.end_epoch(record, config)
         notify(callbacks, "on_epoch", state)
     return state.history
 

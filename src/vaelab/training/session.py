@@ -1,7 +1,6 @@
 """Training into a run folder: new, resumed, or what a sweep's job has left undone."""
 
 import logging
-import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ import torch
 
 from vaelab.config import Config, ConfigError, VaelabError, continued, effective, quote_override, to_yaml
 from vaelab.data import splits
+from vaelab.objectives import not_taken
 from vaelab.runs import files, logs
 from vaelab.runs.environment import set_deterministic
 from vaelab.runs.files import StorageError
@@ -118,7 +118,7 @@ def resume(config: Config, keys: Sequence[str], caller: Caller) -> TrainingResul
 @contextmanager
 def in_use(folder: RunFolder) -> Iterator[None]:
     """Inside, the folder is this process's, and log lines go to the terminal."""
-    with files.held(folder.path), logs.logging_to(logs.ProgressBarHandler()):
+    with logs.logging_to(logs.ProgressBarHandler()), files.held(folder.path):
         yield
 
 
@@ -197,20 +197,21 @@ class TrainingRun:
     def announce(self, facts: dict[str, Any]) -> None:
         """Log the model, the data and the device, and warnings about them."""
         config, data = self.config, self.data
+        epochs = f"{config.epochs} epoch{'s' if config.epochs > 1 else ''}"
         scored = "test set scored each epoch"
         if data.scored.name == "val":
             scored = f"{len(data.scored):,} validation images"
         log.info(
-            f"{config.model['name']} ({facts['model']['parameters']:,} parameters), {config.objective}, "
+            f"{config.model['name']} ({facts['model']['parameters']:,} parameters), {config.objective_name}, "
             f"{facts['likelihood']} likelihood on {data.description}: {len(data.train):,} training images "
-            f"({scored}), {config.epochs} epochs, on {facts['device']['name']}"
+            f"({scored}), {epochs}, on {facts['device']['name']}"
         )
         if data.origin.fallback is not None:
             log.warning(
                 f"EMBEDDED SUBSET instead of the full set: {data.origin.fallback}. "
                 "Numbers don't compare with the full set's."
             )
-        for idle in config.without_effect():
+        for idle in [*config.without_effect(), *not_taken(config)]:
             log.warning(idle)
         if config.deterministic and self.state.device.type == "cpu":
             log.warning("deterministic=true has no effect on the CPU, which is bitwise reproducible anyway.")
@@ -242,12 +243,11 @@ class TrainingRun:
                 found = checkpoint.load(path)
                 if found.epoch == best:
                     if path != folder.best_checkpoint:
+                        found = found.model_copy(update={"format": checkpoint.FORMAT})  # older in *.pt
                         folder.write(folder.checkpoint("best"), checkpoint.encode(found))
                     return
         log.warning("Best checkpoint (epoch %d) is missing; epoch %d is used instead", best, state.epoch)
         state.best_epoch = state.epoch
-        if math.isfinite(state.best_neg_elbo):
-            state.best_neg_elbo = state.history[-1][f"{self.data.scored.name}/neg_elbo"]
         self.epochs.save(state, "last")
 
     def finish(self) -> TrainingResult:

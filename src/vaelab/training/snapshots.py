@@ -16,6 +16,7 @@ from vaelab.figures import Figure, style
 from vaelab.figures.curves import loss_curves
 from vaelab.figures.images import gif
 from vaelab.figures.latent import LatentPlot, LatentView, latent_animation
+from vaelab.objectives import kl_weight
 from vaelab.runs.folder import RunFolder
 from vaelab.training.callbacks import Callback
 from vaelab.training.examples import ExampleImages, as_arrays
@@ -137,7 +138,10 @@ class FinalFigures(Drawing):
     def on_end(self, state: TrainingState, facts: Mapping[str, Any]) -> None:
         if facts["status"] != "finished":
             return
-        curves = f"{self.examples.about} · loss = {loss_formula(self.config)}, in nats per image"
+        weight = kl_weight(self.config)
+        formula = state.objective.formula(weight.in_words(state.epoch, state.steps_per_epoch))
+        loss = f"loss = {formula}" if formula else f"loss of the objective {self.config.objective_name}"
+        curves = f"{self.examples.about} · {loss}, in nats per image"
         figures: dict[str, Callable[[], Figure]] = {
             "loss_curves.png": lambda: loss_curves(state.history, "Loss curves", curves, state.best_epoch),
             "latent_space.png": lambda: self.latent_space(state, coloured=True),
@@ -176,13 +180,3 @@ class FinalFigures(Drawing):
         )  # fmt: skip
         colours = [style.class_colour(number) for number in examples.data.classes]
         return gif(drawn, colours, milliseconds=150, hold=3000)
-
-
-def loss_formula(config: Config) -> str:
-    """What is minimised, in words."""
-    if config.kl_off:
-        return "reconstruction"
-    kl = f"max(KL, {config.loss.free_bits:g} per dim.)" if config.loss.free_bits else "KL"
-    if config.loss.kl_warmup_epochs:
-        return f"reconstruction + (0 to {config.beta:g}) · {kl}"
-    return f"reconstruction + {kl}" if config.beta == 1 else f"reconstruction + {config.beta:g} · {kl}"

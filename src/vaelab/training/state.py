@@ -20,7 +20,7 @@ from vaelab.data.splits import Data
 from vaelab.metrics.latent import active_units
 from vaelab.models import VAE, build, outline
 from vaelab.objectives import Objective, build_objective, kl_weight
-from vaelab.objectives.scoring import bound
+from vaelab.objectives.scoring import bound, scoring_batch
 from vaelab.runs.environment import memory, pick_device
 from vaelab.runs.files import size
 from vaelab.runs.random_streams import restart
@@ -45,8 +45,6 @@ class TrainingState:
     seconds: float = 0.0  # training time of the current epoch, without figures and scoring
     history: list[Record] = field(default_factory=list)
     best_epoch: int = 0
-    best_neg_elbo: float = math.inf
-    """neg_elbo of best_epoch, on the validation images; infinite as long as nothing is chosen by it."""
 
     @classmethod
     def fresh(cls, config: Config, data: Data, device: torch.device) -> TrainingState:
@@ -86,13 +84,13 @@ class TrainingState:
         for purpose, generator in self.noise.items():
             restart(generator, seed, f"{purpose} while training", self.epoch + 1)
 
-    def end_epoch(self, record: Record, chosen_by: float | None) -> None:
-        """Record a complete epoch. It is the best one unless an earlier one has a lower `chosen_by`."""
+    def end_epoch(self, record: Record, config: Config) -> None:
+        """Record a complete epoch: the best one if it has the lowest `chosen_by`, or if none has any yet."""
         self.epoch, self.step = self.epoch + 1, 0
         self.history.append(record)
-        if chosen_by is not None and chosen_by < self.best_neg_elbo:
-            self.best_epoch, self.best_neg_elbo = self.epoch, chosen_by
-        elif chosen_by is None and math.isinf(self.best_neg_elbo):
+        best = chosen_by(self.history[self.best_epoch - 1], config) if self.best_epoch else None
+        this = chosen_by(record, config)
+        if best is None or (this is not None and this < best):
             self.best_epoch = self.epoch
 
     def now(self) -> float:
@@ -182,7 +180,8 @@ def epoch_record(state: TrainingState, data: Data, config: Config) -> Record:
     weight = kl_weight(config)(state.epoch + 1 - 1 / state.steps_per_epoch)
     reconstruction, kl, loss = (state.step_terms_S3.double().sum(dim=0) / len(data.train)).tolist()
     train = {"loss": loss, "reconstruction": reconstruction, "kl": kl, "neg_elbo": reconstruction + kl}
-    scored = bound(state.model, state.objective, data.scored, config.seed, weight)
+    batch = scoring_batch(config)
+    scored = bound(state.model, state.objective, data.scored, config.seed, weight, batch)
     averages = {"loss": scored.terms.loss.mean().item(), **scored.averages()}
     record: Record = {"epoch": state.epoch + 1}
     for name, numbers in (("train", train), (data.scored.name, averages)):
@@ -198,12 +197,10 @@ def epoch_record(state: TrainingState, data: Data, config: Config) -> Record:
     }
 
 
-def chosen_by(record: Record, state: TrainingState, config: Config) -> float | None:
-    """neg_elbo on the validation images, by which the best epoch is chosen; None where it can't be.
+def chosen_by(record: Record, config: Config) -> float | None:
+    """The loss on the validation images, by which the best epoch is chosen; None where it can't be.
 
-    Nothing may be chosen on test images, which are scored where there are no validation images. And an epoch
-    of a lower KL weight would be chosen for that weight alone.
+    Nothing may be chosen on test images, which are scored where there are no validation images. And the loss
+    is lower where the KL weight has not reached its full value.
     """
-    weight_of, steps = kl_weight(config), state.steps_per_epoch
-    full = all(weight_of(state.epoch + step / steps) == weight_of.full for step in range(steps))
-    return record.get("val/neg_elbo") if full else None
+    return record.get("val/loss") if record.get("kl_weight") == kl_weight(config).full else None

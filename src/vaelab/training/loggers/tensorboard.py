@@ -28,6 +28,7 @@ class TensorBoard(Callback):
                 "logger=tensorboard needs an additional package: type pip install 'vaelab[tensorboard]'."
             )
         self.folder, self.examples, self.epoch = folder, examples, epoch
+        self.excepthook = threading.excepthook
 
     @cached_property
     def writer(self) -> Any:
@@ -54,14 +55,16 @@ class TensorBoard(Callback):
 
     def on_end(self, state: TrainingState, facts: Mapping[str, Any]) -> None:
         """The posterior means of the latent plot's images, with class and image."""
-        if facts["status"] != "finished":
-            return
         examples = self.examples
-        with writing(self.folder.tensorboard):
-            names = [examples.data.class_names[number] for number in examples.labels_N.tolist()]
-            images = examples.points_N1HW.cpu()
-            self.writer.add_embedding(examples.means(), names, images, state.epoch, "posterior means")
-            self.writer.close()
+        try:
+            if facts["status"] == "finished":
+                with writing(self.folder.tensorboard):
+                    names = [examples.data.class_names[number] for number in examples.labels_N.tolist()]
+                    images = examples.points_N1HW.cpu()
+                    self.writer.add_embedding(examples.means(), names, images, state.epoch, "posterior means")
+                    self.writer.close()
+        finally:
+            threading.excepthook = self.excepthook
 
 
 def ignore_os_errors(failure: threading.ExceptHookArgs) -> None:
