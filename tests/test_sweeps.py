@@ -18,11 +18,10 @@ from typing import Any
 import pytest
 from hydra.errors import MissingConfigException
 from PIL import Image
+from scipy import stats
 
 from conftest import TINY, CommandLine, command_line_of, environment, once, settings
 from vaelab.cli.messages import one_line
-from vaelab.comparison.findings import clear
-from vaelab.comparison.table import Spread
 from vaelab.config import Config
 from vaelab.evaluation.runs import label_of
 from vaelab.runs.folder import natural
@@ -111,9 +110,16 @@ def test_a_sweep_ends_with_its_comparison(swept: tuple[Path, Any]) -> None:
             == evaluated["samples"]["fid_fashion_mnist_cnn"]["prior samples"]["value"]
         )
         assert row["fid_fashion_mnist_cnn_floor"]
+        assert (row["val/kl_n"], row["val/kl_std"], row["val/kl_low"], row["val/kl_high"]) == (
+            "1",
+            "",
+            "",
+            "",
+        )
     text = (folder / "comparison" / "comparison.md").read_text()
     assert "**Embedded subset: numbers don't compare with the full set's.**" in text
-    assert "one seed, so its spread is unknown" in text
+    assert text.count("Differences were not tested: a test takes two or more seeds of each model") == 1
+    assert "t-test over" not in text
     assert text in result.stdout
     for name in FIGURES:
         assert f"![{name}]({name})" in text
@@ -264,7 +270,9 @@ def test_seeds_give_mean_and_standard_deviation(train: CommandLine, tmp_path: Pa
     values = [float(last_row(folder / job)["val/neg_elbo"]) for job in jobs(folder)]
     assert float(row["val/neg_elbo"]) == pytest.approx(statistics.fmean(values))
     assert float(row["val/neg_elbo_std"]) == pytest.approx(statistics.stdev(values))
-    assert row["seeds"] == "1 2 3"
+    low, high = stats.t.interval(0.95, 2, statistics.fmean(values), stats.sem(values))
+    assert (float(row["val/neg_elbo_low"]), float(row["val/neg_elbo_high"])) == pytest.approx((low, high))
+    assert (row["val/neg_elbo_n"], row["seeds"]) == ("3", "1 2 3")
     shown = f"{statistics.fmean(values):.2f} ± {statistics.stdev(values):.2f}"
     assert shown in (folder / "comparison" / "comparison.md").read_text()
     assert [path.name for path in tmp_path.rglob("*.zip")] == ["sweep.zip"]
@@ -295,15 +303,6 @@ def test_runs_on_different_data_are_never_in_one_table(train: CommandLine, tmp_p
         assert (folder / slug / "curves.png").exists()
         assert f"({slug}/curves.png)" in text
     assert len({row["data"] for row in table(tmp_path / "sweep")}) == 4
-
-
-def test_no_finding_where_the_seeds_spread_is_larger() -> None:
-    assert clear(Spread([1.0, 1.2]), Spread([2.0, 2.2]))
-    assert not clear(Spread([1.0, 3.0]), Spread([2.0, 4.0]))
-    assert clear(Spread([1.0]), Spread([1.1]))  # one seed each: said beside the finding
-    assert not clear(Spread([0.969]), Spread([0.968]), noise=0.004)
-    assert Spread([1.0, 3.0]).show(1) == "2.0 ± 1.4"
-    assert Spread([1.0]).show(2) == "1.00"
 
 
 def test_a_launcher_that_is_not_installed_names_its_extra() -> None:

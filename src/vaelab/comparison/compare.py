@@ -169,7 +169,8 @@ class Comparison(Steps):
             )
         for family, figures in zip(found.families, self.figures, strict=True):
             parts += [f"## {family.title}", about(family), markdown(family)]
-            parts.append(f"### Findings\n\n{bullets(findings(family)) or 'None that is clear.'}")
+            if said := findings(family):
+                parts.append(f"### Findings\n\n{bullets(said)}")
             parts += [f"![{path.name}]({path.relative_to(self.folder).as_posix()})" for path in figures]
         if found.not_finished:
             reasons = [f"{name}: {reason}" for name, reason in found.not_finished.items()]
