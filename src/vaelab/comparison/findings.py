@@ -56,7 +56,7 @@ def verdict(family: Family, column: Column) -> Iterator[str]:
         parts.append(f"{first} is {word} {', '.join(others)}")
     alike = [each for each in pairs if each.first == order[0] and not each.clear]
     if not clear and len(order) > 2:
-        most = f"the largest is of {order[0]} and {order[-1]}, {effect(alike[-1], column)}"
+        most = f"the largest is between {order[0]} and {order[-1]}, {effect(alike[-1], column)}"
         parts.append(f"no clear difference between any two of {len(order)} models; {most}")
     elif alike:
         others = [f"{each.second}: {effect(each, column)}" for each in alike]
@@ -77,14 +77,14 @@ def effect(difference: Difference, column: Column) -> str:
 
 
 def method(pairs: Sequence[Difference], seeds: Sequence[int]) -> str:
-    """`Paired t-test over 3 seeds, with 95 % interval and p after Holm's correction for 3 pairs.`"""
+    """`Paired t-test over 3 seeds: 95 % interval and p.`"""
     paired = {each.paired for each in pairs}
     test = "Paired t-test" if paired == {True} else "Welch's t-test"
     if len(paired) > 1:
         test = "Paired t-test where two models have the same seeds, else Welch's,"
     count = " to ".join(map(str, sorted({min(seeds), max(seeds)})))
-    correction = f" after Holm's correction for {len(pairs)} pairs" if len(pairs) > 1 else ""
-    return f"{test} over {count} seeds, with 95 % interval and p{correction}."
+    several = f" of each pair alone, p after Holm's correction for {len(pairs)} pairs"
+    return f"{test} over {count} seeds: 95 % interval{several if len(pairs) > 1 else ' and p'}."
 
 
 def sampling_without_kl(family: Family, prior: Column, mixture: Column) -> Iterator[str]:
