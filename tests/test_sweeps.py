@@ -210,7 +210,7 @@ def test_one_failed_job_ends_neither_sweep_nor_comparison(train: CommandLine, tm
         (folder / failed[1] / "train.log").read_text().startswith("dataset.val_size=10000 leaves nothing of ")
     )
     text = (folder / "comparison" / "comparison.md").read_text()
-    assert "## Not finished\n" in text
+    assert "## Not compared\n" in text
     assert f"- {failed[0]}: failed after epoch 0 of 2: The loss is not finite" in text
     assert f"- {failed[1]}: failed before it started: dataset.val_size=10000 leaves" in text
     rows = table(folder)

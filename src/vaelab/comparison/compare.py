@@ -197,7 +197,7 @@ class Comparison(Steps):
             parts += [f"![{path.name}]({path.relative_to(self.folder).as_posix()})" for path in figures]
         if found.not_finished:
             reasons = [f"{name}: {reason}" for name, reason in found.not_finished.items()]
-            parts.append(f"## Not finished\n\n{bullets(reasons)}")
+            parts.append(f"## Not compared\n\n{bullets(reasons)}")
         if self.notes:
             parts.append(f"## Notes\n\n{bullets(self.notes)}")
         return "\n\n".join(parts) + "\n"
