@@ -22,9 +22,11 @@ from safetensors import safe_open
 import vaelab
 from conftest import TINY, CommandLine, command_line_of, encoded, environment, once, rewrite, run_folder
 from vaelab import VaelabError
+from vaelab.evaluation.sections import section_names
 from vaelab.training import checkpoint
 from vaelab.training.checkpoint import Checkpoint
 
+BOUND_ONLY = [f"metrics.{name}=false" for name in section_names() if name != "bound"]
 KEPT = Path(__file__).parent / "checkpoints"
 """Checkpoints as each format wrote them, and what they say of themselves; written once, never again."""
 
@@ -133,19 +135,45 @@ def test_without_a_good_one_that_is_said(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("file", ["run.json", "metrics.csv"])
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe\0", b"{}", b"[1", b"a,b\n1,x\n"])
-def test_other_damaged_files_are_named(run: Path, tmp_path: Path, file: str, content: bytes) -> None:
-    (run / file).write_bytes(content)
-    result = command_line_of("vaelab.compare", tmp_path)("sweep=.", "figures=false", "evaluate=false")
-    assert "Traceback" not in result.stderr
-    if file == "run.json":
-        result = command_line_of("vaelab.train", tmp_path)("resume=run", "epochs=3")
-        assert (result.returncode, result.stderr) == (
-            1, "vaelab: run/run.json is damaged: type a checkpoint of the folder instead, or another run.\n"
-        )  # fmt: skip
-    else:
-        assert "metrics.csv is damaged" in refusal(run)
+CONTENTS = [b"", b"\xff\xfe\0", b"{}", b"[1", b"a,b\n1,x\n"]
+
+
+@pytest.mark.parametrize("content", CONTENTS)
+def test_a_damaged_run_json_is_written_again_by_resuming(
+    run: Path, train: CommandLine, evaluate: CommandLine, tmp_path: Path, content: bytes
+) -> None:
+    before = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_bytes(content)
+    said = "run/run.json is damaged: python -m vaelab.train resume=run writes it again."
+    compared = command_line_of("vaelab.compare", tmp_path)("sweep=.", "figures=false", "evaluate=false")
+    assert f"- run: {said}\n" in compared.stdout
+    assert "Traceback" not in compared.stderr
+    evaluated = evaluate("checkpoint=run", "figures=false", *BOUND_ONLY)
+    assert (evaluated.returncode, evaluated.stderr) == (0, f"WARNING: {said}\n")
+    resumed = train("resume=run")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "run/run.json was damaged: it is written again, without earlier sessions.\n" in resumed.stderr
+    after = json.loads((run / "run.json").read_text())
+    assert {key: after[key] for key in ("status", "data", "epochs", "best", "model")} == {
+        key: before[key] for key in ("status", "data", "epochs", "best", "model")
+    }
+
+
+@pytest.mark.parametrize("content", [*CONTENTS, None], ids=lambda content: str(content or "cut"))
+def test_other_damaged_files_are_written_again_from_the_checkpoint(
+    run: Path, evaluate: CommandLine, content: bytes | None
+) -> None:
+    whole = {path: path.read_bytes() for path in (run / "metrics.csv", run / "config.yaml")}
+    for path in whole:
+        path.write_bytes(path.read_bytes()[:-20] if content is None else content)
+    assert [row["epoch"] for row in vaelab.load(run).metrics] == [1, 2]
+    evaluated = evaluate("checkpoint=run", "figures=false", *BOUND_ONLY)
+    assert (evaluated.returncode, evaluated.stderr) == (
+        0,
+        "WARNING: Damaged or edited, so written again from run/checkpoints/last.safetensors: "
+        "metrics.csv and config.yaml.\n",
+    )
+    assert {path: path.read_bytes() for path in whole} == whole
 
 
 # --- planted files ----------------------------------------------------------------------------------------

@@ -227,7 +227,7 @@ def test_slurm_jobs_survive_being_queued_again_and_being_lost(slurm: dict[str, s
     assert "- 1_seed-2: running after epoch" in out
     out, err = start(tmp_path, slurm, "epochs=60", "seed=1,2", *queue).communicate(timeout=PATIENCE_S)
     assert_continued(killed, 60, err)
-    assert "## Not finished" not in out
+    assert "## Not compared" not in out
 
 
 def slurm_job(env: dict[str, str], element: int) -> str:

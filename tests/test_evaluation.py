@@ -520,6 +520,33 @@ def test_a_seed_of_its_own_is_said_on_everything(evaluate: CommandLine, run: Pat
     assert result.returncode == 0, result.stderr
     assert "trained with seed 42, evaluated with seed 7" in result.stdout.splitlines()[0]
     assert "1 posterior sample per image · seed 7" in result.stdout
+    assert metrics(run / "evaluation" / "best_seed-7")["seed"] == 7
+    assert not (run / "evaluation" / "best").exists()
+    several = evaluate("checkpoint=run", "-m", "seed=7,8,42", "split=test,val", "figures=false", *bound_only)
+    assert several.returncode == 0, several.stderr
+    folders = ("best", "best_seed-7", "best_seed-8", "best_val", "best_val_seed-7", "best_val_seed-8")
+    assert sorted(path.name for path in (run / "evaluation").iterdir()) == sorted(folders)
+    assert {metrics(run / "evaluation" / name)["seed"] for name in folders[:3]} == {7, 8, 42}
+
+
+def test_output_never_replaces_a_link_by_a_file(evaluate: CommandLine, run: Path, tmp_path: Path) -> None:
+    """Of the folder or of a file in it: what is written goes where the link leads."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "folder").symlink_to("real")
+    (tmp_path / "kept.json").write_text("{}")
+    (tmp_path / "real" / "metrics.json").symlink_to("../kept.json")
+    (tmp_path / "page.html").write_text("")
+    (tmp_path / "link.html").symlink_to("page.html")
+    bound_only = [f"metrics.{name}=false" for name in SECTIONS if name != "bound"]
+    result = evaluate("checkpoint=run", "output=folder", "figures=false", *bound_only)
+    assert result.returncode == 0, result.stderr
+    explored = command_line_of("vaelab.explore", tmp_path)("run=run", "output=link.html")
+    assert explored.returncode == 0, explored.stderr
+    assert json.loads((tmp_path / "kept.json").read_text())["status"] == "finished"
+    assert (tmp_path / "page.html").stat().st_size > 0
+    assert (tmp_path / "real" / "table.txt").is_file()
+    for link in ("folder", "real/metrics.json", "link.html"):
+        assert (tmp_path / link).is_symlink()
 
 
 def test_an_output_that_can_not_be_written_is_noticed_first(evaluate: CommandLine, run: Path) -> None:

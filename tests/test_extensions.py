@@ -6,8 +6,10 @@ The plugin is installed as pip would: modules and the metadata of entry points i
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -180,6 +182,54 @@ def test_compare_takes_runs_of_plugins(trained: Path) -> None:
     text = (trained / "runs" / "comparison" / "comparison.md").read_text()
     assert re.search(r"^## Fashion-MNIST .*pixel gaussian likelihood", text, re.MULTILINE)
     assert re.search(r"^## Stripes", text, re.MULTILINE)
+
+
+def test_evaluations_of_the_subset_never_stand_beside_those_of_the_full_set(tmp_path: Path) -> None:
+    """A data set with a subset: the first half of each file."""
+    install(tmp_path)
+    plugin = (tmp_path / "stripes.py").read_text()
+    subset = 'subset=__import__("pathlib").Path(__file__).parent / "subset",'
+    (tmp_path / "stripes.py").write_text(plugin.replace('urls=("https://example.org/stripes/",),', subset))
+    full = tmp_path / "data" / "Stripes" / "raw"
+    write_stripes(full)
+    (tmp_path / "subset").mkdir()
+    lines = []
+    for path in full.iterdir():
+        dimensions = path.read_bytes()[3]
+        array = np.frombuffer(path.read_bytes()[4 + 4 * dimensions :], np.uint8)
+        array = array.reshape(-1, *[20, 20][: dimensions - 1])
+        content = idx(array[: len(array) // 2])
+        (tmp_path / "subset" / path.name).write_bytes(content)
+        lines.append(f"{hashlib.sha256(content).hexdigest()}  {path.name}\n")
+    (tmp_path / "subset" / "SHA256SUMS").write_text("".join(lines))
+    for run, beta in (("a", 0.5), ("b", 1)):
+        line = (
+            "dataset=stripes",
+            "dataset.root=data",
+            "dataset.val_size=100",
+            "model.hidden=[8]",
+            f"beta={beta}",
+        )
+        run_folder(command("train", tmp_path, *QUICK, *line, f"hydra.run.dir=runs/{run}"))
+
+    def images() -> list[int]:
+        folders = (tmp_path / "runs" / run / "evaluation" / "last" for run in "ab")
+        return [json.loads((folder / "metrics.json").read_text())["data"]["images"] for folder in folders]
+
+    last = "checkpoint=runs/a/checkpoints/last.safetensors"
+    quick = ("nll_images=2", "importance_samples=2", "figures=false")
+    evaluated = command("evaluate", tmp_path, last, *quick, "dataset.source=embedded")
+    assert evaluated.returncode == 0, evaluated.stderr
+    compared = command("compare", tmp_path, "sweep=runs", "figures=false")
+    assert images() == [120, 120]
+    assert "- Evaluations of other images, made again: a.\n" in compared.stdout
+    shutil.rmtree(full)  # what was measured on the full set is kept, as long as all of it is there
+    assert "made again" not in command("compare", tmp_path, "sweep=runs", "figures=false").stdout
+    assert images() == [120, 120]
+    (tmp_path / "runs" / "b" / "evaluation" / "last" / "metrics.json").unlink()
+    compared = command("compare", tmp_path, "sweep=runs", "figures=false")
+    assert images() == [60, 60]
+    assert "- Evaluations of other images, made again: a.\n" in compared.stdout
 
 
 def test_explore_shows_what_it_can_and_says_what_it_can_not(trained: Path) -> None:

@@ -12,7 +12,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from vaelab.figures import style
-from vaelab.figures.curves import loss_curves, overlaid_curves, rate_distortion, styles
+from vaelab.figures.curves import OverSeeds, frontier, loss_curves, overlaid_curves, rate_distortion, styles
 from vaelab.figures.density import density_plot, hole_map, kl_bars
 from vaelab.figures.images import gif, image_grid, image_panels, tile
 from vaelab.figures.latent import LatentPlot, LatentSpaces, LatentView, latent_animation, limit_for
@@ -34,6 +34,12 @@ LOOKS = dict(zip(MODELS, styles([True, False, False, False, False]), strict=True
 LONG = (
     "conv, 16 latent dimensions, beta 0.5 · Fashion-MNIST (embedded subset; dynamically binarised) · seed 42"
 )
+
+
+def seeds(shape: tuple[int, int], scale: float = 1.0) -> OverSeeds:
+    values_SE = GENERATOR.random(shape) * scale
+    return OverSeeds(values_SE, values_SE.min(axis=0), values_SE.max(axis=0))
+
 
 FIGURES: dict[str, Callable[[], Figure]] = {
     "grid": lambda: image_grid(
@@ -62,12 +68,11 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "few bars": lambda: kl_bars(np.array([3.2, 0.001]), ["z₂", "z₁"], 0.01, "Title", LONG),
     "many bars": lambda: kl_bars(np.linspace(123, 0, 200), [f"z₁₂{i}" for i in range(200)], 0.01, "Title", LONG),
     "curves of several models": lambda: overlaid_curves(
-        {name: {"kl": GENERATOR.random((3, 5)) * scale} for name, scale in MODELS.items()}, LOOKS,
+        {name: {"kl": seeds((3, 5), scale)} for name, scale in MODELS.items()}, LOOKS,
         [("kl", "KL(q(z|x) ‖ p(z))")] * 3, "Title", LONG,
     ),
     "rate and distortion": lambda: rate_distortion(
-        {name: (GENERATOR.random(3) * scale, GENERATOR.random(3)) for name, scale in MODELS.items()}, LOOKS,
-        list(MODELS)[1:], "Title", LONG,
+        {name: {"kl": seeds((3, 1), scale), "reconstruction": seeds((3, 1))} for name, scale in MODELS.items()}, LOOKS, "Title", LONG,
     ),
     "latent spaces": lambda: LatentSpaces(
         dict.fromkeys(MODELS, MEANS), dict.fromkeys(MODELS, VIEW), LABELS, NAMES, "Title", LONG
@@ -116,6 +121,12 @@ def test_the_density_contours_hold_what_they_say() -> None:
     ]  # 99, 90 and 50 %, outermost first
     expected = [0.5 * np.sqrt(-2 * np.log(1 - mass)) for mass in (0.99, 0.9, 0.5)]
     assert radii == pytest.approx(expected, rel=0.25)
+
+
+def test_the_frontier_holds_who_is_beaten_by_nobody_in_both() -> None:
+    points = np.array([[5.0, 270], [2, 280], [5, 271], [8, 260], [3, 290], [8, 260], [9, 265]])
+    assert frontier(points).tolist() == [[2, 280], [5, 270], [8, 260]]
+    assert frontier(points[:1]).tolist() == [[5, 270]]
 
 
 def test_the_same_figure_gives_the_same_bytes() -> None:

@@ -1,12 +1,19 @@
 """Verdicts of a comparison: the tests behind them, how often they are wrong, and what they find."""
 
 import math
+import re
+from itertools import product
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from vaelab.comparison.findings import findings
 from vaelab.comparison.statistics import Estimate, differences, holm, t_test
+from vaelab.comparison.table import by_seed, columns
+from vaelab.evaluation.runs import Family, Model
 
 REPETITIONS = 2000
 MODELS, SEEDS = (2, 3, 5, 8), (2, 3, 5)
@@ -48,10 +55,14 @@ def test_holms_correction_by_hand() -> None:
     assert holm([]) == []
 
 
-def test_one_seed_is_never_tested_and_no_spread_is_no_chance() -> None:
+def test_one_seed_is_never_tested_and_a_lack_of_spread_is_no_proof() -> None:
     assert differences({"a": {0: 1.0}, "b": {0: 2.0}}) == []
     equal, apart = {0: 1.0, 1: 1.0}, {0: 2.0, 1: 2.0}
-    assert [each.p for each in differences({"a": equal, "b": dict(equal), "c": apart})] == [1.0, 0.0, 0.0]
+    assert [each.p for each in differences({"a": equal, "b": dict(equal), "c": apart})] == [1.0, 1.0, 1.0]
+    rounded = differences(
+        {"a": {0: 0.81, 1: 0.82}, "b": {0: 0.84, 1: 0.85}}
+    )  # by 0.03 both, but for rounding
+    assert not rounded[0].clear
 
 
 @pytest.mark.parametrize("same_seeds", [True, False])
@@ -79,3 +90,105 @@ def test_three_standard_deviations_are_found(models: int, seeds: int, power: flo
         values[0] += 3
         found += differences(models_of(values, same_seeds=True))[0].clear
     assert found / REPETITIONS > power
+
+
+# --- what a comparison says of models that are the same ---------------------------------------------------
+
+NOISE = {"val/neg_elbo": (280, 0.4), "val/reconstruction": (275, 0.4), "fid_mnist_cnn": (50, 4)}
+"""Mean and standard deviation over seeds of some numbers."""
+CLAIM = re.compile(r" (?:is|are) (?:lower|higher) |further clear")
+
+
+def family_of(noise: np.random.Generator, models: int, seeds: int, same_seeds: bool = True) -> Family:
+    """Models whose numbers are all draws from one distribution. The first two are without KL."""
+
+    def member(k: int, seed: int) -> Any:
+        def normal(name: str) -> float:
+            return float(noise.normal(*NOISE[name]))
+
+        def fid() -> dict[str, float]:
+            return {"value": normal("fid_mnist_cnn")}
+
+        return SimpleNamespace(
+            config=SimpleNamespace(
+                seed=seed if same_seeds else 100 * k + seed, kl_off=k < 2, model={"latent_dim": 2}
+            ),
+            facts={"data": {"name": "mnist"}},
+            rows=[{name: normal(name) for name in ("val/neg_elbo", "val/reconstruction")}],
+            evaluation={
+                "numbers": {
+                    "classes": {  # shares of 400 images: in steps
+                        "knn_accuracy": {"posterior means": {"value": noise.binomial(400, 0.8) / 400}}
+                    },
+                    "images": {
+                        "sharpness_ratio": {"prior samples": {"value": float(noise.normal(0.6, 0.02))}}
+                    },
+                    "samples": {"fid_mnist_cnn": {"prior samples": fid(), "mixture samples": fid()}},
+                }
+            },
+        )
+
+    return Family(
+        "MNIST",
+        [Model(f"model {k}", [member(k, seed) for seed in range(seeds)]) for k in range(models)],
+        "val",
+    )
+
+
+def old_rule(family: Family) -> bool:
+    """The rule before version 0.2: a difference is clear that is larger than the root of both variances."""
+    column = next(each for each in columns(family) if each.name == "val/neg_elbo")
+    numbers = sorted(
+        (Estimate.of(by_seed(model, column).values()) for model in family.models), key=lambda each: each.mean
+    )
+    first, *others = numbers
+    spreads = [math.hypot(first.standard_deviation or 0, each.standard_deviation or 0) for each in others]
+    return any(each.mean - first.mean > spread for each, spread in zip(others, spreads, strict=True))
+
+
+@pytest.mark.parametrize("same_seeds", [True, False])
+def test_findings_of_identical_models_name_a_winner_in_at_most_one_of_twenty_columns(
+    same_seeds: bool,
+) -> None:
+    noise, repetitions = np.random.default_rng(3), 300
+    rates: dict[str, dict[tuple[int, int], float]] = {}
+    whole, old = {}, {}
+    for models, seeds in product(MODELS, SEEDS):
+        said = [family_of(noise, models, seeds, same_seeds) for _ in range(repetitions)]
+        old[models, seeds] = sum(map(old_rule, said)) / repetitions
+        claims = [[CLAIM.search(sentence) is not None for sentence in findings(each)] for each in said]
+        assert {len(each) for each in claims} == {7}  # a sentence for each of five columns, and two of KL off
+        by_column = np.array([[*each[:5], any(each[5:])] for each in claims])
+        for name, rate in zip(
+            ("neg_elbo", "reconstruction", "knn", "sharpness", "fid", "KL off"),
+            by_column.mean(axis=0),
+            strict=True,
+        ):
+            rates.setdefault(name, {})[models, seeds] = float(rate)
+        whole[models, seeds] = float(by_column.any(axis=1).mean())
+    allowed = 0.05 + 4 * math.sqrt(0.05 * 0.95 / repetitions)  # the largest of 72 rates
+    means = {name: sum(each.values()) / len(each) for name, each in rates.items()}
+    assert max(max(each.values()) for each in rates.values()) <= allowed, (rates, "whole comparison:", whole)
+    assert max(means.values()) <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / repetitions / 12), (means, whole)
+    assert all(rate > allowed for (_, seeds), rate in old.items() if seeds < 5), old
+    assert max(old.values()) > 0.8, old
+    print(
+        f"Rates of false claims, same seeds: {same_seeds}",
+        means,
+        "whole comparison:",
+        whole,
+        "old rule:",
+        old,
+    )
+
+
+def test_of_one_seed_each_no_winner_is_named() -> None:
+    (said,) = findings(family_of(np.random.default_rng(4), models=5, seeds=1))
+    assert said == (
+        "Differences were not tested: a test takes two or more seeds of each model, so add seed=1,2,3 "
+        "(for example) to the sweep."
+    )
+    some = family_of(np.random.default_rng(4), models=3, seeds=2)
+    some.models[0].members.pop()
+    assert findings(some)[0].startswith("Differences from model 0 were not tested")
+    assert not any("model 0 is" in sentence or "model 0," in sentence for sentence in findings(some))

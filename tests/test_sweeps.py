@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,14 @@ import pytest
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import MissingConfigException
 from PIL import Image
+from scipy import stats
 
 from conftest import TINY, CommandLine, command_line_of, environment, once, settings
 from vaelab.cli.arguments import prepare
 from vaelab.cli.messages import one_line
 from vaelab.cli.sweep import Sweep, planned
-from vaelab.comparison.findings import clear
-from vaelab.comparison.table import Spread
 from vaelab.config import CompareConfig, Config
-from vaelab.evaluation.runs import label_of
+from vaelab.evaluation.runs import distinct_slugs, distinct_titles, find, label_of
 from vaelab.runs.folder import natural
 
 QUICK = (*TINY, "epochs=2", "artifacts.every=0", "artifacts.figures=false", "artifacts.gif_every_batches=4")
@@ -123,9 +123,16 @@ def test_a_sweep_ends_with_its_comparison(swept: tuple[Path, Any]) -> None:
             == evaluated["samples"]["fid_fashion_mnist_cnn"]["prior samples"]["value"]
         )
         assert row["fid_fashion_mnist_cnn_floor"]
+        assert (row["val/kl_n"], row["val/kl_std"], row["val/kl_low"], row["val/kl_high"]) == (
+            "1",
+            "",
+            "",
+            "",
+        )
     text = (folder / "comparison" / "comparison.md").read_text()
     assert "**Embedded subset: numbers don't compare with the full set's.**" in text
-    assert "one seed, so its spread is unknown" in text
+    assert text.count("Differences were not tested: a test takes two or more seeds of each model") == 1
+    assert "t-test over" not in text
     assert text in result.stdout
     for name in FIGURES:
         assert f"![{name}]({name})" in text
@@ -215,7 +222,7 @@ def test_one_failed_job_ends_neither_sweep_nor_comparison(train: CommandLine, tm
         (folder / failed[1] / "train.log").read_text().startswith("dataset.val_size=10000 leaves nothing of ")
     )
     text = (folder / "comparison" / "comparison.md").read_text()
-    assert "## Not finished\n" in text
+    assert "## Not compared\n" in text
     assert f"- {failed[0]}: failed after epoch 0 of 2: The loss is not finite" in text
     assert f"- {failed[1]}: failed before it started: dataset.val_size=10000 leaves" in text
     rows = table(folder)
@@ -314,7 +321,9 @@ def test_seeds_give_mean_and_standard_deviation(train: CommandLine, tmp_path: Pa
     values = [float(last_row(folder / job)["val/neg_elbo"]) for job in jobs(folder)]
     assert float(row["val/neg_elbo"]) == pytest.approx(statistics.fmean(values))
     assert float(row["val/neg_elbo_std"]) == pytest.approx(statistics.stdev(values))
-    assert row["seeds"] == "1 2 3"
+    low, high = stats.t.interval(0.95, 2, statistics.fmean(values), stats.sem(values))
+    assert (float(row["val/neg_elbo_low"]), float(row["val/neg_elbo_high"])) == pytest.approx((low, high))
+    assert (row["val/neg_elbo_n"], row["seeds"]) == ("3", "1 2 3")
     shown = f"{statistics.fmean(values):.2f} ± {statistics.stdev(values):.2f}"
     assert shown in (folder / "comparison" / "comparison.md").read_text()
     assert [path.name for path in tmp_path.rglob("*.zip")] == ["sweep.zip"]
@@ -347,13 +356,100 @@ def test_runs_on_different_data_are_never_in_one_table(train: CommandLine, tmp_p
     assert len({row["data"] for row in table(tmp_path / "sweep")}) == 4
 
 
-def test_no_finding_where_the_seeds_spread_is_larger() -> None:
-    assert clear(Spread([1.0, 1.2]), Spread([2.0, 2.2]))
-    assert not clear(Spread([1.0, 3.0]), Spread([2.0, 4.0]))
-    assert clear(Spread([1.0]), Spread([1.1]))  # one seed each: said beside the finding
-    assert not clear(Spread([0.969]), Spread([0.968]), noise=0.004)
-    assert Spread([1.0, 3.0]).show(1) == "2.0 ± 1.4"
-    assert Spread([1.0]).show(2) == "1.00"
+def test_families_of_the_same_data_set_have_titles_and_folders_of_their_own(
+    train: CommandLine, tmp_path: Path
+) -> None:
+    result = train("-m", *QUICK, "epochs=1", "artifacts.gif=false", "hydra.callbacks.compare.evaluate=false",
+                   "dataset.val_size=0,9000", "hydra.sweep.dir=sweep")  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    folder = tmp_path / "sweep" / "comparison"
+    text, rows = (folder / "comparison.md").read_text(), table(tmp_path / "sweep")
+    data = "Fashion-MNIST (embedded subset; classes Trouser, Sneaker)"
+    titles = [row["data"] for row in rows]
+    assert [title.removeprefix(data).split(" training images, scored on ")[1] for title in titles] == [
+        "403 test images", "1,830 validation images"
+    ]  # fmt: skip
+    slugs = [re.sub(r"\W+", "_", title.lower()).strip("_") for title in titles]
+    for title, slug in zip(titles, slugs, strict=True):
+        section = text.split(f"## {title}\n")[1].split("\n## ")[0]
+        assert f"({slug}/curves.png)" in section
+        assert section.count("](") == section.count(f"]({slug}/")
+    curves = [(folder / slug / "curves.png").read_bytes() for slug in slugs]
+    assert curves[0] != curves[1]
+
+
+def test_slugs_and_titles_never_meet(swept: tuple[Path, Any]) -> None:
+    """Two data sets whose titles differ in nothing that a folder's name keeps; a model per number of free bits."""
+    member = find(swept[0]).members[0]
+
+    def other(**changed: Any) -> Any:
+        return replace(member, facts={**member.facts, "data": {**member.facts["data"], **changed}})
+
+    firsts = [other(), other(description="My data"), other(description="my-data!"), other(sha256={"a": "b"})]
+    titles = distinct_titles(firsts)
+    assert titles[1:3] == ["My data", "my-data!"]
+    assert titles[0].startswith(f"{titles[3].rpartition(', files ')[0]}, files ")
+    assert len({*titles}) == 4
+    assert distinct_slugs(titles)[1:3] == ["my_data", "my_data_3"]
+    bits = [settings(f"loss.free_bits={number}") for number in (0, 0.5)]
+    assert [label_of(config, ["loss.free_bits"]) for config in bits] == ["free_bits 0", "free_bits 0.5"]
+
+
+def test_evaluations_that_were_made_otherwise_are_made_again(swept: tuple[Path, Any], tmp_path: Path) -> None:
+    """Of other images, as many or fewer; with another seed; by measures of another version."""
+    folder = Path(shutil.copytree(swept[0], tmp_path / "sweep"))
+    otherwise: list[dict[str, Any]] = [
+        {"data": {"sha256": {"file": "0123"}}}, {"data": {"images": 17}}, {"seed": 7}, {"measures": 0}
+    ]  # fmt: skip
+    for job, change in zip(JOBS, otherwise, strict=True):
+        path = folder / job / "evaluation" / "last" / "metrics.json"
+        found = json.loads(path.read_text())
+        for key, value in change.items():
+            found[key] = {**found[key], **value} if isinstance(value, dict) else value
+        found["numbers"]["classes"]["knn_accuracy"]["posterior means"]["value"] = 0.987654
+        path.write_text(json.dumps(found))
+    compare = command_line_of("vaelab.compare", tmp_path)
+    only_shown = compare("sweep=sweep", "figures=false", "evaluate=false")
+    assert "4 of 4 runs are not evaluated (evaluate=false): their columns are empty." in only_shown.stdout
+    assert "0.988" not in only_shown.stdout
+    again = compare("sweep=sweep", "figures=false")
+    assert again.returncode == 0, again.stderr
+    assert table(folder) == table(swept[0])
+    other_images = f"{JOBS[1]}, {JOBS[0]}"  # in the order of the table: KL off first
+    assert f"- Evaluations of other images, made again: {other_images}.\n" in again.stdout
+
+
+def test_a_folder_of_links_to_runs_is_compared(swept: tuple[Path, Any], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(swept[0], tmp_path / "elsewhere" / "sweep"))
+    links = tmp_path / "links"
+    links.mkdir()
+    for name, job in {"off": JOBS[1], "on": JOBS[3]}.items():
+        (links / name).symlink_to(folder / job)
+    (links / "again").symlink_to(folder / JOBS[3])
+    (folder / JOBS[3] / "circle").symlink_to(links)
+    result = command_line_of("vaelab.compare", tmp_path)("sweep=links", "figures=false")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("# 2 runs compared\n")
+    assert [row["model"] for row in table(links)] == ["KL off", "beta 1"]
+
+
+def test_curves_are_those_of_the_checkpoint(swept: tuple[Path, Any], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(swept[0], tmp_path / "sweep"))
+    for job, change in zip(JOBS, ("cut", "edited", "damaged", "gone"), strict=True):
+        path = folder / job / "metrics.csv"
+        header, first, *_ = path.read_text().splitlines()
+        edited = ",".join(["1", *["7.5"] * header.count(",")])
+        contents = {
+            "cut": f"{header}\n{first}\n",
+            "edited": f"{header}\n{edited}\n",
+            "damaged": "x",
+            "gone": "",
+        }
+        path.write_text(contents[change])
+    (folder / JOBS[3] / "metrics.csv").unlink()
+    again = command_line_of("vaelab.compare", tmp_path)("sweep=sweep", "figures=false")
+    assert again.returncode == 0, again.stderr
+    assert table(folder) == table(swept[0])
 
 
 def test_a_launcher_that_is_not_installed_names_its_extra() -> None:

@@ -15,7 +15,7 @@ from hydra.core.override_parser.types import Override
 from vaelab import config
 from vaelab.config.base import GROUPS, unknown_setting
 from vaelab.config.errors import must_be
-from vaelab.runs.folder import CHECKPOINT_SUFFIXES, RunFolder, existing
+from vaelab.runs.folder import CHECKPOINT_SUFFIXES, RunFolder, RunFolderError, existing
 
 SWITCHES = "--help -h, --hydra-help, --version, --resolve, --run -r, --multirun -m, --shell-completion -sc"
 TAKE_A_VALUE = "--package -p, --config-path -cp, --config-name -cn, --config-dir -cd"
@@ -113,7 +113,10 @@ def expand_repeat(overrides: list[str]) -> list[str]:
 
     # Not config.yaml, which anybody may have edited: a checkpoint has a digest.
     content = checkpoint.load(path if path.suffix in CHECKPOINT_SUFFIXES else folder.last_checkpoint)
-    for name, there in folder.read_run_json().get("versions", {}).items():
+    facts: dict[str, Any] = {}
+    with suppress(RunFolderError):  # damaged: nothing to compare with
+        facts = folder.read_run_json()
+    for name, there in facts.get("versions", {}).items():
         with suppress(PackageNotFoundError):  # Python and the system
             if version(name) != there:
                 differs = f"{name} was {there} in that run and is {version(name)} here: numbers may differ."

@@ -1,6 +1,6 @@
 """One comparison: from a folder of runs to a table, figures and findings in its comparison/."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from vaelab.comparison.figures import FIGURES, FamilyFigures
 from vaelab.comparison.findings import findings
 from vaelab.comparison.report import about, curves, epochs
 from vaelab.comparison.table import comma_separated, markdown, table
-from vaelab.config import CompareConfig, EvaluationConfig
+from vaelab.config import CompareConfig, EvaluationConfig, VaelabError
 from vaelab.evaluation.evaluate import Evaluation, Steps, evaluated_model, switched_off
 from vaelab.evaluation.model import EvaluatedModel
 from vaelab.evaluation.runs import Family, Member, find
@@ -21,7 +21,7 @@ from vaelab.pages.page import images, plotly, render
 from vaelab.pages.run_report import KINDS
 from vaelab.runs import logs as console
 from vaelab.runs.files import held, write_bytes, writing
-from vaelab.runs.folder import RunFolder, RunFolderError, folder_of_runs, run_folders
+from vaelab.runs.folder import RunFolder, RunFolderError, folder_of_runs, read_metrics_json, run_folders
 from vaelab.runs.signals import BY_SIGNAL
 from vaelab.training.run import load
 
@@ -106,7 +106,10 @@ class Comparison(Steps):
             return ComparisonResult(self.folder, text, self.failed)
 
     def evaluate_missing(self) -> None:
-        """Evaluate the last checkpoint of each run whose numbers the table lacks."""
+        """Evaluate the last checkpoint of each run whose numbers the table lacks or can't stand in it."""
+        others = [member for family in self.found.families for member in self.of_other_images(family)]
+        for member in others:
+            member.evaluation = None
         lacking = [member for member in self.found.members if lacks_numbers(member)]
         if lacking and not self.config.evaluate:
             self.said.append(
@@ -114,6 +117,9 @@ class Comparison(Steps):
                 "their columns are empty."
             )
             return
+        if others:
+            names = ", ".join(member.folder.name for member in others)
+            self.said.append(f"Evaluations of other images, made again: {names}.")
         bar: tqdm[Member] = tqdm(lacking, unit=" runs", **BAR)
         for member in bar:
             name = member.folder.name
@@ -125,9 +131,26 @@ class Comparison(Steps):
                 if result.interrupted_by:
                     raise SystemExit(BY_SIGNAL + result.interrupted_by)
 
+    def of_other_images(self, family: Family) -> list[Member]:
+        """The runs whose evaluation is of other images than this comparison measures."""
+
+        def others(sha256: Mapping[str, str], images: int) -> list[Member]:
+            found = [(member, member.evaluation["data"]) for member in members if member.evaluation]
+            return [member for member, of in found if (of["sha256"], of["images"]) != (sha256, images)]
+
+        members, data = family.members, family.members[0].facts["data"]
+        own = others(data["sha256"], data["images"]["test"])
+        given = self.config.dataset.source is not None or self.config.dataset.root is not None
+        if self.config.evaluate and (own or given or any(map(lacks_numbers, members))):
+            with suppress(VaelabError):  # without images nothing can be measured: that is said then
+                now = self.evaluated_model(members[0]).data
+                return others(dict(now.origin.sha256), len(now.test))
+        return own
+
     def evaluated_model(self, member: Member) -> EvaluatedModel:
         """The last checkpoint: to measure what the table needs and what a replaced evaluation had."""
-        had = member.evaluation["numbers"] if member.evaluation else {}
+        before = read_metrics_json(member.folder.evaluation("last", "test")) or {}
+        had = before.get("numbers", {})
         config = EvaluationConfig(
             checkpoint=str(member.folder.last_checkpoint),
             device=self.config.device,
@@ -169,11 +192,12 @@ class Comparison(Steps):
             )
         for family, figures in zip(found.families, self.figures, strict=True):
             parts += [f"## {family.title}", about(family), markdown(family)]
-            parts.append(f"### Findings\n\n{bullets(findings(family)) or 'No clear differences.'}")
+            if said := findings(family):
+                parts.append(f"### Findings\n\n{bullets(said)}")
             parts += [f"![{path.name}]({path.relative_to(self.folder).as_posix()})" for path in figures]
         if found.not_finished:
             reasons = [f"{name}: {reason}" for name, reason in found.not_finished.items()]
-            parts.append(f"## Not finished\n\n{bullets(reasons)}")
+            parts.append(f"## Not compared\n\n{bullets(reasons)}")
         if self.notes:
             parts.append(f"## Notes\n\n{bullets(self.notes)}")
         return "\n\n".join(parts) + "\n"

@@ -4,18 +4,19 @@ Each raises CannotMeasure with the reason where it makes no sense; the others co
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from vaelab.comparison.statistics import Estimate
 from vaelab.evaluation.numbers import CannotMeasure
 from vaelab.evaluation.runs import Family
 from vaelab.evaluation.sections.frozen_latent import FROZEN_SIGMAS
 from vaelab.figures import Figure, style
-from vaelab.figures.curves import overlaid_curves, rate_distortion, styles
+from vaelab.figures.curves import RATE_DISTORTION, OverSeeds, overlaid_curves, rate_distortion, styles
 from vaelab.figures.images import gif, image_grid, image_panels
 from vaelab.figures.latent import LatentSpaces, LatentView
 from vaelab.pages.page import subsample
@@ -54,24 +55,26 @@ class FamilyFigures:
             "kl": "KL(q(z|x) ‖ p(z))",
             "neg_elbo": "neg_elbo at weight 1",
         }
-        curves = {
-            model.label: {term: model.history(f"{self.scored}/{term}") for term in terms}
-            for model in self.models
-        }
-        several = any(len(model.members) > 1 for model in self.models)
-        subtitle = self.about_scores + (" · bands: minimum to maximum over seeds" if several else "")
-        panels = list(terms.items())
-        return overlaid_curves(curves, self.looks, panels, "Curves of all models", subtitle)
+        subtitle = f"{self.about_scores}{self.about_seeds('bands')}"
+        return overlaid_curves(
+            self.histories(terms), self.looks, list(terms.items()), "Curves of all models", subtitle
+        )
 
     def rate_distortion(self) -> Figure:
-        rate, distortion = f"{self.scored}/kl", f"{self.scored}/reconstruction"
-        points = {
-            model.label: (model.history(rate)[:, -1], model.history(distortion)[:, -1])
+        subtitle = f"{self.about_scores}, last epoch{self.about_seeds('bars')}"
+        return rate_distortion(self.histories(RATE_DISTORTION), self.looks, "Rate and distortion", subtitle)
+
+    def histories(self, terms: Iterable[str]) -> dict[str, dict[str, OverSeeds]]:
+        """Of each model those of the images that are scored each epoch."""
+        return {
+            model.label: {term: over_seeds(model.history(f"{self.scored}/{term}")) for term in terms}
             for model in self.models
         }
-        betas = [model.label for model in self.models if not model.kl_off]
-        subtitle = f"{self.about_scores}, last epoch"
-        return rate_distortion(points, self.looks, betas, "Rate and distortion", subtitle)
+
+    def about_seeds(self, drawn: str) -> str:
+        """What stands for the spread over seeds in a figure, where there are several."""
+        several = any(len(model.members) > 1 for model in self.models)
+        return f" · means over seeds, {drawn}: 95 % confidence intervals (Student's t)" if several else ""
 
     def latent_spaces(self) -> Figure:
         means = {label: each.means() for label, each in self.examples.items()}
@@ -134,6 +137,12 @@ class FamilyFigures:
         drawn = spaces.animation(means, subtitles, self.watermark)
         colours = [style.class_colour(number) for number in data.classes]
         return gif(drawn, colours, milliseconds=150, hold=3000)
+
+
+def over_seeds(values_SE: NDArray[np.float64]) -> OverSeeds:
+    """With the 95 % confidence interval of the mean at each epoch."""
+    intervals = [Estimate.of(values).interval or (math.nan, math.nan) for values in values_SE.T.tolist()]
+    return OverSeeds(values_SE, *np.array(intervals).T)
 
 
 def as_png(draw: Callable[[FamilyFigures], Figure]) -> Callable[[FamilyFigures], bytes]:

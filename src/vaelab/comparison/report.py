@@ -20,7 +20,7 @@ def about(family: Family) -> str:
         "of each run."
     ]
     if any(len(model.members) > 1 for model in family.models):
-        parts.append("± is the standard deviation over seeds.")
+        parts.append("Mean ± standard deviation over seeds; comparison.csv has 95 % intervals too.")
     if not data["complete"]:
         parts.append("**Embedded subset: numbers don't compare with the full set's.**")
     return " ".join(parts)

@@ -6,7 +6,7 @@ clearly where a t-test over their seeds says so after correction for all pairs t
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from statistics import fmean
 
@@ -63,9 +63,12 @@ class Difference:
     def clear(self) -> bool:
         return self.p <= LEVEL
 
-    @property
-    def test(self) -> str:
-        return "paired t-test" if self.paired else "Welch's t-test"
+    def against(self, first: str) -> "Difference":
+        """The same from the side of one of the two."""
+        if first == self.first:
+            return self
+        low, high = self.interval
+        return replace(self, first=self.second, second=self.first, mean=-self.mean, interval=(-high, -low))
 
 
 def t_test(first: BySeed, second: BySeed) -> tuple[float, tuple[float, float], float, bool]:
@@ -84,9 +87,11 @@ def t_test(first: BySeed, second: BySeed) -> tuple[float, tuple[float, float], f
     # The squared standard error that each sample adds, and Welch and Satterthwaite's degrees of freedom.
     parts = [(variance(sample) / len(sample), len(sample) - 1) for sample in samples]
     error = math.sqrt(sum(part for part, _ in parts))
-    freedom = error**4 / sum(part**2 / free for part, free in parts) if error else 1.0
-    # Without any spread the test degenerates: equal means don't differ, others do.
-    p = 2 * float(stdtr(freedom, -abs(difference) / error)) if error else float(difference == 0)
+    largest = max(map(abs, [*first.values(), *second.values()]))
+    if error <= 1e-9 * largest:  # shares of few images agree by chance: a lack of spread is no proof
+        return difference, (-math.inf, math.inf), 1.0, paired
+    freedom = error**4 / sum(part**2 / free for part, free in parts)
+    p = 2 * float(stdtr(freedom, -abs(difference) / error))
     half = float(stdtrit(freedom, 1 - LEVEL / 2)) * error
     return difference, (difference - half, difference + half), p, paired
 
@@ -106,13 +111,18 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def differences(models: Mapping[str, BySeed]) -> list[Difference]:
-    """Every pair of models, tested. Those with one seed are left out: nothing is known of their spread."""
-    tested = {label: values for label, values in models.items() if len(values) > 1}
-    pairs = list(combinations(tested, 2))
-    tests = [t_test(tested[first], tested[second]) for first, second in pairs]
+def tested(pairs: Sequence[tuple[tuple[str, BySeed], tuple[str, BySeed]]]) -> list[Difference]:
+    """Labelled pairs, each with two seeds or more on both sides, tested together."""
+    tests = [t_test(first, second) for (_, first), (_, second) in pairs]
     corrected = holm([p for _, _, p, _ in tests])
     return [
         Difference(first, second, mean, interval, p, paired)
-        for (first, second), (mean, interval, _, paired), p in zip(pairs, tests, corrected, strict=True)
+        for ((first, _), (second, _)), (mean, interval, _, paired), p in zip(
+            pairs, tests, corrected, strict=True
+        )
     ]
+
+
+def differences(models: Mapping[str, BySeed]) -> list[Difference]:
+    """Every pair of models, tested. Those with one seed are left out: nothing is known of their spread."""
+    return tested(list(combinations([each for each in models.items() if len(each[1]) > 1], 2)))

@@ -2,13 +2,13 @@
 
 import csv
 import io
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tabulate import tabulate
 
+from vaelab.comparison.statistics import Estimate
 from vaelab.config import look_up
 from vaelab.evaluation.runs import Family, Member, Model
 from vaelab.evaluation.sections.samples import FLOOR
@@ -60,30 +60,16 @@ def columns(family: Family) -> list[Column]:
     ]  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """A number over the seeds of a model."""
-
-    values: Sequence[float]
-
-    @property
-    def mean(self) -> float:
-        return statistics.fmean(self.values)
-
-    @property
-    def deviation(self) -> float | None:
-        """Sample standard deviation over seeds; None of one seed."""
-        return statistics.stdev(self.values) if len(self.values) > 1 else None
-
-    def show(self, digits: int) -> str:
-        spread = "" if self.deviation is None else f" ± {self.deviation:.{digits}f}"
-        return f"{self.mean:.{digits}f}{spread}"
+def by_seed(model: Model, column: Column) -> dict[int, float]:
+    """The number of each seed that has it."""
+    found = {member.config.seed: column.value(member) for member in model.members}
+    return {seed: value for seed, value in found.items() if value is not None}
 
 
-def spread(model: Model, column: Column) -> Spread | None:
+def estimate(model: Model, column: Column) -> Estimate | None:
     """None where no run of the model has the number."""
-    values = [value for member in model.members if (value := column.value(member)) is not None]
-    return Spread(values) if values else None
+    values = by_seed(model, column)
+    return Estimate.of(values.values()) if values else None
 
 
 def table(family: Family) -> list[tuple[str, str, list[tuple[str, Any]]]]:
@@ -94,7 +80,7 @@ def table(family: Family) -> list[tuple[str, str, list[tuple[str, Any]]]]:
         ("seeds", "seeds", [(", ".join(map(str, model.seeds)), len(model.seeds)) for model in models]),
     ]
     for column in columns(family):
-        numbers = [spread(model, column) for model in models]
+        numbers = [estimate(model, column) for model in models]
         if any(numbers):
             cells = [(each.show(column.digits), each.mean) if each else ("–", "") for each in numbers]
             rows.append((column.heading, column.name, cells))
@@ -111,7 +97,11 @@ def markdown(family: Family) -> str:
 
 
 def comma_separated(families: Sequence[Family], not_finished: Mapping[str, str]) -> str:
-    """comparison.csv: a row per model, `<name>` its mean over seeds, `<name>_std` the deviation."""
+    """comparison.csv: a row per model with each number's mean, `<name>`, and more over seeds.
+
+    `<name>_n` is the count of seeds, `_std` the standard deviation, `_low` and `_high` the 95 % confidence
+    interval of the mean; the last three are empty of one seed.
+    """
     rows: list[dict[str, Any]] = []
     for family in families:
         for model in family.models:
@@ -123,8 +113,13 @@ def comma_separated(families: Sequence[Family], not_finished: Mapping[str, str])
                 "seeds": " ".join(map(str, model.seeds)), "epochs": config.epochs, "status": "finished",
             }  # fmt: skip
             for column in columns(family):
-                if (found := spread(model, column)) is not None:
-                    row |= {column.name: found.mean, f"{column.name}_std": found.deviation}
+                if (found := estimate(model, column)) is not None:
+                    low, high = found.interval or (None, None)
+                    row |= {
+                        column.name: found.mean, f"{column.name}_n": found.count,
+                        f"{column.name}_std": found.standard_deviation,
+                        f"{column.name}_low": low, f"{column.name}_high": high,
+                    }  # fmt: skip
             rows.append(row)
     rows += [{"model": name, "status": reason} for name, reason in not_finished.items()]
     text = io.StringIO(newline="")

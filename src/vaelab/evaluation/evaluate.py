@@ -6,7 +6,7 @@ import signal
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -14,22 +14,32 @@ from typing import Any
 
 from tqdm import tqdm
 
-from vaelab.config import ConfigError, DatasetConfig, EvaluationConfig, VaelabError, unknown
+from vaelab.config import (
+    Config,
+    ConfigError,
+    DatasetConfig,
+    EvaluationConfig,
+    VaelabError,
+    read_yaml,
+    resolve,
+    to_yaml,
+    unknown,
+)  # fmt: skip
 from vaelab.data import sources, splits
 from vaelab.data.splits import Data
 from vaelab.evaluation.figures import FIGURES
 from vaelab.evaluation.model import EvaluatedModel
 from vaelab.evaluation.numbers import Section, paragraph
-from vaelab.evaluation.runs import read_metrics_json
-from vaelab.evaluation.sections import section_names, sections
+from vaelab.evaluation.sections import MEASURES_VERSION, section_names, sections
 from vaelab.figures import style
 from vaelab.pages.run_report import write_run_report
 from vaelab.runs import logs as console
 from vaelab.runs.environment import device_facts, git_facts, now, pick_device, versions
-from vaelab.runs.files import held, remove_if_empty, write_bytes
-from vaelab.runs.folder import RunFolder, as_json
+from vaelab.runs.files import held, remove_if_empty, through_link, write_bytes
+from vaelab.runs.folder import RunFolder, RunFolderError, as_json, read_metrics_json
 from vaelab.runs.signals import Interrupted, Signals
-from vaelab.training.run import Run
+from vaelab.training.checkpoint import config_of
+from vaelab.training.run import Run, newest
 
 log = logging.getLogger(__name__)
 
@@ -52,9 +62,35 @@ def evaluate(run: Run, config: EvaluationConfig) -> EvaluationResult:
     with console.logging_to(console.ProgressBarHandler()):
         result = Evaluation(evaluated_model(run, config, {})).run()
         folder = RunFolder.around(run.checkpoint)
-        if folder is not None and config.output is None and run.config.artifacts.report:
-            write_run_report(folder)
+        if folder is not None and config.output is None:
+            rebuild(folder, run)
+            with suppress(RunFolderError):  # rebuild has said it
+                if run.config.artifacts.report:
+                    write_run_report(folder)
         return result
+
+
+def rebuild(folder: RunFolder, run: Run) -> None:
+    """Write metrics.csv and config.yaml again where they differ from the checkpoint's, with a warning."""
+    saved, rows, config = newest(folder, run.checkpoint), [], None
+    with suppress(RunFolderError, OSError):
+        rows = folder.read_metrics()
+    with suppress(Exception):  # YAML's, the disk's and ours
+        config = resolve(read_yaml(folder.config_yaml), Config)
+    rebuilt = []
+    if rows[: saved.epoch] != saved.history:
+        folder.write_metrics(saved.history)
+        rebuilt.append(folder.metrics_csv.name)
+    if config != (sealed := config_of(saved)):
+        folder.write_text(folder.config_yaml, to_yaml(sealed))
+        rebuilt.append(folder.config_yaml.name)
+    if rebuilt:
+        names = " and ".join(rebuilt)
+        log.warning("Damaged or edited, so written again from %s: %s.", folder.last_checkpoint, names)
+    try:
+        folder.read_run_json()
+    except RunFolderError as damage:
+        log.warning("%s", damage)
 
 
 def evaluated_model(run: Run, config: EvaluationConfig, loaded: dict[str, Any]) -> EvaluatedModel:
@@ -137,7 +173,8 @@ class Evaluation(Steps):
         self.config = evaluated.config
         run = evaluated.run
         home = RunFolder.around(run.checkpoint) or RunFolder(run.checkpoint.parent)
-        self.folder = home.evaluation(run.checkpoint.stem, self.config.split)
+        own_seed = None if evaluated.seed == run.config.seed else evaluated.seed
+        self.folder = home.evaluation(run.checkpoint.stem, self.config.split, own_seed)
         if self.config.output is not None:
             self.folder = Path(self.config.output).expanduser()
         self.numbers: dict[str, Section] = {}
@@ -185,7 +222,7 @@ class Evaluation(Steps):
             with self.timed(name):
                 figure = draw(self.evaluated)
                 content = style.signed_png(figure, self.evaluated.run.config.artifacts.watermark)
-                write_bytes(self.folder / name, content)
+                write_bytes(self.path(name), content)
         self.text = self.write_table()
 
     @contextmanager
@@ -197,6 +234,11 @@ class Evaluation(Steps):
             yield
         self.seconds[name] = round(time.perf_counter() - started, 3)
         self.bar.update()
+
+    def path(self, name: str) -> Path:
+        """Where a file goes."""
+        path = self.folder / name
+        return path if self.config.output is None else through_link(path)
 
     def show(self, *doing: str) -> None:
         self.bar.set_description_str(f"{': '.join(doing):<32}")  # the bar keeps its place
@@ -218,7 +260,7 @@ class Evaluation(Steps):
         facts, before = self.facts(), read_metrics_json(self.folder)
         if before and any(before.get(key) != facts[key] for key in ("checkpoint", "data", "seed")):
             for name in FIGURES:
-                (self.folder / name).unlink(missing_ok=True)
+                self.path(name).unlink(missing_ok=True)
         verdicts = [verdict for section in self.numbers.values() for verdict in section.verdicts]
         content = {
             "status": status,
@@ -231,7 +273,7 @@ class Evaluation(Steps):
             "times": {"started": self.started, "written": now(), "seconds": self.seconds},
         }
         text = self.write_table()
-        write_bytes(self.folder / "metrics.json", as_json(content).encode())
+        write_bytes(self.path("metrics.json"), as_json(content).encode())
         self.text = text
 
     def write_table(self) -> str:
@@ -243,7 +285,7 @@ class Evaluation(Steps):
             reasons = [paragraph(f"{name}: {reason}") for name, reason in self.left_out.items()]
             parts.append("\n".join(["Not measured", *reasons]))
         text = "\n\n".join(parts) + "\n"
-        write_bytes(self.folder / "table.txt", text.encode())
+        write_bytes(self.path("table.txt"), text.encode())
         return text
 
     def facts(self) -> dict[str, Any]:
@@ -262,7 +304,7 @@ class Evaluation(Steps):
                 "trained_on_the_same_files": data.origin.sha256 == run.trained_on["sha256"],
                 **asdict(data.origin),
             },
-            "seed": evaluated.seed, "device": device_facts(evaluated.device),
+            "seed": evaluated.seed, "measures": MEASURES_VERSION, "device": device_facts(evaluated.device),
             "settings": self.config.model_dump(exclude={"checkpoint", "output"}),
             "versions": versions(), "git": git_facts(),
         }  # fmt: skip

@@ -19,7 +19,7 @@ from vaelab.figures import style
 from vaelab.figures.images import image_grid
 from vaelab.runs import logs as console
 from vaelab.runs.environment import versions
-from vaelab.runs.files import write_atomically, write_bytes, writing
+from vaelab.runs.files import through_link, write_atomically, write_bytes, writing
 from vaelab.runs.folder import RunFolder
 from vaelab.training.examples import as_grid
 from vaelab.training.run import Run, load
@@ -47,8 +47,8 @@ def write_samples(config: SampleConfig) -> list[Path]:
     figure = image_grid(as_grid(grid, columns), f"{config.count} samples from the prior", about)
     folder = output_folder(config.output, run, "samples")
     path = folder / f"{run.checkpoint.stem}_seed-{config.seed}_{config.count}.png"
-    write_bytes(path, style.signed_png(figure, run.config.artifacts.watermark))
-    write_atomically(path.with_suffix(".npy"), lambda file: np.save(file, images_NCHW))
+    write_bytes(through_link(path), style.signed_png(figure, run.config.artifacts.watermark))
+    write_atomically(through_link(path.with_suffix(".npy")), lambda file: np.save(file, images_NCHW))
     return [path, path.with_suffix(".npy")]
 
 
@@ -113,7 +113,7 @@ def export(config: ExportConfig) -> dict[Path, float]:
                 f"onnxruntime computes other numbers than PyTorch for the {name}, by {apart:.2g}: "
                 f"{path} was not written. Another version of onnx or onnxscript may do better."
             )
-        write_bytes(path, content)
+        write_bytes(through_link(path), content)
         written[path] = apart
     return written
 

@@ -1,10 +1,8 @@
 """The runs of a folder, in families that may be compared, of models that differ by more than a seed."""
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -13,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vaelab.config import Config, VaelabError, effective, flattened, show
+from vaelab.config import Config, VaelabError, effective, flattened, look_up, show
 from vaelab.config.train import KL_SETTINGS
-from vaelab.runs.folder import RunFolder, run_folders
+from vaelab.evaluation.sections import MEASURES_VERSION
+from vaelab.runs.folder import SPLIT_NAMES, RunFolder, read_metrics_json, run_folders
 from vaelab.training import checkpoint
 
 
@@ -26,18 +25,19 @@ class Member:
     folder: RunFolder
     config: Config
     facts: Mapping[str, Any]  # run.json
-    rows: list[dict[str, float]]  # metrics.csv
+    rows: list[dict[str, float]]  # one per epoch, from the last checkpoint: nobody has edited or cut them
     evaluation: dict[str, Any] | None = None
-    """metrics.json of the last checkpoint, where it is of these very weights and of the test images."""
+    """metrics.json of the last checkpoint, where it is of these very weights and measured as it is today."""
 
     def __post_init__(self) -> None:
         self.read_evaluation()
 
     def read_evaluation(self) -> None:
-        found = read_metrics_json(self.folder.evaluation("last", "test"))
+        found = read_metrics_json(self.folder.evaluation("last", "test")) or {}
         digest = hashlib.sha256(self.folder.last_checkpoint.read_bytes()).hexdigest()
-        if found is not None and found["checkpoint"]["sha256"] == digest:
-            self.evaluation = found
+        made_of = [look_up(found, key) for key in ("checkpoint.sha256", "measures", "seed", "data.split")]
+        wanted = [digest, MEASURES_VERSION, self.config.seed, "test"]
+        self.evaluation = found if made_of == wanted else None
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Model:
         return [member.config.seed for member in self.members]
 
     def history(self, key: str) -> NDArray[np.float64]:
-        """A column of metrics.csv for every seed and epoch, shape (S, E)."""
+        """A number of every seed and epoch, shape (S, E)."""
         epochs = min(len(member.rows) for member in self.members)
         return np.array([[row[key] for row in member.rows[:epochs]] for member in self.members])
 
@@ -71,13 +71,15 @@ class Family:
     """The models that may stand in one table: trained and scored on the same images, by one likelihood."""
 
     title: str
+    """No other family of a comparison has it, nor its `slug`."""
     models: Sequence[Model]
     scored: str  # val or test: what each epoch was scored on
+    slug: str = ""
+    """The title as the name of a folder."""
 
     @property
-    def slug(self) -> str:
-        """The title as the name of a folder."""
-        return re.sub(r"\W+", "_", self.title.lower()).strip("_")
+    def members(self) -> list[Member]:
+        return [member for model in self.models for member in model.members]
 
     @property
     def kl_off(self) -> list[bool]:
@@ -94,14 +96,7 @@ class FoundRuns:
 
     @property
     def members(self) -> list[Member]:
-        return [member for family in self.families for model in family.models for member in model.members]
-
-
-def read_metrics_json(folder: Path) -> dict[str, Any] | None:
-    """What an evaluation has written into a folder; None where there is nothing, or a damaged file."""
-    with suppress(OSError, ValueError):
-        return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    return None
+        return [member for family in self.families for member in family.members]
 
 
 def find(folder: Path) -> FoundRuns:
@@ -121,7 +116,8 @@ def find(folder: Path) -> FoundRuns:
             families.setdefault(family, []).append(member)
         else:
             found.repeated[member.folder.name] = same.folder.name
-    found.families = [make_family(members) for members in families.values()]
+    titles = distinct_titles([members[0] for members in families.values()])
+    found.families = list(map(make_family, titles, distinct_slugs(titles), families.values()))
     return found
 
 
@@ -135,8 +131,8 @@ def read(folder: RunFolder) -> Member:
         error = f": {facts['error']}" if "error" in facts else ""
         done = f"after epoch {facts['epochs']['done']} of {facts['epochs']['total']}"
         raise VaelabError(f"{facts['status']} {done}{error}")
-    config = checkpoint.config_of(checkpoint.load(folder.last_checkpoint))
-    return Member(folder, config, facts, folder.read_metrics())
+    saved = checkpoint.load(folder.last_checkpoint)
+    return Member(folder, checkpoint.config_of(saved), facts, saved.history)
 
 
 def family_of(member: Member) -> tuple[object, ...]:
@@ -146,7 +142,44 @@ def family_of(member: Member) -> tuple[object, ...]:
     return *shared, member.config.loss.likelihood_name
 
 
-def make_family(members: Sequence[Member]) -> Family:
+def distinct_titles(firsts: Sequence[Member]) -> list[str]:
+    """For a run of each family its data and likelihood, and what else tells it from families of the same."""
+    plain = []
+    for member in firsts:
+        likelihood = member.config.loss.likelihood_name
+        more = "" if likelihood == "bernoulli" else f", {likelihood.replace('_', ' ')} likelihood"
+        plain.append(member.facts["data"]["description"] + more)
+    details = [details_of(member.facts["data"]) for member in firsts]
+    titles = []
+    for title, own in zip(plain, details, strict=True):
+        alike = [other for its, other in zip(plain, details, strict=True) if its == title]
+        differing = [part for part, *others in zip(own, *alike, strict=True) if {*others} != {part}]
+        titles.append(", ".join([title, *differing]))
+    return titles
+
+
+def distinct_slugs(titles: Sequence[str]) -> list[str]:
+    """The titles as names of folders, numbered where they would be the same."""
+    slugs: list[str] = []
+    for number, title in enumerate(titles, 1):
+        slug = re.sub(r"\W+", "_", title.lower()).strip("_")
+        slugs.append(f"{slug}_{number}" if slug in ("", *slugs) else slug)
+    return slugs
+
+
+def details_of(data: Mapping[str, Any]) -> list[str]:
+    """What two families of equal descriptions may differ in."""
+    split, images = data["scored_each_epoch"], data["images"]
+    files = hashlib.sha256(repr(sorted(data["sha256"].items())).encode()).hexdigest()[:8]
+    return [
+        f"{images['train']:,} training images",
+        f"scored on {images[split]:,} {SPLIT_NAMES[split]} images",
+        f"{images['test']:,} test images",
+        f"files {files}",
+    ]
+
+
+def make_family(title: str, slug: str, members: Sequence[Member]) -> Family:
     """The models of runs whose `family_of` agrees, in the order of tables."""
     by_model: dict[str, list[Member]] = {}
     for member in members:
@@ -159,11 +192,9 @@ def make_family(members: Sequence[Member]) -> Family:
     labels = [label_of(config, varying) for config in configs]
     if len(set(labels)) < len(labels):
         labels = [label_of(config, varying, exact=True) for config in configs]
-    data, likelihood = members[0].facts["data"], configs[0].loss.likelihood_name
-    title = data["description"]
-    if likelihood != "bernoulli":
-        title += f", {likelihood.replace('_', ' ')} likelihood"
-    return Family(title, list(map(Model, labels, groups)), data["scored_each_epoch"])
+    return Family(
+        title, list(map(Model, labels, groups)), members[0].facts["data"]["scored_each_epoch"], slug
+    )
 
 
 def settings_of(config: Config) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from vaelab.figures.style import class_colour
 from vaelab.metrics.latent import principal_directions
 from vaelab.pages.page import packed, render
 from vaelab.runs import logs as console
-from vaelab.runs.files import write_bytes, writing
+from vaelab.runs.files import through_link, write_bytes, writing
 from vaelab.runs.folder import RunFolder, folder_of_runs, natural
 from vaelab.training.run import Run, load
 
@@ -45,7 +45,7 @@ def explore(config: ExploreConfig) -> Path:
         text = page(runs, config)
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, text.encode())
+        write_bytes(through_link(path), text.encode())
     return path
 
 

@@ -1,16 +1,17 @@
 """Curves over epochs, of one model or of several, and rate against distortion.
 
-Shapes: E epochs, S seeds.
+Shapes: E epochs, S seeds, M models.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, ScalarFormatter
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from vaelab.figures import Floats
 from vaelab.figures.style import INK, SCORED, SOFT, TRAIN, house_style, new_figure
@@ -18,6 +19,25 @@ from vaelab.figures.style import INK, SCORED, SOFT, TRAIN, house_style, new_figu
 PANELS = {"loss": "Loss", "reconstruction": "Reconstruction, −log p(x|z)", "kl": "KL(q(z|x) ‖ p(z))"}
 WIDE_RANGE = 6.0  # ratio of the largest to the smallest number from which an axis is logarithmic
 MARKERS = "osv^P<>*X"
+
+
+@dataclass(frozen=True, slots=True)
+class OverSeeds:
+    """A number of a model at each epoch: of every seed, and the confidence interval of their mean."""
+
+    values_SE: Floats
+    low_E: Floats  # nan of one seed
+    high_E: Floats
+
+    @property
+    def means(self) -> Floats:
+        return self.values_SE.mean(axis=0)
+
+    @property
+    def last_bars(self) -> Floats:
+        """How far the interval of the last epoch extends below and above the mean, shape (2, 1)."""
+        mean = self.means[-1]
+        return np.array([[mean - self.low_E[-1]], [self.high_E[-1] - mean]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,35 +85,42 @@ def loss_curves(history: Sequence[Mapping[str, float]], title: str, subtitle: st
 
 @house_style()
 def overlaid_curves(
-    curves: Mapping[str, Mapping[str, Floats]],
+    curves: Mapping[str, Mapping[str, OverSeeds]],
     looks: Mapping[str, Style],
     panels: Sequence[tuple[str, str]],
     title: str,
     subtitle: str,
 ) -> Figure:
-    """A panel per term; in each the curves of all models, mean and band from minimum to maximum over seeds.
+    """A panel per term; in each the mean of every model over its seeds, and its interval as a band.
 
-    `curves[model][term]` has shape (S, E); `panels` are (term, heading).
+    `curves` are by model and term; `panels` are (term, heading).
     """
     figure, all_axes = epoch_panels(4.3, [heading for _, heading in panels], title, subtitle)
     for axes, (term, _) in zip(all_axes, panels, strict=True):
         for model, terms in curves.items():
-            values_SE, look = terms[term], looks[model]
-            epochs = np.arange(1, values_SE.shape[1] + 1)
+            curve, look = terms[term], looks[model]
+            epochs = np.arange(1, len(curve.means) + 1)
             axes.plot(
-                epochs, values_SE.mean(axis=0), look.dashes, color=look.colour, marker=look.marker,
+                epochs, curve.means, look.dashes, color=look.colour, marker=look.marker,
                 markersize=3.5, markevery=max(1, len(epochs) // 10), label=model,
             )  # fmt: skip
-            if len(values_SE) > 1:
-                least, most = values_SE.min(axis=0), values_SE.max(axis=0)
-                axes.fill_between(epochs, least, most, color=look.colour, alpha=0.2, linewidth=0)
-        last = [terms[term][:, -1].mean() for terms in curves.values()]
+            axes.fill_between(epochs, curve.low_E, curve.high_E, color=look.colour, alpha=0.2, linewidth=1)
+        last = [terms[term].means[-1] for terms in curves.values()]
         if min(last) > 0 and max(last) / min(last) > WIDE_RANGE:
-            axes.set_yscale("log")
-            axes.yaxis.set_major_formatter(ScalarFormatter())
-            axes.yaxis.set_minor_formatter(ScalarFormatter())
+            log_scale(axes, "y")
     figure.legend(*all_axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=8.5)
     return figure
+
+
+def log_scale(axes: Axes, which: Literal["x", "y"]) -> None:
+    """A logarithmic axis with plain numbers at 1, 2, 5, 10 …, after everything is drawn."""
+    axes.set(**{f"{which}scale": "log"})
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    low, high = axis.get_view_interval()
+    ticks = [digit * 10.0**power for power in range(-4, 6) for digit in (1, 2, 5)]
+    ticks = [tick for tick in ticks if low <= tick <= high]
+    axis.set_ticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.set_minor_locator(NullLocator())
 
 
 def epoch_panels(height: float, headings: Sequence[str], title: str, subtitle: str) -> tuple[Figure, Any]:
@@ -110,35 +137,42 @@ def epoch_panels(height: float, headings: Sequence[str], title: str, subtitle: s
 
 @house_style()
 def rate_distortion(
-    points: Mapping[str, tuple[Floats, Floats]],
-    looks: Mapping[str, Style],
-    line: Sequence[str],
-    title: str,
-    subtitle: str,
+    points: Mapping[str, Mapping[str, OverSeeds]], looks: Mapping[str, Style], title: str, subtitle: str
 ) -> Figure:
-    """KL against reconstruction: `points[model]` has both of each seed, (S,) each; `line` joins models."""
+    """KL against reconstruction after the last epoch: every seed, means with intervals, and the frontier.
+
+    `points` are by model, then `kl` and `reconstruction`.
+    """
     figure = new_figure(8.0, 5.6, title, subtitle, plots=True)
     axes = figure.subplots()
-    means = {
-        model: (kl_S.mean(), reconstruction_S.mean()) for model, (kl_S, reconstruction_S) in points.items()
-    }
-    axes.plot(*np.array([means[model] for model in line]).T, color=SOFT, linewidth=0.9, zorder=1)
-    for model, values in points.items():
-        look = looks[model]
-        axes.scatter(*values, s=14, color=look.colour, alpha=0.5, linewidths=0)
-        xerr, yerr = (each.std(ddof=1) if len(each) > 1 else None for each in values)
+    means_M2 = np.array([[both[term].means[-1] for term in RATE_DISTORTION] for both in points.values()])
+    axes.plot(*frontier(means_M2).T, color=SOFT, linewidth=0.9, zorder=1, label=FRONTIER)
+    for (model, both), mean in zip(points.items(), means_M2.tolist(), strict=True):
+        look, (rate, distortion) = looks[model], (both[term] for term in RATE_DISTORTION)
+        x_S, y_S = rate.values_SE[:, -1], distortion.values_SE[:, -1]
+        axes.scatter(x_S, y_S, s=14, color=look.colour, alpha=0.5, linewidths=0)
         axes.errorbar(
-            *means[model], xerr=xerr, yerr=yerr, fmt=look.marker, color=look.colour, markersize=8, capsize=3
-        )
-        axes.annotate(model, means[model], xytext=(8, 7), textcoords="offset points", fontsize=9)
-    rates = [rate for rate, _ in means.values()]
-    if min(rates) > 0 and max(rates) / min(rates) > WIDE_RANGE:
-        axes.set_xscale("log")
-        ticks = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200]
-        ticks = [tick for tick in ticks if min(rates) / 2 < tick < 2 * max(rates)]
-        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-        axes.minorticks_off()
+            mean[0], mean[1], xerr=rate.last_bars, yerr=distortion.last_bars, fmt=look.marker,
+            color=look.colour, markersize=8, capsize=3, elinewidth=1,
+        )  # fmt: skip
+        axes.annotate(model, mean, xytext=(8, 7), textcoords="offset points", fontsize=9)
     axes.margins(x=0.15, y=0.12)
+    rates = means_M2[:, 0]
+    if rates.min() > 0 and rates.max() / rates.min() > WIDE_RANGE:
+        log_scale(axes, "x")
     axes.set_xlabel("rate: KL(q(z|x) ‖ p(z)), nats per image")
     axes.set_ylabel("distortion: reconstruction, −log p(x|z), nats per image")
+    axes.legend(loc="upper right", fontsize=8.5)
     return figure
+
+
+RATE_DISTORTION = ("kl", "reconstruction")
+FRONTIER = "frontier: no model has a lower rate and a lower distortion"
+
+
+def frontier(means_M2: Floats) -> Floats:
+    """The models that no other one beats in both rate and distortion (Pareto), by rising rate."""
+    order = np.lexsort((means_M2[:, 1], means_M2[:, 0]))
+    sorted_M2 = means_M2[order]
+    lowest_before = np.minimum.accumulate([np.inf, *sorted_M2[:-1, 1]])
+    return sorted_M2[sorted_M2[:, 1] < lowest_before]

@@ -1,6 +1,5 @@
 """report.html of a run: its setup, its results, and how training went."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -28,7 +27,7 @@ def write_run_report(folder: RunFolder, facts: Mapping[str, Any] | None = None) 
     }
     evaluations = folder.evaluations()
     figures = [path for path in sorted(folder.figure("").glob("*.png")) if path.stem != "loss_curves"]
-    figures += [path for found in evaluations for path in sorted(found.parent.glob("*.png"))]
+    figures += [path for found in evaluations for path in sorted(found.glob("*.png"))]
     page = render(
         "run.html.j2",
         title=f"{config.model['name']}{size}, {config.kl_label} · {facts['data']['description']}",
@@ -45,7 +44,7 @@ def write_run_report(folder: RunFolder, facts: Mapping[str, Any] | None = None) 
         last=history[-1] if history else {},
         best=next((row for row in history if facts["best"] and row["epoch"] == facts["best"]["epoch"]), None),
         number=number,
-        evaluations=[json.loads(path.read_text(encoding="utf-8")) for path in evaluations],
+        evaluations=list(evaluations.values()),
         table=table,
         figures=images(figures),
     )

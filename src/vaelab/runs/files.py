@@ -55,6 +55,11 @@ def write_bytes(path: Path, content: bytes) -> None:
     write_atomically(path, lambda file: file.write(content))
 
 
+def through_link(path: Path) -> Path:
+    """The file that a symbolic link leads to, so that writing what a user has named leaves the link."""
+    return path.resolve() if path.is_symlink() else path
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Inside, an OSError becomes a StorageError that says why `path` can't be written."""

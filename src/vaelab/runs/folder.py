@@ -6,13 +6,15 @@ import csv
 import glob
 import io
 import json
+import os
 import re
 import zipfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from vaelab.config import VaelabError, did_you_mean
+from vaelab.config import VaelabError, did_you_mean, quote_override
 from vaelab.runs import files
 from vaelab.runs.files import write_atomically, write_bytes, writing
 
@@ -48,8 +50,25 @@ def folder_of_runs(path: Path | str) -> Path:
 
 def run_folders(folder: Path) -> list[Path]:
     """Folders of runs below one, and of jobs that never became one, in the order of their numbers."""
-    paths = {path.parent for name in ("run.json", "train.log") for path in folder.rglob(name)}
-    return sorted(paths, key=lambda path: natural(str(path)))
+    found, seen = [], set()
+    for path, folders, names in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(path)) in seen:  # links may lead to what was seen already, or in circles
+            folders.clear()
+            continue
+        seen.add(real)
+        links = {name for name in folders if Path(path, name).is_symlink()}
+        folders.sort(key=links.__contains__)
+        if {"run.json", "train.log"} & {*names}:
+            found.append(Path(path))
+    return sorted(found, key=lambda path: natural(str(path)))
+
+
+def read_metrics_json(folder: Path) -> dict[str, Any] | None:
+    """What an evaluation has written into a folder; None where there is nothing, or a damaged file."""
+    with suppress(OSError, ValueError):
+        found = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        return found if isinstance(found, dict) else None
+    return None
 
 
 def natural(text: str) -> list[tuple[int, str]]:
@@ -126,13 +145,15 @@ class RunFolder:
     def figure(self, file: str) -> Path:
         return self.path / "figures" / file
 
-    def evaluation(self, checkpoint: str, split: str) -> Path:
-        """Where an evaluation of `checkpoint` (best, last, epoch_0005) goes; test is the usual split."""
-        return self.path / "evaluation" / (checkpoint if split == "test" else f"{checkpoint}_{split}")
+    def evaluation(self, checkpoint: str, split: str = "test", seed: int | None = None) -> Path:
+        """Where an evaluation of `checkpoint` (best, last, epoch_0005) goes; `seed` is one of its own."""
+        name = checkpoint if split == "test" else f"{checkpoint}_{split}"
+        return self.path / "evaluation" / (name if seed is None else f"{name}_seed-{seed}")
 
-    def evaluations(self) -> list[Path]:
-        """The metrics.json of all evaluations, the best checkpoint's first."""
-        return sorted((self.path / "evaluation").glob("*/metrics.json"))
+    def evaluations(self) -> dict[Path, dict[str, Any]]:
+        """The folders of all evaluations, the best checkpoint's first, with their metrics.json."""
+        folders = sorted(path.parent for path in (self.path / "evaluation").glob("*/metrics.json"))
+        return {folder: found for folder in folders if (found := read_metrics_json(folder))}
 
     def main_files(self) -> list[tuple[str, str]]:
         """The main files of this run, with what each shows."""
@@ -171,8 +192,8 @@ class RunFolder:
                 raise ValueError
             facts["epochs"].setdefault("total", facts["epochs"].get("asked"))  # its name in older runs
         except (ValueError, AttributeError) as error:
-            advice = "type a checkpoint of the folder instead, or another run."
-            raise RunFolderError(f"{self.run_json} is damaged: {advice}") from error
+            again = f"python -m vaelab.train {quote_override('resume', self.path)}"
+            raise RunFolderError(f"{self.run_json} is damaged: {again} writes it again.") from error
         return facts
 
     def read_metrics(self) -> list[dict[str, float]]:

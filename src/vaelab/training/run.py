@@ -4,6 +4,7 @@ Shapes: N images, C channels (1), H height and W width (28), L latent dimensions
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ class Run:
 
     config: Config
     metrics: list[dict[str, float]] = field(repr=False)
-    """The rows of metrics.csv, a dict per epoch, in nats per image; of a checkpoint, up to its epoch."""
+    """What metrics.csv shows, a dict per epoch, in nats per image; of a checkpoint, up to its epoch."""
     model: VAE = field(repr=False)  # in eval mode, on the CPU
     objective: Objective = field(repr=False)
     """What was minimised: `objective(model, x, noise, kl_weight)` gives its terms in nats per image."""
@@ -83,7 +84,14 @@ def load(path: Path | str) -> Run:
     folder = None if path.is_file() else RunFolder.holding(path)
     path = path if folder is None else folder.best_checkpoint
     saved = checkpoint.load(path)
-    metrics = saved.history if folder is None else folder.read_metrics()
+    metrics = saved.history if folder is None else newest(folder, path).history
     model, objective = checkpoint.model_of(saved)
     config, facts = checkpoint.config_of(saved), saved.data.model_dump()
     return Run(config, metrics, model, objective, saved.epoch, path, facts)
+
+
+def newest(folder: RunFolder, other: Path) -> checkpoint.Checkpoint:
+    """The last checkpoint, which knows all epochs, or another one where the last can't be read."""
+    with suppress(checkpoint.CheckpointError, OSError):
+        return checkpoint.load(folder.last_checkpoint)
+    return checkpoint.load(other)

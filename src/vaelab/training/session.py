@@ -17,7 +17,7 @@ from vaelab.objectives import not_taken
 from vaelab.runs import files, logs
 from vaelab.runs.environment import set_deterministic
 from vaelab.runs.files import StorageError
-from vaelab.runs.folder import RunFolder
+from vaelab.runs.folder import RunFolder, RunFolderError
 from vaelab.runs.signals import Interrupted, Signals
 from vaelab.training import callbacks, checkpoint
 from vaelab.training.callbacks import best_of, command, notify
@@ -84,7 +84,7 @@ def sweep_job(config: Config, folder: RunFolder, caller: Caller) -> TrainingResu
             raise ConfigError(
                 f"{folder.path} holds a run with other settings: type those, or another hydra.sweep.dir."
             )
-        facts = folder.read_run_json()
+        facts = facts_before(folder)
         if facts["status"] == "finished":
             log.info("%s is finished already", folder.path)
             return TrainingResult(folder, best_of(facts))
@@ -110,9 +110,20 @@ def resume(config: Config, keys: Sequence[str], caller: Caller) -> TrainingResul
                 f"epochs={config.epochs}, but the run has done {done} already: "
                 f"type epochs={done + 1} or more."
             )
-        if config.epochs == done and folder.read_run_json()["status"] == "finished":
+        if config.epochs == done and facts_before(folder)["status"] == "finished":
             raise ConfigError(f"The run is finished: type a larger number than epochs={done} to extend it.")
         return TrainingRun(config, folder, caller, saved).run()
+
+
+DAMAGED = {"status": "run.json is damaged"}
+
+
+def facts_before(folder: RunFolder) -> dict[str, Any]:
+    """What run.json says of earlier sessions, or that it is damaged."""
+    try:
+        return folder.read_run_json()
+    except RunFolderError:
+        return DAMAGED
 
 
 @contextmanager
@@ -137,7 +148,9 @@ class TrainingRun:
         self.state = TrainingState.fresh(config, self.data, device)
         if resumed is not None:
             checkpoint.restore(resumed, self.state, config, self.data)
-        before = folder.read_run_json() if self.resumed else {}
+        before = facts_before(folder) if self.resumed else {}
+        if before == DAMAGED:
+            log.warning("%s was damaged: it is written again, without earlier sessions.", folder.run_json)
         self.signals = Signals()
         self.progress = callbacks.ProgressBar(config, self.data)
         self.epochs = callbacks.SaveEpochs(config, self.data, folder)
