@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import statistics
 import subprocess
@@ -41,6 +42,7 @@ from vaelab.runs.folder import RunFolder
 from vaelab.training import session
 from vaelab.training.callbacks import CheckFinite
 from vaelab.training.loop import fit
+from vaelab.training.run import load
 from vaelab.training.state import TrainingState
 from vaelab.training.train_step import train_step_for
 
@@ -406,22 +408,51 @@ def start_up(setting: Setting) -> Iterator[Figure]:
 
 
 def evaluation(setting: Setting) -> Iterator[Figure]:
-    """Each part of an evaluation of the embedded subset, its scored images over its seconds."""
-    with tempfile.TemporaryDirectory() as folder:
-        train = ["dataset.source=embedded", "epochs=1", *NO_FIGURES, f"hydra.run.dir={folder}/run"]
-        subprocess.run(command(*train), check=True, capture_output=True)
-        evaluate = command(f"checkpoint={folder}/run", "figures=false", module="vaelab.evaluate")
-        rounds = []
-        for _ in range(setting.rounds):
-            subprocess.run(evaluate, check=True, capture_output=True)
-            (path,) = Path(folder).rglob("metrics.json")
-            content = json.loads(path.read_text())
-            images = content["data"]["images"]
-            taken = content["times"]["seconds"]
-            rounds.append({name: images / max(taken[name], 0.001) for name in content["numbers"]})
-    for name in rounds[0]:
-        rate = [measured[name] for measured in rounds]
-        yield Figure("evaluation", f"mlp, embedded test images: {name}", "images/s", rate)
+    """Evaluations of the whole test set and comparisons, as processes, beside what they can't do without."""
+    for name, more, aim in (("mlp", [], "≤ 20"), ("conv", ["model=conv", "model.latent_dim=16"], "≤ 45")):
+        with tempfile.TemporaryDirectory() as folder:
+            environment = os.environ | {"XDG_CACHE_HOME": f"{folder}/cache"}
+
+            def run(*words: str, module: str, env: dict[str, str] = environment) -> float:
+                line = command(*words, module=module)
+                return seconds(partial(subprocess.run, line, check=True, capture_output=True, env=env))
+
+            data = [f"dataset.source={setting.dataset.source}"]
+            data += [] if setting.folder is None else [f"dataset.root={setting.folder}"]
+            run(*data, *more, "epochs=1", *NO_FIGURES, f"hydra.run.dir={folder}/run", module="vaelab.train")
+            line = f"checkpoint={folder}/run"
+            first = run(line, f"output={folder}/first", module="vaelab.evaluate")
+            yield Figure("evaluation", f"{name}: whole process, first of a data set", "s", [first])
+            model = load(f"{folder}/run").model.eval()
+            rounds = setting.in_turn(
+                {
+                    "whole": partial(run, line, f"output={folder}/again", module="vaelab.evaluate"),
+                    "decoder": partial(seconds, partial(decode, model, 500 * 1000)),
+                }
+            )
+            content = json.loads((Path(folder) / "again" / "metrics.json").read_text())
+            yield Figure("evaluation", f"{name}: whole process", "s", [each["whole"] for each in rounds], aim)
+            for section, taken in content["times"]["seconds"].items():
+                yield Figure("evaluation", f"{name}: {section}", "s", [taken])
+            nll = content["times"]["seconds"]["nll"]
+            share = [each["decoder"] / nll for each in rounds]
+            yield Figure("evaluation", f"{name}: nll, speed over its decoder alone", "×", share, "≥ 0.6")
+            compare = partial(run, f"sweep={folder}/sweep", "figures=false", module="vaelab.compare")
+            times = []
+            for seed in (1, 2):
+                where = f"hydra.run.dir={folder}/sweep/{seed}"
+                run(*data, *more, "epochs=1", f"seed={seed}", *NO_FIGURES, where, module="vaelab.train")
+                times.append(compare())
+            further = times[1] - compare()
+            yield Figure("evaluation", f"{name}: each further run of a comparison", "s", [further], "≤ 8")
+
+
+def decode(model: VAE, latents: int) -> None:
+    """What the importance-weighted bound can't do without."""
+    z_BL = torch.randn(1000, model.latent_dim)
+    with torch.no_grad():
+        for _ in range(latents // 1000):
+            model.decode(z_BL)
 
 
 def sweep(setting: Setting) -> Iterator[Figure]:

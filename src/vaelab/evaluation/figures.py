@@ -17,6 +17,7 @@ from vaelab.figures.density import density_plot, hole_map, kl_bars
 from vaelab.figures.images import image_grid
 from vaelab.figures.latent import limit_for
 from vaelab.metrics.latent import uncovered
+from vaelab.models import Gaussian
 from vaelab.training.examples import LATENT_POINTS, as_arrays, as_grid, latent_name
 
 
@@ -51,8 +52,13 @@ def draw_holes(evaluated: EvaluatedModel) -> Figure:
         raise CannotMeasure("requires model.latent_dim=2")
     reach, points = 4.0, 121  # standard deviations of the prior, and points between them, along each axis
     axis = torch.linspace(-reach, reach, points, dtype=torch.float64, device=evaluated.device)
-    z_ZL = torch.cartesian_prod(axis, axis).flip(1)  # rows upwards, columns to the right
-    missed = uncovered(evaluated.train_posterior, z_ZL, COVERED).view(points, points).cpu().numpy()
+    posterior, rows = evaluated.train_posterior, []
+    sigma_N = (0.5 * posterior.log_variance[:, 1]).exp()
+    for z in axis:  # upwards: a point is only covered by a posterior that reaches its row
+        near = (posterior.mean[:, 1] - z).abs() < 3 * sigma_N
+        reaching = Gaussian(posterior.mean[near], posterior.log_variance[near])
+        rows.append(uncovered(reaching, torch.stack([axis, z.expand(points)], dim=1), COVERED))
+    missed = torch.stack(rows).cpu().numpy()
     share, error = evaluated.prior_not_covered
     title = "Holes: prior mass that no posterior covers"
     about = f"{evaluated.examples.about} · q(z|x) of {len(evaluated.data.train):,} training images"

@@ -16,7 +16,7 @@ from vaelab.models import Gaussian
 ACTIVE_VARIANCE = 0.01  # the threshold of Burda et al. (2016)
 FACTORISED = 2000  # samples whose density under the product of marginals is measured
 LOG_2PI = math.log(2 * math.pi)
-POINTS_AT_ONCE = 250  # rows of the (Z, N) table of distances that exist at one time
+AT_ONCE = 2_500_000  # entries of a table of all points and images, (Z, N), that exist at one time
 
 
 def active_units(mean_NL: Tensor) -> int:
@@ -86,7 +86,7 @@ def log_marginals(posterior: Gaussian, z_ZL: Tensor) -> Tensor:
     """log q(z_j) of each dimension of points, shape (Z, L), in nats, float64."""
     mean_LN, log_variance_LN = posterior.mean.double().T, posterior.log_variance.double().T
     rows = []
-    for z_BL in z_ZL.split(POINTS_AT_ONCE):
+    for z_BL in z_ZL.split(max(1, AT_ONCE // len(posterior.mean))):
         columns = []
         for z_B, mean_N, log_variance_N in zip(z_BL.T, mean_LN, log_variance_LN, strict=True):
             square_BN = (z_B[:, None] - mean_N).square() / log_variance_N.exp()
@@ -121,6 +121,7 @@ def squared_distances(posterior: Gaussian, z_ZL: Tensor) -> Iterator[tuple[int, 
     mean_NL = posterior.mean.double() - centre_L
     precision_NL = (-posterior.log_variance.double()).exp()
     constant_N = (mean_NL.square() * precision_NL).sum(dim=1)
-    for chunk, z in enumerate((z_ZL.double() - centre_L).split(POINTS_AT_ONCE)):
+    rows = max(1, AT_ONCE // max(1, len(mean_NL)))
+    for chunk, z in enumerate((z_ZL.double() - centre_L).split(rows)):
         square_ZN = z.square() @ precision_NL.T - 2 * z @ (mean_NL * precision_NL).T + constant_N
-        yield chunk * POINTS_AT_ONCE, square_ZN.clamp(min=0)
+        yield chunk * rows, square_ZN.clamp(min=0)
