@@ -200,7 +200,7 @@ def test_free_bits_stop_the_push_on_dimensions_below_them() -> None:
         (likelihoods.build, "bernouli", "Unknown loss.likelihood 'bernouli'. Did you mean 'bernoulli'? Available: bernoulli, continuous_bernoulli, gaussian."),
         (likelihoods.build, {"name": "gaussian", "sigma": 1}, "Unknown setting 'loss.likelihood.sigma'. loss.likelihood=gaussian accepts: no settings."),
         (kl_schedules.build, "liner", "Unknown loss.kl_schedule 'liner'. Did you mean 'linear'? Available: linear."),
-        (likelihoods.build, {"name": "bernoulli", "args": 1}, "Unknown setting 'loss.likelihood.args'. loss.likelihood=bernoulli takes: no settings."),
+        (likelihoods.build, {"name": "bernoulli", "args": 1}, "Unknown setting 'loss.likelihood.args'. loss.likelihood=bernoulli accepts: no settings."),
         (objectives.build, "elbo", "Unknown loss.objective 'elbo'. Did you mean 'neg_elbo'? Available: neg_elbo."),
     ],
 )  # fmt: skip

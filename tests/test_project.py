@@ -61,7 +61,7 @@ def test_imports_point_down(path: Path) -> None:
 def test_libraries_stay_in_their_packages() -> None:
     allowed = {"matplotlib": {"figures"}, "PIL": {"figures", "pages"}, "jinja2": {"pages"}, "torchvision": {"data", "figures"},
                "pydantic": {"config", "training"}, "hydra": {"cli"}, "omegaconf": {"cli"}, "sklearn": {"metrics"},
-               "torchmetrics": {"metrics"}, "safetensors": {"metrics", "training"},
+               "safetensors": {"evaluation", "metrics", "training"},
                "onnx": {"evaluation"}, "onnxruntime": {"evaluation"}}  # fmt: skip
     for path in MODULES:
         for library, packages in allowed.items():
