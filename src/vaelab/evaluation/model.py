@@ -40,7 +40,7 @@ MOST_IMAGES = 10_000
 
 
 COVERED = 0.95  # share of q(z|x) inside the ellipsoid that an image covers
-COVERAGE_POINTS = 2000
+COVERAGE_POINTS = 1000
 
 
 @dataclass(eq=False, repr=False)
@@ -61,7 +61,7 @@ class EvaluatedModel:
         self.device = self.split.images.device
         self.seed = run.config.seed if config.seed is None else config.seed
         self.numpy_seed = self.seed % 2**32  # NumPy and scikit-learn take 32 bits
-        self.model = run.model.to(self.device)
+        self.model = run.model.to(self.device).to(memory_format=torch.channels_last)  # as in training
         self.objective = run.objective.to(self.device)
         self.examples = ExampleImages(run.config, data, self.split, self.model, self.objective, self.seed)
 

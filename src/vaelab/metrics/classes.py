@@ -21,9 +21,6 @@ from torch import Tensor
 from vaelab.metrics.resampling import Score, mean_score
 
 NEIGHBOURS = 10
-TREE_UP_TO = 16
-"""Features up to which a tree finds neighbours faster than a table of all distances."""
-
 ROWS = 250
 """Rows of a table of all pairs that exist at one time."""
 
@@ -54,8 +51,7 @@ def share_right(guesses_M: NDArray[np.integer], scored: Labelled) -> Score:
 
 def knn_accuracy(train: Labelled, scored: Labelled) -> Score:
     """Share of the scored images whose 10 nearest training images (Euclidean) vote for their class."""
-    algorithm = "kd_tree" if train.features.shape[1] <= TREE_UP_TO else "brute"
-    classifier = KNeighborsClassifier(NEIGHBOURS, algorithm=algorithm)
+    classifier = KNeighborsClassifier(NEIGHBOURS, algorithm="brute")
     classifier.fit(train.features.cpu().numpy(), train.labels.cpu().numpy())
     return share_right(classifier.predict(scored.features.cpu().numpy()), scored)
 

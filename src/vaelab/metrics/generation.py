@@ -53,9 +53,11 @@ def replicated_moments(features_ND: Tensor, seed: int) -> Moments:
     count = len(features_ND)
     centre_D = features_ND.mean(dim=0)
     centred_ND = (features_ND - centre_D).double()
-    weights = torch.cat([torch.ones(1, count), bootstrap_counts(count, seed)]).to(features_ND.device).double()
-    mean_RD = weights @ centred_ND / count
-    second_RDD = torch.stack([(centred_ND.T * weight_N) @ centred_ND for weight_N in weights]) / count
+    weight_RN = torch.cat([torch.ones(1, count), bootstrap_counts(count, seed)]).to(features_ND.device)
+    mean_RD = weight_RN.double() @ centred_ND / count
+    single_ND = centred_ND.float()  # the samples are only for the standard error
+    seconds = [((single_ND.T * weight_N) @ single_ND).double() for weight_N in weight_RN[1:]]
+    second_RDD = torch.stack([centred_ND.T @ centred_ND, *seconds]) / count
     covariance_RDD = (second_RDD - mean_RD[:, :, None] * mean_RD[:, None]) * count / (count - 1)
     return mean_RD + centre_D.double(), covariance_RDD
 
@@ -82,14 +84,14 @@ def kid(real_ND: Tensor, other_ND: Tensor) -> Score:
     """
     count = len(real_ND)
     x, y = real_ND.float(), other_ND.float()
-    row_sums, squares = [], 0.0
-    for start in range(0, count, ROWS):
-        x_BD, y_BD = x[start : start + ROWS], y[start : start + ROWS]
-        h_BN = kernel(x_BD, x).add_(kernel(y_BD, y)).sub_(kernel(x_BD, y)).sub_(kernel(y_BD, x))
-        h_BN.diagonal(offset=start).zero_()
-        row_sums.append(h_BN.sum(dim=1, dtype=torch.float64))
-        squares += h_BN.square().sum(dtype=torch.float64).item()
-    rows_N, pairs = torch.cat(row_sums), count * (count - 1)
+    rows_N, squares, pairs = x.new_zeros(count, dtype=torch.float64), 0.0, count * (count - 1)
+    for start in range(0, count, ROWS):  # each pair once: j >= i, in blocks of rows
+        x_BD, y_BD, after = x[start : start + ROWS], y[start : start + ROWS], slice(start, None)
+        h_BN = kernel(x_BD, x[after]).add_(kernel(y_BD, y[after]))
+        h_BN.sub_(kernel(x_BD, y[after])).sub_(kernel(y_BD, x[after])).triu_(diagonal=1)
+        rows_N[start : start + ROWS] += h_BN.sum(dim=1, dtype=torch.float64)
+        rows_N[after] += h_BN.sum(dim=0, dtype=torch.float64)
+        squares += 2 * h_BN.square().sum(dtype=torch.float64).item()
     value = rows_N.sum().item() / pairs
     of_pairs = squares / pairs - value**2
     of_rows = max(0.0, (rows_N / (count - 1)).var().item() - of_pairs / (count - 1))

@@ -14,7 +14,7 @@ from vaelab.metrics.resampling import Score, mean_score, standard_error
 from vaelab.models import Gaussian
 
 ACTIVE_VARIANCE = 0.01  # the threshold of Burda et al. (2016)
-FACTORISED = 2000  # samples whose density under the product of marginals is measured
+FACTORISED = 1000  # samples whose density under the product of marginals is measured
 LOG_2PI = math.log(2 * math.pi)
 AT_ONCE = 2_500_000  # entries of a table of all points and images, (Z, N), that exist at one time
 

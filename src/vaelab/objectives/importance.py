@@ -19,6 +19,9 @@ DRAWS_AT_ONCE, IMAGES_AT_ONCE = 50, 20
 """Latents per batch, 1,000: what bounds its memory, whatever K is. Noise is always drawn for a whole batch,
 so that the first draws of a larger K or of more images are those of fewer."""
 
+DECODED_AT_ONCE = 250
+"""Latents that are decoded together: what a layer makes of more leaves a CPU's cache."""
+
 Proposal = Sequence[float]
 """r(z|x), a mixture of Gaussians around the mean of q(z|x) with equal weights. Component t has the standard
 deviation σ^(1 − t): 0 is q(z|x) itself, 1 has the prior's width."""
@@ -99,12 +102,16 @@ def log_importance_weights(
     log_sigma_KBL = log_sigma_JBL[torch.arange(draws) % len(proposal)]
     offset_KBL = log_sigma_KBL.exp() * eps_KBL
     z_KBL = posterior.mean + offset_KBL
-    parameters = model.decode(z_KBL.flatten(0, 1).float())
+    log_probs = []
     x_KB = x_BCHW.expand(draws, *x_BCHW.shape).flatten(0, 1)
-    log_probs = [likelihood.log_prob(parameters, x_KB)]
-    if likelihood.is_density:
-        log_probs.append(likelihood.log_mass(parameters, x_KB))
-    log_prob_PKB = torch.stack(log_probs).view(len(log_probs), draws, -1).double()
+    z_KB = z_KBL.flatten(0, 1).float()
+    for z, x in zip(z_KB.split(DECODED_AT_ONCE), x_KB.split(DECODED_AT_ONCE), strict=True):
+        parameters = model.decode(z)
+        terms = [likelihood.log_prob(parameters, x)]
+        if likelihood.is_density:
+            terms.append(likelihood.log_mass(parameters, x))
+        log_probs.append(torch.stack(terms))
+    log_prob_PKB = torch.cat(log_probs, dim=1).unflatten(1, (draws, -1)).double()
     # log p(z) and log r(z|x), both without the L/2 · log 2π that cancels.
     log_prior_KB = -0.5 * z_KBL.square().sum(dim=2)
     log_component_JKB = torch.stack(

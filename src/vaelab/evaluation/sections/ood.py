@@ -14,7 +14,7 @@ from vaelab.metrics.resampling import auroc
 from vaelab.objectives.importance import DEFENSIVE, importance_weighted_bound
 from vaelab.objectives.scoring import bound, scored_images
 
-IMAGES, SAMPLES = 1000, 50  # of each data set, and importance samples of each image
+IMAGES, SAMPLES = 1000, 20  # of each data set, and importance samples of each image
 
 
 @sections.register("ood")
