@@ -11,7 +11,7 @@ from math import sqrt
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import csr_array, vstack
+from scipy.sparse import csr_array
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
@@ -148,16 +148,22 @@ def manifold_scores(real: Manifold, other: Manifold, seed: int) -> dict[str, Sco
     return {name: Score(float(each[0]), float(each[1:].std(ddof=1))) for name, each in replicates.items()}
 
 
-def membership(real: Manifold, other: Manifold) -> tuple[csr_array, csr_array, csr_array]:
-    """Which pairs lie in a ball to the 3rd or the 5th neighbour of a real one, or to the 3rd of the other."""
-    parts = []
-    for start in range(0, len(other.features), ROWS):
-        rows = slice(start, start + ROWS)
-        distance_BN = torch.cdist(other.features[rows], real.features)
-        limits = (real.radii[:, NEIGHBOURS - 1], real.radii[:, -1], other.radii[rows, NEIGHBOURS - 1, None])
-        parts.append([csr_array((distance_BN <= limit).cpu().numpy()) for limit in limits])
-    in_real, in_wide_real, in_other = (vstack(each, format="csr") for each in zip(*parts, strict=True))
-    return in_real, in_wide_real, in_other
+def membership(real: Manifold, other: Manifold) -> list[csr_array]:
+    """Which pairs are in a ball to the 3rd or the 5th neighbour of a real one, or to the 3rd of the other."""
+    shape = (len(other.features), len(real.features))
+    rows, columns, members = [], [], []
+    for start in range(0, shape[0], ROWS):
+        distance_BN = torch.cdist(other.features[start : start + ROWS], real.features)
+        wide_N, radius_B = real.radii[:, -1], other.radii[start : start + ROWS, NEIGHBOURS - 1]
+        row, column = (distance_BN <= torch.maximum(wide_N, radius_B[:, None])).nonzero(as_tuple=True)
+        limits = torch.stack([real.radii[column, NEIGHBOURS - 1], wide_N[column], radius_B[row]])
+        members.append(distance_BN[row, column] <= limits)
+        rows.append(row + start)
+        columns.append(column)
+    place = (torch.cat(rows).cpu().numpy(), torch.cat(columns).cpu().numpy())
+    return [
+        csr_array((each.cpu().numpy().astype(np.float32), place), shape) for each in torch.cat(members, dim=1)
+    ]
 
 
 # --- latents to decode ------------------------------------------------------------------------------------

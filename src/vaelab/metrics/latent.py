@@ -16,7 +16,7 @@ from vaelab.models import Gaussian
 ACTIVE_VARIANCE = 0.01  # the threshold of Burda et al. (2016)
 FACTORISED = 1000  # samples whose density under the product of marginals is measured
 LOG_2PI = math.log(2 * math.pi)
-AT_ONCE = 2_500_000  # entries of a table of all points and images, (Z, N), that exist at one time
+AT_ONCE = 1_000_000  # entries of a table of all points and images, (Z, N), that exist at one time
 
 
 def active_units(mean_NL: Tensor) -> int:
@@ -60,15 +60,14 @@ def kl_parts(posterior: Gaussian, z_NL: Tensor) -> KLParts:
     images, latents = z_NL.shape
     log_variance_NL = posterior.log_variance.double()
     normaliser_N = log_variance_NL.sum(dim=1) + latents * LOG_2PI
-    own, log_q, weight_N = [], [], torch.zeros_like(normaliser_N)
+    own_N, log_q_N, weight_N = normaliser_N.new_zeros(3, images)
     for first, square_ZN in squared_distances(posterior, z_NL):
         density_ZN = -0.5 * (square_ZN + normaliser_N)  # log q(z|x)
-        own.append(density_ZN.diagonal(offset=first))
+        rows = slice(first, first + len(density_ZN))
         total_Z = density_ZN.logsumexp(dim=1)
-        log_q.append(total_Z - math.log(images))
-        weight_N += (density_ZN - total_Z[:, None]).exp().sum(dim=0)
-    log_q_N = torch.cat(log_q)
-    information_N = torch.cat(own) - log_q_N
+        own_N[rows], log_q_N[rows] = density_ZN.diagonal(offset=first), total_Z - math.log(images)
+        weight_N += density_ZN.sub_(total_Z[:, None]).exp_().sum(dim=0)
+    information_N = own_N - log_q_N
     influence_N = information_N + 1 - weight_N  # of each image, as sample and as part of q(z)
     kl_N = posterior.kl().double()
     z_ZL = z_NL[:FACTORISED].double()
