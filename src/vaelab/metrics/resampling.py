@@ -3,6 +3,7 @@
 Shapes: N images, M images of another set.
 """
 
+from functools import lru_cache
 from math import sqrt
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ class Score(NamedTuple):
     standard_error: float
 
 
+@lru_cache(maxsize=4)
 def bootstrap_counts(images: int, seed: int) -> Tensor:
     """How often each image is in each of 200 samples with replacement, shape (200, images), float32."""
     generator = np.random.default_rng(seed)
