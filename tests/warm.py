@@ -31,7 +31,6 @@ def preload() -> None:
     import sklearn.mixture
     import sklearn.neighbors  # noqa: F401
     import torch  # noqa: F401
-    import torchmetrics.image  # noqa: F401
 
 
 def run(job: dict[str, Any]) -> int:

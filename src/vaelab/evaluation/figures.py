@@ -50,7 +50,7 @@ def draw_density(evaluated: EvaluatedModel) -> Figure:
 def draw_holes(evaluated: EvaluatedModel) -> Figure:
     if evaluated.model.latent_dim != 2:
         raise CannotMeasure("requires model.latent_dim=2")
-    reach, points = 4.0, 121  # standard deviations of the prior, and points between them, along each axis
+    reach, points = 4.0, 201  # standard deviations of the prior, and points between them, along each axis
     axis = torch.linspace(-reach, reach, points, dtype=torch.float64, device=evaluated.device)
     posterior, rows = evaluated.train_posterior, []
     sigma_N = (0.5 * posterior.log_variance[:, 1]).exp()
