@@ -6,7 +6,7 @@ Shapes: B batch, N images.
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import safetensors
 import torch
@@ -33,7 +33,7 @@ class Classifier(nn.Module):
         layers: list[nn.Module] = []
         for before, after in ((1, 32), (32, 64), (64, 64)):  # 28 -> 14 -> 7 -> 3 pixels
             layers += [nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after)]
-            layers += [nn.ReLU(), nn.MaxPool2d(2)]
+            layers += [nn.ReLU(inplace=True), nn.MaxPool2d(2)]
         layers += [nn.Flatten(), nn.Dropout(0.3), nn.Linear(64 * 3 * 3, self.FEATURES), nn.ReLU()]
         self.features = nn.Sequential(*layers)
         self.head = nn.Sequential(nn.Dropout(0.3), nn.Linear(self.FEATURES, 10))
@@ -79,6 +79,12 @@ def feature_network(dataset: str, device: torch.device) -> FeatureNetwork:
     with torch.device("meta"):  # no weights are drawn: the global random state stays as it is
         network = Classifier()
     network.load_state_dict(load(content), assign=True)
-    network.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
+    network.eval().requires_grad_(False)
+    for place, layer in enumerate(network.features):
+        if isinstance(layer, nn.BatchNorm2d):  # a part of the convolution before it, once it is trained
+            convolution = cast(nn.Conv2d, network.features[place - 1])
+            network.features[place - 1] = nn.utils.fuse_conv_bn_eval(convolution, layer)
+            network.features[place] = nn.Identity()
+    network.to(device).to(memory_format=torch.channels_last)
     sha256 = hashlib.sha256(content).hexdigest()
     return FeatureNetwork(path.stem, network, float(facts["test_accuracy"]), sha256)
