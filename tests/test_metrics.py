@@ -131,6 +131,22 @@ def test_a_mixture_of_scales_finds_what_a_sharp_posterior_misses() -> None:
     assert wide.effective_samples.median() > 30
 
 
+@pytest.mark.parametrize("samples", [1, 5, 20, 50, 130])
+def test_the_weights_of_a_mixture_are_unbiased(samples: int) -> None:
+    """With an exact posterior, E[p(x, z) / r(z|x)] is p(x), however many samples each component has."""
+    torch.manual_seed(0)
+    model, objective, x = linear_gaussian(spread=1)
+    exact = -model.marginal.log_prob(x.flatten(1).double())
+    ratios = torch.stack(
+        [
+            (exact - importance_weighted_bound(model, objective, x, samples, seed, DEFENSIVE).nll).exp()
+            for seed in range(60)
+        ]
+    ).flatten()
+    error = ratios.std().item() / math.sqrt(len(ratios))
+    assert ratios.mean().item() == pytest.approx(1, abs=max(4 * error, 1e-3))
+
+
 @pytest.mark.parametrize("name", ["gaussian", "continuous_bernoulli"])
 def test_the_masses_of_all_grey_values_add_up_to_one(name: str) -> None:
     likelihood = likelihoods.build(name)

@@ -10,6 +10,7 @@ from vaelab.objectives import Likelihood, likelihoods
 @likelihoods.register("pixel_gaussian")
 class PixelGaussian(Likelihood):
     parameters_per_pixel = 2
+    is_density = True
 
     def distribution(self, parameters: Tensor) -> Normal:
         mean, log_scale = parameters.chunk(2, dim=1)

@@ -80,6 +80,7 @@ class Comparison(Steps):
             f"{name} is the same training as {other}: counted once."
             for name, other in self.found.repeated.items()
         ]
+        self.not_here: list[Member] = []  # runs to be evaluated whose own images are not on this machine
         self.loaded: dict[str, Any] = {}
         """The images of the runs, and what depends on them alone."""
         self.figures: list[list[Path]] = []
@@ -110,7 +111,7 @@ class Comparison(Steps):
         others = [member for family in self.found.families for member in self.of_other_images(family)]
         for member in others:
             member.evaluation = None
-        lacking = [member for member in self.found.members if lacks_numbers(member)]
+        lacking = [each for each in self.found.members if lacks_numbers(each) and each not in self.not_here]
         if lacking and not self.config.evaluate:
             self.said.append(
                 f"{len(lacking)} of {len(self.found.members)} runs are not evaluated (evaluate=false): "
@@ -118,8 +119,8 @@ class Comparison(Steps):
             )
             return
         if others:
-            names = ", ".join(member.folder.name for member in others)
-            self.said.append(f"Evaluations of other images, made again: {names}.")
+            names = ", ".join(member.folder.name for member in others if member not in self.not_here)
+            self.said += [f"Evaluations of other images, made again: {names}."] if names else []
         bar: tqdm[Member] = tqdm(lacking, unit=" runs", **BAR)
         for member in bar:
             name = member.folder.name
@@ -144,7 +145,15 @@ class Comparison(Steps):
         if self.config.evaluate and (own or given or any(map(lacks_numbers, members))):
             with suppress(VaelabError):  # without images nothing can be measured: that is said then
                 now = self.evaluated_model(members[0]).data
-                return others(dict(now.origin.sha256), len(now.test))
+                here = (dict(now.origin.sha256), len(now.test))
+                evaluated = [member for member in members if member.evaluation]
+                if given or here == (data["sha256"], data["images"]["test"]) or len(own) == len(evaluated):
+                    return others(*here)
+                self.said.append(
+                    f"The runs' own images of {family.title} are not on this machine: runs that were not "
+                    "evaluated on them are left out of those columns."
+                )
+                self.not_here += [member for member in members if lacks_numbers(member) or member in own]
         return own
 
     def evaluated_model(self, member: Member) -> EvaluatedModel:
@@ -234,7 +243,8 @@ def bullets(lines: Sequence[str]) -> str:
 
 
 def lacks_numbers(member: Member) -> bool:
-    """Whether a section of the table was never measured, or only because it was switched off."""
+    """Whether a section of the table was never measured, was switched off, or failed unforeseen."""
     found = member.evaluation or {"numbers": {}, "not_measured": {}}
     missing = [name for name in NEEDED if name not in found["numbers"]]
-    return any(found["not_measured"].get(name) in (None, switched_off(name)) for name in missing)
+    reasons = {name: found["not_measured"].get(name, switched_off(name)) for name in missing}
+    return any(why == switched_off(name) or why.startswith("failed with") for name, why in reasons.items())

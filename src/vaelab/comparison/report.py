@@ -13,15 +13,16 @@ def about(family: Family) -> str:
     """What the table's numbers are of."""
     first = family.models[0].members[0]
     data, images = first.facts["data"], first.facts["data"]["images"]
+    of = (first.evaluation or {}).get("data", {"images": images["test"], "complete": data["complete"]})
     parts = [
         f"After each run's last epoch. Nats per image. Trained on {images['train']:,} images, "
         f"scored on {images[family.scored]:,} {SPLIT_NAMES[family.scored]} images; latent space, samples "
-        f"and image statistics: {first.folder.last_checkpoint.name} on test images, see evaluation/last/ "
-        "of each run."
+        f"and image statistics: {first.folder.last_checkpoint.name} on {of['images']:,} test images, see "
+        "evaluation/last/ of each run."
     ]
     if any(len(model.members) > 1 for model in family.models):
         parts.append("Mean ± standard deviation over seeds; comparison.csv has 95 % intervals too.")
-    if not data["complete"]:
+    if not (data["complete"] and of["complete"]):
         parts.append("**Embedded subset: numbers don't compare with the full set's.**")
     return " ".join(parts)
 

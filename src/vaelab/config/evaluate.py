@@ -41,7 +41,7 @@ class EvaluationConfig(Settings):
         None, description="start of every random stream; null: the run's, for training's own numbers"
     )
     device: base.Device = Field("auto", description="auto takes CUDA where there is one")
-    importance_samples: base.Count = Field(500, description="K of nll, posterior samples per image")
+    importance_samples: base.Count = Field(500, description="K of nll, importance samples per image")
     proposal: Literal["mixture", "posterior"] = Field(
         "mixture", description="where nll's samples are drawn: q(z|x) and wider Gaussians, or q(z|x) alone"
     )

@@ -24,7 +24,7 @@ from vaelab.evaluation.numbers import Basis
 from vaelab.evaluation.sections import MEASURES_VERSION
 from vaelab.metrics.generation import mixture_draws
 from vaelab.metrics.latent import uncovered
-from vaelab.metrics.resampling import Score, mean_score
+from vaelab.metrics.resampling import Score, share_score
 from vaelab.models import Gaussian
 from vaelab.objectives.scoring import Bound, bound, scored_images, scoring_batch
 from vaelab.runs.files import StorageError, write_bytes, writing
@@ -131,7 +131,7 @@ class EvaluatedModel:
         noise = stream(self.seed, "prior draws for coverage", device=self.device)
         shape = (COVERAGE_POINTS, self.model.latent_dim)
         z_ZL = torch.randn(shape, generator=noise, device=self.device, dtype=torch.float64)
-        return mean_score(uncovered(self.train_posterior, z_ZL, COVERED))
+        return share_score(uncovered(self.train_posterior, z_ZL, COVERED))
 
     @cached_property
     def grey_data(self) -> Data:

@@ -5,12 +5,9 @@ Shapes: N training images, M scored images, F features of each: latents, or pixe
 
 import warnings
 from dataclasses import dataclass
-from math import sqrt
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
@@ -18,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from vaelab.metrics.resampling import Score, mean_score
+from vaelab.metrics.resampling import Score, mean_score, share_score
 
 NEIGHBOURS = 10
 ROWS = 250
@@ -39,21 +36,12 @@ class Labelled:
     labels: Tensor  # (N,), whole numbers from 0
 
 
-def share_right(guesses_M: NDArray[np.integer], scored: Labelled) -> Score:
-    """The share of images whose class was guessed, with the binomial standard error.
-
-    That of Agresti & Coull (1998), with two more right and two more wrong guesses: it is not 0 for 100 %.
-    """
-    right, count = int((guesses_M == scored.labels.cpu().numpy()).sum()), len(guesses_M)
-    share = (right + 2) / (count + 4)
-    return Score(right / count, sqrt(share * (1 - share) / (count + 4)))
-
-
 def knn_accuracy(train: Labelled, scored: Labelled) -> Score:
     """Share of the scored images whose 10 nearest training images (Euclidean) vote for their class."""
     classifier = KNeighborsClassifier(NEIGHBOURS, algorithm="brute")
     classifier.fit(train.features.cpu().numpy(), train.labels.cpu().numpy())
-    return share_right(classifier.predict(scored.features.cpu().numpy()), scored)
+    guesses_M = torch.from_numpy(classifier.predict(scored.features.cpu().numpy()))
+    return share_score(guesses_M == scored.labels.cpu())
 
 
 def linear_accuracy(train: Labelled, scored: Labelled) -> tuple[Score, bool]:
@@ -66,9 +54,9 @@ def linear_accuracy(train: Labelled, scored: Labelled) -> tuple[Score, bool]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
         probe.fit(train.features.cpu().numpy(), train.labels.cpu().numpy())
-    guesses_M = probe.predict(scored.features.cpu().numpy())
+    right_M = torch.from_numpy(probe.predict(scored.features.cpu().numpy())) == scored.labels.cpu()
     converged = not any(issubclass(each.category, ConvergenceWarning) for each in caught)
-    return share_right(guesses_M, scored), converged
+    return share_score(right_M), converged
 
 
 def silhouette(scored: Labelled) -> Score:
@@ -77,11 +65,12 @@ def silhouette(scored: Labelled) -> Score:
     The standard error is that of a mean over images, the distances to the others given.
     """
     present, label_M = scored.labels.unique(return_inverse=True)
+    features_MF = scored.features - scored.features.mean(dim=0)  # distances lose fewer digits near the origin
     member_MC = F.one_hot(label_M, len(present)).float()
     size_C = member_MC.sum(dim=0)
     values = []
-    for features_BF, own_B in zip(scored.features.split(ROWS), label_M.split(ROWS), strict=True):
-        total_BC = torch.cdist(features_BF, scored.features) @ member_MC
+    for features_BF, own_B in zip(features_MF.split(ROWS), label_M.split(ROWS), strict=True):
+        total_BC = torch.cdist(features_BF, features_MF) @ member_MC
         own = own_B[:, None]
         inside_B = total_BC.gather(1, own).squeeze(1) / (size_C[own_B] - 1).clamp(min=1)
         between_B = (total_BC / size_C).scatter(1, own, torch.inf).min(dim=1).values

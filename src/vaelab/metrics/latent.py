@@ -53,7 +53,7 @@ def kl_parts(posterior: Gaussian, z_NL: Tensor) -> KLParts:
     """Split the average KL of N posteriors, from one sample `z_NL` of each, shape (N, L).
 
     I(x; z) is the mean of log q(z|x) − log q(z) at the samples. It can't come out above ln N: where it comes
-    near that, it is too low, and the marginal KL too high. The last two parts are means over the first 2,000
+    near that, it is too low, and the marginal KL too high. The last two parts are means over the first 1,000
     samples. Standard errors over images: those of the first two by the infinitesimal jackknife (Efron 1982),
     because every image is also part of q(z).
     """

@@ -39,6 +39,16 @@ def mean_score(values_N: Tensor) -> Score:
     return Score(values_N.double().mean().item(), standard_error(values_N))
 
 
+def share_score(members_N: Tensor) -> Score:
+    """The share of True with its binomial standard error.
+
+    That of Agresti & Coull (1998), with two more of both kinds: it is not 0 where all are alike.
+    """
+    count, members = len(members_N), int(members_N.sum())
+    share = (members + 2) / (count + 4)
+    return Score(members / count, sqrt(share * (1 - share) / (count + 4)))
+
+
 def auroc(inside_N: Tensor, outside_M: Tensor) -> Score:
     """Area under the ROC curve: the probability that a value outside is higher than one inside, ties half.
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vaelab.models import VAE, Gaussian, evaluating
-from vaelab.objectives import Objective
+from vaelab.objectives import Likelihood, Objective
 from vaelab.runs.random_streams import stream
 
 DRAWS_AT_ONCE, IMAGES_AT_ONCE = 50, 20
@@ -23,8 +23,7 @@ DECODED_AT_ONCE = 250
 """Latents that are decoded together: what a layer makes of more leaves a CPU's cache."""
 
 Proposal = Sequence[float]
-"""r(z|x), a mixture of Gaussians around the mean of q(z|x) with equal weights. Component t has the standard
-deviation σ^(1 − t): 0 is q(z|x) itself, 1 has the prior's width."""
+"""r(z|x), a mixture of Gaussians around the mean of q(z|x), weighted as equally as K permits. Component t has the standard deviation σ^(1 − t): 0 is q(z|x) itself, 1 has the prior's width."""
 
 POSTERIOR: Proposal = (0.0,)
 DEFENSIVE: Proposal = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -94,7 +93,7 @@ def log_importance_weights(
     """log p(x|z) + log p(z) − log r(z|x) of K samples of r for each image, shape (1, K, B), float64.
 
     Under a density also log P(8-bit values | z) + log p(z) − log r(z|x): shape (2, K, B). Sample k is of the
-    component number k modulo J.
+    component number k modulo J, and r weighs each component by its share of the samples.
     """
     draws, likelihood = len(eps_KBL), objective.likelihood
     t_J = torch.tensor(proposal, dtype=torch.float64, device=x_BCHW.device)
@@ -108,7 +107,7 @@ def log_importance_weights(
     for z, x in zip(z_KB.split(DECODED_AT_ONCE), x_KB.split(DECODED_AT_ONCE), strict=True):
         parameters = model.decode(z)
         terms = [likelihood.log_prob(parameters, x)]
-        if likelihood.is_density:
+        if likelihood.is_density and type(likelihood).log_mass is not Likelihood.log_mass:
             terms.append(likelihood.log_mass(parameters, x))
         log_probs.append(torch.stack(terms))
     log_prob_PKB = torch.cat(log_probs, dim=1).unflatten(1, (draws, -1)).double()
@@ -117,5 +116,9 @@ def log_importance_weights(
     log_component_JKB = torch.stack(
         [-(0.5 * (offset_KBL / sigma_BL.exp()).square() + sigma_BL).sum(dim=2) for sigma_BL in log_sigma_JBL]
     )
-    log_proposal_KB = log_component_JKB.logsumexp(dim=0) - math.log(len(proposal))
+    share_J = torch.arange(draws).remainder(len(proposal)).bincount(minlength=len(proposal)).double() / draws
+    log_share_J11 = share_J.log().to(x_BCHW.device)[
+        :, None, None
+    ]  # of the samples: −inf where there are none
+    log_proposal_KB = (log_component_JKB + log_share_J11).logsumexp(dim=0)
     return log_prob_PKB + log_prior_KB - log_proposal_KB

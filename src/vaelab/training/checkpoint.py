@@ -168,7 +168,8 @@ def read(path: Path) -> Checkpoint:
 def content_of_file(path: Path) -> dict[str, Any]:
     """The fields of a checkpoint, not checked yet. Raises errors of many kinds for a damaged file."""
     content = path.read_bytes()  # once: a training may replace the file at any moment
-    tensors = load_tensors(content)
+    # Copies, because a tensor's place in memory decides how its arithmetic is rounded.
+    tensors = {name: tensor.clone() for name, tensor in load_tensors(content).items()}
     header = content[8 : 8 + int.from_bytes(content[:8], "little")]  # the format: its size, then JSON
     metadata = json.loads(header)["__metadata__"]
     if metadata["sha256"] != digest(metadata["json"], tensors):

@@ -24,8 +24,9 @@ def what_it_measures(evaluated: EvaluatedModel) -> str:
         )
     if evaluated.is_probability:
         return "−log of a probability of 0/1 pixels."
+    name = evaluated.run.config.loss.likelihood_name
     return (
-        "The Bernoulli likelihood of grey pixels is not a probability of the data: compare its numbers only "
+        f"The {name} likelihood of grey pixels is not a probability of the data: compare its numbers only "
         "among models with the same likelihood and pixels."
     )
 

@@ -32,6 +32,8 @@ def images(evaluated: EvaluatedModel, progress: Progress) -> Section:
             ),
             "diversity": number_of(statistics.diversity(x_N1HW), PAIR_DISTANCE, pairs),
         }
+        if not columns[REAL]["sharpness"].value * columns[REAL]["diversity"].value:
+            raise CannotMeasure("requires real images that are not all alike")
         columns[of] |= {
             f"{name}_ratio": ratio(number, columns[REAL][name]) for name, number in columns[of].items()
         }

@@ -1,12 +1,13 @@
 """How the latent space is used: KL per dimension, mutual information, and coverage of the prior."""
 
 import math
+from dataclasses import replace
 
 from vaelab.evaluation.model import COVERAGE_POINTS, COVERED, EvaluatedModel, Progress
 from vaelab.evaluation.numbers import NATS, Number, Section, mean_of, number_of, percent
 from vaelab.evaluation.sections import sections
 from vaelab.metrics.latent import ACTIVE_VARIANCE, FACTORISED, active_units, kl_parts, uncovered
-from vaelab.metrics.resampling import mean_score
+from vaelab.metrics.resampling import share_score
 
 COLLAPSED = 0.01  # nats, averaged over images, below which a latent dimension carries nothing
 NEAR_CEILING = 1.5
@@ -21,13 +22,15 @@ def latent(evaluated: EvaluatedModel, progress: Progress) -> Section:
     progress("coverage of the prior")
     points_ZL = samples_NL[:COVERAGE_POINTS]
     own = evaluated.split.name != "train"  # no training image is to cover its own samples
-    samples_missed = mean_score(uncovered(evaluated.train_posterior, points_ZL, COVERED, own=own))
+    samples_missed = share_score(uncovered(evaluated.train_posterior, points_ZL, COVERED, own=own))
     active, collapsed = active_units(posterior.mean), int((kl_L < COLLAPSED).sum())
     basis = evaluated.basis(images)
     sampled = evaluated.basis(images, 1, "posterior sample per image")
     factorised = evaluated.basis(images, min(images, FACTORISED), "posterior samples")
-    of_prior = evaluated.basis(images, COVERAGE_POINTS, "prior draws")
-    of_points = evaluated.basis(images, len(points_ZL), "posterior samples")
+    covering = len(evaluated.data.train)
+    of_prior = replace(evaluated.basis(covering, COVERAGE_POINTS, "prior draws"), split="train")
+    of_points = evaluated.basis(covering, len(points_ZL), "posterior samples")
+    of_points = replace(of_points, split=f"{evaluated.split.name} against train")
     rows = {
         "kl": mean_of(posterior.kl(), NATS, basis),
         "mutual_information": number_of(parts.mutual_information, NATS, sampled),
@@ -42,7 +45,8 @@ def latent(evaluated: EvaluatedModel, progress: Progress) -> Section:
     ceiling = math.log(images)
     remark = (
         "kl = mutual_information I(x; z) + marginal_kl KL(q(z) ‖ p(z)) (Hoffman & Johnson 2016); "
-        "marginal_kl = total_correlation + dimension_wise_kl (Chen et al. 2018). With "
+        "marginal_kl = total_correlation + dimension_wise_kl (Chen et al. 2018), these two measured on fewer "
+        "samples, their ± over samples alone. With "
         f"{images:,} images I(x; z) can't be measured above ln {images:,} = {ceiling:.2f}. active_units: "
         f"variance of the posterior mean above {ACTIVE_VARIANCE}. prior_not_covered: prior draws outside the "
         f"{percent(COVERED)} ellipsoid of q(z|x) of every one of the {len(evaluated.data.train):,} training "

@@ -10,6 +10,7 @@ from vaelab.data.splits import Split
 from vaelab.evaluation.model import EvaluatedModel, Progress
 from vaelab.evaluation.numbers import CannotMeasure, Section, number_of
 from vaelab.evaluation.sections import sections
+from vaelab.evaluation.sections.bound import what_it_measures
 from vaelab.metrics.resampling import auroc
 from vaelab.objectives.importance import DEFENSIVE, importance_weighted_bound
 from vaelab.objectives.scoring import bound, scored_images
@@ -40,8 +41,9 @@ def ood(evaluated: EvaluatedModel, progress: Progress) -> Section:
     remark = (
         f"The probability that a test image of {title} (its embedded subset, {images:,} images) has a higher "
         f"value than a {evaluated.split.name} image: 1 tells the two apart, 0.5 is chance. nll with K = "
-        f"{SAMPLES}. A known trap: below 0.5 the model gives simpler images of another data set more "
-        "likelihood than its own (Nalisnick et al. 2019). ± is the standard error over images."
+        f"{SAMPLES}. A known trap: simpler images of another data set have lower values than the model's "
+        "own, below 0.5 (Nalisnick et al. 2019). ± is the standard error over images. "
+        f"{what_it_measures(evaluated)}"
     )
     return Section.of_columns("Out-of-distribution detection", {title: rows}, remark)
 
