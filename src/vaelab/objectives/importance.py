@@ -23,7 +23,9 @@ DECODED_AT_ONCE = 250
 """Latents that are decoded together: what a layer makes of more leaves a CPU's cache."""
 
 Proposal = Sequence[float]
-"""r(z|x), a mixture of Gaussians around the mean of q(z|x), weighted as equally as K permits. Component t has the standard deviation σ^(1 − t): 0 is q(z|x) itself, 1 has the prior's width."""
+"""r(z|x), a mixture of Gaussians around the mean of q(z|x), weighted as equally as K permits.
+
+Component t has the standard deviation σ^(1 − t): 0 is q(z|x) itself, 1 has the prior's width."""
 
 POSTERIOR: Proposal = (0.0,)
 DEFENSIVE: Proposal = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)

@@ -168,8 +168,8 @@ def read(path: Path) -> Checkpoint:
 def content_of_file(path: Path) -> dict[str, Any]:
     """The fields of a checkpoint, not checked yet. Raises errors of many kinds for a damaged file."""
     content = path.read_bytes()  # once: a training may replace the file at any moment
-    # Copies, because a tensor's place in memory decides how its arithmetic is rounded.
-    tensors = {name: tensor.clone() for name, tensor in load_tensors(content).items()}
+    # Copies, because a tensor's place in memory may decide how its arithmetic is rounded.
+    tensors = {name: tensor.clone() for name, tensor in sorted(load_tensors(content).items())}
     header = content[8 : 8 + int.from_bytes(content[:8], "little")]  # the format: its size, then JSON
     metadata = json.loads(header)["__metadata__"]
     if metadata["sha256"] != digest(metadata["json"], tensors):
