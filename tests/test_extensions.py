@@ -228,6 +228,9 @@ def test_evaluations_of_the_subset_never_stand_beside_those_of_the_full_set(tmp_
     assert images() == [120, 120]
     (tmp_path / "runs" / "b" / "evaluation" / "last" / "metrics.json").unlink()
     compared = command("compare", tmp_path, "sweep=runs", "figures=false")
+    assert "The runs' own images of Stripes are not on this machine" in compared.stdout
+    assert not (tmp_path / "runs" / "b" / "evaluation" / "last" / "metrics.json").exists()
+    compared = command("compare", tmp_path, "sweep=runs", "figures=false", "dataset.source=embedded")
     assert images() == [60, 60]
     assert "- Evaluations of other images, made again: a.\n" in compared.stdout
 
