@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vaelab.models import VAE, Gaussian, evaluating
-from vaelab.objectives import Likelihood, Objective
+from vaelab.objectives import Objective
 from vaelab.runs.random_streams import stream
 
 DRAWS_AT_ONCE, IMAGES_AT_ONCE = 50, 20
@@ -94,13 +94,14 @@ def log_importance_weights(
 ) -> Tensor:
     """log p(x|z) + log p(z) − log r(z|x) of K samples of r for each image, shape (1, K, B), float64.
 
-    Under a density also log P(8-bit values | z) + log p(z) − log r(z|x): shape (2, K, B). Sample k is of the
-    component number k modulo J, and r weighs each component by its share of the samples.
+    With a `log_mass` also log P(8-bit values | z) + log p(z) − log r(z|x): shape (2, K, B). Sample k is of
+    component k modulo J, and r weighs each component by its share of the samples.
     """
     draws, likelihood = len(eps_KBL), objective.likelihood
     t_J = torch.tensor(proposal, dtype=torch.float64, device=x_BCHW.device)
     log_sigma_JBL = 0.5 * posterior.log_variance.double() * (1 - t_J)[:, None, None]
-    log_sigma_KBL = log_sigma_JBL[torch.arange(draws) % len(proposal)]
+    component_K = torch.arange(draws) % len(proposal)
+    log_sigma_KBL = log_sigma_JBL[component_K]
     offset_KBL = log_sigma_KBL.exp() * eps_KBL
     z_KBL = posterior.mean + offset_KBL
     log_probs = []
@@ -108,9 +109,8 @@ def log_importance_weights(
     z_KB = z_KBL.flatten(0, 1).float()
     for z, x in zip(z_KB.split(DECODED_AT_ONCE), x_KB.split(DECODED_AT_ONCE), strict=True):
         parameters = model.decode(z)
-        terms = [likelihood.log_prob(parameters, x)]
-        if likelihood.is_density and type(likelihood).log_mass is not Likelihood.log_mass:
-            terms.append(likelihood.log_mass(parameters, x))
+        log_mass_B = likelihood.log_mass(parameters, x)
+        terms = [likelihood.log_prob(parameters, x), *([] if log_mass_B is None else [log_mass_B])]
         log_probs.append(torch.stack(terms))
     log_prob_PKB = torch.cat(log_probs, dim=1).unflatten(1, (draws, -1)).double()
     # log p(z) and log r(z|x), both without the L/2 · log 2π that cancels.
@@ -118,9 +118,7 @@ def log_importance_weights(
     log_component_JKB = torch.stack(
         [-(0.5 * (offset_KBL / sigma_BL.exp()).square() + sigma_BL).sum(dim=2) for sigma_BL in log_sigma_JBL]
     )
-    share_J = torch.arange(draws).remainder(len(proposal)).bincount(minlength=len(proposal)).double() / draws
-    log_share_J11 = share_J.log().to(x_BCHW.device)[
-        :, None, None
-    ]  # of the samples: −inf where there are none
-    log_proposal_KB = (log_component_JKB + log_share_J11).logsumexp(dim=0)
+    # The share of the samples that each component has, none with fewer samples than components.
+    share_J = component_K.bincount(minlength=len(proposal)).double().to(x_BCHW.device) / draws
+    log_proposal_KB = (log_component_JKB + share_J.log()[:, None, None]).logsumexp(dim=0)
     return log_prob_PKB + log_prior_KB - log_proposal_KB

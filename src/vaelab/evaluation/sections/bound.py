@@ -20,7 +20,7 @@ def what_it_measures(evaluated: EvaluatedModel) -> str:
     if evaluated.objective.likelihood.is_density:
         return (
             "−log of a density of grey values in [0, 1]: it can be negative, and is dominated by how sharply "
-            "the density peaks at exact values such as 0. nll_8bit compares with other likelihoods."
+            "the density peaks at exact values such as 0."
         )
     if evaluated.is_probability:
         return "−log of a probability of 0/1 pixels."

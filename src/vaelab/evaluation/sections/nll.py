@@ -51,7 +51,7 @@ def nll(evaluated: EvaluatedModel, progress: Progress) -> Section:
     if found.nll_8bit is not None:
         remark += (
             " nll_8bit: −log of the probability that p(x|z) gives to the bins of 8-bit grey values, where "
-            "those of 0 and 255 reach to the end of the distribution."
+            "those of 0 and 255 reach to the end of the distribution; it compares with other likelihoods."
         )
     few = (effective_N < FEW).double().mean().item()
     verdict = (

@@ -21,13 +21,13 @@ class Likelihood(nn.Module, ABC):
     def log_prob(self, parameters: Tensor, x: Tensor) -> Tensor:
         """log p(x|z) summed over pixels, shape (B,), in nats, for images (B, C, H, W)."""
 
-    def log_mass(self, parameters: Tensor, x: Tensor) -> Tensor:
-        """log P(8-bit values of x | z), shape (B,), in nats: of a density, what it gives to their bins.
+    def log_mass(self, parameters: Tensor, x: Tensor) -> Tensor | None:
+        """log P(8-bit values of x | z), shape (B,), in nats: what a density gives to their bins; or None.
 
         The bin of grey value k / 255 reaches half a step to both sides, and the first and the last one to
         the end of the distribution: the 256 masses add up to 1.
         """
-        raise NotImplementedError
+        return None
 
     @abstractmethod
     def mean(self, parameters: Tensor) -> Tensor:
