@@ -55,9 +55,13 @@ def replicated_moments(features_ND: Tensor, seed: int) -> Moments:
     centred_ND = (features_ND - centre_D).double()
     weight_RN = torch.cat([torch.ones(1, count), bootstrap_counts(count, seed)]).to(features_ND.device)
     mean_RD = weight_RN.double() @ centred_ND / count
+    second_RDD = centred_ND.new_zeros(*mean_RD.shape, mean_RD.shape[1])
     single_ND = centred_ND.float()  # the samples are only for the standard error
-    seconds = [((single_ND.T * weight_N) @ single_ND).double() for weight_N in weight_RN[1:]]
-    second_RDD = torch.stack([centred_ND.T @ centred_ND, *seconds]) / count
+    for x_BD, weight_RB in zip(single_ND.split(ROWS), weight_RN.split(ROWS, dim=1), strict=True):
+        products_BDD = x_BD[:, :, None] * x_BD[:, None]
+        second_RDD += (weight_RB @ products_BDD.flatten(1)).view_as(second_RDD)
+    second_RDD[0] = centred_ND.T @ centred_ND
+    second_RDD /= count
     covariance_RDD = (second_RDD - mean_RD[:, :, None] * mean_RD[:, None]) * count / (count - 1)
     return mean_RD + centre_D.double(), covariance_RDD
 
@@ -100,7 +104,8 @@ def kid(real_ND: Tensor, other_ND: Tensor) -> Score:
 
 def kernel(a_BD: Tensor, b_ND: Tensor) -> Tensor:
     """(a·b / D + 1)³ of all pairs, shape (B, N)."""
-    return (a_BD @ b_ND.T).div_(a_BD.shape[1]).add_(1).pow_(3)
+    base_BN = torch.addmm(a_BD.new_ones(()), a_BD, b_ND.T, alpha=1 / a_BD.shape[1])
+    return base_BN.square().mul_(base_BN)
 
 
 # --- manifolds --------------------------------------------------------------------------------------------

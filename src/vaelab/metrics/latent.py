@@ -64,9 +64,11 @@ def kl_parts(posterior: Gaussian, z_NL: Tensor) -> KLParts:
     for first, square_ZN in squared_distances(posterior, z_NL):
         density_ZN = -0.5 * (square_ZN + normaliser_N)  # log q(z|x)
         rows = slice(first, first + len(density_ZN))
-        total_Z = density_ZN.logsumexp(dim=1)
-        own_N[rows], log_q_N[rows] = density_ZN.diagonal(offset=first), total_Z - math.log(images)
-        weight_N += density_ZN.sub_(total_Z[:, None]).exp_().sum(dim=0)
+        own_N[rows], highest_Z = density_ZN.diagonal(offset=first), density_ZN.amax(dim=1)
+        relative_ZN = density_ZN.sub_(highest_Z[:, None]).float().exp_()  # single: none is above 1
+        total_Z = relative_ZN.sum(dim=1)
+        log_q_N[rows] = highest_Z + total_Z.double().log() - math.log(images)
+        weight_N += total_Z.reciprocal() @ relative_ZN
     information_N = own_N - log_q_N
     influence_N = information_N + 1 - weight_N  # of each image, as sample and as part of q(z)
     kl_N = posterior.kl().double()
@@ -114,13 +116,13 @@ def uncovered(posterior: Gaussian, z_ZL: Tensor, share: float = 0.95, *, own: bo
 def squared_distances(posterior: Gaussian, z_ZL: Tensor) -> Iterator[tuple[int, Tensor]]:
     """Squared distances in units of each posterior's sigma, float64, some rows (Z, N) and the first's number.
 
-    As three matrix products. Their terms are centred first, because they cancel where sigma is small.
+    As one matrix product. Its terms are centred first, because they cancel where sigma is small.
     """
     centre_L = posterior.mean.double().mean(dim=0)
     mean_NL = posterior.mean.double() - centre_L
     precision_NL = (-posterior.log_variance.double()).exp()
     constant_N = (mean_NL.square() * precision_NL).sum(dim=1)
+    factors_NL = torch.hstack([precision_NL, -2 * mean_NL * precision_NL])  # of z² and of z
     rows = max(1, AT_ONCE // max(1, len(mean_NL)))
     for chunk, z in enumerate((z_ZL.double() - centre_L).split(rows)):
-        square_ZN = z.square() @ precision_NL.T - 2 * z @ (mean_NL * precision_NL).T + constant_N
-        yield chunk * rows, square_ZN.clamp(min=0)
+        yield chunk * rows, torch.addmm(constant_N, torch.hstack([z.square(), z]), factors_NL.T).clamp_(min=0)
