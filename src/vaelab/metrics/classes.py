@@ -38,7 +38,7 @@ class Labelled:
 
 def knn_accuracy(train: Labelled, scored: Labelled) -> Score:
     """Share of the scored images whose 10 nearest training images (Euclidean) vote for their class."""
-    classifier = KNeighborsClassifier(NEIGHBOURS, algorithm="brute")
+    classifier = KNeighborsClassifier(NEIGHBOURS)
     classifier.fit(train.features.cpu().numpy(), train.labels.cpu().numpy())
     guesses_M = torch.from_numpy(classifier.predict(scored.features.cpu().numpy()))
     return share_score(guesses_M == scored.labels.cpu())
@@ -82,10 +82,14 @@ def silhouette(scored: Labelled) -> Score:
 def principal_components(train: Labelled, scored: Labelled, count: int) -> tuple[Labelled, Labelled]:
     """Both on the training images' first `count` principal components."""
     mean_F = train.features.mean(dim=0)
-    centred_NF = (train.features - mean_F).double()
-    _, vectors = torch.linalg.eigh(centred_NF.T @ centred_NF)  # ascending
+    scatter_FF = mean_F.new_zeros(len(mean_F), len(mean_F), dtype=torch.float64)
+    for rows_BF in train.features.split(10 * ROWS):
+        centred_BF = (rows_BF - mean_F).double()
+        scatter_FF.addmm_(centred_BF.T, centred_BF)
+    _, vectors = torch.linalg.eigh(scatter_FF)  # ascending
     directions = vectors[:, -count:].float()
+    origin = mean_F @ directions
     return (
-        Labelled((train.features - mean_F) @ directions, train.labels),
-        Labelled((scored.features - mean_F) @ directions, scored.labels),
+        Labelled(train.features @ directions - origin, train.labels),
+        Labelled(scored.features @ directions - origin, scored.labels),
     )

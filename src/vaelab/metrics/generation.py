@@ -27,6 +27,9 @@ NEIGHBOURS_OF_DENSITY = 5
 ROWS = 250
 """Rows of a table of all pairs that exist at one time."""
 
+COLUMNS = 2000
+"""Columns of such a table where it is made in blocks."""
+
 COMPONENTS = 10
 FULL_COVARIANCE_UP_TO = 64
 """Latent dimensions up to which a mixture's components have full covariances; beyond, diagonal ones."""
@@ -89,13 +92,17 @@ def kid(real_ND: Tensor, other_ND: Tensor) -> Score:
     count = len(real_ND)
     x, y = real_ND.float(), other_ND.float()
     rows_N, squares, pairs = x.new_zeros(count, dtype=torch.float64), 0.0, count * (count - 1)
-    for start in range(0, count, ROWS):  # each pair once: j >= i, in blocks of rows
-        x_BD, y_BD, after = x[start : start + ROWS], y[start : start + ROWS], slice(start, None)
-        h_BN = kernel(x_BD, x[after]).add_(kernel(y_BD, y[after]))
-        h_BN.sub_(kernel(x_BD, y[after])).sub_(kernel(y_BD, x[after])).triu_(diagonal=1)
-        rows_N[start : start + ROWS] += h_BN.sum(dim=1, dtype=torch.float64)
-        rows_N[after] += h_BN.sum(dim=0, dtype=torch.float64)
-        squares += 2 * h_BN.square().sum(dtype=torch.float64).item()
+    for first in range(0, count, ROWS):  # each pair once, j > i, in blocks that fit a CPU's cache
+        i = slice(first, first + ROWS)
+        for second in range(first, count, COLUMNS):
+            j = slice(second, second + COLUMNS)
+            h_BN = kernel(x[i], x[j]).add_(kernel(y[i], y[j]))
+            h_BN.sub_(kernel(x[i], y[j])).sub_(kernel(y[i], x[j]))
+            if second == first:
+                h_BN.triu_(diagonal=1)
+            rows_N[i] += h_BN.sum(dim=1)
+            rows_N[j] += h_BN.sum(dim=0)
+            squares += 2 * h_BN.square_().sum().item()
     value = rows_N.sum().item() / pairs
     of_pairs = squares / pairs - value**2
     of_rows = max(0.0, (rows_N / (count - 1)).var().item() - of_pairs / (count - 1))

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from vaelab.evaluation.model import MOST_IMAGES, EvaluatedModel, Progress
@@ -12,6 +13,7 @@ from vaelab.evaluation.sections import sections
 from vaelab.metrics import generation
 from vaelab.metrics.features import feature_network
 from vaelab.metrics.generation import Manifold
+from vaelab.metrics.resampling import Score
 
 FLOOR = "real images (floor)"
 UNITS = {
@@ -34,34 +36,41 @@ def samples(evaluated: EvaluatedModel, progress: Progress) -> Section:
             "of both training and scored images are required"
         )
 
-    def described(make: Callable[[], Tensor]) -> dict[str, Tensor]:
-        features_ND = network(make())
-        manifold = Manifold.around(features_ND)
-        return {"features": features_ND.float(), "radii": manifold.radii}
+    def described(x_N1HW: Tensor) -> dict[str, Tensor]:
+        features_ND = network(x_N1HW).float()
+        return {"features": features_ND, "radii": Manifold.around(features_ND).radii}
 
     seed, count, other_split = evaluated.numpy_seed, evaluated.count, evaluated.other_split
-    real = evaluated.once(f"features {network.sha256}", lambda: described(lambda: evaluated.real_images))
+    real = evaluated.once(f"features {network.sha256}", lambda: described(evaluated.real_images))
     real_moments = generation.replicated_moments(real["features"], seed)
-    of_images = evaluated.basis(count)
-    of_floor = replace(of_images, split=f"{other_split.name} against {evaluated.split.name}")
-    columns: dict[str, dict[str, Number]] = {}
-    for of, compute in {
-        "prior samples": lambda: described(lambda: evaluated.prior_samples),
-        "mixture samples": lambda: described(lambda: evaluated.mixture_samples),
-        "reconstructions": lambda: described(lambda: evaluated.reconstructions),
-        FLOOR: lambda: evaluated.once(
-            f"features of the floor {network.sha256}", lambda: described(lambda: evaluated.real(other_split))
-        ),
-    }.items():
-        progress(of)
-        other, basis = compute(), of_floor if of == FLOOR else of_images
-        scores = {
-            "fid": generation.fid(real_moments, generation.replicated_moments(other["features"], seed + 1)),
+
+    def scores(x_N1HW: Tensor) -> dict[str, Tensor]:
+        other = described(x_N1HW)
+        moments = generation.replicated_moments(other["features"], seed + 1)
+        found = {
+            "fid": generation.fid(real_moments, moments),
             "kid": generation.kid(real["features"], other["features"]),
             **generation.manifold_scores(Manifold(**real), Manifold(**other), seed),
         }
+        return {name: torch.tensor(score, dtype=torch.float64) for name, score in found.items()}
+
+    of_images = evaluated.basis(count)
+    of_floor = replace(of_images, split=f"{other_split.name} against {evaluated.split.name}")
+    measured: dict[str, Callable[[], dict[str, Tensor]]] = {
+        "prior samples": lambda: scores(evaluated.prior_samples),
+        "mixture samples": lambda: scores(evaluated.mixture_samples),
+        "reconstructions": lambda: scores(evaluated.reconstructions),
+        FLOOR: lambda: evaluated.once(
+            f"floor {network.sha256} {seed}", lambda: scores(evaluated.real(other_split))
+        ),
+    }
+    columns: dict[str, dict[str, Number]] = {}
+    for of, measure in measured.items():
+        progress(of)
+        basis = of_floor if of == FLOOR else of_images
         columns[of] = {
-            f"{name}_{network.name}": number_of(score, UNITS[name], basis) for name, score in scores.items()
+            f"{name}_{network.name}": number_of(Score(*score.tolist()), UNITS[name], basis)
+            for name, score in measure().items()
         }
     fitted = min(len(evaluated.data.train), MOST_IMAGES)
     remark = (
