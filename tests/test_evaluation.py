@@ -104,6 +104,7 @@ def test_an_evaluation_leaves_numbers_a_table_and_figures(evaluate: CommandLine,
     without_error = {
         "active_units",
         "collapsed_dimensions",
+        "constant_dimensions",
         "effective_samples",
         "effective_samples_5_percent",
     }
@@ -453,9 +454,9 @@ def test_help_lists_settings_without_torch(tmp_path: Path) -> None:
 
 
 def test_verdicts() -> None:
-    assert collapse_verdict(16, 0, 16) == "16 of 16 latent dimensions are active."
+    assert collapse_verdict(16, 0, 0) == "16 of 16 latent dimensions are active."
     to_prior = " Collapsed to the prior, with less than 0.01 nats of KL: 2."
-    assert collapse_verdict(1, 2, 3) == f"1 of 3 latent dimensions is active.{to_prior}"
+    assert collapse_verdict(1, 2, 0) == f"1 of 3 latent dimensions is active.{to_prior}"
     constant = " Collapsed away from the prior, with nearly the same posterior mean for all images: 2."
     assert collapse_verdict(0, 0, 2) == f"0 of 2 latent dimensions are active.{constant}"
 

@@ -227,7 +227,7 @@ def test_one_failed_job_ends_neither_sweep_nor_comparison(train: CommandLine, tm
     assert f"- {failed[1]}: failed before it started: dataset.val_size=10000 leaves" in text
     rows = table(folder)
     assert [row["status"].split()[0] for row in rows] == ["finished", "failed", "failed", "failed"]
-    assert "1 of 1 runs are not evaluated (evaluate=false): their columns are empty." in text
+    assert "1 of 1 runs have no evaluation of these images (evaluate=false): their columns are empty." in text
 
 
 WRONG_GRIDS = [
@@ -410,7 +410,10 @@ def test_evaluations_that_were_made_otherwise_are_made_again(swept: tuple[Path, 
         path.write_text(json.dumps(found))
     compare = command_line_of("vaelab.compare", tmp_path)
     only_shown = compare("sweep=sweep", "figures=false", "evaluate=false")
-    assert "4 of 4 runs are not evaluated (evaluate=false): their columns are empty." in only_shown.stdout
+    assert (
+        "4 of 4 runs have no evaluation of these images (evaluate=false): their columns are empty."
+        in only_shown.stdout
+    )
     assert "0.988" not in only_shown.stdout
     again = compare("sweep=sweep", "figures=false")
     assert again.returncode == 0, again.stderr

@@ -114,8 +114,8 @@ class Comparison(Steps):
         lacking = [each for each in self.found.members if lacks_numbers(each) and each not in self.not_here]
         if lacking and not self.config.evaluate:
             self.said.append(
-                f"{len(lacking)} of {len(self.found.members)} runs are not evaluated (evaluate=false): "
-                "their columns are empty."
+                f"{len(lacking)} of {len(self.found.members)} runs have no evaluation of these images "
+                "(evaluate=false): their columns are empty."
             )
             return
         if others:

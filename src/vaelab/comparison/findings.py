@@ -19,7 +19,8 @@ def findings(family: Family) -> list[str]:
         *not_tested(family),
         *(sentence for name in named for sentence in verdict(family, by_name[name])),
         *sampling_without_kl(family, by_name[fid], by_name[f"{fid}_mixture"]),
-        *collapse(family, by_name["collapsed"]),
+        *collapse(family, by_name["collapsed"], "are collapsed to the prior, with less than 0.01 nats of KL"),
+        *collapse(family, by_name["constant"], "have nearly the same posterior mean for all images"),
     ]
 
 
@@ -102,13 +103,10 @@ def sampling_without_kl(family: Family, prior: Column, mixture: Column) -> Itera
         yield f"{prior.name} of {model.label}: {found}. {used}"
 
 
-def collapse(family: Family, column: Column) -> Iterator[str]:
-    """The models with collapsed latent dimensions."""
+def collapse(family: Family, column: Column, words: str) -> Iterator[str]:
+    """The models with latent dimensions that tell nothing of the image."""
     for model in family.models:
         numbers = estimate(model, column)
         if numbers is not None and numbers.mean > 0:
             dimensions = model.config.model.get("latent_dim", "its")
-            yield (
-                f"{model.label}: {numbers.show(1)} of {dimensions} latent dimensions carry less than "
-                "0.01 nats: collapsed."
-            )
+            yield f"{model.label}: {numbers.show(1)} of {dimensions} latent dimensions {words}."

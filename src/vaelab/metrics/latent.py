@@ -19,9 +19,14 @@ LOG_2PI = math.log(2 * math.pi)
 AT_ONCE = 1_000_000  # entries of a table of all points and images, (Z, N), that exist at one time
 
 
+def is_active(mean_NL: Tensor) -> Tensor:
+    """Which latent dimensions have posterior means with a variance above 0.01 over the images, shape (L,)."""
+    return mean_NL.var(dim=0, correction=0) > ACTIVE_VARIANCE
+
+
 def active_units(mean_NL: Tensor) -> int:
-    """How many latent dimensions have a posterior mean whose variance over the images exceeds 0.01."""
-    return int((mean_NL.var(dim=0, correction=0) > ACTIVE_VARIANCE).sum())
+    """How many latent dimensions are active."""
+    return int(is_active(mean_NL).sum())
 
 
 def principal_directions(mean_NL: Tensor, count: int = 2) -> Tensor:

@@ -10,7 +10,11 @@ MEANINGS = {
     "bits_per_dim": "neg_elbo in bits, per pixel.",
     "kl_weight": "The weight of the KL term in the loss of that epoch.",
     "active_units": "Latent dimensions whose posterior mean varies over the images (variance above 0.01).",
-    "collapsed_dimensions": "Latent dimensions with a KL below 0.01 nats, which carry nothing.",
+    "collapsed_dimensions": "Latent dimensions that are not active, with a KL below 0.01 nats.",
+    "constant_dimensions": (
+        "Latent dimensions that are not active though their posteriors differ from the prior: they are nearly "
+        "the same for all images."
+    ),
     "images_per_second": "Training images per second, without the time for figures.",
     "seconds": "Training time of the epoch, without the time for figures.",
     "nll": "A tighter bound on −log p(x), from K importance samples. Lower is better.",

@@ -6,7 +6,7 @@ from dataclasses import replace
 from vaelab.evaluation.model import COVERAGE_POINTS, COVERED, EvaluatedModel, Progress
 from vaelab.evaluation.numbers import NATS, Number, Section, mean_of, number_of, percent
 from vaelab.evaluation.sections import sections
-from vaelab.metrics.latent import ACTIVE_VARIANCE, FACTORISED, active_units, kl_parts, uncovered
+from vaelab.metrics.latent import ACTIVE_VARIANCE, FACTORISED, is_active, kl_parts, uncovered
 from vaelab.metrics.resampling import share_score
 
 COLLAPSED = 0.01  # nats, averaged over images, below which a latent dimension carries nothing
@@ -23,7 +23,9 @@ def latent(evaluated: EvaluatedModel, progress: Progress) -> Section:
     points_ZL = samples_NL[:COVERAGE_POINTS]
     own = evaluated.split.name != "train"  # no training image is to cover its own samples
     samples_missed = share_score(uncovered(evaluated.train_posterior, points_ZL, COVERED, own=own))
-    active, collapsed = active_units(posterior.mean), int((kl_L < COLLAPSED).sum())
+    active_L, collapsed_L = is_active(posterior.mean).cpu(), kl_L < COLLAPSED
+    kinds = (active_L, collapsed_L & ~active_L, ~collapsed_L & ~active_L)
+    active, collapsed, constant = (int(each_L.sum()) for each_L in kinds)
     basis = evaluated.basis(images)
     sampled = evaluated.basis(images, 1, "posterior sample per image")
     factorised = evaluated.basis(images, min(images, FACTORISED), "posterior samples")
@@ -39,6 +41,7 @@ def latent(evaluated: EvaluatedModel, progress: Progress) -> Section:
         "dimension_wise_kl": number_of(parts.dimension_wise_kl, NATS, factorised),
         "active_units": Number(active, f"of {latents} dimensions", basis),
         "collapsed_dimensions": Number(collapsed, f"of {latents} dimensions", basis),
+        "constant_dimensions": Number(constant, f"of {latents} dimensions", basis),
         "prior_not_covered": number_of(evaluated.prior_not_covered, "share of prior draws", of_prior),
         "posterior_not_covered": number_of(samples_missed, "share of posterior samples", of_points),
     }
@@ -48,12 +51,13 @@ def latent(evaluated: EvaluatedModel, progress: Progress) -> Section:
         "marginal_kl = total_correlation + dimension_wise_kl (Chen et al. 2018), these two measured on fewer "
         "samples, their ± over samples alone. With "
         f"{images:,} images I(x; z) can't be measured above ln {images:,} = {ceiling:.2f}. active_units: "
-        f"variance of the posterior mean above {ACTIVE_VARIANCE}. prior_not_covered: prior draws outside the "
+        f"variance of the posterior mean above {ACTIVE_VARIANCE}; the others are collapsed_dimensions, with "
+        f"a KL below {COLLAPSED} nats, or constant_dimensions. prior_not_covered: prior draws outside the "
         f"{percent(COVERED)} ellipsoid of q(z|x) of every one of the {len(evaluated.data.train):,} training "
         "images; it rises with fewer images, smaller σ and more dimensions. posterior_not_covered, the same "
         f"for posterior samples of {evaluated.examples.images_name}, is the value to compare it with."
     )
-    verdicts = [collapse_verdict(active, collapsed, latents)]
+    verdicts = [collapse_verdict(active, collapsed, constant)]
     if parts.mutual_information.value > ceiling - NEAR_CEILING:
         verdicts.append(
             f"I(x; z) is within {NEAR_CEILING} nats of its ceiling: the posteriors tell {images:,} images "
@@ -64,13 +68,13 @@ def latent(evaluated: EvaluatedModel, progress: Progress) -> Section:
     return Section.of_columns("Latent space", {"model": rows}, remark, verdicts, details)
 
 
-def collapse_verdict(active: int, collapsed: int, latents: int) -> str:
+def collapse_verdict(active: int, collapsed: int, constant: int) -> str:
     """How many dimensions tell images apart, and why the others don't."""
+    latents = active + collapsed + constant
     verdict = f"{active} of {latents} latent dimensions {'is' if active == 1 else 'are'} active."
-    constant = latents - collapsed - active
     if collapsed:
         verdict += f" Collapsed to the prior, with less than {COLLAPSED} nats of KL: {collapsed}."
-    if constant > 0:
+    if constant:
         verdict += (
             f" Collapsed away from the prior, with nearly the same posterior mean for all images: {constant}."
         )

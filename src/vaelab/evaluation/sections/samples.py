@@ -82,10 +82,9 @@ def samples(evaluated: EvaluatedModel, progress: Progress) -> Section:
         f"to the {generation.NEIGHBOURS_OF_DENSITY}th. ± is the standard error, of kid as a U-statistic, "
         "of the others by the bootstrap over both sets of images, the fitted mixture given."
     )
-    if evaluated.split.name != "test":
-        remark += (
-            f" The network was trained on all training images, these {evaluated.split.name} images included."
-        )
+    split = evaluated.split.name
+    included = "those of the floor" if split == "test" else f"these {split} images"
+    remark += f" The network was trained on all training images, {included} included."
     prior, mixture = (columns[of][f"fid_{network.name}"] for of in ("prior samples", "mixture samples"))
     verdicts = [sampling_verdict(prior, mixture)]
     return Section.of_columns("Sample quality", columns, remark, verdicts, {"features": network.facts()})
