@@ -12,8 +12,8 @@ MEANINGS = {
     "active_units": "Latent dimensions whose posterior mean varies over the images (variance above 0.01).",
     "collapsed_dimensions": "Latent dimensions that are not active, with a KL below 0.01 nats.",
     "constant_dimensions": (
-        "Latent dimensions that are not active, with posteriors away from the prior but nearly the same for all "
-        "images."
+        "Latent dimensions that are not active, with posteriors away from the prior but nearly the same "
+        "for all images."
     ),
     "images_per_second": "Training images per second, without the time for figures.",
     "seconds": "Training time of the epoch, without the time for figures.",
