@@ -10,16 +10,20 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Glob, Override
 
 from vaelab import config
 from vaelab.config.base import GROUPS, unknown_setting
-from vaelab.config.errors import must_be
+from vaelab.config.errors import check_held, is_missing, must_be, no_value
 from vaelab.runs.folder import CHECKPOINT_SUFFIXES, RunFolder, RunFolderError, existing
 
 SWITCHES = "--help -h, --hydra-help, --version, --resolve, --run -r, --multirun -m, --shell-completion -sc"
 TAKE_A_VALUE = "--package -p, --config-path -cp, --config-name -cn, --config-dir -cd"
 """The flags that Hydra documents, but for two that have choices."""
+EXCLUSIVE = ("run", "multirun", "cfg", "info", "shell_completion")
+"""What a command is to do: one of these."""
+NUMBER = re.compile(r"(?<![^[,:({])[-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?![^],:)}])", re.ASCII)
+"""The numbers in an override's value, not those in a text in quotes or in a path."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +88,17 @@ def parse_flags(line: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     if unknown:
         key = unknown[0].partition("=")[0].lstrip("-") or "key"
         advice = f"settings have no dashes, {key}=VALUE, and --help lists them."
+        if key == "experimental-rerun":  # it reads pickled code
+            advice = "type repeat=RUN for a new run with all settings of another."
         raise config.VaelabError(f"unrecognized arguments: {' '.join(unknown)}: {advice}")
     given = vars(found)
-    return given, given.pop("overrides")
+    overrides = given.pop("overrides")
+    kinds = [f"--{name.replace('_', '-')}" for name in EXCLUSIVE if given[name]]
+    if len(kinds) > 1:
+        raise config.VaelabError(f"{' and '.join(kinds)} can't be combined: type one of them.")
+    if given["resolve"] and not (given["cfg"] or given["help"]):
+        raise config.VaelabError("--resolve says how --cfg prints: type --cfg job beside it.")
+    return given, overrides
 
 
 def expand_repeat(overrides: list[str]) -> list[str]:
@@ -105,6 +117,8 @@ def expand_repeat(overrides: list[str]) -> list[str]:
             "and more repeat= out."
         )
     value = OverridesParser.create().parse_override(repeats[0]).value()
+    if is_missing(value):
+        raise no_value("repeat")
     if not isinstance(value, str) or not value.strip():
         raise must_be("repeat", "one run folder or checkpoint", repeats[0].removeprefix("repeat="))
     path = existing(value)
@@ -126,14 +140,23 @@ def expand_repeat(overrides: list[str]) -> list[str]:
 
 def check(part: Override, schema: type[config.Settings]) -> None:
     """Raise VaelabError for an override that can't be meant."""
-    key, line = part.key_or_group, part.input_line
+    key, line = part.key_or_group, str(part.input_line)
     is_choice = key in GROUPS and not part.is_sweep_override() and not part.is_delete()
     if not key or (is_choice and not isinstance(part.value(), str)):
         raise config.VaelabError(f"'{line}' can't be read: type a name, such as model=conv.")
-    if part.is_range_sweep() and next(part.sweep_iterator(), None) is None:
+    if part.is_range_sweep() and (part.value().step == 0 or next(part.sweep_iterator(), None) is None):  # type: ignore[union-attr]
         raise config.VaelabError(f"'{line}' has no value in it: type one or more, such as beta=0.5,1.")
+    if isinstance(part.value(), Glob) and key not in GROUPS and not key.startswith("hydra"):
+        raise config.VaelabError(f"'{line}': glob chooses names, as in model=glob(*): type {key}=a,b.")
+    if not part.is_sweep_override() and is_missing(part.value()):
+        raise no_value(key)
+    for number in NUMBER.findall(line.partition("=")[2]):
+        check_held(key, number)
     leaves = {setting.key for setting in config.describe(schema)}
-    if part.is_delete() and key in leaves:
+    if part.is_add() and key in {*leaves, *GROUPS}:
+        raise config.VaelabError(f"'{line}': there is such a setting already, type {line.lstrip('+')}.")
+    is_setting = key.partition(".")[0] in schema.model_fields and key != "experiment"
+    if part.is_delete() and is_setting:
         raise config.VaelabError(f"'{line}' can't be left out: every setting has a value, type {key}=VALUE.")
     if key in GROUPS and schema is not config.Config:
         raise config.VaelabError(f"'{key}' can't be chosen here: the checkpoint determines it.")

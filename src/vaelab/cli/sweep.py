@@ -24,7 +24,7 @@ from omegaconf import DictConfig
 from vaelab.cli.arguments import Arguments, refuse_several_values, swept_keys
 from vaelab.cli.compose import Job, composing, settings_of
 from vaelab.cli.messages import one_line, show_run
-from vaelab.config import CompareConfig, Config, ConfigError, VaelabError, quote_override
+from vaelab.config import SCHEMAS, CompareConfig, Config, ConfigError, VaelabError, quote_override
 from vaelab.config.train import training_digest
 from vaelab.pages.run_report import write_run_report
 from vaelab.runs.files import TRAININGS, InUse, locked, remove_if_empty, write_bytes, writing
@@ -115,6 +115,10 @@ def sweeping(command: str, arguments: Arguments) -> Iterator[list[str]]:
     if sweep is None:
         if not arguments.given["multirun"]:
             refuse_several_values(arguments.parsed)
+        if not shows_only(arguments):
+            with composing(command, arguments.given) as compose:
+                for each in combinations(arguments.parsed, is_grid=True):
+                    settings_of(compose(each), SCHEMAS[command])
         yield []
         return
     for path in (*sweep.failures(), sweep.folder / TRAININGS / INTERRUPTED):  # of an earlier time
@@ -133,8 +137,8 @@ def sweeping(command: str, arguments: Arguments) -> Iterator[list[str]]:
 def planned(arguments: Arguments) -> Sweep | None:
     """The sweep of the command line or of an experiment, or None. Raises VaelabError and Hydra's errors."""
     given, parsed = arguments.given, arguments.parsed
-    if any(given[name] for name in ("cfg", "help", "hydra_help", "info", "shell_completion", "version")):
-        return None  # nothing is to run
+    if shows_only(arguments):
+        return None
     if not (given["multirun"] or given["config_name"] or arguments.keys & {"experiment", "hydra.mode"}):
         return None
     with composing("train", given) as compose:
@@ -160,6 +164,12 @@ def planned(arguments: Arguments) -> Sweep | None:
     comparison = CompareConfig(sweep=shown, evaluate=wanted.evaluate, figures=wanted.figures)
     zipped = any(each.artifacts.zip for each in configs)
     return Sweep(folder, comparison if wanted.enabled else None, zipped, overrides)
+
+
+def shows_only(arguments: Arguments) -> bool:
+    """Whether nothing is to run."""
+    shows = ("cfg", "help", "hydra_help", "info", "shell_completion", "version")
+    return any(arguments.given[name] for name in shows)
 
 
 @contextmanager

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from platformdirs import user_cache_path
 from tqdm import tqdm
 
-from vaelab.config import ConfigError, DatasetConfig, VaelabError
-from vaelab.data.datasets import DatasetSpec, spec_of
+from vaelab.config import DatasetConfig, VaelabError
+from vaelab.data.datasets import DatasetSpec, check_root, spec_of
 from vaelab.runs.files import FULL, StorageError, locked, remove_leftovers, write_bytes, writing
 
 log = logging.getLogger(__name__)
@@ -67,9 +67,7 @@ def find(config: DatasetConfig) -> RawData:
             raise DataError(f"{spec.title} has no embedded subset: type dataset.source=auto instead.")
         return read(spec, "embedded", spec.subset)
     root = Path(config.root or os.environ.get("VAELAB_DATA") or user_cache_path("vaelab")).expanduser()
-    if config.root is not None and not root.is_dir():
-        advice = f"type one with {spec.folder}/raw, or make it for a download."
-        raise ConfigError(f"dataset.root={root} is not a directory: {advice}")
+    check_root(config)
     places = {"root": root / spec.folder / "raw"}
     if spec.system_folder is not None:
         places["system"] = SYSTEM / spec.system_folder

@@ -20,6 +20,7 @@ from vaelab.runs.files import write_atomically, write_bytes, writing
 
 CHECKPOINT_SUFFIXES = (".safetensors", ".pt")  # as they are written, and as older versions wrote them
 EPOCH_FOLDERS = ("checkpoints", "reconstructions", "samples", "latent")  # with a file per epoch
+SYSTEM = (Path("/"), Path("/proc"), Path("/sys"))  # no folders of runs, and links there lead everywhere
 SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}  # in metrics.csv, and in words
 
 
@@ -43,6 +44,8 @@ def folder_of_runs(path: Path | str) -> Path:
     advice = "type sweep=FOLDER, one that vaelab.train has put runs into."
     if not path.is_dir():
         raise RunFolderError(f"{path} is not a directory: {advice}")
+    if path.resolve() in SYSTEM:
+        raise RunFolderError(f"{path} is a folder of the operating system: {advice}")
     if not run_folders(path):
         raise RunFolderError(f"There is no run in {path}: {advice}")
     return path
@@ -84,6 +87,8 @@ class RunFolder:
         here = Path.cwd()
         self.path = full.relative_to(here) if full.is_relative_to(here) else full
         self.name = full.name
+        if not self.name:
+            raise RunFolderError(f"{full} can't hold a run: type another folder.")
         self.zip = full.with_name(f"{full.name}.zip")
         self.run_json = self.path / "run.json"
         self.config_yaml = self.path / "config.yaml"
