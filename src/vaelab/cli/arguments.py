@@ -14,7 +14,7 @@ from hydra.core.override_parser.types import Glob, Override
 
 from vaelab import config
 from vaelab.config.base import GROUPS, unknown_setting
-from vaelab.config.errors import check_held, is_missing, must_be, no_value
+from vaelab.config.errors import check_held, is_missing, no_value
 from vaelab.runs.folder import CHECKPOINT_SUFFIXES, RunFolder, RunFolderError, existing
 
 SWITCHES = "--help -h, --hydra-help, --version, --resolve, --run -r, --multirun -m, --shell-completion -sc"
@@ -120,7 +120,8 @@ def expand_repeat(overrides: list[str]) -> list[str]:
     if is_missing(value):
         raise no_value("repeat")
     if not isinstance(value, str) or not value.strip():
-        raise must_be("repeat", "one run folder or checkpoint", repeats[0].removeprefix("repeat="))
+        found = repeats[0].removeprefix("repeat=") or "''"
+        raise config.ConfigError(f"repeat must be one run folder or checkpoint, got {found}.")
     path = existing(value)
     folder = RunFolder.holding(path)
     from vaelab.training import checkpoint  # torch, which takes seconds: only where a run is to be repeated

@@ -138,7 +138,7 @@ def settings_of(composed: DictConfig, schema: type[config.Schema]) -> config.Sch
 
 
 def check_files(hydra: DictConfig) -> None:
-    """Raise ConfigError for what yaml says and is lost when it is composed: `???`, 1e-400, and a whole header.
+    """Raise ConfigError for what is lost when yaml is composed: `???`, 1e-400, a header after a byte-order mark.
 
     In OmegaConf, `???` leaves the value that an earlier file gives.
     """

@@ -3,7 +3,7 @@
 The names are the arguments of the classes in models/. Any other model's class checks its own.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from vaelab.config.errors import ConfigError, must_be, show, unknown
@@ -14,7 +14,7 @@ ImageShape = tuple[int, int, int]  # channels, height, width
 
 def check_model(model: Mapping[str, Any], image_shape: ImageShape) -> None:
     """Raise ConfigError for a value that a shipped model can't have."""
-    rules = {
+    rules: dict[str, dict[str, Callable[[str, Any, ImageShape], None]]] = {
         "mlp": {"latent_dim": count, "hidden": counts, "activation": activation},
         "conv": {"latent_dim": count, "channels": channels, "kernel": count},
     }

@@ -14,7 +14,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from vaelab.config import ConfigError, show
-from vaelab.config.models import ImageShape, check_model
+from vaelab.config.models import ImageShape as ImageShape
+from vaelab.config.models import check_model
 from vaelab.config.registry import Registry
 
 # Beyond these bounds exp() of a log-variance overflows in fp32, or sigma is lost beside mu: e^20 and e^-30.
