@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vaelab.cli.arguments import prepare
-from vaelab.cli.compose import composing, settings_of
+from vaelab.cli.arguments import prepare, refuse_several_values
+from vaelab.cli.compose import composing, is_sweep, settings_of
 from vaelab.cli.messages import one_line
 from vaelab.config import CompareConfig, Config, EvaluationConfig, Schema, VaelabError, quote_override
 from vaelab.pages.run_report import write_run_report
-from vaelab.runs.folder import RunFolder
+from vaelab.runs.folder import RunFolder, refuse_inside_a_run
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,6 +41,8 @@ def new_or_resumed(
     config: Config, folder: RunFolder, overrides: Sequence[str], owns_process: bool = False
 ) -> TrainingResult:
     """Train in a new folder, or continue the run that `config.resume` names. Raises VaelabError."""
+    if config.resume is None:
+        refuse_inside_a_run(folder.path, "hydra.run.dir")
     from vaelab.training import session  # torch, which takes seconds: only for settings that resolve
 
     caller = session.Caller(overrides, write_run_report, owns_process)
@@ -80,8 +83,14 @@ def composed(
     lines = [*overrides, *(quote_override(key, value) for key, value in settings.items())]
     try:
         arguments = prepare(lines, command, schema)
-        with composing(command) as compose:
+        refuse_several_values(arguments.parsed)
+        with composing(command, arguments.given) as compose:
             whole = compose(arguments.overrides)
+            if is_sweep(whole, arguments.given):
+                line = shlex.join(
+                    ["python", "-m", f"vaelab.{command}", *arguments.flags, *arguments.overrides]
+                )
+                raise VaelabError(f"This is a sweep, and a function makes one run: type {line}")
             return settings_of(whole, schema), Path(whole.hydra.run.dir), arguments.overrides
     except Exception as error:
         raise VaelabError(one_line(error, schema)) from error

@@ -1,16 +1,19 @@
 """The command line, before Hydra sees it: flags, settings, and `repeat=RUN` for all settings of a run."""
 
+import math
 import re
 import sys
 from argparse import ArgumentError, ArgumentParser
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from fractions import Fraction
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, Override
+from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, RangeSweep
 
 from vaelab import config
 from vaelab.config.base import GROUPS, unknown_setting
@@ -24,6 +27,12 @@ EXCLUSIVE = ("run", "multirun", "cfg", "info", "shell_completion")
 """What a command is to do: one of these."""
 NUMBER = re.compile(r"(?<![^[,:({])[-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?![^],:)}])", re.ASCII)
 """The numbers in an override's value, not those in a text in quotes or in a path."""
+
+NULL_BY_DEFAULT = ("repeat", "resume", "experiment", "hydra.mode", "hydra.sweeper.params")
+"""What starts something else than a plain run, unless it is null."""
+
+MOST_JOBS = 10_000
+"""Of a grid: each is composed and checked before the first starts, and trained for seconds at least."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +68,10 @@ def prepare(line: Sequence[str], command: str, schema: type[config.Settings]) ->
     if given["shell_completion"]:  # `install=bash` is no setting
         return Arguments(given, overrides, [])
     if command == "train":
-        overrides = expand_repeat(overrides)
-        if any(override.startswith("resume=") for override in overrides):
+        overrides = expand_repeat([part.input_line or "" for part in parse(overrides) if not is_unset(part)])
+        if any(override.lstrip("+").startswith("resume=") for override in overrides):
             overrides = [*overrides, "hydra.run.dir=."]
-    parsed = OverridesParser.create().parse_overrides(overrides)
+    parsed = parse(overrides)
     for part in parsed:
         check(part, schema)
     return Arguments(given, overrides, parsed)
@@ -101,6 +110,18 @@ def parse_flags(line: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     return given, overrides
 
 
+def parse(overrides: list[str]) -> list[Override]:
+    """Overrides as Hydra reads them; where it has composed settings, `glob(*)` is a group's choices there."""
+    is_composing = GlobalHydra.instance().is_initialized()
+    loader = GlobalHydra.instance().config_loader() if is_composing else None
+    return OverridesParser.create(loader).parse_overrides(overrides)
+
+
+def is_unset(part: Override) -> bool:
+    """Whether an override is a null that is the default, and so means nothing."""
+    return part.key_or_group in NULL_BY_DEFAULT and not part.is_delete() and part.value() is None
+
+
 def expand_repeat(overrides: list[str]) -> list[str]:
     """Overrides in which repeat=RUN has become all settings of that run; other overrides take precedence.
 
@@ -116,7 +137,7 @@ def expand_repeat(overrides: list[str]) -> list[str]:
             "repeat starts a new run with the settings of one other: leave resume=, experiment=, ~SETTING "
             "and more repeat= out."
         )
-    value = OverridesParser.create().parse_override(repeats[0]).value()
+    value = parse(repeats)[0].value()
     if is_missing(value):
         raise no_value("repeat")
     if not isinstance(value, str) or not value.strip():
@@ -145,8 +166,8 @@ def check(part: Override, schema: type[config.Settings]) -> None:
     is_choice = key in GROUPS and not part.is_sweep_override() and not part.is_delete()
     if not key or (is_choice and not isinstance(part.value(), str)):
         raise config.VaelabError(f"'{line}' can't be read: type a name, such as model=conv.")
-    if part.is_range_sweep() and (part.value().step == 0 or next(part.sweep_iterator(), None) is None):  # type: ignore[union-attr]
-        raise config.VaelabError(f"'{line}' has no value in it: type one or more, such as beta=0.5,1.")
+    if problem := {0: "no value in it", math.inf: "no end"}.get(count(part)):
+        raise config.VaelabError(f"'{line}' has {problem}: type one or more values, such as beta=0.5,1.")
     if isinstance(part.value(), Glob) and key not in GROUPS and not key.startswith("hydra"):
         raise config.VaelabError(f"'{line}': glob chooses names, as in model=glob(*): type {key}=a,b.")
     if not part.is_sweep_override() and is_missing(part.value()):
@@ -180,3 +201,26 @@ def refuse_several_values(parsed: Sequence[Override]) -> None:
                 f"{part.input_line} has several values: type -m before it for a sweep over them, or [a,b] "
                 "for a list."
             )
+
+
+def count(part: Override) -> float:
+    """How many values an override has, without making them: a range may have any number."""
+    value = part.value()
+    if isinstance(value, RangeSweep):
+        numbers = (value.start or 0, value.stop or 0, value.step)
+        if not value.step or not all(map(math.isfinite, numbers)):
+            return math.inf
+        start, stop, step = (Fraction(str(number)) for number in numbers)
+        return max(0, math.ceil((stop - start) / step))
+    return len(value.list) if isinstance(value, ChoiceSweep) else 1
+
+
+def refuse_too_many(parsed: Sequence[Override]) -> None:
+    """Raise VaelabError for a grid that nobody means."""
+    sizes = [(part.key_or_group, count(part)) for part in parsed if part.is_sweep_override()]
+    jobs = math.prod(size for _, size in sizes)
+    if jobs > MOST_JOBS:
+        each = ", ".join(f"{key} has {size:,}" for key, size in sizes)
+        raise config.VaelabError(
+            f"This sweep has {jobs:,} jobs, and one may have {MOST_JOBS:,}: type fewer values ({each})."
+        )

@@ -14,7 +14,9 @@ from typing import Any, cast
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import InterpolationToMissingValueError
 
 from vaelab import config
 from vaelab.config.base import GROUPS, unknown_setting
@@ -64,9 +66,12 @@ def vaelab_help(_root_: DictConfig) -> str:
     return text.replace("$", "$$")  # Hydra passes the help through string.Template
 
 
-def run_name(model: str, dataset: str, kl: object, beta: object) -> str:
+def run_name(_root_: DictConfig) -> str:
     """The end of a run folder's name: `conv_fashion_mnist_beta-0.5`, `mlp_mnist_recon_only`."""
-    name = f"{model}_{dataset}_{config.folder_ending(kl, beta)}"
+    if "model" not in _root_:  # --cfg hydra shows Hydra's own settings alone: the folder is ??? there
+        raise InterpolationToMissingValueError("the settings are not there")
+    ending = config.folder_ending(_root_.kl, _root_.beta)
+    name = f"{_root_.model.name}_{_root_.dataset.name}_{ending}"
     return re.sub(r"[^\w.+-]", "", name)  # no path in it, whatever model.name was given
 
 
@@ -108,6 +113,12 @@ def composing(
         yield composed
 
 
+def is_sweep(composed: DictConfig, flags: Mapping[str, Any]) -> bool:
+    """Whether Hydra takes it for a sweep: a `hydra.mode` that is set wins over the flags."""
+    mode = composed.hydra.mode
+    return mode == RunMode.MULTIRUN or (mode is None and bool(flags.get("multirun")))
+
+
 def plain(composed: DictConfig) -> dict[str, Any]:
     """Nested plain values without Hydra's own, references resolved."""
     ours = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
@@ -138,7 +149,7 @@ def settings_of(composed: DictConfig, schema: type[config.Schema]) -> config.Sch
 
 
 def check_files(hydra: DictConfig) -> None:
-    """Raise ConfigError for what is lost when yaml is composed: `???`, 1e-400, a header after a byte-order mark.
+    """Raise ConfigError for what composing yaml loses: `???`, 1e-400, a header after a byte-order mark.
 
     In OmegaConf, `???` leaves the value that an earlier file gives.
     """

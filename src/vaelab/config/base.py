@@ -82,6 +82,14 @@ def parse_bool(value: object) -> object:
     return BOOLEANS.get(str(value).lower(), value)
 
 
+def check_switch(key: str, value: object) -> bool:
+    """The boolean that a word means. Raises ConfigError for any other."""
+    found = parse_bool(value)
+    if not isinstance(found, bool):
+        raise must_be(key, "true or false", value)
+    return found
+
+
 def to_text(value: object) -> object:
     """The text of a path, and of a number: `artifacts.watermark=2026` is one for Hydra."""
     return show(value) if isinstance(value, bool | int | float | Path) else value

@@ -202,6 +202,7 @@ def effective(config: Config) -> dict[str, Any]:
     for key in ("device", "deterministic", "logger", "resume"):
         del plain[key]
     del plain["dataset"]["root"]  # wherever the files are, they are checked to be the same
+    del plain["artifacts"]["zip"]  # a sweep is packed as a whole
     if config.kl_off:
         plain["kl"], untouched = False, Config().to_dict()
         for key in KL_SETTINGS:

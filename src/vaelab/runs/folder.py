@@ -66,6 +66,14 @@ def run_folders(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: natural(str(path)))
 
 
+def refuse_inside_a_run(path: Path, setting: str) -> None:
+    """Raise RunFolderError for a new folder inside a run's; `setting` is what names it."""
+    around = next((each for each in path.resolve().parents if (each / "run.json").is_file()), None)
+    if around is not None:
+        shown = RunFolder(around).path
+        raise RunFolderError(f"The run {shown} can't hold another: type {setting}=FOLDER, one outside of it.")
+
+
 def read_metrics_json(folder: Path) -> dict[str, Any] | None:
     """What an evaluation has written into a folder; None where there is nothing, or a damaged file."""
     with suppress(OSError, ValueError):
