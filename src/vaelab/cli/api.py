@@ -10,9 +10,18 @@ from typing import TYPE_CHECKING, Any
 from vaelab.cli.arguments import prepare, refuse_several_values
 from vaelab.cli.compose import composing, is_sweep, settings_of
 from vaelab.cli.messages import one_line
-from vaelab.config import CompareConfig, Config, EvaluationConfig, Schema, VaelabError, quote_override
+from vaelab.config import (
+    CompareConfig,
+    Config,
+    EvaluationConfig,
+    SampleConfig,
+    Schema,
+    VaelabError,
+    quote_override,
+    resolve,
+)
 from vaelab.pages.run_report import write_run_report
-from vaelab.runs.folder import RunFolder, refuse_inside_a_run
+from vaelab.runs.folder import RunFolder, refuse_inside_a_run, refuse_system
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,6 +51,7 @@ def new_or_resumed(
 ) -> TrainingResult:
     """Train in a new folder, or continue the run that `config.resume` names. Raises VaelabError."""
     if config.resume is None:
+        refuse_system(folder.path, "hydra.run.dir")
         refuse_inside_a_run(folder.path, "hydra.run.dir")
     from vaelab.training import session  # torch, which takes seconds: only for settings that resolve
 
@@ -71,6 +81,7 @@ def compare(sweep: Path | str, **settings: Any) -> ComparisonResult:
 
 def sample(run: Run | Path | str, count: int = 64, seed: int = 0) -> Tensor:
     """Images decoded from draws of the prior, shape (count, 1, H, W), in [0, 1]."""
+    resolve({"run": "a run", "count": count, "seed": seed}, SampleConfig)
     from vaelab.training.run import Run, load
 
     return (run if isinstance(run, Run) else load(run)).sample(count, seed)

@@ -114,7 +114,11 @@ def parse(overrides: list[str]) -> list[Override]:
     """Overrides as Hydra reads them; where it has composed settings, `glob(*)` is a group's choices there."""
     is_composing = GlobalHydra.instance().is_initialized()
     loader = GlobalHydra.instance().config_loader() if is_composing else None
-    return OverridesParser.create(loader).parse_overrides(overrides)
+    try:
+        return OverridesParser.create(loader).parse_overrides(overrides)
+    except (ValueError, RecursionError) as error:  # thousands of digits, or of brackets
+        longest = max(overrides, key=len)
+        raise config.VaelabError(f"'{longest[:40]}…' can't be read: {error}.") from error
 
 
 def is_unset(part: Override) -> bool:

@@ -167,23 +167,25 @@ def check_files(hydra: DictConfig) -> None:
         whole = "# @package _global_" in text
         if whole and text.startswith("\ufeff"):
             raise config.ConfigError(f"{path} begins with a byte-order mark: save it as UTF-8 without one.")
-        for key, value in scalars(yaml.compose(text), "" if whole else group):
+        for key, node in scalars(yaml.compose(text), "" if whole else group):
             missing.discard(key)
-            if value == "???":
+            if node.value == "???":
                 missing.add(key)
-            elif PLAIN_NUMBER.fullmatch(value):
-                check_held(f"{key} in {path}", value)
+            elif node.style is None and NUMBER.fullmatch(node.value):  # without quotes
+                check_held(f"{key} in {path}", node.value)
+            elif node.tag == "tag:yaml.org,2002:int":  # 010 is 8 in YAML, and 1:30 is 90
+                raise config.ConfigError(f"{key} in {path} must be a decimal number, got {node.value}.")
     for typed in {line.partition("=")[0].lstrip("+") for line in hydra.overrides.task} - {*GROUPS}:
         missing = {key for key in missing if not f"{key}.".startswith(f"{typed}.")}
     if missing:
         raise no_value(min(missing))
 
 
-PLAIN_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?", re.ASCII)
+NUMBER = re.compile(r"[-+]?(?:(?:0|[1-9][\d_]*)(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?", re.ASCII)
 
 
-def scalars(node: yaml.Node | None, key: str) -> Iterator[tuple[str, str]]:
-    """The plain texts in yaml, before they are numbers, with their keys."""
+def scalars(node: yaml.Node | None, key: str) -> Iterator[tuple[str, yaml.ScalarNode]]:
+    """The values in yaml, as they are written, with their keys."""
     if isinstance(node, yaml.MappingNode):
         for name, value in node.value:
             yield from scalars(value, f"{key}.{name.value}".lstrip("."))
@@ -191,7 +193,7 @@ def scalars(node: yaml.Node | None, key: str) -> Iterator[tuple[str, str]]:
         for value in node.value:
             yield from scalars(value, key)
     elif isinstance(node, yaml.ScalarNode):
-        yield key, node.value
+        yield key, node
 
 
 def check_without_torch(settings: config.Config) -> None:

@@ -63,6 +63,7 @@ def unreadable(line: str) -> str:
     if bad := re.search(r"[^\w.@/:-]", key.lstrip("+~"), re.ASCII):
         return f"'{line}' can't be read: no setting's name has {bad[0]!r} in it. --help lists all settings."
     special = next((c for c in value if not (c.isascii() and (c.isalnum() or c in UNQUOTED))), None)
+    special = special or next((c for c in "'\"" if value.count(c) % 2), None)
     if special is None:
         return (
             f"'{line}' can't be read: type settings as key=value, and lists as key=[a,b]; "

@@ -30,7 +30,7 @@ from vaelab.config.train import training_digest
 from vaelab.data.datasets import check_root
 from vaelab.pages.run_report import write_run_report
 from vaelab.runs.files import TRAININGS, InUse, locked, remove_if_empty, write_bytes, writing
-from vaelab.runs.folder import RunFolder, natural, refuse_inside_a_run, run_folders
+from vaelab.runs.folder import RunFolder, natural, refuse_inside_a_run, refuse_system, run_folders
 from vaelab.runs.signals import BY_SIGNAL, Signals
 
 EXCLUDED = "hydra.job.config.override_dirname.exclude_keys"
@@ -175,6 +175,7 @@ def planned(arguments: Arguments) -> Sweep | None:
         )
     with known_to_hydra(whole):  # the folder's name may refer to it
         folder = Path(config.sweep.dir).absolute()
+    refuse_system(folder, "hydra.sweep.dir")
     refuse_inside_a_run(folder / "job", "hydra.sweep.dir")
     same = sorted({str(part.key_or_group) for part in parsed} - swept_keys(parsed))
     overrides = [
@@ -273,7 +274,8 @@ def check_jobs(configs: Sequence[Config], hydra: DictConfig) -> None:
             "resume continues one run: leave -m out. A sweep is continued by its own command and "
             "hydra.sweep.dir=FOLDER."
         )
-    subdir = str(OmegaConf.to_container(hydra.sweep, resolve=False)["subdir"])
+    as_written: Any = OmegaConf.to_container(hydra.sweep, resolve=False)
+    subdir = str(as_written["subdir"])
     if len(configs) > 1 and "${" not in subdir:
         raise ConfigError(f"hydra.sweep.subdir={subdir} is the same folder for all jobs: leave it out.")
     runs_here = hydra.runtime.choices["hydra/launcher"] in ("basic", *JOBLIB)

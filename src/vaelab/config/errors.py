@@ -5,6 +5,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from numbers import Real
 from typing import Any
 
 
@@ -70,7 +71,7 @@ def show(value: object, text: Callable[[str], str] = str) -> str:
         return f"{{{','.join(f'{key}:{show(item, text)}' for key, item in value.items())}}}"
     if isinstance(value, list | tuple):
         return f"[{','.join(show(item, text) for item in value)}]"
-    return str(value) if isinstance(value, int | float) else text(str(value))
+    return str(value) if isinstance(value, Real) else text(str(value))  # NumPy's numbers too
 
 
 def quote_override(key: str, value: object) -> str:

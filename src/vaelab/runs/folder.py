@@ -44,8 +44,7 @@ def folder_of_runs(path: Path | str) -> Path:
     advice = "type sweep=FOLDER, one that vaelab.train has put runs into."
     if not path.is_dir():
         raise RunFolderError(f"{path} is not a directory: {advice}")
-    if path.resolve() in SYSTEM:
-        raise RunFolderError(f"{path} is a folder of the operating system: {advice}")
+    refuse_system(path, "sweep")
     if not run_folders(path):
         raise RunFolderError(f"There is no run in {path}: {advice}")
     return path
@@ -64,6 +63,12 @@ def run_folders(folder: Path) -> list[Path]:
         if {"run.json", "train.log"} & {*names}:
             found.append(Path(path))
     return sorted(found, key=lambda path: natural(str(path)))
+
+
+def refuse_system(path: Path, setting: str) -> None:
+    """Raise RunFolderError for the root of the file system and the like; `setting` is what names it."""
+    if path.resolve() in SYSTEM:
+        raise RunFolderError(f"{path} belongs to the operating system: type {setting}=FOLDER, another one.")
 
 
 def refuse_inside_a_run(path: Path, setting: str) -> None:
@@ -95,9 +100,7 @@ class RunFolder:
         here = Path.cwd()
         self.path = full.relative_to(here) if full.is_relative_to(here) else full
         self.name = full.name
-        if not self.name:
-            raise RunFolderError(f"{full} can't hold a run: type another folder.")
-        self.zip = full.with_name(f"{full.name}.zip")
+        self.zip = full.parent / f"{full.name}.zip"
         self.run_json = self.path / "run.json"
         self.config_yaml = self.path / "config.yaml"
         self.metrics_csv = self.path / "metrics.csv"
