@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,9 @@ import torch
 from PIL import Image
 
 import vaelab
-from conftest import TINY, CommandLine, environment, rewrite, run_folder
-from vaelab.config import Config, describe
+from conftest import TINY, CommandLine, command_line_of, environment, rewrite, run_folder
+from vaelab.config import SCHEMAS, Config, describe
+from vaelab.evaluation.sections import section_names
 from vaelab.training import checkpoint
 
 NO_FIGURES = ("artifacts.every=0", "artifacts.figures=false", "artifacts.gif=false")
@@ -58,6 +60,16 @@ def assert_same_run(left: Path, right: Path) -> None:
         assert (left / path).read_bytes() == (right / path).read_bytes(), path
 
 
+def assert_packed(folder: Path) -> None:
+    """The zip beside a folder holds all of it but the animation's frames."""
+    with zipfile.ZipFile(folder.with_name(folder.name + ".zip")) as archive:
+        assert archive.testzip() is None
+        files = [path for path in folder.rglob("*") if path.is_file() and path.parent.name != "frames"]
+        assert sorted(archive.namelist()) == sorted(
+            f"{folder.name}/{path.relative_to(folder)}" for path in files
+        )
+
+
 # --- a whole run ------------------------------------------------------------------------------------------
 
 
@@ -95,12 +107,7 @@ def test_a_run_leaves_a_complete_folder(train: CommandLine, tmp_path: Path) -> N
     assert "beta=0.5" in str(facts["command"])
     assert isinstance(facts["data"], dict)
     assert (facts["data"]["source"], facts["data"]["complete"]) == ("embedded", False)
-    with zipfile.ZipFile(folder.with_name(folder.name + ".zip")) as archive:
-        assert archive.testzip() is None
-        files = [path for path in folder.rglob("*") if path.is_file()]
-        assert sorted(archive.namelist()) == sorted(
-            f"{folder.name}/{path.relative_to(folder)}" for path in files
-        )
+    assert_packed(folder)
     assert not list(folder.rglob("*.partial"))
     log = (folder / "train.log").read_text().splitlines()
     assert sum("epoch " in line and "neg_elbo" in line for line in log) == 3
@@ -127,6 +134,34 @@ def test_a_run_leaves_a_complete_folder(train: CommandLine, tmp_path: Path) -> N
         run.encode(images[:, :, :7, :7])
     with pytest.raises(vaelab.VaelabError, match=r"out of range\.$"):
         run.encode(images * 300)
+
+
+def test_a_run_is_packed_at_any_time(train: CommandLine, tmp_path: Path) -> None:
+    zip_command, evaluate = (
+        command_line_of("vaelab.zip", tmp_path),
+        command_line_of("vaelab.evaluate", tmp_path),
+    )
+    folder = tmp_path / run_folder(train(*TINY, "epochs=1", *NO_FIGURES))
+    assert zip_command(f"run={folder}").stdout == f"Zip: {folder}.zip\n"
+    assert_packed(folder)
+    only_the_bound = [f"metrics.{name}=false" for name in section_names() if name != "bound"]
+    result = evaluate(f"checkpoint={folder}", "figures=false", *only_the_bound)
+    assert result.returncode == 0, result.stderr
+    assert (folder / "evaluation" / "best" / "metrics.json").is_file()
+    assert_packed(folder)  # refreshed
+    sweep = folder.parent
+    assert zip_command(f"sweep={sweep}").stdout == f"Zip: {sweep}.zip\n"
+    for arguments in ((), (f"run={folder}", f"sweep={sweep}")):
+        refused = zip_command(*arguments)
+        message = "vaelab: One folder is packed: type run=FOLDER or sweep=FOLDER.\n"
+        assert (refused.returncode, refused.stderr) == (1, message)
+
+
+def test_the_commands_and_versions_are_listed(train: CommandLine, tmp_path: Path) -> None:
+    listed = command_line_of("vaelab", tmp_path)().stdout
+    assert all(f"\n  python -m vaelab.{command} " in listed for command in SCHEMAS)
+    assert train("--version").stdout == listed.splitlines()[0] + "\n"
+    assert listed.startswith(f"vaelab {vaelab.__version__}, Hydra {version('hydra-core')}, PyTorch ")
 
 
 def test_the_fallback_is_said_and_recorded(train: CommandLine, tmp_path: Path) -> None:

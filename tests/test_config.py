@@ -17,6 +17,7 @@ from conftest import REPOSITORY, settings
 from vaelab import config, models
 from vaelab.config import (
     CONF_DIR,
+    SCHEMAS,
     CompareConfig,
     Config,
     ConfigError,
@@ -382,7 +383,7 @@ def test_a_number_with_an_exponent_is_one(tmp_path: Path) -> None:
     assert config.read_yaml(tmp_path / "mine.yaml") == {"a": 1e-3, "b": 5e4, "c": "1e3x", "d": 2.5}
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "compare", "explore", "export", "sample"])
+@pytest.mark.parametrize("command", SCHEMAS)
 def test_the_schema_for_editors_is_in_step(command: str) -> None:
     made = runpy.run_path(str(REPOSITORY / "scripts" / "make_schemas.py"))["json_schema"](command)
     shipped = (CONF_DIR / f"{command}.schema.json").read_text()

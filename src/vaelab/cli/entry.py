@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,12 @@ def entry_point(command: str) -> Callable[[Callable[[Job], object]], Callable[[]
     return lambda body: partial(run_command, command, body)
 
 
+def version_line() -> str:
+    """`vaelab 0.1.0, Hydra 1.3.8, PyTorch 2.11.0`, without importing them."""
+    names = {"vaelab": "vaelab", "Hydra": "hydra-core", "PyTorch": "torch"}
+    return ", ".join(f"{name} {version(package)}" for name, package in names.items())
+
+
 def run_command(command: str, body: Callable[[Job], object]) -> None:
     """Check the command line, let Hydra compose conf/COMMAND.yaml with it, and run the job or the jobs."""
     schema = SCHEMAS[command]
@@ -36,6 +43,9 @@ def run_command(command: str, body: Callable[[Job], object]) -> None:
     with errors_in_one_line(schema, tracebacks):
         register()
         arguments = prepare(sys.argv[1:], command, schema)
+        if arguments.given["version"]:
+            print(version_line())
+            return
 
         @hydra.main(config_path=str(CONF_DIR), config_name=command, **VERSION_BASE, **WHITELIST)
         def run(composed: DictConfig) -> object:

@@ -23,6 +23,7 @@ from vaelab.config.explore import ExploreConfig
 from vaelab.config.export import ExportConfig
 from vaelab.config.sample import SampleConfig
 from vaelab.config.train import Config, DatasetConfig, continued, effective, folder_ending, overrides_of
+from vaelab.config.zip import ZipConfig
 
 SCHEMAS: dict[str, type[Settings]] = {
     "train": Config,
@@ -31,5 +32,6 @@ SCHEMAS: dict[str, type[Settings]] = {
     "explore": ExploreConfig,
     "export": ExportConfig,
     "sample": SampleConfig,
+    "zip": ZipConfig,
 }
 """The settings of every command."""

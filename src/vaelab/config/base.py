@@ -94,6 +94,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**63), Allowed("a whole number of at least
 Text = Annotated[str, Field(pattern=r"\S"), BeforeValidator(to_text)]
 FolderPath = Annotated[Text, Allowed("a folder's path")]
 RunPath = Annotated[Text, Allowed("a run folder or a checkpoint, such as outputs/2026-11-21/...")]
+RunsPath = Annotated[Text, Allowed("a folder of runs, such as outputs/multirun/2026-11-21/...")]
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda|cuda:[0-9]+)$"), Allowed("auto, cpu, cuda or cuda:N")]
 Source = Literal["auto", "full", "embedded"]
 COMPONENT = Allowed("a name, or {name:NAME} with arguments beside it")

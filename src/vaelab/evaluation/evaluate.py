@@ -67,6 +67,7 @@ def evaluate(run: Run, config: EvaluationConfig) -> EvaluationResult:
             with suppress(RunFolderError):  # rebuild has said it
                 if run.config.artifacts.report:
                     write_run_report(folder)
+            folder.refresh_zip()
         return result
 
 

@@ -9,7 +9,7 @@ import json
 import os
 import re
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -237,19 +237,33 @@ class RunFolder:
         for path in self.zip.parent.glob(f".{glob.escape(self.zip.name)}.*.partial"):
             path.unlink(missing_ok=True)
 
-    def write_zip(self, facts: Mapping[str, Any] | None = None) -> None:
-        """The whole folder, but for hidden files, as one zip file beside it; `facts` stand for run.json."""
+    def write_zip(
+        self,
+        facts: Mapping[str, Any] | None = None,
+        bar: Callable[[Sequence[Path]], Iterable[Path]] = lambda paths: paths,
+    ) -> None:
+        """The folder as one zip file beside it, but for hidden files and the animation's frames.
+
+        `facts` stand for run.json, and `bar` shows which files are done.
+        """
+        names = (path.relative_to(self.path) for path in sorted(self.path.rglob("*")) if path.is_file())
+        packed = [name for name in names if not name.match("latent/frames/*")]
+        packed = [name for name in packed if not any(part.startswith(".") for part in name.parts)]
 
         def pack(file: IO[bytes]) -> None:
             with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-                for path in sorted(self.path.rglob("*")):
-                    name = path.relative_to(self.path)
-                    if facts is not None and path == self.run_json:
+                for name in bar(packed):
+                    if facts is not None and self.path / name == self.run_json:
                         archive.writestr(f"{self.name}/{name}", as_json(facts))
-                    elif path.is_file() and not any(part.startswith(".") for part in name.parts):
-                        archive.write(path, f"{self.name}/{name}")
+                    else:
+                        archive.write(self.path / name, f"{self.name}/{name}")
 
         write_atomically(self.zip, pack)
+
+    def refresh_zip(self) -> None:
+        """Pack again where there is a zip: an evaluation, say, has been added."""
+        if self.zip.is_file():
+            self.write_zip()
 
 
 def as_json(facts: Mapping[str, Any]) -> str:
