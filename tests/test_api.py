@@ -7,6 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+import vaelab
 from conftest import TINY, environment
 
 SCRIPT = """
@@ -51,3 +54,13 @@ def test_train_sample_evaluate_and_load(tmp_path: Path) -> None:
         "names": True,
         "untouched": True,
     }
+
+
+@pytest.mark.parametrize(
+    "line", [["experiment=kl_ablation"], ["hydra.mode=MULTIRUN"], ["--multirun", "beta=1"]]
+)
+def test_a_sweep_is_not_taken_for_one_run(line: list[str]) -> None:
+    with pytest.raises(vaelab.VaelabError) as error:
+        vaelab.train(*line)
+    typed = f"python -m vaelab.train {' '.join(line)}"
+    assert str(error.value) == f"This is a sweep, and a function makes one run: type {typed}"

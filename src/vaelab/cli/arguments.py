@@ -13,7 +13,7 @@ from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
+from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, RangeSweep
 
 from vaelab import config
 from vaelab.config.base import GROUPS, unknown_setting
@@ -188,6 +188,8 @@ def count(part: Override) -> float:
             return math.inf
         start, stop, step = (Fraction(str(number)) for number in numbers)
         return max(0, math.ceil((stop - start) / step))
+    if isinstance(value, Glob) and part.config_loader is not None:
+        return len([*part.sweep_iterator()])
     return len(value.list) if isinstance(value, ChoiceSweep) else 1
 
 

@@ -20,7 +20,14 @@ from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from vaelab.cli.arguments import Arguments, parse, refuse_several_values, refuse_too_many, swept_keys
+from vaelab.cli.arguments import (
+    Arguments,
+    check,
+    parse,
+    refuse_several_values,
+    refuse_too_many,
+    swept_keys,
+)
 from vaelab.cli.compose import Job, composing, is_sweep, settings_of
 from vaelab.cli.messages import one_line, show_run
 from vaelab.config import CompareConfig, Config, ConfigError, VaelabError, quote_override
@@ -154,6 +161,8 @@ def planned(arguments: Arguments) -> Sweep | None:
                 print(f"WARNING: only a sweep has {' '.join(in_yaml)}: type -m for it.", file=sys.stderr)
             return None
         parsed = [*parse(in_yaml), *parsed]
+        for part in parsed:
+            check(part, Config)
         is_grid = config.runtime.choices["hydra/sweeper"] == "basic"
         if is_grid:
             refuse_too_many(parsed)
@@ -162,15 +171,15 @@ def planned(arguments: Arguments) -> Sweep | None:
             composed = compose(job)
             refuse_what_is_for_all_jobs(composed, whole, job, parsed)
             configs.append(settings_of(composed, Config))
+    with known_to_hydra(whole):  # the folder's name may refer to it
+        folder = Path(config.sweep.dir).absolute()
+    refuse_inside_a_run(folder / "job", "hydra.sweep.dir")
     for each in configs:
         check_job(each)
     if not is_grid and not all(each.dataset.val_size for each in configs):
         raise ConfigError(
             "A search with dataset.val_size=0 would choose by the test images: type dataset.val_size=5000."
         )
-    with known_to_hydra(whole):  # the folder's name may refer to it
-        folder = Path(config.sweep.dir).absolute()
-    refuse_inside_a_run(folder / "job", "hydra.sweep.dir")
     same = sorted({str(part.key_or_group) for part in parsed} - swept_keys(parsed))
     overrides = [
         quote_override("hydra.sweep.dir", folder),  # once for all: jobs may run on other machines

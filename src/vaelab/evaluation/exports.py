@@ -27,6 +27,10 @@ from vaelab.training.run import Run, load
 TOLERANCE = 1e-4  # between PyTorch's and the exported model's outputs: means, log-variances, pixels
 
 
+MOST_DRAWN = 2500
+"""Samples in the grid: 50 × 50 images; ten times as many take more memory than a laptop has."""
+
+
 def output_folder(output: str | None, run: Run, name: str) -> Path:
     """`output`, else a folder in the run's, or beside a checkpoint that has left its run; it is made."""
     beside = RunFolder.around(run.checkpoint) or RunFolder(run.checkpoint.parent)
@@ -37,14 +41,21 @@ def output_folder(output: str | None, run: Run, name: str) -> Path:
 
 
 def write_samples(config: SampleConfig) -> list[Path]:
-    """A grid as PNG and the images (N, 1, H, W) in [0, 1] as .npy: their paths. Raises VaelabError."""
+    """A grid of the first ones as PNG, and all images (N, 1, H, W) in [0, 1] as .npy: their paths.
+
+    Raises VaelabError.
+    """
     run = load(config.run)
     images_NCHW = run.sample(config.count, config.seed).numpy()
-    columns = math.ceil(math.sqrt(config.count))
-    missing = -config.count % columns
-    grid = np.pad(images_NCHW.mean(axis=1), ((0, missing), (0, 0), (0, 0)), constant_values=1)
+    drawn = min(config.count, MOST_DRAWN)
+    columns = math.ceil(math.sqrt(drawn))
+    missing = -drawn % columns
+    grid = np.pad(images_NCHW[:drawn].mean(axis=1), ((0, missing), (0, 0), (0, 0)), constant_values=1)
     about = f"{run.config.model['name']}, {run.config.kl_label}, epoch {run.epoch}, seed {config.seed}"
-    figure = image_grid(as_grid(grid, columns), f"{config.count} samples from the prior", about)
+    title = f"{config.count} samples from the prior" + (
+        f", the first {drawn}" if drawn < config.count else ""
+    )
+    figure = image_grid(as_grid(grid, columns), title, about)
     folder = output_folder(config.output, run, "samples")
     path = folder / f"{run.checkpoint.stem}_seed-{config.seed}_{config.count}.png"
     write_bytes(through_link(path), style.signed_png(figure, run.config.artifacts.watermark))
