@@ -19,6 +19,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
+from tqdm import tqdm
 
 from vaelab.cli.arguments import (
     Arguments,
@@ -49,6 +50,7 @@ INTERRUPTED = "interrupted"
 """The file that tells joblib's processes that a signal has ended a job: they start no other."""
 
 PARAMS = "hydra.sweeper.params."
+"""Begins the settings of a sweep in yaml: what it sweeps over."""
 
 JOBLIB = ("parallel", "joblib")
 """The launchers that would end the other jobs while they save, if one ended with a signal's status."""
@@ -167,7 +169,7 @@ def planned(arguments: Arguments) -> Sweep | None:
         if is_grid:
             refuse_too_many(parsed)
         configs = []
-        for job in combinations(parsed, is_grid):
+        for job in tqdm([*combinations(parsed, is_grid)], "checking", disable=None, leave=False, delay=1):
             composed = compose(job)
             refuse_what_is_for_all_jobs(composed, whole, job, parsed)
             configs.append(settings_of(composed, Config))
@@ -182,6 +184,7 @@ def planned(arguments: Arguments) -> Sweep | None:
         )
     same = sorted({str(part.key_or_group) for part in parsed} - swept_keys(parsed))
     overrides = [
+        "hydra.mode=MULTIRUN",  # from an experiment's yaml, Hydra 1.4 doesn't take it
         quote_override("hydra.sweep.dir", folder),  # once for all: jobs may run on other machines
         quote_override(EXCLUDED, [*config.job.config.override_dirname.exclude_keys, *same]),
     ]
