@@ -97,8 +97,8 @@ class ArtifactsConfig(Settings):
         0, description="epochs between checkpoints kept permanently (epoch_0005); 0: only last and best"
     )
     zip: base.Switch = Field(False, description="leave the run as one zip file beside its folder")
-    watermark: Annotated[base.Text, Allowed("a short text")] | None = Field(
-        None, description="text in every figure, such as a name"
+    watermark: Annotated[base.Text, Allowed("a text of at most 100 characters")] | None = Field(
+        None, max_length=100, description="text in every figure, such as a name"
     )
 
 
