@@ -289,6 +289,15 @@ def test_eight_at_a_dead_mirror_fail_as_the_first_and_are_not_held_back_later(mi
     assert find(DatasetConfig()).origin.source == "download"
 
 
+@pytest.mark.usefixtures("small_set", "mirror")
+def test_a_cache_that_cannot_be_written_stops_no_download(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert find(DatasetConfig()).origin.source == "download"
+
+
 LOOKING = """
 import sys
 from dataclasses import replace
@@ -425,6 +434,11 @@ def test_wrong_classes_say_what_there_is(wanted: list[object], message: str) -> 
     with pytest.raises(ConfigError) as error:
         class_numbers(FASHION, wanted)
     assert str(error.value).startswith(message)
+
+
+def test_titles_and_classes_are_on_one_line_each() -> None:
+    spec = replace(FASHION, title="Fashion\nMNIST", classes=("T-shirt\t/ top ", *FASHION.classes[1:]))
+    assert (spec.title, spec.classes[0]) == ("Fashion MNIST", "T-shirt / top")
 
 
 def test_classes_of_digits() -> None:

@@ -34,7 +34,7 @@ def download(spec: DatasetSpec, folder: Path) -> None:
         with suppress(OSError):  # where the cache can't be written, each process fetches for itself
             lock.parent.mkdir(parents=True, exist_ok=True)
             stack.enter_context(locked(lock))
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             if failure.stat().st_mtime > started:  # while this process waited
                 raise DataError(failure.read_text(encoding="utf-8"))
         try:
