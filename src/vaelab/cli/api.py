@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 from vaelab.cli.arguments import prepare
 from vaelab.cli.compose import composing, settings_of
 from vaelab.cli.messages import one_line
-from vaelab.config import CompareConfig, Config, EvaluationConfig, Schema, VaelabError, quote_override
+from vaelab.config import (
+    CompareConfig,
+    Config,
+    EvaluationConfig,
+    Schema,
+    VaelabError,
+    expand_home,
+    quote_override,
+)
 from vaelab.pages.run_report import write_run_report
 from vaelab.runs.folder import RunFolder
 
@@ -82,6 +90,7 @@ def composed(
         arguments = prepare(lines, command, schema)
         with composing(command) as compose:
             whole = compose(arguments.overrides)
-            return settings_of(whole, schema), Path(whole.hydra.run.dir), arguments.overrides
+            folder = Path(expand_home(whole.hydra.run.dir))
+            return settings_of(whole, schema), folder, arguments.overrides
     except Exception as error:
         raise VaelabError(one_line(error, schema)) from error

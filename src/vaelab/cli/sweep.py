@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -19,12 +20,12 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from vaelab.cli.arguments import Arguments, refuse_several_values, swept_keys
 from vaelab.cli.compose import Job, composing, settings_of
 from vaelab.cli.messages import one_line, show_run
-from vaelab.config import CompareConfig, Config, ConfigError, VaelabError, quote_override
+from vaelab.config import CompareConfig, Config, ConfigError, VaelabError, expand_home, quote_override
 from vaelab.config.train import training_digest
 from vaelab.pages.run_report import write_run_report
 from vaelab.runs.files import TRAININGS, InUse, locked, remove_if_empty, write_bytes, writing
@@ -55,6 +56,12 @@ class Comparison(Callback):
     enabled: bool = True
     evaluate: bool = True
     figures: bool = True
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        """Before Hydra makes the folder of a run: `~` in a yaml; on a command line it is expanded already."""
+        plain: Any = OmegaConf.to_container(config.hydra.run, resolve=False)
+        if str(plain["dir"]).startswith("~"):
+            config.hydra.run.dir = expand_home(plain["dir"])
 
 
 @dataclass(frozen=True)
@@ -151,7 +158,7 @@ def planned(arguments: Arguments) -> Sweep | None:
             "A search with dataset.val_size=0 would choose by the test images: type dataset.val_size=5000."
         )
     with known_to_hydra(whole):  # the folder's name may refer to it
-        folder = Path(config.sweep.dir).absolute()
+        folder = Path(expand_home(config.sweep.dir)).absolute()
     overrides = [quote_override("hydra.sweep.dir", folder)]  # once for all: jobs may run on other machines
     if EXCLUDED not in arguments.keys:
         same = sorted({str(part.key_or_group) for part in parsed} - swept_keys(parsed))

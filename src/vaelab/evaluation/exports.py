@@ -30,7 +30,7 @@ TOLERANCE = 1e-4  # between PyTorch's and the exported model's outputs: means, l
 def output_folder(output: str | None, run: Run, name: str) -> Path:
     """`output`, else a folder in the run's, or beside a checkpoint that has left its run; it is made."""
     beside = RunFolder.around(run.checkpoint) or RunFolder(run.checkpoint.parent)
-    folder = beside.path / name if output is None else Path(output).expanduser()
+    folder = beside.path / name if output is None else Path(output)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vaelab.config import Config, VaelabError
+from vaelab.config import Config, VaelabError, expand_home
 from vaelab.models import VAE, Gaussian, evaluating
 from vaelab.objectives import Objective
 from vaelab.runs.folder import RunFolder
@@ -80,7 +80,7 @@ def load(path: Path | str) -> Run:
 
     Raises RunFolderError or CheckpointError, with a sentence that says what to give instead.
     """
-    path = Path(path).expanduser()
+    path = Path(expand_home(path))
     folder = None if path.is_file() else RunFolder.holding(path)
     path = path if folder is None else folder.best_checkpoint
     saved = checkpoint.load(path)

@@ -100,7 +100,7 @@ def resume(config: Config, keys: Sequence[str], caller: Caller) -> TrainingResul
     """
     assert config.resume is not None
     folder = RunFolder.holding(config.resume)
-    path = Path(config.resume).expanduser()
+    path = Path(config.resume)
     with in_use(folder):
         saved = checkpoint.load(path if path.is_file() else folder.last_checkpoint)
         config = continued(checkpoint.config_of(saved), config, keys)
