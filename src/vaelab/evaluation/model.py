@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from vaelab.config import DatasetConfig, EvaluationConfig, expand_home
+from vaelab.config import DatasetConfig, EvaluationConfig
 from vaelab.data import splits
 from vaelab.data.splits import Data, Split
 from vaelab.evaluation.numbers import Basis
@@ -77,7 +77,7 @@ class EvaluatedModel:
         )  # fmt: skip
         digest = hashlib.sha256(repr(facts).encode()).hexdigest()
         if digest not in self.of_images:
-            path = Path(expand_home(user_cache_path("vaelab"))) / "measures" / f"{digest}.safetensors"
+            path = user_cache_path("vaelab") / "measures" / f"{digest}.safetensors"
             self.of_images[digest] = read_cached(path) or write_cached(path, compute())
         return {name: tensor.to(self.device) for name, tensor in self.of_images[digest].items()}
 
