@@ -55,6 +55,7 @@ def prepare(line: Sequence[str], command: str, schema: type[config.Settings]) ->
     """Check a command line and convert it for Hydra.
 
     - Flags may stand between settings: they go first.
+    - `~/` at the beginning of a path is read, which Hydra doesn't.
     - `repeat=RUN` becomes all settings of that run.
     - With `resume=RUN`, Hydra makes no folder: the run has its own.
 
@@ -63,6 +64,7 @@ def prepare(line: Sequence[str], command: str, schema: type[config.Settings]) ->
     given, overrides = parse_flags(line)
     if given["shell_completion"]:  # `install=bash` is no setting
         return Arguments(given, overrides, [])
+    overrides = [with_home(override) for override in overrides]
     if command == "train":
         overrides = expand_repeat([part.input_line or "" for part in parse(overrides) if not is_unset(part)])
         if any(override.lstrip("+").startswith("resume=") for override in overrides):
@@ -95,6 +97,8 @@ def parse_flags(line: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
         advice = f"settings have no dashes, {key}=VALUE, and --help lists them."
         raise config.VaelabError(f"unrecognized arguments: {' '.join(unknown)}: {advice}")
     given = vars(found)
+    for name in ("config_dir", "config_path"):
+        given[name] = given[name] and config.expand_home(given[name])
     return given, given.pop("overrides")
 
 
@@ -108,6 +112,17 @@ def parse(overrides: list[str]) -> list[Override]:
 def is_unset(part: Override) -> bool:
     """Whether an override is a null that is the default, and so means nothing."""
     return part.key_or_group in NULL_BY_DEFAULT and not part.is_delete() and part.value() is None
+
+
+def with_home(override: str) -> str:
+    """KEY=~/FOLDER in the quotes that Hydra needs around ~; for the folders that Hydra makes, expanded."""
+    key, _, value = override.partition("=")
+    text = value.strip("'\"")
+    if not text.startswith("~") or (text == value and "," in text):
+        return override
+    if key.lstrip("+") in ("hydra.run.dir", "hydra.sweep.dir"):
+        return f"{key}='{config.expand_home(text)}'"
+    return f"{key}='{text}'" if value.startswith("~") and "/" in value else override
 
 
 def expand_repeat(overrides: list[str]) -> list[str]:
