@@ -24,6 +24,7 @@ from omegaconf import DictConfig
 from vaelab.cli.arguments import Arguments, refuse_several_values, swept_keys
 from vaelab.cli.compose import Job, composing, settings_of
 from vaelab.cli.messages import one_line, show_run
+from vaelab.cli.search import continuing
 from vaelab.config import CompareConfig, Config, ConfigError, VaelabError, quote_override
 from vaelab.config.train import training_digest
 from vaelab.pages.run_report import write_run_report
@@ -153,6 +154,7 @@ def planned(arguments: Arguments) -> Sweep | None:
     with known_to_hydra(whole):  # the folder's name may refer to it
         folder = Path(config.sweep.dir).absolute()
     overrides = [quote_override("hydra.sweep.dir", folder)]  # once for all: jobs may run on other machines
+    overrides += continuing(config.sweeper, folder)
     if EXCLUDED not in arguments.keys:
         same = sorted({str(part.key_or_group) for part in parsed} - swept_keys(parsed))
         overrides.append(quote_override(EXCLUDED, [*config.job.config.override_dirname.exclude_keys, *same]))
