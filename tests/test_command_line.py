@@ -21,6 +21,7 @@ import vaelab
 from conftest import TINY, CommandLine, environment, rewrite, run_folder
 from vaelab.cli.completion import answer
 from vaelab.config import SCHEMAS, Config, describe
+from vaelab.config.base import GROUPS
 from vaelab.training import checkpoint
 
 NO_FIGURES = ("artifacts.every=0", "artifacts.figures=false", "artifacts.gif=false")
@@ -194,7 +195,7 @@ def test_completion_offers_what_a_command_takes(command: str, monkeypatch: pytes
     monkeypatch.setenv("COMP_LINE", f"vaelab-{command} ")
     offered = {line.removesuffix("=") for line in answer("query=bash", SCHEMAS[command]).split()}
     described = {each.key for each in describe(SCHEMAS[command])} - {"dataset.name"}
-    of_train = {"loss", "hydra/launcher", "hydra/sweeper", "hydra.sweep.dir"}
+    of_train = {*GROUPS, "hydra/launcher", "hydra/sweeper", "hydra.sweep.dir"}
     more = (
         {*of_train, "model.latent_dim", "model.hidden", "model.activation"} if command == "train" else set()
     )
