@@ -13,6 +13,7 @@ from vaelab.config import base
 from vaelab.config.base import Allowed, NamesFrom, Settings
 from vaelab.config.errors import ConfigError, look_up, must_be, quote_override, show
 
+LONGEST_WATERMARK = 100  # characters
 CLASSES = Allowed("a list of class numbers or names, such as [7], or null for all")
 Likelihood = Annotated[base.Component, NamesFrom("objectives/likelihoods", "vaelab.likelihoods")]
 KLSchedule = Annotated[base.Component, NamesFrom("objectives/schedules", "vaelab.kl_schedules")]
@@ -97,8 +98,8 @@ class ArtifactsConfig(Settings):
         0, description="epochs between checkpoints kept permanently (epoch_0005); 0: only last and best"
     )
     zip: base.Switch = Field(False, description="leave the run as one zip file beside its folder")
-    watermark: Annotated[base.Text, Allowed("a short text")] | None = Field(
-        None, description="text in every figure, such as a name"
+    watermark: Annotated[base.Text, Allowed(f"a text of at most {LONGEST_WATERMARK} characters")] | None = (
+        Field(None, max_length=LONGEST_WATERMARK, description="text in every figure, such as a name")
     )
 
 
