@@ -14,6 +14,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from vaelab.cli.arguments import prepare, swept_keys
+from vaelab.cli.completion import answer
 from vaelab.cli.compose import VERSION_BASE, WHITELIST, Job, register
 from vaelab.cli.messages import errors_in_one_line
 from vaelab.cli.sweep import sweeping
@@ -39,6 +40,9 @@ def run_command(command: str, body: Callable[[Job], object]) -> None:
     with errors_in_one_line(schema, tracebacks):
         register()
         arguments = prepare(sys.argv[1:], command, schema)
+        if arguments.given["shell_completion"]:
+            print(answer(" ".join(arguments.overrides), schema))
+            return
 
         @hydra.main(config_path=str(CONF_DIR), config_name=command, **VERSION_BASE, **WHITELIST)
         def run(composed: DictConfig) -> object:

@@ -31,6 +31,7 @@ from vaelab.cli.arguments import (
 )
 from vaelab.cli.compose import Job, composing, is_sweep, settings_of
 from vaelab.cli.messages import one_line, show_run
+from vaelab.cli.search import continuing
 from vaelab.config import CompareConfig, Config, ConfigError, VaelabError, expand_home, quote_override
 from vaelab.config.base import GROUPS
 from vaelab.config.errors import flattened
@@ -193,6 +194,7 @@ def planned(arguments: Arguments) -> Sweep | None:
         "hydra.mode=MULTIRUN",  # from an experiment's yaml, Hydra 1.4 doesn't take it
         quote_override("hydra.sweep.dir", folder),  # once for all: jobs may run on other machines
         quote_override(EXCLUDED, [*config.job.config.override_dirname.exclude_keys, *same]),
+        *continuing(config.sweeper, folder),
     ]
     wanted, shown = config.callbacks.compare, str(RunFolder(folder).path)
     comparison = CompareConfig(sweep=shown, evaluate=wanted.evaluate, figures=wanted.figures)

@@ -211,12 +211,19 @@ class Loader(yaml.SafeLoader):
 
 
 class Dumper(yaml.SafeDumper):
-    """Quotes what `Loader` would take for a number."""
+    """Quotes what `Loader` would take for a number, and line breaks of Unicode, which it would fold."""
 
 
 NUMBER_WITH_EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+\Z")
 for each in (Loader, Dumper):
     each.add_implicit_resolver("tag:yaml.org,2002:float", NUMBER_WITH_EXPONENT, list("-+0123456789"))
+TEXT = "tag:yaml.org,2002:str"
+Dumper.add_representer(
+    str,
+    lambda dumper, text: dumper.represent_scalar(
+        TEXT, text, '"' if {*text} & {*"\x85\u2028\u2029"} else None
+    ),
+)
 
 
 def to_yaml(settings: Settings) -> str:

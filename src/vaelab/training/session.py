@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from vaelab.config import Config, ConfigError, VaelabError, continued, effective, quote_override, to_yaml
@@ -142,6 +143,11 @@ class TrainingRun:
         self.config, self.folder, self.resumed = config, folder, resumed is not None
         self.resume_command = command([quote_override("resume", folder.path)])
         device = check_settings(config)
+        for kind in (
+            np.float32,
+            np.float64,
+        ):  # NumPy keeps the answer, and warns of it once denormals are flushed
+            np.finfo(kind)
         flushed = caller.owns_process and torch.set_flush_denormal(True)
         set_deterministic(config.deterministic and device.type == "cuda")
         self.data = splits.load(config.dataset, device)
