@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,11 +16,14 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 import vaelab
 from conftest import TINY, CommandLine, command_line_of, environment, rewrite, run_folder
+from vaelab.cli.completion import answer
 from vaelab.config import SCHEMAS, Config, describe
+from vaelab.config.base import GROUPS
 from vaelab.evaluation.sections import section_names
 from vaelab.training import checkpoint
 
@@ -204,6 +208,57 @@ def test_a_users_own_yaml(train: CommandLine, tmp_path: Path) -> None:
         assert result.returncode == 1
         assert message in result.stderr
         assert len(result.stderr.splitlines()) == 1, result.stderr
+    (tmp_path / "mine" / "loss" / "vae.yaml").write_text("# @package _global_\nbeta: 2\n")
+    for given in (["--config-dir", "mine"], ["hydra.searchpath=[file://mine]"], ["--config-dir=mine", "-m"]):
+        result = train(*given, "loss=vae", *TINY)
+        assert result.returncode == 1
+        assert result.stderr == (
+            "vaelab: mine/loss/vae.yaml has the name of a shipped file, which would be taken instead: rename it, to "
+            "my_vae.yaml for example, and type loss=my_vae.\n"
+        )
+    own = train(
+        "--config-path", "mine", "--config-name", "experiment/tiny", "--cfg", "job"
+    )  # a whole conf/ of one's own
+    assert own.returncode == 0, own.stderr
+    assert "epochs: 1\n" in own.stdout
+
+
+# --- completion -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", SCHEMAS)
+def test_completion_offers_what_a_command_takes(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COMP_LINE", f"vaelab-{command} ")
+    offered = {line.removesuffix("=") for line in answer("query=bash", SCHEMAS[command]).split()}
+    described = {each.key for each in describe(SCHEMAS[command])} - {"dataset.name"}
+    of_train = {*GROUPS, "hydra/launcher", "hydra/sweeper", "hydra.sweep.dir"}
+    more = (
+        {*of_train, "model.latent_dim", "model.hidden", "model.activation"} if command == "train" else set()
+    )
+    assert offered - {"hydra.run.dir"} == {*described, *more} - {"model.name"}
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
+def test_bash_completes_commands_and_python_m(tmp_path: Path) -> None:
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    (tmp_path / "mine" / "experiment" / "own.yaml").touch()
+    script = tmp_path / "vaelab-train"  # as pip installs it
+    script.write_text(f'#!/bin/sh\nexec {sys.executable} -m vaelab.train "$@"\n')
+    script.chmod(0o755)
+    ask = """
+eval "$(./vaelab-train -sc install=bash)"
+ask() { COMP_LINE="$1"; COMP_POINT=${#1}; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _vaelab; echo "${COMPREPLY[*]}"; }
+ask "./vaelab-train model=c" ./vaelab-train model = c
+ask "./vaelab-train kl=" ./vaelab-train kl =
+ask "$0 -m vaelab.train --config-dir mine experiment=o" "$0" -m vaelab.train --config-dir mine experiment = o
+ask "$0 -m vaelab.evaluate metrics.n" "$0" -m vaelab.evaluate metrics.n
+ask "$0 script.py mod" "$0" script.py mod
+"""
+    result = subprocess.run(
+        ["bash", "-c", ask, sys.executable], capture_output=True, text=True, cwd=tmp_path, env=environment()
+    )
+    assert result.stderr == ""
+    assert result.stdout.split("\n") == ["conv", "true false", "own", "metrics.nll=", "", ""]
 
 
 # --- --help and wrong values ------------------------------------------------------------------------------
@@ -457,3 +512,14 @@ def test_help_shows_the_model_that_is_chosen_and_refuses_what_is_wrong(train: Co
     wrong = train("bta=3", "--help")
     assert (wrong.returncode, wrong.stdout) == (1, "")
     assert wrong.stderr == "vaelab: Unknown setting 'bta'. Did you mean 'beta'? --help lists all settings.\n"
+
+
+@pytest.mark.hydra
+@pytest.mark.parametrize("shown", ["hydra", "all"])
+@pytest.mark.parametrize("command", SCHEMAS)
+def test_hydras_settings_can_be_shown_resolved(command: str, shown: str, tmp_path: Path) -> None:
+    """What only a job knows is ???, as Hydra has it."""
+    result = command_line_of(f"vaelab.{command}", tmp_path)("--cfg", shown, "--resolve")
+    assert result.returncode == 0, result.stderr
+    sweep = yaml.safe_load(result.stdout)["hydra"]["sweep"]
+    assert sweep["subdir"] == ("." if command == "evaluate" else "???")

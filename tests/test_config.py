@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
@@ -371,6 +371,7 @@ def test_a_repeated_training_has_the_same_settings() -> None:
     st.floats(0, allow_infinity=False),
     st.one_of(st.text(min_size=1), st.sampled_from(["1e-3", "1e5", "12:30", "yes", "null", "~", "0x1f"])),
 )
+@example(0.0, "a\x85b\u2028")
 def test_every_number_and_text_comes_back_from_yaml(tmp_path_factory: Any, beta: float, text: str) -> None:
     path = tmp_path_factory.getbasetemp() / "config.yaml"
     plain = Config().to_dict() | {"beta": beta, "model": {"name": text}}

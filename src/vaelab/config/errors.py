@@ -32,7 +32,10 @@ def unknown(what: str, word: object, options: Iterable[str]) -> ConfigError:
 
 def must_be(key: str, allowed: str, value: object) -> ConfigError:
     """The error for a value outside what a setting allows."""
-    return ConfigError(f"{key} must be {allowed}, got {show(value) if str(value).strip() else repr(value)}.")
+    shown = show(value) if str(value).strip() else repr(value)
+    if len(shown) > 100:
+        shown = f"{shown[:60]}… ({len(shown):,} characters)"
+    return ConfigError(f"{key} must be {allowed}, got {shown}.")
 
 
 def check_count(key: str, value: object) -> None:

@@ -35,6 +35,11 @@ class DatasetSpec:
     system_folder: str | None = None  # in /usr/share/datasets
     subset: Path | None = None  # the first images of each file, which are used where nothing else is found
 
+    def __post_init__(self) -> None:
+        """Title and classes on one line each, as tables and the titles of figures have them."""
+        object.__setattr__(self, "title", " ".join(self.title.split()))
+        object.__setattr__(self, "classes", tuple(" ".join(name.split()) for name in self.classes))
+
 
 datasets: Registry[DatasetSpec] = Registry("dataset", "vaelab.data.sets", "vaelab.datasets")
 spec_of = datasets.get
