@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from vaelab.data.datasets import spec_of
-from vaelab.data.sources import file_in, verified
+from vaelab.data.folders import files_in, standard_folder, verified
 
 KEPT = {"train": 10_000, "t10k": 2_000}
 
@@ -37,12 +37,12 @@ def main() -> None:
         assert folder is not None
         folder.mkdir(parents=True, exist_ok=True)
         sums = []
+        files = files_in(spec, standard_folder(spec, root))
         for name in spec.files.values():
-            path = file_in(root / spec.folder / "raw", name)
-            if path is None:
-                sys.exit(f"{root / spec.folder / 'raw' / name} is missing.")
+            if name not in files:
+                sys.exit(f"{standard_folder(spec, root) / name} is missing.")
             content = first_images(
-                verified(path, spec.digests[name], spec.largest_file), KEPT[name.split("-")[0]]
+                verified(files[name], spec.digests[name], spec.largest_file), KEPT[name.split("-")[0]]
             )
             (folder / f"{name}.gz").write_bytes(gzip.compress(content, compresslevel=9, mtime=0))
             sums.append(f"{hashlib.sha256(content).hexdigest()}  {name}")

@@ -5,13 +5,15 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.font_manager import get_font
 from matplotlib.text import Text
 from PIL import Image
 
-from vaelab.figures import style
+from vaelab.figures import fonts, style
 from vaelab.figures.curves import OverSeeds, frontier, loss_curves, overlaid_curves, rate_distortion, styles
 from vaelab.figures.density import density_plot, hole_map, kl_bars
 from vaelab.figures.images import gif, image_grid, image_panels, tile
@@ -85,7 +87,9 @@ FIGURES: dict[str, Callable[[], Figure]] = {
 def test_nothing_is_cut_off(name: str) -> None:
     """Every text lies inside the figure, and the outermost pixels are white."""
     figure = FIGURES[name]()
-    style.sign(figure, "A student with a very long name who signs all that there is to sign, " * 3)
+    style.sign(
+        figure, "A student with a very long name who signs all that there is to sign, and more of it here"
+    )
     frame = style.pixels(figure)
     assert (frame[[0, -1]] == 255).all()
     assert (frame[:, [0, -1]] == 255).all()
@@ -130,15 +134,96 @@ def test_the_frontier_holds_who_is_beaten_by_nobody_in_both() -> None:
 
 
 def test_the_same_figure_gives_the_same_bytes() -> None:
-    images = {style.png(LatentPlot(MEANS, LABELS, NAMES, VIEW, "Title", "Subtitle").figure) for _ in range(2)}
+    """Whatever settings a notebook or a matplotlibrc has made."""
+    images = set()
+    for own in ({}, {"font.size": 20, "text.usetex": True, "figure.subplot.bottom": 0.3}):
+        with mpl.rc_context(own):
+            images.add(style.png(LatentPlot(MEANS, LABELS, NAMES, VIEW, "Title", "Subtitle").figure))
+            assert own.items() <= mpl.rcParams.items()
     assert len(images) == 1
 
 
-def test_watermarks_are_text_and_nothing_else() -> None:
+NAMES_IN_WORDS = {
+    0: "$x^2$ 50 % of \\alpha",
+    7: "_a_name_of_some_length, as plugins have them",
+    9: "שלום <b>",
+}
+LITERAL: dict[str, Callable[[], Figure]] = {
+    "legend": lambda: LatentPlot(MEANS, LABELS, NAMES_IN_WORDS, VIEW, "Title $a$", "$b$").figure,
+    "legend of several": lambda: LatentSpaces({"$m$": MEANS}, {"$m$": VIEW}, LABELS, NAMES_IN_WORDS, "Title", "$b$").figure,
+    "rows": lambda: image_grid(GENERATOR.random((3, 1, 8, 8)), "$t$", "$b$", row_labels=list(NAMES_IN_WORDS.values())),
+    "models": lambda: overlaid_curves(
+        {name: {"kl": seeds((3, 5))} for name in NAMES_IN_WORDS.values()},
+        dict(zip(NAMES_IN_WORDS.values(), styles([False] * 3), strict=True)), [("kl", "$KL$")], "Title", "$b$",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LITERAL)
+def test_names_are_drawn_as_they_are(name: str) -> None:
+    """Dollar signs are no formulas, an underscore hides nothing, and long names make the figure wider."""
+    figure = LITERAL[name]()
+    frame = style.pixels(figure)
+    assert (frame[:, -1] == 255).all()
+    texts = [text for text in figure.findobj(Text) if text.get_text()]
+    assert {each.replace("\u200b", "") for each in map(Text.get_text, texts)} >= set(NAMES_IN_WORDS.values())
+    assert not any(text.get_parse_math() for text in texts if "$" in text.get_text())
+
+
+@pytest.mark.parametrize("watermark", [r"$\frac{1}{$ <b>x</b> 50 % a_b", "one line\nanother", "مرحبا"])
+def test_watermarks_are_text_and_nothing_else(watermark: str) -> None:
     figure = FIGURES["curves"]()
-    style.sign(figure, r"$\frac{1}{$ <b>x</b>")
-    assert figure.texts[-1].get_text() == r"$\frac{1}{$ <b>x</b>"
-    assert style.png(figure)
+    style.sign(figure, watermark)
+    style.pixels(figure)
+    assert figure.texts[-1].get_text() == watermark
+    assert not figure.texts[-1].get_parse_math()
+
+
+@pytest.mark.parametrize("name", ["curves", "few bars"])
+def test_the_longest_watermark_is_legible_and_covers_nothing(name: str) -> None:
+    figure = FIGURES[name]()
+    style.sign(figure, "five " * 20)
+    style.pixels(figure)
+    assert figure.texts[-1].get_fontsize() >= 5
+    top = figure.texts[-1].get_window_extent().y1
+    assert all(axes.get_tightbbox().y0 >= top for axes in figure.axes)  # type: ignore[union-attr]
+    narrow = style.new_figure(3.0, 2.0, "", "")
+    style.sign(narrow, "words " * 16)
+    assert narrow.texts[-1].get_text().count("\n") == 1
+    assert narrow.texts[-1].get_fontsize() >= 5
+
+
+def test_characters_that_no_font_has_are_boxes_and_said_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(fonts, "NAMED", set())
+    unassigned = "\U000e1000\U000e1001"
+    for _ in range(3):
+        figure = LatentPlot(
+            MEANS, LABELS, {0: unassigned, 7: f"b\t{unassigned[0]}\ufe0f", 9: "c"}, VIEW, "T", "S"
+        ).figure
+        style.signed_png(figure, f"Ada {unassigned}\x07")
+        assert figure.texts[-1].get_text() == "Ada □□"
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"No installed font has {unassigned}: figures show □ instead. ")
+
+
+def test_an_installed_font_that_has_the_characters_is_taken(caplog: pytest.LogCaptureFixture) -> None:
+    """Of the fonts for formulas, which ship with matplotlib."""
+    rare = next(
+        chr(code) for code in get_font(fonts.regular_fonts()["STIXGeneral"]).get_charmap()
+        if fonts.without_glyph(chr(code), fonts.regular_fonts()[fonts.FAMILY])
+    )  # fmt: skip
+    figure = style.new_figure(6, 4, f"Title {rare}", "")
+    style.pixels(figure)
+    title = figure.texts[style.TITLE]
+    assert title.get_text() == f"Title {rare}"
+    assert title.get_fontfamily()[0] == fonts.FAMILY
+    assert len(title.get_fontfamily()) == 2
+    assert title.get_window_extent().width / style.DPI <= style.text_width(
+        f"Title {rare}", style.TITLE_SIZE, "bold"
+    )
+    assert not caplog.records
 
 
 def test_tiles_are_where_they_belong() -> None:

@@ -23,10 +23,12 @@ from PIL import Image
 from scipy import stats
 
 from conftest import TINY, CommandLine, command_line_of, environment, once, settings
-from vaelab.cli.arguments import prepare
+from vaelab.cli.arguments import parse, prepare
 from vaelab.cli.messages import one_line
+from vaelab.cli.search import continuing
 from vaelab.cli.sweep import Sweep, planned
-from vaelab.config import CompareConfig, Config
+from vaelab.config import CompareConfig, Config, ConfigError, VaelabError, resolve
+from vaelab.config.base import read_yaml
 from vaelab.evaluation.runs import distinct_slugs, distinct_titles, find, label_of
 from vaelab.runs.folder import natural
 
@@ -165,6 +167,51 @@ def test_a_finished_sweep_that_is_continued_trains_nothing(swept: tuple[Path, An
     )
 
 
+@pytest.mark.hydra
+def test_a_larger_grid_trains_only_what_is_new(swept: tuple[Path, Any], tmp_path: Path) -> None:
+    """Other numbers, in a copy without the hidden files."""
+    folder = Path(shutil.copytree(swept[0], tmp_path / "sweep", ignore=shutil.ignore_patterns(".*")))
+    before = {path: path.read_bytes() for path in folder.rglob("*.safetensors")}
+    train = command_line_of("vaelab.train", tmp_path)
+    again = train(
+        "-m", *QUICK, "beta=0.05,0.1,0.5,1", "kl=true,false", "hydra.sweep.dir=sweep", *NO_FIGURES[1:]
+    )
+    assert again.returncode == 0, again.stderr
+    assert jobs(folder) == sorted([*JOBS, "0_beta-0.05_kl-true"])
+    assert again.stderr.count("is finished already") == 7
+    assert {path: path.read_bytes() for path in before} == before
+    assert len(table(folder)) == 5
+
+
+STUDY = """# @package _global_
+hydra:
+  mode: MULTIRUN
+  sweep:
+    dir: sweep
+    subdir: ${hydra.job.num}
+  sweeper:
+    params:
+      seed: 1,2
+"""
+
+
+@pytest.mark.hydra
+def test_a_yaml_with_hydras_own_folder_names(train: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    (tmp_path / "mine" / "experiment" / "study.yaml").write_text(STUDY)
+    command = (*QUICK, *NO_FIGURES, "epochs=1", "--config-dir=mine", "experiment=study")
+    result = train(*command)
+    assert result.returncode == 0, result.stderr
+    assert jobs(tmp_path / "sweep") == ["0", "1"]
+    more = train(*command, "seed=1,2,3")
+    assert more.returncode == 0, more.stderr
+    assert [settings_in(tmp_path / "sweep" / job).seed for job in jobs(tmp_path / "sweep")] == [1, 2, 3]
+
+
+def settings_in(run: Path) -> Config:
+    return resolve(read_yaml(run / "config.yaml"), Config)
+
+
 def test_a_killed_sweep_that_is_continued_equals_one_that_was_not(
     swept: tuple[Path, Any], train: CommandLine, tmp_path: Path
 ) -> None:
@@ -203,30 +250,20 @@ def test_one_failed_job_ends_neither_sweep_nor_comparison(train: CommandLine, tm
         *QUICK,
         *NO_FIGURES,
         "beta=1e39,1",
-        "dataset.val_size=7500,10000",
         "hydra.sweep.dir=sweep",
     )
     result = train(*command)
     assert result.returncode == 1
-    folder = tmp_path / "sweep"
-    failed = [
-        "0_beta-1e+39_dataset.val_size-7500",
-        "2_beta-1e+39_dataset.val_size-10000",
-        "3_beta-1_dataset.val_size-10000",
-    ]
-    assert result.stderr.splitlines()[-1] == f"vaelab: These jobs of the sweep failed: {', '.join(failed)}."
-    assert status(folder / "1_beta-1_dataset.val_size-7500") == "finished"
-    assert status(folder / failed[0]) == "failed"
-    assert "The loss is not finite" in (folder / failed[0] / "train.log").read_text()
-    assert (
-        (folder / failed[1] / "train.log").read_text().startswith("dataset.val_size=10000 leaves nothing of ")
-    )
+    folder, failed = tmp_path / "sweep", "0_beta-1e+39"
+    assert result.stderr.splitlines()[-1] == f"vaelab: These jobs of the sweep failed: {failed}."
+    assert status(folder / "1_beta-1") == "finished"
+    assert status(folder / failed) == "failed"
+    assert "The loss is not finite" in (folder / failed / "train.log").read_text()
     text = (folder / "comparison" / "comparison.md").read_text()
     assert "## Not compared\n" in text
-    assert f"- {failed[0]}: failed after epoch 0 of 2: The loss is not finite" in text
-    assert f"- {failed[1]}: failed before it started: dataset.val_size=10000 leaves" in text
+    assert f"- {failed}: failed after epoch 0 of 2: The loss is not finite" in text
     rows = table(folder)
-    assert [row["status"].split()[0] for row in rows] == ["finished", "failed", "failed", "failed"]
+    assert [row["status"].split()[0] for row in rows] == ["finished", "failed"]
     assert "1 of 1 runs have no evaluation of these images (evaluate=false): their columns are empty." in text
 
 
@@ -258,6 +295,59 @@ def test_a_search_never_chooses_by_the_test_images(train: CommandLine, tmp_path:
         "vaelab: A search with dataset.val_size=0 would choose by the test images: type dataset.val_size=5000.\n",
     )
     assert not (tmp_path / "sweep").exists()
+
+
+OF_A_SWEEP = [
+    ("hydra: {sweeper: {params: {seed: '1,2', beta: 1}}}",
+     "experiment=b is a sweep of its own (seed=1,2 beta=1) and can't be one value of another: type one at a time, -m experiment=b."),
+    ("defaults: [override /hydra/launcher: parallel]",
+     "experiment=b has hydra/launcher=parallel, which holds for all jobs of a sweep and not for one: type hydra/launcher=parallel on the command line."),
+    ("defaults: [override /hydra/sweeper: search]",
+     "experiment=b has hydra/sweeper=search, which holds for all jobs of a sweep and not for one: type hydra/sweeper=search on the command line."),
+    ("hydra: {sweep: {dir: there}}",
+     "experiment=b has hydra.sweep.dir=there, which holds for all jobs of a sweep and not for one: type hydra.sweep.dir=there on the command line."),
+    ("hydra: {callbacks: {compare: {enabled: false}}}",
+     "experiment=b has hydra.callbacks.compare.enabled=false, which holds for all jobs of a sweep and not for one: type hydra.callbacks.compare.enabled=false on the command line."),
+]  # fmt: skip
+
+
+@pytest.mark.hydra
+@pytest.mark.parametrize(("text", "message"), OF_A_SWEEP, ids=[text for text, _ in OF_A_SWEEP])
+def test_what_holds_for_a_whole_sweep_is_not_one_of_several_values(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    (tmp_path / "experiment").mkdir()
+    for name, content in {"a": "beta: 1", "b": text}.items():
+        (tmp_path / "experiment" / f"{name}.yaml").write_text(f"# @package _global_\n{content}\n")
+    line = ["-m", f"--config-dir={tmp_path}", *QUICK]
+    with pytest.raises(VaelabError) as error:
+        planned(prepare([*line, "experiment=a,b"], "train", Config))
+    assert str(error.value) == message
+    if "of its own" not in message:
+        typed = message.removesuffix(" on the command line.").rpartition(" ")[2]
+        assert planned(prepare([*line, "experiment=a,b", typed], "train", Config)) is not None
+    assert planned(prepare([*line, "experiment=b", "seed=1,2"], "train", Config)) is not None
+
+
+def test_settings_that_only_a_sweep_has_are_not_left_out_without_a_word(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert planned(prepare(["experiment=kl_ablation", "hydra.mode=RUN"], "train", Config)) is None
+    assert capsys.readouterr().err == "WARNING: only a sweep has kl=false,true: type -m for it.\n"
+
+
+def test_hydras_settings_typed_at_their_defaults_make_the_same_sweep() -> None:
+    line = ["-m", *QUICK, *GRID, "hydra.sweep.dir=sweep"]
+    typed = ["hydra.mode=null", "hydra.sweeper.params=null", "hydra.searchpath=[]", "hydra.job.chdir=false", "hydra/launcher=basic",
+             "hydra/sweeper=basic", "hydra.job.config.override_dirname.exclude_keys=[device,dataset.root]", "experiment=null"]  # fmt: skip
+    plain, same = (planned(prepare(each, "train", Config)) for each in (line, [*line, *typed]))
+    assert plain is not None
+    assert same is not None
+    assert replace(same, overrides=[]) == replace(plain, overrides=[])
+    not_in_names = [parse(each.overrides)[-1].value() for each in (plain, same)]
+    ours, theirs = ([key for key in each if not key.startswith("hydra")] for each in not_in_names)  # type: ignore[union-attr]
+    assert ours == theirs
+    assert planned(prepare(["experiment=kl_ablation", *typed[:2]], "train", Config)) is not None
 
 
 def test_planning_a_sweep_leaves_hydra_as_it_was(tmp_path: Path) -> None:
@@ -563,6 +653,70 @@ def test_a_search_of_which_every_trial_fails_says_so(train: CommandLine) -> None
     assert re.fullmatch(
         r"vaelab: These jobs of the sweep failed: 0_beta-[12]e\+39\.", result.stderr.splitlines()[-1]
     )
+
+
+@pytest.mark.hydra
+def test_a_killed_search_continues_from_its_storage(train: CommandLine, tmp_path: Path) -> None:
+    line = (
+        "-m", *TINY, *NO_FIGURES, "epochs=8", "artifacts.every=0", "artifacts.figures=false", "hydra/sweeper=search",
+        "hydra.sweeper.n_trials=3", "hydra.sweep.dir=sweep", "optimizer.lr=interval(0.0001,0.01)",
+        "hydra.sweeper.storage=sqlite:///search.db", "hydra.sweeper.study_name=mine",
+    )  # fmt: skip
+    env = environment(VAELAB_DATA=str(tmp_path / "no-data"), PYTHONWARNINGS="default")
+    process = subprocess.Popen([sys.executable, "-m", "vaelab.train", *line], cwd=tmp_path, env=env)
+    while process.poll() is None and not any(tmp_path.glob("sweep/1_*/metrics.csv")):
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    before = jobs(tmp_path / "sweep")
+    assert [status(tmp_path / "sweep" / job) for job in before] == ["finished", "running"]
+    result = train(*line, PYTHONWARNINGS="default")
+    assert result.returncode == 0, result.stderr
+    after = jobs(tmp_path / "sweep")
+    assert {*before} < {*after}
+    assert [status(tmp_path / "sweep" / job) for job in after] == ["finished"] * 3
+    values = [float(last_row(path.parent)["val/neg_elbo"]) for path in tmp_path.glob("sweep/*/run.json")]
+    assert f"best_value: {min(values)}" in (tmp_path / "sweep" / "optimization_results.yaml").read_text()
+
+
+@pytest.mark.hydra
+@pytest.mark.parametrize("folder", ["", "new"])
+@pytest.mark.parametrize("grid", [False, True])
+@pytest.mark.filterwarnings("default")
+def test_a_search_is_completed_not_started_again(tmp_path: Path, folder: str, grid: bool) -> None:
+    """Optuna's grid tries again by itself; in a new folder, another process may be at the trials without a value."""
+    import optuna  # with SQLAlchemy's warnings
+    from optuna.trial import TrialState
+
+    storage = f"sqlite:///{tmp_path}/search.db"
+    study = optuna.create_study(study_name="mine", storage=storage)
+    for state, value in ((TrialState.COMPLETE, 5.0), (TrialState.FAIL, None), (None, None)):
+        trial = study.ask()
+        trial.suggest_float("lr", 0, 1)
+        if state is not None:
+            study.tell(trial, value, state)
+    sampler = {"_target_": "optuna.samplers.GridSampler"} if grid else {"seed": 42}
+    sweeper = {"storage": storage, "study_name": "mine", "n_trials": 4, "sampler": sampler}
+    again = 0 if grid or folder else 2
+    for trials in (3, 3 + again):  # the second time, none more is to be tried again
+        seed = [] if grid else [f"hydra.sweeper.sampler.seed={42 + trials}"]
+        assert continuing(sweeper, tmp_path / folder) == ["hydra.sweeper.n_trials=3", *seed]
+    states = [trial.state for trial in optuna.load_study(study_name="mine", storage=storage).trials]
+    running = TrialState.FAIL if again else TrialState.RUNNING
+    assert states == [TrialState.COMPLETE, TrialState.FAIL, running, *[TrialState.WAITING] * again]
+    assert continuing({**sweeper, "n_trials": 1}, tmp_path / "new")[0] == "hydra.sweeper.n_trials=0"
+    assert continuing({**sweeper, "study_name": "other"}, tmp_path) == []
+    assert continuing({**sweeper, "storage": None}, tmp_path) == []
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_storage_that_can_not_be_opened_is_named(tmp_path: Path) -> None:
+    begin = "hydra.sweeper.storage must be the URL of a database that can be opened, such as sqlite:///search.db, got "
+    for storage in ("s.db", f"sqlite:///{tmp_path}/nowhere/s.db", 42):
+        with pytest.raises(ConfigError, match=re.escape(f"{begin}{storage}. The error was: ")):
+            continuing({"storage": storage, "study_name": "x"}, tmp_path)
+    with pytest.raises(ConfigError, match=re.escape("type hydra.sweeper.study_name=NAME too.")):
+        continuing({"storage": "sqlite:///s.db", "study_name": None}, tmp_path)
 
 
 def test_a_search_space_that_optuna_refuses_is_no_success(train: CommandLine) -> None:

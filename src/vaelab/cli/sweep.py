@@ -19,11 +19,28 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
+from tqdm import tqdm
 
-from vaelab.cli.arguments import Arguments, parse, refuse_several_values, refuse_too_many, swept_keys
+from vaelab.cli.arguments import (
+    Arguments,
+    check,
+    parse,
+    refuse_several_values,
+    refuse_too_many,
+    swept_keys,
+)
 from vaelab.cli.compose import Job, composing, is_sweep, settings_of
 from vaelab.cli.messages import one_line, show_run
-from vaelab.config import SCHEMAS, CompareConfig, Config, ConfigError, VaelabError, quote_override
+from vaelab.cli.search import continuing
+from vaelab.config import (
+    SCHEMAS,
+    CompareConfig,
+    Config,
+    ConfigError,
+    VaelabError,
+    expand_home,
+    quote_override,
+)
 from vaelab.config.base import GROUPS, check_switch
 from vaelab.config.errors import flattened
 from vaelab.config.train import training_digest
@@ -43,6 +60,7 @@ INTERRUPTED = "interrupted"
 """The file that tells joblib's processes that a signal has ended a job: they start no other."""
 
 PARAMS = "hydra.sweeper.params."
+"""Begins the settings of a sweep in yaml: what it sweeps over."""
 
 JOBLIB = ("parallel", "joblib")
 """The launchers that would end the other jobs while they save, if one ended with a signal's status."""
@@ -59,6 +77,12 @@ class Comparison(Callback):
     enabled: bool = True
     evaluate: bool = True
     figures: bool = True
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        """Before Hydra makes the folder of a run: `~` in a yaml; on a command line it is expanded already."""
+        plain: Any = OmegaConf.to_container(config.hydra.run, resolve=False)
+        if str(plain["dir"]).startswith("~"):
+            config.hydra.run.dir = expand_home(plain["dir"])
 
 
 @dataclass(frozen=True)
@@ -160,27 +184,31 @@ def planned(arguments: Arguments) -> Sweep | None:
                 print(f"WARNING: only a sweep has {' '.join(in_yaml)}: type -m for it.", file=sys.stderr)
             return None
         parsed = [*parse(in_yaml), *parsed]
+        for part in parsed:
+            check(part, Config)
         is_grid = config.runtime.choices["hydra/sweeper"] == "basic"
         if is_grid:
             refuse_too_many(parsed)
         configs = []
-        for job in combinations(parsed, is_grid):
+        for job in tqdm([*combinations(parsed, is_grid)], "checking", disable=None, leave=False, delay=1):
             composed = compose(job)
             refuse_what_is_for_all_jobs(composed, whole, job, parsed)
             configs.append(settings_of(composed, Config))
+    with known_to_hydra(whole):  # the folder's name may refer to it
+        folder = Path(expand_home(config.sweep.dir)).absolute()
+    refuse_system(folder, "hydra.sweep.dir")
+    refuse_inside_a_run(folder / "job", "hydra.sweep.dir")
     check_jobs(configs, config)
     if not is_grid and not all(each.dataset.val_size for each in configs):
         raise ConfigError(
             "A search with dataset.val_size=0 would choose by the test images: type dataset.val_size=5000."
         )
-    with known_to_hydra(whole):  # the folder's name may refer to it
-        folder = Path(config.sweep.dir).absolute()
-    refuse_system(folder, "hydra.sweep.dir")
-    refuse_inside_a_run(folder / "job", "hydra.sweep.dir")
     same = sorted({str(part.key_or_group) for part in parsed} - swept_keys(parsed))
     overrides = [
+        "hydra.mode=MULTIRUN",  # from an experiment's yaml, Hydra 1.4 doesn't take it
         quote_override("hydra.sweep.dir", folder),  # once for all: jobs may run on other machines
         quote_override(EXCLUDED, [*config.job.config.override_dirname.exclude_keys, *same]),
+        *continuing(config.sweeper, folder),
     ]
     wanted = config.callbacks.compare
     enabled, evaluate, figures = (

@@ -4,7 +4,17 @@
 (see `vaelab.models.build`).
 """
 
-from vaelab.config.base import CONF_DIR, Schema, Settings, defaults, describe, read_yaml, resolve, to_yaml
+from vaelab.config.base import (
+    CONF_DIR,
+    Schema,
+    Settings,
+    defaults,
+    describe,
+    expand_home,
+    read_yaml,
+    resolve,
+    to_yaml,
+)
 from vaelab.config.compare import CompareConfig
 from vaelab.config.errors import (
     ConfigError,
@@ -29,6 +39,7 @@ from vaelab.config.train import (
     folder_ending,
     overrides_of,
 )
+from vaelab.config.zip import ZipConfig
 
 SCHEMAS: dict[str, type[Settings]] = {
     "train": Config,
@@ -37,5 +48,6 @@ SCHEMAS: dict[str, type[Settings]] = {
     "explore": ExploreConfig,
     "export": ExportConfig,
     "sample": SampleConfig,
+    "zip": ZipConfig,
 }
 """The settings of every command."""

@@ -40,6 +40,8 @@ def must_be(key: str, allowed: str, value: object) -> ConfigError:
     """The error for a value outside what a setting allows."""
     # Quotes show that a number, or a word, is a text: 'epochs="3"'.
     shown = show(value) if isinstance(value, str) and PLAIN.fullmatch(value) else show(value, quoted)
+    if len(shown) > 100:
+        shown = f"{shown[:60]}… ({len(shown):,} characters)"
     return ConfigError(f"{key} must be {allowed}, got {shown}.")
 
 

@@ -17,6 +17,7 @@ MODELS = NamesFrom("models", "vaelab.models")
 LIKELIHOODS = NamesFrom("objectives/likelihoods", "vaelab.likelihoods")
 KL_SCHEDULES = NamesFrom("objectives/schedules", "vaelab.kl_schedules")
 LOGGERS = NamesFrom("training/loggers", "vaelab.loggers")
+LONGEST_WATERMARK = 100  # characters
 CLASSES = Allowed("a list of class numbers or names, such as [7], or null for all")
 Likelihood = Annotated[base.Component, LIKELIHOODS]
 KLSchedule = Annotated[base.Component, KL_SCHEDULES]
@@ -27,7 +28,7 @@ NonNegative = Annotated[float, Field(ge=0), Allowed("a number of at least 0")]
 
 def absolute(path: str) -> str:
     """An absolute path, so that a run can be continued from any folder."""
-    return str(Path(path).expanduser().absolute())
+    return str(Path(path).absolute())
 
 
 def name_of(component: str | dict[str, Any]) -> str:
@@ -101,8 +102,8 @@ class ArtifactsConfig(Settings):
         0, description="epochs between checkpoints kept permanently (epoch_0005); 0: only last and best"
     )
     zip: base.Switch = Field(False, description="leave the run as one zip file beside its folder")
-    watermark: Annotated[base.Text, Allowed("a short text")] | None = Field(
-        None, description="text in every figure, such as a name"
+    watermark: Annotated[base.Text, Allowed(f"a text of at most {LONGEST_WATERMARK} characters")] | None = (
+        Field(None, max_length=LONGEST_WATERMARK, description="text in every figure, such as a name")
     )
 
 
@@ -122,7 +123,7 @@ class Config(Settings):
     deterministic: base.Switch = Field(False, description="bitwise reproducible on CUDA too; slower")
     precision: Literal["fp32", "bf16"] = Field("fp32", description="of the network; the loss is always fp32")
     logger: Logger = Field("none", description="what else records each epoch")
-    resume: Annotated[base.Text, Allowed("a run folder, a checkpoint")] | None = Field(
+    resume: Annotated[base.AnyPath, Allowed("a run folder, a checkpoint")] | None = Field(
         None, description="run folder or checkpoint to continue"
     )
     model: Annotated[dict[str, Any], BeforeValidator(check_model)] = Field({"name": "mlp", "latent_dim": 2})

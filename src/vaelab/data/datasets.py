@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vaelab.config import ConfigError, DatasetConfig, show
+from vaelab.config import ConfigError, DatasetConfig, expand_home, show
 from vaelab.config.registry import Registry
 
 EMBEDDED = Path(__file__).parent / "embedded"
@@ -34,6 +34,11 @@ class DatasetSpec:
     urls: tuple[str, ...] = ()  # where `<file>.gz` can be downloaded: each ends with a slash
     system_folder: str | None = None  # in /usr/share/datasets
     subset: Path | None = None  # the first images of each file, which are used where nothing else is found
+
+    def __post_init__(self) -> None:
+        """Title and classes on one line each, as tables and the titles of figures have them."""
+        object.__setattr__(self, "title", " ".join(self.title.split()))
+        object.__setattr__(self, "classes", tuple(" ".join(name.split()) for name in self.classes))
 
 
 datasets: Registry[DatasetSpec] = Registry("dataset", "vaelab.data.sets", "vaelab.datasets")
@@ -76,9 +81,14 @@ def class_numbers(spec: DatasetSpec, wanted: list[Any] | None) -> list[int]:
 
 def check_root(config: DatasetConfig) -> None:
     """Raise ConfigError where `root` is to be looked at and is no folder."""
-    if config.root is not None and config.source != "embedded" and not Path(config.root).is_dir():
-        advice = f"type one with {spec_of(config.name).folder}/raw, or make it for a download."
-        raise ConfigError(f"dataset.root={config.root} is not a directory: {advice}")
+    if (
+        config.root is None
+        or config.source == "embedded"
+        or (root := Path(expand_home(config.root))).is_dir()
+    ):
+        return
+    advice = f"type one with {spec_of(config.name).folder}/raw, or make it for a download."
+    raise ConfigError(f"dataset.root={root} is not a directory: {advice}")
 
 
 def letters_and_digits(name: str) -> str:

@@ -1,36 +1,33 @@
-"""Find the four files of a data set, verify each by SHA-256, download them, or fall back to the subset.
+"""Find the four files of a data set, here or by a download, or fall back to the subset.
 
 Shapes: N images, H height, W width.
 """
 
-import hashlib
-import logging
 import os
-import time
-import urllib.request
-import zlib
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
-from http.client import HTTPException
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
-from tqdm import tqdm
 
-from vaelab.config import DatasetConfig, VaelabError
+from vaelab.config import DatasetConfig, expand_home
 from vaelab.data.datasets import DatasetSpec, check_root, spec_of
-from vaelab.runs.files import FULL, StorageError, locked, remove_leftovers, write_bytes, writing
+from vaelab.data.download import download
+from vaelab.data.folders import (
+    DataError,
+    files_in,
+    folders_near,
+    is_complete,
+    standard_folder,
+    subset_digests,
+    verified,
+)
+from vaelab.runs.files import FULL, StorageError
 
-log = logging.getLogger(__name__)
 SYSTEM = Path("/usr/share/datasets")
-TIMEOUT, LONGEST = 20.0, 900.0  # seconds without an answer, and in all, that a file's download may take
-
-
-class DataError(VaelabError):
-    """The data are missing, damaged, or can't be fetched."""
 
 
 @dataclass(frozen=True)
@@ -66,20 +63,24 @@ def find(config: DatasetConfig) -> RawData:
         if spec.subset is None:
             raise DataError(f"{spec.title} has no embedded subset: type dataset.source=auto instead.")
         return read(spec, "embedded", spec.subset)
-    root = Path(config.root or os.environ.get("VAELAB_DATA") or user_cache_path("vaelab")).expanduser()
+    root = Path(expand_home(config.root or os.environ.get("VAELAB_DATA") or user_cache_path("vaelab")))
     check_root(config)
-    places = {"root": root / spec.folder / "raw"}
-    if spec.system_folder is not None:
-        places["system"] = SYSTEM / spec.system_folder
-    for source, folder in places.items():
-        if all(file_in(folder, name) for name in spec.files.values()):
-            return read(spec, source, folder)
+    standard = standard_folder(spec, root)
+    system = [] if spec.system_folder is None else [SYSTEM / spec.system_folder]
+    unusable = None
+    for folder in chain(folders_near(spec, root), (each for each in system if is_complete(spec, each))):
+        try:
+            return read(spec, "system" if folder in system else "root", folder)
+        except DataError as error:
+            unusable = unusable or error
+    if unusable is not None:
+        raise unusable
     try:
-        download(spec, places["root"])
+        download(spec, standard)
     except (DataError, StorageError) as error:
         if getattr(error.__cause__, "errno", None) in FULL:  # the subset would only hide it
             raise DataError(str(error)) from error
-        looked = f"{'neither' if len(places) > 1 else 'not'} in {' nor in '.join(map(str, places.values()))}"
+        looked = f"{'neither' if system else 'not'} in {' nor in '.join(map(str, [standard, *system]))}"
         advice = "dataset.root=FOLDER names a folder that has it"
         if spec.subset is not None:
             advice += ", dataset.source=embedded the shipped subset"
@@ -87,109 +88,25 @@ def find(config: DatasetConfig) -> RawData:
         if config.source == "full" or spec.subset is None:
             raise DataError(f"{why}.") from error
         return read(spec, "embedded", spec.subset, fallback=why)
-    return read(spec, "download", places["root"])
-
-
-def file_in(folder: Path, name: str) -> Path | None:
-    """The file of that name, raw or gzipped, or None."""
-    return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
+    return read(spec, "download", standard)
 
 
 def holds(config: DatasetConfig, root: str) -> bool:
-    """Whether all files of the data set are in a folder of torchvision's layout."""
-    spec = spec_of(config.name)
-    return all(file_in(Path(root) / spec.folder / "raw", name) for name in spec.files.values())
+    """Whether the files of the data set are in a folder or near it."""
+    return next(folders_near(spec_of(config.name), Path(root)), None) is not None
 
 
 def read(spec: DatasetSpec, source: str, folder: Path, fallback: str | None = None) -> RawData:
-    """The four files of `folder`, each checked against its digest; raises DataError naming a damaged one."""
-    digests, embedded = spec.digests, source == "embedded"
-    if embedded:
-        lines = (folder / "SHA256SUMS").read_text().splitlines()
-        digests = {name: digest for digest, name in map(str.split, lines)}
-    arrays = {}
-    for key, name in spec.files.items():
-        content = verified(file_in(folder, name) or folder / name, digests[name], spec.largest_file)
+    """The four files of `folder`, each checked against its digest; raises DataError naming a wrong one."""
+    embedded = source == "embedded"
+    digests = subset_digests(spec) if embedded else spec.digests
+    arrays, keys = {}, {name: key for key, name in spec.files.items()}
+    files = files_in(spec, folder)
+    files |= {name: folder / name for name in keys if name not in files}
+    for name, path in files.items():
+        content = verified(path, digests[name], spec.largest_file)
         # IDX (Y. LeCun's page on MNIST): magic number, dimensions, big-endian sizes, values.
         dimensions = content[3]
         shape = np.frombuffer(content, dtype=">u4", count=dimensions, offset=4)
-        arrays[key] = np.frombuffer(content, dtype=np.uint8, offset=4 + 4 * dimensions).reshape(shape)
+        arrays[keys[name]] = np.frombuffer(content, dtype=np.uint8, offset=4 + 4 * dimensions).reshape(shape)
     return RawData(**arrays, origin=Origin(source, str(folder), not embedded, fallback, digests))
-
-
-def verified(path: Path, digest: str, largest: int) -> bytes:
-    """The decompressed bytes of a file with that SHA-256; raises DataError where they differ."""
-    try:
-        with path.open("rb") as file:
-            return unpacked(file.read(largest + 1), digest, largest)
-    except (OSError, DataError) as error:
-        advice = f"delete {path} and run again to fetch it anew, or type dataset.root=FOLDER of another copy"
-        raise DataError(f"{path} is damaged or can't be read ({error}): {advice}.") from error
-
-
-def unpacked(content: bytes, digest: str, largest: int) -> bytes:
-    """The bytes of a file, gzipped or not, that have that SHA-256; raises DataError where they differ."""
-    if content.startswith(b"\x1f\x8b"):
-        with suppress(zlib.error):  # damaged: the digest says so
-            content = zlib.decompressobj(wbits=31).decompress(content, largest + 1)
-    found = hashlib.sha256(content).hexdigest()
-    if found != digest:
-        raise DataError(f"its SHA-256 is {found[:12]}… where {digest[:12]}… is expected")
-    return content
-
-
-def download(spec: DatasetSpec, folder: Path) -> None:
-    """Fetch what is missing into `folder`. Raises DataError, and StorageError.
-
-    Where several processes start at once, one fetches, and the others wait and find the files there.
-    """
-    lock = folder / ".download.lock"
-    with writing(lock):
-        folder.mkdir(parents=True, exist_ok=True)
-        with locked(lock):
-            remove_leftovers(folder)  # of a process that was killed
-            for name in spec.files.values():
-                if file_in(folder, name) is None:
-                    fetch(name, spec, folder)
-
-
-def fetch(name: str, spec: DatasetSpec, folder: Path) -> None:
-    """One file from the first mirror that has the right bytes; raises DataError, or StorageError."""
-    reasons = []
-    for base in mirrors(spec):
-        url = f"{base}{name}.gz"
-        try:
-            content = received(url, spec.largest_file)
-            unpacked(content, spec.digests[name], spec.largest_file)
-        except DataError:
-            reasons.append(f"{url} sent damaged bytes")
-        except (OSError, ValueError, HTTPException) as error:  # no answer, a bad one, or a malformed URL
-            reasons.append(f"{url} can't be reached ({getattr(error, 'reason', None) or error})")
-        else:
-            return write_bytes(folder / f"{name}.gz", content)
-    raise DataError("; ".join(reasons) or "nowhere to download it from is known")
-
-
-def mirrors(spec: DatasetSpec) -> tuple[str, ...]:
-    """Where the .gz files are: $VAELAB_MIRROR/<folder>/, or the data set's own addresses."""
-    base = os.environ.get("VAELAB_MIRROR")
-    return (f"{base.rstrip('/')}/{spec.folder}/",) if base else spec.urls
-
-
-def received(url: str, largest: int) -> bytes:
-    """What a server sends, of what is no longer than any of the files; a bar shows the progress."""
-    content, give_up = bytearray(), time.monotonic() + LONGEST
-    with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
-        log.info("Downloading %s", url)
-        expected = int(response.headers.get("Content-Length") or 0)
-        name = url.rpartition("/")[2]
-        # Silent unless stderr is a terminal.
-        with tqdm(desc=name, total=expected, unit="B", unit_scale=True, disable=None, leave=False) as bar:
-            while (chunk := response.read1(1 << 16)) and len(content) <= largest:
-                if time.monotonic() > give_up:
-                    raise OSError(f"it took more than {LONGEST:.0f} s")
-                content += chunk
-                bar.update(len(chunk))
-    if len(content) < expected:
-        raise OSError(f"it was interrupted after {len(content):,} of {expected:,} bytes")
-    return bytes(content)

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from vaelab.figures import Floats
-from vaelab.figures.style import INK, SCORED, SOFT, TRAIN, house_style, new_figure
+from vaelab.figures.style import INK, SCORED, SOFT, TRAIN, house_style, legend_label, new_figure
 
 PANELS = {"loss": "Loss", "reconstruction": "Reconstruction, −log p(x|z)", "kl": "KL(q(z|x) ‖ p(z))"}
 WIDE_RANGE = 6.0  # ratio of the largest to the smallest number from which an axis is logarithmic
@@ -102,7 +102,7 @@ def overlaid_curves(
             epochs = np.arange(1, len(curve.means) + 1)
             axes.plot(
                 epochs, curve.means, look.dashes, color=look.colour, marker=look.marker,
-                markersize=3.5, markevery=max(1, len(epochs) // 10), label=model,
+                markersize=3.5, markevery=max(1, len(epochs) // 10), label=legend_label(model),
             )  # fmt: skip
             axes.fill_between(epochs, curve.low_E, curve.high_E, color=look.colour, alpha=0.2, linewidth=1)
         last = [terms[term].means[-1] for terms in curves.values()]

@@ -95,7 +95,8 @@ class LatentPlane:
         self.names: dict[int, Text] = {}
         for number, name in (class_names if labels_N is not None else {}).items():
             colour = style.class_colour(number)
-            handles += [Line2D([], [], linestyle="", marker="o", markersize=6, color=colour, label=name)]
+            label = style.legend_label(name)
+            handles += [Line2D([], [], linestyle="", marker="o", markersize=6, color=colour, label=label)]
             if names and not self.one_dimension and number in np.asarray(labels_N):
                 halo = [effects.withStroke(linewidth=2.5, foreground="white")]
                 self.names[number] = axes.text(
@@ -137,7 +138,8 @@ class LatentPlot(LatentPlane):
         title: str,
         subtitle: str,
     ) -> None:
-        self.figure = style.new_figure(7.6, 6.9, title, subtitle)
+        width = 6.25 + style.legend_width(class_names.values())
+        self.figure = style.new_figure(width, 6.9, title, subtitle)
         axes = style.add_axes(self.figure, 0.75, 0.6, 5.5, 5.5)
         super().__init__(axes, view, means_NL, labels_N, class_names, names=True)
         self.cached: style.CachedBackground | None = None
@@ -166,10 +168,11 @@ def latent_animation(
     """One frame per step: the positions of the same images, and below how some are reconstructed."""
     strip_height, height = 1.35, 7.9
     with style.house_style():
-        figure = style.new_figure(7.2, height, title, *subtitles)
+        side = height - strip_height - style.HEADER - 0.75
+        width = 0.7 + side + style.legend_width(class_names.values())
+        figure = style.new_figure(width, height, title, *subtitles)
         figure.set_dpi(90)
         style.sign(figure, watermark)
-        side = height - strip_height - style.HEADER - 0.75
         axes = style.add_axes(figure, 0.7, strip_height + 0.6, side, side)
         plane = LatentPlane(axes, view, means_FNL[-1], labels_N, class_names)
         strip = style.add_axes(figure, 1.1, 0.1, figure.get_figwidth() - 1.2, strip_height)
@@ -202,7 +205,7 @@ class LatentSpaces:
         """`subtitles` are those of all frames: the figure is wide enough for each, and shows the first."""
         rows = math.ceil(len(means_NL) / IN_A_ROW)
         columns = math.ceil(len(means_NL) / rows)
-        side, legend = 3.6, 1.6
+        side, legend = 3.6, 0.25 + style.legend_width(class_names.values())
         height = rows * side + style.HEADER
         self.figure = style.new_figure(columns * side + legend, height, title, *subtitles)
         self.planes: dict[str, LatentPlane] = {}

@@ -1,24 +1,27 @@
 """The house style: sizes, colours, and how a Figure becomes the bytes of a PNG."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
+from matplotlib import style as matplotlib_style
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.font_manager import FontProperties
 from matplotlib.image import AxesImage
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
+from matplotlib.text import Text
 from matplotlib.textpath import text_to_path
 from PIL import Image
 
 from vaelab.figures import Figure, Floats, Pixels
+from vaelab.figures.fonts import FAMILY, choose_fonts, drawable
 
 DPI = 150
 INK = "#222222"
@@ -34,8 +37,9 @@ CLASS_COLOURS = (
 )  # fmt: skip
 
 RC: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",  # ships with matplotlib: the same letters on every machine
+    "font.family": FAMILY,
     "font.size": 10,
+    "text.parse_math": False,  # a dollar sign in a name is one
     "text.color": INK,
     "axes.labelcolor": INK,
     "axes.edgecolor": SOFT,
@@ -52,8 +56,8 @@ RC: dict[Any, Any] = {
     "figure.facecolor": "white",
 }
 
-house_style = partial(mpl.rc_context, RC)
-"""A decorator and a context: what is inside is drawn in the house style; the user's settings stay."""
+house_style = partial(matplotlib_style.context, ["default", RC])
+"""A decorator and a context for drawing in the house style, whatever the user's settings, which stay."""
 
 TITLE_SIZE, SUBTITLE_SIZE = 13, 8.5
 TITLE, SUBTITLE = 0, 1  # their places among a figure's texts
@@ -68,10 +72,11 @@ def class_colour(number: int) -> str:
 @lru_cache(maxsize=1000)
 def text_width(text: str, size: float, weight: str = "normal") -> float:
     """How wide a text gets, its longest line, in inches."""
-    font = FontProperties(family=RC["font.family"], weight=weight, size=size)
+    found = drawable(text, weight)
+    font = FontProperties(family=found.families, weight=found.weight, size=size)
     hinting = 1.08  # letters are moved to whole pixels when they are drawn, which widens small ones
     measure = text_to_path.get_text_width_height_descent
-    widths = [measure(line, font, ismath=False)[0] for line in text.split("\n")]
+    widths = [measure(line, font, ismath=False)[0] for line in found.text.split("\n")]
     return hinting * max(widths) / 72
 
 
@@ -90,10 +95,20 @@ def new_figure(width: float, height: float, title: str, *subtitles: str, plots: 
     return figure
 
 
+def legend_label(name: str) -> str:
+    """A name for a legend: matplotlib leaves those out that start with an underscore."""
+    return f"\u200b{name}" if name.startswith("_") else name
+
+
 def add_axes(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
     """Axes at a place of a figure, all in inches."""
     wide, high = figure.get_size_inches()
     return figure.add_axes((left / wide, bottom / high, width / wide, height / high))
+
+
+def legend_width(names: Iterable[str]) -> float:
+    """Inches that a legend with these names takes beside the axes."""
+    return max(1.35, 0.5 + max((text_width(name, 8.5) for name in names), default=0))
 
 
 def legend_beside(axes: Axes, handles: Sequence[Artist] | None = None, **more: Any) -> Legend:
@@ -119,13 +134,30 @@ def prior_circles(axes: Axes, colour: str, one_dimension: bool = False) -> Line2
     return Line2D([], [], label="prior, 1 to 3 σ", **look)
 
 
+@house_style()
 def sign(figure: Figure, watermark: str | None) -> None:
-    """Write a watermark into the lower right corner."""
+    """Write a watermark into the lower right corner, in two lines where it is wider than the figure."""
     if watermark:
         width, height = figure.get_size_inches()
-        size = min(7.0, 7.0 * (width - 0.2) / max(text_width(watermark, 7.0), 0.1))
+        room, size = width - 0.2, 7.0
+        if text_width(watermark, size) > room and "\n" not in watermark:
+            watermark = in_two_lines(watermark)
+        lines = len(watermark.split("\n"))
+        size = min(size, size * room / max(text_width(watermark, size), 0.1), 18 / lines)
+        if isinstance(layout := figure.get_layout_engine(), ConstrainedLayoutEngine):  # axes make room for it
+            left, _, wide, high = layout.get()["rect"]
+            below = 1.2 * size * lines / 72 / height
+            layout.set(rect=(left, below, wide, high - below))
         look: dict[str, Any] = {"fontsize": size, "color": SOFT, "ha": "right", "va": "bottom"}
-        figure.text(1 - 0.06 / width, 0.05 / height, watermark, parse_math=False, **look)
+        figure.text(1 - 0.06 / width, 0.05 / height, watermark, linespacing=1.0, **look)
+
+
+def in_two_lines(text: str) -> str:
+    """Broken at the space that is nearest to its middle, or there."""
+    middle = len(text) // 2
+    spaces = [place for place, each in enumerate(text) if each.isspace()]
+    place = min(spaces, key=lambda place: abs(place - middle), default=middle)
+    return f"{text[:place].rstrip()}\n{text[place:].lstrip()}"
 
 
 def signed_png(figure: Figure, watermark: str | None) -> bytes:
@@ -149,6 +181,7 @@ def png(drawn: Figure | Pixels) -> bytes:
 
 def pixels(figure: Figure) -> Pixels:
     """The figure drawn."""
+    choose_fonts(figure.findobj(Text))
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
@@ -159,6 +192,7 @@ class CachedBackground:
 
     def __init__(self, figure: Figure, moving: Sequence[Artist]) -> None:
         self.figure, self.moving = figure, moving
+        choose_fonts(figure.findobj(Text))
         self.canvas = FigureCanvasAgg(figure)
         for artist in moving:
             artist.set_animated(True)  # left out by draw()
@@ -167,6 +201,7 @@ class CachedBackground:
 
     def pixels(self) -> Pixels:
         """The figure as it is now."""
+        choose_fonts(self.moving)
         self.canvas.restore_region(self.background)
         for artist in self.moving:
             self.figure.draw_artist(artist)

@@ -108,7 +108,7 @@ def build(
     """
     check_model(settings, image_shape)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # the CPU's alone
         return models.build(settings, image_shape=image_shape, parameters_per_pixel=parameters_per_pixel)
 
 

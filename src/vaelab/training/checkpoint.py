@@ -19,7 +19,8 @@ from safetensors.torch import load as load_tensors
 from torch import Tensor
 from typing_extensions import Self
 
-from vaelab.config import Config, VaelabError, did_you_mean, flattened, resolve
+from vaelab.config import Config, VaelabError, did_you_mean, flattened, look_up, resolve
+from vaelab.config.train import LONGEST_WATERMARK
 from vaelab.data.splits import Data
 from vaelab.models import VAE, with_weights
 from vaelab.objectives import Objective, build_objective
@@ -227,7 +228,10 @@ def instead_of(path: Path) -> str:
 
 def config_of(checkpoint: Checkpoint) -> Config:
     """The settings of the run that wrote a checkpoint."""
-    return resolve(checkpoint.config, Config)
+    config = checkpoint.config
+    if mark := look_up(config, "artifacts.watermark"):  # older versions took one of any length
+        config = {**config, "artifacts": {**config["artifacts"], "watermark": str(mark)[:LONGEST_WATERMARK]}}
+    return resolve(config, Config)
 
 
 def model_of(checkpoint: Checkpoint) -> tuple[VAE, Objective]:

@@ -1,0 +1,137 @@
+"""Fetch the files of a data set: one process for all, each file verified, and no endless waiting."""
+
+import logging
+import os
+import time
+import urllib.request
+from contextlib import ExitStack, suppress
+from http.client import HTTPException
+from pathlib import Path
+from threading import Thread
+
+from platformdirs import user_cache_path
+from tqdm import tqdm
+
+from vaelab.data.datasets import DatasetSpec
+from vaelab.data.folders import DataError, files_in, sha256, unpacked
+from vaelab.runs.files import locked, remove_leftovers, write_bytes, writing
+
+log = logging.getLogger(__name__)
+TIMEOUT = 20.0  # seconds without an answer
+PATIENCE, SLOWEST = 60.0, 10_000  # seconds for a file, and bytes that each earn it one second more
+
+
+def download(spec: DatasetSpec, folder: Path) -> None:
+    """Fetch what is missing into `folder`. Raises DataError, and StorageError.
+
+    Where several processes start at once, one fetches, and the others wait and find the files there, or fail
+    as it did.
+    """
+    started = time.time()
+    lock = user_cache_path("vaelab") / "downloads" / f"{sha256(str(folder.resolve()).encode())[:16]}.lock"
+    failure = lock.with_suffix(".failure")
+    with ExitStack() as stack:
+        with suppress(OSError):  # where the cache can't be written, each process fetches for itself
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(lock))
+        with suppress(OSError):
+            if failure.stat().st_mtime > started:  # while this process waited
+                raise DataError(failure.read_text(encoding="utf-8"))
+        try:
+            fetch_missing(spec, folder)
+        except DataError as error:
+            with suppress(OSError):
+                failure.write_text(str(error), encoding="utf-8")
+            raise
+
+
+def fetch_missing(spec: DatasetSpec, folder: Path) -> None:
+    """Fetch into a folder, which is made for it; what was made is removed again where nothing came."""
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(folder)  # of a process that was killed
+        for name in spec.files.values():
+            if name not in files_in(spec, folder):
+                fetch(name, spec, folder)
+    finally:
+        with suppress(OSError):  # not empty, or not there
+            for each in made:
+                each.rmdir()
+
+
+def fetch(name: str, spec: DatasetSpec, folder: Path) -> None:
+    """One file from the first mirror that has the right bytes; raises DataError, or StorageError."""
+    reasons = []
+    for base in mirrors(spec):
+        url = f"{base}{name}.gz"
+        try:
+            content = received(url, spec.largest_file)
+        except (OSError, ValueError, HTTPException) as error:  # no answer, a bad one, or a malformed URL
+            reasons.append(f"{url} can't be reached ({getattr(error, 'reason', None) or error})")
+        else:
+            if sha256(unpacked(content, spec.largest_file)) == spec.digests[name]:
+                return write_bytes(folder / f"{name}.gz", content)
+            reasons.append(f"{url} sent damaged bytes")
+    raise DataError("; ".join(reasons) or "nowhere to download it from is known")
+
+
+def mirrors(spec: DatasetSpec) -> tuple[str, ...]:
+    """Where the .gz files are: $VAELAB_MIRROR/<folder>/, or the data set's own addresses."""
+    base = os.environ.get("VAELAB_MIRROR")
+    return (f"{base.rstrip('/')}/{spec.folder}/",) if base else spec.urls
+
+
+class Transfer(Thread):
+    """What a server sends, received in a thread.
+
+    Only so can its whole time be limited: a socket's timeout starts anew with every byte, and the look-up of
+    a server's name has none.
+    """
+
+    def __init__(self, url: str, largest: int) -> None:
+        super().__init__(daemon=True)
+        self.url, self.largest = url, largest
+        self.content, self.expected = bytearray(), 0
+        self.error: Exception | None = None
+        self.given_up = False
+
+    def run(self) -> None:
+        try:
+            with urllib.request.urlopen(self.url, timeout=TIMEOUT) as response:
+                log.info("Downloading %s", self.url)
+                self.expected = int(response.headers.get("Content-Length") or 0)
+                while len(self.content) <= self.largest and not self.given_up:
+                    if not (chunk := response.read1(1 << 16)):
+                        break
+                    self.content += chunk
+        except Exception as error:
+            self.error = error
+
+
+def received(url: str, largest: int) -> bytes:
+    """What a server sends, of what is no longer than any of the files; a bar shows the progress.
+
+    Raises OSError where the server is too slow, and what urllib raises.
+    """
+    transfer, started = Transfer(url, largest), time.monotonic()
+    transfer.start()
+    # Silent unless stderr is a terminal.
+    with tqdm(desc=url.rpartition("/")[2], unit="B", unit_scale=True, disable=None, leave=False) as bar:
+        while transfer.is_alive():
+            transfer.join(0.1)
+            count, seconds = len(transfer.content), time.monotonic() - started
+            bar.total = transfer.expected
+            bar.update(count - bar.n)
+            if seconds > PATIENCE + count / SLOWEST:
+                transfer.given_up = True
+                raise OSError(f"it sent {count:,} bytes in {seconds:.0f} s")
+    if transfer.error is not None:
+        try:
+            raise transfer.error
+        finally:
+            transfer.error = None  # or the two would keep each other, and the connection
+    if len(transfer.content) < transfer.expected:
+        raise OSError(f"it was interrupted after {len(transfer.content):,} of {transfer.expected:,} bytes")
+    return bytes(transfer.content)

@@ -1,0 +1,115 @@
+"""The files of a data set on this machine: where they may be, and whether they are what they should be."""
+
+import hashlib
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import chain
+from pathlib import Path
+
+from vaelab.config import VaelabError
+from vaelab.data.datasets import DatasetSpec, datasets, letters_and_digits
+
+
+class DataError(VaelabError):
+    """The data are missing, damaged, or can't be fetched."""
+
+
+ANOTHER_COPY = "type dataset.root=FOLDER of another copy"
+OTHER_FOLDER = "or dataset.root=FOLDER of the data set that is meant"
+
+
+def standard_folder(spec: DatasetSpec, root: Path) -> Path:
+    """Where torchvision has the files, and where they are downloaded to."""
+    return root / spec.folder / "raw"
+
+
+def folders_near(spec: DatasetSpec, root: Path) -> Iterator[Path]:
+    """The folders with all files of a data set: in torchvision's layout, `root` itself, and those below it.
+
+    A folder that is named for anything else counts where its smallest file has the right digest: other data
+    sets' files have the same names.
+    """
+    patterns = ("*", "*/*", f"*/{spec.folder}/raw")
+    below = chain.from_iterable(sorted(root.glob(pattern)) for pattern in patterns)  # only when asked for
+    own = {letters_and_digits(word) for word in ("raw", spec.folder, spec.name)}
+    standard = standard_folder(spec, root)
+    if is_complete(spec, standard):
+        yield standard
+    for folder in chain([root], below):
+        if folder != standard and is_complete(spec, folder):
+            named = all(letters_and_digits(part) in own for part in folder.relative_to(root).parts)
+            if named or smallest_is_right(spec, folder):
+                yield folder
+
+
+def is_complete(spec: DatasetSpec, folder: Path) -> bool:
+    return len(files_in(spec, folder)) == len(spec.files)
+
+
+def smallest_is_right(spec: DatasetSpec, folder: Path) -> bool:
+    name, path = next(iter(files_in(spec, folder).items()))
+    try:
+        verified(path, spec.digests[name], spec.largest_file)
+    except DataError:
+        return False
+    return True
+
+
+def files_in(spec: DatasetSpec, folder: Path) -> dict[str, Path]:
+    """The files of a data set that a folder has, raw or gzipped, by their names there, the smallest first.
+
+    Capitals, dots, dashes and underscores make no difference: some archives have `train-images.idx3-ubyte`.
+    """
+    try:
+        found = {dashed(path.name): path for path in sorted(folder.iterdir(), reverse=True) if path.is_file()}
+    except OSError:  # it is no folder, or can't be read
+        return {}
+    keys = [(name, dashed(name + ending)) for name in spec.files.values() for ending in (".gz", "")]
+    files = {name: found[key] for name, key in keys if key in found}
+    return dict(sorted(files.items(), key=lambda item: item[1].stat().st_size))
+
+
+def dashed(name: str) -> str:
+    return name.lower().replace(".", "-").replace("_", "-")
+
+
+def verified(path: Path, digest: str, largest: int) -> bytes:
+    """The decompressed bytes of a file with that SHA-256; raises DataError that says what it is instead."""
+    try:
+        with path.open("rb") as file:
+            content = unpacked(file.read(largest + 1), largest)
+    except OSError as error:
+        raise DataError(f"{path} can't be read ({error.strerror}): {ANOTHER_COPY}.") from error
+    found = sha256(content)
+    if found == digest:
+        return content
+    for name in datasets.names():
+        spec = datasets.get(name)
+        if found in spec.digests.values():
+            raise DataError(f"{path} is a file of {spec.title}: type dataset={name}, {OTHER_FOLDER}.")
+        if found in subset_digests(spec).values():
+            raise DataError(f"{path} is of the subset: type dataset.source=embedded, {OTHER_FOLDER}.")
+    problem = f"its SHA-256 is {found[:12]}… where {digest[:12]}… is expected"
+    advice = f"move it away and run again to fetch it anew, or {ANOTHER_COPY}"
+    raise DataError(f"{path} is damaged or of another data set ({problem}): {advice}.")
+
+
+def subset_digests(spec: DatasetSpec) -> dict[str, str]:
+    """SHA-256 of each decompressed file of the embedded subset, by name; nothing where there is none."""
+    if spec.subset is None or not (spec.subset / "SHA256SUMS").is_file():
+        return {}
+    lines = (spec.subset / "SHA256SUMS").read_text().splitlines()
+    return {name: digest for digest, name in map(str.split, lines)}
+
+
+def unpacked(content: bytes, largest: int) -> bytes:
+    """The bytes of a file, gzipped or not, and no more of them than one more than `largest`."""
+    if content.startswith(b"\x1f\x8b"):
+        with suppress(zlib.error):  # damaged: the digest says so
+            return zlib.decompressobj(wbits=31).decompress(content, largest + 1)
+    return content
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
