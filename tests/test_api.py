@@ -76,7 +76,7 @@ def test_train_sample_evaluate_and_load(tmp_path: Path) -> None:
             "epochs must be a whole number from 1 to 1,000,000, got 0.",
             "beta has no value yet (it is ???): type beta=VALUE.",
             "metrics.bound must be true or false, got 2.",
-            "count must be a whole number of at least 1, got 0.",
+            "count must be a whole number from 1 to 10,000, got 0.",
         ],
         "names": True,
         "untouched": True,

@@ -81,14 +81,12 @@ def class_numbers(spec: DatasetSpec, wanted: list[Any] | None) -> list[int]:
 
 def check_root(config: DatasetConfig) -> None:
     """Raise ConfigError where `root` is to be looked at and is no folder."""
-    if (
-        config.root is None
-        or config.source == "embedded"
-        or (root := Path(expand_home(config.root))).is_dir()
-    ):
+    if config.root is None or config.source == "embedded":
         return
-    advice = f"type one with {spec_of(config.name).folder}/raw, or make it for a download."
-    raise ConfigError(f"dataset.root={root} is not a directory: {advice}")
+    root = Path(expand_home(config.root))
+    if not root.is_dir():
+        advice = f"type one with {spec_of(config.name).folder}/raw, or make it for a download."
+        raise ConfigError(f"dataset.root={root} is not a directory: {advice}")
 
 
 def letters_and_digits(name: str) -> str:
