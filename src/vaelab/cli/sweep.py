@@ -288,8 +288,6 @@ def combinations(parsed: Sequence[Override], is_grid: bool) -> Iterator[tuple[st
         elif part.is_sweep_override():
             few = None if is_grid or part.key_or_group in GROUPS else 1
             values[key] = [f"{key}={value}" for value in itertools.islice(part.sweep_string_iterator(), few)]
-            if not values[key]:
-                raise VaelabError(f"'{part.input_line}' fits no name: type {key}=NAME.")
         else:
             values[key] = [str(part.input_line)]
     return itertools.product(*values.values())
