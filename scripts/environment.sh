@@ -42,3 +42,18 @@ install_hydra_next() {
     fi
     python=$next/bin/python
 }
+
+# install_oldest CHECKOUT makes CHECKOUT/.venv-oldest with the lower bounds of pyproject.toml, test extra included, and leaves
+# its interpreter in $python. $PYTHON has to be one for which those versions are built: 3.10 to 3.12.
+install_oldest() {
+    local checkout=$1 oldest=$1/.venv-oldest base=${PYTHON:-python3.10}
+    python=$oldest/bin/python
+    if ! cmp -s "$checkout/pyproject.toml" "$oldest/.complete"; then
+        rm -rf "$oldest"
+        "$base" -m venv "$oldest"
+        echo "Installing the oldest versions (PyTorch is large: this takes minutes)" >&2
+        "$python" -m pip install --quiet --disable-pip-version-check uv >&2
+        "$oldest/bin/uv" pip install --quiet --python "$python" --resolution lowest-direct --editable "$checkout[test]" >&2
+        cp "$checkout/pyproject.toml" "$oldest/.complete"
+    fi
+}

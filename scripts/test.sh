@@ -3,9 +3,16 @@
 # Arguments go to pytest: bash scripts/test.sh -k resume
 # bash scripts/test.sh --hydra-next runs the tests of Hydra's part (marker hydra) on the next line of Hydra and its plugins,
 # in .venv-hydra-next, which shares all other packages with .venv.
+# bash scripts/test.sh --oldest runs the tests on the oldest versions that pyproject.toml allows, in .venv-oldest.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$here/scripts/environment.sh"
+if [ "${1:-}" = --oldest ]; then
+    shift
+    install_oldest "$here"
+    cd "$here"
+    exec "$python" -m pytest "$@"
+fi
 install_into_venv "$here" test
 cd "$here"
 if [ "${1:-}" = --hydra-next ]; then

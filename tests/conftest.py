@@ -64,7 +64,9 @@ def environment(**more: str | None) -> dict[str, str]:
     None takes a variable away.
     """
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("VAELAB", "HYDRA"))}
-    whole = kept | {"VAELAB_MIRROR": UNREACHABLE, "PYTHONWARNINGS": "error", "COLUMNS": "120"}
+    # PyTorch 2.6 leaves a temporary folder to the end of the interpreter.
+    strict = "error,ignore:Implicitly cleaning up:ResourceWarning"
+    whole = kept | {"VAELAB_MIRROR": UNREACHABLE, "PYTHONWARNINGS": strict, "COLUMNS": "120"}
     whole |= {"XDG_CACHE_HOME": CACHE.name, **more}
     return {key: value for key, value in whole.items() if value is not None}
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 import zipfile
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,10 @@ from PIL import Image
 
 import vaelab
 from conftest import TINY, CommandLine, command_line_of, environment, rewrite, run_folder
+from vaelab.cli.completion import answer
 from vaelab.config import SCHEMAS, Config, describe
+from vaelab.config.base import GROUPS
+from vaelab.evaluation.sections import section_names
 from vaelab.training import checkpoint
 
 NO_FIGURES = ("artifacts.every=0", "artifacts.figures=false", "artifacts.gif=false")
@@ -59,6 +64,16 @@ def assert_same_run(left: Path, right: Path) -> None:
         assert (left / path).read_bytes() == (right / path).read_bytes(), path
 
 
+def assert_packed(folder: Path) -> None:
+    """The zip beside a folder holds all of it but the animation's frames."""
+    with zipfile.ZipFile(folder.with_name(folder.name + ".zip")) as archive:
+        assert archive.testzip() is None
+        files = [path for path in folder.rglob("*") if path.is_file() and path.parent.name != "frames"]
+        assert sorted(archive.namelist()) == sorted(
+            f"{folder.name}/{path.relative_to(folder)}" for path in files
+        )
+
+
 # --- a whole run ------------------------------------------------------------------------------------------
 
 
@@ -96,12 +111,7 @@ def test_a_run_leaves_a_complete_folder(train: CommandLine, tmp_path: Path) -> N
     assert "beta=0.5" in str(facts["command"])
     assert isinstance(facts["data"], dict)
     assert (facts["data"]["source"], facts["data"]["complete"]) == ("embedded", False)
-    with zipfile.ZipFile(folder.with_name(folder.name + ".zip")) as archive:
-        assert archive.testzip() is None
-        files = [path for path in folder.rglob("*") if path.is_file()]
-        assert sorted(archive.namelist()) == sorted(
-            f"{folder.name}/{path.relative_to(folder)}" for path in files
-        )
+    assert_packed(folder)
     assert not list(folder.rglob("*.partial"))
     log = (folder / "train.log").read_text().splitlines()
     assert sum("epoch " in line and "neg_elbo" in line for line in log) == 3
@@ -128,6 +138,34 @@ def test_a_run_leaves_a_complete_folder(train: CommandLine, tmp_path: Path) -> N
         run.encode(images[:, :, :7, :7])
     with pytest.raises(vaelab.VaelabError, match=r"out of range\.$"):
         run.encode(images * 300)
+
+
+def test_a_run_is_packed_at_any_time(train: CommandLine, tmp_path: Path) -> None:
+    zip_command, evaluate = (
+        command_line_of("vaelab.zip", tmp_path),
+        command_line_of("vaelab.evaluate", tmp_path),
+    )
+    folder = tmp_path / run_folder(train(*TINY, "epochs=1", *NO_FIGURES))
+    assert zip_command(f"run={folder}").stdout == f"Zip: {folder}.zip\n"
+    assert_packed(folder)
+    only_the_bound = [f"metrics.{name}=false" for name in section_names() if name != "bound"]
+    result = evaluate(f"checkpoint={folder}", "figures=false", *only_the_bound)
+    assert result.returncode == 0, result.stderr
+    assert (folder / "evaluation" / "best" / "metrics.json").is_file()
+    assert_packed(folder)  # refreshed
+    sweep = folder.parent
+    assert zip_command(f"sweep={sweep}").stdout == f"Zip: {sweep}.zip\n"
+    for arguments in ((), (f"run={folder}", f"sweep={sweep}")):
+        refused = zip_command(*arguments)
+        message = "vaelab: One folder is packed: type run=FOLDER or sweep=FOLDER.\n"
+        assert (refused.returncode, refused.stderr) == (1, message)
+
+
+def test_the_commands_and_versions_are_listed(train: CommandLine, tmp_path: Path) -> None:
+    listed = command_line_of("vaelab", tmp_path)().stdout
+    assert all(f"\n  python -m vaelab.{command} " in listed for command in SCHEMAS)
+    assert train("--version").stdout == listed.splitlines()[0] + "\n"
+    assert listed.startswith(f"vaelab {vaelab.__version__}, Hydra {version('hydra-core')}, PyTorch ")
 
 
 def test_the_fallback_is_said_and_recorded(train: CommandLine, tmp_path: Path) -> None:
@@ -170,6 +208,57 @@ def test_a_users_own_yaml(train: CommandLine, tmp_path: Path) -> None:
         assert result.returncode == 1
         assert message in result.stderr
         assert len(result.stderr.splitlines()) == 1, result.stderr
+    (tmp_path / "mine" / "loss" / "vae.yaml").write_text("# @package _global_\nbeta: 2\n")
+    for given in (["--config-dir", "mine"], ["hydra.searchpath=[file://mine]"], ["--config-dir=mine", "-m"]):
+        result = train(*given, "loss=vae", *TINY)
+        assert result.returncode == 1
+        assert result.stderr == (
+            "vaelab: mine/loss/vae.yaml has the name of a shipped file, which would be taken instead: rename it, to "
+            "my_vae.yaml for example, and type loss=my_vae.\n"
+        )
+    own = train(
+        "--config-path", "mine", "--config-name", "experiment/tiny", "--cfg", "job"
+    )  # a whole conf/ of one's own
+    assert own.returncode == 0, own.stderr
+    assert "epochs: 1\n" in own.stdout
+
+
+# --- completion -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", SCHEMAS)
+def test_completion_offers_what_a_command_takes(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COMP_LINE", f"vaelab-{command} ")
+    offered = {line.removesuffix("=") for line in answer("query=bash", SCHEMAS[command]).split()}
+    described = {each.key for each in describe(SCHEMAS[command])} - {"dataset.name"}
+    of_train = {*GROUPS, "hydra/launcher", "hydra/sweeper", "hydra.sweep.dir"}
+    more = (
+        {*of_train, "model.latent_dim", "model.hidden", "model.activation"} if command == "train" else set()
+    )
+    assert offered - {"hydra.run.dir"} == {*described, *more} - {"model.name"}
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
+def test_bash_completes_commands_and_python_m(tmp_path: Path) -> None:
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    (tmp_path / "mine" / "experiment" / "own.yaml").touch()
+    script = tmp_path / "vaelab-train"  # as pip installs it
+    script.write_text(f'#!/bin/sh\nexec {sys.executable} -m vaelab.train "$@"\n')
+    script.chmod(0o755)
+    ask = """
+eval "$(./vaelab-train -sc install=bash)"
+ask() { COMP_LINE="$1"; COMP_POINT=${#1}; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _vaelab; echo "${COMPREPLY[*]}"; }
+ask "./vaelab-train model=c" ./vaelab-train model = c
+ask "./vaelab-train kl=" ./vaelab-train kl =
+ask "$0 -m vaelab.train --config-dir mine experiment=o" "$0" -m vaelab.train --config-dir mine experiment = o
+ask "$0 -m vaelab.evaluate metrics.n" "$0" -m vaelab.evaluate metrics.n
+ask "$0 script.py mod" "$0" script.py mod
+"""
+    result = subprocess.run(
+        ["bash", "-c", ask, sys.executable], capture_output=True, text=True, cwd=tmp_path, env=environment()
+    )
+    assert result.stderr == ""
+    assert result.stdout.split("\n") == ["conv", "true false", "own", "metrics.nll=", "", ""]
 
 
 # --- --help and wrong values ------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
@@ -17,6 +17,7 @@ from conftest import REPOSITORY, settings
 from vaelab import config, models
 from vaelab.config import (
     CONF_DIR,
+    SCHEMAS,
     CompareConfig,
     Config,
     ConfigError,
@@ -370,6 +371,7 @@ def test_a_repeated_training_has_the_same_settings() -> None:
     st.floats(0, allow_infinity=False),
     st.one_of(st.text(min_size=1), st.sampled_from(["1e-3", "1e5", "12:30", "yes", "null", "~", "0x1f"])),
 )
+@example(0.0, "a\x85b\u2028")
 def test_every_number_and_text_comes_back_from_yaml(tmp_path_factory: Any, beta: float, text: str) -> None:
     path = tmp_path_factory.getbasetemp() / "config.yaml"
     plain = Config().to_dict() | {"beta": beta, "model": {"name": text}}
@@ -382,7 +384,7 @@ def test_a_number_with_an_exponent_is_one(tmp_path: Path) -> None:
     assert config.read_yaml(tmp_path / "mine.yaml") == {"a": 1e-3, "b": 5e4, "c": "1e3x", "d": 2.5}
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "compare", "explore", "export", "sample"])
+@pytest.mark.parametrize("command", SCHEMAS)
 def test_the_schema_for_editors_is_in_step(command: str) -> None:
     made = runpy.run_path(str(REPOSITORY / "scripts" / "make_schemas.py"))["json_schema"](command)
     shipped = (CONF_DIR / f"{command}.schema.json").read_text()

@@ -25,8 +25,9 @@ from scipy import stats
 from conftest import TINY, CommandLine, command_line_of, environment, once, settings
 from vaelab.cli.arguments import parse, prepare
 from vaelab.cli.messages import one_line
+from vaelab.cli.search import continuing
 from vaelab.cli.sweep import Sweep, planned
-from vaelab.config import CompareConfig, Config, VaelabError, resolve
+from vaelab.config import CompareConfig, Config, ConfigError, VaelabError, resolve
 from vaelab.config.base import read_yaml
 from vaelab.evaluation.runs import distinct_slugs, distinct_titles, find, label_of
 from vaelab.runs.folder import natural
@@ -662,6 +663,70 @@ def test_a_search_of_which_every_trial_fails_says_so(train: CommandLine) -> None
     assert re.fullmatch(
         r"vaelab: These jobs of the sweep failed: 0_beta-[12]e\+39\.", result.stderr.splitlines()[-1]
     )
+
+
+@pytest.mark.hydra
+def test_a_killed_search_continues_from_its_storage(train: CommandLine, tmp_path: Path) -> None:
+    line = (
+        "-m", *TINY, *NO_FIGURES, "epochs=8", "artifacts.every=0", "artifacts.figures=false", "hydra/sweeper=search",
+        "hydra.sweeper.n_trials=3", "hydra.sweep.dir=sweep", "optimizer.lr=interval(0.0001,0.01)",
+        "hydra.sweeper.storage=sqlite:///search.db", "hydra.sweeper.study_name=mine",
+    )  # fmt: skip
+    env = environment(VAELAB_DATA=str(tmp_path / "no-data"), PYTHONWARNINGS="default")
+    process = subprocess.Popen([sys.executable, "-m", "vaelab.train", *line], cwd=tmp_path, env=env)
+    while process.poll() is None and not any(tmp_path.glob("sweep/1_*/metrics.csv")):
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    before = jobs(tmp_path / "sweep")
+    assert [status(tmp_path / "sweep" / job) for job in before] == ["finished", "running"]
+    result = train(*line, PYTHONWARNINGS="default")
+    assert result.returncode == 0, result.stderr
+    after = jobs(tmp_path / "sweep")
+    assert {*before} < {*after}
+    assert [status(tmp_path / "sweep" / job) for job in after] == ["finished"] * 3
+    values = [float(last_row(path.parent)["val/neg_elbo"]) for path in tmp_path.glob("sweep/*/run.json")]
+    assert f"best_value: {min(values)}" in (tmp_path / "sweep" / "optimization_results.yaml").read_text()
+
+
+@pytest.mark.hydra
+@pytest.mark.parametrize("folder", ["", "new"])
+@pytest.mark.parametrize("grid", [False, True])
+@pytest.mark.filterwarnings("default")
+def test_a_search_is_completed_not_started_again(tmp_path: Path, folder: str, grid: bool) -> None:
+    """Optuna's grid tries again by itself; in a new folder, another process may be at the trials without a value."""
+    import optuna  # with SQLAlchemy's warnings
+    from optuna.trial import TrialState
+
+    storage = f"sqlite:///{tmp_path}/search.db"
+    study = optuna.create_study(study_name="mine", storage=storage)
+    for state, value in ((TrialState.COMPLETE, 5.0), (TrialState.FAIL, None), (None, None)):
+        trial = study.ask()
+        trial.suggest_float("lr", 0, 1)
+        if state is not None:
+            study.tell(trial, value, state)
+    sampler = {"_target_": "optuna.samplers.GridSampler"} if grid else {"seed": 42}
+    sweeper = {"storage": storage, "study_name": "mine", "n_trials": 4, "sampler": sampler}
+    again = 0 if grid or folder else 2
+    for trials in (3, 3 + again):  # the second time, none more is to be tried again
+        seed = [] if grid else [f"hydra.sweeper.sampler.seed={42 + trials}"]
+        assert continuing(sweeper, tmp_path / folder) == ["hydra.sweeper.n_trials=3", *seed]
+    states = [trial.state for trial in optuna.load_study(study_name="mine", storage=storage).trials]
+    running = TrialState.FAIL if again else TrialState.RUNNING
+    assert states == [TrialState.COMPLETE, TrialState.FAIL, running, *[TrialState.WAITING] * again]
+    assert continuing({**sweeper, "n_trials": 1}, tmp_path / "new")[0] == "hydra.sweeper.n_trials=0"
+    assert continuing({**sweeper, "study_name": "other"}, tmp_path) == []
+    assert continuing({**sweeper, "storage": None}, tmp_path) == []
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_storage_that_can_not_be_opened_is_named(tmp_path: Path) -> None:
+    begin = "hydra.sweeper.storage must be the URL of a database that can be opened, such as sqlite:///search.db, got "
+    for storage in ("s.db", f"sqlite:///{tmp_path}/nowhere/s.db", 42):
+        with pytest.raises(ConfigError, match=re.escape(f"{begin}{storage}. The error was: ")):
+            continuing({"storage": storage, "study_name": "x"}, tmp_path)
+    with pytest.raises(ConfigError, match=re.escape("type hydra.sweeper.study_name=NAME too.")):
+        continuing({"storage": "sqlite:///s.db", "study_name": None}, tmp_path)
 
 
 def test_a_search_space_that_optuna_refuses_is_no_success(train: CommandLine) -> None:

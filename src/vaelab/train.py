@@ -1,4 +1,4 @@
-"""Train one VAE from one shell line, `python -m vaelab.train model=conv beta=0.5`; with -m, a sweep."""
+"""Train a VAE, or with -m a sweep of them: `python -m vaelab.train model=conv beta=0.5`."""
 
 import sys
 

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
@@ -55,6 +56,7 @@ def prepare(line: Sequence[str], command: str, schema: type[config.Settings]) ->
     """Check a command line and convert it for Hydra.
 
     - Flags may stand between settings: they go first.
+    - `~/` at the beginning of a path is read, which Hydra doesn't.
     - `repeat=RUN` becomes all settings of that run.
     - With `resume=RUN`, Hydra makes no folder: the run has its own.
 
@@ -63,6 +65,16 @@ def prepare(line: Sequence[str], command: str, schema: type[config.Settings]) ->
     given, overrides = parse_flags(line)
     if given["shell_completion"]:  # `install=bash` is no setting
         return Arguments(given, overrides, [])
+    overrides = [with_home(override) for override in overrides]
+    if given["package"] and not given["cfg"]:
+        raise config.VaelabError(
+            f"--package is a part of what --cfg shows: type --cfg job --package {given['package']}."
+        )
+    if given["config_path"] and "://" not in given["config_path"]:  # Hydra's are relative to a module
+        given["config_path"] = str(Path(given["config_path"]).absolute())
+    folders = [given["config_dir"], *searched(overrides)]
+    for folder in (Path(folder) for folder in folders if folder and given["config_path"] is None):
+        refuse_shadowed(folder)
     if command == "train":
         overrides = expand_repeat([part.input_line or "" for part in parse(overrides) if not is_unset(part)])
         if any(override.lstrip("+").startswith("resume=") for override in overrides):
@@ -71,6 +83,26 @@ def prepare(line: Sequence[str], command: str, schema: type[config.Settings]) ->
     for part in parsed:
         check(part, schema)
     return Arguments(given, overrides, parsed)
+
+
+def searched(overrides: Sequence[str]) -> list[str]:
+    """The folders of hydra.searchpath."""
+    found = [each for each in overrides if each.startswith("hydra.searchpath=")]
+    value = OverridesParser.create().parse_override(found[-1]).value() if found else None
+    return [str(each).removeprefix("file://") for each in value] if isinstance(value, list) else []
+
+
+def refuse_shadowed(folder: Path) -> None:
+    """Raise VaelabError for a user's yaml with the name of a shipped one, which Hydra would take instead."""
+    for path in sorted(folder.glob("**/*.yaml")):
+        shipped = config.CONF_DIR / (name := path.relative_to(folder))
+        if shipped.is_file() and not shipped.samefile(path) and shipped.read_bytes() != path.read_bytes():
+            other = path.with_stem(f"my_{path.stem}")
+            choice = f"{name.parent}={other.stem}" if name.parent.name else f"--config-name {other.stem}"
+            raise config.VaelabError(
+                f"{path} has the name of a shipped file, which would be taken instead: rename it, to "
+                f"{other.name} for example, and type {choice}."
+            )
 
 
 def parse_flags(line: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
@@ -95,6 +127,8 @@ def parse_flags(line: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
         advice = f"settings have no dashes, {key}=VALUE, and --help lists them."
         raise config.VaelabError(f"unrecognized arguments: {' '.join(unknown)}: {advice}")
     given = vars(found)
+    for name in ("config_dir", "config_path"):
+        given[name] = given[name] and config.expand_home(given[name])
     return given, given.pop("overrides")
 
 
@@ -108,6 +142,17 @@ def parse(overrides: list[str]) -> list[Override]:
 def is_unset(part: Override) -> bool:
     """Whether an override is a null that is the default, and so means nothing."""
     return part.key_or_group in NULL_BY_DEFAULT and not part.is_delete() and part.value() is None
+
+
+def with_home(override: str) -> str:
+    """KEY=~/FOLDER in the quotes that Hydra needs around ~; for the folders that Hydra makes, expanded."""
+    key, _, value = override.partition("=")
+    text = value.strip("'\"")
+    if not text.startswith("~") or (text == value and "," in text):
+        return override
+    if key.lstrip("+") in ("hydra.run.dir", "hydra.sweep.dir"):
+        return f"{key}='{config.expand_home(text)}'"
+    return f"{key}='{text}'" if value.startswith("~") and "/" in value else override
 
 
 def expand_repeat(overrides: list[str]) -> list[str]:

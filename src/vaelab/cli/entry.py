@@ -4,20 +4,24 @@ import os
 import sys
 from collections.abc import Callable
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import env_override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from vaelab.cli.arguments import prepare, swept_keys
+from vaelab.cli.completion import answer
 from vaelab.cli.compose import VERSION_BASE, WHITELIST, Job, register
 from vaelab.cli.messages import errors_in_one_line
 from vaelab.cli.sweep import sweeping
 from vaelab.config import CONF_DIR, SCHEMAS, VaelabError
 from vaelab.runs.folder import RunFolder
+from vaelab.runs.logs import standard_streams
 
 TRACEBACKS = "HYDRA_FULL_ERROR"
 """Set to 1, Hydra raises what went wrong instead of printing it, and vaelab prints tracebacks."""
@@ -28,6 +32,13 @@ def entry_point(command: str) -> Callable[[Callable[[Job], object]], Callable[[]
     return lambda body: partial(run_command, command, body)
 
 
+def version_line() -> str:
+    """`vaelab 0.1.0, Hydra 1.3.8, PyTorch 2.11.0`, without importing them."""
+    names = {"vaelab": "vaelab", "Hydra": "hydra-core", "PyTorch": "torch"}
+    return ", ".join(f"{name} {version(package)}" for name, package in names.items())
+
+
+@standard_streams()
 def run_command(command: str, body: Callable[[Job], object]) -> None:
     """Check the command line, let Hydra compose conf/COMMAND.yaml with it, and run the job or the jobs."""
     schema = SCHEMAS[command]
@@ -36,6 +47,12 @@ def run_command(command: str, body: Callable[[Job], object]) -> None:
     with errors_in_one_line(schema, tracebacks):
         register()
         arguments = prepare(sys.argv[1:], command, schema)
+        if arguments.given["version"]:
+            print(version_line())
+            return
+        if arguments.given["shell_completion"]:
+            print(answer(" ".join(arguments.overrides), schema))
+            return
 
         @hydra.main(config_path=str(CONF_DIR), config_name=command, **VERSION_BASE, **WHITELIST)
         def run(composed: DictConfig) -> object:
@@ -56,11 +73,11 @@ def run_command(command: str, body: Callable[[Job], object]) -> None:
 
         with sweeping(command, arguments) as more:
             # The one place where a command line changes: Hydra reads this one.
-            sys.argv[1:] = [*arguments.flags, *arguments.overrides, *more]
-            os.environ[TRACEBACKS] = "1"  # the wording is vaelab's
+            typed, sys.argv[1:] = sys.argv[1:], [*arguments.flags, *arguments.overrides, *more]
             try:
-                run()
+                with env_override({TRACEBACKS: "1"}):  # the wording is vaelab's
+                    run()
             finally:
-                os.environ[TRACEBACKS] = str(int(tracebacks))
+                sys.argv[1:] = typed
         if failed:
             raise VaelabError(f"These jobs failed, see above: {', '.join(failed)}.")

@@ -107,6 +107,8 @@ def show_run(folder: RunFolder) -> None:
     print(f"Run folder: {folder.path}")
     for path, meaning in folder.main_files():
         print(f"  {path:<32}{meaning}")
+    if folder.zip.is_file():
+        print(f"All of it in one file: {folder.zip}")
     if folder.best_checkpoint.is_file():
         evaluate, explore = (config.quote_override(key, folder.path) for key in ("checkpoint", "run"))
         print(f"To evaluate it: {shlex.join(['python', '-m', 'vaelab.evaluate', evaluate])}")

@@ -31,7 +31,8 @@ from vaelab.cli.arguments import (
 )
 from vaelab.cli.compose import Job, composing, is_sweep, settings_of
 from vaelab.cli.messages import one_line, show_run
-from vaelab.config import CompareConfig, Config, ConfigError, VaelabError, quote_override
+from vaelab.cli.search import continuing
+from vaelab.config import CompareConfig, Config, ConfigError, VaelabError, expand_home, quote_override
 from vaelab.config.base import GROUPS
 from vaelab.config.errors import flattened
 from vaelab.config.train import training_digest
@@ -67,6 +68,12 @@ class Comparison(Callback):
     enabled: bool = True
     evaluate: bool = True
     figures: bool = True
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        """Before Hydra makes the folder of a run: `~` in a yaml; on a command line it is expanded already."""
+        plain: Any = OmegaConf.to_container(config.hydra.run, resolve=False)
+        if str(plain["dir"]).startswith("~"):
+            config.hydra.run.dir = expand_home(plain["dir"])
 
 
 @dataclass(frozen=True)
@@ -174,7 +181,7 @@ def planned(arguments: Arguments) -> Sweep | None:
             refuse_what_is_for_all_jobs(composed, whole, job, parsed)
             configs.append(settings_of(composed, Config))
     with known_to_hydra(whole):  # the folder's name may refer to it
-        folder = Path(config.sweep.dir).absolute()
+        folder = Path(expand_home(config.sweep.dir)).absolute()
     refuse_inside_a_run(folder / "job", "hydra.sweep.dir")
     for each in configs:
         check_job(each)
@@ -187,6 +194,7 @@ def planned(arguments: Arguments) -> Sweep | None:
         "hydra.mode=MULTIRUN",  # from an experiment's yaml, Hydra 1.4 doesn't take it
         quote_override("hydra.sweep.dir", folder),  # once for all: jobs may run on other machines
         quote_override(EXCLUDED, [*config.job.config.override_dirname.exclude_keys, *same]),
+        *continuing(config.sweeper, folder),
     ]
     wanted, shown = config.callbacks.compare, str(RunFolder(folder).path)
     comparison = CompareConfig(sweep=shown, evaluate=wanted.evaluate, figures=wanted.figures)

@@ -104,6 +104,7 @@ class Comparison(Steps):
             write_bytes(self.folder / "comparison.md", text.encode())
             with self.step("report.html"):
                 write_bytes(self.folder / "report.html", self.page().encode())
+            RunFolder(self.folder.parent).refresh_zip()
             return ComparisonResult(self.folder, text, self.failed)
 
     def evaluate_missing(self) -> None:

@@ -4,7 +4,17 @@
 (see `vaelab.models.build`).
 """
 
-from vaelab.config.base import CONF_DIR, Schema, Settings, defaults, describe, read_yaml, resolve, to_yaml
+from vaelab.config.base import (
+    CONF_DIR,
+    Schema,
+    Settings,
+    defaults,
+    describe,
+    expand_home,
+    read_yaml,
+    resolve,
+    to_yaml,
+)
 from vaelab.config.compare import CompareConfig
 from vaelab.config.errors import (
     ConfigError,
@@ -23,6 +33,7 @@ from vaelab.config.explore import ExploreConfig
 from vaelab.config.export import ExportConfig
 from vaelab.config.sample import SampleConfig
 from vaelab.config.train import Config, DatasetConfig, continued, effective, folder_ending, overrides_of
+from vaelab.config.zip import ZipConfig
 
 SCHEMAS: dict[str, type[Settings]] = {
     "train": Config,
@@ -31,5 +42,6 @@ SCHEMAS: dict[str, type[Settings]] = {
     "explore": ExploreConfig,
     "export": ExportConfig,
     "sample": SampleConfig,
+    "zip": ZipConfig,
 }
 """The settings of every command."""

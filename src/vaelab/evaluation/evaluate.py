@@ -67,6 +67,7 @@ def evaluate(run: Run, config: EvaluationConfig) -> EvaluationResult:
             with suppress(RunFolderError):  # rebuild has said it
                 if run.config.artifacts.report:
                     write_run_report(folder)
+            folder.refresh_zip()
         return result
 
 
@@ -176,7 +177,7 @@ class Evaluation(Steps):
         own_seed = None if evaluated.seed == run.config.seed else evaluated.seed
         self.folder = home.evaluation(run.checkpoint.stem, self.config.split, own_seed)
         if self.config.output is not None:
-            self.folder = Path(self.config.output).expanduser()
+            self.folder = Path(self.config.output)
         self.numbers: dict[str, Section] = {}
         self.text, self.interrupted_by = "", 0
         self.seconds: dict[str, float] = {}

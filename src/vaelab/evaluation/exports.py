@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import warnings
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from vaelab.config import ConfigError, ExportConfig, SampleConfig, VaelabError
 from vaelab.figures import style
 from vaelab.figures.images import image_grid
 from vaelab.runs import logs as console
-from vaelab.runs.environment import versions
+from vaelab.runs.environment import importing, versions
 from vaelab.runs.files import through_link, write_atomically, write_bytes, writing
 from vaelab.runs.folder import RunFolder
 from vaelab.training.examples import as_grid
@@ -34,7 +35,7 @@ MOST_DRAWN = 2500
 def output_folder(output: str | None, run: Run, name: str) -> Path:
     """`output`, else a folder in the run's, or beside a checkpoint that has left its run; it is made."""
     beside = RunFolder.around(run.checkpoint) or RunFolder(run.checkpoint.parent)
-    folder = beside.path / name if output is None else Path(output).expanduser()
+    folder = beside.path / name if output is None else Path(output)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -135,9 +136,11 @@ def graph(
     """The module as an ONNX file."""
     import onnx
 
-    with warnings.catch_warnings(), torch.no_grad():
+    logger = logging.getLogger("torch.onnx")
+    with importing(), torch.no_grad(), ExitStack() as afterwards:
         warnings.simplefilter("ignore")  # the exporter's own, about its inner parts
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        afterwards.callback(logger.setLevel, logger.level)
+        logger.setLevel(logging.ERROR)
         program = torch.onnx.export(
             module, (inputs,), input_names=[input_name], output_names=output_names, dynamo=True,
             dynamic_shapes=({0: torch.export.Dim("batch")},), verbose=False,

@@ -9,12 +9,12 @@ import json
 import os
 import re
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from vaelab.config import VaelabError, did_you_mean, quote_override
+from vaelab.config import VaelabError, did_you_mean, expand_home, quote_override
 from vaelab.runs import files
 from vaelab.runs.files import write_atomically, write_bytes, writing
 
@@ -29,7 +29,7 @@ class RunFolderError(VaelabError):
 
 def existing(path: Path | str) -> Path:
     """The path of a run folder or of a checkpoint; raises RunFolderError where there is nothing."""
-    path = Path(path).expanduser()
+    path = Path(expand_home(path))
     if not path.exists():
         near = did_you_mean(path.name, [other.name for other in path.parent.glob(f"*{path.suffix}")])
         advice = "Type the path of a run folder or of a checkpoint in it."
@@ -39,7 +39,7 @@ def existing(path: Path | str) -> Path:
 
 def folder_of_runs(path: Path | str) -> Path:
     """A folder with runs in it; raises RunFolderError for any other."""
-    path = Path(path).expanduser()
+    path = Path(expand_home(path))
     advice = "type sweep=FOLDER, one that vaelab.train has put runs into."
     if not path.is_dir():
         raise RunFolderError(f"{path} is not a directory: {advice}")
@@ -91,6 +91,8 @@ class RunFolder:
         full = Path(path).absolute()
         here = Path.cwd()
         self.path = full.relative_to(here) if full.is_relative_to(here) else full
+        if str(self.path).startswith("~"):
+            self.path = full  # a directory of that name: a path that begins so means another
         self.name = full.name
         self.zip = full.with_name(f"{full.name}.zip")
         self.run_json = self.path / "run.json"
@@ -245,19 +247,33 @@ class RunFolder:
         for path in self.zip.parent.glob(f".{glob.escape(self.zip.name)}.*.partial"):
             path.unlink(missing_ok=True)
 
-    def write_zip(self, facts: Mapping[str, Any] | None = None) -> None:
-        """The whole folder, but for hidden files, as one zip file beside it; `facts` stand for run.json."""
+    def write_zip(
+        self,
+        facts: Mapping[str, Any] | None = None,
+        bar: Callable[[Sequence[Path]], Iterable[Path]] = lambda paths: paths,
+    ) -> None:
+        """The folder as one zip file beside it, but for hidden files and the animation's frames.
+
+        `facts` stand for run.json, and `bar` shows which files are done.
+        """
+        names = (path.relative_to(self.path) for path in sorted(self.path.rglob("*")) if path.is_file())
+        packed = [name for name in names if not name.match("latent/frames/*")]
+        packed = [name for name in packed if not any(part.startswith(".") for part in name.parts)]
 
         def pack(file: IO[bytes]) -> None:
             with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-                for path in sorted(self.path.rglob("*")):
-                    name = path.relative_to(self.path)
-                    if facts is not None and path == self.run_json:
+                for name in bar(packed):
+                    if facts is not None and self.path / name == self.run_json:
                         archive.writestr(f"{self.name}/{name}", as_json(facts))
-                    elif path.is_file() and not any(part.startswith(".") for part in name.parts):
-                        archive.write(path, f"{self.name}/{name}")
+                    else:
+                        archive.write(self.path / name, f"{self.name}/{name}")
 
         write_atomically(self.zip, pack)
+
+    def refresh_zip(self) -> None:
+        """Pack again where there is a zip: an evaluation, say, has been added."""
+        if self.zip.is_file():
+            self.write_zip()
 
 
 def as_json(facts: Mapping[str, Any]) -> str:

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from vaelab.config import Config, ConfigError, VaelabError, continued, effective, quote_override, to_yaml
 from vaelab.data import splits
 from vaelab.objectives import not_taken
 from vaelab.runs import files, logs
-from vaelab.runs.environment import set_deterministic
+from vaelab.runs.environment import set_deterministic, torch_settings_kept
 from vaelab.runs.files import StorageError
 from vaelab.runs.folder import RunFolder, RunFolderError
 from vaelab.runs.signals import Interrupted, Signals
@@ -100,7 +101,7 @@ def resume(config: Config, keys: Sequence[str], caller: Caller) -> TrainingResul
     """
     assert config.resume is not None
     folder = RunFolder.holding(config.resume)
-    path = Path(config.resume).expanduser()
+    path = Path(config.resume)
     with in_use(folder):
         saved = checkpoint.load(path if path.is_file() else folder.last_checkpoint)
         config = continued(checkpoint.config_of(saved), config, keys)
@@ -128,8 +129,8 @@ def facts_before(folder: RunFolder) -> dict[str, Any]:
 
 @contextmanager
 def in_use(folder: RunFolder) -> Iterator[None]:
-    """Inside, the folder is this process's, and log lines go to the terminal."""
-    with logs.logging_to(logs.ProgressBarHandler()), files.held(folder.path):
+    """Inside, the folder is this process's, and log lines go to the terminal. PyTorch's settings are kept."""
+    with logs.logging_to(logs.ProgressBarHandler()), torch_settings_kept(), files.held(folder.path):
         yield
 
 
@@ -142,6 +143,11 @@ class TrainingRun:
         self.config, self.folder, self.resumed = config, folder, resumed is not None
         self.resume_command = command([quote_override("resume", folder.path)])
         device = check_settings(config)
+        for kind in (
+            np.float32,
+            np.float64,
+        ):  # NumPy keeps the answer, and warns of it once denormals are flushed
+            np.finfo(kind)
         flushed = caller.owns_process and torch.set_flush_denormal(True)
         set_deterministic(config.deterministic and device.type == "cuda")
         self.data = splits.load(config.dataset, device)

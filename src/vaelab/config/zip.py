@@ -1,0 +1,10 @@
+"""The settings of packing."""
+
+from pydantic import Field
+
+from vaelab.config.base import RunPath, RunsPath, Settings
+
+
+class ZipConfig(Settings):
+    run: RunPath | None = Field(None, description="a run folder to pack")
+    sweep: RunsPath | None = Field(None, description="a folder of runs to pack, with its comparison")

@@ -1,0 +1,29 @@
+"""A run or a sweep as one file to hand in: `python -m vaelab.zip run=outputs/...`."""
+
+from functools import partial
+
+from tqdm import tqdm
+
+from vaelab.cli.compose import Job
+from vaelab.cli.entry import entry_point
+from vaelab.config import ConfigError, ZipConfig
+from vaelab.runs.files import held
+from vaelab.runs.folder import RunFolder, folder_of_runs
+
+
+@entry_point("zip")
+def main(job: Job) -> None:
+    config = job.settings(ZipConfig)
+    if config.run is not None and config.sweep is None:
+        folder = RunFolder.holding(config.run)
+    elif config.sweep is not None and config.run is None:
+        folder = RunFolder(folder_of_runs(config.sweep))
+    else:
+        raise ConfigError("One folder is packed: type run=FOLDER or sweep=FOLDER.")
+    with held(folder.path):
+        folder.write_zip(bar=partial(tqdm, unit=" files", disable=None, leave=False, dynamic_ncols=True))
+    print(f"Zip: {folder.zip}")
+
+
+if __name__ == "__main__":
+    main()
