@@ -24,7 +24,7 @@ from vaelab import config
 from vaelab.cli.arguments import prepare
 from vaelab.cli.compose import composing, plain
 from vaelab.cli.messages import one_line
-from vaelab.config import CompareConfig, Config, EvaluationConfig, ExploreConfig, quote_override
+from vaelab.config import Config, quote_override
 
 TABLE = Path(__file__).with_name("bad_input.txt")
 AT_ONCE = 40
@@ -95,7 +95,7 @@ def test_there_are_enough_of_them() -> None:
 
 # --- drawn from the schema --------------------------------------------------------------------------------
 
-SCHEMAS = {"train": Config, "evaluate": EvaluationConfig, "compare": CompareConfig, "explore": ExploreConfig}
+SCHEMAS = config.SCHEMAS
 
 WORDS = st.text("abcdefghijklmnopqrstuvwxyz_", min_size=1, max_size=12)
 NUMBERS = st.one_of(st.integers(-(10**6), 10**20), st.floats(allow_nan=True, allow_infinity=True))
@@ -148,6 +148,22 @@ def test_any_value_is_taken_or_answered_with_setting_value_and_what_is_allowed(
     )
     if not said.startswith(together):  # checks of several settings, of required settings, and of folders
         assert said.startswith(f"{key} must be {item.allowed}, got ")
+
+
+@pytest.mark.parametrize("command", SCHEMAS)
+def test_settings_typed_at_their_defaults_are_as_if_not_typed(command: str) -> None:
+    defaults = [quote_override(each.key, each.default) for each in config.describe(SCHEMAS[command])]
+    if command == "train":
+        defaults += ["repeat=null", "experiment=null", "+resume=NULL", "hydra.mode=null"]
+    assert answer(command, *defaults) == answer(command)
+    if answer(command) is None:
+        assert composed(command, *defaults) == composed(command)
+
+
+def test_no_run_to_resume_or_repeat_leaves_the_folder_alone() -> None:
+    line = ["hydra.run.dir=mine", "beta=2"]
+    typed = prepare(["resume=null", *line, "repeat=null"], "train", Config)
+    assert typed.overrides == prepare(line, "train", Config).overrides == line
 
 
 def test_a_misspelt_setting_is_unknown_and_the_right_one_is_named() -> None:

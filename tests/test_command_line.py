@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 import vaelab
-from conftest import TINY, CommandLine, environment, rewrite, run_folder
+from conftest import TINY, CommandLine, command_line_of, environment, rewrite, run_folder
 from vaelab.cli.completion import answer
 from vaelab.config import SCHEMAS, Config, describe
 from vaelab.config.base import GROUPS
@@ -476,3 +477,14 @@ def test_help_shows_the_model_that_is_chosen_and_refuses_what_is_wrong(train: Co
     wrong = train("bta=3", "--help")
     assert (wrong.returncode, wrong.stdout) == (1, "")
     assert wrong.stderr == "vaelab: Unknown setting 'bta'. Did you mean 'beta'? --help lists all settings.\n"
+
+
+@pytest.mark.hydra
+@pytest.mark.parametrize("shown", ["hydra", "all"])
+@pytest.mark.parametrize("command", SCHEMAS)
+def test_hydras_settings_can_be_shown_resolved(command: str, shown: str, tmp_path: Path) -> None:
+    """What only a job knows is ???, as Hydra has it."""
+    result = command_line_of(f"vaelab.{command}", tmp_path)("--cfg", shown, "--resolve")
+    assert result.returncode == 0, result.stderr
+    sweep = yaml.safe_load(result.stdout)["hydra"]["sweep"]
+    assert sweep["subdir"] == ("." if command == "evaluate" else "???")

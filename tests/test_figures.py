@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -133,7 +134,12 @@ def test_the_frontier_holds_who_is_beaten_by_nobody_in_both() -> None:
 
 
 def test_the_same_figure_gives_the_same_bytes() -> None:
-    images = {style.png(LatentPlot(MEANS, LABELS, NAMES, VIEW, "Title", "Subtitle").figure) for _ in range(2)}
+    """Whatever settings a notebook or a matplotlibrc has made."""
+    images = set()
+    for own in ({}, {"font.size": 20, "text.usetex": True, "figure.subplot.bottom": 0.3}):
+        with mpl.rc_context(own):
+            images.add(style.png(LatentPlot(MEANS, LABELS, NAMES, VIEW, "Title", "Subtitle").figure))
+            assert own.items() <= mpl.rcParams.items()
     assert len(images) == 1
 
 

@@ -23,11 +23,12 @@ from PIL import Image
 from scipy import stats
 
 from conftest import TINY, CommandLine, command_line_of, environment, once, settings
-from vaelab.cli.arguments import prepare
+from vaelab.cli.arguments import parse, prepare
 from vaelab.cli.messages import one_line
 from vaelab.cli.search import continuing
 from vaelab.cli.sweep import Sweep, planned
-from vaelab.config import CompareConfig, Config, ConfigError
+from vaelab.config import CompareConfig, Config, ConfigError, VaelabError, resolve
+from vaelab.config.base import read_yaml
 from vaelab.evaluation.runs import distinct_slugs, distinct_titles, find, label_of
 from vaelab.runs.folder import natural
 
@@ -166,6 +167,51 @@ def test_a_finished_sweep_that_is_continued_trains_nothing(swept: tuple[Path, An
     )
 
 
+@pytest.mark.hydra
+def test_a_larger_grid_trains_only_what_is_new(swept: tuple[Path, Any], tmp_path: Path) -> None:
+    """Other numbers, in a copy without the hidden files."""
+    folder = Path(shutil.copytree(swept[0], tmp_path / "sweep", ignore=shutil.ignore_patterns(".*")))
+    before = {path: path.read_bytes() for path in folder.rglob("*.safetensors")}
+    train = command_line_of("vaelab.train", tmp_path)
+    again = train(
+        "-m", *QUICK, "beta=0.05,0.1,0.5,1", "kl=true,false", "hydra.sweep.dir=sweep", *NO_FIGURES[1:]
+    )
+    assert again.returncode == 0, again.stderr
+    assert jobs(folder) == sorted([*JOBS, "0_beta-0.05_kl-true"])
+    assert again.stderr.count("is finished already") == 7
+    assert {path: path.read_bytes() for path in before} == before
+    assert len(table(folder)) == 5
+
+
+STUDY = """# @package _global_
+hydra:
+  mode: MULTIRUN
+  sweep:
+    dir: sweep
+    subdir: ${hydra.job.num}
+  sweeper:
+    params:
+      seed: 1,2
+"""
+
+
+@pytest.mark.hydra
+def test_a_yaml_with_hydras_own_folder_names(train: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    (tmp_path / "mine" / "experiment" / "study.yaml").write_text(STUDY)
+    command = (*QUICK, *NO_FIGURES, "epochs=1", "--config-dir=mine", "experiment=study")
+    result = train(*command)
+    assert result.returncode == 0, result.stderr
+    assert jobs(tmp_path / "sweep") == ["0", "1"]
+    more = train(*command, "seed=1,2,3")
+    assert more.returncode == 0, more.stderr
+    assert [settings_in(tmp_path / "sweep" / job).seed for job in jobs(tmp_path / "sweep")] == [1, 2, 3]
+
+
+def settings_in(run: Path) -> Config:
+    return resolve(read_yaml(run / "config.yaml"), Config)
+
+
 def test_a_killed_sweep_that_is_continued_equals_one_that_was_not(
     swept: tuple[Path, Any], train: CommandLine, tmp_path: Path
 ) -> None:
@@ -259,6 +305,59 @@ def test_a_search_never_chooses_by_the_test_images(train: CommandLine, tmp_path:
         "vaelab: A search with dataset.val_size=0 would choose by the test images: type dataset.val_size=5000.\n",
     )
     assert not (tmp_path / "sweep").exists()
+
+
+OF_A_SWEEP = [
+    ("hydra: {sweeper: {params: {seed: '1,2', beta: 1}}}",
+     "experiment=b is a sweep of its own (seed=1,2 beta=1) and can't be one value of another: type one at a time, -m experiment=b."),
+    ("defaults: [override /hydra/launcher: parallel]",
+     "experiment=b has hydra/launcher=parallel, which holds for all jobs of a sweep and not for one: type hydra/launcher=parallel on the command line."),
+    ("defaults: [override /hydra/sweeper: search]",
+     "experiment=b has hydra/sweeper=search, which holds for all jobs of a sweep and not for one: type hydra/sweeper=search on the command line."),
+    ("hydra: {sweep: {dir: there}}",
+     "experiment=b has hydra.sweep.dir=there, which holds for all jobs of a sweep and not for one: type hydra.sweep.dir=there on the command line."),
+    ("hydra: {callbacks: {compare: {enabled: false}}}",
+     "experiment=b has hydra.callbacks.compare.enabled=false, which holds for all jobs of a sweep and not for one: type hydra.callbacks.compare.enabled=false on the command line."),
+]  # fmt: skip
+
+
+@pytest.mark.hydra
+@pytest.mark.parametrize(("text", "message"), OF_A_SWEEP, ids=[text for text, _ in OF_A_SWEEP])
+def test_what_holds_for_a_whole_sweep_is_not_one_of_several_values(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    (tmp_path / "experiment").mkdir()
+    for name, content in {"a": "beta: 1", "b": text}.items():
+        (tmp_path / "experiment" / f"{name}.yaml").write_text(f"# @package _global_\n{content}\n")
+    line = ["-m", f"--config-dir={tmp_path}", *QUICK]
+    with pytest.raises(VaelabError) as error:
+        planned(prepare([*line, "experiment=a,b"], "train", Config))
+    assert str(error.value) == message
+    if "of its own" not in message:
+        typed = message.removesuffix(" on the command line.").rpartition(" ")[2]
+        assert planned(prepare([*line, "experiment=a,b", typed], "train", Config)) is not None
+    assert planned(prepare([*line, "experiment=b", "seed=1,2"], "train", Config)) is not None
+
+
+def test_settings_that_only_a_sweep_has_are_not_left_out_without_a_word(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert planned(prepare(["experiment=kl_ablation", "hydra.mode=RUN"], "train", Config)) is None
+    assert capsys.readouterr().err == "WARNING: only a sweep has kl=false,true: type -m for it.\n"
+
+
+def test_hydras_settings_typed_at_their_defaults_make_the_same_sweep() -> None:
+    line = ["-m", *QUICK, *GRID, "hydra.sweep.dir=sweep"]
+    typed = ["hydra.mode=null", "hydra.sweeper.params=null", "hydra.searchpath=[]", "hydra.job.chdir=false", "hydra/launcher=basic",
+             "hydra/sweeper=basic", "hydra.job.config.override_dirname.exclude_keys=[device,dataset.root]", "experiment=null"]  # fmt: skip
+    plain, same = (planned(prepare(each, "train", Config)) for each in (line, [*line, *typed]))
+    assert plain is not None
+    assert same is not None
+    assert replace(same, overrides=[]) == replace(plain, overrides=[])
+    not_in_names = [parse(each.overrides)[-1].value() for each in (plain, same)]
+    ours, theirs = ([key for key in each if not key.startswith("hydra")] for each in not_in_names)  # type: ignore[union-attr]
+    assert ours == theirs
+    assert planned(prepare(["experiment=kl_ablation", *typed[:2]], "train", Config)) is not None
 
 
 def test_planning_a_sweep_leaves_hydra_as_it_was(tmp_path: Path) -> None:

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vaelab.cli.arguments import prepare
-from vaelab.cli.compose import composing, settings_of
+from vaelab.cli.arguments import prepare, refuse_several_values
+from vaelab.cli.compose import composing, is_sweep, settings_of
 from vaelab.cli.messages import one_line
-from vaelab.config import CompareConfig, Config, EvaluationConfig, Schema, VaelabError, quote_override
+from vaelab.config import (
+    CompareConfig,
+    Config,
+    EvaluationConfig,
+    Schema,
+    VaelabError,
+    expand_home,
+    quote_override,
+)
 from vaelab.pages.run_report import write_run_report
-from vaelab.runs.folder import RunFolder
+from vaelab.runs.folder import RunFolder, refuse_inside_a_run
+from vaelab.runs.logs import standard_streams
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,6 +32,7 @@ if TYPE_CHECKING:
     from vaelab.training.session import TrainingResult
 
 
+@standard_streams()
 def train(*overrides: str, **settings: Any) -> Run:
     """One run, as `python -m vaelab.train`: `train("model=conv", "dataset.val_size=0", beta=0.5)`.
 
@@ -40,7 +51,14 @@ def new_or_resumed(
     config: Config, folder: RunFolder, overrides: Sequence[str], owns_process: bool = False
 ) -> TrainingResult:
     """Train in a new folder, or continue the run that `config.resume` names. Raises VaelabError."""
-    from vaelab.training import session  # torch, which takes seconds: only for settings that resolve
+    if config.resume is None:
+        refuse_inside_a_run(folder.path, "hydra.run.dir")
+    from vaelab.runs.environment import (
+        importing,  # torch, which takes seconds: only for settings that resolve
+    )
+
+    with importing():
+        from vaelab.training import session
 
     caller = session.Caller(overrides, write_run_report, owns_process)
     if config.resume is None:
@@ -48,19 +66,27 @@ def new_or_resumed(
     return session.resume(config, [line.partition("=")[0].lstrip("+~") for line in overrides], caller)
 
 
+@standard_streams()
 def evaluate(run: Run | Path | str, **settings: Any) -> EvaluationResult:
     """Evaluate a run or a checkpoint, as `python -m vaelab.evaluate`: its `.folder`, `.text` and more."""
-    from vaelab.evaluation.evaluate import evaluate as evaluate_run
-    from vaelab.training.run import Run, load
+    from vaelab.runs.environment import importing
+
+    with importing():
+        from vaelab.evaluation.evaluate import evaluate as evaluate_run
+        from vaelab.training.run import Run, load
 
     path = run.checkpoint if isinstance(run, Run) else run
     config, _, _ = composed("evaluate", EvaluationConfig, (), {"checkpoint": path, **settings})
     return evaluate_run(load(path), config)
 
 
+@standard_streams()
 def compare(sweep: Path | str, **settings: Any) -> ComparisonResult:
     """Compare the runs of a folder, as `python -m vaelab.compare`."""
-    from vaelab.comparison.compare import compare as compare_runs
+    from vaelab.runs.environment import importing
+
+    with importing():
+        from vaelab.comparison.compare import compare as compare_runs
 
     config, _, _ = composed("compare", CompareConfig, (), {"sweep": sweep, **settings})
     return compare_runs(config)
@@ -80,8 +106,15 @@ def composed(
     lines = [*overrides, *(quote_override(key, value) for key, value in settings.items())]
     try:
         arguments = prepare(lines, command, schema)
-        with composing(command) as compose:
+        refuse_several_values(arguments.parsed)
+        with composing(command, arguments.given) as compose:
             whole = compose(arguments.overrides)
-            return settings_of(whole, schema), Path(whole.hydra.run.dir), arguments.overrides
+            if is_sweep(whole, arguments.given):
+                line = shlex.join(
+                    ["python", "-m", f"vaelab.{command}", *arguments.flags, *arguments.overrides]
+                )
+                raise VaelabError(f"This is a sweep, and a function makes one run: type {line}")
+            folder = Path(expand_home(whole.hydra.run.dir))
+            return settings_of(whole, schema), folder, arguments.overrides
     except Exception as error:
         raise VaelabError(one_line(error, schema)) from error

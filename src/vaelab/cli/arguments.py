@@ -1,17 +1,20 @@
 """The command line, before Hydra sees it: flags, settings, and `repeat=RUN` for all settings of a run."""
 
+import math
 import re
 import sys
 from argparse import ArgumentError, ArgumentParser
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from fractions import Fraction
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, RangeSweep
 
 from vaelab import config
 from vaelab.config.base import GROUPS, unknown_setting
@@ -21,6 +24,12 @@ from vaelab.runs.folder import CHECKPOINT_SUFFIXES, RunFolder, RunFolderError, e
 SWITCHES = "--help -h, --hydra-help, --version, --resolve, --run -r, --multirun -m, --shell-completion -sc"
 TAKE_A_VALUE = "--package -p, --config-path -cp, --config-name -cn, --config-dir -cd"
 """The flags that Hydra documents, but for two that have choices."""
+
+NULL_BY_DEFAULT = ("repeat", "resume", "experiment", "hydra.mode", "hydra.sweeper.params")
+"""What starts something else than a plain run, unless it is null."""
+
+MOST_JOBS = 10_000
+"""Of a grid: each is composed and checked before the first starts, and trained for seconds at least."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +56,7 @@ def prepare(line: Sequence[str], command: str, schema: type[config.Settings]) ->
     """Check a command line and convert it for Hydra.
 
     - Flags may stand between settings: they go first.
+    - `~/` at the beginning of a path is read, which Hydra doesn't.
     - `repeat=RUN` becomes all settings of that run.
     - With `resume=RUN`, Hydra makes no folder: the run has its own.
 
@@ -55,7 +65,8 @@ def prepare(line: Sequence[str], command: str, schema: type[config.Settings]) ->
     given, overrides = parse_flags(line)
     if given["shell_completion"]:  # `install=bash` is no setting
         return Arguments(given, overrides, [])
-    if given["package"] and not given["cfg"]:
+    overrides = [with_home(override) for override in overrides]
+    if given["package"] and not (given["cfg"] or given["help"]):
         raise config.VaelabError(
             f"--package is a part of what --cfg shows: type --cfg job --package {given['package']}."
         )
@@ -65,10 +76,10 @@ def prepare(line: Sequence[str], command: str, schema: type[config.Settings]) ->
     for folder in (Path(folder) for folder in folders if folder and given["config_path"] is None):
         refuse_shadowed(folder)
     if command == "train":
-        overrides = expand_repeat(overrides)
-        if any(override.startswith("resume=") for override in overrides):
+        overrides = expand_repeat([part.input_line or "" for part in parse(overrides) if not is_unset(part)])
+        if any(override.lstrip("+").startswith("resume=") for override in overrides):
             overrides = [*overrides, "hydra.run.dir=."]
-    parsed = OverridesParser.create().parse_overrides(overrides)
+    parsed = parse(overrides)
     for part in parsed:
         check(part, schema)
     return Arguments(given, overrides, parsed)
@@ -77,7 +88,7 @@ def prepare(line: Sequence[str], command: str, schema: type[config.Settings]) ->
 def searched(overrides: Sequence[str]) -> list[str]:
     """The folders of hydra.searchpath."""
     found = [each for each in overrides if each.startswith("hydra.searchpath=")]
-    value = OverridesParser.create().parse_override(found[-1]).value() if found else None
+    value = parse(found[-1:])[0].value() if found else None
     return [str(each).removeprefix("file://") for each in value] if isinstance(value, list) else []
 
 
@@ -116,7 +127,32 @@ def parse_flags(line: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
         advice = f"settings have no dashes, {key}=VALUE, and --help lists them."
         raise config.VaelabError(f"unrecognized arguments: {' '.join(unknown)}: {advice}")
     given = vars(found)
+    for name in ("config_dir", "config_path"):
+        given[name] = given[name] and config.expand_home(given[name])
     return given, given.pop("overrides")
+
+
+def parse(overrides: list[str]) -> list[Override]:
+    """Overrides as Hydra reads them; where it has composed settings, `glob(*)` is a group's choices there."""
+    is_composing = GlobalHydra.instance().is_initialized()
+    loader = GlobalHydra.instance().config_loader() if is_composing else None
+    return OverridesParser.create(loader).parse_overrides(overrides)
+
+
+def is_unset(part: Override) -> bool:
+    """Whether an override is a null that is the default, and so means nothing."""
+    return part.key_or_group in NULL_BY_DEFAULT and not part.is_delete() and part.value() is None
+
+
+def with_home(override: str) -> str:
+    """KEY=~/FOLDER in the quotes that Hydra needs around ~; for the folders that Hydra makes, expanded."""
+    key, _, value = override.partition("=")
+    text = value.strip("'\"")
+    if not text.startswith("~") or (text == value and "," in text):
+        return override
+    if key.lstrip("+") in ("hydra.run.dir", "hydra.sweep.dir"):
+        return f"{key}='{config.expand_home(text)}'"
+    return f"{key}='{text}'" if value.startswith("~") and "/" in value else override
 
 
 def expand_repeat(overrides: list[str]) -> list[str]:
@@ -134,7 +170,7 @@ def expand_repeat(overrides: list[str]) -> list[str]:
             "repeat starts a new run with the settings of one other: leave resume=, experiment=, ~SETTING "
             "and more repeat= out."
         )
-    value = OverridesParser.create().parse_override(repeats[0]).value()
+    value = parse(repeats)[0].value()
     if not isinstance(value, str) or not value.strip():
         raise must_be("repeat", "one run folder or checkpoint", repeats[0].removeprefix("repeat="))
     path = existing(value)
@@ -160,8 +196,8 @@ def check(part: Override, schema: type[config.Settings]) -> None:
     is_choice = key in GROUPS and not part.is_sweep_override() and not part.is_delete()
     if not key or (is_choice and not isinstance(part.value(), str)):
         raise config.VaelabError(f"'{line}' can't be read: type a name, such as model=conv.")
-    if part.is_range_sweep() and next(part.sweep_iterator(), None) is None:
-        raise config.VaelabError(f"'{line}' has no value in it: type one or more, such as beta=0.5,1.")
+    if problem := {0: "no value in it", math.inf: "no end"}.get(count(part)):
+        raise config.VaelabError(f"'{line}' has {problem}: type one or more values, such as beta=0.5,1.")
     leaves = {setting.key for setting in config.describe(schema)}
     if part.is_delete() and key in leaves:
         raise config.VaelabError(f"'{line}' can't be left out: every setting has a value, type {key}=VALUE.")
@@ -186,3 +222,28 @@ def refuse_several_values(parsed: Sequence[Override]) -> None:
                 f"{part.input_line} has several values: type -m before it for a sweep over them, or [a,b] "
                 "for a list."
             )
+
+
+def count(part: Override) -> float:
+    """How many values an override has, without making them: a range may have any number."""
+    value = part.value()
+    if isinstance(value, RangeSweep):
+        numbers = (value.start or 0, value.stop or 0, value.step)
+        if not value.step or not all(map(math.isfinite, numbers)):
+            return math.inf
+        start, stop, step = (Fraction(str(number)) for number in numbers)
+        return max(0, math.ceil((stop - start) / step))
+    if isinstance(value, Glob) and part.config_loader is not None:
+        return len([*part.sweep_iterator()])
+    return len(value.list) if isinstance(value, ChoiceSweep) else 1
+
+
+def refuse_too_many(parsed: Sequence[Override]) -> None:
+    """Raise VaelabError for a grid that nobody means."""
+    sizes = [(part.key_or_group, count(part)) for part in parsed if part.is_sweep_override()]
+    jobs = math.prod(size for _, size in sizes)
+    if jobs > MOST_JOBS:
+        each = ", ".join(f"{key} has {size:,}" for key, size in sizes)
+        raise config.VaelabError(
+            f"This sweep has {jobs:,} jobs, and one may have {MOST_JOBS:,}: type fewer values ({each})."
+        )

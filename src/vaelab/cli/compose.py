@@ -13,7 +13,9 @@ from typing import Any, cast
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import InterpolationToMissingValueError
 
 from vaelab import config
 from vaelab.runs.folder import RunFolder
@@ -59,9 +61,12 @@ def vaelab_help(_root_: DictConfig) -> str:
     return text.replace("$", "$$")  # Hydra passes the help through string.Template
 
 
-def run_name(model: str, dataset: str, kl: object, beta: object) -> str:
+def run_name(_root_: DictConfig) -> str:
     """The end of a run folder's name: `conv_fashion_mnist_beta-0.5`, `mlp_mnist_recon_only`."""
-    name = f"{model}_{dataset}_{config.folder_ending(kl, beta)}"
+    if "model" not in _root_:  # --cfg hydra shows Hydra's own settings alone: the folder is ??? there
+        raise InterpolationToMissingValueError("the settings are not there")
+    ending = config.folder_ending(_root_.kl, _root_.beta)
+    name = f"{_root_.model.name}_{_root_.dataset.name}_{ending}"
     return re.sub(r"[^\w.+-]", "", name)  # no path in it, whatever model.name was given
 
 
@@ -87,9 +92,17 @@ def composing(
     name = flags.get("config_name") or command
     path = str(Path(flags.get("config_path") or config.CONF_DIR).absolute())
     folder = flags.get("config_dir")
+    if folder and not Path(folder).is_dir():
+        raise config.VaelabError(f"Additional config directory '{folder}' not found")  # in Hydra's words
     more = [f"hydra.searchpath=['file://{Path(folder).absolute()}']"] if folder else []
     with initialize_config_dir(path, job_name=command, **VERSION_BASE):
         yield lambda overrides: compose(name, [*more, *overrides], return_hydra_config=True)
+
+
+def is_sweep(composed: DictConfig, flags: Mapping[str, Any]) -> bool:
+    """Whether Hydra takes it for a sweep: a `hydra.mode` that is set wins over the flags."""
+    mode = composed.hydra.mode
+    return mode == RunMode.MULTIRUN or (mode is None and bool(flags.get("multirun")))
 
 
 def plain(composed: DictConfig) -> dict[str, Any]:

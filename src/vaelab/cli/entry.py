@@ -9,6 +9,7 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import env_override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
@@ -19,6 +20,7 @@ from vaelab.cli.messages import errors_in_one_line
 from vaelab.cli.sweep import sweeping
 from vaelab.config import CONF_DIR, SCHEMAS, VaelabError
 from vaelab.runs.folder import RunFolder
+from vaelab.runs.logs import standard_streams
 
 TRACEBACKS = "HYDRA_FULL_ERROR"
 """Set to 1, Hydra raises what went wrong instead of printing it, and vaelab prints tracebacks."""
@@ -29,6 +31,7 @@ def entry_point(command: str) -> Callable[[Callable[[Job], object]], Callable[[]
     return lambda body: partial(run_command, command, body)
 
 
+@standard_streams()
 def run_command(command: str, body: Callable[[Job], object]) -> None:
     """Check the command line, let Hydra compose conf/COMMAND.yaml with it, and run the job or the jobs."""
     schema = SCHEMAS[command]
@@ -60,11 +63,11 @@ def run_command(command: str, body: Callable[[Job], object]) -> None:
 
         with sweeping(command, arguments) as more:
             # The one place where a command line changes: Hydra reads this one.
-            sys.argv[1:] = [*arguments.flags, *arguments.overrides, *more]
-            os.environ[TRACEBACKS] = "1"  # the wording is vaelab's
+            typed, sys.argv[1:] = sys.argv[1:], [*arguments.flags, *arguments.overrides, *more]
             try:
-                run()
+                with env_override({TRACEBACKS: "1"}):  # the wording is vaelab's
+                    run()
             finally:
-                os.environ[TRACEBACKS] = str(int(tracebacks))
+                sys.argv[1:] = typed
         if failed:
             raise VaelabError(f"These jobs failed, see above: {', '.join(failed)}.")

@@ -58,7 +58,7 @@ def one_line(error: Exception, schema: type[config.Settings]) -> str:
 def explain(error: OmegaConfBaseException, schema: type[config.Settings]) -> str:
     """The sentence for OmegaConf's error about a key or a reference."""
     key = str(error.full_key or error.key)
-    reason = str(error.msg).partition("\n")[0]
+    reason = str(error.msg or error).partition("\n")[0]
     if isinstance(error, InterpolationResolutionError):
         return (
             f"{reason}: ${{NAME}} stands for the value of another setting, which has to be there; "

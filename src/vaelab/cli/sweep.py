@@ -8,28 +8,37 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
-from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+from tqdm import tqdm
 
-from vaelab.cli.arguments import Arguments, refuse_several_values, swept_keys
-from vaelab.cli.compose import Job, composing, settings_of
+from vaelab.cli.arguments import (
+    Arguments,
+    check,
+    parse,
+    refuse_several_values,
+    refuse_too_many,
+    swept_keys,
+)
+from vaelab.cli.compose import Job, composing, is_sweep, settings_of
 from vaelab.cli.messages import one_line, show_run
 from vaelab.cli.search import continuing
-from vaelab.config import CompareConfig, Config, ConfigError, VaelabError, quote_override
+from vaelab.config import CompareConfig, Config, ConfigError, VaelabError, expand_home, quote_override
+from vaelab.config.base import GROUPS
+from vaelab.config.errors import flattened
 from vaelab.config.train import training_digest
 from vaelab.pages.run_report import write_run_report
 from vaelab.runs.files import TRAININGS, InUse, locked, remove_if_empty, write_bytes, writing
-from vaelab.runs.folder import RunFolder, natural
+from vaelab.runs.folder import RunFolder, natural, refuse_inside_a_run, run_folders
 from vaelab.runs.signals import BY_SIGNAL, Signals
 
 EXCLUDED = "hydra.job.config.override_dirname.exclude_keys"
@@ -40,6 +49,9 @@ FAILURE = ".failed"
 
 INTERRUPTED = "interrupted"
 """The file that tells joblib's processes that a signal has ended a job: they start no other."""
+
+PARAMS = "hydra.sweeper.params."
+"""Begins the settings of a sweep in yaml: what it sweeps over."""
 
 JOBLIB = ("parallel", "joblib")
 """The launchers that would end the other jobs while they save, if one ended with a signal's status."""
@@ -56,6 +68,12 @@ class Comparison(Callback):
     enabled: bool = True
     evaluate: bool = True
     figures: bool = True
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        """Before Hydra makes the folder of a run: `~` in a yaml; on a command line it is expanded already."""
+        plain: Any = OmegaConf.to_container(config.hydra.run, resolve=False)
+        if str(plain["dir"]).startswith("~"):
+            config.hydra.run.dir = expand_home(plain["dir"])
 
 
 @dataclass(frozen=True)
@@ -114,12 +132,15 @@ def sweeping(command: str, arguments: Arguments) -> Iterator[list[str]]:
     """Around a command: where it is a sweep of trainings, check it, yield its overrides, and end it."""
     sweep = planned(arguments) if command == "train" else None
     if sweep is None:
-        if not arguments.given["multirun"]:
+        if arguments.given["multirun"]:
+            refuse_too_many(arguments.parsed)
+        else:
             refuse_several_values(arguments.parsed)
         yield []
         return
     for path in (*sweep.failures(), sweep.folder / TRAININGS / INTERRUPTED):  # of an earlier time
         path.unlink(missing_ok=True)
+    claim_runs(sweep.folder)
     error = None
     with forward_signals() as received:
         try:
@@ -132,36 +153,85 @@ def sweeping(command: str, arguments: Arguments) -> Iterator[list[str]]:
 
 
 def planned(arguments: Arguments) -> Sweep | None:
-    """The sweep of the command line or of an experiment, or None. Raises VaelabError and Hydra's errors."""
+    """The sweep of the command line or of a yaml, or None. Raises VaelabError and Hydra's errors."""
     given, parsed = arguments.given, arguments.parsed
     if any(given[name] for name in ("cfg", "help", "hydra_help", "info", "shell_completion", "version")):
         return None  # nothing is to run
-    if not (given["multirun"] or given["config_name"] or arguments.keys & {"experiment", "hydra.mode"}):
-        return None
     with composing("train", given) as compose:
+        parsed = parse([str(part.input_line) for part in parsed])  # again, where Hydra knows the groups
         whole = compose([str(part.input_line) for part in parsed if not part.is_sweep_override()])
-        if not given["multirun"] and whole.hydra.mode != RunMode.MULTIRUN:
-            return None
         config = whole.hydra
         in_yaml = [f"{key}={value}" for key, value in (config.sweeper.get("params") or {}).items()]
-        parsed = [*OverridesParser.create().parse_overrides(in_yaml), *parsed]
+        if not is_sweep(whole, given):
+            if given["multirun"]:
+                raise VaelabError("hydra.mode=RUN makes one run, and -m a sweep: leave one of them out.")
+            refuse_several_values(parsed)
+            if in_yaml:
+                print(f"WARNING: only a sweep has {' '.join(in_yaml)}: type -m for it.", file=sys.stderr)
+            return None
+        parsed = [*parse(in_yaml), *parsed]
+        for part in parsed:
+            check(part, Config)
         is_grid = config.runtime.choices["hydra/sweeper"] == "basic"
-        configs = [checked(compose(each)) for each in combinations(parsed, is_grid)]
+        if is_grid:
+            refuse_too_many(parsed)
+        configs = []
+        for job in tqdm([*combinations(parsed, is_grid)], "checking", disable=None, leave=False, delay=1):
+            composed = compose(job)
+            refuse_what_is_for_all_jobs(composed, whole, job, parsed)
+            configs.append(settings_of(composed, Config))
+    with known_to_hydra(whole):  # the folder's name may refer to it
+        folder = Path(expand_home(config.sweep.dir)).absolute()
+    refuse_inside_a_run(folder / "job", "hydra.sweep.dir")
+    for each in configs:
+        check_job(each)
     if not is_grid and not all(each.dataset.val_size for each in configs):
         raise ConfigError(
             "A search with dataset.val_size=0 would choose by the test images: type dataset.val_size=5000."
         )
-    with known_to_hydra(whole):  # the folder's name may refer to it
-        folder = Path(config.sweep.dir).absolute()
-    overrides = [quote_override("hydra.sweep.dir", folder)]  # once for all: jobs may run on other machines
+    same = sorted({str(part.key_or_group) for part in parsed} - swept_keys(parsed))
+    overrides = [
+        "hydra.mode=MULTIRUN",  # from an experiment's yaml, Hydra 1.4 doesn't take it
+        quote_override("hydra.sweep.dir", folder),  # once for all: jobs may run on other machines
+        quote_override(EXCLUDED, [*config.job.config.override_dirname.exclude_keys, *same]),
+    ]
     overrides += continuing(config.sweeper, folder)
-    if EXCLUDED not in arguments.keys:
-        same = sorted({str(part.key_or_group) for part in parsed} - swept_keys(parsed))
-        overrides.append(quote_override(EXCLUDED, [*config.job.config.override_dirname.exclude_keys, *same]))
     wanted, shown = config.callbacks.compare, str(RunFolder(folder).path)
     comparison = CompareConfig(sweep=shown, evaluate=wanted.evaluate, figures=wanted.figures)
     zipped = any(each.artifacts.zip for each in configs)
     return Sweep(folder, comparison if wanted.enabled else None, zipped, overrides)
+
+
+def for_all_jobs(composed: DictConfig) -> dict[str, Any]:
+    """Hydra's own settings that it reads once for a whole sweep, as they would be typed; a choice first."""
+    hydra = composed.hydra
+    found = {key: hydra.runtime.choices[key] for key in ("hydra/launcher", "hydra/sweeper")}
+    nested = OmegaConf.masked_copy(hydra, ["sweeper", "launcher", "callbacks", "sweep"])
+    found |= flattened({"hydra": OmegaConf.to_container(nested, resolve=False)})
+    return {key: value for key, value in found.items() if key != "hydra.sweep.subdir"}
+
+
+def refuse_what_is_for_all_jobs(
+    job: DictConfig, whole: DictConfig, overrides: Sequence[str], parsed: Sequence[Override]
+) -> None:
+    """Raise VaelabError where a choice among several would set what holds for all jobs, as a study does."""
+    common = for_all_jobs(whole)
+    lost = {key: value for key, value in for_all_jobs(job).items() if common.get(key, key) != value}
+    if not lost:
+        return
+    swept = swept_keys(parsed) & {*GROUPS}
+    choice = " ".join(line for line in overrides if line.partition("=")[0] in swept)
+    params = [key.removeprefix(PARAMS) + f"={lost[key]}" for key in lost if key.startswith(PARAMS)]
+    if params:
+        raise VaelabError(
+            f"{choice} is a sweep of its own ({' '.join(params)}) and can't be one value of another: type "
+            f"one at a time, -m {choice}."
+        )
+    setting = quote_override(*next(iter(lost.items())))
+    raise VaelabError(
+        f"{choice} has {setting}, which holds for all jobs of a sweep and not for one: type {setting} on the "
+        "command line."
+    )
 
 
 @contextmanager
@@ -177,22 +247,25 @@ def known_to_hydra(composed: DictConfig) -> Iterator[None]:
 
 
 def combinations(parsed: Sequence[Override], is_grid: bool) -> Iterator[tuple[str, ...]]:
-    """The overrides of each job of a grid; of a search, whose jobs are not known yet, those of one."""
+    """The overrides of each job of a grid; of a search, whose jobs are not known yet, those of one.
+
+    A search has one for each choice in its groups.
+    """
     values: dict[str, list[str]] = {}
     for part in parsed:
         key = part.get_key_element()
         if part.is_interval_sweep():
             values[key] = [f"{key}={part.value().start}"]  # type: ignore[union-attr]
         elif part.is_sweep_override():
-            values[key] = [f"{key}={value}" for value in part.sweep_string_iterator()]
+            few = None if is_grid or part.key_or_group in GROUPS else 1
+            values[key] = [f"{key}={value}" for value in itertools.islice(part.sweep_string_iterator(), few)]
         else:
             values[key] = [str(part.input_line)]
-    return itertools.islice(itertools.product(*values.values()), None if is_grid else 1)
+    return itertools.product(*values.values())
 
 
-def checked(composed: DictConfig) -> Config:
-    """The settings of a job. Raises ConfigError for what could never run, of its model too."""
-    config = settings_of(composed, Config)
+def check_job(config: Config) -> None:
+    """Raise ConfigError for what could never run in a sweep, because of its model too."""
     if config.resume is not None:
         raise ConfigError(
             "resume continues one run: leave -m out. A sweep is continued by its own command and "
@@ -201,7 +274,6 @@ def checked(composed: DictConfig) -> Config:
     from vaelab.training.state import check_model  # torch takes seconds: only for settings that resolve
 
     check_model(config)
-    return config
 
 
 @contextmanager
@@ -269,19 +341,44 @@ def job_of_a_sweep(job: Job) -> float | None:
     return None
 
 
+def claim_runs(sweep: Path) -> None:
+    """Let the jobs of a sweep find the runs that are in its folder already, by their settings.
+
+    Their numbers may be others: the grid may have been smaller, or the folder is a copy.
+    """
+    from vaelab.training import checkpoint  # torch, which takes seconds: only for a sweep that may start
+
+    found = {}
+    for path in run_folders(sweep):
+        with suppress(OSError, VaelabError):
+            saved = checkpoint.load(RunFolder(path).last_checkpoint)
+            found[str(path.relative_to(sweep))] = training_digest(checkpoint.config_of(saved))
+    for name, digest in found.items():
+        claim = claim_of(sweep, digest)
+        before = claim.read_text() if claim.exists() else ""
+        if found.get(before, digest) != digest or not (sweep / before / "run.json").exists():
+            write_bytes(claim, name.encode())
+
+
+def claim_of(sweep: Path, digest: str) -> Path:
+    """The file that names the job in which these settings are trained."""
+    claim = sweep / TRAININGS / digest[:16]
+    with writing(claim):
+        claim.parent.mkdir(parents=True, exist_ok=True)
+    return claim
+
+
 @contextmanager
 def claimed(digest: str, sweep: Path, folder: RunFolder) -> Iterator[RunFolder]:
     """Inside, no other job trains these settings; yields the folder in which they are, or are to be, trained.
 
     The first job provides its own folder. Others wait, in this or another process, and find it finished.
     """
-    claim = sweep / TRAININGS / digest[:16]
-    with writing(claim):
-        claim.parent.mkdir(parents=True, exist_ok=True)
+    claim = claim_of(sweep, digest)
     with locked(claim.with_suffix(".lock")):
-        if not claim.exists():
+        if not claim.exists() and not folder.run_json.exists():  # of another training
             write_bytes(claim, str(folder.path.absolute().relative_to(sweep.absolute())).encode())
-        home = RunFolder(sweep / claim.read_text())
+        home = RunFolder(sweep / claim.read_text()) if claim.exists() else folder
         if home.path != folder.path:
             remove_if_empty(folder.path)  # Hydra has made it
         yield home

@@ -4,7 +4,17 @@
 (see `vaelab.models.build`).
 """
 
-from vaelab.config.base import CONF_DIR, Schema, Settings, defaults, describe, read_yaml, resolve, to_yaml
+from vaelab.config.base import (
+    CONF_DIR,
+    Schema,
+    Settings,
+    defaults,
+    describe,
+    expand_home,
+    read_yaml,
+    resolve,
+    to_yaml,
+)
 from vaelab.config.compare import CompareConfig
 from vaelab.config.errors import (
     ConfigError,

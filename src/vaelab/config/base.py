@@ -79,6 +79,20 @@ def to_text(value: object) -> object:
     return show(value) if isinstance(value, bool | int | float | Path) else value
 
 
+def expand_home(path: str | Path) -> str:
+    """A path with the home directory for `~` or `~user` at its beginning. Raises ConfigError."""
+    text, found = str(path), Path(path)
+    try:
+        if text.startswith("~"):
+            return str(found.expanduser())
+    except RuntimeError as error:
+        raise ConfigError(
+            f"{text} begins with a home directory that is not known: type the whole path, or ./{text} "
+            "for a name that begins with ~."
+        ) from error
+    return str(found.absolute()) if str(found).startswith("~") else text  # ./~ is that name, once and for all
+
+
 def check_component(value: str | dict[str, Any]) -> str | dict[str, Any]:
     """A name, or a mapping with a name in it; one with nothing else is that name."""
     name = value.get("name") if isinstance(value, dict) else value
@@ -92,8 +106,9 @@ Natural = Annotated[int, Field(ge=0), Allowed("a whole number of at least 0")]
 Count = Annotated[int, Field(ge=1), Allowed("a whole number of at least 1")]
 Seed = Annotated[int, Field(ge=0, lt=2**63), Allowed("a whole number of at least 0 and below 2**63")]
 Text = Annotated[str, Field(pattern=r"\S"), BeforeValidator(to_text)]
-FolderPath = Annotated[Text, Allowed("a folder's path")]
-RunPath = Annotated[Text, Allowed("a run folder or a checkpoint, such as outputs/2026-11-21/...")]
+AnyPath = Annotated[Text, AfterValidator(expand_home)]
+FolderPath = Annotated[AnyPath, Allowed("a folder's path")]
+RunPath = Annotated[AnyPath, Allowed("a run folder or a checkpoint, such as outputs/2026-11-21/...")]
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda|cuda:[0-9]+)$"), Allowed("auto, cpu, cuda or cuda:N")]
 Source = Literal["auto", "full", "embedded"]
 COMPONENT = Allowed("a name, or {name:NAME} with arguments beside it")

@@ -4,12 +4,12 @@ from typing import Annotated
 
 from pydantic import Field
 
-from vaelab.config.base import Allowed, Device, Settings, Switch, Text
+from vaelab.config.base import Allowed, AnyPath, Device, Settings, Switch
 from vaelab.config.evaluate import EvaluatedDataConfig
 
 
 class CompareConfig(Settings):
-    sweep: Annotated[Text, Allowed("a folder of runs, such as outputs/multirun/2026-11-21/...")] = Field(
+    sweep: Annotated[AnyPath, Allowed("a folder of runs, such as outputs/multirun/2026-11-21/...")] = Field(
         description="a folder with runs in it, such as a sweep's"
     )
     evaluate: Switch = Field(True, description="measure what no evaluation has measured yet")

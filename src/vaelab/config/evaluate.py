@@ -23,7 +23,7 @@ class EvaluatedDataConfig(Settings):
 
     @model_validator(mode="after")
     def check_root(self) -> Self:
-        if self.root is not None and not Path(self.root).expanduser().is_dir():
+        if self.root is not None and not Path(self.root).is_dir():
             raise ConfigError(
                 f"dataset.root={self.root} is not a directory: type one with the data, or make it for a "
                 "download."

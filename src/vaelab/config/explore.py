@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, model_validator
 from typing_extensions import Self
 
-from vaelab.config.base import Allowed, Count, Settings, Text
+from vaelab.config.base import Allowed, AnyPath, Count, Settings, Text
 from vaelab.config.errors import ConfigError
 from vaelab.config.evaluate import EvaluatedDataConfig
 
@@ -17,10 +17,10 @@ def check_distinct(names: list[str]) -> list[str]:
 
 
 class ExploreConfig(Settings):
-    run: Annotated[Text | None, Allowed("a run folder or a checkpoint")] = Field(
+    run: Annotated[AnyPath | None, Allowed("a run folder or a checkpoint")] = Field(
         None, description="a run folder, for its best checkpoint, or a checkpoint"
     )
-    sweep: Annotated[Text | None, Allowed("a folder of runs")] = Field(
+    sweep: Annotated[AnyPath | None, Allowed("a folder of runs")] = Field(
         None, description="a folder of runs, two of which are put side by side"
     )
     pair: Annotated[
@@ -29,7 +29,7 @@ class ExploreConfig(Settings):
     ] = Field(
         None, description="which two of the sweep, by folder; null: KL off beside the beta nearest to 1"
     )
-    output: Annotated[Text, Allowed("a file's path")] | None = Field(
+    output: Annotated[AnyPath, Allowed("a file's path")] | None = Field(
         None, description="the file to write; null: explorer.html in the run folder"
     )
     images: Count = Field(2000, description="test images in the page, the first ones")

@@ -24,7 +24,7 @@ NonNegative = Annotated[float, Field(ge=0), Allowed("a number of at least 0")]
 
 def absolute(path: str) -> str:
     """An absolute path, so that a run can be continued from any folder."""
-    return str(Path(path).expanduser().absolute())
+    return str(Path(path).absolute())
 
 
 def name_of(component: str | dict[str, Any]) -> str:
@@ -119,7 +119,7 @@ class Config(Settings):
     deterministic: base.Switch = Field(False, description="bitwise reproducible on CUDA too; slower")
     precision: Literal["fp32", "bf16"] = Field("fp32", description="of the network; the loss is always fp32")
     logger: Logger = Field("none", description="what else records each epoch")
-    resume: Annotated[base.Text, Allowed("a run folder, a checkpoint")] | None = Field(
+    resume: Annotated[base.AnyPath, Allowed("a run folder, a checkpoint")] | None = Field(
         None, description="run folder or checkpoint to continue"
     )
     model: Annotated[dict[str, Any], BeforeValidator(check_model)] = Field({"name": "mlp", "latent_dim": 2})
@@ -191,6 +191,7 @@ def effective(config: Config) -> dict[str, Any]:
     for key in ("device", "deterministic", "logger", "resume"):
         del plain[key]
     del plain["dataset"]["root"]  # wherever the files are, they are checked to be the same
+    del plain["artifacts"]["zip"]  # a sweep is packed as a whole
     if config.kl_off:
         plain["kl"], untouched = False, Config().to_dict()
         for key in KL_SETTINGS:

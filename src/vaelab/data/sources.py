@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
-from vaelab.config import ConfigError, DatasetConfig
+from vaelab.config import ConfigError, DatasetConfig, expand_home
 from vaelab.data.datasets import DatasetSpec, spec_of
 from vaelab.data.download import download
 from vaelab.data.folders import (
@@ -63,7 +63,7 @@ def find(config: DatasetConfig) -> RawData:
         if spec.subset is None:
             raise DataError(f"{spec.title} has no embedded subset: type dataset.source=auto instead.")
         return read(spec, "embedded", spec.subset)
-    root = Path(config.root or os.environ.get("VAELAB_DATA") or user_cache_path("vaelab")).expanduser()
+    root = Path(expand_home(config.root or os.environ.get("VAELAB_DATA") or user_cache_path("vaelab")))
     if config.root is not None and not root.is_dir():
         advice = f"type one with {spec.folder}/raw, or make it for a download."
         raise ConfigError(f"dataset.root={root} is not a directory: {advice}")

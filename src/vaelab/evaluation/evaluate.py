@@ -176,7 +176,7 @@ class Evaluation(Steps):
         own_seed = None if evaluated.seed == run.config.seed else evaluated.seed
         self.folder = home.evaluation(run.checkpoint.stem, self.config.split, own_seed)
         if self.config.output is not None:
-            self.folder = Path(self.config.output).expanduser()
+            self.folder = Path(self.config.output)
         self.numbers: dict[str, Section] = {}
         self.text, self.interrupted_by = "", 0
         self.seconds: dict[str, float] = {}

@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import warnings
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from vaelab.config import ConfigError, ExportConfig, SampleConfig, VaelabError
 from vaelab.figures import style
 from vaelab.figures.images import image_grid
 from vaelab.runs import logs as console
-from vaelab.runs.environment import versions
+from vaelab.runs.environment import importing, versions
 from vaelab.runs.files import through_link, write_atomically, write_bytes, writing
 from vaelab.runs.folder import RunFolder
 from vaelab.training.examples import as_grid
@@ -27,24 +28,35 @@ from vaelab.training.run import Run, load
 TOLERANCE = 1e-4  # between PyTorch's and the exported model's outputs: means, log-variances, pixels
 
 
+MOST_DRAWN = 2500
+"""Samples in the grid: 50 × 50 images; ten times as many take more memory than a laptop has."""
+
+
 def output_folder(output: str | None, run: Run, name: str) -> Path:
     """`output`, else a folder in the run's, or beside a checkpoint that has left its run; it is made."""
     beside = RunFolder.around(run.checkpoint) or RunFolder(run.checkpoint.parent)
-    folder = beside.path / name if output is None else Path(output).expanduser()
+    folder = beside.path / name if output is None else Path(output)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def write_samples(config: SampleConfig) -> list[Path]:
-    """A grid as PNG and the images (N, 1, H, W) in [0, 1] as .npy: their paths. Raises VaelabError."""
+    """A grid of the first ones as PNG, and all images (N, 1, H, W) in [0, 1] as .npy: their paths.
+
+    Raises VaelabError.
+    """
     run = load(config.run)
     images_NCHW = run.sample(config.count, config.seed).numpy()
-    columns = math.ceil(math.sqrt(config.count))
-    missing = -config.count % columns
-    grid = np.pad(images_NCHW.mean(axis=1), ((0, missing), (0, 0), (0, 0)), constant_values=1)
+    drawn = min(config.count, MOST_DRAWN)
+    columns = math.ceil(math.sqrt(drawn))
+    missing = -drawn % columns
+    grid = np.pad(images_NCHW[:drawn].mean(axis=1), ((0, missing), (0, 0), (0, 0)), constant_values=1)
     about = f"{run.config.model['name']}, {run.config.kl_label}, epoch {run.epoch}, seed {config.seed}"
-    figure = image_grid(as_grid(grid, columns), f"{config.count} samples from the prior", about)
+    title = f"{config.count} samples from the prior" + (
+        f", the first {drawn}" if drawn < config.count else ""
+    )
+    figure = image_grid(as_grid(grid, columns), title, about)
     folder = output_folder(config.output, run, "samples")
     path = folder / f"{run.checkpoint.stem}_seed-{config.seed}_{config.count}.png"
     write_bytes(through_link(path), style.signed_png(figure, run.config.artifacts.watermark))
@@ -124,9 +136,11 @@ def graph(
     """The module as an ONNX file."""
     import onnx
 
-    with warnings.catch_warnings(), torch.no_grad():
+    logger = logging.getLogger("torch.onnx")
+    with importing(), torch.no_grad(), ExitStack() as afterwards:
         warnings.simplefilter("ignore")  # the exporter's own, about its inner parts
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        afterwards.callback(logger.setLevel, logger.level)
+        logger.setLevel(logging.ERROR)
         program = torch.onnx.export(
             module, (inputs,), input_names=[input_name], output_names=output_names, dynamo=True,
             dynamic_shapes=({0: torch.export.Dim("batch")},), verbose=False,

@@ -40,8 +40,8 @@ def explore(config: ExploreConfig) -> Path:
         else:
             members = pair(folder_of_runs(config.sweep), config.pair)
             runs = [load(member.folder.last_checkpoint) for member in members]
-            folder = Path(config.sweep).expanduser() / "comparison"
-        path = Path(config.output).expanduser() if config.output is not None else folder / "explorer.html"
+            folder = Path(config.sweep) / "comparison"
+        path = Path(config.output) if config.output is not None else folder / "explorer.html"
         text = page(runs, config)
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,20 @@
 """Figures: arrays in, Figure out. No pyplot, so nothing leaks over 100 epochs; no file is written here."""
 
+import os
+import sys
+from contextlib import suppress
+
 import numpy as np
+
+if "MPLBACKEND" in os.environ and "matplotlib" not in sys.modules:
+    # matplotlib can't be imported where this names a backend that isn't installed, as a notebook's may be
+    # for its shell lines. No figure needs one; but a notebook that has one keeps it.
+    backend = os.environ.pop("MPLBACKEND")
+    import matplotlib as mpl
+
+    os.environ["MPLBACKEND"] = backend
+    with suppress(ValueError):
+        mpl.rcParams["backend"] = backend
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 

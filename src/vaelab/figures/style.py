@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
+from matplotlib import style as matplotlib_style
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -56,8 +56,8 @@ RC: dict[Any, Any] = {
     "figure.facecolor": "white",
 }
 
-house_style = partial(mpl.rc_context, RC)
-"""A decorator and a context: what is inside is drawn in the house style; the user's settings stay."""
+house_style = partial(matplotlib_style.context, ["default", RC])
+"""A decorator and a context for drawing in the house style, whatever the user's settings, which stay."""
 
 TITLE_SIZE, SUBTITLE_SIZE = 13, 8.5
 TITLE, SUBTITLE = 0, 1  # their places among a figure's texts

@@ -107,7 +107,7 @@ def build(
     Raises ConfigError for an unknown model, an argument it doesn't take, or a value it refuses.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # the CPU's alone
         return models.build(settings, image_shape=image_shape, parameters_per_pixel=parameters_per_pixel)
 
 

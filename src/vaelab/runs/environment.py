@@ -2,9 +2,13 @@
 
 import os
 import platform
+import random
 import re
 import socket
 import subprocess
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +17,8 @@ from typing import Any
 import torch
 
 from vaelab.config import CONF_DIR, ConfigError
+
+WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 
 
 def pick_device(name: str) -> torch.device:
@@ -29,19 +35,55 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
+@contextmanager
+def importing() -> Iterator[None]:
+    """Inside, libraries are loaded: warnings filters, variables and `random` are afterwards as before."""
+    state, variables = random.getstate(), {*os.environ}
+    with warnings.catch_warnings():
+        try:
+            yield
+        finally:
+            random.setstate(state)
+            for name in {*os.environ} - variables:
+                if not name.startswith("KMP_"):  # scikit-learn's: OpenMP reads them later
+                    del os.environ[name]
+
+
+@contextmanager
+def torch_settings_kept() -> Iterator[None]:
+    """Inside, settings of PyTorch for the whole process may change; afterwards they are as before."""
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    benchmark, filled = torch.backends.cudnn.benchmark, torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    workspace = os.environ.get(WORKSPACE)
+    device = torch.cuda.current_device() if torch.cuda.is_initialized() else 0
+    flushes = bool(torch.tensor(1e-40) / 2 == 0)
+    try:
+        yield
+    finally:
+        set_deterministic(deterministic, warn_only)
+        torch.backends.cudnn.benchmark = benchmark
+        torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
+        if workspace is None:
+            os.environ.pop(WORKSPACE, None)
+        if torch.cuda.is_initialized():
+            torch.cuda.set_device(device)
+        torch.set_flush_denormal(flushes)
+
+
 def now() -> str:
     return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
-def set_deterministic(wanted: bool) -> None:
+def set_deterministic(wanted: bool, warn_only: bool = False) -> None:
     """Whether CUDA computes by bitwise reproducible algorithms; the CPU's always are."""
     if wanted == torch.are_deterministic_algorithms_enabled():
         return  # setting it again would import PyTorch's compiler
     if wanted:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # PyTorch's notes on reproducibility
+        os.environ.setdefault(WORKSPACE, ":4096:8")  # PyTorch's notes on reproducibility
         torch.backends.cudnn.benchmark = False
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    torch.use_deterministic_algorithms(wanted)
+    torch.use_deterministic_algorithms(wanted, warn_only=warn_only)
 
 
 def device_facts(device: torch.device) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from vaelab.config import VaelabError, did_you_mean, quote_override
+from vaelab.config import VaelabError, did_you_mean, expand_home, quote_override
 from vaelab.runs import files
 from vaelab.runs.files import write_atomically, write_bytes, writing
 
@@ -29,7 +29,7 @@ class RunFolderError(VaelabError):
 
 def existing(path: Path | str) -> Path:
     """The path of a run folder or of a checkpoint; raises RunFolderError where there is nothing."""
-    path = Path(path).expanduser()
+    path = Path(expand_home(path))
     if not path.exists():
         near = did_you_mean(path.name, [other.name for other in path.parent.glob(f"*{path.suffix}")])
         advice = "Type the path of a run folder or of a checkpoint in it."
@@ -39,7 +39,7 @@ def existing(path: Path | str) -> Path:
 
 def folder_of_runs(path: Path | str) -> Path:
     """A folder with runs in it; raises RunFolderError for any other."""
-    path = Path(path).expanduser()
+    path = Path(expand_home(path))
     advice = "type sweep=FOLDER, one that vaelab.train has put runs into."
     if not path.is_dir():
         raise RunFolderError(f"{path} is not a directory: {advice}")
@@ -63,6 +63,14 @@ def run_folders(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: natural(str(path)))
 
 
+def refuse_inside_a_run(path: Path, setting: str) -> None:
+    """Raise RunFolderError for a new folder inside a run's; `setting` is what names it."""
+    around = next((each for each in path.resolve().parents if (each / "run.json").is_file()), None)
+    if around is not None:
+        shown = RunFolder(around).path
+        raise RunFolderError(f"The run {shown} can't hold another: type {setting}=FOLDER, one outside of it.")
+
+
 def read_metrics_json(folder: Path) -> dict[str, Any] | None:
     """What an evaluation has written into a folder; None where there is nothing, or a damaged file."""
     with suppress(OSError, ValueError):
@@ -83,6 +91,8 @@ class RunFolder:
         full = Path(path).absolute()
         here = Path.cwd()
         self.path = full.relative_to(here) if full.is_relative_to(here) else full
+        if str(self.path).startswith("~"):
+            self.path = full  # a directory of that name: a path that begins so means another
         self.name = full.name
         self.zip = full.with_name(f"{full.name}.zip")
         self.run_json = self.path / "run.json"

@@ -1,9 +1,10 @@
 """Log lines on the terminal, above a progress bar where there is one, and in files."""
 
 import logging
+import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from tqdm import tqdm
@@ -43,6 +44,7 @@ class LogFile(logging.FileHandler):
 def logging_to(handler: logging.Handler) -> Iterator[None]:
     """Send vaelab's log lines to `handler` for a while."""
     root = logging.getLogger("vaelab")
+    level, propagate = root.level, root.propagate
     root.setLevel(logging.INFO)
     root.propagate = False
     root.addHandler(handler)
@@ -51,3 +53,19 @@ def logging_to(handler: logging.Handler) -> Iterator[None]:
     finally:
         root.removeHandler(handler)
         handler.close()
+        root.setLevel(level)
+        root.propagate = propagate
+
+
+@contextmanager
+def standard_streams() -> Iterator[None]:
+    """Inside, every standard stream is there: one that is closed, as by `2>&-`, is the null device."""
+    modes = {"stdin": "r", "stdout": "w", "stderr": "w"}
+    with ExitStack() as opened:
+        for name in [name for name in modes if getattr(sys, name) is None]:
+            # The lowest free descriptor is the stream's own, which libraries and child processes write to.
+            stream = opened.enter_context(Path(os.devnull).open(modes[name], encoding="utf-8"))
+            os.set_inheritable(stream.fileno(), True)
+            setattr(sys, name, stream)
+            opened.callback(setattr, sys, name, None)
+        yield

@@ -5,7 +5,7 @@ Shapes: N images, C channels (1), H height and W width (28), L latent dimensions
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vaelab.config import Config, VaelabError
+from vaelab.config import Config, VaelabError, expand_home
 from vaelab.models import VAE, Gaussian, evaluating
 from vaelab.objectives import Objective
 from vaelab.runs.folder import RunFolder
@@ -22,20 +22,25 @@ from vaelab.runs.random_streams import stream
 from vaelab.training import checkpoint
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Run:
     """A trained model with all that is known about it. Tensors come back on the CPU."""
 
     config: Config
-    metrics: list[dict[str, float]] = field(repr=False)
+    metrics: list[dict[str, float]]
     """What metrics.csv shows, a dict per epoch, in nats per image; of a checkpoint, up to its epoch."""
-    model: VAE = field(repr=False)  # in eval mode, on the CPU
-    objective: Objective = field(repr=False)
+    model: VAE  # in eval mode, on the CPU
+    objective: Objective
     """What was minimised: `objective(model, x, noise, kl_weight)` gives its terms in nats per image."""
     epoch: int  # complete epochs behind these weights
     checkpoint: Path
-    trained_on: Mapping[str, Any] = field(repr=False)
+    trained_on: Mapping[str, Any]
     """The data set's `name`, the `sha256` of its files, and whether it was `complete` or the subset."""
+
+    def __repr__(self) -> str:
+        config = self.config
+        what = f"{config.model['name']}, {config.dataset.name}, {config.kl_label}, epoch {self.epoch}"
+        return f"<Run: {what}, {self.checkpoint}>"
 
     def sample(self, count: int = 64, seed: int = 0) -> Tensor:
         """Expected images of `count` draws from the prior, shape (count, 1, H, W), in [0, 1]."""
@@ -49,7 +54,7 @@ class Run:
 
     def decode(self, z: Tensor | NDArray[np.floating]) -> Tensor:
         """Expected images of latents of shape (N, L) or (L,): (N, 1, H, W), in [0, 1]."""
-        z_NL, latents = torch.atleast_2d(torch.as_tensor(z, dtype=torch.float32)), self.model.latent_dim
+        z_NL, latents = torch.atleast_2d(as_tensor(z).float()), self.model.latent_dim
         if z_NL.ndim != 2 or z_NL.shape[1] != latents:
             raise VaelabError(f"Latents have the shape (N, {latents}) in this run, not {tuple(z_NL.shape)}.")
         with evaluating(self.model):
@@ -64,7 +69,7 @@ class Run:
 
         uint8 is taken as 0 … 255, floats as [0, 1]. Raises VaelabError for other shapes and ranges.
         """
-        x = torch.as_tensor(images)
+        x = as_tensor(images)
         x = x.float() / 255 if x.dtype == torch.uint8 else x.float()
         shape = self.model.image_shape
         if x.shape[-2:] != shape[1:] or x.ndim not in (2, 3, 4) or (x.ndim == 4 and x.shape[1] != shape[0]):
@@ -75,12 +80,17 @@ class Run:
         return x.reshape(-1, *shape)
 
 
+def as_tensor(values: Tensor | NDArray[np.generic]) -> Tensor:
+    """A tensor as it is, and a copy of anything else: PyTorch warns of arrays that can't be written to."""
+    return values if isinstance(values, Tensor) else torch.as_tensor(np.array(values))
+
+
 def load(path: Path | str) -> Run:
     """The run of a run folder (its best checkpoint) or of a checkpoint. Needs no data, and no GPU.
 
     Raises RunFolderError or CheckpointError, with a sentence that says what to give instead.
     """
-    path = Path(path).expanduser()
+    path = Path(expand_home(path))
     folder = None if path.is_file() else RunFolder.holding(path)
     path = path if folder is None else folder.best_checkpoint
     saved = checkpoint.load(path)

@@ -16,7 +16,7 @@ from vaelab.config import Config, ConfigError, VaelabError, continued, effective
 from vaelab.data import splits
 from vaelab.objectives import not_taken
 from vaelab.runs import files, logs
-from vaelab.runs.environment import set_deterministic
+from vaelab.runs.environment import set_deterministic, torch_settings_kept
 from vaelab.runs.files import StorageError
 from vaelab.runs.folder import RunFolder, RunFolderError
 from vaelab.runs.signals import Interrupted, Signals
@@ -101,7 +101,7 @@ def resume(config: Config, keys: Sequence[str], caller: Caller) -> TrainingResul
     """
     assert config.resume is not None
     folder = RunFolder.holding(config.resume)
-    path = Path(config.resume).expanduser()
+    path = Path(config.resume)
     with in_use(folder):
         saved = checkpoint.load(path if path.is_file() else folder.last_checkpoint)
         config = continued(checkpoint.config_of(saved), config, keys)
@@ -129,8 +129,8 @@ def facts_before(folder: RunFolder) -> dict[str, Any]:
 
 @contextmanager
 def in_use(folder: RunFolder) -> Iterator[None]:
-    """Inside, the folder is this process's, and log lines go to the terminal."""
-    with logs.logging_to(logs.ProgressBarHandler()), files.held(folder.path):
+    """Inside, the folder is this process's, and log lines go to the terminal. PyTorch's settings are kept."""
+    with logs.logging_to(logs.ProgressBarHandler()), torch_settings_kept(), files.held(folder.path):
         yield
 
 

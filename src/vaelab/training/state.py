@@ -21,7 +21,7 @@ from vaelab.metrics.latent import active_units
 from vaelab.models import VAE, build, outline
 from vaelab.objectives import Objective, build_objective, kl_weight
 from vaelab.objectives.scoring import bound, scoring_batch
-from vaelab.runs.environment import memory, pick_device
+from vaelab.runs.environment import importing, memory, pick_device
 from vaelab.runs.files import size
 from vaelab.runs.random_streams import restart
 
@@ -56,7 +56,10 @@ class TrainingState:
         parameters = [*model.parameters(), *objective.parameters()]
         # Capturable, so that a CUDA graph can hold the step: Adam's step count is then on the device too.
         capturable = device.type == "cuda"
-        optimizer = torch.optim.Adam(parameters, lr=config.optimizer.lr, fused=True, capturable=capturable)
+        with importing():  # PyTorch's compiler
+            optimizer = torch.optim.Adam(
+                parameters, lr=config.optimizer.lr, fused=True, capturable=capturable
+            )
         steps = math.ceil(len(data.train) / config.batch_size)
         noise = {purpose: Generator(device) for purpose in ("latent", "pixels")}
         return cls(model, objective, optimizer, torch.zeros(steps, 3, device=device), noise)

@@ -1,0 +1,233 @@
+"""What surrounds a command: the interpreter, which stays as it was, closed streams, backends, the home directory."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import logging
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import torch
+
+from conftest import TINY, environment, once
+from vaelab.cli import api
+from vaelab.cli.arguments import prepare
+from vaelab.cli.compose import composing, settings_of
+from vaelab.cli.sweep import planned
+from vaelab.config import SCHEMAS, Config, VaelabError, look_up
+from vaelab.runs.folder import RunFolder, RunFolderError
+from vaelab.training.run import Run, load
+
+QUIET = (*TINY, "epochs=1", "artifacts.every=0", "artifacts.gif=false", "artifacts.figures=false")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The home directory, beside the working directory."""
+    for name in ("home", "here"):
+        (tmp_path / name).mkdir()
+    for name, value in environment(HOME=str(tmp_path / "home"), VAELAB_DATA=str(tmp_path / "none")).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path / "home"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    def make(folder: Path) -> None:
+        api.train(*QUIET, f"hydra.run.dir={folder / 'run'}")
+
+    return load(once(tmp_path_factory, "interpreter", make)[0] / "run")
+
+
+# --- the interpreter --------------------------------------------------------------------------------------
+
+
+def state() -> dict[str, Any]:
+    """What a program may have set in its interpreter, and would miss."""
+    known = logging.root.manager.loggerDict
+    loggers = {
+        "": logging.root,
+        **{name: each for name, each in known.items() if isinstance(each, logging.Logger)},
+    }
+    return {
+        "signals": [signal.getsignal(number) for number in sorted(signal.valid_signals())],
+        "hooks": (sys.excepthook, sys.displayhook, sys.unraisablehook, threading.excepthook),
+        "streams": (sys.stdin, sys.stdout, sys.stderr),
+        "warnings": ([*warnings.filters], warnings.showwarning),
+        "logging": {name: (each.level, each.propagate, [*each.handlers]) for name, each in loggers.items()},
+        "directory": Path.cwd(),
+        # Scikit-learn's are for OpenMP, which reads them later.
+        "variables": {name: value for name, value in os.environ.items() if not name.startswith("KMP_")},
+        "random": (random.getstate(), str(np.random.get_state()), torch.get_rng_state().tolist()),  # noqa: NPY002
+        "NumPy": (np.geterr(), np.get_printoptions()),
+        "algorithms": (
+            torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled(),
+            torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic,
+            torch.utils.deterministic.fill_uninitialized_memory,  # type: ignore[attr-defined]
+        ),
+        "PyTorch": (
+            torch.get_default_dtype(), torch.get_default_device(), torch.is_grad_enabled(), torch.get_num_threads(),
+            torch.get_num_interop_threads(), torch.get_float32_matmul_precision(), torch.is_anomaly_enabled(),
+        ),
+        "denormals": bool(torch.tensor(1e-40) / 2 == 0),
+        "matplotlib": {key: str(value) for key, value in dict.items(mpl.rcParams)},
+    }  # fmt: skip
+
+
+def main(command: str, *arguments: str) -> None:
+    """A command as a script would call it, in this interpreter."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["script", *arguments])
+        importlib.import_module(f"vaelab.{command}").main()
+        assert sys.argv == ["script", *arguments]
+
+
+def refused() -> None:
+    with pytest.raises(VaelabError, match="beta must be"):
+        api.train(beta=-1)
+
+
+async def awaited(*functions: Callable[[], object]) -> None:
+    for function in functions:
+        function()
+        await asyncio.to_thread(function)
+
+
+CALLS: dict[str, Callable[[Run], object]] = {
+    "train": lambda run: api.train(
+        *QUIET, "logger=tensorboard", "artifacts.figures=true", "artifacts.gif=true", "artifacts.report=true"
+    ),
+    "train conv": lambda run: api.train(*QUIET, "model=conv", precision="bf16", deterministic=True),
+    "train with a wrong value": lambda run: refused(),
+    "in an event loop": lambda run: asyncio.run(awaited(refused, lambda: api.sample(run, 2))),
+    "evaluate": lambda run: api.evaluate(run, nll_images=4, importance_samples=2),
+    "compare": lambda run: api.compare(run.checkpoint.parents[2]),
+    "load, sample, encode, decode": lambda run: load(run.checkpoint).reconstruct(run.sample(2)),
+    "vaelab.train": lambda run: main("train", *QUIET, "hydra.run.dir=new"),
+    "vaelab.train -m": lambda run: main("train", "-m", *QUIET, "seed=1", "hydra.callbacks.compare.figures=false"),
+    "vaelab.sample": lambda run: main("sample", f"run={run.checkpoint}", "output=samples"),
+    "vaelab.export": lambda run: main("export", f"run={run.checkpoint}", "output=export"),
+    "vaelab.explore": lambda run: main("explore", f"run={run.checkpoint}", "images=10", "output=page.html"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_the_interpreter_is_as_it_was(call: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(mpl.rcParams, "font.size", 17)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        before = state()
+        CALLS[call](run)
+        after = state()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    before["logging"].pop("torch.__trace", None)  # its handler removes itself
+    after["logging"] = {name: after["logging"][name] for name in before["logging"]}  # imports make others
+    for name, value in before.items():
+        assert after[name] == value, name
+
+
+def test_arrays_that_cannot_be_written_to_are_taken(run: Run) -> None:
+    images, latents = run.sample(2).numpy(), np.zeros((2, 2))
+    for array in (images, latents):
+        array.flags.writeable = False
+    assert run.encode(images).mean.shape == (2, 2)
+    assert run.decode(latents).shape == run.reconstruct(images).shape == (2, 1, 28, 28)
+    assert run.decode([0.0, 0.0]).shape == (1, 1, 28, 28)  # type: ignore[arg-type]
+
+
+# --- streams and backends ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_the_null_device(closed: str) -> None:
+    sweep = (
+        "-m",
+        "seed=1",
+        "hydra/launcher=parallel",
+        "hydra.sweep.dir=.",
+        "hydra.callbacks.compare.enabled=false",
+    )
+    parts = sweep if closed == "2>&-" else ("hydra.run.dir=0",)
+    line = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-m", "vaelab.train", *QUIET, *parts]
+    result = subprocess.run(line, capture_output=True, text=True, env=environment())
+    assert result.returncode == 0
+    assert (result.stdout[:14], result.stderr) == ("Run folder: 0\n" if closed == "2>&-" else "", "")
+    assert [json.loads(path.read_text())["status"] for path in Path().glob("*/run.json")] == ["finished"]
+
+
+@pytest.mark.parametrize(("named", "kept"), [("nowhere", None), ("", None), ("svg", "svg")])
+def test_no_figure_needs_a_backend(named: str, kept: str | None) -> None:
+    script = "import os, vaelab.figures.style, matplotlib as mpl; print([os.environ['MPLBACKEND'], mpl.get_backend(auto_select=False)])"
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=environment(MPLBACKEND=named)
+    )
+    assert (result.stdout, result.stderr) == (f"{[named, kept]}\n", "")
+
+
+# --- the home directory -----------------------------------------------------------------------------------
+
+PATHS = {
+    "train": ("resume", "dataset.root"), "evaluate": ("checkpoint", "output", "dataset.root"), "compare": ("sweep",),
+    "explore": ("run", "output"), "export": ("run", "output"), "sample": ("run", "output"),
+}  # fmt: skip
+NEEDED = {
+    "evaluate": "checkpoint=x",
+    "compare": "sweep=x",
+    "explore": "run=x",
+    "export": "run=x",
+    "sample": "run=x",
+}
+
+
+@pytest.mark.parametrize("value", ["~/x", "'~/x'", '"~/x"'])
+@pytest.mark.parametrize(
+    ("command", "key"), [(command, key) for command, keys in PATHS.items() for key in keys]
+)
+def test_a_path_may_begin_at_home(command: str, key: str, value: str, home: Path) -> None:
+    (home / "x").mkdir()
+    line = [
+        *([NEEDED[command]] if command in NEEDED and key not in NEEDED[command] else []),
+        f"{key}={value}",
+    ]
+    with composing(command) as compose:
+        composed = compose(prepare(line, command, SCHEMAS[command]).overrides)
+    assert look_up(settings_of(composed, SCHEMAS[command]).to_dict(), key) == str(home / "x")
+
+
+def test_runs_at_home_are_found(home: Path, run: Run) -> None:
+    """Folders that Hydra makes, from the command line and from a yaml; a directory of one's own; the printed line."""
+    (home / "conf" / "experiment").mkdir(parents=True)
+    (home / "conf" / "experiment" / "mine.yaml").write_text(
+        "# @package _global_\nhydra:\n  run:\n    dir: ~/${now:%Y}/run\n  sweep:\n    dir: ~/sweep\n"
+    )
+    mine = ("--config-dir=~/conf", "experiment=mine")
+    main("train", *QUIET, *mine)
+    (made,) = home.glob("2*/run")
+    assert api.train(f"resume=~/{made.relative_to(home)}", epochs=2).epoch == 2
+    assert load(f"~/{made.relative_to(home)}").epoch == 2
+    main("train", *QUIET, "repeat=~/" + str(made.relative_to(home)), "hydra.run.dir='~/repeated'")
+    for line in ((*mine, "seed=1,2"), ("seed=1,2", "hydra.sweep.dir=~/sweep")):
+        sweep = planned(prepare(["-m", *QUIET, *line], "train", Config))
+        assert sweep is not None
+        assert sweep.folder == home / "sweep"
+    assert api.compare("~", figures=False, evaluate=False).folder == home / "comparison"
+    assert not [*Path().iterdir()]
+    main("train", *QUIET, "hydra.run.dir='./~/run'")
+    assert load(RunFolder("./~/run").path).epoch == 1
+    with pytest.raises(RunFolderError):
+        load("~/run")
