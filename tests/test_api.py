@@ -14,6 +14,7 @@ from conftest import TINY, environment
 
 SCRIPT = """
 import json, os, random, sys, warnings
+import numpy
 import torch
 
 def state():
@@ -32,12 +33,25 @@ try:
     vaelab.train(beta=-1)
 except vaelab.VaelabError as error:
     message = str(error)
+refused = []
+for call in (
+    lambda: vaelab.train(kl=2),
+    lambda: vaelab.train(epochs=numpy.int64(0)),
+    lambda: vaelab.train(beta="???"),
+    lambda: vaelab.evaluate(run, **{"metrics.bound": 2}),
+    lambda: vaelab.sample(run, count=0),
+):
+    try:
+        call()
+    except vaelab.VaelabError as error:
+        refused.append(str(error))
 print(json.dumps({
     "beta": run.config.beta,
     "images": list(images.shape),
     "same": torch.equal(loaded.sample(4, seed=1), images),
     "evaluated": (run.checkpoint.parents[1] / "evaluation" / "best" / "metrics.json").is_file(),
     "message": message,
+    "refused": refused,
     "names": {"train", "evaluate", "compare", "sample", "load", "Run"} <= set(dir(vaelab)),
     "untouched": state() == before,
     "shown": repr(loaded),
@@ -57,6 +71,13 @@ def test_train_sample_evaluate_and_load(tmp_path: Path) -> None:
         "same": True,
         "evaluated": True,
         "message": "beta must be a number of at least 0, got -1.0.",
+        "refused": [
+            "kl must be true or false, got 2.",
+            "epochs must be a whole number from 1 to 1,000,000, got 0.",
+            "beta has no value yet (it is ???): type beta=VALUE.",
+            "metrics.bound must be true or false, got 2.",
+            "count must be a whole number of at least 1, got 0.",
+        ],
         "names": True,
         "untouched": True,
         "shown": "<Run: mlp, fashion_mnist, beta 0.5, epoch 1, run/checkpoints/best.safetensors>",

@@ -22,9 +22,27 @@ from hypothesis import strategies as st
 from conftest import TINY, command_line_of, environment, once, run_folder
 from vaelab import config
 from vaelab.cli.arguments import prepare
-from vaelab.cli.compose import composing, plain
+from vaelab.cli.compose import composing, plain, settings_of
 from vaelab.cli.messages import one_line
 from vaelab.config import Config, quote_override
+
+HEADER = "# @package _global_\n"
+YAML = {
+    "experiment/latin": f"{HEADER}# caf\xe9\nbeta: 2\n",
+    "experiment/mark": f"\xef\xbb\xbf{HEADER}beta: 2\n",
+    "experiment/headless": "beta: 2\n",
+    "experiment/typo": "betta: 2\n",
+    "experiment/missing": f"{HEADER}beta: ???\n",
+    "experiment/nested": f"{HEADER}loss:\n  likelihood: {{name: gaussian, sigma: '???'}}\n",
+    "experiment/listed": f"{HEADER}dataset:\n  classes: [1, '???']\n",
+    "experiment/tiny": f"{HEADER}beta: 1e-400\n",
+    "experiment/octal": f"{HEADER}seed: 010\n",
+    "experiment/switch": f"{HEADER}kl: 2\n",
+    "loss/typo": f"{HEADER}loss:\n  betta: 2\n",
+    "model/missing": "name: mlp\nlatent_dim: ???\n",
+    "model/nameless": "name: ???\n",
+}
+"""Files of a user's, below mine/: written in Latin-1, which is UTF-8 where all is ASCII."""
 
 TABLE = Path(__file__).with_name("bad_input.txt")
 AT_ONCE = 40
@@ -59,13 +77,17 @@ def outcomes(command: str, lines: list[list[str]], folder: Path) -> list[dict[st
 
 @pytest.fixture(scope="session")
 def somewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a run, an empty folder, and nothing else."""
+    """A folder with a run, an empty folder, and a user's yaml."""
 
     def make(folder: Path) -> None:
         quiet = ("artifacts.every=0", "artifacts.figures=false", "artifacts.gif=false")
         run_folder(command_line_of("vaelab.train", folder)(*TINY, *quiet, "epochs=1", "hydra.run.dir=run"))
         (folder / "empty").mkdir()
         (folder / "data").mkdir()
+        for name, text in YAML.items():
+            path = folder / "mine" / f"{name}.yaml"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(text.encode("latin-1"))
 
     folder, _ = once(tmp_path_factory, "somewhere", make)
     return folder
@@ -85,6 +107,47 @@ def test_a_wrong_line_is_answered_by_one(
         assert found["stderr"].replace(str(folder), "HERE") == f"vaelab: {message}\n", line
         assert (found["status"], found["stdout"]) == (1, ""), line
         assert [path for path in found["changed"] if not path.startswith("data")] == [], line
+
+
+WITHOUT_TORCH = [
+    ["model.latent_dim=0"],
+    ["model.activation=gelu"],
+    ["model=conv", "model.channels=[32,64,128]"],
+    ["model.name=vae"],
+    ["loss.likelihood=mse"],
+    ["logger=wandb"],
+    ["dataset.classes=[shoe]"],
+    ["dataset.root=/no/such"],
+    ["-m", "model.latent_dim=2,0"],
+    ["-m", "seed=1,2", "dataset.root=/no/such"],
+]
+
+
+def test_a_wrong_line_does_not_wait_for_torch(tmp_path: Path) -> None:
+    script = (
+        "import json, sys, vaelab.train as train\n"
+        "for line in json.load(sys.stdin):\n"
+        "    sys.argv[1:] = line\n"
+        "    try: train.main()\n"
+        "    except SystemExit as end: print(end.code, 'torch' in sys.modules)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script], input=json.dumps(WITHOUT_TORCH), cwd=tmp_path, env=environment(),
+        capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    assert result.stdout.splitlines() == ["1 False"] * len(WITHOUT_TORCH), result.stderr
+    assert len(result.stderr.splitlines()) == len(WITHOUT_TORCH)
+
+
+def test_what_a_yaml_leaves_open_can_be_typed(somewhere: Path) -> None:
+    flags = {"config_dir": str(somewhere / "mine")}
+    for line, expected in (
+        (["experiment=missing", "beta=3"], 3),
+        (["model=missing", "model.latent_dim=5"], 5),
+    ):
+        with composing("train", flags) as compose:
+            found = settings_of(compose(line), Config)
+        assert expected in (found.beta, found.model["latent_dim"])
 
 
 def test_there_are_enough_of_them() -> None:

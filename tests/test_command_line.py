@@ -418,7 +418,7 @@ def test_a_diverging_run_is_marked_and_names_the_last_good_weights(
     assert result.returncode == 1
     assert re.fullmatch(
         r"vaelab: The loss is not finite in epoch 2, step \d+ \(reconstruction \d+\.\d, kl \S+, kl weight \S+e\+38\)\. "
-        r"The last good weights are in run/checkpoints/last\.safetensors\. Lowering optimizer\.lr is the usual remedy\.",
+        r"The last good weights are in run/checkpoints/last\.safetensors\. Lowering beta is the usual remedy\.",
         result.stderr.splitlines()[-1],
     )
     assert result.stderr.count("not finite") == 1
@@ -430,7 +430,7 @@ def test_a_diverging_run_is_marked_and_names_the_last_good_weights(
 def test_diverging_in_the_first_epoch_names_no_weights(train: CommandLine) -> None:
     result = train(*TINY, *NO_FIGURES, "beta=1e39")
     assert result.returncode == 1
-    assert "kl weight 1e+39). No epoch was complete yet. Lowering optimizer.lr" in result.stderr
+    assert "kl weight 1e+39). No epoch was complete yet. Lowering beta is" in result.stderr
 
 
 def test_few_images_of_a_class_still_make_every_figure(train: CommandLine, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from vaelab.cli.entry import entry_point
 from vaelab.cli.messages import show_run
 from vaelab.cli.sweep import job_of_a_sweep
 from vaelab.config import Config
+from vaelab.data.datasets import check_root
 from vaelab.runs.files import remove_if_empty
 from vaelab.runs.folder import existing
 from vaelab.runs.signals import BY_SIGNAL
@@ -22,6 +23,8 @@ def main(job: Job) -> float | None:
         config = job.settings(Config)
         if config.resume is not None:
             existing(config.resume)
+        else:
+            check_root(config.dataset)
         outcome = new_or_resumed(config, job.folder, job.overrides, owns_process=True)
         show_run(outcome.folder)
     finally:

@@ -14,13 +14,15 @@ from vaelab.config import (
     CompareConfig,
     Config,
     EvaluationConfig,
+    SampleConfig,
     Schema,
     VaelabError,
     expand_home,
     quote_override,
+    resolve,
 )
 from vaelab.pages.run_report import write_run_report
-from vaelab.runs.folder import RunFolder, refuse_inside_a_run
+from vaelab.runs.folder import RunFolder, refuse_inside_a_run, refuse_system
 from vaelab.runs.logs import standard_streams
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ def new_or_resumed(
 ) -> TrainingResult:
     """Train in a new folder, or continue the run that `config.resume` names. Raises VaelabError."""
     if config.resume is None:
+        refuse_system(folder.path, "hydra.run.dir")
         refuse_inside_a_run(folder.path, "hydra.run.dir")
     from vaelab.runs.environment import (
         importing,  # torch, which takes seconds: only for settings that resolve
@@ -94,6 +97,7 @@ def compare(sweep: Path | str, **settings: Any) -> ComparisonResult:
 
 def sample(run: Run | Path | str, count: int = 64, seed: int = 0) -> Tensor:
     """Images decoded from draws of the prior, shape (count, 1, H, W), in [0, 1]."""
+    resolve({"run": "a run", "count": count, "seed": seed}, SampleConfig)
     from vaelab.training.run import Run, load
 
     return (run if isinstance(run, Run) else load(run)).sample(count, seed)

@@ -18,12 +18,16 @@ from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, RangeS
 
 from vaelab import config
 from vaelab.config.base import GROUPS, unknown_setting
-from vaelab.config.errors import must_be
+from vaelab.config.errors import check_held, is_missing, no_value
 from vaelab.runs.folder import CHECKPOINT_SUFFIXES, RunFolder, RunFolderError, existing
 
 SWITCHES = "--help -h, --hydra-help, --version, --resolve, --run -r, --multirun -m, --shell-completion -sc"
 TAKE_A_VALUE = "--package -p, --config-path -cp, --config-name -cn, --config-dir -cd"
 """The flags that Hydra documents, but for two that have choices."""
+EXCLUSIVE = ("run", "multirun", "cfg", "info", "shell_completion")
+"""What a command is to do: one of these."""
+NUMBER = re.compile(r"(?<![^[,:({])[-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?![^],:)}])", re.ASCII)
+"""The numbers in an override's value, not those in a text in quotes or in a path."""
 
 NULL_BY_DEFAULT = ("repeat", "resume", "experiment", "hydra.mode", "hydra.sweeper.params")
 """What starts something else than a plain run, unless it is null."""
@@ -125,18 +129,30 @@ def parse_flags(line: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     if unknown:
         key = unknown[0].partition("=")[0].lstrip("-") or "key"
         advice = f"settings have no dashes, {key}=VALUE, and --help lists them."
+        if key == "experimental-rerun":  # it reads pickled code
+            advice = "type repeat=RUN for a new run with all settings of another."
         raise config.VaelabError(f"unrecognized arguments: {' '.join(unknown)}: {advice}")
     given = vars(found)
     for name in ("config_dir", "config_path"):
         given[name] = given[name] and config.expand_home(given[name])
-    return given, given.pop("overrides")
+    overrides = given.pop("overrides")
+    kinds = [f"--{name.replace('_', '-')}" for name in EXCLUSIVE if given[name]]
+    if len(kinds) > 1:
+        raise config.VaelabError(f"{' and '.join(kinds)} can't be combined: type one of them.")
+    if given["resolve"] and not (given["cfg"] or given["help"]):
+        raise config.VaelabError("--resolve says how --cfg prints: type --cfg job beside it.")
+    return given, overrides
 
 
 def parse(overrides: list[str]) -> list[Override]:
     """Overrides as Hydra reads them; where it has composed settings, `glob(*)` is a group's choices there."""
     is_composing = GlobalHydra.instance().is_initialized()
     loader = GlobalHydra.instance().config_loader() if is_composing else None
-    return OverridesParser.create(loader).parse_overrides(overrides)
+    try:
+        return OverridesParser.create(loader).parse_overrides(overrides)
+    except (ValueError, RecursionError) as error:  # thousands of digits, or of brackets
+        longest = max(overrides, key=len)
+        raise config.VaelabError(f"'{longest[:40]}…' can't be read: {error}.") from error
 
 
 def is_unset(part: Override) -> bool:
@@ -171,8 +187,11 @@ def expand_repeat(overrides: list[str]) -> list[str]:
             "and more repeat= out."
         )
     value = parse(repeats)[0].value()
+    if is_missing(value):
+        raise no_value("repeat")
     if not isinstance(value, str) or not value.strip():
-        raise must_be("repeat", "one run folder or checkpoint", repeats[0].removeprefix("repeat="))
+        found = repeats[0].removeprefix("repeat=") or "''"
+        raise config.ConfigError(f"repeat must be one run folder or checkpoint, got {found}.")
     path = existing(value)
     folder = RunFolder.holding(path)
     from vaelab.training import checkpoint  # torch, which takes seconds: only where a run is to be repeated
@@ -192,14 +211,23 @@ def expand_repeat(overrides: list[str]) -> list[str]:
 
 def check(part: Override, schema: type[config.Settings]) -> None:
     """Raise VaelabError for an override that can't be meant."""
-    key, line = part.key_or_group, part.input_line
+    key, line = part.key_or_group, str(part.input_line)
     is_choice = key in GROUPS and not part.is_sweep_override() and not part.is_delete()
     if not key or (is_choice and not isinstance(part.value(), str)):
         raise config.VaelabError(f"'{line}' can't be read: type a name, such as model=conv.")
     if problem := {0: "no value in it", math.inf: "no end"}.get(count(part)):
         raise config.VaelabError(f"'{line}' has {problem}: type one or more values, such as beta=0.5,1.")
+    if isinstance(part.value(), Glob) and key not in GROUPS and not key.startswith("hydra"):
+        raise config.VaelabError(f"'{line}': glob chooses names, as in model=glob(*): type {key}=a,b.")
+    if not part.is_sweep_override() and is_missing(part.value()):
+        raise no_value(key)
+    for number in NUMBER.findall(line.partition("=")[2]):
+        check_held(key, number)
     leaves = {setting.key for setting in config.describe(schema)}
-    if part.is_delete() and key in leaves:
+    if part.is_add() and key in {*leaves, *GROUPS}:
+        raise config.VaelabError(f"'{line}': there is such a setting already, type {line.lstrip('+')}.")
+    is_setting = key.partition(".")[0] in schema.model_fields and key != "experiment"
+    if part.is_delete() and is_setting:
         raise config.VaelabError(f"'{line}' can't be left out: every setting has a value, type {key}=VALUE.")
     if key in GROUPS and schema is not config.Config:
         raise config.VaelabError(f"'{key}' can't be chosen here: the checkpoint determines it.")

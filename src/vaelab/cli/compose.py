@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.types import RunMode
@@ -18,6 +19,10 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError
 
 from vaelab import config
+from vaelab.config.base import GROUPS, unknown_setting
+from vaelab.config.errors import check_held, is_missing, no_value
+from vaelab.config.models import check_model
+from vaelab.data import datasets
 from vaelab.runs.folder import RunFolder
 
 IS_13 = version("hydra-core").startswith("1.3.")
@@ -93,10 +98,19 @@ def composing(
     path = str(Path(flags.get("config_path") or config.CONF_DIR).absolute())
     folder = flags.get("config_dir")
     if folder and not Path(folder).is_dir():
-        raise config.VaelabError(f"Additional config directory '{folder}' not found")  # in Hydra's words
+        raise config.ConfigError(f"--config-dir {folder} is not a directory: type one with yaml files in it.")
     more = [f"hydra.searchpath=['file://{Path(folder).absolute()}']"] if folder else []
+
+    def composed(overrides: Sequence[str]) -> DictConfig:
+        try:
+            return compose(name, [*more, *overrides], return_hydra_config=True)
+        except UnicodeDecodeError as error:
+            files = (file for each in (folder, path) if each for file in Path(each).rglob("*.yaml"))
+            culprit = next((file for file in files if error.object in file.read_bytes()), "A yaml file")
+            raise config.ConfigError(f"{culprit} is not UTF-8 text: save it as UTF-8.") from error
+
     with initialize_config_dir(path, job_name=command, **VERSION_BASE):
-        yield lambda overrides: compose(name, [*more, *overrides], return_hydra_config=True)
+        yield composed
 
 
 def is_sweep(composed: DictConfig, flags: Mapping[str, Any]) -> bool:
@@ -114,13 +128,80 @@ def plain(composed: DictConfig) -> dict[str, Any]:
 def settings_of(composed: DictConfig, schema: type[config.Schema]) -> config.Schema:
     """Typed, checked settings; only code before this uses OmegaConf. Raises ConfigError."""
     values = plain(composed)
+    if "hydra" in composed:
+        check_files(composed.hydra)
+    for key, value in config.flattened(values):
+        if is_missing(value):
+            raise no_value(key)
     if schema is config.Config:
         known = config.defaults(schema)
         for group in ("experiment", "loss"):  # keys of a yaml without that line end up below its group's name
-            if {*values.get(group, {})} - {*known.get(group, {})}:
+            unknown = {*(values.get(group) or {})} - {*known.get(group, {})}
+            if unknown & {*known, "defaults", "hydra"}:
                 line = "'# @package _global_'"
                 raise config.ConfigError(f"A yaml in {group}/ must begin with the line {line}.")
-    return config.resolve(values, schema)
+            if unknown and group == "experiment":
+                raise unknown_setting(min(unknown), schema)
+    resolved = config.resolve(values, schema)
+    if isinstance(resolved, config.Config):
+        check_without_torch(resolved)
+    return resolved
+
+
+def check_files(hydra: DictConfig) -> None:
+    """Raise ConfigError for what composing yaml loses: `???`, 1e-400, a header after a byte-order mark.
+
+    In OmegaConf, `???` leaves the value that an earlier file gives.
+    """
+    sources = [Path(source.path) for source in hydra.runtime.config_sources if source.schema == "file"]
+    if {*sources} == {config.CONF_DIR}:  # none of the user's
+        return
+    missing = set()
+    for group in ("", *GROUPS):
+        choice = hydra.runtime.choices.get(group) if group else hydra.job.config_name
+        paths = [source / group / f"{choice}.yaml" for source in sources]
+        path = next((path for path in paths if path.is_file()), None)
+        if path is None:
+            continue
+        text = path.read_text(encoding="utf-8")
+        whole = "# @package _global_" in text
+        if whole and text.startswith("\ufeff"):
+            raise config.ConfigError(f"{path} begins with a byte-order mark: save it as UTF-8 without one.")
+        for key, node in scalars(yaml.compose(text), "" if whole else group):
+            missing.discard(key)
+            if node.value == "???":
+                missing.add(key)
+            elif node.style is None and NUMBER.fullmatch(node.value):  # without quotes
+                check_held(f"{key} in {path}", node.value)
+            elif node.tag == "tag:yaml.org,2002:int":  # 010 is 8 in YAML, and 1:30 is 90
+                raise config.ConfigError(f"{key} in {path} must be a decimal number, got {node.value}.")
+    for typed in {line.partition("=")[0].lstrip("+") for line in hydra.overrides.task} - {*GROUPS}:
+        missing = {key for key in missing if not f"{key}.".startswith(f"{typed}.")}
+    if missing:
+        raise no_value(min(missing))
+
+
+NUMBER = re.compile(r"[-+]?(?:(?:0|[1-9][\d_]*)(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?", re.ASCII)
+
+
+def scalars(node: yaml.Node | None, key: str) -> Iterator[tuple[str, yaml.ScalarNode]]:
+    """The values in yaml, as they are written, with their keys."""
+    if isinstance(node, yaml.MappingNode):
+        for name, value in node.value:
+            yield from scalars(value, f"{key}.{name.value}".lstrip("."))
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            yield from scalars(value, key)
+    elif isinstance(node, yaml.ScalarNode):
+        yield key, node
+
+
+def check_without_torch(settings: config.Config) -> None:
+    """Raise ConfigError for what classes of models, data sets and the like refuse, where it is known."""
+    config.check_names(settings)
+    spec = datasets.spec_of(settings.dataset.name)
+    datasets.class_numbers(spec, settings.dataset.classes)
+    check_model(settings.model, spec.image_shape)
 
 
 @dataclass(frozen=True)

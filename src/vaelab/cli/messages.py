@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shlex
 import signal
 import sys
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hydra.errors import CompactHydraException, MissingConfigException, OverrideParseException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException, ValidationError
 from yaml import MarkedYAMLError, YAMLError
 
@@ -41,10 +42,7 @@ def one_line(error: Exception, schema: type[config.Settings]) -> str:
         group, _, choice = (error.missing_cfg_file or "").rpartition("/")
         return str(config.unknown(group, choice, error.options))
     if isinstance(error, OverrideParseException):
-        return (
-            f"'{error.override}' can't be read: type settings as key=value, lists as key=[a,b], "
-            "and quote values with = or spaces: 'key=\"a b\"'."
-        )
+        return unreadable(error.override)
     for each in (error, error.__cause__):
         if isinstance(each, OmegaConfBaseException):
             return explain(each, schema)
@@ -53,6 +51,28 @@ def one_line(error: Exception, schema: type[config.Settings]) -> str:
             return f"{error.filename} can't be written: {files.reason(error, Path(error.filename))}"
         return f"{error.filename}: {error.strerror}. Type another path."
     return " ".join(str(error).split())
+
+
+UNQUOTED = "_/-\\+.$%*@?|:,[]{}'\" \t"
+"""What Hydra reads in a value without quotes, beside letters and digits."""
+
+
+def unreadable(line: str) -> str:
+    """The sentence for an override that Hydra can't parse: which character needs quotes, and where."""
+    key, _, value = line.partition("=")
+    if bad := re.search(r"[^\w.@/:-]", key.lstrip("+~"), re.ASCII):
+        return f"'{line}' can't be read: no setting's name has {bad[0]!r} in it. --help lists all settings."
+    special = next((c for c in value if not (c.isascii() and (c.isalnum() or c in UNQUOTED))), None)
+    special = special or next((c for c in "'\"" if value.count(c) % 2), None)
+    if special is None:
+        return (
+            f"'{line}' can't be read: type settings as key=value, and lists as key=[a,b]; "
+            "brackets and quotes come in pairs."
+        )
+    # In a list, only the item that has the character.
+    part = rf"[^][{{}},:]*{re.escape(special)}[^][{{}},:]*" if value[0] in "[{" else r"(?s:.+)"
+    quoted = re.sub(part, lambda found: f'"{found[0].replace(chr(34), "")}"', value)
+    return f"'{line}' can't be read: {special!r} needs quotes, type {shlex.quote(f'{key}={quoted}')}."
 
 
 def explain(error: OmegaConfBaseException, schema: type[config.Settings]) -> str:
@@ -66,7 +86,8 @@ def explain(error: OmegaConfBaseException, schema: type[config.Settings]) -> str
         )
     siblings = [str(name) for name in (error.parent_node or ())]
     if not key.startswith("hydra."):
-        return str(unknown_setting(key, schema, siblings))
+        chosen = error.parent_node["name"] if key.startswith("model.") and "name" in siblings else None
+        return str(unknown_setting(key, schema, siblings, chosen))
     if isinstance(error, ValidationError):
         return f"{key}: {reason}."
     above = key.rpartition(".")[0]
@@ -92,7 +113,7 @@ def errors_in_one_line(schema: type[config.Settings], tracebacks: bool) -> Itera
             os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
         )  # else Python prints an error when it ends
         sys.exit(BY_SIGNAL + signal.SIGPIPE)
-    except (config.VaelabError, CompactHydraException, OmegaConfBaseException, YAMLError, OSError) as error:
+    except (config.VaelabError, HydraException, OmegaConfBaseException, YAMLError, OSError) as error:
         if tracebacks:
             raise
         print(f"vaelab: {one_line(error, schema)}", file=sys.stderr)

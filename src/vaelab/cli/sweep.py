@@ -32,13 +32,22 @@ from vaelab.cli.arguments import (
 from vaelab.cli.compose import Job, composing, is_sweep, settings_of
 from vaelab.cli.messages import one_line, show_run
 from vaelab.cli.search import continuing
-from vaelab.config import CompareConfig, Config, ConfigError, VaelabError, expand_home, quote_override
-from vaelab.config.base import GROUPS
+from vaelab.config import (
+    SCHEMAS,
+    CompareConfig,
+    Config,
+    ConfigError,
+    VaelabError,
+    expand_home,
+    quote_override,
+)
+from vaelab.config.base import GROUPS, check_switch
 from vaelab.config.errors import flattened
 from vaelab.config.train import training_digest
+from vaelab.data.datasets import check_root
 from vaelab.pages.run_report import write_run_report
 from vaelab.runs.files import TRAININGS, InUse, locked, remove_if_empty, write_bytes, writing
-from vaelab.runs.folder import RunFolder, natural, refuse_inside_a_run, run_folders
+from vaelab.runs.folder import RunFolder, natural, refuse_inside_a_run, refuse_system, run_folders
 from vaelab.runs.signals import BY_SIGNAL, Signals
 
 EXCLUDED = "hydra.job.config.override_dirname.exclude_keys"
@@ -136,6 +145,10 @@ def sweeping(command: str, arguments: Arguments) -> Iterator[list[str]]:
             refuse_too_many(arguments.parsed)
         else:
             refuse_several_values(arguments.parsed)
+        if command != "train" and not shows_only(arguments):
+            with composing(command, arguments.given) as compose:
+                for each in combinations(arguments.parsed, is_grid=True):
+                    settings_of(compose(each), SCHEMAS[command])
         yield []
         return
     for path in (*sweep.failures(), sweep.folder / TRAININGS / INTERRUPTED):  # of an earlier time
@@ -155,8 +168,8 @@ def sweeping(command: str, arguments: Arguments) -> Iterator[list[str]]:
 def planned(arguments: Arguments) -> Sweep | None:
     """The sweep of the command line or of a yaml, or None. Raises VaelabError and Hydra's errors."""
     given, parsed = arguments.given, arguments.parsed
-    if any(given[name] for name in ("cfg", "help", "hydra_help", "info", "shell_completion", "version")):
-        return None  # nothing is to run
+    if shows_only(arguments):
+        return None
     with composing("train", given) as compose:
         parsed = parse([str(part.input_line) for part in parsed])  # again, where Hydra knows the groups
         whole = compose([str(part.input_line) for part in parsed if not part.is_sweep_override()])
@@ -166,6 +179,7 @@ def planned(arguments: Arguments) -> Sweep | None:
             if given["multirun"]:
                 raise VaelabError("hydra.mode=RUN makes one run, and -m a sweep: leave one of them out.")
             refuse_several_values(parsed)
+            settings_of(whole, Config)
             if in_yaml:
                 print(f"WARNING: only a sweep has {' '.join(in_yaml)}: type -m for it.", file=sys.stderr)
             return None
@@ -182,9 +196,9 @@ def planned(arguments: Arguments) -> Sweep | None:
             configs.append(settings_of(composed, Config))
     with known_to_hydra(whole):  # the folder's name may refer to it
         folder = Path(expand_home(config.sweep.dir)).absolute()
+    refuse_system(folder, "hydra.sweep.dir")
     refuse_inside_a_run(folder / "job", "hydra.sweep.dir")
-    for each in configs:
-        check_job(each)
+    check_jobs(configs, config)
     if not is_grid and not all(each.dataset.val_size for each in configs):
         raise ConfigError(
             "A search with dataset.val_size=0 would choose by the test images: type dataset.val_size=5000."
@@ -196,10 +210,20 @@ def planned(arguments: Arguments) -> Sweep | None:
         quote_override(EXCLUDED, [*config.job.config.override_dirname.exclude_keys, *same]),
         *continuing(config.sweeper, folder),
     ]
-    wanted, shown = config.callbacks.compare, str(RunFolder(folder).path)
-    comparison = CompareConfig(sweep=shown, evaluate=wanted.evaluate, figures=wanted.figures)
+    wanted = config.callbacks.compare
+    enabled, evaluate, figures = (
+        check_switch(f"hydra.callbacks.compare.{name}", wanted[name])
+        for name in ("enabled", "evaluate", "figures")
+    )
+    comparison = CompareConfig(sweep=str(RunFolder(folder).path), evaluate=evaluate, figures=figures)
     zipped = any(each.artifacts.zip for each in configs)
-    return Sweep(folder, comparison if wanted.enabled else None, zipped, overrides)
+    return Sweep(folder, comparison if enabled else None, zipped, overrides)
+
+
+def shows_only(arguments: Arguments) -> bool:
+    """Whether nothing is to run."""
+    shows = ("cfg", "help", "hydra_help", "info", "shell_completion", "version")
+    return any(arguments.given[name] for name in shows)
 
 
 def for_all_jobs(composed: DictConfig) -> dict[str, Any]:
@@ -255,25 +279,46 @@ def combinations(parsed: Sequence[Override], is_grid: bool) -> Iterator[tuple[st
     for part in parsed:
         key = part.get_key_element()
         if part.is_interval_sweep():
+            if is_grid:
+                raise VaelabError(
+                    f"'{part.input_line}' is for a search: type hydra/sweeper=search beside it, or values, "
+                    f"{key}=a,b."
+                )
             values[key] = [f"{key}={part.value().start}"]  # type: ignore[union-attr]
         elif part.is_sweep_override():
             few = None if is_grid or part.key_or_group in GROUPS else 1
             values[key] = [f"{key}={value}" for value in itertools.islice(part.sweep_string_iterator(), few)]
+            if not values[key]:
+                raise VaelabError(f"'{part.input_line}' fits no name: type {key}=NAME.")
         else:
             values[key] = [str(part.input_line)]
     return itertools.product(*values.values())
 
 
-def check_job(config: Config) -> None:
-    """Raise ConfigError for what could never run in a sweep, because of its model too."""
-    if config.resume is not None:
+def check_jobs(configs: Sequence[Config], hydra: DictConfig) -> None:
+    """Raise VaelabError for what could never run in a sweep, because of a model or the data too."""
+    if any(config.resume is not None for config in configs):
         raise ConfigError(
             "resume continues one run: leave -m out. A sweep is continued by its own command and "
             "hydra.sweep.dir=FOLDER."
         )
-    from vaelab.training.state import check_model  # torch takes seconds: only for settings that resolve
+    as_written: Any = OmegaConf.to_container(hydra.sweep, resolve=False)
+    subdir = str(as_written["subdir"])
+    if len(configs) > 1 and "${" not in subdir:
+        raise ConfigError(f"hydra.sweep.subdir={subdir} is the same folder for all jobs: leave it out.")
+    runs_here = hydra.runtime.choices["hydra/launcher"] in ("basic", *JOBLIB)
+    data = {repr(config.dataset): config.dataset for config in configs if runs_here}
+    for each in data.values():
+        check_root(each)
+    import torch  # takes seconds: only for settings that resolve
 
-    check_model(config)
+    from vaelab.data.splits import load
+    from vaelab.training.state import check_model, check_settings
+
+    for config in configs:
+        check_settings(config) if runs_here else check_model(config)
+    for each in data.values():
+        load(each, torch.device("cpu"))
 
 
 @contextmanager

@@ -19,8 +19,6 @@ from vaelab.config.compare import CompareConfig
 from vaelab.config.errors import (
     ConfigError,
     VaelabError,
-    check_count,
-    check_counts,
     did_you_mean,
     flattened,
     look_up,
@@ -32,7 +30,15 @@ from vaelab.config.evaluate import EvaluatedDataConfig, EvaluationConfig
 from vaelab.config.explore import ExploreConfig
 from vaelab.config.export import ExportConfig
 from vaelab.config.sample import SampleConfig
-from vaelab.config.train import Config, DatasetConfig, continued, effective, folder_ending, overrides_of
+from vaelab.config.train import (
+    Config,
+    DatasetConfig,
+    check_names,
+    continued,
+    effective,
+    folder_ending,
+    overrides_of,
+)
 from vaelab.config.zip import ZipConfig
 
 SCHEMAS: dict[str, type[Settings]] = {

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -13,7 +14,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from typing_extensions import Self
 
-from vaelab.config.errors import ConfigError, did_you_mean, look_up, must_be, show
+from vaelab.config.errors import ConfigError, did_you_mean, look_up, must_be, show, unknown
 
 PACKAGE = Path(__file__).parents[1]
 CONF_DIR = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parents[1] / "conf"
@@ -59,6 +60,13 @@ class NamesFrom:
         modules = sorted(path.stem for path in (PACKAGE / self.folder).glob("[!_]*.py"))
         return list(dict.fromkeys([*modules, *sorted(each.name for each in entry_points(group=self.group))]))
 
+    def check(self, setting: str, name: str, besides: str = "") -> None:
+        """Raise ConfigError for an unknown name, unless a plugin or an imported module may have added it."""
+        names = [*self.names(), *besides.split()]
+        package = f"vaelab.{self.folder.replace('/', '.')}"
+        if name not in names and package not in sys.modules and not entry_points(group=self.group):
+            raise unknown(setting, name, names)
+
     def summary(self, name: str) -> str:
         """The first line of a module's docstring."""
         path = PACKAGE / self.folder / f"{name}.py"
@@ -72,6 +80,14 @@ BOOLEANS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("fal
 def parse_bool(value: object) -> object:
     """True and False for the words that mean them; anything else as it is."""
     return BOOLEANS.get(str(value).lower(), value)
+
+
+def check_switch(key: str, value: object) -> bool:
+    """The boolean that a word means. Raises ConfigError for any other."""
+    found = parse_bool(value)
+    if not isinstance(found, bool):
+        raise must_be(key, "true or false", value)
+    return found
 
 
 def to_text(value: object) -> object:
@@ -136,10 +152,12 @@ def resolve(plain: Mapping[str, Any], schema: type[Schema]) -> Schema:
         raise must_be(setting.key, setting.allowed, value) from invalid
 
 
-def unknown_setting(key: str, schema: type[Settings], siblings: Iterable[str] | None = None) -> ConfigError:
+def unknown_setting(
+    key: str, schema: type[Settings], siblings: Iterable[str] | None = None, model: str | None = None
+) -> ConfigError:
     """The error for a key that is no setting, with the one that was probably meant.
 
-    `siblings` are the settings beside it, where they are known: those of the model that was chosen.
+    `siblings` are the settings beside it, where they are known: those of the `model` that was chosen.
     """
     known = [setting.key for setting in describe(schema) if setting.key != "dataset.name"]  # dataset=NAME
     if "model" in schema.model_fields:
@@ -148,12 +166,14 @@ def unknown_setting(key: str, schema: type[Settings], siblings: Iterable[str] | 
         known += [*dict.fromkeys(f"model.{name}" for name in siblings if name != "name"), *GROUPS]
     group, _, last = key.rpartition(".")
     # The same name elsewhere, then a like one in the same place, then any like one.
-    elsewhere = [name for name in known if name.rpartition(".")[2].lower() == last.lower()]
-    nearby = [name for name in known if name.rpartition(".")[0] == group]
-    hint = f"Did you mean '{elsewhere[0]}'? " if elsewhere else did_you_mean(key, nearby)
-    return ConfigError(
-        f"Unknown setting '{key}'. {hint or did_you_mean(key, known)}--help lists all settings."
-    )
+    by_name = {name.rpartition(".")[2]: name for name in reversed(known)}
+    nearby = {name.rpartition(".")[2]: name for name in known if name.rpartition(".")[0] == group}
+    elsewhere = [full for name, full in by_name.items() if name.lower() == last.lower()]
+    hint = f"Did you mean '{elsewhere[0]}'? " if elsewhere else did_you_mean(last, nearby)
+    if model is not None:
+        return ConfigError(f"Unknown setting '{key}'. {hint}model={model} accepts: {', '.join(nearby)}.")
+    hint = hint or did_you_mean(last, by_name) or did_you_mean(key, known)
+    return ConfigError(f"Unknown setting '{key}'. {hint}--help lists all settings.")
 
 
 def defaults(schema: type[Settings]) -> dict[str, Any]:

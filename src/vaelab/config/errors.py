@@ -2,8 +2,10 @@
 
 import difflib
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from numbers import Real
 from typing import Any
 
 
@@ -15,9 +17,13 @@ class ConfigError(VaelabError):
     """A setting has a value that can't be used."""
 
 
-def did_you_mean(word: str, options: Iterable[str]) -> str:
-    """`"Did you mean 'conv'? "`, or nothing where no option is near. Capitals make no difference."""
-    by_letters = {option.lower(): option for option in options}
+def did_you_mean(word: str, options: Iterable[str] | Mapping[str, str]) -> str:
+    """`"Did you mean 'conv'? "`, or nothing where no option is near. Capitals make no difference.
+
+    Of a mapping, the keys are compared and the values are shown.
+    """
+    shown = options if isinstance(options, Mapping) else {option: option for option in options}
+    by_letters = {compared.lower(): option for compared, option in shown.items()}
     near = difflib.get_close_matches(word.lower(), by_letters, n=1, cutoff=0.55)
     return f"Did you mean '{by_letters[near[0]]}'? " if near else ""
 
@@ -32,26 +38,31 @@ def unknown(what: str, word: object, options: Iterable[str]) -> ConfigError:
 
 def must_be(key: str, allowed: str, value: object) -> ConfigError:
     """The error for a value outside what a setting allows."""
-    shown = show(value) if str(value).strip() else repr(value)
+    # Quotes show that a number, or a word, is a text: 'epochs="3"'.
+    shown = show(value) if isinstance(value, str) and PLAIN.fullmatch(value) else show(value, quoted)
     if len(shown) > 100:
         shown = f"{shown[:60]}… ({len(shown):,} characters)"
     return ConfigError(f"{key} must be {allowed}, got {shown}.")
 
 
-def check_count(key: str, value: object) -> None:
-    """Refuse anything but a whole number of at least 1; True is none."""
-    if not is_count(value):
-        raise must_be(key, "a whole number of at least 1", value)
+def no_value(key: str) -> ConfigError:
+    """The error for a setting that is `???`, as in a yaml that leaves it to the command line."""
+    return ConfigError(f"{key} has no value yet (it is ???): type {key}=VALUE.")
 
 
-def check_counts(key: str, values: object, example: str) -> None:
-    """Refuse anything but a list of one or more whole numbers of at least 1."""
-    if not isinstance(values, list | tuple) or not values or not all(map(is_count, values)):
-        raise must_be(key, f"a list of whole numbers of at least 1, such as {example}", values)
+def is_missing(value: object) -> bool:
+    """Whether a value is `???`, or has one in it."""
+    if isinstance(value, Mapping):
+        return any(map(is_missing, value.values()))
+    return any(map(is_missing, value)) if isinstance(value, list | tuple) else value == "???"
 
 
-def is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+def check_held(what: str, number: str) -> None:
+    """Refuse a number, as it is written, that would silently become 0 or infinite."""
+    held = float(number.replace("_", ""))
+    if math.isinf(held) or (held == 0 and re.search("[1-9]", re.split("[eE]", number)[0])):
+        becomes = "infinite" if held else "0"
+        raise ConfigError(f"{what}: {number} would become {becomes}: type 0, or from 1e-300 to 1e300.")
 
 
 def show(value: object, text: Callable[[str], str] = str) -> str:
@@ -62,7 +73,7 @@ def show(value: object, text: Callable[[str], str] = str) -> str:
         return f"{{{','.join(f'{key}:{show(item, text)}' for key, item in value.items())}}}"
     if isinstance(value, list | tuple):
         return f"[{','.join(show(item, text) for item in value)}]"
-    return str(value) if isinstance(value, int | float) else text(str(value))
+    return str(value) if isinstance(value, Real) else text(str(value))  # NumPy's numbers too
 
 
 def quote_override(key: str, value: object) -> str:

@@ -13,11 +13,15 @@ from vaelab.config import base
 from vaelab.config.base import Allowed, NamesFrom, Settings
 from vaelab.config.errors import ConfigError, look_up, must_be, quote_override, show
 
+MODELS = NamesFrom("models", "vaelab.models")
+LIKELIHOODS = NamesFrom("objectives/likelihoods", "vaelab.likelihoods")
+KL_SCHEDULES = NamesFrom("objectives/schedules", "vaelab.kl_schedules")
+LOGGERS = NamesFrom("training/loggers", "vaelab.loggers")
 LONGEST_WATERMARK = 100  # characters
 CLASSES = Allowed("a list of class numbers or names, such as [7], or null for all")
-Likelihood = Annotated[base.Component, NamesFrom("objectives/likelihoods", "vaelab.likelihoods")]
-KLSchedule = Annotated[base.Component, NamesFrom("objectives/schedules", "vaelab.kl_schedules")]
-Logger = Annotated[base.Component, NamesFrom("training/loggers", "vaelab.loggers")]
+Likelihood = Annotated[base.Component, LIKELIHOODS]
+KLSchedule = Annotated[base.Component, KL_SCHEDULES]
+Logger = Annotated[base.Component, LOGGERS]
 DatasetName = Annotated[base.Text, Allowed("a data set's name"), NamesFrom("data/sets", "vaelab.datasets")]
 NonNegative = Annotated[float, Field(ge=0), Allowed("a number of at least 0")]
 
@@ -169,6 +173,14 @@ class Config(Settings):
                 and not cause.startswith(f"{key}=")
             ]
         return idle
+
+
+def check_names(config: Config) -> None:
+    """Raise ConfigError for an unknown name, before PyTorch, which takes seconds, is imported."""
+    MODELS.check("model", name_of(config.model))
+    LIKELIHOODS.check("loss.likelihood", name_of(config.loss.likelihood))
+    KL_SCHEDULES.check("loss.kl_schedule", name_of(config.loss.kl_schedule))
+    LOGGERS.check("logger", name_of(config.logger), besides="none")
 
 
 def folder_ending(kl: object, beta: object) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vaelab.config import ConfigError, show
+from vaelab.config import ConfigError, DatasetConfig, expand_home, show
 from vaelab.config.registry import Registry
 
 EMBEDDED = Path(__file__).parent / "embedded"
@@ -77,6 +77,18 @@ def class_numbers(spec: DatasetSpec, wanted: list[Any] | None) -> list[int]:
     if len(set(numbers)) < len(numbers):
         raise ConfigError(f"dataset.classes names a class twice: {show(wanted)}. Type each once.")
     return sorted(numbers)
+
+
+def check_root(config: DatasetConfig) -> None:
+    """Raise ConfigError where `root` is to be looked at and is no folder."""
+    if (
+        config.root is None
+        or config.source == "embedded"
+        or (root := Path(expand_home(config.root))).is_dir()
+    ):
+        return
+    advice = f"type one with {spec_of(config.name).folder}/raw, or make it for a download."
+    raise ConfigError(f"dataset.root={root} is not a directory: {advice}")
 
 
 def letters_and_digits(name: str) -> str:

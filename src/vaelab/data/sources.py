@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
-from vaelab.config import ConfigError, DatasetConfig, expand_home
-from vaelab.data.datasets import DatasetSpec, spec_of
+from vaelab.config import DatasetConfig, expand_home
+from vaelab.data.datasets import DatasetSpec, check_root, spec_of
 from vaelab.data.download import download
 from vaelab.data.folders import (
     DataError,
@@ -64,9 +64,7 @@ def find(config: DatasetConfig) -> RawData:
             raise DataError(f"{spec.title} has no embedded subset: type dataset.source=auto instead.")
         return read(spec, "embedded", spec.subset)
     root = Path(expand_home(config.root or os.environ.get("VAELAB_DATA") or user_cache_path("vaelab")))
-    if config.root is not None and not root.is_dir():
-        advice = f"type one with {spec.folder}/raw, or make it for a download."
-        raise ConfigError(f"dataset.root={root} is not a directory: {advice}")
+    check_root(config)
     standard = standard_folder(spec, root)
     system = [] if spec.system_folder is None else [SYSTEM / spec.system_folder]
     unusable = None

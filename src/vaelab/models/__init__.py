@@ -14,9 +14,9 @@ import torch
 from torch import Generator, Tensor, nn
 
 from vaelab.config import ConfigError, show
+from vaelab.config.models import ImageShape as ImageShape
+from vaelab.config.models import check_model
 from vaelab.config.registry import Registry
-
-ImageShape = tuple[int, int, int]  # channels, height, width
 
 # Beyond these bounds exp() of a log-variance overflows in fp32, or sigma is lost beside mu: e^20 and e^-30.
 LOG_VARIANCE_RANGE = (-30.0, 20.0)
@@ -106,6 +106,7 @@ def build(
     The weights depend on `seed` alone; PyTorch's global random state is left as it was.
     Raises ConfigError for an unknown model, an argument it doesn't take, or a value it refuses.
     """
+    check_model(settings, image_shape)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # the CPU's alone
         return models.build(settings, image_shape=image_shape, parameters_per_pixel=parameters_per_pixel)

@@ -7,7 +7,6 @@ from typing import Any
 
 from torch import nn
 
-from vaelab.config import ConfigError, check_count, check_counts, show
 from vaelab.models import VAE, ImageShape, models
 
 
@@ -27,16 +26,8 @@ class Conv(VAE):
         channels: Sequence[int] = (32, 64),
         kernel: int = 3,
     ) -> None:
-        check_count("model.latent_dim", latent_dim)
-        check_counts("model.channels", channels, "[32,64]")
-        check_count("model.kernel", kernel)
         image_channels, height, width = image_shape
         halvings = 2 ** len(channels)
-        if height % halvings or width % halvings:
-            raise ConfigError(
-                f"model.channels={show(channels)} halves images {len(channels)} times, and {height}x{width} "
-                f"pixels are not divisible by {halvings}: type fewer channels, such as [32,64]."
-            )
         deepest = (channels[-1], height // halvings, width // halvings)
         features = math.prod(deepest)
         # With this padding, stride 2 halves an even size exactly, whatever the kernel, or doubles it.

@@ -6,7 +6,6 @@ from itertools import pairwise
 
 from torch import nn
 
-from vaelab.config import check_count, check_counts, unknown
 from vaelab.models import VAE, ImageShape, models
 
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh}
@@ -24,10 +23,6 @@ class MLP(VAE):
         hidden: Sequence[int] = (400,),
         activation: str = "relu",
     ) -> None:
-        check_count("model.latent_dim", latent_dim)
-        check_counts("model.hidden", hidden, "[400]")
-        if activation not in tuple(ACTIVATIONS):  # which may be a list, say
-            raise unknown("model.activation", activation, ACTIVATIONS)
         channels, height, width = image_shape
         output_shape = (parameters_per_pixel * channels, height, width)
         sizes_in = [math.prod(image_shape), *hidden, 2 * latent_dim]

@@ -37,8 +37,10 @@ class InUse(VaelabError):
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Let `write` fill a temporary file that becomes `path` once it is on the disk. Raises StorageError."""
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     with writing(path):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
         try:
             with partial.open("xb") as file:
                 write(file)
@@ -73,7 +75,7 @@ def writing(path: Path) -> Iterator[None]:
 
 def reason(error: OSError, path: Path) -> str:
     """Why `path` can't be written, and what to do."""
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    folder = next((parent for parent in path.absolute().parents if parent.exists()), path)
     disk = next(each for each in (folder, *folder.parents) if each.is_mount())
     if error.errno in FULL:
         what = "is full" if error.errno == errno.ENOSPC else "has no space left: your quota is exhausted"

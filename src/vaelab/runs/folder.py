@@ -20,6 +20,7 @@ from vaelab.runs.files import write_atomically, write_bytes, writing
 
 CHECKPOINT_SUFFIXES = (".safetensors", ".pt")  # as they are written, and as older versions wrote them
 EPOCH_FOLDERS = ("checkpoints", "reconstructions", "samples", "latent")  # with a file per epoch
+SYSTEM = (Path("/"), Path("/proc"), Path("/sys"))  # no folders of runs, and links there lead everywhere
 SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}  # in metrics.csv, and in words
 
 
@@ -43,6 +44,7 @@ def folder_of_runs(path: Path | str) -> Path:
     advice = "type sweep=FOLDER, one that vaelab.train has put runs into."
     if not path.is_dir():
         raise RunFolderError(f"{path} is not a directory: {advice}")
+    refuse_system(path, "sweep")
     if not run_folders(path):
         raise RunFolderError(f"There is no run in {path}: {advice}")
     return path
@@ -61,6 +63,12 @@ def run_folders(folder: Path) -> list[Path]:
         if {"run.json", "train.log"} & {*names}:
             found.append(Path(path))
     return sorted(found, key=lambda path: natural(str(path)))
+
+
+def refuse_system(path: Path, setting: str) -> None:
+    """Raise RunFolderError for the root of the file system and the like; `setting` is what names it."""
+    if path.resolve() in SYSTEM:
+        raise RunFolderError(f"{path} belongs to the operating system: type {setting}=FOLDER, another one.")
 
 
 def refuse_inside_a_run(path: Path, setting: str) -> None:
@@ -94,7 +102,7 @@ class RunFolder:
         if str(self.path).startswith("~"):
             self.path = full  # a directory of that name: a path that begins so means another
         self.name = full.name
-        self.zip = full.with_name(f"{full.name}.zip")
+        self.zip = full.parent / f"{full.name}.zip"
         self.run_json = self.path / "run.json"
         self.config_yaml = self.path / "config.yaml"
         self.metrics_csv = self.path / "metrics.csv"

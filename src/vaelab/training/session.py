@@ -31,6 +31,9 @@ from vaelab.training.state import TrainingDiverged, TrainingState, check_setting
 
 log = logging.getLogger(__name__)
 
+LARGE = 1e6
+"""A weight of the KL term, or its free bits, above which the loss may exceed what fp32 holds."""
+
 
 @dataclass(frozen=True)
 class TrainingResult:
@@ -301,7 +304,13 @@ class TrainingRun:
         if isinstance(error, TrainingDiverged):
             last = self.folder.last_checkpoint
             good = f"The last good weights are in {last}" if self.state.epoch else "No epoch was complete yet"
-            error = VaelabError(f"{error}. {good}. Lowering optimizer.lr is the usual remedy.")
+            weights = {
+                "beta": self.config.beta * self.config.kl,
+                "loss.free_bits": self.config.loss.free_bits,
+            }
+            large = " and ".join(key for key, value in weights.items() if value > LARGE)
+            remedy = f"Lowering {large or 'optimizer.lr'} is the usual remedy."
+            error = VaelabError(f"{error}. {good}. {remedy}")
         elif isinstance(error, StorageError):
             kept = "Nothing is kept of this run."
             if self.folder.run_json.is_file():
