@@ -289,7 +289,7 @@ def test_numbers_and_paths_are_texts_where_a_text_is_wanted() -> None:
         (CompareConfig, {"sweep": ""}, "sweep must be a folder of runs, such as outputs/multirun/2026-11-21/..., got ''."),
         (ExploreConfig, {"sweep": "x", "pair": ["a", "a"]}, "pair must be two folders' names, such as [0_kl-false,1_kl-true], or null, got [a,a]."),
         (ExportConfig, {"run": "x", "format": "tf"}, "format must be onnx or safetensors, got tf."),
-        (SampleConfig, {"run": "x", "count": 0}, "count must be a whole number of at least 1, got 0."),
+        (SampleConfig, {"run": "x", "count": 0}, "count must be a whole number from 1 to 10,000, got 0."),
     ],
 )  # fmt: skip
 def test_messages(schema: type[Settings], plain: dict[str, Any], message: str) -> None:

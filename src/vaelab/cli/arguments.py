@@ -70,7 +70,7 @@ def prepare(line: Sequence[str], command: str, schema: type[config.Settings]) ->
     if given["shell_completion"]:  # `install=bash` is no setting
         return Arguments(given, overrides, [])
     overrides = [with_home(override) for override in overrides]
-    if given["package"] and not given["cfg"]:
+    if given["package"] and not (given["cfg"] or given["help"]):
         raise config.VaelabError(
             f"--package is a part of what --cfg shows: type --cfg job --package {given['package']}."
         )
@@ -92,7 +92,7 @@ def prepare(line: Sequence[str], command: str, schema: type[config.Settings]) ->
 def searched(overrides: Sequence[str]) -> list[str]:
     """The folders of hydra.searchpath."""
     found = [each for each in overrides if each.startswith("hydra.searchpath=")]
-    value = OverridesParser.create().parse_override(found[-1]).value() if found else None
+    value = parse(found[-1:])[0].value() if found else None
     return [str(each).removeprefix("file://") for each in value] if isinstance(value, list) else []
 
 
