@@ -206,6 +206,7 @@ def test_any_value_is_taken_or_answered_with_setting_value_and_what_is_allowed(
         "pair names",
         "checkpoint must",
         "sweep must",
+        "run must",
         "loss.kl_warmup_epochs=",
         "dataset.root=",
     )

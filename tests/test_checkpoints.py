@@ -317,7 +317,7 @@ def test_what_a_checkpoint_names_is_never_written_to(run: Path, tmp_path: Path) 
     )
     assert result.returncode == 0, result.stderr
     assert not list((tmp_path / "precious").iterdir())
-    assert {path.name for path in tmp_path.iterdir()} == {"precious", "run", "no-data"}
+    assert {path.name for path in tmp_path.iterdir()} == {"precious", "run"}
 
 
 # --- formats ----------------------------------------------------------------------------------------------

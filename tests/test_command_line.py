@@ -290,26 +290,13 @@ def test_help_lists_groups_knobs_and_examples_without_torch(tmp_path: Path) -> N
     assert max(map(len, result.stdout.splitlines())) <= 132
 
 
-WRONG = [
+WRONG = [  # in processes of their own; many more are in bad_input.txt
     (("beta=-1",), "beta must be a number of at least 0, got -1.0."),
-    (("beta=abc",), "beta must be a number of at least 0, got abc."),
-    (("beta=null",), "beta must be a number of at least 0, got null."),
-    (("hydra.run.dir=/proc/x",), None),
-    (("beta=nan",), "beta must be a number of at least 0, got nan."),
-    (("model=cnov",), "Unknown model 'cnov'. Did you mean 'conv'? Available: conv, mlp."),
-    (("dataset=cifar",), "Unknown dataset 'cifar'. Available: fashion_mnist, mnist."),
     (("epohcs=3",), "Unknown setting 'epohcs'. Did you mean 'epochs'? --help lists all settings."),
-    (("+epohcs=3",), "Unknown setting 'epohcs'. Did you mean 'epochs'? --help lists all settings."),
-    (("model.widht=3",), "Unknown setting 'model.widht'. Did you mean 'model.hidden'? --help lists all settings."),
-    (("+model.widht=3",), "Unknown setting 'model.widht'. model=mlp accepts: latent_dim, hidden, activation."),
-    (("dataset.classes=[12]", "dataset.source=embedded"), "dataset.classes: 12 is none of its classes. Fashion-MNIST has 0 T-shirt/top, 1 Trouser, 2 Pullover, 3 Dress, 4 Coat, 5 Sandal, 6 Shirt, 7 Sneaker, 8 Bag, 9 Ankle boot."),
     (("model.latent_dim=0", "dataset.source=embedded"), "model.latent_dim must be a whole number of at least 1, got 0."),
-    (("epochs=2.5",), "epochs must be a whole number from 1 to 1,000,000, got 2.5."),
-    (("kl=maybe",), "kl must be true or false, got maybe."),
-    (("loss.likelihood=bernouli",), "Unknown loss.likelihood 'bernouli'. Did you mean 'bernoulli'? Available: bernoulli, continuous_bernoulli, gaussian."),
-    (("beta=[1",), "'beta=[1' can't be read: type settings as key=value, lists as key=[a,b], and quote values with = or spaces: 'key=\"a b\"'."),
+    (("beta=[1",), "'beta=[1' can't be read: type settings as key=value, and lists as key=[a,b]; brackets and quotes come in pairs."),
+    (("hydra.run.dir=/proc/x",), None),
     (("dataset.source=full",), None),
-    (("resume=nowhere",), "nowhere doesn't exist. Type the path of a run folder or of a checkpoint in it."),
 ]  # fmt: skip
 
 
