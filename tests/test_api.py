@@ -40,6 +40,7 @@ for call in (
     lambda: vaelab.train(beta="???"),
     lambda: vaelab.evaluate(run, **{"metrics.bound": 2}),
     lambda: vaelab.sample(run, count=0),
+    lambda: vaelab.train("--cfg", "job"),
 ):
     try:
         call()
@@ -77,6 +78,7 @@ def test_train_sample_evaluate_and_load(tmp_path: Path) -> None:
             "beta has no value yet (it is ???): type beta=VALUE.",
             "metrics.bound must be true or false, got 2.",
             "count must be a whole number from 1 to 10,000, got 0.",
+            "A function takes settings alone: leave --cfg=job out.",
         ],
         "names": True,
         "untouched": True,

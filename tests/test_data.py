@@ -134,6 +134,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, damage: str) -> None:
         ("data/fashion", ""),
         ("MNIST/raw", ""),
         ("my data/FashionMNIST/raw", ""),
+        ("FashionMNIST/raw", "MNIST"),
     ],
 )
 @pytest.mark.parametrize("ending", ["", ".gz"])
@@ -141,6 +142,7 @@ def test_files_near_a_root_are_found(tmp_path: Path, folder: str, root: str, end
     files = copy_files(tmp_path / "given" / folder, raw=not ending)
     for path in list(files.iterdir()):  # as some archives have them
         path.rename(path.with_name(path.name.replace("-idx", ".idx")))
+    (tmp_path / "given" / root).mkdir(exist_ok=True)
     before = sorted(tmp_path.rglob("*"))
     origin = find(DatasetConfig(root=str(tmp_path / "given" / root))).origin
     assert (origin.source, origin.folder, origin.complete) == ("root", str(files), True)

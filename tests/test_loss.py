@@ -52,6 +52,21 @@ def test_kl_sums_over_latent_dimensions() -> None:
     assert many.kl().item() == pytest.approx(5.0)
 
 
+def test_bernoulli_scores_the_same_without_gradients() -> None:
+    """As in training, and as in double precision, from logits of nearly 0 to saturated ones."""
+    noise = torch.Generator().manual_seed(2)
+    scale = torch.tensor([0.01, 1.0, 30.0, 3000.0]).view(4, 1, 1, 1)
+    logits = scale * torch.randn(4, 1, 28, 28, generator=noise)
+    for x in (torch.rand(4, 1, 28, 28, generator=noise), (logits > 0).float()):
+        with_gradients = Bernoulli().log_prob(logits, x)
+        expected = Bernoulli().log_prob(logits.double(), x.double())
+        with torch.no_grad():
+            torch.testing.assert_close(Bernoulli().log_prob(logits, x), with_gradients, rtol=2e-6, atol=1e-4)
+            torch.testing.assert_close(
+                Bernoulli().log_prob(logits, x).double(), expected, rtol=2e-6, atol=1e-4
+            )
+
+
 @pytest.mark.parametrize("name", likelihoods.names())
 def test_likelihoods_agree_with_torch_distributions(name: str) -> None:
     noise = torch.Generator().manual_seed(1)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vaelab.cli.arguments import prepare, refuse_several_values
+from vaelab.cli.arguments import prepare, refuse_several_values, shows_only
 from vaelab.cli.compose import composing, is_sweep, settings_of
 from vaelab.cli.messages import one_line
 from vaelab.config import (
@@ -110,6 +110,8 @@ def composed(
     lines = [*overrides, *(quote_override(key, value) for key, value in settings.items())]
     try:
         arguments = prepare(lines, command, schema)
+        if shows_only(arguments):
+            raise VaelabError(f"A function takes settings alone: leave {' '.join(arguments.flags)} out.")
         refuse_several_values(arguments.parsed)
         with composing(command, arguments.given) as compose:
             whole = compose(arguments.overrides)

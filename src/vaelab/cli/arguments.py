@@ -14,11 +14,11 @@ from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, RangeSweep
+from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, QuotedString, RangeSweep
 
 from vaelab import config
 from vaelab.config.base import GROUPS, unknown_setting
-from vaelab.config.errors import check_held, is_missing, no_value
+from vaelab.config.errors import check_held, is_missing, must_be, no_value
 from vaelab.runs.folder import CHECKPOINT_SUFFIXES, RunFolder, RunFolderError, existing
 
 SWITCHES = "--help -h, --hydra-help, --version, --resolve, --run -r, --multirun -m, --shell-completion -sc"
@@ -107,6 +107,12 @@ def refuse_shadowed(folder: Path) -> None:
                 f"{path} has the name of a shipped file, which would be taken instead: rename it, to "
                 f"{other.name} for example, and type {choice}."
             )
+
+
+def shows_only(arguments: Arguments) -> bool:
+    """Whether nothing is to run."""
+    shows = ("cfg", "help", "hydra_help", "info", "shell_completion", "version")
+    return any(arguments.given[name] for name in shows)
 
 
 def parse_flags(line: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
@@ -212,8 +218,10 @@ def expand_repeat(overrides: list[str]) -> list[str]:
 def check(part: Override, schema: type[config.Settings]) -> None:
     """Raise VaelabError for an override that can't be meant."""
     key, line = part.key_or_group, str(part.input_line)
-    is_choice = key in GROUPS and not part.is_sweep_override() and not part.is_delete()
-    if not key or (is_choice and not isinstance(part.value(), str)):
+    value = part.value()
+    names = value.list if isinstance(value, ChoiceSweep) else [value]
+    is_choice = (key in GROUPS or key.startswith("hydra/")) and not part.is_delete()
+    if not key or (is_choice and not all(isinstance(each, str | QuotedString | Glob) for each in names)):
         raise config.VaelabError(f"'{line}' can't be read: type a name, such as model=conv.")
     if problem := {0: "no value in it", math.inf: "no end"}.get(count(part)):
         raise config.VaelabError(f"'{line}' has {problem}: type one or more values, such as beta=0.5,1.")
@@ -221,9 +229,12 @@ def check(part: Override, schema: type[config.Settings]) -> None:
         raise config.VaelabError(f"'{line}': glob chooses names, as in model=glob(*): type {key}=a,b.")
     if not part.is_sweep_override() and is_missing(part.value()):
         raise no_value(key)
-    for number in NUMBER.findall(line.partition("=")[2]):
-        check_held(key, number)
-    leaves = {setting.key for setting in config.describe(schema)}
+    if key in ("hydra.run.dir", "hydra.sweep.dir") and value is None:
+        raise must_be(key, "a folder's path", value)
+    leaves = {setting.key: setting.default for setting in config.describe(schema)}
+    if isinstance(leaves.get(key, 0), int | float) and not key.startswith(("hydra.run.", "hydra.sweep.")):
+        for number in NUMBER.findall(line.partition("=")[2]):
+            check_held(key, number)
     if part.is_add() and key in {*leaves, *GROUPS}:
         raise config.VaelabError(f"'{line}': there is such a setting already, type {line.lstrip('+')}.")
     is_setting = key.partition(".")[0] in schema.model_fields and key != "experiment"

@@ -35,9 +35,10 @@ def continuing(sweeper: Mapping[str, Any], folder: Path) -> list[str]:
     except Exception as error:  # of the database's own library
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         allowed = "the URL of a database that can be opened, such as sqlite:///search.db"
+        advice = " pip install 'vaelab[optuna]' installs what SQLite needs."
         raise ConfigError(
-            f"{must_be('hydra.sweeper.storage', allowed, storage)} The error was: {reason}. "
-            "pip install 'vaelab[optuna]' installs what SQLite needs."
+            f"{must_be('hydra.sweeper.storage', allowed, storage)} The error was: {reason}."
+            f"{advice if isinstance(error, ImportError | AssertionError) else ''}"
         ) from error
     sampler = sweeper.get("sampler") or {}
     tries_again = sampler.get("_target_") == "optuna.samplers.GridSampler"

@@ -7,6 +7,7 @@ import shlex
 import signal
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -22,11 +23,13 @@ from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from vaelab.cli.arguments import (
+    MOST_JOBS,
     Arguments,
     check,
     parse,
     refuse_several_values,
     refuse_too_many,
+    shows_only,
     swept_keys,
 )
 from vaelab.cli.compose import Job, composing, is_sweep, settings_of
@@ -42,7 +45,7 @@ from vaelab.config import (
     quote_override,
 )
 from vaelab.config.base import GROUPS, check_switch
-from vaelab.config.errors import flattened
+from vaelab.config.errors import flattened, must_be
 from vaelab.config.train import training_digest
 from vaelab.data.datasets import check_root
 from vaelab.pages.run_report import write_run_report
@@ -189,15 +192,20 @@ def planned(arguments: Arguments) -> Sweep | None:
         is_grid = config.runtime.choices["hydra/sweeper"] == "basic"
         if is_grid:
             refuse_too_many(parsed)
-        configs = []
-        for job in tqdm([*combinations(parsed, is_grid)], "checking", disable=None, leave=False, delay=1):
+        elif (trials := config.sweeper.get("n_trials") or 0) > MOST_JOBS:
+            raise must_be("hydra.sweeper.n_trials", f"a whole number up to {MOST_JOBS:,}", trials)
+        configs, subfolders = [], []
+        jobs = [*combinations(parsed, is_grid)]
+        for number, job in enumerate(tqdm(jobs, "checking", disable=None, leave=False, delay=1)):
             composed = compose(job)
             refuse_what_is_for_all_jobs(composed, whole, job, parsed)
             configs.append(settings_of(composed, Config))
+            subfolders.append(subfolder(composed, number))
     with known_to_hydra(whole):  # the folder's name may refer to it
         folder = Path(expand_home(config.sweep.dir)).absolute()
     refuse_system(folder, "hydra.sweep.dir")
     refuse_inside_a_run(folder / "job", "hydra.sweep.dir")
+    check_subfolders(subfolders)
     check_jobs(configs, config)
     if not is_grid and not all(each.dataset.val_size for each in configs):
         raise ConfigError(
@@ -218,12 +226,6 @@ def planned(arguments: Arguments) -> Sweep | None:
     comparison = CompareConfig(sweep=str(RunFolder(folder).path), evaluate=evaluate, figures=figures)
     zipped = any(each.artifacts.zip for each in configs)
     return Sweep(folder, comparison if enabled else None, zipped, overrides)
-
-
-def shows_only(arguments: Arguments) -> bool:
-    """Whether nothing is to run."""
-    shows = ("cfg", "help", "hydra_help", "info", "shell_completion", "version")
-    return any(arguments.given[name] for name in shows)
 
 
 def for_all_jobs(composed: DictConfig) -> dict[str, Any]:
@@ -293,6 +295,22 @@ def combinations(parsed: Sequence[Override], is_grid: bool) -> Iterator[tuple[st
     return itertools.product(*values.values())
 
 
+def subfolder(composed: DictConfig, number: int) -> str:
+    """The folder of a job in its sweep's. Raises OmegaConf's errors for what only a running job knows."""
+    composed.hydra.job.num = number
+    with known_to_hydra(composed):
+        return os.path.normpath(composed.hydra.sweep.subdir)
+
+
+def check_subfolders(subfolders: Sequence[str]) -> None:
+    """Raise ConfigError for jobs that would not have a folder each, inside the sweep's."""
+    for each, jobs in Counter(subfolders).items():
+        if each == "." or each.startswith("..") or Path(each).is_absolute():
+            raise ConfigError(f"hydra.sweep.subdir={each} is not a folder inside the sweep's: leave it out.")
+        if jobs > 1:
+            raise ConfigError(f"hydra.sweep.subdir={each} is the folder of several jobs: leave it out.")
+
+
 def check_jobs(configs: Sequence[Config], hydra: DictConfig) -> None:
     """Raise VaelabError for what could never run in a sweep, because of a model or the data too."""
     if any(config.resume is not None for config in configs):
@@ -300,10 +318,6 @@ def check_jobs(configs: Sequence[Config], hydra: DictConfig) -> None:
             "resume continues one run: leave -m out. A sweep is continued by its own command and "
             "hydra.sweep.dir=FOLDER."
         )
-    as_written: Any = OmegaConf.to_container(hydra.sweep, resolve=False)
-    subdir = str(as_written["subdir"])
-    if len(configs) > 1 and "${" not in subdir:
-        raise ConfigError(f"hydra.sweep.subdir={subdir} is the same folder for all jobs: leave it out.")
     runs_here = hydra.runtime.choices["hydra/launcher"] in ("basic", *JOBLIB)
     data = {repr(config.dataset): config.dataset for config in configs if runs_here}
     for each in data.values():

@@ -23,6 +23,7 @@ from vaelab.config.errors import (
     flattened,
     look_up,
     quote_override,
+    quoted,
     show,
     unknown,
 )

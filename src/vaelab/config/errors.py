@@ -61,8 +61,9 @@ def check_held(what: str, number: str) -> None:
     """Refuse a number, as it is written, that would silently become 0 or infinite."""
     held = float(number.replace("_", ""))
     if math.isinf(held) or (held == 0 and re.search("[1-9]", re.split("[eE]", number)[0])):
-        becomes, shown = "infinite" if held else "0", number if len(number) < 40 else f"{number[:40]}…"
-        raise ConfigError(f"{what}: {shown} would become {becomes}: type 0, or from 1e-300 to 1e300.")
+        becomes, advice = ("infinite", "one up to 1e300") if held else ("0", "0, or from 1e-300 to 1e300")
+        shown = number if len(number) < 40 else f"{number[:40]}…"
+        raise ConfigError(f"{what}: {shown} would become {becomes}: type {advice}.")
 
 
 def show(value: object, text: Callable[[str], str] = str) -> str:

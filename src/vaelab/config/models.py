@@ -6,7 +6,9 @@ The names are the arguments of the classes in models/. Any other model's class c
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from vaelab.config.base import unknown_setting
 from vaelab.config.errors import ConfigError, must_be, show, unknown
+from vaelab.config.train import Config
 
 ACTIVATIONS = ("relu", "tanh")
 ImageShape = tuple[int, int, int]  # channels, height, width
@@ -18,7 +20,13 @@ def check_model(model: Mapping[str, Any], image_shape: ImageShape) -> None:
         "mlp": {"latent_dim": count, "hidden": counts, "activation": activation},
         "conv": {"latent_dim": count, "channels": channels, "kernel": count},
     }
-    for name, check in rules.get(str(model["name"]), {}).items():
+    known = rules.get(str(model["name"]))
+    if known is None:
+        return
+    for name in model:
+        if name not in (*known, "name"):
+            raise unknown_setting(f"model.{name}", Config, known, str(model["name"]))
+    for name, check in known.items():
         if name in model:
             check(f"model.{name}", model[name], image_shape)
 

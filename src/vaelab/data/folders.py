@@ -36,10 +36,11 @@ def folders_near(spec: DatasetSpec, root: Path) -> Iterator[Path]:
     standard = standard_folder(spec, root)
     if is_complete(spec, standard):
         yield standard
-    for folder in chain([root], below):
+    beside = standard_folder(spec, root.parent)  # `root` may be the folder of another data set
+    for folder in chain([root], below, [beside]):
         if folder != standard and is_complete(spec, folder):
-            named = all(letters_and_digits(part) in own for part in folder.relative_to(root).parts)
-            if named or smallest_is_right(spec, folder):
+            names = folder.relative_to(root).parts if folder.is_relative_to(root) else folder.parts
+            if all(letters_and_digits(name) in own for name in names) or smallest_is_right(spec, folder):
                 yield folder
 
 

@@ -81,6 +81,9 @@ def find(config: DatasetConfig) -> RawData:
         if getattr(error.__cause__, "errno", None) in FULL:  # the subset would only hide it
             raise DataError(str(error)) from error
         looked = f"{'neither' if system else 'not'} in {' nor in '.join(map(str, [standard, *system]))}"
+        if there := files_in(spec, standard):
+            lacking = [name for name in spec.files.values() if name not in there]
+            looked = f"not complete in {standard} (no {', '.join(lacking)})"
         advice = "dataset.root=FOLDER names a folder that has it"
         if spec.subset is not None:
             advice += ", dataset.source=embedded the shipped subset"

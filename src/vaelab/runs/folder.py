@@ -77,6 +77,9 @@ def refuse_inside_a_run(path: Path, setting: str) -> None:
     if around is not None:
         shown = RunFolder(around).path
         raise RunFolderError(f"The run {shown} can't hold another: type {setting}=FOLDER, one outside of it.")
+    for sweep in (path, *path.parents):
+        if (sweep / "multirun.yaml").is_file() and path in (sweep, sweep / "comparison"):
+            raise RunFolderError(f"{path} is a sweep's own folder: type {setting}=FOLDER, another one.")
 
 
 def read_metrics_json(folder: Path) -> dict[str, Any] | None:

@@ -146,11 +146,8 @@ class TrainingRun:
         self.config, self.folder, self.resumed = config, folder, resumed is not None
         self.resume_command = command([quote_override("resume", folder.path)])
         device = check_settings(config)
-        for kind in (
-            np.float32,
-            np.float64,
-        ):  # NumPy keeps the answer, and warns of it once denormals are flushed
-            np.finfo(kind)
+        for kind in (np.float32, np.float64):
+            np.finfo(kind)  # NumPy keeps the answer, and would warn of it once denormals are flushed
         flushed = caller.owns_process and torch.set_flush_denormal(True)
         set_deterministic(config.deterministic and device.type == "cuda")
         self.data = splits.load(config.dataset, device)

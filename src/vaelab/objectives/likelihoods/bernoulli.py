@@ -23,7 +23,7 @@ class Bernoulli(Likelihood):
         # The same four times as fast, but slow to differentiate: Σ (x − ½) l − ½ |l| − log(1 + exp(−|l|)),
         # with one logarithm for the product of up to 64 terms, each of which is at most 2.
         logits, magnitude = parameters.flatten(1), parameters.flatten(1).abs()
-        linear = torch.linalg.vecdot(logits, x.flatten(1) - 0.5) - 0.5 * magnitude.sum(dim=1)
+        linear = (logits * (x.flatten(1) - 0.5)).sub_(0.5 * magnitude).sum(dim=1)  # exact for 0/1 pixels
         terms = magnitude.neg_().exp_().add_(1).unflatten(1, (-1, math.gcd(logits.shape[1], 64)))
         return linear - terms.prod(dim=2).log_().sum(dim=1)
 
