@@ -7,11 +7,14 @@ import re
 import subprocess
 import sys
 import zipfile
+from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from conftest import REPOSITORY, environment
+from vaelab.runs.environment import versions
 
 SOURCE = REPOSITORY / "src" / "vaelab"
 
@@ -89,6 +92,23 @@ def test_every_dependency_says_why() -> None:
     start = lines.index("dependencies = [")
     for line in lines[start + 1 : lines.index("]", start)]:
         assert "#" in line, line
+
+
+def test_only_declared_libraries_are_used() -> None:
+    """Of users, who don't install the test extra: what is imported, and whose versions a run records."""
+    requirements = [Requirement(line) for line in requires("vaelab") or []]
+    declared = {each.name for each in requirements if "test" not in str(each.marker)}
+    declared |= {
+        "markupsafe",
+        "optuna",
+        "typing-extensions",
+    }  # what jinja2, the sweeper and pydantic take along
+    used = set(versions()) - {"vaelab", "python", "platform"}
+    of_module = packages_distributions()
+    for module in {name.partition(".")[0] for path in MODULES for name in imports(path)}:
+        if module != "vaelab" and module not in sys.stdlib_module_names:
+            used.add(next(iter(of_module[module])).lower().replace("_", "-"))
+    assert used <= declared
 
 
 @pytest.fixture(scope="module")

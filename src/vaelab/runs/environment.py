@@ -111,7 +111,7 @@ def process_facts() -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Versions of vaelab, Python, the system, and the libraries that numbers and figures depend on."""
-    packages = ("torch", "torchvision", "numpy", "matplotlib", "pillow", "hydra-core", "omegaconf")
+    packages = ("torch", "numpy", "matplotlib", "pillow", "hydra-core", "omegaconf")
     system = {"python": platform.python_version(), "platform": platform.platform()}
     return {"vaelab": version("vaelab"), **system, **{package: version(package) for package in packages}}
 
