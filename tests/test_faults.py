@@ -451,11 +451,13 @@ def test_of_two_processes_at_one_run_one_works_and_the_other_says_who_holds_it(
     run = tmp_path / "run"
     first = start(tmp_path, *command, "hydra.run.dir=run")
     wait_for(run, "checkpoints/epoch_0001.safetensors", first)
+    first.send_signal(signal.SIGSTOP)  # else it may end before the others start
     holder = rf"vaelab: run is in use by process {first.pid} on \S+ \(since [\d-]+ [\d:]+\): wait until it has ended, or end it\.\n"
     for line in (["resume=run"], [*command, "hydra.run.dir=run"]):
         second = train(*line)
         assert second.returncode == 1
         assert re.fullmatch(holder, second.stderr), second.stderr
+    first.send_signal(signal.SIGCONT)
     _, stderr = first.communicate(timeout=60)
     assert first.returncode == 0, stderr
     assert_equal_to(reference, run)

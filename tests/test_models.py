@@ -108,7 +108,7 @@ def test_log_variances_that_overflow_stay_finite(extreme: float) -> None:
     [
         ({"name": "cnov"}, "Unknown model 'cnov'. Did you mean 'conv'? Available: conv, mlp."),
         ({"name": "mlp", "widht": 3}, "Unknown setting 'model.widht'. model=mlp accepts: latent_dim, hidden, activation."),
-        ({"name": "mlp", "hiden": [3]}, "Unknown setting 'model.hiden'. Did you mean 'hidden'? model=mlp accepts: latent_dim, hidden, activation."),
+        ({"name": "mlp", "hiden": [3]}, "Unknown setting 'model.hiden'. Did you mean 'model.hidden'? model=mlp accepts: latent_dim, hidden, activation."),
         ({"name": "mlp", "latent_dim": 0}, "model.latent_dim must be a whole number of at least 1, got 0."),
         ({"name": "mlp", "latent_dim": True}, "model.latent_dim must be a whole number of at least 1, got true."),
         ({"name": "mlp", "hidden": []}, "model.hidden must be a list of whole numbers of at least 1, such as [400], got []."),

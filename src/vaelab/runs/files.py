@@ -140,26 +140,35 @@ def held(folder: Path) -> Iterator[None]:
     """
     lock, holder = FileLock(folder / LOCK, timeout=0), folder / HOLDER
     free = False
-    with writing(folder), suppress(Timeout):
-        folder.mkdir(parents=True, exist_ok=True)
-        acquire(lock)
-        free = not lock.is_locked or (folder / LOCK).exists()  # or removed by its last holder at this moment
-    if not free:
-        lock.release()
-        who = "another process"
-        with suppress(OSError, ValueError):  # it may have written nothing yet
-            who = json.loads(holder.read_text())
-        raise InUse(f"{folder} is in use by {who}: wait until it has ended, or end it.")
+
+    def release() -> None:
+        if free or lock.is_locked:
+            with suppress(OSError):  # on a disk that has become read-only, say
+                holder.unlink(missing_ok=True)
+                (folder / LOCK).unlink(missing_ok=True)
+            lock.release()
+
     try:
+        with writing(folder), suppress(Timeout):
+            folder.mkdir(parents=True, exist_ok=True)
+            acquire(lock)
+            free = not lock.is_locked or (folder / LOCK).exists()  # or removed by its last holder just now
+        if not free:
+            lock.release()
+            who = "another process"
+            with suppress(OSError, ValueError):  # it may have written nothing yet
+                who = json.loads(holder.read_text())
+            raise InUse(f"{folder} is in use by {who}: wait until it has ended, or end it.")
         remove_leftovers(folder)
         who = f"process {os.getpid()} on {socket.gethostname()} (since {datetime.now():%Y-%m-%d %H:%M:%S})"
         write_bytes(holder, json.dumps(who).encode())
         yield
     finally:
-        with suppress(OSError):  # on a disk that has become read-only, say
-            holder.unlink(missing_ok=True)
-            (folder / LOCK).unlink(missing_ok=True)
-        lock.release()
+        try:
+            release()
+        except BaseException:  # a signal in the middle of it
+            release()
+            raise
 
 
 def remove_if_empty(folder: Path) -> None:
