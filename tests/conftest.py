@@ -45,9 +45,9 @@ TINY = (
 """Overrides for real images of two classes, some 500 to train on: 8 or 9 steps an epoch."""
 
 CACHE = tempfile.TemporaryDirectory(prefix="vaelab-cache-")
-os.environ["SQLALCHEMY_SILENCE_UBER_WARNING"] = "1"  # Optuna 2 is for 1.4, which tells of 2.0
 """Of this session: what depends on images alone is measured once, and nothing is left on the machine."""
 atexit.register(CACHE.cleanup)
+os.environ["SQLALCHEMY_SILENCE_UBER_WARNING"] = "1"  # Optuna 2 is for 1.4, which tells of 2.0
 
 UNREACHABLE = "http://127.0.0.1:9"
 """A mirror that refuses every connection at once."""

@@ -453,11 +453,13 @@ def test_of_two_processes_at_one_run_one_works_and_the_other_says_who_holds_it(
     wait_for(run, "checkpoints/epoch_0001.safetensors", first)
     first.send_signal(signal.SIGSTOP)  # else it may end before the others start
     holder = rf"vaelab: run is in use by process {first.pid} on \S+ \(since [\d-]+ [\d:]+\): wait until it has ended, or end it\.\n"
-    for line in (["resume=run"], [*command, "hydra.run.dir=run"]):
-        second = train(*line)
+    try:
+        seconds = [train(*line) for line in (["resume=run"], [*command, "hydra.run.dir=run"])]
+    finally:
+        first.send_signal(signal.SIGCONT)
+    for second in seconds:
         assert second.returncode == 1
         assert re.fullmatch(holder, second.stderr), second.stderr
-    first.send_signal(signal.SIGCONT)
     _, stderr = first.communicate(timeout=60)
     assert first.returncode == 0, stderr
     assert_equal_to(reference, run)

@@ -26,7 +26,7 @@ from conftest import TINY, environment, once
 from vaelab.cli import api
 from vaelab.cli.arguments import prepare
 from vaelab.cli.compose import composing, settings_of
-from vaelab.cli.sweep import planned
+from vaelab.cli.plan import planned
 from vaelab.config import SCHEMAS, Config, VaelabError, look_up
 from vaelab.runs.folder import RunFolder, RunFolderError
 from vaelab.training.run import Run, load

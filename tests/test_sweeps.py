@@ -25,8 +25,9 @@ from scipy import stats
 from conftest import TINY, CommandLine, command_line_of, environment, once, settings
 from vaelab.cli.arguments import parse, prepare
 from vaelab.cli.messages import one_line
+from vaelab.cli.plan import Sweep, planned
 from vaelab.cli.search import continuing
-from vaelab.cli.sweep import Sweep, planned
+from vaelab.cli.sweep import end
 from vaelab.config import CompareConfig, Config, ConfigError, VaelabError, resolve
 from vaelab.config.base import read_yaml
 from vaelab.evaluation.runs import distinct_slugs, distinct_titles, find, label_of
@@ -369,7 +370,7 @@ def test_an_interrupted_comparison_says_how_to_make_it(
     monkeypatch.setattr("vaelab.comparison.compare.compare", interrupted)
     asked = CompareConfig(sweep="my sweep", figures=False)
     with pytest.raises(type(error)):
-        Sweep(tmp_path, asked, zip=False, overrides=[]).end(None)
+        end(Sweep(tmp_path, asked, zip=False, overrides=[]), None)
     assert capsys.readouterr().err == (
         "vaelab: interrupted. To compare the runs: "
         """python -m vaelab.compare 'sweep='"'"'my sweep'"'"'' evaluate=true figures=false\n"""

@@ -56,9 +56,8 @@ def new_or_resumed(
     if config.resume is None:
         refuse_system(folder.path, "hydra.run.dir")
         refuse_inside_a_run(folder.path, "hydra.run.dir")
-    from vaelab.runs.environment import (
-        importing,  # torch, which takes seconds: only for settings that resolve
-    )
+    # These import torch, which takes seconds: only for settings that resolve.
+    from vaelab.runs.environment import importing
 
     with importing():
         from vaelab.training import session

@@ -173,7 +173,7 @@ def with_home(override: str) -> str:
     if not text.startswith("~") or (text == value and "," in text):
         return override
     if key.lstrip("+") in ("hydra.run.dir", "hydra.sweep.dir"):
-        return f"{key}='{config.expand_home(text)}'"
+        return f"{key}='{config.expand_home(text)}'"  # ${…} stays a reference
     return f"{key}='{text}'" if value.startswith("~") and "/" in value else override
 
 

@@ -70,7 +70,8 @@ def verdict(family: Family, column: Column) -> Iterator[str]:
 def effect(difference: Difference, column: Column) -> str:
     """`1.24 (0.90 to 1.58, p = 0.004)`: the size of a difference, its 95 % interval, and p."""
     larger = difference if difference.mean >= 0 else difference.against(difference.second)
-    size, low, high = (f"{value:.{column.digits}f}" for value in (larger.mean, *larger.interval))
+    numbers = (round(value, column.digits) + 0.0 for value in (larger.mean, *larger.interval))  # no −0.00
+    size, low, high = (f"{value:.{column.digits}f}" for value in numbers)
     if math.isinf(larger.interval[1]):
         return f"{size} (the same for every seed, which no test can judge)"
     p = "p < 0.001" if larger.p < 0.001 else f"p = {larger.p:.2g}"

@@ -80,7 +80,7 @@ def class_numbers(spec: DatasetSpec, wanted: list[Any] | None) -> list[int]:
 
 
 def check_root(config: DatasetConfig) -> None:
-    """Raise ConfigError where `root` is to be looked at and is no folder."""
+    """Raise ConfigError where `root` is to be searched and is not a directory."""
     if config.root is None or config.source == "embedded":
         return
     root = Path(expand_home(config.root))

@@ -64,7 +64,7 @@ def files_in(spec: DatasetSpec, folder: Path) -> dict[str, Path]:
     """
     try:
         found = {dashed(path.name): path for path in sorted(folder.iterdir(), reverse=True) if path.is_file()}
-    except OSError:  # it is no folder, or can't be read
+    except OSError:  # it is not a directory, or can't be read
         return {}
     keys = [(name, dashed(name + ending)) for name in spec.files.values() for ending in (".gz", "")]
     files = {name: found[key] for name, key in keys if key in found}

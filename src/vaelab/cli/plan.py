@@ -1,0 +1,226 @@
+"""A sweep before it starts: which jobs it has, and that each of them can run."""
+
+import itertools
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf
+from tqdm import tqdm
+
+from vaelab.cli.arguments import (
+    MOST_JOBS,
+    Arguments,
+    check,
+    parse,
+    refuse_several_values,
+    refuse_too_many,
+    shows_only,
+    swept_keys,
+)
+from vaelab.cli.compose import composing, is_sweep, settings_of
+from vaelab.cli.search import continuing
+from vaelab.config import (
+    CompareConfig,
+    Config,
+    ConfigError,
+    VaelabError,
+    expand_home,
+    quote_override,
+)
+from vaelab.config.base import GROUPS, check_switch
+from vaelab.config.errors import flattened, must_be
+from vaelab.data.datasets import check_root
+from vaelab.runs.folder import RunFolder, refuse_inside_a_run, refuse_system
+
+EXCLUDED = "hydra.job.config.override_dirname.exclude_keys"
+"""Keys that don't name the folders of jobs."""
+
+PARAMS = "hydra.sweeper.params."
+"""Begins the settings of a sweep in yaml: what it sweeps over."""
+
+JOBLIB = ("parallel", "joblib")
+"""The launchers that would end the other jobs while they save, if one ended with a signal's status."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep that may start: all its combinations have been composed and checked."""
+
+    folder: Path
+    comparison: CompareConfig | None
+    zip: bool
+    overrides: list[str]
+    """Overrides for every job, beside those of the command line."""
+
+
+def planned(arguments: Arguments) -> Sweep | None:
+    """The sweep of the command line or of a yaml, or None. Raises VaelabError and Hydra's errors."""
+    given, parsed = arguments.given, arguments.parsed
+    if shows_only(arguments):
+        return None
+    with composing("train", given) as compose:
+        parsed = parse([str(part.input_line) for part in parsed])  # again, where Hydra knows the groups
+        whole = compose([str(part.input_line) for part in parsed if not part.is_sweep_override()])
+        config = whole.hydra
+        in_yaml = [f"{key}={value}" for key, value in (config.sweeper.get("params") or {}).items()]
+        if not is_sweep(whole, given):
+            if given["multirun"]:
+                raise VaelabError("hydra.mode=RUN makes one run, and -m a sweep: leave one of them out.")
+            refuse_several_values(parsed)
+            settings_of(whole, Config)
+            if in_yaml:
+                print(f"WARNING: only a sweep has {' '.join(in_yaml)}: type -m for it.", file=sys.stderr)
+            return None
+        parsed = [*parse(in_yaml), *parsed]
+        for part in parsed:
+            check(part, Config)
+        is_grid = config.runtime.choices["hydra/sweeper"] == "basic"
+        if is_grid:
+            refuse_too_many(parsed)
+        elif (trials := config.sweeper.get("n_trials") or 0) > MOST_JOBS:
+            raise must_be("hydra.sweeper.n_trials", f"a whole number up to {MOST_JOBS:,}", trials)
+        configs, subfolders = [], []
+        jobs = [*combinations(parsed, is_grid)]
+        for number, job in enumerate(tqdm(jobs, "checking", disable=None, leave=False, delay=1)):
+            composed = compose(job)
+            refuse_what_is_for_all_jobs(composed, whole, job, parsed)
+            configs.append(settings_of(composed, Config))
+            subfolders.append(subfolder(composed, number))
+    with known_to_hydra(whole):  # the folder's name may refer to it
+        folder = Path(expand_home(config.sweep.dir)).absolute()
+    refuse_system(folder, "hydra.sweep.dir")
+    refuse_inside_a_run(folder / "job", "hydra.sweep.dir")
+    check_subfolders(subfolders)
+    check_jobs(configs, config)
+    if not is_grid and not all(each.dataset.val_size for each in configs):
+        raise ConfigError(
+            "A search with dataset.val_size=0 would choose by the test images: type dataset.val_size=5000."
+        )
+    same = sorted({str(part.key_or_group) for part in parsed} - swept_keys(parsed))
+    overrides = [
+        "hydra.mode=MULTIRUN",  # from an experiment's yaml, Hydra 1.4 doesn't take it
+        quote_override("hydra.sweep.dir", folder),  # once for all: jobs may run on other machines
+        quote_override(EXCLUDED, [*config.job.config.override_dirname.exclude_keys, *same]),
+        *continuing(config.sweeper, folder),
+    ]
+    wanted = config.callbacks.compare
+    enabled, evaluate, figures = (
+        check_switch(f"hydra.callbacks.compare.{name}", wanted[name])
+        for name in ("enabled", "evaluate", "figures")
+    )
+    comparison = CompareConfig(sweep=str(RunFolder(folder).path), evaluate=evaluate, figures=figures)
+    zipped = any(each.artifacts.zip for each in configs)
+    return Sweep(folder, comparison if enabled else None, zipped, overrides)
+
+
+def for_all_jobs(composed: DictConfig) -> dict[str, Any]:
+    """Hydra's own settings that it reads once for a whole sweep, as they would be typed; a choice first."""
+    hydra = composed.hydra
+    found = {key: hydra.runtime.choices[key] for key in ("hydra/launcher", "hydra/sweeper")}
+    nested = OmegaConf.masked_copy(hydra, ["sweeper", "launcher", "callbacks", "sweep"])
+    found |= flattened({"hydra": OmegaConf.to_container(nested, resolve=False)})
+    return {key: value for key, value in found.items() if key != "hydra.sweep.subdir"}
+
+
+def refuse_what_is_for_all_jobs(
+    job: DictConfig, whole: DictConfig, overrides: Sequence[str], parsed: Sequence[Override]
+) -> None:
+    """Raise VaelabError where a choice among several would set what holds for all jobs, as a study does."""
+    common = for_all_jobs(whole)
+    lost = {key: value for key, value in for_all_jobs(job).items() if common.get(key, key) != value}
+    if not lost:
+        return
+    swept = swept_keys(parsed) & {*GROUPS}
+    choice = " ".join(line for line in overrides if line.partition("=")[0] in swept)
+    params = [key.removeprefix(PARAMS) + f"={lost[key]}" for key in lost if key.startswith(PARAMS)]
+    if params:
+        raise VaelabError(
+            f"{choice} is a sweep of its own ({' '.join(params)}) and can't be one value of another: type "
+            f"one at a time, -m {choice}."
+        )
+    setting = quote_override(*next(iter(lost.items())))
+    raise VaelabError(
+        f"{choice} has {setting}, which holds for all jobs of a sweep and not for one: type {setting} on the "
+        "command line."
+    )
+
+
+@contextmanager
+def known_to_hydra(composed: DictConfig) -> Iterator[None]:
+    """Inside, `${hydra:…}` stands for what was composed."""
+    hydra = HydraConfig.instance()
+    before = hydra.cfg
+    hydra.set_config(composed)
+    try:
+        yield
+    finally:
+        hydra.cfg = before
+
+
+def combinations(parsed: Sequence[Override], is_grid: bool) -> Iterator[tuple[str, ...]]:
+    """The overrides of each job of a grid; of a search, whose jobs are not known yet, those of one.
+
+    A search has one for each choice in its groups.
+    """
+    values: dict[str, list[str]] = {}
+    for part in parsed:
+        key = part.get_key_element()
+        if part.is_interval_sweep():
+            if is_grid:
+                raise VaelabError(
+                    f"'{part.input_line}' is for a search: type hydra/sweeper=search beside it, or values, "
+                    f"{key}=a,b."
+                )
+            values[key] = [f"{key}={part.value().start}"]  # type: ignore[union-attr]
+        elif part.is_sweep_override():
+            few = None if is_grid or part.key_or_group in GROUPS else 1
+            values[key] = [f"{key}={value}" for value in itertools.islice(part.sweep_string_iterator(), few)]
+        else:
+            values[key] = [str(part.input_line)]
+    return itertools.product(*values.values())
+
+
+def subfolder(composed: DictConfig, number: int) -> str:
+    """The folder of a job in its sweep's. Raises OmegaConf's errors for what only a running job knows."""
+    composed.hydra.job.num = number
+    with known_to_hydra(composed):
+        return os.path.normpath(composed.hydra.sweep.subdir)
+
+
+def check_subfolders(subfolders: Sequence[str]) -> None:
+    """Raise ConfigError for jobs that would not have a folder each, inside the sweep's."""
+    for each, jobs in Counter(subfolders).items():
+        if each == "." or each.startswith("..") or Path(each).is_absolute():
+            raise ConfigError(f"hydra.sweep.subdir={each} is not a folder inside the sweep's: leave it out.")
+        if jobs > 1:
+            raise ConfigError(f"hydra.sweep.subdir={each} is the folder of several jobs: leave it out.")
+
+
+def check_jobs(configs: Sequence[Config], hydra: DictConfig) -> None:
+    """Raise VaelabError for what could never run in a sweep, because of a model or the data too."""
+    if any(config.resume is not None for config in configs):
+        raise ConfigError(
+            "resume continues one run: leave -m out. A sweep is continued by its own command and "
+            "hydra.sweep.dir=FOLDER."
+        )
+    runs_here = hydra.runtime.choices["hydra/launcher"] in ("basic", *JOBLIB)
+    data = {repr(config.dataset): config.dataset for config in configs if runs_here}
+    for each in data.values():
+        check_root(each)
+    import torch  # takes seconds: only for settings that resolve
+
+    from vaelab.data.splits import load
+    from vaelab.training.state import check_model, check_settings
+
+    for config in configs:
+        check_settings(config) if runs_here else check_model(config)
+    for each in data.values():
+        load(each, torch.device("cpu"))
