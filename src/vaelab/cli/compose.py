@@ -75,12 +75,16 @@ def run_name(_root_: DictConfig) -> str:
     return re.sub(r"[^\w.+-]", "", name)  # no path in it, whatever model.name was given
 
 
+def as_typed(line: str) -> str:
+    """An override of a sweep's job with true and false as people type them."""
+    return re.sub(r"=(True|False)$", lambda match: match[0].lower(), line)
+
+
 def sweep_name(number: int, overrides: ListConfig, left_out: Sequence[str]) -> str:
     """The name of a job's folder in a sweep, `0_beta-0.1_kl-true`, that a shell and Hydra take as it is."""
     lines = cast("list[str]", OmegaConf.to_container(overrides, resolve=False))
     kept = sorted(line for line in lines if line.partition("=")[0].lstrip("+~") not in left_out)
-    parts = [re.sub(r"=(True|False)$", lambda match: match[0].lower(), line) for line in kept]
-    text = "_".join(parts).replace("=", "-").replace(",", "+").replace("/", "-")
+    text = "_".join(map(as_typed, kept)).replace("=", "-").replace(",", "+").replace("/", "-")
     safe = re.sub(r"[^\w.+-]", "", text)
     return f"{number}_{safe}"[:120].rstrip("_")  # file systems take 255, and paths have a limit too
 

@@ -57,6 +57,7 @@ class Sweep:
     folder: Path
     comparison: CompareConfig | None
     zip: bool
+    jobs: int
     overrides: list[str]
     """Overrides for every job, beside those of the command line."""
 
@@ -83,9 +84,10 @@ def planned(arguments: Arguments) -> Sweep | None:
         for part in parsed:
             check(part, Config)
         is_grid = config.runtime.choices["hydra/sweeper"] == "basic"
+        trials = config.sweeper.get("n_trials") or 0
         if is_grid:
             refuse_too_many(parsed)
-        elif (trials := config.sweeper.get("n_trials") or 0) > MOST_JOBS:
+        elif trials > MOST_JOBS:
             raise must_be("hydra.sweeper.n_trials", f"a whole number up to {MOST_JOBS:,}", trials)
         configs, subfolders = [], []
         jobs = [*combinations(parsed, is_grid)]
@@ -118,7 +120,8 @@ def planned(arguments: Arguments) -> Sweep | None:
     )
     comparison = CompareConfig(sweep=str(RunFolder(folder).path), evaluate=evaluate, figures=figures)
     zipped = any(each.artifacts.zip for each in configs)
-    return Sweep(folder, comparison if enabled else None, zipped, overrides)
+    count = len(jobs) if is_grid else trials
+    return Sweep(folder, comparison if enabled else None, zipped, count, overrides)
 
 
 def for_all_jobs(composed: DictConfig) -> dict[str, Any]:

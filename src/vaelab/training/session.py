@@ -49,11 +49,13 @@ class TrainingResult:
 class Caller:
     """Who trains: what differs between the command line and Python."""
 
-    arguments: Sequence[str] = ()  # recorded as the command
+    arguments: Sequence[str] = ()  # the run's own settings
     report: Callable[[RunFolder, Mapping[str, Any]], None] | None = None
     """Writes report.html from what is in a run folder, and the content of run.json."""
     owns_process: bool = False
     """Whether this process does nothing but train, so that settings of the whole process may change."""
+    command: str = ""  # what was typed, where that is a sweep
+    place: str = ""  # in a sweep, as "run 2 of 3": its epochs go to the log file alone, but for the last one
 
 
 def train(config: Config, folder: RunFolder, caller: Caller) -> TrainingResult:
@@ -158,9 +160,12 @@ class TrainingRun:
         if before == DAMAGED:
             log.warning("%s was damaged: it is written again, without earlier sessions.", folder.run_json)
         self.signals = Signals()
-        self.progress = callbacks.ProgressBar(config, self.data)
+        self.progress = callbacks.ProgressBar(config, self.data, caller.place)
         self.epochs = callbacks.SaveEpochs(config, self.data, folder)
-        self.run_json = callbacks.RunJson(config, self.data, folder, self.state, caller.arguments, before)
+        self.run_json = callbacks.RunJson(
+            config, self.data, folder, self.state, before, caller.arguments, caller.command
+        )
+        self.brief = {"file_only": bool(caller.place)}
         examples = ExampleImages(config, self.data, self.data.test, self.state.model, self.state.objective)
         offered = {"config": config, "data": self.data, "folder": folder, "examples": examples}
         report = caller.report if config.artifacts.report else None
@@ -168,7 +173,7 @@ class TrainingRun:
             callbacks.CheckFinite(config),
             *([] if flushed or device.type != "cpu" else [callbacks.DropTinyMoments()]),
             self.progress,
-            callbacks.LogEpochs(config, self.data.scored.name),
+            callbacks.LogEpochs(config, self.data.scored.name, brief=bool(caller.place)),
             AnimationFrames(config, examples, folder),
             EpochFigures(config, examples, folder),
             self.epochs,  # commits the epoch
@@ -190,7 +195,7 @@ class TrainingRun:
                     fit(self.state, self.data, self.config, self.callbacks)
                     self.signals.raise_immediately = True  # files appear whole or not at all
                     self.signals.check()
-                    log.info("Trained for %.0f s", time.monotonic() - started)
+                    log.info("Trained for %.0f s", time.monotonic() - started, extra=self.brief)
                     return self.finish()
                 except (Interrupted, KeyboardInterrupt) as interruption:
                     self.signals.raise_immediately = False
