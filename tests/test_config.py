@@ -78,7 +78,7 @@ def test_defaults_are_those_of_the_design() -> None:
     assert asked.dataset.name == "fashion_mnist"
     assert (asked.objective_name, asked.beta, asked.kl) == ("vae", 1.0, True)
     assert (asked.epochs, asked.batch_size, asked.optimizer.lr, asked.seed) == (20, 128, 1e-3, 42)
-    assert (asked.device, asked.dataset.val_size) == ("auto", 5000)
+    assert (asked.device, asked.dataset.val_size) == ("auto", None)
 
 
 @pytest.mark.parametrize(

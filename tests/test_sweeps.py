@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import re
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -94,6 +95,10 @@ def test_each_distinct_training_happens_once(swept: tuple[Path, Any]) -> None:
         assert f"{repeated} is the same training as 1_beta-0.1_kl-false\n" in result.stderr
     assert result.stdout.count("Run folder: ") == 4
     assert all(status(folder / job) == "finished" for job in jobs(folder))
+    assert "run 1 of 6: beta=0.1 kl=true\n" in result.stderr
+    typed = shlex.join(["python", "-m", "vaelab.train", "-m", *QUICK, *GRID, "hydra.sweep.dir=sweep"])
+    facts = json.loads((folder / JOBS[0] / "run.json").read_text())
+    assert (facts["command"], facts["overrides"][-2:]) == (typed, ["beta=0.1", "kl=True"])
 
 
 def test_what_has_no_effect_with_the_kl_off_makes_no_other_training(
@@ -370,7 +375,7 @@ def test_an_interrupted_comparison_says_how_to_make_it(
     monkeypatch.setattr("vaelab.comparison.compare.compare", interrupted)
     asked = CompareConfig(sweep="my sweep", figures=False)
     with pytest.raises(type(error)):
-        end(Sweep(tmp_path, asked, zip=False, overrides=[]), None)
+        end(Sweep(tmp_path, asked, zip=False, jobs=1, overrides=[]), None)
     assert capsys.readouterr().err == (
         "vaelab: interrupted. To compare the runs: "
         """python -m vaelab.compare 'sweep='"'"'my sweep'"'"'' evaluate=true figures=false\n"""

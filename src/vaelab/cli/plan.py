@@ -102,7 +102,7 @@ def planned(arguments: Arguments) -> Sweep | None:
     refuse_inside_a_run(folder / "job", "hydra.sweep.dir")
     check_subfolders(subfolders)
     check_jobs(configs, config)
-    if not is_grid and not all(each.dataset.val_size for each in configs):
+    if not is_grid and any(each.dataset.val_size == 0 for each in configs):
         raise ConfigError(
             "A search with dataset.val_size=0 would choose by the test images: type dataset.val_size=5000."
         )

@@ -53,8 +53,11 @@ class DatasetConfig(Settings):
     classes: Annotated[list[Any] | None, CLASSES] = Field(
         None, min_length=1, description="the classes to keep, such as [0,1,7] or [trouser,sneaker]; null: all"
     )
-    val_size: base.Natural = Field(
-        5000, description="validation images, last of the training file; 0: each epoch scores the test set"
+    val_size: Annotated[int | None, Allowed("a whole number of at least 0, or null")] = Field(
+        None,
+        ge=0,
+        description="validation images, last of the training file; null: 5,000, at most a tenth of the file; "
+        "0: each epoch scores the test set",
     )
     binarize: Literal["none", "dynamic", "static"] = Field(
         "none", description="grey pixels, or 0/1 pixels drawn each time or once"

@@ -121,7 +121,7 @@ def load_data(run: Run, config: EvaluationConfig) -> tuple[Data, DatasetConfig]:
     try:
         data = splits.load(wanted, device)
     except ConfigError:
-        if config.split != "test" or not saved.val_size:
+        if config.split != "test" or saved.val_size == 0:
             raise
         wanted = wanted.replace(val_size=0)  # the subset may be smaller than the run's validation split
         data = splits.load(wanted, device)
