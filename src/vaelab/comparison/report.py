@@ -29,7 +29,7 @@ def about(family: Family) -> str:
 
 def curves(family: Family, several: bool) -> list[dict[str, Any]]:
     """Charts of all models, means over seeds; with the family's name where there are `several`."""
-    paper = [styles(family.kl_off, on_dark=on_dark) for on_dark in (False, True)]
+    paper = [styles(family.kl_weights, on_dark=on_dark) for on_dark in (False, True)]
     looks = [
         {
             "mode": "lines",

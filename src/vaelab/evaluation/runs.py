@@ -82,8 +82,9 @@ class Family:
         return [member for model in self.models for member in model.members]
 
     @property
-    def kl_off(self) -> list[bool]:
-        return [model.kl_off for model in self.models]
+    def kl_weights(self) -> list[float]:
+        """beta of each model, or 0 without KL."""
+        return [0.0 if model.kl_off else model.config.beta for model in self.models]
 
 
 @dataclass

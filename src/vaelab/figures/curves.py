@@ -3,22 +3,42 @@
 Shapes: E epochs, S seeds, M models.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullLocator
+from matplotlib.ticker import NullLocator
 
 from vaelab.figures import Floats
-from vaelab.figures.style import INK, SCORED, SOFT, TRAIN, house_style, legend_label, new_figure
+from vaelab.figures.style import (
+    CLASS_COLOURS,
+    INK,
+    SCORED,
+    SOFT,
+    TRAIN,
+    house_style,
+    legend_label,
+    new_figure,
+)
 
-PANELS = {"loss": "Loss", "reconstruction": "Reconstruction, −log p(x|z)", "kl": "KL(q(z|x) ‖ p(z))"}
+PANELS = {
+    "loss": "Loss: what is minimised",
+    "reconstruction": "Reconstruction, −log p(x|z)",
+    "kl": "KL(q(z|x) ‖ p(z))",
+}
 WIDE_RANGE = 6.0  # ratio of the largest to the smallest number from which an axis is logarithmic
+MINIMUM_SPAN = 5.0  # nats that an axis shows at least: seeds differ by one or two, which is no trend
 MARKERS = "osv^P<>*X"
+DASHES = ("-", "--", ":", "-.")
+LEAST_EPOCHS = 5  # from which an axis need not hold the first one
+KL_OFF = "#bd1f01"
+COLOURED_BETAS = (0.05, 8.0)
+"""Where the colours begin and end; betas outside have those of the ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +52,10 @@ class OverSeeds:
     @property
     def means(self) -> Floats:
         return self.values_SE.mean(axis=0)
+
+    def shown_from(self, epoch: int) -> Floats:
+        """All that is drawn after so many epochs: means and interval."""
+        return np.concatenate([each[epoch:] for each in (self.means, self.low_E, self.high_E)])
 
     @property
     def last_bars(self) -> Floats:
@@ -49,18 +73,40 @@ class Style:
     dashes: str
 
 
-def styles(kl_off: Sequence[bool], on_dark: bool = False) -> list[Style]:
-    """A colour from dark to light in the order of the models; those without KL in black and dashed.
+def model_colour(weight: float, on_dark: bool = False) -> str:
+    """The colour of a beta, or of no KL where the weight is 0: the same in every figure, page and sweep.
 
-    On a dark background the other end of the colour map is left out, and black is white.
+    From dark to light with the logarithm of beta, so that 0.1, 0.25, 0.5, 1, 2 and 4 can be told apart in print
+    and with each common form of colour blindness; red without KL. Mixed with white on a dark background.
     """
-    count = max(1, sum(not off for off in kl_off))
-    ramp = iter(mpl.colormaps["viridis"](np.linspace(*((0.3, 1.0) if on_dark else (0.0, 0.85)), count)))
-    without_kl = Style("#ececef" if on_dark else INK, "D", "--")
-    return [
-        without_kl if off else Style(mpl.colors.to_hex(next(ramp)), MARKERS[number % len(MARKERS)], "-")
-        for number, off in enumerate(kl_off)
-    ]
+    colour = KL_OFF
+    if weight > 0:
+        first, last = np.log(COLOURED_BETAS)
+        place = float(np.clip((np.log(weight) - first) / (last - first), 0, 1))
+        colour = mpl.colors.to_hex(mpl.colormaps["viridis"](0.92 * place))
+    return on_dark_paper(colour) if on_dark else colour
+
+
+def on_dark_paper(colour: str) -> str:
+    return mpl.colors.to_hex(0.7 * np.array(mpl.colors.to_rgb(colour)) + 0.3)
+
+
+def styles(weights: Sequence[float], on_dark: bool = False) -> list[Style]:
+    """How models with these KL weights are drawn, 0 without KL.
+
+    Models of one colour differ in their dashes and markers. Where all would have one colour, as in a sweep over
+    the network, they have the colours of classes.
+    """
+    colours = [model_colour(weight, on_dark) for weight in weights]
+    if len({*colours}) == 1 < len(colours):
+        colours = [CLASS_COLOURS[number % len(CLASS_COLOURS)] for number in range(len(colours))]
+        colours = [*map(on_dark_paper, colours)] if on_dark else colours
+    found = []
+    for number, (colour, weight) in enumerate(zip(colours, weights, strict=True)):
+        before = colours[:number].count(colour)
+        marker = "D" if weight == 0 else MARKERS[(round(np.log2(weight)) + 4 * before) % len(MARKERS)]
+        found.append(Style(colour, marker, DASHES[(before + (weight == 0)) % len(DASHES)]))
+    return found
 
 
 @house_style()
@@ -72,13 +118,22 @@ def loss_curves(history: Sequence[Mapping[str, float]], title: str, subtitle: st
     split, scored = ("val", "validation") if "val/loss" in history[0] else ("test", "test")
     epochs = [row["epoch"] for row in history]
     style: dict[str, Any] = {"marker": "o" if len(epochs) < 40 else "", "markersize": 3.5}
-    figure, panels = epoch_panels(4.0, list(PANELS.values()), title, subtitle)
-    for axes, key in zip(panels, PANELS, strict=True):
+    figure = new_figure(12.0, 4.0, title, subtitle, plots=True)
+    panels = figure.subplots(1, len(PANELS))
+    for axes, (key, heading) in zip(panels, PANELS.items(), strict=True):
         of_training, of_scored = ([row[f"{each}/{key}"] for row in history] for each in ("train", split))
         axes.plot(epochs, of_training, "-", color=TRAIN, label="training (weights changing)", **style)
         axes.plot(epochs, of_scored, "--", color=SCORED, label=scored, **style)
-        axes.axvline(best_epoch, color=SOFT, linewidth=0.8, ls=":", label=f"best epoch ({best_epoch})")
-        axes.yaxis.get_major_formatter().set_useOffset(False)
+        axes.set_title(heading, loc="left")
+        axes.set_xlabel("epoch")
+        epoch_axis(axes, len(epochs))
+        nats_axis(axes, key)
+    if split == "val":  # on test images nothing is chosen: the best epoch is the last one
+        panels[0].plot(
+            best_epoch, history[best_epoch - 1]["val/loss"], "*", color=INK, markersize=11, linestyle="",
+            label=f"best epoch ({best_epoch}), by validation loss",
+        )  # fmt: skip
+    panels[0].set_ylabel("nats per image")
     panels[0].legend(fontsize=8.5)
     return figure
 
@@ -87,29 +142,86 @@ def loss_curves(history: Sequence[Mapping[str, float]], title: str, subtitle: st
 def overlaid_curves(
     curves: Mapping[str, Mapping[str, OverSeeds]],
     looks: Mapping[str, Style],
-    panels: Sequence[tuple[str, str]],
+    splits: Mapping[str, str],
     title: str,
     subtitle: str,
 ) -> Figure:
-    """A panel per term; in each the mean of every model over its seeds, and its interval as a band.
+    """Small multiples: a column per term, a row per split, in each the mean of every model over its seeds.
 
-    `curves` are by model and term; `panels` are (term, heading).
+    `curves` are by model and key, such as `train/kl`; `splits` are the rows' names by the keys' first word. The
+    interval of a mean is a band. Panels of a column share their axis, which fits the epochs from the second on:
+    the first one's fall, of ten times the models' differences, would hide these.
     """
-    figure, all_axes = epoch_panels(4.3, [heading for _, heading in panels], title, subtitle)
-    for axes, (term, _) in zip(all_axes, panels, strict=True):
-        for model, terms in curves.items():
-            curve, look = terms[term], looks[model]
-            epochs = np.arange(1, len(curve.means) + 1)
-            axes.plot(
-                epochs, curve.means, look.dashes, color=look.colour, marker=look.marker,
-                markersize=3.5, markevery=max(1, len(epochs) // 10), label=legend_label(model),
-            )  # fmt: skip
-            axes.fill_between(epochs, curve.low_E, curve.high_E, color=look.colour, alpha=0.2, linewidth=1)
-        last = [terms[term].means[-1] for terms in curves.values()]
-        if min(last) > 0 and max(last) / min(last) > WIDE_RANGE:
+    epochs = max(len(each.means) for found in curves.values() for each in found.values())
+    skipped = 1 if epochs >= LEAST_EPOCHS else 0
+    if skipped:
+        subtitle += " · vertical axes fit epochs 2 and later"
+    figure = new_figure(12.0, 1.5 + 2.7 * len(splits), title, subtitle, plots=True)
+    grid = figure.subplots(len(splits), len(PANELS), squeeze=False, sharex=True, sharey="col")
+    for row, split in zip(grid, splits, strict=True):
+        row[0].set_ylabel(f"{splits[split]}\nnats per image")
+        for axes, term in zip(row, PANELS, strict=True):
+            for model, found in curves.items():
+                curve, look = found[f"{split}/{term}"], looks[model]
+                numbers = np.arange(1, len(curve.means) + 1)
+                axes.plot(
+                    numbers, curve.means, look.dashes, color=look.colour, marker=look.marker,
+                    markersize=3.5, markevery=max(1, epochs // 10), label=legend_label(model),
+                )  # fmt: skip
+                axes.fill_between(
+                    numbers, curve.low_E, curve.high_E, color=look.colour, alpha=0.2, linewidth=0
+                )
+    for axes, (term, heading) in zip(grid[0], PANELS.items(), strict=True):
+        shown = [found[f"{split}/{term}"] for found in curves.values() for split in splits]
+        epoch_axis(axes, epochs)
+        fit(axes, [each.shown_from(skipped) for each in shown])
+        logarithmic = term == "kl" and is_wide([each.means[-1] for each in shown])
+        if logarithmic:
             log_scale(axes, "y")
-    figure.legend(*all_axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=8.5)
+        else:
+            nats_axis(axes, term)
+        axes.set_title(f"{heading}, logarithmic" if logarithmic else heading, loc="left")
+    for axes in grid[-1]:
+        axes.set_xlabel("epoch")
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside right center", fontsize=8.5)
     return figure
+
+
+def fit(axes: Axes, values: Sequence[Floats]) -> None:
+    """Limits that hold these values, with matplotlib's usual margin."""
+    low, high = np.nanmin(np.concatenate(values)), np.nanmax(np.concatenate(values))
+    margin = 0.05 * (high - low) or 0.05
+    axes.set_ylim(low - margin, high + margin)
+
+
+def is_wide(values: Sequence[float]) -> bool:
+    return min(values) > 0 and max(values) / min(values) > WIDE_RANGE
+
+
+def nats_axis(axes: Axes, term: str) -> None:
+    """The vertical axis after everything is drawn: a KL from 0, all others at least MINIMUM_SPAN nats long.
+
+    An axis that ends where the numbers do would make the noise between two epochs look like a trend.
+    """
+    axes.yaxis.get_major_formatter().set_useOffset(False)  # type: ignore[attr-defined]
+    low, high = axes.get_ylim()
+    if term == "kl":
+        axes.set_ylim(0, max(high, 1.0))
+    elif (missing := MINIMUM_SPAN - (high - low)) > 0:
+        axes.set_ylim(low - missing / 2, high + missing / 2)
+
+
+def epoch_axis(axes: Axes, last: int) -> None:
+    """Ticks at the first and the last epoch, and at round numbers between."""
+    step = next(size for size in nice_steps() if last <= 6 * size)
+    between = [epoch for epoch in range(step, last, step) if min(epoch - 1, last - epoch) > 0.5 * step]
+    axes.set_xticks(sorted({1, *between, last}))
+
+
+def nice_steps() -> Iterator[int]:
+    """1, 2, 5, 10, 20 …"""
+    for power in count():
+        yield from (digit * 10**power for digit in (1, 2, 5))
 
 
 def log_scale(axes: Axes, which: Literal["x", "y"]) -> None:
@@ -121,18 +233,6 @@ def log_scale(axes: Axes, which: Literal["x", "y"]) -> None:
     ticks = [tick for tick in ticks if low <= tick <= high]
     axis.set_ticks(ticks, [f"{tick:g}" for tick in ticks])
     axis.set_minor_locator(NullLocator())
-
-
-def epoch_panels(height: float, headings: Sequence[str], title: str, subtitle: str) -> tuple[Figure, Any]:
-    """A figure with axes side by side, epochs across and nats upwards, each under its heading."""
-    figure = new_figure(12.0, height, title, subtitle, plots=True)
-    panels = figure.subplots(1, len(headings), squeeze=False)[0]
-    for axes, heading in zip(panels, headings, strict=True):
-        axes.set_title(heading, loc="left")
-        axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    panels[0].set_ylabel("nats per image")
-    return figure, panels
 
 
 @house_style()
@@ -157,10 +257,14 @@ def rate_distortion(
         )  # fmt: skip
         axes.annotate(model, mean, xytext=(8, 7), textcoords="offset points", fontsize=9)
     axes.margins(x=0.15, y=0.12)
-    rates = means_M2[:, 0]
-    if rates.min() > 0 and rates.max() / rates.min() > WIDE_RANGE:
+    nats_axis(axes, "reconstruction")
+    logarithmic = is_wide(means_M2[:, 0].tolist())
+    if logarithmic:
         log_scale(axes, "x")
-    axes.set_xlabel("rate: KL(q(z|x) ‖ p(z)), nats per image")
+    else:
+        axes.set_xlim(left=0)
+    scale = ", logarithmic" if logarithmic else ""
+    axes.set_xlabel(f"rate: KL(q(z|x) ‖ p(z)), nats per image{scale}")
     axes.set_ylabel("distortion: reconstruction, −log p(x|z), nats per image")
     axes.legend(loc="upper right", fontsize=8.5)
     return figure
