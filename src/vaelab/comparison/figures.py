@@ -57,7 +57,9 @@ class FamilyFigures:
 
     def rate_distortion(self) -> Figure:
         found = self.histories(f"{self.scored}/{term}" for term in RATE_DISTORTION)
-        points = {model: dict(zip(RATE_DISTORTION, each.values(), strict=True)) for model, each in found.items()}
+        points = {
+            model: dict(zip(RATE_DISTORTION, each.values(), strict=True)) for model, each in found.items()
+        }
         of = f"{self.title} · {SPLIT_NAMES[self.scored]} images, last epoch{self.about_seeds('bars')}"
         return rate_distortion(points, self.looks, "Rate and distortion", of)
 

@@ -6,11 +6,12 @@ Shapes: E epochs, S seeds, M models.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Any, Literal
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
@@ -53,10 +54,6 @@ class OverSeeds:
     def means(self) -> Floats:
         return self.values_SE.mean(axis=0)
 
-    def shown_from(self, epoch: int) -> Floats:
-        """All that is drawn after so many epochs: means and interval."""
-        return np.concatenate([each[epoch:] for each in (self.means, self.low_E, self.high_E)])
-
     @property
     def last_bars(self) -> Floats:
         """How far the interval of the last epoch extends below and above the mean, shape (2, 1)."""
@@ -76,8 +73,8 @@ class Style:
 def model_colour(weight: float, on_dark: bool = False) -> str:
     """The colour of a beta, or of no KL where the weight is 0: the same in every figure, page and sweep.
 
-    From dark to light with the logarithm of beta, so that 0.1, 0.25, 0.5, 1, 2 and 4 can be told apart in print
-    and with each common form of colour blindness; red without KL. Mixed with white on a dark background.
+    From dark to light with the logarithm of beta, so that 0.1, 0.25, 0.5, 1, 2 and 4 can be told apart in
+    print and with each common form of colour blindness; red without KL. Lighter on a dark background.
     """
     colour = KL_OFF
     if weight > 0:
@@ -88,14 +85,15 @@ def model_colour(weight: float, on_dark: bool = False) -> str:
 
 
 def on_dark_paper(colour: str) -> str:
-    return mpl.colors.to_hex(0.7 * np.array(mpl.colors.to_rgb(colour)) + 0.3)
+    red, green, blue = (0.7 * each + 0.3 for each in mpl.colors.to_rgb(colour))
+    return mpl.colors.to_hex((red, green, blue))
 
 
 def styles(weights: Sequence[float], on_dark: bool = False) -> list[Style]:
     """How models with these KL weights are drawn, 0 without KL.
 
-    Models of one colour differ in their dashes and markers. Where all would have one colour, as in a sweep over
-    the network, they have the colours of classes.
+    Models of one colour differ in their dashes and markers. Where all would have one colour, as in a sweep
+    over the network, they have the colours of classes.
     """
     colours = [model_colour(weight, on_dark) for weight in weights]
     if len({*colours}) == 1 < len(colours):
@@ -127,7 +125,9 @@ def loss_curves(history: Sequence[Mapping[str, float]], title: str, subtitle: st
         axes.set_title(heading, loc="left")
         axes.set_xlabel("epoch")
         epoch_axis(axes, len(epochs))
-        nats_axis(axes, key)
+        if key == "kl":
+            axes.set_ylim(bottom=0)
+        minimum_span(axes)
     if split == "val":  # on test images nothing is chosen: the best epoch is the last one
         panels[0].plot(
             best_epoch, history[best_epoch - 1]["val/loss"], "*", color=INK, markersize=11, linestyle="",
@@ -148,13 +148,12 @@ def overlaid_curves(
 ) -> Figure:
     """Small multiples: a column per term, a row per split, in each the mean of every model over its seeds.
 
-    `curves` are by model and key, such as `train/kl`; `splits` are the rows' names by the keys' first word. The
-    interval of a mean is a band. Panels of a column share their axis, which fits the epochs from the second on:
-    the first one's fall, of ten times the models' differences, would hide these.
+    `curves` are by model and key, such as `train/kl`; `splits` are the rows' names by the keys' first word.
+    The interval of a mean is a band. Panels of a column share their axis.
     """
-    epochs = max(len(each.means) for found in curves.values() for each in found.values())
-    skipped = 1 if epochs >= LEAST_EPOCHS else 0
-    if skipped:
+    every = [curve for found in curves.values() for curve in found.values()]
+    epochs = max(len(curve.means) for curve in every)
+    if skipped_epochs(every):
         subtitle += " · vertical axes fit epochs 2 and later"
     figure = new_figure(12.0, 1.5 + 2.7 * len(splits), title, subtitle, plots=True)
     grid = figure.subplots(len(splits), len(PANELS), squeeze=False, sharex=True, sharey="col")
@@ -172,43 +171,83 @@ def overlaid_curves(
                     numbers, curve.low_E, curve.high_E, color=look.colour, alpha=0.2, linewidth=0
                 )
     for axes, (term, heading) in zip(grid[0], PANELS.items(), strict=True):
-        shown = [found[f"{split}/{term}"] for found in curves.values() for split in splits]
+        vertical = VerticalAxis.of(
+            term, [found[f"{split}/{term}"] for found in curves.values() for split in splits]
+        )
+        vertical.set(axes)
         epoch_axis(axes, epochs)
-        fit(axes, [each.shown_from(skipped) for each in shown])
-        logarithmic = term == "kl" and is_wide([each.means[-1] for each in shown])
-        if logarithmic:
-            log_scale(axes, "y")
-        else:
-            nats_axis(axes, term)
-        axes.set_title(f"{heading}, logarithmic" if logarithmic else heading, loc="left")
+        axes.set_title(f"{heading}, logarithmic" if vertical.logarithmic else heading, loc="left")
     for axes in grid[-1]:
         axes.set_xlabel("epoch")
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside right center", fontsize=8.5)
     return figure
 
 
-def fit(axes: Axes, values: Sequence[Floats]) -> None:
-    """Limits that hold these values, with matplotlib's usual margin."""
-    low, high = np.nanmin(np.concatenate(values)), np.nanmax(np.concatenate(values))
-    margin = 0.05 * (high - low) or 0.05
-    axes.set_ylim(low - margin, high + margin)
+@dataclass(frozen=True, slots=True)
+class VerticalAxis:
+    """Which nats an axis of curves shows: all from the second epoch on, where there are a few.
+
+    The first one's fall, of ten times the models' differences, would hide these. A KL begins at 0, unless its
+    axis is logarithmic, and all others are at least MINIMUM_SPAN long: an axis that ends where the numbers do
+    makes the noise between two epochs look like a trend.
+    """
+
+    low: float
+    high: float
+    logarithmic: bool = False
+
+    @classmethod
+    def of(cls, term: str, curves: Sequence[OverSeeds]) -> "VerticalAxis":
+        skipped = skipped_epochs(curves)
+        last, means = [each.means[-1] for each in curves], [each.means[skipped:] for each in curves]
+        bounds = [bound[skipped:] for each in curves for bound in (each.low_E, each.high_E)]
+        values = np.concatenate([*means, *bounds])
+        low, high = float(np.nanmin(values)), float(np.nanmax(values))
+        if term != "kl":
+            margin = 0.05 * (high - low) + max(0.0, MINIMUM_SPAN - (high - low)) / 2
+            return cls(low - margin, high + margin)
+        if is_wide(last):
+            return cls(0.8 * float(np.concatenate(means).min()), 1.2 * high, logarithmic=True)
+        return cls(0.0, max(1.05 * high, 1.0))
+
+    def set(self, axes: Axes) -> None:
+        """To be called after everything is drawn."""
+        if self.logarithmic:
+            axes.set_yscale("log")
+        axes.set_ylim(self.low, self.high)
+        if self.logarithmic:
+            log_ticks(axes.yaxis)
+        else:
+            axes.yaxis.get_major_formatter().set_useOffset(False)  # type: ignore[attr-defined]
+
+    def for_plotly(self) -> dict[str, Any]:
+        if not self.logarithmic:
+            return {"range": [self.low, self.high]}
+        powers = [float(np.log10(limit)) for limit in (self.low, self.high)]
+        return {
+            "range": powers,
+            "type": "log",
+            "dtick": "D2",
+            "title": {"text": "nats per image, logarithmic"},
+        }
+
+
+def skipped_epochs(curves: Sequence[OverSeeds]) -> int:
+    """How many of the first epochs an axis need not hold."""
+    return int(max(len(each.means) for each in curves) >= LEAST_EPOCHS)
+
+
+def minimum_span(axes: Axes) -> None:
+    """Lengthen a vertical axis that is too short, after everything is drawn."""
+    axes.yaxis.get_major_formatter().set_useOffset(False)  # type: ignore[attr-defined]
+    low, high = axes.get_ylim()
+    if (missing := MINIMUM_SPAN - (high - low)) > 0:
+        below = 0 if low == 0 else missing / 2
+        axes.set_ylim(low - below, high + missing - below)
 
 
 def is_wide(values: Sequence[float]) -> bool:
     return min(values) > 0 and max(values) / min(values) > WIDE_RANGE
-
-
-def nats_axis(axes: Axes, term: str) -> None:
-    """The vertical axis after everything is drawn: a KL from 0, all others at least MINIMUM_SPAN nats long.
-
-    An axis that ends where the numbers do would make the noise between two epochs look like a trend.
-    """
-    axes.yaxis.get_major_formatter().set_useOffset(False)  # type: ignore[attr-defined]
-    low, high = axes.get_ylim()
-    if term == "kl":
-        axes.set_ylim(0, max(high, 1.0))
-    elif (missing := MINIMUM_SPAN - (high - low)) > 0:
-        axes.set_ylim(low - missing / 2, high + missing / 2)
 
 
 def epoch_axis(axes: Axes, last: int) -> None:
@@ -224,10 +263,8 @@ def nice_steps() -> Iterator[int]:
         yield from (digit * 10**power for digit in (1, 2, 5))
 
 
-def log_scale(axes: Axes, which: Literal["x", "y"]) -> None:
-    """A logarithmic axis with plain numbers at 1, 2, 5, 10 …, after everything is drawn."""
-    axes.set(**{f"{which}scale": "log"})
-    axis = axes.xaxis if which == "x" else axes.yaxis
+def log_ticks(axis: Axis) -> None:
+    """Plain numbers at 1, 2, 5, 10 … of a logarithmic axis whose limits are set."""
     low, high = axis.get_view_interval()
     ticks = [digit * 10.0**power for power in range(-4, 6) for digit in (1, 2, 5)]
     ticks = [tick for tick in ticks if low <= tick <= high]
@@ -257,10 +294,11 @@ def rate_distortion(
         )  # fmt: skip
         axes.annotate(model, mean, xytext=(8, 7), textcoords="offset points", fontsize=9)
     axes.margins(x=0.15, y=0.12)
-    nats_axis(axes, "reconstruction")
+    minimum_span(axes)
     logarithmic = is_wide(means_M2[:, 0].tolist())
     if logarithmic:
-        log_scale(axes, "x")
+        axes.set_xscale("log")
+        log_ticks(axes.xaxis)
     else:
         axes.set_xlim(left=0)
     scale = ", logarithmic" if logarithmic else ""
