@@ -6,7 +6,7 @@ from typing import Any
 from vaelab.comparison.figures import over_seeds
 from vaelab.config import counted
 from vaelab.evaluation.runs import Family, FoundRuns
-from vaelab.figures.curves import PANELS, VerticalAxis, styles
+from vaelab.figures.curves import PANELS, VerticalAxis, epoch_ticks, styles
 from vaelab.pages.page import chart, epoch_images
 from vaelab.pages.run_report import KINDS
 from vaelab.runs.folder import SPLIT_NAMES
@@ -71,6 +71,9 @@ def curves(family: Family, several: bool) -> list[dict[str, Any]]:
             title = f"{heading}, {SPLIT_NAMES.get(split, 'training')}"
             drawn = chart(f"{title} · {family.title}" if several else title, curves, looks)
             drawn["layout"]["yaxis"] |= axis.for_plotly()
+            drawn["layout"]["xaxis"]["tickvals"] = epoch_ticks(
+                max(len(each.means) for each in by_split[split])
+            )
             found.append(drawn)
     return found
 

@@ -3,7 +3,7 @@
 import csv
 import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -194,9 +194,9 @@ def near_ceiling(member: Member) -> bool:
     return bool(found["value"] > math.log(found["images"]) - NEAR_CEILING)
 
 
-def measured(family: Family) -> Iterator[Column]:
+def measured(family: Family, columns: Iterable[Column]) -> list[Column]:
     """The columns that any model has."""
-    yield from (each for each in columns(family) if any(by_seed(model, each) for model in family.models))
+    return [each for each in columns if any(by_seed(model, each) for model in family.models)]
 
 
 def table(family: Family) -> list[tuple[str, str, list[tuple[str, Any]]]]:
@@ -206,7 +206,7 @@ def table(family: Family) -> list[tuple[str, str, list[tuple[str, Any]]]]:
         ("model", "model", [(model.label, place) for place, model in enumerate(models)]),
         ("seeds", "seeds", [(", ".join(map(str, model.seeds)), len(model.seeds)) for model in models]),
     ]
-    for column in measured(family):
+    for column in measured(family, columns(family)):
         numbers = [estimate(model, column) for model in models]
         values = [each.mean if each else "" for each in numbers]
         texts = [cell(model, column) for model in models]
@@ -219,8 +219,7 @@ def answers(family: Family) -> list[tuple[Column, list[str], str]]:
     """The rows of the first table: of each aspect what the models have, and the reference."""
     return [
         (column, [cell(model, column) for model in family.models], column.show_reference(family))
-        for column in measured(family)
-        if column.aspect
+        for column in measured(family, (each for each in columns(family) if each.aspect))
     ]
 
 
@@ -243,7 +242,7 @@ def further(family: Family) -> str:
     ]
     rows += [
         [column.title, *(cell(model, column) for model in models), column.show_reference(family)]
-        for column in measured(family)
+        for column in measured(family, columns(family))
         if not column.aspect and not column.name.endswith("_floor")
     ]
     return as_markdown(["", *(model.label for model in models), "reference"], rows)

@@ -124,7 +124,7 @@ def loss_curves(history: Sequence[Mapping[str, float]], title: str, subtitle: st
         axes.plot(epochs, of_scored, "--", color=SCORED, label=scored, **style)
         axes.set_title(heading, loc="left")
         axes.set_xlabel("epoch")
-        epoch_axis(axes, len(epochs))
+        axes.set_xticks(epoch_ticks(len(epochs)))
         if key == "kl":
             axes.set_ylim(bottom=0)
         minimum_span(axes)
@@ -175,7 +175,7 @@ def overlaid_curves(
             term, [found[f"{split}/{term}"] for found in curves.values() for split in splits]
         )
         vertical.set(axes)
-        epoch_axis(axes, epochs)
+        axes.set_xticks(epoch_ticks(epochs))
         axes.set_title(f"{heading}, logarithmic" if vertical.logarithmic else heading, loc="left")
     for axes in grid[-1]:
         axes.set_xlabel("epoch")
@@ -250,11 +250,11 @@ def is_wide(values: Sequence[float]) -> bool:
     return min(values) > 0 and max(values) / min(values) > WIDE_RANGE
 
 
-def epoch_axis(axes: Axes, last: int) -> None:
-    """Ticks at the first and the last epoch, and at round numbers between."""
+def epoch_ticks(last: int) -> list[int]:
+    """The first and the last epoch, and round numbers between."""
     step = next(size for size in nice_steps() if last <= 6 * size)
     between = [epoch for epoch in range(step, last, step) if min(epoch - 1, last - epoch) > 0.5 * step]
-    axes.set_xticks(sorted({1, *between, last}))
+    return sorted({1, *between, last})
 
 
 def nice_steps() -> Iterator[int]:
