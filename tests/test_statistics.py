@@ -265,3 +265,24 @@ def test_numbers_for_readers_have_a_minus_sign() -> None:
         "−1.50", "0.00", "0.00", "−0.001"
     ]  # fmt: skip
     assert Estimate.of([-1.0, -2.0]).show(1) == "−1.5 ± 0.7"
+
+
+@pytest.mark.parametrize(("epochs", "reference"), [(20, "209.79, 210.55 (published)"), (10, "")])
+def test_published_numbers_stand_beside_those_of_the_same_settings(epochs: int, reference: str) -> None:
+    data = {"name": "fashion_mnist", "complete": True, "classes": {"0": "", "1": "", "7": ""}}
+    configs = [
+        SimpleNamespace(
+            kl_off=False,
+            beta=beta,
+            epochs=epochs,
+            model={"name": "conv", "latent_dim": 2},
+            dataset=SimpleNamespace(binarize="none"),
+            loss=SimpleNamespace(likelihood_name="bernoulli"),
+        )
+        for beta in (0.5, 1.0)
+    ]
+    members: list[Any] = [
+        SimpleNamespace(config=each, facts={"data": data}, evaluation=None) for each in configs
+    ]
+    family = Family("Fashion-MNIST", [Model("", [member]) for member in members], "test")
+    assert column_of(family, "train/reconstruction").show_reference(family) == reference

@@ -41,7 +41,10 @@ NEEDED = ("latent", "classes", "samples", "images")
 NOT_IN_PAGE = ("curves.png", "latent_evolution.gif")
 """Figures that are interactive in report.html."""
 
-BAR: dict[str, Any] = {"disable": None, "leave": False, "dynamic_ncols": True}
+BAR: dict[str, Any] = {
+    "disable": None, "leave": False, "dynamic_ncols": True,
+    "bar_format": "{desc:<32} |{bar}| {n_fmt}/{total_fmt}, {elapsed}",
+}  # fmt: skip
 """A progress bar where stderr is a terminal."""
 
 
@@ -113,7 +116,7 @@ class Comparison(Steps):
             rows = comma_separated(self.found.families, self.found.not_finished)
             write_bytes(self.folder / "comparison.csv", rows.encode())
             drawn = len(FIGURES) * len(self.found.families) if self.config.figures else 0
-            with tqdm(total=drawn + 1, unit=" files", **BAR) as self.bar:
+            with tqdm(total=drawn + 1, **BAR) as self.bar:
                 self.figures = [self.draw(family) for family in self.found.families]
                 text = self.markdown()
                 write_bytes(self.folder / "comparison.md", text.encode())
