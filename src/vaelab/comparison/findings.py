@@ -178,7 +178,7 @@ def typical_alone(family: Family, precision: Column, recall: Column) -> Iterator
     """Where a precision above that of real images is no merit."""
     for model in family.models:
         exact, found = estimate(model, precision), estimate(model, recall)
-        real, covered = precision.references(family), recall.references(family)
+        real, covered = precision.references(model), recall.references(model)
         if not (exact and found and real and covered):
             continue
         floor = fmean(real)

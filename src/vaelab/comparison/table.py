@@ -5,6 +5,7 @@ import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from tabulate import tabulate
@@ -76,21 +77,22 @@ class Column:
         known = [error for error in errors if error is not None]
         return max(0.5 * 10**-self.digits, sum(known) / len(known) if known else 0.0)
 
-    def references(self, family: Family) -> list[float]:
+    def references(self, model: Model) -> list[float]:
         """What metrics.json has of each run to compare with."""
-        found = (self.at(self.reference[0], member) for member in family.members)
+        found = (self.at(self.reference[0], member) for member in model.members)
         return [value for value in found if value is not None]
 
     def show_reference(self, family: Family) -> str:
-        """`0.32 (real images)`: the same for all runs, or its range."""
+        """`0.32 (real images)`: the same for all models, or of each in their order."""
         where, what = self.reference
         if known := published(family, self.name):
             return f"{known} (published)"
         if "." not in where:
             return f"{where} ({what})" if where else ""
-        found = self.references(family)
-        shown = dict.fromkeys(f"{value:.{self.digits}f}" for value in found and (min(found), max(found)))
-        return f"{typographic(' to '.join(shown))} ({what})" if shown else ""
+        found = [self.references(model) for model in family.models]
+        shown = [f"{fmean(values):.{self.digits}f}" if values else "–" for values in found]
+        numbers = typographic(", ".join(shown if len({*shown}) > 1 else shown[:1]))
+        return f"{numbers} ({what})" if any(found) else ""
 
 
 PUBLISHED = {
@@ -129,7 +131,8 @@ def columns(family: Family) -> list[Column]:
         ),
         Column(
             f"{split}/kl", f"KL(q(z|x) ‖ p(z)), {scored} (nats)", "", 2, "", "KL",
-            "What the latents tell of an image, and cost: 0 is nothing.", ("0", "nothing told"),
+            "How far an image's posterior is from the prior; at 0 the latents tell nothing of the image.",
+            ("0", "the prior"),
             unranked=NOT_RANKED,
         ),
         Column(
