@@ -234,7 +234,7 @@ class Comparison(Steps):
         parts = [self.title, *self.warning()]
         parts += [f"{family.title}, after the last epoch\n{on_terminal(family)}" for family in found.families]
         if found.families:
-            parts.append(ARROWS)
+            parts.append(textwrap.fill(ARROWS, TERMINAL))
         left_out = [f"Not compared: {name}: {reason}" for name, reason in found.not_finished.items()]
         untested = [sentence for family in found.families for sentence in not_tested(family)]
         said = dict.fromkeys([*untested, *left_out, *self.notes])

@@ -19,7 +19,10 @@ from vaelab.runs.folder import SPLIT_NAMES
 
 TERMINAL = 100
 """Columns that a table on a terminal takes at most."""
-ARROWS = "↓ lower is better, ↑ higher is better, → 1 closer to real images is better."
+ARROWS = (
+    "↑ higher is better, ↓ lower is better, → nearer to the value of real images is better, no arrow: "
+    "neither."
+)
 NOT_RANKED = "–"
 
 
@@ -31,7 +34,7 @@ class Column:
     heading: str
     """What is measured, with the unit."""
     better: str = ""
-    """Which way: ↓, ↑ or → 1; nothing where neither is better."""
+    """What is better, as ARROWS has it; nothing where neither is."""
     digits: int = 2
     path: str = ""
     """Where metrics.json of the last checkpoint has it: section.name.of_what. Else it is the last epoch's."""
@@ -145,13 +148,13 @@ def columns(family: Family) -> list[Column]:
             "classifier, not Inception's.", (real.format("fid"), "real images"),
         ),
         Column(
-            "sharpness", "variance of the Laplacian of prior samples", "→ 1", 3,
+            "sharpness", "variance of the Laplacian of prior samples", "→", 3,
             f"images.sharpness_ratio.{prior}", "sharpness",
             "Relative to real images: low where images are blurred. Noise raises it, so it ranks no model; "
             "read it with the row above.", ("1", "real images"), unranked="none: noise is sharp too",
         ),
         Column(
-            "diversity", "mean distance between prior samples", "→ 1", 3, f"images.diversity_ratio.{prior}",
+            "diversity", "mean distance between prior samples", "→", 3, f"images.diversity_ratio.{prior}",
             "diversity", "Relative to real images: low where samples look alike.", ("1", "real images"),
         ),
         Column(
@@ -180,7 +183,7 @@ def columns(family: Family) -> list[Column]:
         Column("constant", "constant posteriors (test)", "", 0, "latent.constant_dimensions.model"),
         Column("knn_accuracy", f"k-NN accuracy of {means}", "↑", 3, f"classes.knn_accuracy.{means}",
                reference=(by_pixels.format("knn_accuracy"), f"{pixels} pixels")),
-        Column("sharpness_reconstructions", "sharpness of reconstructions", "→ 1", 3,
+        Column("sharpness_reconstructions", "sharpness of reconstructions", "→", 3,
                "images.sharpness_ratio.reconstructions", reference=("1", "real images")),
         Column(f"{fid}_mixture", f"{fid} of mixture samples", "↓", 1, f"samples.{fid}.mixture samples",
                reference=(real.format("fid"), "real images")),
