@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 from itertools import product
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,7 @@ from scipy import stats
 
 from vaelab.comparison.findings import ONE_SEED, findings, in_short
 from vaelab.comparison.statistics import Estimate, differences, holm, t_test, typographic
-from vaelab.comparison.table import Column, answers, by_seed, cell, columns
+from vaelab.comparison.table import Column, answers, by_seed, cell, columns, estimate, on_terminal
 from vaelab.evaluation.runs import Family, Model
 
 REPETITIONS = 2000
@@ -286,3 +287,22 @@ def test_published_numbers_stand_beside_those_of_the_same_settings(epochs: int, 
     ]
     family = Family("Fashion-MNIST", [Model("", [member]) for member in members], "test")
     assert column_of(family, "train/reconstruction").show_reference(family) == reference
+
+
+@pytest.mark.parametrize(
+    ("models", "label"), [(2, "beta {}"), (7, "beta {}"), (12, "conv, latent_dim 16, lr 0.0005, beta {}")]
+)
+def test_the_table_fits_a_terminal(models: int, label: str) -> None:
+    """A column per model with its spread; of many models a row each, with means."""
+    family = family_of(np.random.default_rng(4), models, seeds=3)
+    family = replace(
+        family, models=[replace(model, label=label.format(k)) for k, model in enumerate(family.models)]
+    )
+    lines = on_terminal(family).splitlines()
+    assert max(map(len, lines)) <= 100
+    assert ("±" in lines[2]) == (models == 2)
+    text = re.sub(r"\s+", " ", " ".join(lines))
+    first = estimate(family.models[0], column_of(family, "val/reconstruction"))
+    assert first is not None
+    assert f"{first.mean:.2f}" in text
+    assert "generation" in text

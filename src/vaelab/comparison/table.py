@@ -286,18 +286,34 @@ def as_markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def on_terminal(family: Family) -> str:
-    """The first table in at most 100 columns: a column per model, or of many models a row, means alone."""
+    """The first table in at most 100 columns: a column per model, or of many models a row, means alone.
+
+    What then doesn't fit beside the others is in comparison.md.
+    """
     rows = [[column.title.split(": ")[-1], *cells] for column, cells, _ in answers(family)]
     labels = [model.label for model in family.models]
-    text = tabulate(rows, ["", *labels], colalign=["left", *["right"] * len(labels)], disable_numparse=True)
-    if max(map(len, text.splitlines())) <= TERMINAL:
-        return text
-    headings = ["", *("\n".join(row[0].split(" ")) for row in rows)]
-    short = [[label, *(row[place + 1].split(" ±")[0] for row in rows)] for place, label in enumerate(labels)]
+    text = plain_table(["", *labels], rows)
+    while wide(text) and rows:
+        headings = ["", *(row[0].replace(" ", "\n") for row in rows)]
+        means = zip(*([cell.split(" ±")[0] for cell in row[1:]] for row in rows), strict=True)
+        text = plain_table(
+            headings, [[label, *cells] for label, cells in zip(labels, means, strict=True)], 20
+        )
+        rows = rows[:-1]
+    return text
+
+
+def plain_table(headings: Sequence[str], rows: Sequence[Sequence[str]], first: int | None = None) -> str:
+    """`first` is how wide the first column may be."""
+    rest = len(headings) - 1
     return tabulate(
-        short, headings, colalign=["left", *["right"] * len(rows)], disable_numparse=True,
-        maxcolwidths=[24, *[None] * len(rows)],
+        rows, headings, colalign=["left", *["right"] * rest], disable_numparse=True,
+        maxcolwidths=[first, *[None] * rest],
     )  # fmt: skip
+
+
+def wide(text: str) -> bool:
+    return max(map(len, text.splitlines())) > TERMINAL
 
 
 def comma_separated(families: Sequence[Family], not_finished: Mapping[str, str]) -> str:
