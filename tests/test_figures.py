@@ -245,7 +245,7 @@ def test_an_installed_font_that_has_the_characters_is_taken(caplog: pytest.LogCa
 
 @pytest.mark.parametrize(
     ("last", "ticks"),
-    [(1, [1]), (3, [1, 2, 3]), (7, [1, 4, 7]), (10, [1, 4, 6, 8, 10]), (20, [1, 5, 10, 15, 20]), (600, [1, *range(100, 601, 100)])],
+    [(1, [1]), (3, [1, 2, 3]), (7, [1, 2, 4, 6, 7]), (10, [1, 2, 4, 6, 8, 10]), (21, [1, 5, 10, 15, 21]), (20, [1, 5, 10, 15, 20]), (600, [1, *range(100, 601, 100)])],
 )  # fmt: skip
 def test_the_first_and_the_last_epoch_are_ticks(last: int, ticks: list[int]) -> None:
     assert epoch_ticks(last) == ticks
@@ -314,7 +314,9 @@ def test_a_colour_is_a_function_of_beta() -> None:
         assert contrast.min() > 1.8
     same = styles([1, 1, 0, 0.5, 1])
     assert len({(each.colour, each.dashes) for each in same}) == 5
-    assert len({each.colour for each in styles([1, 1, 1])}) == 3
+    network = styles([1, 1, 1, 1])
+    assert len({each.colour for each in network}) == len({each.marker for each in network}) == 4
+    assert model_colour(0) not in {each.colour for each in network}
 
 
 def luminance(colours: np.ndarray) -> np.ndarray:

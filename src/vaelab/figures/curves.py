@@ -97,12 +97,14 @@ def styles(weights: Sequence[float], on_dark: bool = False) -> list[Style]:
     """
     colours = [model_colour(weight, on_dark) for weight in weights]
     if len({*colours}) == 1 < len(colours):
-        colours = [CLASS_COLOURS[number % len(CLASS_COLOURS)] for number in range(len(colours))]
+        others = [each for each in CLASS_COLOURS if each != KL_OFF]
+        colours = [others[number % len(others)] for number in range(len(colours))]
         colours = [*map(on_dark_paper, colours)] if on_dark else colours
     found = []
     for number, (colour, weight) in enumerate(zip(colours, weights, strict=True)):
         before = colours[:number].count(colour)
-        marker = "D" if weight == 0 else MARKERS[(round(np.log2(weight)) + 4 * before) % len(MARKERS)]
+        place = number if len({*weights}) == 1 else round(np.log2(weight or 1)) + 4 * before
+        marker = "D" if weight == 0 else MARKERS[place % len(MARKERS)]
         found.append(Style(colour, marker, DASHES[(before + (weight == 0)) % len(DASHES)]))
     return found
 
@@ -253,7 +255,7 @@ def is_wide(values: Sequence[float]) -> bool:
 def epoch_ticks(last: int) -> list[int]:
     """The first and the last epoch, and round numbers between."""
     step = next(size for size in nice_steps() if last <= 6 * size)
-    between = [epoch for epoch in range(step, last, step) if min(epoch - 1, last - epoch) > 0.5 * step]
+    between = [epoch for epoch in range(step, last, step) if min(epoch - 1, last - epoch) >= step / 2]
     return sorted({1, *between, last})
 
 
