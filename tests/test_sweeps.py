@@ -8,10 +8,12 @@ import os
 import re
 import shutil
 import statistics
+import struct
 import subprocess
 import sys
 import time
 import zipfile
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -187,6 +189,29 @@ def test_comparing_again_evaluates_nothing_twice(swept: tuple[Path, Any], tmp_pa
     assert table(folder) == table(swept[0])
     assert {path: path.read_bytes() for path in folder.rglob("metrics.json")} == before
     assert again.stdout.endswith("Comparison: sweep/comparison\n")
+
+
+def test_a_comparison_tells_a_terminal_which_run_it_measures_and_what_it_draws(
+    swept: tuple[Path, Any], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(swept[0], tmp_path / "sweep"))
+    shutil.rmtree(folder / JOBS[0] / "evaluation")
+    fcntl, termios = map(pytest.importorskip, ("fcntl", "termios"))
+    terminal, its_end = os.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+    line = [sys.executable, "-m", "vaelab.compare", "sweep=sweep"]
+    process = subprocess.Popen(
+        line, cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL, stderr=its_end
+    )
+    os.close(its_end)
+    shown = b""
+    with suppress(OSError):  # the end, on Linux
+        while more := os.read(terminal, 65536):
+            shown += more
+    os.close(terminal)
+    assert process.wait() == 0
+    for doing in ("run 1 of 1, ", "prior samples", *map("drawing {}".format, FIGURES), "writing report.html"):
+        assert doing in shown.decode(), doing
 
 
 @pytest.mark.hydra
