@@ -14,7 +14,17 @@ from matplotlib.text import Text
 from PIL import Image
 
 from vaelab.figures import fonts, style
-from vaelab.figures.curves import OverSeeds, frontier, loss_curves, overlaid_curves, rate_distortion, styles
+from vaelab.figures.curves import (
+    MINIMUM_SPAN,
+    OverSeeds,
+    epoch_ticks,
+    frontier,
+    loss_curves,
+    model_colour,
+    overlaid_curves,
+    rate_distortion,
+    styles,
+)
 from vaelab.figures.density import density_plot, hole_map, kl_bars
 from vaelab.figures.images import gif, image_grid, image_panels, tile
 from vaelab.figures.latent import LatentPlot, LatentSpaces, LatentView, latent_animation, limit_for
@@ -32,7 +42,7 @@ MODELS = {
     "conv, latent_dim 16, beta 4": 1.0,
     "beta 10": 0.5,
 }
-LOOKS = dict(zip(MODELS, styles([True, False, False, False, False]), strict=True))
+LOOKS = dict(zip(MODELS, styles([0, 0.1, 1, 4, 10]), strict=True))
 LONG = (
     "conv, 16 latent dimensions, beta 0.5 · Fashion-MNIST (embedded subset; dynamically binarised) · seed 42"
 )
@@ -41,6 +51,14 @@ LONG = (
 def seeds(shape: tuple[int, int], scale: float = 1.0) -> OverSeeds:
     values_SE = GENERATOR.random(shape) * scale
     return OverSeeds(values_SE, values_SE.min(axis=0), values_SE.max(axis=0))
+
+
+SPLITS = {"train": "training", "val": "validation"}
+
+
+def several(scale: float) -> dict[str, OverSeeds]:
+    terms = ("loss", "reconstruction", "kl")
+    return {f"{split}/{term}": seeds((3, 5), scale) for split in SPLITS for term in terms}
 
 
 FIGURES: dict[str, Callable[[], Figure]] = {
@@ -70,8 +88,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "few bars": lambda: kl_bars(np.array([3.2, 0.001]), ["z₂", "z₁"], 0.01, "Title", LONG),
     "many bars": lambda: kl_bars(np.linspace(123, 0, 200), [f"z₁₂{i}" for i in range(200)], 0.01, "Title", LONG),
     "curves of several models": lambda: overlaid_curves(
-        {name: {"kl": seeds((3, 5), scale)} for name, scale in MODELS.items()}, LOOKS,
-        [("kl", "KL(q(z|x) ‖ p(z))")] * 3, "Title", LONG,
+        {name: several(scale) for name, scale in MODELS.items()}, LOOKS, SPLITS, "Title", LONG,
     ),
     "rate and distortion": lambda: rate_distortion(
         {name: {"kl": seeds((3, 1), scale), "reconstruction": seeds((3, 1))} for name, scale in MODELS.items()}, LOOKS, "Title", LONG,
@@ -153,8 +170,8 @@ LITERAL: dict[str, Callable[[], Figure]] = {
     "legend of several": lambda: LatentSpaces({"$m$": MEANS}, {"$m$": VIEW}, LABELS, NAMES_IN_WORDS, "Title", "$b$").figure,
     "rows": lambda: image_grid(GENERATOR.random((3, 1, 8, 8)), "$t$", "$b$", row_labels=list(NAMES_IN_WORDS.values())),
     "models": lambda: overlaid_curves(
-        {name: {"kl": seeds((3, 5))} for name in NAMES_IN_WORDS.values()},
-        dict(zip(NAMES_IN_WORDS.values(), styles([False] * 3), strict=True)), [("kl", "$KL$")], "Title", "$b$",
+        {name: several(1) for name in NAMES_IN_WORDS.values()},
+        dict(zip(NAMES_IN_WORDS.values(), styles([1, 1, 1]), strict=True)), SPLITS, "$Title$", "$b$",
     ),
 }  # fmt: skip
 
@@ -224,6 +241,89 @@ def test_an_installed_font_that_has_the_characters_is_taken(caplog: pytest.LogCa
         f"Title {rare}", style.TITLE_SIZE, "bold"
     )
     assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("last", "ticks"),
+    [(1, [1]), (3, [1, 2, 3]), (7, [1, 2, 4, 6, 7]), (10, [1, 2, 4, 6, 8, 10]), (21, [1, 5, 10, 15, 21]), (20, [1, 5, 10, 15, 20]), (600, [1, *range(100, 601, 100)])],
+)  # fmt: skip
+def test_the_first_and_the_last_epoch_are_ticks(last: int, ticks: list[int]) -> None:
+    assert epoch_ticks(last) == ticks
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_loss_curves_show_noise_as_noise_and_the_best_epoch_on_its_curve(split: str) -> None:
+    """Differences of a tenth of a nat fill no axis, and a KL begins at 0."""
+    terms = {"loss": 250.0, "reconstruction": 245.0, "kl": 5.0}
+    history = [
+        {"epoch": epoch} | {f"{of}/{term}": value + 0.1 * (epoch % 3) for of in ("train", split) for term, value in terms.items()}
+        for epoch in range(1, 11)
+    ]  # fmt: skip
+    loss, reconstruction, kl = loss_curves(history, "Title", "Subtitle", 3).axes
+    for axes in (loss, reconstruction):
+        low, high = axes.get_ylim()
+        assert high - low >= MINIMUM_SPAN
+    assert kl.get_ylim()[0] == 0
+    stars = [line for axes in (loss, reconstruction, kl) for line in axes.lines if line.get_marker() == "*"]
+    assert [(line.get_xdata(), line.get_ydata()) for line in stars] == (
+        [([3], [250.0])] if split == "val" else []
+    )
+    if stars:
+        assert stars[0] in loss.lines
+        assert stars[0].get_label() == "best epoch (3), by validation loss"
+
+
+def test_the_axes_of_several_models_show_what_differs() -> None:
+    """A first epoch far above, a KL of two sizes: that axis is logarithmic, and says so."""
+
+    def curve(first: float, then: float) -> OverSeeds:
+        values_SE = np.array([[first, then, then - 0.1, then, then - 0.1]])
+        return OverSeeds(values_SE, *np.full((2, 5), np.nan))
+
+    terms = {"loss": (900.0, 250.0), "reconstruction": (900.0, 245.0), "kl": (90.0, 60.0)}
+    off = {f"{split}/{term}": curve(*of) for split in SPLITS for term, of in terms.items()}
+    on = {**off, **{f"{split}/kl": curve(3.0, 4.0) for split in SPLITS}}
+    figure = overlaid_curves({"KL off": off, "beta 1": on}, dict(zip(("KL off", "beta 1"), styles([0, 1]), strict=True)), SPLITS, "T", "S")  # fmt: skip
+    assert figure.texts[style.SUBTITLE].get_text() == "S · vertical axes fit epochs 2 and later"
+    for row in (figure.axes[:3], figure.axes[3:]):
+        loss, reconstruction, kl = row
+        for axes in (loss, reconstruction):
+            assert axes.get_ylim()[1] < 260
+            assert np.diff(axes.get_ylim()) >= MINIMUM_SPAN
+        assert kl.get_yscale() == "log"
+        assert kl.get_ylim()[0] < 4.0 < 60.0 < kl.get_ylim()[1]
+    assert figure.axes[2].get_title(loc="left") == "KL(q(z|x) ‖ p(z)), logarithmic"
+    alone = overlaid_curves({"beta 1": on}, {"beta 1": styles([1])[0]}, SPLITS, "T", "S")
+    assert alone.axes[2].get_ylim()[0] == 0
+    assert alone.axes[2].get_title(loc="left") == "KL(q(z|x) ‖ p(z))"
+
+
+def test_a_colour_is_a_function_of_beta() -> None:
+    """The same in every sweep; all six of the assignments' and KL off can be told apart, on white and on dark."""
+    weights = [0, 0.1, 0.25, 0.5, 1, 2, 4]
+    assert [each.colour for each in styles(weights)] == [*map(model_colour, weights)]
+    assert [each.colour for each in styles([1, 4])] == [model_colour(1), model_colour(4)]
+    for on_dark, paper in ((False, "#ffffff"), (True, "#17181b")):
+        colours = np.array([mpl.colors.to_rgb(model_colour(weight, on_dark)) for weight in weights])
+        apart = np.linalg.norm(colours[:, None] - colours, axis=2) + np.eye(len(weights))
+        assert apart.min() > 0.08
+        lightness = luminance(colours)[1:]
+        assert (np.diff(lightness) > 0.01).all()  # in the order of beta, for who sees no colours
+        light = np.append(luminance(colours), luminance(np.array([mpl.colors.to_rgb(paper)])))
+        contrast = (np.maximum(light[:-1], light[-1]) + 0.05) / (np.minimum(light[:-1], light[-1]) + 0.05)
+        assert contrast.min() > 1.8
+    same = styles([1, 1, 0, 0.5, 1])
+    assert len({(each.colour, each.dashes) for each in same}) == 5
+    network = styles([1, 1, 1, 1])
+    assert len({each.colour for each in network}) == len({each.marker for each in network}) == 4
+    assert model_colour(0) not in {each.colour for each in network}
+
+
+def luminance(colours: np.ndarray) -> np.ndarray:
+    """Relative luminance of sRGB colours, as WCAG defines it."""
+    linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
+    found: np.ndarray = linear @ [0.2126, 0.7152, 0.0722]
+    return found
 
 
 def test_tiles_are_where_they_belong() -> None:

@@ -232,7 +232,9 @@ def test_the_report_of_a_run_in_a_browser(made: Path, watched: Watched) -> None:
 @pytest.mark.parametrize("watched", ["dark", "phone"], indirect=True)
 def test_the_report_of_a_comparison_in_a_browser(made: Path, watched: Watched) -> None:
     page = watched.open(made / "comparison" / "report.html", ".chart .main-svg")
+    assert page.locator(".chart").count() == 6  # three terms, training and validation
     assert fits(page)
+    page.locator("summary").click()
     column = page.locator("table.sortable thead th", has_text="KL, training (nats)")
     place = column.evaluate("(cell) => cell.cellIndex")
     shown = []

@@ -127,7 +127,7 @@ def end(sweep: Sweep, error: Exception | None) -> None:
             line = ["python", "-m", "vaelab.compare", *itertools.starmap(quote_override, by_hand.items())]
             print(f"vaelab: interrupted. To compare the runs: {shlex.join(line)}", file=sys.stderr)
             raise
-        print(f"{outcome.text}\nComparison: {outcome.folder}")
+        print(f"{outcome.summary}\nComparison: {outcome.folder}")
         failed += outcome.failed
     if sweep.zip:
         folder.remove_leftovers()

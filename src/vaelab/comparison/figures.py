@@ -16,7 +16,7 @@ from vaelab.evaluation.numbers import CannotMeasure
 from vaelab.evaluation.runs import Family
 from vaelab.evaluation.sections.frozen_latent import FROZEN_SIGMAS
 from vaelab.figures import Figure, style
-from vaelab.figures.curves import RATE_DISTORTION, OverSeeds, overlaid_curves, rate_distortion, styles
+from vaelab.figures.curves import PANELS, RATE_DISTORTION, OverSeeds, overlaid_curves, rate_distortion, styles
 from vaelab.figures.images import gif, image_grid, image_panels
 from vaelab.figures.latent import LatentSpaces, LatentView
 from vaelab.pages.page import subsample
@@ -37,11 +37,11 @@ class FamilyFigures:
         self.models, self.scored, self.examples = family.models, family.scored, examples
         self.watermark = family.models[0].config.artifacts.watermark
         self.first = next(iter(examples.values()))
-        self.looks = dict(zip(examples, styles(family.kl_off), strict=True))
+        self.looks = dict(zip(examples, styles(family.kl_weights), strict=True))
         seeds = ", ".join(map(str, sorted({model.seeds[0] for model in family.models})))
+        self.title = family.title
         self.about = f"{family.title} · seed {seeds}"
         """Which seed is drawn, where one run stands for each model."""
-        self.about_scores = f"{family.title} · {SPLIT_NAMES[family.scored]} images"
 
     def views(self, moments: Mapping[str, list[NDArray[np.floating]]]) -> dict[str, LatentView]:
         """Each model's own plane, with the same axis limits for all."""
@@ -50,31 +50,29 @@ class FamilyFigures:
         return {label: replace(view, limit=limit) for label, view in views.items()}
 
     def curves(self) -> Figure:
-        terms = {
-            "reconstruction": "Reconstruction, −log p(x|z)",
-            "kl": "KL(q(z|x) ‖ p(z))",
-            "neg_elbo": "neg_elbo at weight 1",
-        }
-        subtitle = f"{self.about_scores}{self.about_seeds('bands')}"
-        return overlaid_curves(
-            self.histories(terms), self.looks, list(terms.items()), "Curves of all models", subtitle
-        )
+        splits = {"train": "training", self.scored: SPLIT_NAMES[self.scored]}
+        histories = self.histories(f"{split}/{term}" for split in splits for term in PANELS)
+        subtitle = f"{self.title}{self.about_seeds('bands')}"
+        return overlaid_curves(histories, self.looks, splits, "Loss curves of all models", subtitle)
 
     def rate_distortion(self) -> Figure:
-        subtitle = f"{self.about_scores}, last epoch{self.about_seeds('bars')}"
-        return rate_distortion(self.histories(RATE_DISTORTION), self.looks, "Rate and distortion", subtitle)
-
-    def histories(self, terms: Iterable[str]) -> dict[str, dict[str, OverSeeds]]:
-        """Of each model those of the images that are scored each epoch."""
-        return {
-            model.label: {term: over_seeds(model.history(f"{self.scored}/{term}")) for term in terms}
-            for model in self.models
+        found = self.histories(f"{self.scored}/{term}" for term in RATE_DISTORTION)
+        points = {
+            model: dict(zip(RATE_DISTORTION, each.values(), strict=True)) for model, each in found.items()
         }
+        of = f"{self.title} · {SPLIT_NAMES[self.scored]} images, last epoch{self.about_seeds('bars')}"
+        return rate_distortion(points, self.looks, "Rate and distortion", of)
+
+    def histories(self, keys: Iterable[str]) -> dict[str, dict[str, OverSeeds]]:
+        """Of each model columns of metrics.csv."""
+        keys = list(keys)
+        return {model.label: {key: over_seeds(model.history(key)) for key in keys} for model in self.models}
 
     def about_seeds(self, drawn: str) -> str:
-        """What stands for the spread over seeds in a figure, where there are several."""
-        several = any(len(model.members) > 1 for model in self.models)
-        return f" · means over seeds, {drawn}: 95 % confidence intervals (Student's t)" if several else ""
+        """What stands for the spread over seeds in a figure, or that there is none to show."""
+        if all(len(model.members) == 1 for model in self.models):
+            return f" · one seed each: their spread is unknown, and there are no {drawn}"
+        return f" · means over seeds, {drawn}: 95 % confidence intervals (Student's t)"
 
     def latent_spaces(self) -> Figure:
         means = {label: each.means() for label, each in self.examples.items()}

@@ -168,9 +168,9 @@ class Steps:
 class Evaluation(Steps):
     """Goes through sections and figures one by one."""
 
-    def __init__(self, evaluated: EvaluatedModel) -> None:
+    def __init__(self, evaluated: EvaluatedModel, which: str = "") -> None:
         super().__init__()
-        self.evaluated = evaluated
+        self.evaluated, self.which = evaluated, f"{which}, " if which else ""
         self.config = evaluated.config
         run = evaluated.run
         home = RunFolder.around(run.checkpoint) or RunFolder(run.checkpoint.parent)
@@ -242,7 +242,7 @@ class Evaluation(Steps):
         return path if self.config.output is None else through_link(path)
 
     def show(self, *doing: str) -> None:
-        self.bar.set_description_str(f"{': '.join(doing):<32}")  # the bar keeps its place
+        self.bar.set_description_str(f"{self.which}{': '.join(doing):<32}")  # the bar keeps its place
 
     def interrupted(self, number: int) -> None:
         """Keep what was measured, unless an earlier evaluation got further."""
