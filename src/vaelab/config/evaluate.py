@@ -32,7 +32,9 @@ class EvaluatedDataConfig(Settings):
 
 
 class EvaluationConfig(Settings):
-    checkpoint: base.RunPath = Field(description="a checkpoint, or a run folder for its best one")
+    checkpoint: base.RunPath = Field(
+        description="a run folder, for its best checkpoint, or a checkpoint: RUN/last"
+    )
     output: base.FolderPath | None = Field(
         None, description="folder to write into; null: evaluation/ in the run folder"
     )

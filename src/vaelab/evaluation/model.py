@@ -63,7 +63,9 @@ class EvaluatedModel:
         self.numpy_seed = self.seed % 2**32  # NumPy and scikit-learn take 32 bits
         self.model = run.model.to(self.device).to(memory_format=torch.channels_last)  # as in training
         self.objective = run.objective.to(self.device)
-        self.examples = ExampleImages(run.config, data, self.split, self.model, self.objective, self.seed)
+        self.examples = ExampleImages(
+            run.config, data, self.split, self.model, self.objective, self.seed, run.moment
+        )
 
     def basis(self, images: int, draws: int | None = None, kind_of_draws: str | None = None) -> Basis:
         return Basis(self.split.name, images, self.seed, draws, kind_of_draws)

@@ -116,7 +116,7 @@ def model_data(evaluated: EvaluatedModel, name: str, count: int) -> dict[str, An
     directions_LP = principal_directions(mean_NL, min(DIRECTIONS, evaluated.model.latent_dim))
     return {
         "name": name,
-        "checkpoint": f"{run.checkpoint.parent.parent.name}/{run.checkpoint.name}, epoch {run.epoch}",
+        "checkpoint": f"{run.checkpoint.parent.parent.name}: {run.moment}",
         "network": network(evaluated.model, run.config.loss.likelihood_name, weights),
         "weights": packed(weights.to_bytes()),
         "means": packed(mean_NL[:count].cpu().numpy().astype("<f4").tobytes()),

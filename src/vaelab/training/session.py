@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from vaelab.objectives import not_taken
 from vaelab.runs import files, logs
 from vaelab.runs.environment import set_deterministic, torch_settings_kept
 from vaelab.runs.files import StorageError
-from vaelab.runs.folder import RunFolder, RunFolderError
+from vaelab.runs.folder import RunFolder, RunFolderError, existing
 from vaelab.runs.signals import Interrupted, Signals
 from vaelab.training import callbacks, checkpoint
 from vaelab.training.callbacks import best_of, command, notify
@@ -103,8 +102,8 @@ def resume(config: Config, keys: Sequence[str], caller: Caller) -> TrainingResul
     Raises VaelabError as `train` does.
     """
     assert config.resume is not None
-    folder = RunFolder.holding(config.resume)
-    path = Path(config.resume)
+    path = existing(config.resume)
+    folder = RunFolder.holding(path)
     with in_use(folder):
         saved = checkpoint.load(path if path.is_file() else folder.last_checkpoint)
         config = continued(checkpoint.config_of(saved), config, keys)
