@@ -140,7 +140,10 @@ class EvaluatedModel:
         """The data with grey pixels: decoders give grey images, whatever they were trained on."""
         if self.data.binarize == "none":
             return self.data
-        return splits.load(self.source.replace(binarize="none"), self.device)
+        if "grey" not in self.of_images:
+            self.of_images["grey"] = splits.load(self.source.replace(binarize="none"), self.device)
+        found: Data = self.of_images["grey"]
+        return found
 
     def real(self, split: Split) -> Tensor:
         """The first `count` images of a split in grey, to compare: shape (count, 1, H, W), as all below."""

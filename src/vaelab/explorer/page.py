@@ -13,7 +13,7 @@ from vaelab.config import EvaluationConfig, ExploreConfig, VaelabError, unknown
 from vaelab.evaluation.evaluate import evaluated_model
 from vaelab.evaluation.model import EvaluatedModel
 from vaelab.evaluation.runs import Member, find
-from vaelab.evaluation.sections.latent import COLLAPSED
+from vaelab.evaluation.sections.latent import kinds_of_dimensions
 from vaelab.explorer.network import Weights, network
 from vaelab.figures.style import class_colour
 from vaelab.metrics.latent import principal_directions
@@ -121,6 +121,6 @@ def model_data(evaluated: EvaluatedModel, name: str, count: int) -> dict[str, An
         "weights": packed(weights.to_bytes()),
         "means": packed(mean_NL[:count].cpu().numpy().astype("<f4").tobytes()),
         "kl": [round(value, 4) for value in kl_L.tolist()],
-        "collapsed": (kl_L < COLLAPSED).tolist(),
+        "collapsed": kinds_of_dimensions(evaluated)[1].tolist(),
         "directions": directions_LP.T.tolist(),
     }

@@ -57,8 +57,7 @@ def classes(evaluated: EvaluatedModel, progress: Progress) -> Section:
         not_converged += [] if found["converged"] else [of]
     remark = (
         f"{NEIGHBOURS} nearest neighbours, and a logistic regression on standardised features, both fitted "
-        f"to {len(train_labels):,} training images (scikit-learn); the silhouette needs no fit. ± is the "
-        "standard error over scored images."
+        f"to {len(train_labels):,} training images (scikit-learn); the silhouette needs no fit."
     )
     verdicts = [
         f"The logistic regression on {of} did not converge in {probes.STEPS} steps." for of in not_converged

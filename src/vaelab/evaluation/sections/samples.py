@@ -1,7 +1,7 @@
 """Distances between features of generated and of real images."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
@@ -86,7 +86,7 @@ def samples(evaluated: EvaluatedModel, progress: Progress) -> Section:
     included = "those of the floor" if split == "test" else f"these {split} images"
     remark += f" The network was trained on all training images, {included} included."
     prior, mixture = (columns[of][f"fid_{network.name}"] for of in ("prior samples", "mixture samples"))
-    verdicts = [sampling_verdict(prior, mixture)]
+    verdicts = [sampling_verdict(prior, mixture), *precision_verdicts(columns, network.name)]
     return Section.of_columns("Sample quality", columns, remark, verdicts, {"features": network.facts()})
 
 
@@ -100,3 +100,22 @@ def sampling_verdict(prior: Number, mixture: Number) -> str:
         return f"{compared}: the mixture is the worse distribution to sample from."
     share = percent(1 - mixture.value / prior.value)
     return f"{compared}, {share} less: the aggregate posterior differs from the prior."
+
+
+def precision_verdicts(columns: Mapping[str, Mapping[str, Number]], network: str) -> list[str]:
+    """Where precision is no sign of quality, because recall is near zero."""
+    pairs = {of: (each[f"precision_{network}"], each[f"recall_{network}"]) for of, each in columns.items()}
+    found = [
+        f"{of}: {precision} beside a recall of {recall}"
+        for of, (precision, recall) in pairs.items()
+        if misleading(precision, recall, *pairs[FLOOR])
+    ]
+    return [
+        f"A precision above the floor ({pairs[FLOOR][0]}) is no sign of quality where recall is near 0: "
+        f"these images lie where real ones are densest, and leave nearly all others out ({'; '.join(found)})."
+    ] * bool(found)
+
+
+def misleading(precision: Number, recall: Number, real_precision: Number, real_recall: Number) -> bool:
+    """Whether a precision is above that of real images, and recall below a tenth of theirs."""
+    return precision.value > real_precision.value and recall.value < real_recall.value / 10
