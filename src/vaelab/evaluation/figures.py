@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import torch
 
+from vaelab.config import counted
 from vaelab.evaluation.model import COVERAGE_POINTS, COVERED, EvaluatedModel
 from vaelab.evaluation.numbers import NATS, CannotMeasure, as_percent, mean_of, number_of, percent
 from vaelab.evaluation.sections.frozen_latent import FROZEN_SIGMAS
@@ -61,7 +62,7 @@ def draw_holes(evaluated: EvaluatedModel) -> Figure:
     missed = torch.stack(rows).cpu().numpy()
     share = number_of(evaluated.prior_not_covered, "share of prior draws", evaluated.basis(COVERAGE_POINTS))
     title = "Holes: prior mass that no posterior covers"
-    about = f"{evaluated.examples.about} · q(z|x) of {len(evaluated.data.train):,} training images"
+    about = f"{evaluated.examples.about} · q(z|x) of {counted(len(evaluated.data.train), 'training image')}"
     holes = f"holes: {as_percent(share)}\nof prior draws"
     return hole_map(missed, reach, percent(COVERED), holes, title, about)
 

@@ -112,7 +112,7 @@ def latent_space(numbers: Numbers) -> list[str]:
         active, kl, information = (latent[name] for name in ("active_units", "kl", "mutual_information"))
         near = information.value > math.log(kl.basis.images) - NEAR_CEILING
         least, most = ("at least ", "at most ") if near else ("", "")
-        of = active.unit.replace("dimensions", "latent dimensions")
+        of = active.unit.replace("dimension", "latent dimension")
         clauses += [
             f"{active} {of} {'is' if active.value == 1 else 'are'} active",
             f"of a KL of {kl} {kl.unit}, {least}{information} tell images apart, I(x; z), and "

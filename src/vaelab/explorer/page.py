@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from vaelab.config import EvaluationConfig, ExploreConfig, VaelabError, unknown
+from vaelab.config import EvaluationConfig, ExploreConfig, VaelabError, counted, unknown
 from vaelab.evaluation.evaluate import evaluated_model
 from vaelab.evaluation.model import EvaluatedModel
 from vaelab.evaluation.runs import Member, find
@@ -58,7 +58,9 @@ def pair(sweep: Path, wanted: Sequence[str] | None) -> list[Member]:
     if wanted is not None:
         return [members[name] for name in wanted]
     if len(members) < 2:
-        raise VaelabError(f"{sweep} has {len(members)} finished runs, and two are needed: type run=FOLDER.")
+        raise VaelabError(
+            f"{sweep} has {counted(len(members), 'finished run')}, and two are needed: type run=FOLDER."
+        )
     every = list(members.values())
     off = [member for member in every if member.config.kl_off]
     on = [member for member in every if not member.config.kl_off]

@@ -11,7 +11,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from vaelab.config import Config, ConfigError, VaelabError, continued, effective, quote_override, to_yaml
+from vaelab.config import (
+    Config,
+    ConfigError,
+    VaelabError,
+    continued,
+    counted,
+    effective,
+    quote_override,
+    to_yaml,
+)  # fmt: skip
 from vaelab.data import splits
 from vaelab.objectives import not_taken
 from vaelab.runs import files, logs
@@ -215,14 +224,14 @@ class TrainingRun:
     def announce(self, facts: dict[str, Any]) -> None:
         """Log the model, the data and the device, and warnings about them."""
         config, data = self.config, self.data
-        epochs = f"{config.epochs} epoch{'s' if config.epochs > 1 else ''}"
         scored = "test set scored each epoch"
         if data.scored.name == "val":
-            scored = f"{len(data.scored):,} validation images"
+            scored = counted(len(data.scored), "validation image")
         log.info(
             f"{config.model['name']} ({facts['model']['parameters']:,} parameters), {config.objective_name}, "
-            f"{facts['likelihood']} likelihood on {data.description}: {len(data.train):,} training images "
-            f"({scored}), {epochs}, on {facts['device']['name']}"
+            f"{facts['likelihood']} likelihood on {data.description}: "
+            f"{counted(len(data.train), 'training image')} ({scored}), "
+            f"{counted(config.epochs, 'epoch')}, on {facts['device']['name']}"
         )
         if data.origin.fallback is not None:
             log.warning(

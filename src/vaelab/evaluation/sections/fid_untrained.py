@@ -13,7 +13,7 @@ def fid_untrained(evaluated: EvaluatedModel, progress: Progress) -> Section:
     if evaluated.data.spec.image_shape != CLASSIFIED:
         raise CannotMeasure(f"the network takes images of the shape {CLASSIFIED}")
     if evaluated.count <= Classifier.FEATURES:
-        raise CannotMeasure(f"{evaluated.count} images are too few for {Classifier.FEATURES} features")
+        raise CannotMeasure(f"requires more than {Classifier.FEATURES} images")
     network = untrained_network(evaluated.seed, evaluated.device)
     seed, basis = evaluated.numpy_seed, evaluated.basis(evaluated.count)
     real = generation.replicated_moments(features_of(network, evaluated.real_images).float(), seed)

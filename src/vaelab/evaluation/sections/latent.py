@@ -34,15 +34,16 @@ def latent(evaluated: EvaluatedModel, progress: Progress) -> Section:
     of_prior = replace(evaluated.basis(covering, COVERAGE_POINTS, "prior draws"), split="train")
     of_points = evaluated.basis(covering, len(points_ZL), "posterior samples")
     of_points = replace(of_points, split=f"{evaluated.split.name} against train")
+    of_all = f"of {counted(latents, 'dimension')}"
     rows = {
         "kl": mean_of(posterior.kl(), NATS, basis),
         "mutual_information": number_of(parts.mutual_information, NATS, sampled),
         "marginal_kl": number_of(parts.marginal_kl, NATS, sampled),
         "total_correlation": number_of(parts.total_correlation, NATS, factorised),
         "dimension_wise_kl": number_of(parts.dimension_wise_kl, NATS, factorised),
-        "active_units": Number(active, f"of {latents} dimensions", basis),
-        "collapsed_dimensions": Number(collapsed, f"of {latents} dimensions", basis),
-        "constant_dimensions": Number(constant, f"of {latents} dimensions", basis),
+        "active_units": Number(active, of_all, basis),
+        "collapsed_dimensions": Number(collapsed, of_all, basis),
+        "constant_dimensions": Number(constant, of_all, basis),
         "prior_not_covered": number_of(evaluated.prior_not_covered, "share of prior draws", of_prior),
         "posterior_not_covered": number_of(samples_missed, "share of posterior samples", of_points),
     }
@@ -76,7 +77,7 @@ def kinds_of_dimensions(evaluated: EvaluatedModel) -> tuple[Tensor, Tensor, Tens
 def collapse_verdict(active: int, collapsed: int, constant: int) -> str:
     """How many dimensions tell images apart, and why the others don't."""
     latents = active + collapsed + constant
-    verdict = f"{active} of {latents} latent dimensions {'is' if active == 1 else 'are'} active."
+    verdict = f"{active} of {counted(latents, 'latent dimension')} {'is' if active == 1 else 'are'} active."
     if collapsed:
         verdict += f" Collapsed to the prior, with less than {COLLAPSED} nats of KL: {collapsed}."
     if constant:

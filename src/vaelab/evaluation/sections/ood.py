@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from vaelab.config import counted
 from vaelab.data import splits
 from vaelab.data.datasets import datasets, spec_of
 from vaelab.data.splits import Split
@@ -39,9 +40,9 @@ def ood(evaluated: EvaluatedModel, progress: Progress) -> Section:
         for name, each in inside_scores.items()
     }
     remark = (
-        f"The probability that a test image of {title} (its embedded subset, {images:,} images) has a higher "
-        f"value than a {evaluated.split.name} image: 1 tells the two apart, 0.5 is chance. nll with K = "
-        f"{SAMPLES}. A known trap: simpler images of another data set have lower values than the model's "
+        f"The probability that a test image of {title} (its embedded subset, {counted(images, 'image')}) has "
+        f"a higher value than a {evaluated.split.name} image: 1 tells the two apart, 0.5 is chance. nll with "
+        f"K = {SAMPLES}. A known trap: simpler images of another data set have lower values than the model's "
         "own, below 0.5 (Nalisnick et al. 2019).\n"
         f"{what_it_measures(evaluated)}"
     )

@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from vaelab.config import counted
 from vaelab.evaluation.model import MOST_IMAGES, EvaluatedModel, Progress
 from vaelab.evaluation.numbers import CannotMeasure, Number, Section, number_of, percent
 from vaelab.evaluation.sections import sections
@@ -31,9 +32,10 @@ def samples(evaluated: EvaluatedModel, progress: Progress) -> Section:
     network = feature_network(evaluated.data.spec.name, evaluated.device)
     features = network.network.FEATURES
     if evaluated.count <= features:
+        too_few = f"{counted(evaluated.count, 'image')} {'is' if evaluated.count == 1 else 'are'} too few"
         raise CannotMeasure(
-            f"{evaluated.count} images are too few for the covariance of {features} features: more "
-            "of both training and scored images are required"
+            f"{too_few} for the covariance of {features} features: more of both training and scored images "
+            "are required"
         )
 
     def described(x_N1HW: Tensor) -> dict[str, Tensor]:
@@ -77,10 +79,10 @@ def samples(evaluated: EvaluatedModel, progress: Progress) -> Section:
         f"Against real {evaluated.split.name} images, on {features} features of vaelab's {network.name} "
         f"(test accuracy {percent(network.test_accuracy, 2)}, SHA-256 {network.sha256[:12]}…), not of an "
         f"Inception network: compare only with scores on {network.name} of as many images. Mixture: 10 "
-        f"Gaussians fitted to posterior samples of {fitted:,} training images. Floor: {other_split.name} "
-        f"images. precision, recall: balls to the {generation.NEIGHBOURS}rd neighbour; density, coverage: "
-        f"to the {generation.NEIGHBOURS_OF_DENSITY}th. ± is the standard error, of kid as a U-statistic, "
-        "of the others by the bootstrap over both sets of images, the fitted mixture given."
+        f"Gaussians fitted to posterior samples of {counted(fitted, 'training image')}. Floor: "
+        f"{other_split.name} images. precision, recall: balls to the {generation.NEIGHBOURS}rd neighbour; "
+        f"density, coverage: to the {generation.NEIGHBOURS_OF_DENSITY}th. ± is the standard error, of kid "
+        "as a U-statistic, of the others by the bootstrap over both sets of images, the fitted mixture given."
     )
     split = evaluated.split.name
     included = "those of the floor" if split == "test" else f"these {split} images"
