@@ -723,7 +723,7 @@ def test_a_number_is_finite_and_shown_with_its_error() -> None:
     ]
     assert section.table(said).splitlines()[4:] == ["  Verdict."]
     wide = Section("Title", {"fid_mnist_cnn": {f"number {place}": number for place in range(6)}}).table(set())
-    assert wide.splitlines()[4].startswith("fid ↓  261.23 ± 0.12  261.23")
+    assert wide.splitlines()[3].startswith("fid ↓  261.23 ± 0.12  261.23")
     assert "  fid_mnist_cnn (nats per image): Fréchet distance" in wide
     assert max(map(len, wide.splitlines())) <= 100
     with pytest.raises(CannotMeasure, match="nan: the model's outputs are not finite"):
