@@ -118,14 +118,15 @@ class EvaluatedModel:
         noise = stream(self.seed, "posterior samples of an evaluation", device=self.device)
         return self.posterior.sample(noise).double()
 
-    @cached_property
     def train_images(self) -> Tensor:
-        """All training images as the model sees them, shape (N, 1, H, W)."""
+        """All training images as the model sees them, shape (N, 1, H, W): 170 MB, and not kept."""
         return torch.cat(list(scored_images(self.data.train, self.seed)))
 
     @cached_property
     def train_posterior(self) -> Gaussian:
-        return self.examples.posterior(self.train_images)
+        """q(z|x) of all training images, (N, L) each."""
+        parts = [self.examples.posterior(x) for x in scored_images(self.data.train, self.seed)]
+        return Gaussian(torch.cat([q.mean for q in parts]), torch.cat([q.log_variance for q in parts]))
 
     @cached_property
     def prior_not_covered(self) -> Score:
