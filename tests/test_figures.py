@@ -85,8 +85,8 @@ FIGURES: dict[str, Callable[[], Figure]] = {
         MEANS[:, :1], LatentView(np.eye(1), ("z₁", ""), 4.0), "Title", LONG
     ),
     "holes": lambda: hole_map(GENERATOR.random((41, 41)) > 0.5, 4.0, "95 %", "holes: 50.0 ± 0.5 %\nof prior draws", "Title", LONG),
-    "few bars": lambda: kl_bars(np.array([3.2, 0.001]), ["z₂", "z₁"], 0.01, "Title", LONG),
-    "many bars": lambda: kl_bars(np.linspace(123, 0, 200), [f"z₁₂{i}" for i in range(200)], 0.01, "Title", LONG),
+    "few bars": lambda: kl_bars(np.array([3.2, 0.001]), ["z₂", "z₁"], np.array([False, True]), "3.20 nats", "Title", LONG),
+    "many bars": lambda: kl_bars(np.linspace(123, 0, 200), [f"z₁₂{i}" for i in range(200)], np.arange(200) > 198, "61.5 nats", "Title", LONG),
     "curves of several models": lambda: overlaid_curves(
         {name: several(scale) for name, scale in MODELS.items()}, LOOKS, SPLITS, "Title", LONG,
     ),

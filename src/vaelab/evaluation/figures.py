@@ -8,10 +8,11 @@ from dataclasses import replace
 
 import torch
 
-from vaelab.evaluation.model import COVERED, EvaluatedModel
-from vaelab.evaluation.numbers import CannotMeasure, percent
+from vaelab.config import counted
+from vaelab.evaluation.model import COVERAGE_POINTS, COVERED, EvaluatedModel
+from vaelab.evaluation.numbers import NATS, CannotMeasure, as_percent, mean_of, number_of, percent
 from vaelab.evaluation.sections.frozen_latent import FROZEN_SIGMAS
-from vaelab.evaluation.sections.latent import COLLAPSED
+from vaelab.evaluation.sections.latent import kinds_of_dimensions
 from vaelab.figures import Figure
 from vaelab.figures.density import density_plot, hole_map, kl_bars
 from vaelab.figures.images import image_grid
@@ -59,10 +60,10 @@ def draw_holes(evaluated: EvaluatedModel) -> Figure:
         reaching = Gaussian(posterior.mean[near], posterior.log_variance[near])
         rows.append(uncovered(reaching, torch.stack([axis, z.expand(points)], dim=1), COVERED))
     missed = torch.stack(rows).cpu().numpy()
-    share, error = evaluated.prior_not_covered
+    share = number_of(evaluated.prior_not_covered, "share of prior draws", evaluated.basis(COVERAGE_POINTS))
     title = "Holes: prior mass that no posterior covers"
-    about = f"{evaluated.examples.about} · q(z|x) of {len(evaluated.data.train):,} training images"
-    holes = f"holes: {100 * share:.1f} ± {100 * error:.1f} %\nof prior draws"
+    about = f"{evaluated.examples.about} · q(z|x) of {counted(len(evaluated.data.train), 'training image')}"
+    holes = f"holes: {as_percent(share)}\nof prior draws"
     return hole_map(missed, reach, percent(COVERED), holes, title, about)
 
 
@@ -71,7 +72,9 @@ def draw_kl_bars(evaluated: EvaluatedModel) -> Figure:
     names = [latent_name(dimension) for dimension in order.tolist()]
     title = "KL of each latent dimension"
     about = f"{evaluated.examples.about} · {len(evaluated.posterior.mean):,} {evaluated.examples.images_name}"
-    return kl_bars(kl_L.numpy(), names, COLLAPSED, title, about)
+    total = mean_of(evaluated.posterior.kl(), NATS, evaluated.basis(len(evaluated.posterior.mean)))
+    collapsed_L = kinds_of_dimensions(evaluated)[1][order]
+    return kl_bars(kl_L.numpy(), names, collapsed_L.numpy(), f"{total} {NATS}", title, about)
 
 
 FIGURES: dict[str, Callable[[EvaluatedModel], Figure]] = {

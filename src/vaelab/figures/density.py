@@ -94,14 +94,15 @@ def hole_map(
 
 
 @style.house_style()
-def kl_bars(kl_L: Floats, names: Sequence[str], collapsed: float, title: str, subtitle: str) -> Figure:
-    """A bar per latent dimension, most KL first, at most 64; grey where it is below `collapsed` nats."""
+def kl_bars(
+    kl_L: Floats, names: Sequence[str], collapsed_L: NDArray[np.bool_], total: str, title: str, subtitle: str
+) -> Figure:
+    """A bar per latent dimension, most KL first, at most 64; grey where it is collapsed."""
     shown = kl_L[:MOST_BARS]
-    below = kl_L < collapsed
     figure = style.new_figure(max(6.0, 0.17 * len(shown) + 1.2), 4.2, title, subtitle, plots=True)
     axes = figure.subplots()
     places = np.arange(len(shown))
-    colours = np.where(below[:MOST_BARS], style.SOFT, style.TRAIN)
+    colours = np.where(collapsed_L[:MOST_BARS], style.SOFT, style.TRAIN)
     bars = axes.bar(places, shown, color=colours, width=0.7)
     if len(shown) <= 20:
         axes.bar_label(bars, [f"{value:.2f}" for value in shown], fontsize=8, padding=2, color=style.INK)
@@ -113,7 +114,7 @@ def kl_bars(kl_L: Floats, names: Sequence[str], collapsed: float, title: str, su
     more = f", the first {MOST_BARS} drawn" if len(kl_L) > MOST_BARS else ""
     dimensions = "dimension" if len(kl_L) == 1 else "dimensions"
     axes.set_xlabel(
-        f"{len(kl_L)} latent {dimensions}, {kl_L.sum():.2f} nats in total{more}; "
-        f"{below.sum()} below {collapsed:g} nats" + (" (grey)" if below.any() else "")
+        f"{len(kl_L)} latent {dimensions}, in total {total}{more}; {collapsed_L.sum()} collapsed"
+        + (" (grey)" if collapsed_L.any() else "")
     )
     return figure

@@ -38,8 +38,9 @@ class ExampleImages:
 
     def __init__(
         self, config: Config, data: Data, split: Split, model: VAE, objective: Objective,
-        evaluated_with_seed: int | None = None,
+        evaluated_with_seed: int | None = None, moment: str = "",
     ) -> None:  # fmt: skip
+        """`moment` says which checkpoint the model is of, where no title of a figure says the epoch."""
         self.config, self.data, self.model, self.likelihood = config, data, model, objective.likelihood
         device = split.images.device
         noise = stream(config.seed, "gallery", device=device)  # the name that older runs' figures come from
@@ -63,8 +64,8 @@ class ExampleImages:
         latents = f"{model.latent_dim} latent dimension{'s' if model.latent_dim > 1 else ''}"
         likelihood = config.loss.likelihood_name.replace("_", " ")
         model_name = f"{config.model['name']}, {latents}, {config.kl_label}, {likelihood}"
-        self.about = f"{model_name} · {data.description} · {seeds}"
-        """The subtitle of every figure: model, objective, data and seed."""
+        self.about = " · ".join(each for each in (model_name, moment, data.description, seeds) if each)
+        """The subtitle of every figure: model, objective, checkpoint, data and seed."""
 
     def posterior(self, x_N1HW: Tensor) -> Gaussian:
         """q(z|x), encoded in batches."""

@@ -6,19 +6,27 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from vaelab.config import Config, ConfigError, VaelabError, continued, effective, quote_override, to_yaml
+from vaelab.config import (
+    Config,
+    ConfigError,
+    VaelabError,
+    continued,
+    counted,
+    effective,
+    quote_override,
+    to_yaml,
+)  # fmt: skip
 from vaelab.data import splits
 from vaelab.objectives import not_taken
 from vaelab.runs import files, logs
 from vaelab.runs.environment import set_deterministic, torch_settings_kept
 from vaelab.runs.files import StorageError
-from vaelab.runs.folder import RunFolder, RunFolderError
+from vaelab.runs.folder import RunFolder, RunFolderError, existing
 from vaelab.runs.signals import Interrupted, Signals
 from vaelab.training import callbacks, checkpoint
 from vaelab.training.callbacks import best_of, command, notify
@@ -105,8 +113,8 @@ def resume(config: Config, keys: Sequence[str], caller: Caller) -> TrainingResul
     Raises VaelabError as `train` does.
     """
     assert config.resume is not None
-    folder = RunFolder.holding(config.resume)
-    path = Path(config.resume)
+    path = existing(config.resume)
+    folder = RunFolder.holding(path)
     with in_use(folder):
         saved = checkpoint.load(path if path.is_file() else folder.last_checkpoint)
         config = continued(checkpoint.config_of(saved), config, keys)
@@ -221,14 +229,14 @@ class TrainingRun:
     def announce(self, facts: dict[str, Any]) -> None:
         """Log the model, the data and the device, and warnings about them."""
         config, data = self.config, self.data
-        epochs = f"{config.epochs} epoch{'s' if config.epochs > 1 else ''}"
         scored = "test set scored each epoch"
         if data.scored.name == "val":
-            scored = f"{len(data.scored):,} validation images"
+            scored = counted(len(data.scored), "validation image")
         log.info(
             f"{config.model['name']} ({facts['model']['parameters']:,} parameters), {config.objective_name}, "
-            f"{facts['likelihood']} likelihood on {data.description}: {len(data.train):,} training images "
-            f"({scored}), {epochs}, on {facts['device']['name']}"
+            f"{facts['likelihood']} likelihood on {data.description}: "
+            f"{counted(len(data.train), 'training image')} ({scored}), "
+            f"{counted(config.epochs, 'epoch')}, on {facts['device']['name']}"
         )
         if data.origin.fallback is not None:
             log.warning(
