@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Collection, Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -98,6 +99,10 @@ class ArtifactsConfig(Settings):
     gif_every_batches: base.Natural = Field(
         50, description="batches between animation frames in the first two epochs; 0: one frame per epoch"
     )
+    embedding: Literal["pca", "tsne", "umap"] = Field(
+        "pca",
+        description="how the finished model's latent plot shows more than two dimensions",
+    )
     checkpoint_every: base.Natural = Field(
         0, description="epochs between checkpoints kept permanently (epoch_0005); 0: only last and best"
     )
@@ -181,6 +186,10 @@ def check_names(config: Config) -> None:
     LIKELIHOODS.check("loss.likelihood", name_of(config.loss.likelihood))
     KL_SCHEDULES.check("loss.kl_schedule", name_of(config.loss.kl_schedule))
     LOGGERS.check("logger", name_of(config.logger), besides="none")
+    if config.artifacts.embedding == "umap" and find_spec("umap") is None:
+        raise ConfigError(
+            "artifacts.embedding=umap needs an additional package: type pip install 'vaelab[embedding]'."
+        )
 
 
 def folder_ending(kl: object, beta: object) -> str:

@@ -123,7 +123,7 @@ class EvaluatedModel:
 
     @cached_property
     def train_posterior(self) -> Gaussian:
-        return self.examples.posterior(self.train_images)
+        return self.examples.train_posterior()
 
     @cached_property
     def prior_not_covered(self) -> Score:
