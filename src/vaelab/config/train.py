@@ -101,7 +101,7 @@ class ArtifactsConfig(Settings):
     )
     embedding: Literal["pca", "tsne", "umap"] = Field(
         "pca",
-        description="how the finished model's latent plot shows more than two dimensions",
+        description="final latent plot of more than two dimensions; each epoch's and the animation: pca",
     )
     checkpoint_every: base.Natural = Field(
         0, description="epochs between checkpoints kept permanently (epoch_0005); 0: only last and best"
@@ -168,6 +168,12 @@ class Config(Settings):
         idle = []
         if self.dataset.source == "embedded" and self.dataset.root is not None:
             idle.append("dataset.root has no effect with dataset.source=embedded: it is in the package.")
+        latents = self.model.get("latent_dim")
+        if self.artifacts.embedding != "pca" and isinstance(latents, int) and latents <= 2:
+            idle.append(
+                f"artifacts.embedding={self.artifacts.embedding} has no effect with model.latent_dim={latents}: "
+                "the latent plot shows all dimensions."
+            )
         if self.kl_off:
             plain, untouched = self.to_dict(), Config().to_dict()
             cause = "kl=false" if not self.kl else "beta=0"
