@@ -44,8 +44,8 @@ NO_FIGURES = (
 )
 
 FIGURES = {
-    "curves.png", "frozen_latents.png", "latent_evolution.gif", "latent_spaces.png", "rate_distortion.png",
-    "reconstructions.png", "samples.png",
+    "curves.png", "frozen_latents.png", "latent_evolution.gif", "latent_holes.png", "latent_spaces.png",
+    "rate_distortion.png", "reconstructions.png", "samples.png",
 }  # fmt: skip
 
 

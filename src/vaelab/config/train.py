@@ -168,12 +168,10 @@ class Config(Settings):
         idle = []
         if self.dataset.source == "embedded" and self.dataset.root is not None:
             idle.append("dataset.root has no effect with dataset.source=embedded: it is in the package.")
-        latents = self.model.get("latent_dim")
-        if self.artifacts.embedding != "pca" and isinstance(latents, int) and latents <= 2:
-            idle.append(
-                f"artifacts.embedding={self.artifacts.embedding} has no effect with model.latent_dim={latents}: "
-                "the latent plot shows all dimensions."
-            )
+        latents, embedding = self.model.get("latent_dim"), self.artifacts.embedding
+        if embedding != "pca" and isinstance(latents, int) and latents <= 2:
+            cause = f"has no effect with model.latent_dim={latents}: the latent plot shows all dimensions."
+            idle.append(f"artifacts.embedding={embedding} {cause}")
         if self.kl_off:
             plain, untouched = self.to_dict(), Config().to_dict()
             cause = "kl=false" if not self.kl else "beta=0"

@@ -28,6 +28,7 @@ INSIDE = 0.995  # share of the points on the axes: a few outliers would otherwis
 IN_A_ROW = 4  # panels side by side before a new row begins
 SMALL = 1 / 20  # share of a panel's area below which a model's points get an inset of their own
 NAME_SIZE = 7.5  # of the class names among the points, in points
+MOST_PLACES = 500  # points of a class among which its name's place is sought
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,23 +83,26 @@ def panel_title(axes: Axes, text: str) -> None:
 def name_places(
     points_N2: Floats, labels_N: Labels, sizes: Mapping[int, tuple[float, float]], limit: float
 ) -> dict[int, NDArray[np.float64]]:
-    """Where each class's name is drawn: on the one of its points next to their median that has room for it.
+    """Where each class's name is drawn: on that of its points with most others around that has room for it.
 
     Names overlap neither each other nor the edge. `sizes` are their widths and heights in the points' unit.
-    Of each class the nearer half of the points is tried; what fits nowhere there is left to the legend.
+    Of each class the denser half of its points is tried; what fits nowhere there is left to the legend.
     """
-    of_class = {number: points_N2[labels_N == number] for number in sizes}
-    middle = {number: np.median(points, axis=0) for number, points in of_class.items()}
-    distance = {number: np.linalg.norm(of_class[number] - middle[number], axis=1) for number in sizes}
+    candidates, spread = {}, {}
+    for number in sizes:
+        points = points_N2[labels_N == number][:MOST_PLACES]
+        distances = np.linalg.norm(points[:, None] - points, axis=2)
+        tenth = np.partition(distances, len(points) // 10, axis=1)[:, len(points) // 10]  # its radius
+        candidates[number] = points[tenth.argsort(kind="stable")][: len(points) // 2 + 1]
+        spread[number] = float(tenth.min())
     placed: dict[int, NDArray[np.float64]] = {}
-    for number in sorted(sizes, key=lambda number: float(np.median(distance[number]))):  # the densest first
-        nearest = of_class[number][distance[number].argsort(kind="stable")][: len(of_class[number]) // 2 + 1]
-        candidates_C2, size = np.vstack([middle[number], nearest]), np.array(sizes[number])
-        free_C = (np.abs(candidates_C2) + size / 2 < limit).all(axis=1)
+    for number in sorted(sizes, key=lambda number: spread[number]):  # the densest first
+        size, places_C2 = np.array(sizes[number]), candidates[number]
+        free_C = (np.abs(places_C2) + size / 2 < limit).all(axis=1)
         for other, place in placed.items():
-            free_C &= (np.abs(candidates_C2 - place) > (size + sizes[other]) / 2).any(axis=1)
+            free_C &= (np.abs(places_C2 - place) > (size + sizes[other]) / 2).any(axis=1)
         if free_C.any():
-            placed[number] = candidates_C2[free_C.argmax()]
+            placed[number] = places_C2[free_C.argmax()]
     return placed
 
 

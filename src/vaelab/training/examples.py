@@ -248,8 +248,8 @@ class ExampleImages:
         view = LatentView(axes.directions_LD[:, :2].numpy(), names, limit=0.0)
         return replace(view, limit=max(limit_for(view.project(means_NL)) for means_NL in moments_NL))
 
-    def latent_picture(self) -> tuple[NDArray[np.floating], LatentView, str]:
-        """What a finished model's latent plot shows: points, axes, and what they are in words.
+    def latent_picture(self) -> tuple[NDArray[np.floating], LatentView]:
+        """The points and axes of a finished model's latent plot.
 
         Of more than two latent dimensions the embedding that `artifacts.embedding` names. Where fewer than
         three directions vary, the plane of two shows all there is.
@@ -257,21 +257,18 @@ class ExampleImages:
         means, method = self.means(), self.config.artifacts.embedding
         varying = int((self.axes_of(means).variances > ACTIVE_VARIANCE).sum())
         if method == "pca" or self.model.latent_dim < 3 or varying < 3 or len(means) < 10:
-            return means, self.view_of([means]), ""
+            return means, self.view_of([means])
         points_N2, words = embedding(torch.from_numpy(means), method, self.config.seed)
         points_N2 -= (points_N2.max(axis=0) + points_N2.min(axis=0)) / 2
-        name = words.split()[0]
+        names = (f"{words}\nnear points are alike; other distances have no meaning", "")
         limit = 1.05 * float(np.abs(points_N2).max())
-        view = LatentView(np.eye(2), (f"{name} 1", f"{name} 2"), limit, has_units=False)
-        return points_N2, view, f"{words}: near points are alike, other distances have no meaning"
+        return points_N2, LatentView(np.eye(2), names, limit, has_units=False)
 
     def latent_plot(
-        self, means_NL: NDArray[np.floating], view: LatentView, about: str, title: str, *, coloured: bool
+        self, means_NL: NDArray[np.floating], view: LatentView, title: str, *, coloured: bool
     ) -> LatentPlot:
-        """`about` says what the axes are, where they are not directions of the latent space."""
         labels_N = self.labels_N if coloured else None
         subtitle = f"{self.about} · posterior means of {len(means_NL):,} {self.images_name}"
-        subtitle += f" · {about}" if about else ""
         return LatentPlot(means_NL, labels_N, self.data.class_names, view, title, subtitle)
 
     def manifold(self) -> Figure:

@@ -124,7 +124,7 @@ class EpochFigures(Drawing):
     def write_latent_plot(self, means_NL: NDArray[np.floating], epoch: int, view: LatentView) -> None:
         title = f"Latent space after epoch {epoch}"
         if self.plot is None or not self.plot.view.same_as(view):
-            self.plot = self.examples.latent_plot(means_NL, view, "", title, coloured=True)
+            self.plot = self.examples.latent_plot(means_NL, view, title, coloured=True)
             style.sign(self.plot.figure, self.config.artifacts.watermark)
         self.folder.write(self.folder.image("latent", epoch), style.png(self.plot.pixels(means_NL, title)))
         self.drawn[epoch] = view
@@ -168,7 +168,7 @@ class FinalFigures(Drawing):
             self.folder.write(self.folder.figure("latent_evolution.gif"), self.animation(state))
 
     def latent_space(
-        self, state: TrainingState, picture: tuple[NDArray[np.floating], LatentView, str], *, coloured: bool
+        self, state: TrainingState, picture: tuple[NDArray[np.floating], LatentView], *, coloured: bool
     ) -> Figure:
         title = f"Latent space after {state.epoch} epoch{'s' if state.epoch > 1 else ''}"
         return self.examples.latent_plot(*picture, title, coloured=coloured).figure
