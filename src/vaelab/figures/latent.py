@@ -291,12 +291,15 @@ class LatentSpaces:
             own = limit_for(views[model].project(means), smallest=-16)
             if (own / views[model].limit) ** 2 < SMALL and not plane.one_dimension:
                 axes.add_patch(Rectangle((-own, -own), 2 * own, 2 * own, fill=False, color=style.INK))
-                place = (left + 0.58 * (side - 0.75), bottom + 0.58 * (side - 0.8))
-                inset = style.add_axes(self.figure, *place, 0.4 * (side - 0.75), 0.4 * (side - 0.75))
+                place = (left + 0.6 * (side - 0.75), bottom + 0.6 * (side - 0.8))
+                inset = style.add_axes(self.figure, *place, 0.35 * (side - 0.75), 0.35 * (side - 0.75))
                 view = replace(views[model], limit=own, names=("", ""))
                 self.insets.append((model, LatentPlane(inset, view, means, labels_N, class_names)))
                 self.insets[-1][1].legend.remove()
+                self.insets[-1][1].outside.remove()
                 inset.spines[:].set(visible=True, color=style.INK)
+                inset.xaxis.tick_top()  # away from the points of the panel
+                inset.yaxis.tick_right()
                 inset.tick_params(labelsize=6, pad=1, length=2)
                 inset.set(xticks=(-own, 0, own), yticks=(-own, 0, own))
             if number == columns - 1:  # one legend for all
