@@ -231,7 +231,8 @@ def test_figures_that_would_teach_nothing_are_left_out_and_the_log_says_why(
     folder = RunFolder(tmp_path)
     folder.write(folder.figure("latent_manifold.png"), b"of an earlier session")
     config = examples.config.replace(artifacts=examples.config.artifacts.replace(gif=False))
-    FinalFigures(config, examples, folder, lambda doing: None).on_end(state, {"status": "finished"})
+    with caplog.at_level("INFO", logger="vaelab.training"):
+        FinalFigures(config, examples, folder, lambda doing: None).on_end(state, {"status": "finished"})
     assert "latent_space.png" in {path.name for path in (tmp_path / "figures").iterdir()}
     assert not folder.figure("latent_manifold.png").exists()
     (message,) = [record.getMessage() for record in caplog.records if "left out" in record.getMessage()]

@@ -92,6 +92,8 @@ class LatentAxes:
 
     def label(self, place: int) -> str:
         """A direction, with how much of the posterior means' variance is along it."""
+        if len(self.variances) == 1:
+            return self.names[place]
         return f"{self.names[place]}, {100 * self.variances[place] / self.variances.sum():.0f} % of variance"
 
 
