@@ -28,7 +28,7 @@ INSIDE = 0.995  # share of the points on the axes: a few outliers would otherwis
 IN_A_ROW = 4  # panels side by side before a new row begins
 SMALL = 1 / 20  # share of a panel's area below which a model's points get an inset of their own
 NAME_SIZE = 7.5  # of the class names among the points, in points
-MOST_PLACES = 500  # points of a class among which its name's place is sought
+MOST_PLACES = 200  # points of a class among which its name's place is sought
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,7 +91,7 @@ def name_places(
     candidates, spread = {}, {}
     for number in sizes:
         points = points_N2[labels_N == number][:MOST_PLACES]
-        distances = np.linalg.norm(points[:, None] - points, axis=2)
+        distances = np.hypot(*(points[:, None] - points).T)
         tenth = np.partition(distances, len(points) // 10, axis=1)[:, len(points) // 10]  # its radius
         candidates[number] = points[tenth.argsort(kind="stable")][: len(points) // 2 + 1]
         spread[number] = float(tenth.min())
