@@ -86,7 +86,8 @@ def name_places(
     """Where each class's name is drawn: on that of its points with most others around that has room for it.
 
     Names overlap neither each other nor the edge. `sizes` are their widths and heights in the points' unit.
-    Of each class the denser half of its points is tried; what fits nowhere there is left to the legend.
+    Of each class the denser half of its points is tried; a name that fits nowhere there, or would hide half of
+    its class, is left to the legend.
     """
     candidates, spread = {}, {}
     for number in sizes:
@@ -101,8 +102,10 @@ def name_places(
         free_C = (np.abs(places_C2) + size / 2 < limit).all(axis=1)
         for other, place in placed.items():
             free_C &= (np.abs(places_C2 - place) > (size + sizes[other]) / 2).any(axis=1)
-        if free_C.any():
-            placed[number] = places_C2[free_C.argmax()]
+        place = places_C2[free_C.argmax()]
+        hidden_N = (np.abs(points_N2[labels_N == number] - place) < size / 2).all(axis=1)
+        if free_C.any() and hidden_N.mean() < 0.5:
+            placed[number] = place
     return placed
 
 
