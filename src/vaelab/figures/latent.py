@@ -86,8 +86,8 @@ def name_places(
     """Where each class's name is drawn: on that of its points with most others around that has room for it.
 
     Names overlap neither each other nor the edge. `sizes` are their widths and heights in the points' unit.
-    Of each class the denser half of its points is tried; a name that fits nowhere there, or would hide half of
-    its class, is left to the legend.
+    Of each class the denser half of its points is tried; a name that fits nowhere there, or would hide half
+    of its class, is left to the legend.
     """
     candidates, spread = {}, {}
     for number in sizes:
