@@ -278,11 +278,11 @@ class ExampleImages:
         axes = self.axes_of(self.means())
         shown = axes.varying[:2]
         plane_LS, steps_MS = axes.directions_LD[:, shown], PRIOR_STEPS[:, None].expand(-1, len(shown))
-        origin_L, steps_of = torch.zeros_like(axes.mean_L), "the prior's probability, all others 0"
+        origin_L, whose, others = torch.zeros_like(axes.mean_L), "the prior's", "0"
         if not axes.prior_fits:
             steps_MS = axes.means_ND[:, shown].quantile(PROBABILITIES, dim=0)
             origin_L = axes.mean_L - plane_LS @ (plane_LS.T @ axes.mean_L)
-            steps_of = "the posterior means' probability, all others at their mean"
+            whose, others = "the posterior means'", "at their mean"
         z_RCL = origin_L + (steps_MS[:, :1] * plane_LS[:, 0])[None]
         if len(shown) > 1:
             z_RCL = z_RCL + (steps_MS[:, 1:].flip(0) * plane_LS[:, 1])[:, None]
@@ -290,9 +290,11 @@ class ExampleImages:
             f"{axes.label(place)}, {way}: {signed(values[0])} to {signed(values[-1])}\n"
             for place, way, values in zip(shown, WAYS, steps_MS.T.tolist(), strict=False)
         )
-        if len(shown) == self.model.latent_dim:
-            steps_of = steps_of.partition(",")[0]
-        caption += f"in equal steps of {steps_of}{'' if axes.prior_fits else axes.elsewhere}"
+        caption += f"in equal steps of {whose} probability"
+        if len(shown) < self.model.latent_dim:
+            caption += f", all others {others}"
+        if not axes.prior_fits:
+            caption += axes.elsewhere
         images = self.decoded_grid(z_RCL)
         return image_grid(images, "Decoder manifold", self.about, bottom_label=caption, zoom=2, gap=0)
 
