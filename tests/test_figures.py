@@ -8,10 +8,12 @@ from collections.abc import Callable
 import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import get_font
 from matplotlib.text import Text
 from PIL import Image
+from skimage.color import deltaE_ciede2000, rgb2lab
 
 from vaelab.figures import fonts, style
 from vaelab.figures.curves import (
@@ -25,9 +27,16 @@ from vaelab.figures.curves import (
     rate_distortion,
     styles,
 )
-from vaelab.figures.density import density_plot, hole_map, kl_bars
+from vaelab.figures.density import Holes, density_plot, hole_map, hole_panels, kl_bars
 from vaelab.figures.images import gif, image_grid, image_panels, tile
-from vaelab.figures.latent import LatentPlot, LatentSpaces, LatentView, latent_animation, limit_for
+from vaelab.figures.latent import (
+    LatentPlot,
+    LatentSpaces,
+    LatentView,
+    latent_animation,
+    limit_for,
+    name_places,
+)
 
 GENERATOR = np.random.default_rng(0)
 NAMES = {0: "T-shirt/top", 7: "Sneaker", 9: "Ankle boot"}
@@ -83,6 +92,15 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "density": lambda: density_plot(MEANS, VIEW, "Title", LONG),
     "density of one dimension": lambda: density_plot(
         MEANS[:, :1], LatentView(np.eye(1), ("z₁", ""), 4.0), "Title", LONG
+    ),
+    "embedding": lambda: LatentPlot(
+        MEANS, LABELS, NAMES, LatentView(np.eye(2), ("t-SNE (openTSNE, perplexity 30)\nnear points are alike", ""), 4.0, has_units=False), "Title", LONG
+    ).figure,
+    "latent spaces with insets": lambda: LatentSpaces(
+        {name: 10**place * MEANS for place, name in enumerate(MODELS)}, dict.fromkeys(MODELS, LatentView(np.eye(2), ("z₁", "z₂"), 16384.0)), LABELS, NAMES, "Title", LONG
+    ).figure,
+    "holes of several models": lambda: hole_panels(
+        [Holes(MEANS, 4.0, GENERATOR.random((41, 41)) > 0.5, f"{name}\n50.0 % of prior draws in holes (mean of 3 seeds)") for name in MODELS], 4.0, "95 %", "Title", LONG
     ),
     "holes": lambda: hole_map(GENERATOR.random((41, 41)) > 0.5, 4.0, "95 %", "holes: 50.0 ± 0.5 %\nof prior draws", "Title", LONG),
     "few bars": lambda: kl_bars(np.array([3.2, 0.001]), ["z₂", "z₁"], np.array([False, True]), "3.20 nats", "Title", LONG),
@@ -399,5 +417,85 @@ def test_grey_figures_are_saved_as_grey() -> None:
         assert image.info["dpi"] == pytest.approx((style.DPI, style.DPI), abs=0.1)
 
 
-def test_class_colours_differ() -> None:
-    assert len({style.class_colour(number) for number in range(10)}) == 10
+# Of Machado et al. (2009), in linear RGB, for people without one kind of cones.
+VISION = {
+    "all cones": np.eye(3),
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039]],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("vision", VISION)
+def test_class_colours_are_told_apart_by_everybody(vision: str) -> None:
+    colours = np.array([to_rgb(style.class_colour(number)) for number in range(10)])
+    linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(linear @ np.array(VISION[vision]).T, 0, 1)
+    lab = rgb2lab(np.where(seen <= 0.0031308, 12.92 * seen, 1.055 * seen ** (1 / 2.4) - 0.055))
+    differences = deltaE_ciede2000(lab[:, None], lab[None])[np.triu_indices(10, 1)]
+    assert differences.min() > 11
+    if vision == "all cones":  # none is a grey
+        assert np.linalg.norm(lab[:, 1:], axis=1).min() > 20
+
+
+def test_names_stand_on_their_own_points_and_on_no_other_name() -> None:
+    """Ten classes at nearly one place; a name that is wider than the axes is left to the legend."""
+    points, labels = GENERATOR.normal(size=(2000, 2)), GENERATOR.integers(0, 10, 2000)
+    sizes = {number: (0.4 + 0.1 * number, 0.15) for number in range(9)} | {9: (8.5, 0.15)}
+    places = name_places(points, labels, sizes, 4.0)
+    assert sorted(places) == list(range(9))
+    for number, place in places.items():
+        assert (points[labels == number] == place).all(axis=1).any()
+        assert (np.abs(place) + np.array(sizes[number]) / 2 < 4).all()
+        for other in set(places) - {number}:
+            apart = np.abs(place - places[other]) > (np.array(sizes[number]) + sizes[other]) / 2
+            assert apart.any(), (number, other)
+    crowded = name_places(
+        np.zeros((20, 2)), labels[:20], dict.fromkeys(set(labels[:20].tolist()), (1, 1)), 4.0
+    )
+    assert not crowded  # a name would hide its class
+
+
+def test_a_name_stands_in_a_cluster_of_its_class_not_between_two() -> None:
+    points = np.concatenate([GENERATOR.normal(size=(50, 2)) * 0.2 + side for side in (-3, 3)])
+    place = name_places(points, np.zeros(100, int), {0: (0.5, 0.2)}, 4.0)[0]
+    assert np.linalg.norm(np.abs(place) - 3) < 0.3
+
+
+def test_drawn_names_do_not_overlap() -> None:
+    """What is measured before drawing agrees with what is drawn, frames included."""
+    names = dict(enumerate(["T-shirt/top", "Pullover", "Ankle boot", "Coat", "0"]))
+    points, labels = 0.3 * GENERATOR.normal(size=(400, 2)), GENERATOR.integers(0, 5, 400)
+    plot = LatentPlot(points, labels, names, VIEW, "Title", LONG)
+    style.pixels(plot.figure)
+    boxes = [text.get_bbox_patch().get_window_extent() for text in plot.names.values() if text.get_visible()]  # type: ignore[union-attr]
+    assert len(boxes) >= 3
+    assert not any(one.overlaps(other) for place, one in enumerate(boxes) for other in boxes[:place])
+
+
+def test_points_outside_the_axes_are_counted() -> None:
+    far = np.vstack([MEANS, [[9, 0], [0, -9], [4.1, 4.1]]])
+    plot = LatentPlot(far, np.append(LABELS, [0, 0, 0]), NAMES, VIEW, "Title", LONG)
+    assert plot.outside.get_text() == "3 of 63 outside the axes"
+    plot.show(0.1 * far)
+    assert plot.outside.get_text() == ""
+    notes = [text.get_text() for text in density_plot(far, VIEW, "Title", LONG).axes[0].texts]
+    assert notes == ["3 of 63 outside the axes"]
+
+
+def test_a_model_that_is_a_dot_on_the_common_axes_has_an_inset() -> None:
+    means = {"far": 20 * MEANS, "near": MEANS, "nearly collapsed": 0.01 * MEANS}
+    view = LatentView(np.eye(2), ("z₁", "z₂"), 64.0)
+    spaces = LatentSpaces(means, dict.fromkeys(means, view), LABELS, NAMES, "Title", LONG)
+    assert [(model, inset.axes.get_xlim()[1]) for model, inset in spaces.insets] == [
+        ("near", limit_for(MEANS, smallest=-16)),
+        ("nearly collapsed", limit_for(means["nearly collapsed"], smallest=-16)),
+    ]
+    frames = list(spaces.animation([means, {name: -each for name, each in means.items()}], ["a", "b"], None))
+    moved = (frames[0] != frames[1]).any(axis=2)
+    height = len(moved)
+    for _, inset in spaces.insets:
+        box = inset.axes.bbox
+        assert moved[height - int(box.y1) : height - int(box.y0), int(box.x0) : int(box.x1)].any()
+    alone = LatentSpaces({"near": MEANS}, {"near": VIEW}, LABELS, NAMES, "Title", LONG)
+    assert not alone.insets

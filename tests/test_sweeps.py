@@ -31,6 +31,8 @@ from vaelab.cli.messages import one_line
 from vaelab.cli.plan import Sweep, planned
 from vaelab.cli.search import continuing
 from vaelab.cli.sweep import end
+from vaelab.comparison.compare import Comparison
+from vaelab.comparison.figures import FamilyFigures
 from vaelab.config import CompareConfig, Config, ConfigError, VaelabError, resolve
 from vaelab.config.base import read_yaml
 from vaelab.evaluation.runs import distinct_slugs, distinct_titles, family_of, find, label_of
@@ -47,8 +49,8 @@ NO_FIGURES = (
 )
 
 FIGURES = {
-    "curves.png", "frozen_latents.png", "latent_evolution.gif", "latent_spaces.png", "rate_distortion.png",
-    "reconstructions.png", "samples.png",
+    "curves.png", "frozen_latents.png", "latent_evolution.gif", "latent_holes.png", "latent_spaces.png",
+    "rate_distortion.png", "reconstructions.png", "samples.png",
 }  # fmt: skip
 
 
@@ -184,6 +186,18 @@ def test_the_table_answers_each_aspect_with_measure_reference_and_verdict(
     assert "![" not in said
     for name, cells in rows.items():
         assert re.search(rf"^{re.escape(name.split(': ')[-1])} +{re.escape(cells[0])} ", said, re.MULTILINE)
+
+
+def test_the_share_of_holes_in_a_figure_is_that_of_the_evaluation(swept: tuple[Path, Any]) -> None:
+    comparison = Comparison(CompareConfig(sweep=str(swept[0])))
+    (family,) = comparison.found.families
+    examples = {model.label: comparison.evaluated_model(model.members[0]).examples for model in family.models}
+    titles = [axes.get_title(loc="left") for axes in FamilyFigures(family, examples).holes().axes]
+    assert [title for title in titles if title] == [
+        f"{model.label}\n{100 * model.members[0].evaluation['numbers']['latent']['prior_not_covered']['model']['value']:.1f} % "
+        "of prior draws in holes"
+        for model in family.models
+    ]  # fmt: skip
 
 
 def test_comparing_again_evaluates_nothing_twice(swept: tuple[Path, Any], tmp_path: Path) -> None:

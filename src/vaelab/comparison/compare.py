@@ -13,7 +13,6 @@ from vaelab.comparison.figures import FIGURES, FamilyFigures
 from vaelab.comparison.findings import findings, in_short, not_tested
 from vaelab.comparison.report import about, about_all, curves, epochs
 from vaelab.comparison.table import (
-    ARROWS,
     TERMINAL,
     answers,
     comma_separated,
@@ -27,6 +26,7 @@ from vaelab.evaluation.evaluate import Evaluation, Steps, evaluated_model, switc
 from vaelab.evaluation.model import EvaluatedModel
 from vaelab.evaluation.runs import Family, Member, find
 from vaelab.evaluation.sections import section_names
+from vaelab.pages.glossary import ARROWS_MEAN
 from vaelab.pages.page import images, plotly, render
 from vaelab.pages.run_report import KINDS
 from vaelab.runs import logs as console
@@ -220,7 +220,7 @@ class Comparison(Steps):
             parts += [f"![{path.name}]({path.relative_to(self.folder).as_posix()})" for path in figures]
             parts += ["<details><summary>Further numbers</summary>", further(family), "</details>"]
         if found.families:
-            parts.append(f"## What the numbers mean\n\n{ARROWS}\n\n{bullets(self.meanings())}")
+            parts.append(f"## What the numbers mean\n\n{ARROWS_MEAN}\n\n{bullets(self.meanings())}")
         if found.not_finished:
             reasons = [f"{name}: {reason}" for name, reason in found.not_finished.items()]
             parts.append(f"## Not compared\n\n{bullets(reasons)}")
@@ -234,7 +234,7 @@ class Comparison(Steps):
         parts = [self.title, *self.warning()]
         parts += [f"{family.title}, after the last epoch\n{on_terminal(family)}" for family in found.families]
         if found.families:
-            parts.append(textwrap.fill(ARROWS, TERMINAL))
+            parts.append(textwrap.fill(ARROWS_MEAN, TERMINAL))
         left_out = [f"Not compared: {name}: {reason}" for name, reason in found.not_finished.items()]
         untested = [sentence for family in found.families for sentence in not_tested(family)]
         said = dict.fromkeys([*untested, *left_out, *self.notes])
@@ -278,7 +278,7 @@ class Comparison(Steps):
             title=self.title,
             warning="".join(self.warning()),
             about=about_all(found),
-            arrows=ARROWS,
+            arrows=ARROWS_MEAN,
             folder=str(self.folder.parent),
             families=families,
             curves=[each for family in found.families for each in curves(family, len(families) > 1)],

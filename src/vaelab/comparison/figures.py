@@ -12,13 +12,17 @@ import torch
 from numpy.typing import NDArray
 
 from vaelab.comparison.statistics import Estimate
-from vaelab.evaluation.numbers import CannotMeasure
+from vaelab.config import look_up
+from vaelab.evaluation.model import COVERED
+from vaelab.evaluation.numbers import CannotMeasure, percent
 from vaelab.evaluation.runs import Family
 from vaelab.evaluation.sections.frozen_latent import FROZEN_SIGMAS
 from vaelab.figures import Figure, style
 from vaelab.figures.curves import PANELS, RATE_DISTORTION, OverSeeds, overlaid_curves, rate_distortion, styles
+from vaelab.figures.density import Holes, hole_panels
 from vaelab.figures.images import gif, image_grid, image_panels
-from vaelab.figures.latent import LatentSpaces, LatentView
+from vaelab.figures.latent import LatentSpaces, LatentView, limit_for
+from vaelab.metrics.latent import uncovered_grid
 from vaelab.pages.page import subsample
 from vaelab.runs.folder import SPLIT_NAMES
 from vaelab.training.examples import FROZEN_TITLE, ExampleImages, as_arrays, as_grid
@@ -28,6 +32,11 @@ FROZEN_DRAWS = 5
 """Images for each sigma in a row of the figure of frozen latent parameters."""
 
 MOST_FRAMES = 60
+
+NOT_COVERED = "numbers.latent.prior_not_covered.model.value"
+"""Where an evaluation has the share of prior draws outside every training image's ellipsoid."""
+
+HOLE_GRID = 101  # points each way of the map of holes
 
 
 class FamilyFigures:
@@ -84,6 +93,31 @@ class FamilyFigures:
             "Latent spaces on the same axes",
             f"{self.about} · posterior means of {len(self.first.labels_N):,} test images",
         ).figure
+
+    def holes(self) -> Figure:
+        """Aggregate posteriors, and the prior's region with what no training image's posterior covers."""
+        if any(each.model.latent_dim != 2 for each in self.examples.values()):
+            raise CannotMeasure("requires models with two latent dimensions")
+        reach = 4.0  # standard deviations of the prior
+        drawn = []
+        for model, examples in zip(self.models, self.examples.values(), strict=True):
+            shares = [look_up(member.evaluation or {}, NOT_COVERED) for member in model.members]
+            found = [share for share in shares if share is not None]
+            if not found:
+                raise CannotMeasure("requires evaluations with metrics.latent")
+            seeds = f" (mean of {len(found)} seeds)" if len(found) > 1 else ""
+            heading = f"{model.label}\n{percent(float(np.mean(found)), 1)} of prior draws in holes{seeds}"
+            samples_N2 = examples.posterior_samples()
+            missed_YX = uncovered_grid(examples.train_posterior(), reach, HOLE_GRID, COVERED).cpu().numpy()
+            drawn.append(Holes(samples_N2, limit_for(samples_N2), missed_YX, heading))
+        return hole_panels(
+            drawn,
+            reach,
+            percent(COVERED),
+            "Aggregate posteriors, and holes of the prior that they leave",
+            f"{self.about} · above: a sample of q(z|x) for each of {len(self.first.labels_N):,} test images, "
+            f"each model on its own axes; below: q(z|x) of {len(self.first.data.train):,} training images",
+        )
 
     def reconstructions(self) -> Figure:
         band = self.first.first_band
@@ -151,6 +185,7 @@ FIGURES: dict[str, Callable[[FamilyFigures], bytes]] = {
     "curves.png": as_png(FamilyFigures.curves),
     "rate_distortion.png": as_png(FamilyFigures.rate_distortion),
     "latent_spaces.png": as_png(FamilyFigures.latent_spaces),
+    "latent_holes.png": as_png(FamilyFigures.holes),
     "reconstructions.png": as_png(FamilyFigures.reconstructions),
     "samples.png": as_png(FamilyFigures.samples),
     "frozen_latents.png": as_png(FamilyFigures.frozen_latents),

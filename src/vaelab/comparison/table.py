@@ -19,10 +19,6 @@ from vaelab.runs.folder import SPLIT_NAMES
 
 TERMINAL = 100
 """Columns that a table on a terminal takes at most."""
-ARROWS = (
-    "↑ higher is better, ↓ lower is better, → nearer to the value of real images is better, no arrow: "
-    "neither."
-)
 NOT_RANKED = "–"
 
 
@@ -34,7 +30,7 @@ class Column:
     heading: str
     """What is measured, with the unit."""
     better: str = ""
-    """What is better, as ARROWS has it; nothing where neither is."""
+    """What is better, as ARROWS_MEAN has it; nothing where neither is."""
     digits: int = 2
     path: str = ""
     """Where metrics.json of the last checkpoint has it: section.name.of_what. Else it is the last epoch's."""

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Collection, Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -101,6 +102,10 @@ class ArtifactsConfig(Settings):
     gif_every_batches: base.Natural = Field(
         50, description="batches between animation frames in the first two epochs; 0: one frame per epoch"
     )
+    embedding: Literal["pca", "tsne", "umap"] = Field(
+        "pca",
+        description="final latent plot of more than two dimensions; each epoch's and the animation: pca",
+    )
     checkpoint_every: base.Natural = Field(
         0, description="epochs between checkpoints kept permanently (epoch_0005); 0: only last and best"
     )
@@ -166,6 +171,10 @@ class Config(Settings):
         idle = []
         if self.dataset.source == "embedded" and self.dataset.root is not None:
             idle.append("dataset.root has no effect with dataset.source=embedded: it is in the package.")
+        latents, embedding = self.model.get("latent_dim"), self.artifacts.embedding
+        if embedding != "pca" and isinstance(latents, int) and latents <= 2:
+            cause = f"has no effect with model.latent_dim={latents}: the latent plot shows all dimensions."
+            idle.append(f"artifacts.embedding={embedding} {cause}")
         if self.kl_off:
             plain, untouched = self.to_dict(), Config().to_dict()
             cause = "kl=false" if not self.kl else "beta=0"
@@ -184,6 +193,10 @@ def check_names(config: Config) -> None:
     LIKELIHOODS.check("loss.likelihood", name_of(config.loss.likelihood))
     KL_SCHEDULES.check("loss.kl_schedule", name_of(config.loss.kl_schedule))
     LOGGERS.check("logger", name_of(config.logger), besides="none")
+    if config.artifacts.embedding == "umap" and find_spec("umap") is None:
+        raise ConfigError(
+            "artifacts.embedding=umap needs an additional package: type pip install 'vaelab[embedding]'."
+        )
 
 
 def folder_ending(kl: object, beta: object) -> str:

@@ -124,9 +124,7 @@ class EvaluatedModel:
 
     @cached_property
     def train_posterior(self) -> Gaussian:
-        """q(z|x) of all training images, (N, L) each."""
-        parts = [self.examples.posterior(x) for x in scored_images(self.data.train, self.seed)]
-        return Gaussian(torch.cat([q.mean for q in parts]), torch.cat([q.log_variance for q in parts]))
+        return self.examples.train_posterior()
 
     @cached_property
     def prior_not_covered(self) -> Score:

@@ -21,6 +21,7 @@ from vaelab.pages.page import packed, render
 from vaelab.runs import logs as console
 from vaelab.runs.files import through_link, write_bytes, writing
 from vaelab.runs.folder import RunFolder, folder_of_runs, natural
+from vaelab.training.examples import LATENT_POINTS
 from vaelab.training.run import Run, load
 
 DIRECTIONS = 4
@@ -115,7 +116,8 @@ def model_data(evaluated: EvaluatedModel, name: str, count: int) -> dict[str, An
     """A model with the posterior means of the images, for the page."""
     run, weights = evaluated.run, Weights()
     mean_NL, kl_L = evaluated.posterior.mean, evaluated.kl_of_dimensions
-    directions_LP = principal_directions(mean_NL, min(DIRECTIONS, evaluated.model.latent_dim))
+    of_plots_NL = mean_NL[:LATENT_POINTS]  # the same directions as in the figures
+    directions_LP = principal_directions(of_plots_NL, min(DIRECTIONS, evaluated.model.latent_dim))
     return {
         "name": name,
         "checkpoint": f"{run.checkpoint.parent.parent.name}: {run.moment}",

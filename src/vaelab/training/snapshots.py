@@ -4,7 +4,9 @@ Shapes: N images, L latent dimensions, C example images, H height, W width.
 """
 
 import io
+import logging
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,8 +21,10 @@ from vaelab.figures.latent import LatentPlot, LatentView, latent_animation
 from vaelab.objectives import kl_weight
 from vaelab.runs.folder import RunFolder
 from vaelab.training.callbacks import Callback
-from vaelab.training.examples import ExampleImages, as_arrays
+from vaelab.training.examples import ExampleImages, NothingToShow, as_arrays
 from vaelab.training.state import TrainingState
+
+log = logging.getLogger("vaelab.training")
 
 DENSE_EPOCHS = 2  # have animation frames inside them: most of the latent space's movement happens there
 MOST_FRAMES = 150  # in an animation; of a longer run, an evenly spaced subset
@@ -142,10 +146,11 @@ class FinalFigures(Drawing):
         formula = state.objective.formula(weight.in_words(state.epoch, state.steps_per_epoch))
         loss = f"loss = {formula}" if formula else f"loss of the objective {self.config.objective_name}"
         curves = f"{self.examples.about} · {loss}, in nats per image"
+        picture = cache(self.examples.latent_picture)
         figures: dict[str, Callable[[], Figure]] = {
             "loss_curves.png": lambda: loss_curves(state.history, "Loss curves", curves, state.best_epoch),
-            "latent_space.png": lambda: self.latent_space(state, coloured=True),
-            "latent_space_plain.png": lambda: self.latent_space(state, coloured=False),
+            "latent_space.png": lambda: self.latent_space(state, picture(), coloured=True),
+            "latent_space_plain.png": lambda: self.latent_space(state, picture(), coloured=False),
             "latent_manifold.png": self.examples.manifold,
             "category_variations.png": self.examples.category_variations,
             "interpolations.png": lambda: self.examples.interpolations(spherical=False),
@@ -153,16 +158,20 @@ class FinalFigures(Drawing):
         }
         for file, draw in figures.items() if self.config.artifacts.figures else ():
             self.say(f"drawing {file}")
-            self.write(draw(), self.folder.figure(file))
+            try:
+                self.write(draw(), self.folder.figure(file))
+            except NothingToShow as reason:
+                self.folder.figure(file).unlink(missing_ok=True)  # an earlier session's
+                log.info("%s is left out: %s.", file, reason)
         if self.config.artifacts.gif:
             self.say("drawing latent_evolution.gif")
             self.folder.write(self.folder.figure("latent_evolution.gif"), self.animation(state))
 
-    def latent_space(self, state: TrainingState, *, coloured: bool) -> Figure:
-        means = self.examples.means()
+    def latent_space(
+        self, state: TrainingState, picture: tuple[NDArray[np.floating], LatentView], *, coloured: bool
+    ) -> Figure:
         title = f"Latent space after {state.epoch} epoch{'s' if state.epoch > 1 else ''}"
-        view = self.examples.view_of([means])
-        return self.examples.latent_plot(means, view, title, coloured=coloured).figure
+        return self.examples.latent_plot(*picture, title, coloured=coloured).figure
 
     def animation(self, state: TrainingState) -> bytes:
         steps = [step for step, _ in self.folder.numbered("latent/frames") if step <= state.total_steps]
