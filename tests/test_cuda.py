@@ -27,11 +27,11 @@ from vaelab.training.train_step import EagerStep
 has_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 CASES = [
     ("model=mlp",),
-    ("model=conv", "loss.kl_warmup_epochs=2"),
+    ("model=conv", "loss.warmup_epochs=2"),
     ("model=mlp", "dataset.binarize=dynamic"),
     ("model=mlp", "loss.likelihood=gaussian"),
     ("model=mlp", "loss.free_bits=0.1", "loss.likelihood=continuous_bernoulli"),
-    ("model=mlp", "loss.kl_schedule={name:cyclical,cycles:2}"),
+    ("model=mlp", "loss.schedule={name:cyclical,cycles:2}"),
 ]
 
 

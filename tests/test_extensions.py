@@ -85,7 +85,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
             train(
                 *QUICK, "dataset.source=embedded", "dataset.classes=[1,7]", "dataset.val_size=7500",
                 "model=residual", "model.channels=4", "loss.likelihood=pixel_gaussian",
-                "loss.kl_schedule={name:cyclical,cycles:1}", "hydra.run.dir=runs/residual",
+                "loss.schedule={name:cyclical,cycles:1}", "hydra.run.dir=runs/residual",
             )
         )  # fmt: skip
         run_folder(
@@ -144,10 +144,10 @@ def test_an_objective_is_named_and_what_it_does_not_take_is_said(trained: Path) 
 
 def test_an_argument_that_a_plugin_refuses_is_one_line(trained: Path) -> None:
     result = command(
-        "train", trained, "loss.kl_schedule={name:cyclical,cycles:0}", "hydra.run.dir=nothing", "device=cpu"
+        "train", trained, "loss.schedule={name:cyclical,cycles:0}", "hydra.run.dir=nothing", "device=cpu"
     )
     assert (result.returncode, result.stderr) == (
-        1, "vaelab: loss.kl_schedule={name:cyclical,cycles:0} can't be used: division by zero.\n"
+        1, "vaelab: loss.schedule={name:cyclical,cycles:0} can't be used: division by zero.\n"
     )  # fmt: skip
 
 

@@ -72,7 +72,7 @@ def replace_train(data: Data, train: Split) -> Data:
 
 
 def test_rows_add_up(data: Data) -> None:
-    config = settings(*TINY, "epochs=3", "beta=0.5", "loss.kl_warmup_epochs=1")
+    config = settings(*TINY, "epochs=3", "beta=0.5", "loss.warmup_epochs=1")
     state = fresh(config, data)
     rows = fit(state, data, config)
     last = 1 - 1 / state.steps_per_epoch
@@ -168,7 +168,7 @@ def test_without_validation_images_the_test_set_is_scored_and_nothing_chosen(dat
 
 
 def test_best_is_chosen_on_scored_images_after_the_warmup(data: Data) -> None:
-    asked = settings(*TINY, "epochs=4", "loss.kl_warmup_epochs=2", "optimizer.lr=0.02")
+    asked = settings(*TINY, "epochs=4", "loss.warmup_epochs=2", "optimizer.lr=0.02")
     state = fresh(asked, data)
     rows = fit(state, data, asked)
     eligible = {row["val/loss"]: row["epoch"] for row in rows[2:]}
@@ -181,8 +181,8 @@ def test_best_is_chosen_on_scored_images_after_the_warmup(data: Data) -> None:
         ((), [3, 1, 2], [1, 1, 1], [1, 2, 2]),
         (("beta=4",), [3, 1, 2], [4, 4, 4], [1, 2, 2]),
         (("kl=false",), [3, 1, 2], [0, 0, 0], [1, 2, 2]),
-        (("loss.kl_warmup_epochs=2",), [1, 2, 9, 8, 8.5], [0.4, 0.9, 1, 1, 1], [1, 2, 3, 4, 4]),
-        (("loss.kl_warmup_epochs=2",), [1, 2, 9, 3, 8], [0.4, 0.9, 1, 0.5, 1], [1, 2, 3, 3, 5]),  # cycles
+        (("loss.warmup_epochs=2",), [1, 2, 9, 8, 8.5], [0.4, 0.9, 1, 1, 1], [1, 2, 3, 4, 4]),
+        (("loss.warmup_epochs=2",), [1, 2, 9, 3, 8], [0.4, 0.9, 1, 0.5, 1], [1, 2, 3, 3, 5]),  # cycles
     ],
 )  # fmt: skip
 def test_best_is_the_lowest_loss_at_full_weight(

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -69,8 +69,15 @@ class LossConfig(Settings):
 
     objective: base.Component = Field("neg_elbo", description="the negative ELBO, or a plugin's objective")
     likelihood: Likelihood = Field("bernoulli", description="p(x|z) of a pixel")
-    kl_schedule: KLSchedule = Field("linear", description="how the KL's weight reaches beta")
-    kl_warmup_epochs: base.Natural = Field(0, description="epochs over which the KL's weight rises to beta")
+    schedule: KLSchedule = Field("linear", description="how the KL's weight reaches beta")
+    warmup_epochs: base.Natural = Field(
+        0, description="epochs over which the KL's weight rises to beta; of cyclical: 0 is all epochs"
+    )
+    cycles: base.Count = Field(4, description="times that the weight rises with schedule=cyclical")
+    ratio: Annotated[float, Allowed("a number above 0 and up to 1")] = Field(
+        0.5, gt=0, le=1, description="share of a cycle in which it rises; the rest is at beta"
+    )
+    importance_samples: base.Count = Field(1, description="latents per image, K, with objective=iwae")
     free_bits: Annotated[float, Allowed("a number of at least 0, in nats per latent dimension")] = Field(
         0.0,
         ge=0,
@@ -110,7 +117,9 @@ class ArtifactsConfig(Settings):
     )
 
 
-KL_SETTINGS = ("beta", "loss.free_bits", "loss.kl_schedule", "loss.kl_warmup_epochs")
+KL_SETTINGS = (
+    "beta", "loss.free_bits", "loss.schedule", "loss.warmup_epochs", "loss.cycles", "loss.ratio",
+)  # fmt: skip
 """What has no effect where the KL term is not minimised."""
 
 
@@ -137,9 +146,9 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def check_warmup(self) -> Self:
-        if not self.kl_off and self.loss.kl_warmup_epochs >= self.epochs:
+        if not self.kl_off and self.loss.warmup_epochs >= self.epochs:
             raise ConfigError(
-                f"loss.kl_warmup_epochs={self.loss.kl_warmup_epochs} leaves no epoch at the full KL weight: "
+                f"loss.warmup_epochs={self.loss.warmup_epochs} leaves no epoch at the full KL weight: "
                 f"type fewer than epochs={self.epochs}, or more epochs."
             )
         return self
@@ -178,11 +187,25 @@ class Config(Settings):
         return idle
 
 
+RENAMED = {"kl_schedule": "schedule", "kl_warmup_epochs": "warmup_epochs"}
+"""Settings of `loss` under the names that version 0.1 had for them."""
+
+
+def resolve_saved(plain: Mapping[str, Any]) -> Config:
+    """The settings of a run as plain values, which an older version may have written. Raises ConfigError."""
+    values = dict(plain)
+    if isinstance(loss := values.get("loss"), Mapping):
+        values["loss"] = {RENAMED.get(key, key): value for key, value in loss.items()}
+    if mark := look_up(values, "artifacts.watermark"):  # older versions took one of any length
+        values["artifacts"] = {**values["artifacts"], "watermark": str(mark)[:LONGEST_WATERMARK]}
+    return base.resolve(values, Config)
+
+
 def check_names(config: Config) -> None:
     """Raise ConfigError for an unknown name, before PyTorch, which takes seconds, is imported."""
     MODELS.check("model", name_of(config.model))
     LIKELIHOODS.check("loss.likelihood", name_of(config.loss.likelihood))
-    KL_SCHEDULES.check("loss.kl_schedule", name_of(config.loss.kl_schedule))
+    KL_SCHEDULES.check("loss.schedule", name_of(config.loss.schedule))
     LOGGERS.check("logger", name_of(config.logger), besides="none")
 
 

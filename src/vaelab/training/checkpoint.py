@@ -19,8 +19,7 @@ from safetensors.torch import load as load_tensors
 from torch import Tensor
 from typing_extensions import Self
 
-from vaelab.config import Config, VaelabError, did_you_mean, flattened, look_up, resolve
-from vaelab.config.train import LONGEST_WATERMARK
+from vaelab.config import Config, VaelabError, did_you_mean, flattened, resolve_saved
 from vaelab.data.splits import Data
 from vaelab.models import VAE, with_weights
 from vaelab.objectives import Objective, build_objective
@@ -75,7 +74,7 @@ class Checkpoint(BaseModel):
     """Adam's moments, by the parameter's index."""
     random: Tensors  # the state of each random stream, by its purpose
     step_terms: Annotated[Tensor, Field(exclude=True)]
-    """Reconstruction, KL and loss of each step of the current epoch, shape (steps, 3)."""
+    """The terms of each step of the current epoch, shape (steps, terms)."""
 
     @model_validator(mode="after")
     def check_agreement(self) -> Self:
@@ -108,7 +107,7 @@ def content_of(state: TrainingState, config: Config, data: Data) -> Checkpoint:
         objective=state.objective.state_dict(),
         optimizer=optimizer["state"],
         random={purpose: generator.get_state() for purpose, generator in state.noise.items()},
-        step_terms=state.step_terms_S3,
+        step_terms=state.step_terms_ST,
     )
 
 
@@ -228,10 +227,7 @@ def instead_of(path: Path) -> str:
 
 def config_of(checkpoint: Checkpoint) -> Config:
     """The settings of the run that wrote a checkpoint."""
-    config = checkpoint.config
-    if mark := look_up(config, "artifacts.watermark"):  # older versions took one of any length
-        config = {**config, "artifacts": {**config["artifacts"], "watermark": str(mark)[:LONGEST_WATERMARK]}}
-    return resolve(config, Config)
+    return resolve_saved(checkpoint.config)
 
 
 def model_of(checkpoint: Checkpoint) -> tuple[VAE, Objective]:
@@ -275,6 +271,6 @@ def restore(checkpoint: Checkpoint, state: TrainingState, config: Config, data: 
         state.begin_epoch(config.seed)
         state.step = checkpoint.step
         state.seconds = checkpoint.seconds
-        state.step_terms_S3.copy_(checkpoint.step_terms)
+        state.step_terms_ST.copy_(checkpoint.step_terms)
         for purpose, generator in state.noise.items():
             generator.set_state(checkpoint.random[purpose])

@@ -36,7 +36,7 @@ def fit(
         with state.timed():
             for x_BCHW in batches(data.train, shuffled, state, config):
                 weight = weight_of(state.epoch + state.step / state.steps_per_epoch)
-                state.step_terms_S3[state.step] = train_step(x_BCHW, weight)
+                state.step_terms_ST[state.step] = train_step(x_BCHW, weight)
                 state.step += 1
                 notify(callbacks, "on_step", state)
         record = epoch_record(state, data, config)

@@ -1,6 +1,6 @@
 """The state of a training: all that changes, and so what a checkpoint must hold; its limits, and its numbers.
 
-Shapes: S steps in an epoch.
+Shapes: S steps in an epoch, T terms: reconstruction, KL, loss, then the parts that an objective names.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class TrainingState:
     model: VAE
     objective: Objective
     optimizer: torch.optim.Optimizer
-    step_terms_S3: Tensor
-    """Reconstruction, KL and loss of each step of the current epoch, summed over its images, in nats."""
+    step_terms_ST: Tensor
+    """The terms of each step of the current epoch, summed over its images, in nats."""
     noise: dict[str, Generator]
     """The random streams of the current epoch: of latents, and of dynamically binarised pixels."""
     epoch: int = 0  # complete ones
@@ -62,15 +62,16 @@ class TrainingState:
             )
         steps = math.ceil(len(data.train) / config.batch_size)
         noise = {purpose: Generator(device) for purpose in ("latent", "pixels")}
-        return cls(model, objective, optimizer, torch.zeros(steps, 3, device=device), noise)
+        terms = 3 + len(objective.parts)
+        return cls(model, objective, optimizer, torch.zeros(steps, terms, device=device), noise)
 
     @property
     def device(self) -> torch.device:
-        return self.step_terms_S3.device
+        return self.step_terms_ST.device
 
     @property
     def steps_per_epoch(self) -> int:
-        return len(self.step_terms_S3)
+        return len(self.step_terms_ST)
 
     @property
     def total_steps(self) -> int:
@@ -83,7 +84,7 @@ class TrainingState:
         The tensors and generators stay the same objects: a CUDA graph refers to their memory.
         """
         self.step, self.seconds = 0, 0.0
-        self.step_terms_S3.zero_()
+        self.step_terms_ST.zero_()
         for purpose, generator in self.noise.items():
             restart(generator, seed, f"{purpose} while training", self.epoch + 1)
 
@@ -91,8 +92,9 @@ class TrainingState:
         """Record a complete epoch: the best one if it has the lowest `chosen_by`, or if none has any yet."""
         self.epoch, self.step = self.epoch + 1, 0
         self.history.append(record)
-        best = chosen_by(self.history[self.best_epoch - 1], config) if self.best_epoch else None
-        this = chosen_by(record, config)
+        best, this = None, chosen_by(record, config, self.objective)
+        if self.best_epoch:
+            best = chosen_by(self.history[self.best_epoch - 1], config, self.objective)
         if best is None or (this is not None and this < best):
             self.best_epoch = self.epoch
 
@@ -164,13 +166,13 @@ class TrainingDiverged(VaelabError):
 
 def check_finite(state: TrainingState, config: Config) -> None:
     """Raise TrainingDiverged where the weights or a step's terms are not finite; the first step is named."""
-    terms_S3 = state.step_terms_S3[: state.step]
-    diverged = (~terms_S3.isfinite()).any(dim=1).nonzero().flatten().tolist()
+    terms_ST = state.step_terms_ST[: state.step]
+    diverged = (~terms_ST.isfinite()).any(dim=1).nonzero().flatten().tolist()
     weights = [*state.model.parameters(), *state.objective.parameters()]
     if not diverged and all(weight.isfinite().all() for weight in weights):
         return
     step = diverged[0] if diverged else state.step - 1
-    reconstruction, kl = (terms_S3[step, :2] / config.batch_size).tolist()
+    reconstruction, kl = (terms_ST[step, :2] / config.batch_size).tolist()
     weight = kl_weight(config)(state.epoch + step / state.steps_per_epoch)
     raise TrainingDiverged(state.epoch + 1, step + 1, reconstruction, kl, weight)
 
@@ -181,9 +183,10 @@ def epoch_record(state: TrainingState, data: Data, config: Config) -> Record:
     Their loss is that of the epoch's last KL weight. Raises TrainingDiverged.
     """
     weight = kl_weight(config)(state.epoch + 1 - 1 / state.steps_per_epoch)
-    reconstruction, kl, loss = (state.step_terms_S3.double().sum(dim=0) / len(data.train)).tolist()
+    reconstruction, kl, loss, *parts = (state.step_terms_ST.double().sum(dim=0) / len(data.train)).tolist()
     train = {"loss": loss, "reconstruction": reconstruction, "kl": kl, "neg_elbo": reconstruction + kl}
-    batch = scoring_batch(config)
+    train |= dict(zip(state.objective.parts, parts, strict=True))
+    batch = scoring_batch(state.objective, config)
     scored = bound(state.model, state.objective, data.scored, config.seed, weight, batch)
     averages = {"loss": scored.terms.loss.mean().item(), **scored.averages()}
     record: Record = {"epoch": state.epoch + 1}
@@ -200,10 +203,11 @@ def epoch_record(state: TrainingState, data: Data, config: Config) -> Record:
     }
 
 
-def chosen_by(record: Record, config: Config) -> float | None:
+def chosen_by(record: Record, config: Config, objective: Objective) -> float | None:
     """The loss on the validation images, by which the best epoch is chosen; None where it can't be.
 
     Nothing may be chosen on test images, which are scored where there are no validation images. And the loss
-    is lower where the KL weight has not reached its full value.
+    is lower where the KL weight has not reached its full value, or changes with the objective's multiplier.
     """
-    return record.get("val/loss") if record.get("kl_weight") == kl_weight(config).full else None
+    compares = objective.is_stationary and record.get("kl_weight") == kl_weight(config).full
+    return record.get("val/loss") if compares else None

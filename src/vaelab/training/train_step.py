@@ -13,7 +13,7 @@ from vaelab.training.cuda_graph import CapturedStep
 from vaelab.training.state import TrainingState
 
 TrainStep = Callable[[Tensor, float], Tensor]
-"""Trains on a batch (B, C, H, W) with a weight of the KL; returns its sums of reconstruction, KL and loss."""
+"""Trains on a batch (B, C, H, W) with a weight of the KL; returns the sums of its terms, (T,)."""
 
 
 def train_step_for(state: TrainingState, config: Config) -> TrainStep:
@@ -37,4 +37,6 @@ class EagerStep:
         state.optimizer.zero_grad()
         terms.loss.mean().backward()
         state.optimizer.step()
-        return torch.stack([terms.reconstruction.sum(), terms.kl.sum(), terms.loss.sum()]).detach()
+        parts = [terms.parts[name] for name in state.objective.parts]
+        found = (terms.reconstruction, terms.kl, terms.loss, *parts)
+        return torch.stack([term.sum() for term in found]).detach()
