@@ -117,8 +117,8 @@ def test_nothing_typed_is_ignored_without_a_word() -> None:
 
 def test_an_objective_that_is_not_the_default_is_named() -> None:
     for off in ("kl=true", "kl=false"):
-        asked = settings("loss.objective={name:capacity,nats:3}", off)
-        assert asked.objective_name == "capacity"
+        asked = settings("loss.objective={name:rae,strength:0.25}", off)
+        assert asked.objective_name == "rae"
 
 
 def test_yaml_reads_back_as_the_same_settings(tmp_path: Path) -> None:

@@ -214,9 +214,9 @@ def test_free_bits_stop_the_push_on_dimensions_below_them() -> None:
     [
         (likelihoods.build, "bernouli", "Unknown loss.likelihood 'bernouli'. Did you mean 'bernoulli'? Available: bernoulli, continuous_bernoulli, gaussian."),
         (likelihoods.build, {"name": "gaussian", "sigma": 1}, "Unknown setting 'loss.likelihood.sigma'. loss.likelihood=gaussian accepts: no settings."),
-        (kl_schedules.build, "liner", "Unknown loss.schedule 'liner'. Did you mean 'linear'? Available: linear."),
+        (kl_schedules.build, "liner", "Unknown loss.schedule 'liner'. Did you mean 'linear'? Available: constant, cosine, cyclical, linear, sigmoid."),
         (likelihoods.build, {"name": "bernoulli", "args": 1}, "Unknown setting 'loss.likelihood.args'. loss.likelihood=bernoulli accepts: no settings."),
-        (objectives.build, "elbo", "Unknown loss.objective 'elbo'. Did you mean 'neg_elbo'? Available: neg_elbo."),
+        (objectives.build, "elbo", "Unknown loss.objective 'elbo'. Did you mean 'neg_elbo'? Available: beta_tcvae, capacity, geco, iwae, mmd_vae, neg_elbo."),
     ],
 )  # fmt: skip
 def test_wrong_components_say_what_to_type(build_it: Any, component: Any, message: str) -> None:

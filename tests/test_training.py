@@ -215,6 +215,8 @@ class Stop(Exception):
 
 @pytest.mark.parametrize("overrides", [
     ("model=mlp",), ("model=conv",), ("model=mlp", "dataset.binarize=dynamic"), ("model=mlp", "loss.likelihood=gaussian"),
+    ("loss=geco",), ("loss=iwae", "loss.objective.dreg=true"), ("loss=beta_tcvae",), ("loss=mmd_vae",),
+    ("loss=capacity", "loss.warmup_epochs=1"),
 ])  # fmt: skip
 def test_stopping_at_any_step_and_going_on_equals_never_stopping(
     overrides: tuple[str, ...], data: Data, tmp_path: Path

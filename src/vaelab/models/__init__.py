@@ -36,7 +36,7 @@ class Gaussian:
         return self.mean + (0.5 * self.log_variance).exp() * eps_BL
 
     def log_prob_per_dimension(self, z: Tensor) -> Tensor:
-        """log N(z; mean, exp(log_variance)) of each dimension, in nats, broadcast over leading axes of `z`."""
+        """log N(z; mean, exp(log_variance)) of each dimension, in nats; `z` may have leading axes."""
         standardised = (z - self.mean) * (-0.5 * self.log_variance).exp()
         return -0.5 * (standardised.square() + self.log_variance + math.log(2 * math.pi))
 
