@@ -69,6 +69,8 @@ class Checkpoint(BaseModel):
     seconds: FiniteFloat  # training time of the current epoch
     param_groups: list[dict[str, Any]]  # Adam's options
     model: Tensors
+    trained: Tensors = Field({}, exclude=True)
+    """The weights that are trained, where the model's are their moving average."""
     objective: Tensors
     optimizer: Annotated[dict[int, dict[str, Tensor]], Field(exclude=True)]
     """Adam's moments, by the parameter's index."""
@@ -102,8 +104,9 @@ def content_of(state: TrainingState, config: Config, data: Data) -> Checkpoint:
         best_epoch=state.best_epoch,
         device=state.device.type,
         seconds=state.seconds,
-        param_groups=optimizer["param_groups"],
-        model=state.model.state_dict(),
+        param_groups=[{**group, "lr": float(group["lr"])} for group in optimizer["param_groups"]],
+        model=state.evaluated.state_dict(),
+        trained=state.model.state_dict() if state.average else {},
         objective=state.objective.state_dict(),
         optimizer=optimizer["state"],
         random={purpose: generator.get_state() for purpose, generator in state.noise.items()},
@@ -115,7 +118,8 @@ def encode(checkpoint: Checkpoint) -> bytes:
     """The file's content."""
     parts = {
         "model": checkpoint.model, "objective": checkpoint.objective, "optimizer": checkpoint.optimizer,
-        "random": checkpoint.random, "training": {"step_terms": checkpoint.step_terms},
+        "trained": checkpoint.trained, "random": checkpoint.random,
+        "training": {"step_terms": checkpoint.step_terms},
     }  # fmt: skip
     # Each tensor in the plain layout and in memory of its own, whatever the model prefers.
     layout = torch.contiguous_format
@@ -176,7 +180,8 @@ def content_of_file(path: Path) -> dict[str, Any]:
         raise ValueError("The SHA-256 is not the one that was written with it.")
     parts = by_first_word(tensors)
     return {
-        **json.loads(metadata["json"]), "model": parts["model"], "objective": parts["objective"],
+        **json.loads(metadata["json"]), "model": parts["model"], "trained": parts["trained"],
+        "objective": parts["objective"],
         "optimizer": {int(index): each for index, each in by_first_word(parts["optimizer"]).items()},
         "random": parts["random"], "step_terms": parts["training"].get("step_terms"),
     }  # fmt: skip
@@ -253,11 +258,14 @@ def restore(checkpoint: Checkpoint, state: TrainingState, config: Config, data: 
             f"The run was trained on other images than {data.origin.folder} holds ({data.description}): "
             f"type {advice}."
         )
-    state.model.load_state_dict(checkpoint.model)
+    state.model.load_state_dict(checkpoint.trained or checkpoint.model)
+    if state.average:
+        state.average.load_state_dict(checkpoint.model)
     state.objective.load_state_dict(checkpoint.objective)
-    # Adam's options; `capturable`, whether a CUDA graph may hold its step, depends on this device.
-    capturable = state.optimizer.defaults["capturable"]
-    groups = [{**group, "capturable": capturable} for group in checkpoint.param_groups]
+    # Adam's options; these two depend on the device: whether a CUDA graph may hold its step.
+    defaults = state.optimizer.defaults
+    own = {key: defaults[key] for key in ("capturable", "lr")}
+    groups = [{**group, **own} for group in checkpoint.param_groups]
     state.optimizer.load_state_dict({"state": checkpoint.optimizer, "param_groups": groups})
     # The fused kernel goes through parameters and moments side by side: one layout in memory for both.
     for parameter, moments in state.optimizer.state.items():

@@ -1,13 +1,15 @@
 """The state of a training: all that changes, and so what a checkpoint must hold; its limits, and its numbers.
 
-Shapes: S steps in an epoch, T terms: reconstruction, KL, loss, then the parts that an objective names.
+Shapes: S steps in an epoch, T terms: reconstruction, KL, loss, then the parts that an objective names,
+and counts.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -45,6 +47,8 @@ class TrainingState:
     seconds: float = 0.0  # training time of the current epoch, without figures and scoring
     history: list[Record] = field(default_factory=list)
     best_epoch: int = 0
+    average: VAE | None = None
+    """The moving average of the weights, where there is one."""
 
     @classmethod
     def fresh(cls, config: Config, data: Data, device: torch.device) -> TrainingState:
@@ -57,13 +61,19 @@ class TrainingState:
         # Capturable, so that a CUDA graph can hold the step: Adam's step count is then on the device too.
         capturable = device.type == "cuda"
         with importing():  # PyTorch's compiler
-            optimizer = torch.optim.Adam(
-                parameters, lr=config.optimizer.lr, fused=True, capturable=capturable
-            )
+            rate = torch.tensor(config.optimizer.lr, device=device) if capturable else config.optimizer.lr
+            optimizer = torch.optim.Adam(parameters, lr=rate, fused=True, capturable=capturable)
         steps = math.ceil(len(data.train) / config.batch_size)
         noise = {purpose: Generator(device) for purpose in ("latent", "pixels")}
-        terms = 3 + len(objective.parts)
-        return cls(model, objective, optimizer, torch.zeros(steps, terms, device=device), noise)
+        terms = 3 + len(objective.parts) + len(counted(config))
+        average = copy.deepcopy(model) if config.optimizer.weight_average else None
+        step_terms_ST = torch.zeros(steps, terms, device=device)
+        return cls(model, objective, optimizer, step_terms_ST, noise, average=average)
+
+    @property
+    def evaluated(self) -> VAE:
+        """The model that is scored, drawn and saved as the run's: with averaged weights where there are."""
+        return self.average or self.model
 
     @property
     def device(self) -> torch.device:
@@ -119,6 +129,11 @@ class TrainingState:
         started = self.now()
         yield
         self.seconds -= self.now() - started
+
+
+def counted(config: Config) -> Sequence[str]:
+    """What is counted at each step, after the terms in `step_terms_ST`."""
+    return ("clipped_steps", "skipped_steps") if config.optimizer.clip_norm else ()
 
 
 def check_model(config: Config) -> int:
@@ -183,11 +198,13 @@ def epoch_record(state: TrainingState, data: Data, config: Config) -> Record:
     Their loss is that of the epoch's last KL weight. Raises TrainingDiverged.
     """
     weight = kl_weight(config)(state.epoch + 1 - 1 / state.steps_per_epoch)
-    reconstruction, kl, loss, *parts = (state.step_terms_ST.double().sum(dim=0) / len(data.train)).tolist()
+    sums_T, counts = state.step_terms_ST.double().sum(dim=0), counted(config)
+    per_image_T = sums_T[: len(sums_T) - len(counts)] / len(data.train)
+    reconstruction, kl, loss, *parts = per_image_T.tolist()
     train = {"loss": loss, "reconstruction": reconstruction, "kl": kl, "neg_elbo": reconstruction + kl}
     train |= dict(zip(state.objective.parts, parts, strict=True))
     batch = scoring_batch(state.objective, config)
-    scored = bound(state.model, state.objective, data.scored, config.seed, weight, batch)
+    scored = bound(state.evaluated, state.objective, data.scored, config.seed, weight, batch)
     averages = {"loss": scored.terms.loss.mean().item(), **scored.averages()}
     record: Record = {"epoch": state.epoch + 1}
     for name, numbers in (("train", train), (data.scored.name, averages)):
@@ -195,12 +212,21 @@ def epoch_record(state: TrainingState, data: Data, config: Config) -> Record:
             terms = numbers["reconstruction"], numbers["kl"]
             raise TrainingDiverged(state.epoch + 1, state.step, *terms, weight)
         record |= {f"{name}/{key}": value for key, value in numbers.items()}
+    steps = dict(zip(counts, sums_T[len(per_image_T) :].tolist(), strict=True))
     return record | {
         "kl_weight": weight,
+        **steps,
         "active_units": active_units(scored.posterior.mean),
         "images_per_second": len(data.train) / state.seconds,
         "seconds": state.seconds,
     }
+
+
+def is_complete(state: TrainingState, config: Config) -> bool:
+    """Whether all epochs are done, or so many without a better one that the training ends early."""
+    patience, best = config.early_stopping, state.best_epoch
+    waiting = best > 0 and chosen_by(state.history[best - 1], config, state.objective) is not None
+    return state.epoch >= config.epochs or (0 < patience <= state.epoch - best and waiting)
 
 
 def chosen_by(record: Record, config: Config, objective: Objective) -> float | None:
