@@ -188,7 +188,7 @@ def test_resume_refuses_what_would_make_another_run(overrides: tuple[str, ...], 
         continued(saved, settings(*overrides), [override.split("=")[0] for override in overrides])
     assert str(error.value).startswith(message)
     assert str(error.value).endswith(
-        "What may change: epochs, device, deterministic, logger, dataset.root, dataset.source, artifacts."
+        "What may change: epochs, early_stopping, device, deterministic, logger, dataset.root, dataset.source, artifacts."
     )
 
 

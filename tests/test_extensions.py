@@ -222,7 +222,7 @@ def test_evaluations_of_the_subset_never_stand_beside_those_of_the_full_set(tmp_
     assert evaluated.returncode == 0, evaluated.stderr
     compared = command("compare", tmp_path, "sweep=runs", "figures=false")
     assert images() == [120, 120]
-    assert "- Evaluations of other images, made again: a.\n" in compared.stdout
+    assert "\nEvaluations of other images, made again: a.\n" in compared.stdout
     shutil.rmtree(full)  # what was measured on the full set is kept, as long as all of it is there
     assert "made again" not in command("compare", tmp_path, "sweep=runs", "figures=false").stdout
     assert images() == [120, 120]
@@ -232,7 +232,7 @@ def test_evaluations_of_the_subset_never_stand_beside_those_of_the_full_set(tmp_
     assert not (tmp_path / "runs" / "b" / "evaluation" / "last" / "metrics.json").exists()
     compared = command("compare", tmp_path, "sweep=runs", "figures=false", "dataset.source=embedded")
     assert images() == [60, 60]
-    assert "- Evaluations of other images, made again: a.\n" in compared.stdout
+    assert "\nEvaluations of other images, made again: a.\n" in compared.stdout
 
 
 def test_explore_shows_what_it_can_and_says_what_it_can_not(trained: Path) -> None:
