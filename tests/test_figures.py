@@ -203,7 +203,7 @@ def test_long_subtitles_are_wrapped_and_leave_the_width_to_the_content() -> None
     assert text_of(wide, style.SUBTITLE) == f"{LONG} · {LONG}"
     assert text_of(narrow, style.SUBTITLE).split() == f"{LONG} · {LONG}".split()
     lines = text_of(narrow, style.SUBTITLE).count("\n")
-    assert lines >= 3
+    assert lines == 2
     assert narrow.get_figheight() == pytest.approx(4.0 + lines * style.SUBTITLE_LINE)
     assert style.new_figure(1.0, 4.0, "A title that is longer than its content", "").get_figwidth() > 3.5
     assert style.new_figure(1.0, 4.0, "", "w" * 100).get_figwidth() > 5  # no space to break it at
@@ -327,8 +327,7 @@ def test_the_animation_moves_and_keeps_its_colours() -> None:
     assert (frames[0] != frames[1]).any()
     assert (frames[1][:, [0, -1]] == 255).all()
     # The strip of images below, as wide as three of them and their gaps, of which the lower ones turn white.
-    changed = (frames[0] != frames[1]).any(axis=2)[-450:]
-    changed = changed[np.flatnonzero(~changed.any(axis=1))[-30:].min() - 450 :]
+    changed = (frames[0] != frames[1]).any(axis=2)[-180:]
     assert changed.any(axis=1).sum() == pytest.approx(changed.any(axis=0).sum() / 3, abs=4)
     colours = [style.class_colour(number) for number in NAMES]
     with Image.open(io.BytesIO(gif(frames, colours, 100, 900))) as animation:

@@ -223,15 +223,12 @@ def mp4(frames_FHW3: Sequence[Pixels], program: str, milliseconds: int) -> bytes
     height, width = frames_FHW3[0].shape[:2]
     with TemporaryDirectory() as folder:
         path = Path(folder, "video.mp4")
-        pixel_format, filters = (
-            "yuv420p",
-            "pad=ceil(iw/2)*2:ceil(ih/2)*2:color=white",
-        )  # which takes even sizes
-        filters += ",tpad=stop_mode=clone:stop_duration=2"
+        filters = "pad=ceil(iw/2)*2:ceil(ih/2)*2:color=white,tpad=stop_mode=clone:stop_duration=2"
         written = subprocess.run(
             [
                 program, "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgb24",
-                "-s", f"{width}x{height}", "-r", f"1000/{milliseconds}", "-i", "-", "-vf", filters, "-pix_fmt", pixel_format,
+                "-s", f"{width}x{height}", "-r", f"1000/{milliseconds}", "-i", "-",
+                "-vf", filters, "-pix_fmt", "yuv420p",  # which takes even sizes
                 "-threads", "1", "-fflags", "+bitexact", "-movflags", "+faststart", str(path),
             ],
             input=b"".join(frame.tobytes() for frame in frames_FHW3), capture_output=True, check=False,

@@ -175,7 +175,7 @@ def latent_animation(
         side = width - 0.7 - legend
         columns = len(originals_KHW)
         strip_width = width - 1.25
-        strip_height = strip_width * 2 / columns
+        strip_height = min(1.35, strip_width * 2 / columns)
         height = strip_height + side + style.HEADER + 0.85
         figure = style.new_figure(width, height, max(titles, key=len), subtitle)
         figure.set_dpi(dpi)
