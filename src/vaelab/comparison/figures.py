@@ -96,6 +96,7 @@ class FamilyFigures:
             f"{self.about} · decoded from posterior means",
             row_labels=["original", *self.examples],
             column_labels=self.first.column_labels,
+            column_group=self.first.column_group,
         )
 
     def samples(self) -> Figure:

@@ -149,7 +149,7 @@ def image_panels(
     names = [style.wrapped(name, size, width) for name, _ in panels]
     caption = 0.12 + 0.18 * max(name.count("\n") + 1 for name in names)
     content = columns * (width + space) - space + beside
-    above = style.HEADER - space + 0.1
+    above = style.HEADER - space - 0.05
     total = above + rows * (space + caption + height) + MARGIN
     figure = style.new_figure(content + 2 * MARGIN, total, title, subtitle)
     full_width, full_height = figure.get_size_inches()
@@ -179,7 +179,7 @@ def diversity_panels(
     room = 4.1
     figure = image_panels(panels, title, subtitle, in_a_row=2, beside=room)
     full_width, full_height = figure.get_size_inches()
-    axes = style.add_axes(figure, full_width - room + 0.65, 0.65, room - 0.9, full_height - 1.75)
+    axes = style.add_axes(figure, full_width - room + 0.65, 0.65, room - 0.9, full_height - 2.3)
     sigmas, values, errors = np.transpose(curve)
     axes.errorbar(sigmas, values, errors, fmt="o-", color=style.TRAIN, capsize=3, label="z = σ·ε, μ = 0")
     for (name, (value, error)), dashes in zip(references.items(), ("--", ":"), strict=False):
@@ -187,7 +187,7 @@ def diversity_panels(
         axes.axhspan(value - error, value + error, color=style.INK, alpha=0.1, linewidth=0)
     axes.set(xlabel="σ", ylabel=label, xticks=sigmas, xlim=(0, max(sigmas) * 1.05))
     axes.set_ylim(0, 1.05 * max(*values, *(value for value, _ in references.values())))
-    axes.legend(fontsize=9, loc="lower right")
+    axes.legend(fontsize=9, loc="lower left", bbox_to_anchor=(0, 1))  # above: the curve may be anywhere
     return figure
 
 

@@ -61,6 +61,7 @@ house_style = partial(matplotlib_style.context, ["default", RC])
 TITLE_SIZE, SUBTITLE_SIZE = 13, 8.5
 TITLE, SUBTITLE = 0, 1  # their places among a figure's texts
 HEADER = 0.68  # inches above a figure's content, for title and one line of subtitle
+SEPARATOR = " · "  # of a subtitle's parts
 SUBTITLE_LINE = 0.16  # inches of each further line
 SUBTITLE_ROOM = 4.2  # inches that a subtitle may widen a narrow figure to, before it is wrapped
 WATERMARK_SIZE = 8.0
@@ -84,16 +85,23 @@ def text_width(text: str, size: float, weight: str = "normal") -> float:
 
 @lru_cache(maxsize=1000)
 def wrapped(text: str, size: float, width: float) -> str:
-    """The text in lines of at most `width` inches, broken at spaces; a longer word stays whole."""
+    """The text in lines of at most `width` inches, broken at " · ", else at spaces; no word is broken."""
     lines: list[str] = []
     for paragraph in text.split("\n"):
         lines.append("")
-        for word in paragraph.split(" "):
-            longer = f"{lines[-1]} {word}".lstrip()
-            if lines[-1] and text_width(longer, size) > width:
-                lines.append(word)
-            else:
-                lines[-1] = longer
+        for part in paragraph.split(SEPARATOR):
+            separator = SEPARATOR if lines[-1] else ""
+            if text_width(f"{lines[-1]}{separator}{part}", size) <= width:
+                lines[-1] += separator + part
+                continue
+            if lines[-1]:
+                lines.append("")
+            for word in part.split(" "):
+                longer = f"{lines[-1]} {word}".lstrip()
+                if lines[-1] and text_width(longer, size) > width:
+                    lines.append(word)
+                else:
+                    lines[-1] = longer
     return "\n".join(lines)
 
 

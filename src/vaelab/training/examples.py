@@ -56,7 +56,8 @@ class ExampleImages:
         self.columns = index_2C.shape[1]
         self.images_K1HW = split.batch(index_2C.flatten(), noise)
         self.first_band = self.images_K1HW[: self.columns]
-        names = [data.class_names[number] for number in split.labels[index_2C[0]].tolist()]
+        self.column_group = per_band if per_band > 1 else 0
+        names = [data.class_names[number] for number in split.labels[index_2C[0, ::per_band]].tolist()]
         self.column_labels = [name.replace("/", "/\n").replace(" ", "\n") for name in names]
         self.images_name = f"{SPLIT_NAMES[split.name]} images"
         seeds = f"seed {config.seed}"
@@ -122,6 +123,7 @@ class ExampleImages:
             row_labels=["original", "reconstruction"] * 2,
             column_labels=self.column_labels,
             row_group=2,
+            column_group=self.column_group,
         )
 
     def sample_rows(self) -> NDArray[np.floating]:
@@ -141,11 +143,12 @@ class ExampleImages:
         """The first 16 images above their reconstructions, or as many as there are."""
         shown = min(PAIRS, len(x_N1HW))
         columns = min(8, shown)
-        rows = self.above_reconstructions(x_N1HW[: shown - shown % columns], columns)
+        shown -= shown % columns
+        rows = self.above_reconstructions(x_N1HW[:shown], columns)
         return image_grid(
             rows,
-            f"{rows.shape[0] * columns // 2} {self.images_name} and their reconstructions",
-            f"{self.about} · the first {self.images_name}, decoded from posterior means",
+            f"{shown} {self.images_name} and their reconstructions",
+            f"{self.about} · the first {shown}, decoded from posterior means",
             row_labels=["original", "reconstruction"] * (len(rows) // 2),
             row_group=2,
         )
