@@ -216,7 +216,16 @@ def pixels(figure: Figure) -> Pixels:
     choose_fonts(figure.findobj(Text))
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
+    return rgb(canvas)
+
+
+def rgb(canvas: FigureCanvasAgg) -> Pixels:
+    """A copy of what is drawn, without its opacity; channel by channel takes half the time of a slice."""
+    drawn = np.asarray(canvas.buffer_rgba())
+    copy = np.empty((*drawn.shape[:2], 3), np.uint8)
+    for channel in range(3):
+        copy[:, :, channel] = drawn[:, :, channel]
+    return copy
 
 
 class CachedBackground:
@@ -237,4 +246,4 @@ class CachedBackground:
         self.canvas.restore_region(self.background)
         for artist in self.moving:
             self.figure.draw_artist(artist)
-        return np.asarray(self.canvas.buffer_rgba())[:, :, :3].copy()
+        return rgb(self.canvas)

@@ -31,7 +31,7 @@ MOST_FRAMES = 64
 """In an animation, which takes ten seconds then. A longer run has its frames further apart."""
 
 MILLISECONDS = 150  # between frames
-ANIMATED = 1500  # images in an animation, the first ones of the latent plot
+ANIMATED = 1000  # images in an animation, the first ones of the latent plot
 HALF_PRECISION = 60000.0  # the largest latent that a frame can hold
 
 
