@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,15 +14,15 @@ import torch
 from conftest import TINY, fresh, settings
 from vaelab.config import Config
 from vaelab.data.splits import Data, Split
-from vaelab.figures import style
+from vaelab.figures import Figure, style
 from vaelab.models import names
 from vaelab.objectives.scoring import BATCH, bound
 from vaelab.runs.folder import RunFolder
-from vaelab.training import checkpoint
+from vaelab.training import checkpoint, snapshots
 from vaelab.training.callbacks import Callback, CheckFinite, DropTinyMoments
 from vaelab.training.examples import ExampleImages
 from vaelab.training.loop import fit
-from vaelab.training.snapshots import AnimationFrames, EpochFigures, read_frame
+from vaelab.training.snapshots import AnimationFrames, EpochFigures, FinalFigures, read_frame
 from vaelab.training.state import Record, TrainingDiverged, TrainingState
 
 TIMES = {"images_per_second", "seconds"}
@@ -124,6 +124,60 @@ def test_what_is_drawn_never_moves_the_loss_curve(data: Data, tmp_path: Path) ->
     fit(drawn, data, config, drawing(config, data, RunFolder(tmp_path), drawn))
     assert_same(plain, drawn)
     assert len(list(tmp_path.rglob("*.png"))) == 6
+
+
+@pytest.mark.parametrize(
+    ("every", "expected"), [(1, range(0, 103, 2)), (3, range(0, 103, 3)), (0, (0, 34, 68)), (500, (0,))]
+)
+def test_frames_are_evenly_spaced_over_the_whole_training(
+    data: Data, tmp_path: Path, every: int, expected: Iterable[int]
+) -> None:
+    """At most 64 of them, beside those of epochs with figures, which are of all images, and of the end."""
+    config = settings(
+        *TINY, "epochs=3", "batch_size=16", "artifacts.every=2", f"artifacts.gif_every_batches={every}"
+    )
+    state, folder = fresh(config, data), RunFolder(tmp_path)
+    assert state.steps_per_epoch == 34
+    fit(state, data, config, drawing(config, data, folder, state))
+    assert [step for step, _ in folder.numbered("latent/frames")] == sorted({*expected, 68, 102})
+    for step, count in ((0, 5), (68, len(data.test))):
+        assert len(read_frame(folder, step, count).means_NL) == count
+
+
+def test_a_video_that_cannot_be_made_is_announced(
+    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(snapshots, "ffmpeg", lambda: None)
+    for setting in ("auto", "true"):
+        config = settings(*TINY, f"artifacts.mp4={setting}")
+        state = fresh(config, data)
+        examples = ExampleImages(config, data, data.test, state.model, state.objective)
+        FinalFigures(config, examples, RunFolder(tmp_path)).on_start(state)
+    assert caplog.messages == [
+        "artifacts.mp4=true requires ffmpeg, or pip install 'vaelab[video]': there will be no latent_evolution.mp4."
+    ]
+
+
+def texts_of(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.texts]
+
+
+def test_headings_of_image_grids(data: Data) -> None:
+    """One for each row; a number is not repeated; a class is named once above its images."""
+    config = settings(*TINY)
+    state = fresh(config, data)
+    examples = ExampleImages(config, data, data.test, state.model, state.objective)
+    images = data.test.batch(slice(0, 30), torch.Generator())
+    pairs = examples.pairs(images)
+    assert texts_of(pairs)[2:] == ["original", "reconstruction"] * 2
+    assert texts_of(pairs)[0] == "16 test images and their reconstructions"
+    assert texts_of(examples.pairs(images[:3]))[0] == "3 test images and their reconstructions"
+    nats_N = torch.linspace(100, 200, 30)
+    nats_N[:10] = 99.6
+    labels = texts_of(examples.ranking(images, nats_N))[2:8]
+    assert labels == ["best", "100 nats", "median", "134 to 166 nats", "worst", "169 to 200 nats"]
+    columns = examples.reconstructions("Title").figure
+    assert [text for text in texts_of(columns) if text in ("Trouser", "Sneaker")] == ["Trouser", "Sneaker"]
 
 
 def test_all_latent_plots_share_the_last_ones_axes(data: Data, tmp_path: Path) -> None:

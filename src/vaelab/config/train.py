@@ -98,7 +98,7 @@ class ArtifactsConfig(Settings):
     gif_every_batches: base.Natural = Field(
         50, description="batches between its frames, doubled until 64 are enough; 0: an epoch"
     )
-    mp4: base.Switch | Literal["auto"] = Field(
+    mp4: Annotated[base.Switch | Literal["auto"], Allowed("auto, true or false")] = Field(
         "auto", description="the animation as a video too; auto: where ffmpeg or vaelab[video] is installed"
     )
     checkpoint_every: base.Natural = Field(

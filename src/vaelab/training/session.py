@@ -274,8 +274,8 @@ class TrainingRun:
         facts = self.run_json.content(self.state, "finished")
         notify(self.callbacks, "on_end", self.state, facts)
         if self.config.artifacts.zip:
-            doing = f"packing {self.folder.zip.name}"
-            self.folder.write_zip(facts, lambda paths: self.progress.over(paths, doing))
+            self.progress.bar.close()
+            self.folder.write_zip(facts)
         self.folder.write_run_json(facts)
         return TrainingResult(self.folder, best_of(facts))
 

@@ -224,7 +224,7 @@ class FinalFigures(Drawing):
         if self.config.artifacts.mp4 and (program := ffmpeg()):
             try:
                 video = mp4(images, program, MILLISECONDS)
-            except subprocess.SubprocessError as error:
+            except (subprocess.SubprocessError, OSError) as error:
                 log.warning("latent_evolution.mp4 was not written: %s", error)
             else:
                 self.folder.write(self.folder.figure("latent_evolution.mp4"), video)
