@@ -27,6 +27,7 @@ from vaelab.figures import Floats, Pixels, style
 MARGIN = 0.12  # inches around the content, and between labels and images
 LABEL_SIZE = 8.5
 LINE = 0.155  # inches of a line of labels
+ROW_LABEL = 1.8  # inches in which the label of a row is wrapped
 PANELS_IN_A_ROW = 4
 
 
@@ -80,6 +81,7 @@ class ImageGrid:
         height, width = sheet.shape[0] * inch, sheet.shape[1] * inch
         label_size = LABEL_SIZE
         left = MARGIN
+        row_labels = [style.wrapped(label, label_size, ROW_LABEL) for label in row_labels]
         if row_labels:
             left += max(style.text_width(label, label_size) for label in row_labels) + 0.08
         needed = max(left + width + MARGIN, 0.3 + style.text_width(title, style.TITLE_SIZE, "bold"))
