@@ -287,12 +287,12 @@ def test_tiles_are_where_they_belong() -> None:
 @pytest.mark.parametrize("labels", [["a"] * 4, ["a", "b"]])
 def test_an_image_grid_shows_every_pixel_as_a_square(labels: list[str]) -> None:
     """None resampled, under headings of columns or of groups of them; and the same for a new frame."""
-    images = GENERATOR.integers(0, 255, (2, 4, 5, 6)) / 255
+    images = GENERATOR.integers(-40, 300, (2, 4, 5, 6)) / 255  # a likelihood's mean may be out of range
     grid = ImageGrid(
         images, "Title", LONG, row_labels=["one", "two"], column_labels=labels, bottom_label=LONG,
         row_group=1, column_group=2, zoom=4,
     )  # fmt: skip
-    sheet = (255 * tile(images, 2, 1, 2)).round().repeat(4, axis=0).repeat(4, axis=1)
+    sheet = (255 * tile(images, 2, 1, 2).clip(0, 1)).round().repeat(4, axis=0).repeat(4, axis=1)
     frame = style.pixels(grid.figure)
     left, bottom = grid.sheet.left, len(frame) - grid.sheet.bottom
     assert (frame[bottom - len(sheet) : bottom, left : left + sheet.shape[1]] == sheet[:, :, None]).all()

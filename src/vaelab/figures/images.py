@@ -44,7 +44,7 @@ class Sheet(Artist):
         self.show(sheet)
 
     def show(self, sheet: Floats) -> None:
-        grey = np.nan_to_num(255 * sheet).round().astype(np.uint8)
+        grey = (255 * np.nan_to_num(sheet).clip(0, 1)).round().astype(np.uint8)
         grey = grey.repeat(self.zoom, axis=0).repeat(self.zoom, axis=1)
         self.image = np.dstack([grey, grey, grey, np.full_like(grey, 255)])
 

@@ -149,7 +149,7 @@ class EpochFigures(Drawing):
         means = {epoch: self.means(state, epoch) for epoch in due}
         view = self.examples.view_of([*means.values()])
         others = [epoch for epoch in due if epoch not in self.drawn or not self.drawn[epoch].same_as(view)]
-        for epoch in self.bar(others, "drawing latent plots on common axes"):
+        for epoch in self.bar(others, "drawing latent plots on common axes") if others else ():
             self.write_latent_plot(means[epoch], epoch, view)
 
     def means(self, state: TrainingState, epoch: int) -> NDArray[np.float16]:
@@ -206,6 +206,8 @@ class FinalFigures(Drawing):
         distance, last = frame_distance(self.config, state.steps_per_epoch), state.total_steps
         kept = [step for step, _ in self.folder.numbered("latent/frames")]
         steps = [step for step in kept if step == last or (step < last and step % distance == 0)]
+        if not steps:
+            return  # gif was false until all epochs were done
         frames = [read_frame(self.folder, step) for step in steps]
         means, examples = [frame.means_NL for frame in frames], self.examples
         bands = [frame.reconstructions_CHW / 255 for frame in frames]
