@@ -96,7 +96,7 @@ class ArtifactsConfig(Settings):
     report: base.Switch = Field(True, description="write report.html when the run ends")
     gif: base.Switch = Field(True, description="animate the latent space and reconstructions")
     gif_every_batches: base.Natural = Field(
-        12, description="batches between its frames, doubled until 64 are enough; 0: an epoch"
+        12, description="batches between frames of the animation, doubled until 64 are enough; 0: an epoch"
     )
     mp4: Annotated[base.Switch | Literal["auto"], Allowed("auto, true or false")] = Field(
         "auto", description="the animation as a video too; auto: where ffmpeg or vaelab[video] is installed"
