@@ -110,7 +110,7 @@ class ImageGrid:
         for number, label in enumerate(column_labels):
             first, last = acrosses[number * together], acrosses[(number + 1) * together - 1] + wide
             x = left + (first + last) / 2 * inch
-            write(x, bottom + height + 0.04, label, fontsize=fitted, ha="center", va="bottom")
+            write(x, bottom + height + 0.07, label, fontsize=fitted, ha="center", va="baseline")
         if caption:
             write(left, bottom - 0.06, caption, fontsize=label_size, va="top")
         self.cached: style.CachedBackground | None = None
