@@ -22,7 +22,7 @@ from PIL import Image
 import vaelab
 from conftest import TINY, CommandLine, command_line_of, environment, rewrite, run_folder
 from vaelab.cli.completion import answer
-from vaelab.config import SCHEMAS, Config, describe
+from vaelab.config import CONF_DIR, SCHEMAS, Config, describe
 from vaelab.config.base import GROUPS
 from vaelab.evaluation.sections import section_names
 from vaelab.training import checkpoint
@@ -282,6 +282,7 @@ def test_help_lists_groups_knobs_and_examples_without_torch(tmp_path: Path) -> N
         result.stdout,
     )
     assert re.search(r"dataset\.name=fashion_mnist +the data set", result.stdout)
+    assert re.search(r"experiment=kl_ablation +What does the KL term do\?", result.stdout)
     unwrapped = " ".join(result.stdout.split())
     for setting in describe(Config):
         if isinstance(setting.default, int | float) and not isinstance(setting.default, bool):
@@ -495,7 +496,10 @@ main()
 def test_help_shows_the_model_that_is_chosen_and_refuses_what_is_wrong(train: CommandLine) -> None:
     ours = train("model=conv", "--help")
     assert ours.returncode == 0
-    assert "model.channels=[32,64]" in ours.stdout
+    assert re.search(r"model\.channels=\[32,64\] +output channels of each", ours.stdout)
+    assert len(re.findall(r" experiment=\w+ +[A-Z]", ours.stdout)) == len(
+        list((CONF_DIR / "experiment").iterdir())
+    )
     assert "experiment: beta_seeds, beta_three_classes, " in ours.stdout
     wrong = train("bta=3", "--help")
     assert (wrong.returncode, wrong.stdout) == (1, "")

@@ -33,7 +33,8 @@ from vaelab.config import (
     overrides_of,
     resolve,
 )
-from vaelab.config.train import training_digest
+from vaelab.config import train as train_settings
+from vaelab.config.train import check_names, training_digest
 from vaelab.data.datasets import datasets
 from vaelab.models import build
 from vaelab.objectives import likelihoods, not_taken
@@ -78,7 +79,7 @@ def test_defaults_are_those_of_the_design() -> None:
     assert asked.dataset.name == "fashion_mnist"
     assert (asked.objective_name, asked.beta, asked.kl) == ("vae", 1.0, True)
     assert (asked.epochs, asked.batch_size, asked.optimizer.lr, asked.seed) == (20, 128, 1e-3, 42)
-    assert (asked.device, asked.dataset.val_size) == ("auto", 5000)
+    assert (asked.device, asked.dataset.val_size) == ("auto", None)
 
 
 @pytest.mark.parametrize(
@@ -110,6 +111,10 @@ def test_nothing_typed_is_ignored_without_a_word() -> None:
     assert settings("beta=0", "loss.kl_warmup_epochs=3").without_effect() == [
         "loss.kl_warmup_epochs=3 has no effect with beta=0: the KL term is not minimised."
     ]
+    assert settings("artifacts.embedding=tsne").without_effect() == [
+        "artifacts.embedding=tsne has no effect with model.latent_dim=2: the latent plot shows all dimensions."
+    ]
+    assert settings("artifacts.embedding=tsne", "model.latent_dim=3").without_effect() == []
     assert len(settings("kl=false", "epochs=1", "loss.kl_warmup_epochs=1").without_effect()) == 1
     assert settings("kl=false").without_effect() == settings("beta=4").without_effect() == []
     assert not_taken(settings("loss.kl_warmup_epochs=3", "loss.free_bits=0.1")) == []
@@ -391,3 +396,13 @@ def test_the_schema_for_editors_is_in_step(command: str) -> None:
     assert json.loads(shipped) == json.loads(made), "run scripts/make_schemas.py"
     assert "required" not in made
     assert {"defaults", "hydra"} < json.loads(made)["properties"].keys()
+
+
+def test_an_embedding_that_is_not_installed_is_said_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train_settings, "find_spec", lambda name: None)
+    check_names(resolve({"artifacts": {"embedding": "tsne"}}, Config))
+    with pytest.raises(ConfigError) as refused:
+        check_names(resolve({"artifacts": {"embedding": "umap"}}, Config))
+    assert str(refused.value) == (
+        "artifacts.embedding=umap needs an additional package: type pip install 'vaelab[embedding]'."
+    )

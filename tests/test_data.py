@@ -464,6 +464,11 @@ def test_validation_images_are_the_last_and_none_is_trained_on() -> None:
     assert chosen.description == "Fashion-MNIST (embedded subset; classes Trouser, Sneaker)"
 
 
+def test_a_tenth_of_the_subset_is_the_validation_set() -> None:
+    data = splits.load(DatasetConfig(source="embedded"), CPU)
+    assert (len(data.train), len(data.scored), data.scored.name) == (9000, 1000, "val")
+
+
 def test_val_size_that_leaves_nothing() -> None:
     with pytest.raises(ConfigError) as error:
         splits.load(DatasetConfig(source="embedded", val_size=10_000), CPU)

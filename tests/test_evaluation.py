@@ -3,30 +3,46 @@
 from __future__ import annotations
 
 import csv
+import fcntl
+import hashlib
 import json
 import math
+import os
+import pty
+import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
+from matplotlib.text import Text
 from PIL import Image
 
 import vaelab
 from conftest import TINY, CommandLine, command_line_of, environment, once, rewrite, run_folder
-from vaelab.config import EvaluationConfig
+from vaelab.config import Config, EvaluatedDataConfig, EvaluationConfig, VaelabError
+from vaelab.config.evaluate import ON_REQUEST
 from vaelab.evaluation.evaluate import evaluated_model
 from vaelab.evaluation.figures import FIGURES
-from vaelab.evaluation.numbers import Basis, CannotMeasure, Number, Section
+from vaelab.evaluation.numbers import Basis, CannotMeasure, Number, Section, as_percent
 from vaelab.evaluation.sections import section_names, sections
+from vaelab.evaluation.sections.bound import published
 from vaelab.evaluation.sections.latent import collapse_verdict
-from vaelab.evaluation.sections.samples import sampling_verdict
+from vaelab.evaluation.sections.samples import precision_verdicts, sampling_verdict
+from vaelab.evaluation.summary import summary
+from vaelab.metrics.features import untrained_network
 
-SECTIONS = section_names()
+SECTIONS = [name for name in section_names() if name not in ON_REQUEST]
 QUICK = ("importance_samples=5", "nll_images=40")
 NO_FIGURES = ("artifacts.every=0", "artifacts.figures=false", "artifacts.gif=false")
 
@@ -72,12 +88,14 @@ def test_an_evaluation_leaves_numbers_a_table_and_figures(evaluate: CommandLine,
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""  # no progress bar in a pipe, no warning
     folder = run / "evaluation" / "best"
-    assert {path.name for path in folder.iterdir()} == {"metrics.json", "table.txt", *FIGURES}
+    assert {path.name for path in folder.iterdir()} == {"metrics.json", "table.txt", "summary.md", *FIGURES}
     for name in FIGURES:
         with Image.open(folder / name) as image:
             image.load()
             assert min(image.size) >= 300, name
-    assert result.stdout == f"{(folder / 'table.txt').read_text()}\nEvaluation folder: run/evaluation/best\n"
+    table = (folder / "table.txt").read_text()
+    paths = "Summary: run/evaluation/best/summary.md\nEvaluation folder: run/evaluation/best\n"
+    assert result.stdout == f"{table}\n{paths}"
     found = metrics(folder)
     assert found["status"] == "finished"
     assert list(found["numbers"]) == list(SECTIONS)
@@ -123,7 +141,33 @@ def test_an_evaluation_leaves_numbers_a_table_and_figures(evaluate: CommandLine,
         "nats per image", "test accuracy 9", "2 of 2 latent dimensions are active.",
     ):  # fmt: skip
         assert text in result.stdout
-    assert max(map(len, result.stdout.splitlines())) <= 132
+    assert max(map(len, table.splitlines())) <= 100
+    notes = [line for line in table.splitlines() if line.startswith("  ") and "split" in line]
+    assert len(notes) == len({*notes}), "a line is printed twice"
+    assert " · best, epoch " in table.splitlines()[0]
+    said = (folder / "summary.md").read_text()
+    assert_carried(said, found)
+    assert len(found["summary"]) == 5
+    for title, sentence in found["summary"].items():
+        assert f"**{title}.** {sentence}\n" in said
+        assert sentence.count(".\n") == 0, "one sentence"
+    report = (run / "report.html").read_text() if (run / "report.html").exists() else ""
+    assert not report, "artifacts.report=false"
+
+
+def assert_carried(text: str, found: dict[str, Any]) -> None:
+    """Every number with an uncertainty is one of metrics.json, as it is or in percent."""
+    known = set()
+    for section in found["numbers"].values():
+        for row in section.values():
+            for number in row.values():
+                if isinstance(number, dict) and "standard_error" in number:
+                    basis = Basis(number["split"], number["images"], number["seed"])
+                    each = Number(number["value"], number["unit"], basis, number["standard_error"])
+                    known |= {str(each), as_percent(each)}
+    said = re.findall(r"-?[\d.]+ ± [\d.]+(?: %)?", text)
+    assert len(said) > 15
+    assert [each for each in said if each not in known] == []
 
 
 def test_the_figure_of_frozen_latents_has_the_numbers_of_the_table(trained: Path) -> None:
@@ -178,7 +222,7 @@ def test_it_agrees_with_what_training_wrote(evaluate: CommandLine, run: Path, ch
     for name in ("reconstruction", "kl", "neg_elbo"):
         assert found[name] == float(row[f"val/{name}"]), name
     assert "bits_per_dim" not in found, "grey pixels under a Bernoulli likelihood have no probability"
-    assert {path.name for path in folder.iterdir()} == {"metrics.json", "table.txt"}
+    assert {path.name for path in folder.iterdir()} == {"metrics.json", "table.txt", "summary.md"}
 
 
 def test_the_test_set_scored_while_training_agrees_too(
@@ -283,7 +327,9 @@ def test_figures_of_other_weights_go(evaluate: CommandLine, run: Path) -> None:
     assert (
         evaluate("checkpoint=run/checkpoints/last.safetensors", *bound_only, "figures=false").returncode == 0
     )
-    assert sorted(path.name for path in folder.iterdir()) == ["metrics.json", "mine.png", "table.txt"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "metrics.json", "mine.png", "summary.md", "table.txt"
+    ]  # fmt: skip
 
 
 def from_nowhere(content: dict[str, Any]) -> None:
@@ -354,6 +400,128 @@ def test_several_checkpoints_one_after_the_other(evaluate: CommandLine, run: Pat
         == "vaelab: These jobs failed, see above: checkpoint=nowhere.safetensors."
     )
     assert result.stdout.count("Evaluation folder: ") == 2
+
+
+def test_the_last_model_by_name(
+    train: CommandLine, evaluate: CommandLine, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RUN/last, RUN/best and RUN/epoch_0001 wherever a run or a checkpoint is given; also from older files."""
+    bound_only = [f"metrics.{name}=false" for name in SECTIONS if name != "bound"]
+    result = evaluate("-m", "checkpoint=run/last,run/epoch_0001", *bound_only, "figures=false")
+    assert result.returncode == 0, result.stderr
+    for name, epoch in (("last", 3), ("epoch_0001", 1)):
+        folder = run / "evaluation" / name
+        assert metrics(folder)["checkpoint"] == {
+            "file": f"{name}.safetensors", "epoch": epoch,
+            "sha256": hashlib.sha256((run / "checkpoints" / f"{name}.safetensors").read_bytes()).hexdigest(),
+        }  # fmt: skip
+        assert (
+            (folder / "table.txt")
+            .read_text()
+            .startswith(f"mlp, 2 latent dimensions, beta 1, bernoulli · {name}, epoch {epoch} · ")
+        )
+        assert (folder / "summary.md").read_text().startswith(f"# run: {name}, epoch {epoch}\n")
+    monkeypatch.chdir(run.parent)
+    last = vaelab.load("run", which="last")
+    assert (last.epoch, last.moment) == (3, "last, epoch 3")
+    assert vaelab.load("run/best").epoch == vaelab.load("run").epoch == vaelab.load("run", "best").epoch
+    with pytest.raises(
+        VaelabError,
+        match=r"^run/lats doesn't exist\. Did you mean 'last'\? Its checkpoints: run/best, run/epoch",
+    ):
+        vaelab.load("run", which="lats")
+    assert torch.equal(vaelab.sample("run/last", 4), last.sample(4))
+    page = vaelab.explore("run/last", images=10, output="page.html")
+    assert '"run: last, epoch 3"' in page.read_text()
+    resumed = train("resume=run/epoch_0001", "epochs=2")
+    assert "Going back to epoch 1" in resumed.stderr
+    assert json.loads((run / "run.json").read_text())["epochs"] == {"done": 2, "total": 2}
+
+
+def test_an_untrained_network_shows_that_its_fid_means_nothing(evaluate: CommandLine, run: Path) -> None:
+    only = [f"metrics.{name}=false" for name in SECTIONS if name != "samples"]
+    result = evaluate("checkpoint=run", "metrics.fid_untrained=true", *only, "figures=false")
+    assert result.returncode == 0, result.stderr
+    found = metrics(run / "evaluation" / "best")["numbers"]
+    trained, random = found["samples"]["fid_fashion_mnist_cnn"], found["fid_untrained"]["fid_untrained"]
+    assert trained.keys() == random.keys()
+    for of, number in random.items():
+        assert 0 <= number["value"] < trained[of]["value"] / 100, of
+    assert "Never report it" in result.stdout
+    again = [untrained_network(seed, torch.device("cpu")).state_dict() for seed in (1, 1, 2)]
+    assert all(torch.equal(again[0][name], again[1][name]) for name in again[0])
+    assert not torch.equal(again[0]["head.1.weight"], again[2]["head.1.weight"])
+
+
+def test_figures_show_the_numbers_of_the_tables(trained: Path) -> None:
+    evaluated = evaluated_model(vaelab.load(trained), EvaluationConfig(checkpoint=str(trained)), {})
+    latent = sections.get("latent")(evaluated, lambda _: None)
+    rows = {name: row["model"] for name, row in latent.rows.items()}
+
+    def texts(name: str) -> list[str]:
+        return [text.get_text() for text in FIGURES[name](evaluated).findobj(Text)]
+
+    moment = f"best, epoch {evaluated.run.epoch}"
+    assert any(f" · {moment} · " in text for text in texts("samples.png"))
+    holes = f"holes: {as_percent(rows['prior_not_covered'])}\nof prior draws"
+    assert any(text.startswith(holes) for text in texts("latent_holes.png"))
+    bars = texts("kl_per_dimension.png")
+    assert (
+        f"2 latent dimensions, in total {rows['kl']} nats per image; {rows['collapsed_dimensions']} collapsed"
+        in bars
+    )
+    kl = sorted(latent.details["kl_per_dimension"]["values"], reverse=True)
+    assert [f"{each:.2f}" for each in kl] == [text for text in bars if re.fullmatch(r"\d+\.\d\d", text)][-2:]
+    assert sum(kl) == pytest.approx(rows["kl"].value, rel=1e-5)
+    traversals = texts("traversals.png")
+    assert [f"KL {each:.2f}" for each in kl] == [
+        text.split(", ")[1] for text in traversals if ", KL " in text
+    ]
+    nats = evaluated.bound.terms.reconstruction
+    best, worst = nats.sort().values[:10], nats.sort().values[-10:]
+    ranked = texts("reconstructions_ranked.png")
+    for each in (best, worst):
+        assert any(f"{each.min():.0f} to {each.max():.0f} nats" in text for text in ranked)
+
+
+def test_published_numbers_stand_beside_those_of_the_same_images() -> None:
+
+    def beside(binarize: str = "none", complete: bool = True, classes: int = 10) -> list[str]:
+        spec = SimpleNamespace(name="mnist", classes=range(10))
+        origin = SimpleNamespace(complete=complete)
+        data = SimpleNamespace(spec=spec, binarize=binarize, origin=origin, classes=range(classes))
+        run = SimpleNamespace(config=Config())
+        return published(SimpleNamespace(data=data, run=run, split=SimpleNamespace(name="test")))  # type: ignore[arg-type]
+
+    assert beside() == [
+        "Published for these test images: neg_elbo 105.59 (pytorch/examples: an mlp with 20 latent dimensions, 10 epochs)."
+    ]
+    assert "86.76 (Burda et al. 2016" in beside("dynamic")[0]
+    assert beside("static") == beside(complete=False) == beside(classes=3) == []
+
+
+def test_progress_on_a_terminal(run: Path) -> None:
+    """What is measured and drawn, and how much of it there is; in a pipe there is nothing."""
+    outer, inner = pty.openpty()
+    fcntl.ioctl(outer, termios.TIOCSWINSZ, struct.pack("4H", 24, 120, 0, 0))
+    only = [f"metrics.{name}=false" for name in SECTIONS if name not in ("bound", "nll")]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vaelab.evaluate", "checkpoint=run", *QUICK, *only], cwd=run.parent,
+        env=environment(), stdout=subprocess.PIPE, stderr=inner,
+    )  # fmt: skip
+    os.close(inner)
+    shown = b""
+    with suppress(OSError):  # the terminal's end
+        while part := os.read(outer, 10_000):
+            shown += part
+    process.communicate()
+    os.close(outer)
+    assert process.returncode == 0
+    for text in (
+        "loading PyTorch and the checkpoint …", "reading the images …", "measuring 1 of 2: bound",
+        "measuring 2 of 2: nll, 40 of 40 images", f"drawing 1 of {len(FIGURES)}: reconstructions.png",
+    ):  # fmt: skip
+        assert text in shown.decode(), text
 
 
 # --- interruptions ----------------------------------------------------------------------------------------
@@ -484,15 +652,76 @@ def test_verdicts() -> None:
     constant = " Collapsed away from the prior, with nearly the same posterior mean for all images: 2."
     assert collapse_verdict(0, 0, 2) == f"0 of 2 latent dimensions are active.{constant}"
 
-    def fid(value: float) -> Number:
-        return Number(value, "squared Fréchet distance", Basis("test", 1000, 7), 2.0)
-
     for mixture, verdict in (
         (20.0, "80 % less: the aggregate posterior differs from the prior."),
         (97.0, "no clear difference."),
         (140.0, "the mixture is the worse distribution to sample from."),
     ):
-        assert sampling_verdict(fid(100.0), fid(mixture)).endswith(verdict)
+        assert sampling_verdict(number(100.0), number(mixture)).endswith(verdict)
+
+
+def number(value: float, error: float = 2.0, images: int = 1000) -> Number:
+    return Number(value, "a unit", Basis("test", images, 7), error)
+
+
+def test_precision_beside_no_recall_is_explained() -> None:
+
+    def column(precision: float, recall: float) -> dict[str, Number]:
+        return {"precision_cnn": number(precision, 0.01), "recall_cnn": number(recall, 0.001)}
+
+    floor = {"real images (floor)": column(0.9, 0.9)}
+    speckle, honest, poor = column(0.98, 0.0), column(0.98, 0.8), column(0.5, 0.0)
+    assert precision_verdicts({"good": honest, "poor": poor, **floor}, "cnn") == []
+    assert precision_verdicts({"speckle": speckle, "good": honest, **floor}, "cnn") == [
+        "A precision above the floor (0.900 ± 0.010) is no sign of quality where recall is near 0: these images "
+        "lie where real ones are densest, and leave nearly all others out (speckle: 0.980 ± 0.010 beside a recall "
+        "of 0.0000 ± 0.0010)."
+    ]
+
+
+SAMPLES = ("prior samples", "mixture samples", "reconstructions", "real images (floor)")
+
+
+def of_fids(*fids: float) -> dict[str, Section]:
+    """A section `samples` with these FIDs, of prior samples, mixture samples, reconstructions and the floor."""
+    shares = dict.fromkeys(SAMPLES, number(0.5, 0.01))
+    rows = {"fid_mnist_cnn": dict(zip(SAMPLES, map(number, fids), strict=True))}
+    return {"samples": Section("", rows | {f"{each}_mnist_cnn": shares for each in ("precision", "recall")})}
+
+
+def of_latents(active: int, information: float) -> dict[str, Section]:
+    names = ("kl", "marginal_kl", "prior_not_covered", "posterior_not_covered")
+    counted = replace(number(active), value=active, unit="of 2 dimensions", standard_error=None)
+    draws = replace(number(0.5, 0.1), basis=Basis("train", 1000, 7, 1000, "prior draws"))
+    rows = dict.fromkeys(names, draws) | {"active_units": counted, "mutual_information": number(information)}
+    return {"latent": Section("", {name: {"model": each} for name, each in rows.items()})}
+
+
+def test_the_summary_says_what_limits_the_samples() -> None:
+    for fids, beginning in (
+        ((100.0, 20.0, 10.0, 1.0), "Sampling from the prior limits them more than encoding and decoding do"),
+        ((100.0, 95.0, 90.0, 1.0), "Encoding and decoding limit them more than sampling from the prior does"),
+        ((100.0, 95.0, 51.0, 1.0), "Encoding and decoding as well as sampling from the prior"),
+    ):
+        found = summary(of_fids(*fids), {})["What limits the samples"]
+        assert found.startswith(f"{beginning}, with FID {fids[2]:.1f} ± 2.0 of reconstructions")
+    collapsed = summary(of_latents(0, 0.0) | of_fids(100.0, 95.0, 51.0, 1.0), {})
+    assert collapsed["What limits the samples"].startswith("Posterior collapse: 0 of 2 dimensions are active")
+
+
+def test_the_summary_of_what_was_not_measured() -> None:
+    found = summary({}, {"samples": "3 images are too few", "bound": "metrics.bound=false"})
+    assert found == {
+        "Reconstruction": "Not measured: bound (metrics.bound=false), images.",
+        "Realism of samples": "Not measured: samples (3 images are too few).",
+        "Diversity of samples": "Not measured: images, samples (3 images are too few).",
+        "Latent space": "Not measured: latent, classes.",
+        "What limits the samples": "Not measured: samples (3 images are too few).",
+    }
+    near, far = (summary(of_latents(1, each), {})["Latent space"] for each in (6.0, 2.0))
+    assert near.startswith("1 of 2 latent dimensions is active; of a KL of")
+    assert "at least 6.0 ± 2.0 tell images apart, I(x; z), and at most 0.50 ± 0.10 are" in near
+    assert "at least" not in far
 
 
 def test_a_number_is_finite_and_shown_with_its_error() -> None:
@@ -500,13 +729,24 @@ def test_a_number_is_finite_and_shown_with_its_error() -> None:
     number = Number(261.2345, "nats per image", basis, 0.123)
     assert str(number) == "261.23 ± 0.12"
     assert str(Number(0.012345, "x", basis)) == "0.01235"
-    table = Section("Title", {"nll": {"model": number}}, "Remark.", ["Verdict."]).table()
-    assert table.splitlines()[2:] == [
-        "nll      261.23 ± 0.12  nats per image",
+    assert str(Basis("val", 1, 7)) == "val split · 1 image · seed 7"
+    section = Section("Title", {"nll": {"model": number}}, "Remark.\nAnother.", ["Verdict."])
+    said = {"Another."}
+    assert section.table(said).splitlines() == [
+        "Title",
+        "               model",
+        "-----  -------------  --------------",
+        "nll ↓  261.23 ± 0.12  nats per image",
+        "  Verdict.",
+        "  nll: A tighter bound on −log p(x), from K importance samples.",
         "  test split · 1,000 images · 500 importance samples per image · seed 7",
         "  Remark.",
-        "  Verdict.",
     ]
+    assert section.table(said).splitlines()[4:] == ["  Verdict."]
+    wide = Section("Title", {"fid_mnist_cnn": {f"number {place}": number for place in range(6)}}).table(set())
+    assert wide.splitlines()[3].startswith("fid ↓  261.23 ± 0.12  261.23")
+    assert "  fid_mnist_cnn (nats per image): Fréchet distance" in wide
+    assert max(map(len, wide.splitlines())) <= 100
     with pytest.raises(CannotMeasure, match="nan: the model's outputs are not finite"):
         Number(math.nan, "nats", basis)
 
@@ -523,6 +763,10 @@ def test_binarised_runs_find_their_grey_images_where_the_others_were_found(
     result = evaluate("checkpoint=run", *QUICK, "figures=false", "dataset.source=embedded")
     assert result.returncode == 0, result.stderr
     assert list(metrics(tmp_path / "run" / "evaluation" / "best")["numbers"]) == list(SECTIONS)
+    loaded: dict[str, Any] = {}
+    config = EvaluationConfig(checkpoint="any", dataset=EvaluatedDataConfig(source="embedded"))
+    one, other = (evaluated_model(vaelab.load(tmp_path / "run"), config, loaded) for _ in range(2))
+    assert one.grey_data is other.grey_data, "read once for several runs"
 
 
 def test_few_images_are_a_reason_and_no_failure(
@@ -543,7 +787,7 @@ def test_a_seed_of_its_own_is_said_on_everything(evaluate: CommandLine, run: Pat
     bound_only = [f"metrics.{name}=false" for name in SECTIONS if name != "bound"]
     result = evaluate("checkpoint=run", "seed=7", "figures=false", *bound_only)
     assert result.returncode == 0, result.stderr
-    assert "trained with seed 42, evaluated with seed 7" in result.stdout.splitlines()[0]
+    assert "trained with seed 42, evaluated with seed 7" in " ".join(result.stdout.splitlines()[:2])
     assert "1 posterior sample per image · seed 7" in result.stdout
     assert metrics(run / "evaluation" / "best_seed-7")["seed"] == 7
     assert not (run / "evaluation" / "best").exists()

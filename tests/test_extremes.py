@@ -14,7 +14,7 @@ from conftest import TINY, CommandLine, command_line_of, fresh, settings
 from vaelab.data.splits import Data, Split
 from vaelab.models import LOG_VARIANCE_RANGE, Gaussian, names
 from vaelab.runs.random_streams import stream
-from vaelab.training.examples import ExampleImages
+from vaelab.training.examples import ExampleImages, NothingToShow
 from vaelab.training.loop import fit
 
 QUIET = ("artifacts.every=0", "artifacts.gif=false")
@@ -74,11 +74,10 @@ def test_images_that_are_all_alike(data: Data, model: str, likelihood: str, grey
     assert all(map(math.isfinite, rows[-1].values()))
     examples = ExampleImages(config, constant, constant.test, state.model, state.objective)
     means = examples.means()
-    for figure in (
-        examples.manifold(),
-        examples.latent_plot(means, examples.view_of([means]), "alike", coloured=True).figure,
-    ):
-        assert figure.axes
+    for draw in (examples.manifold, examples.traversals):
+        with pytest.raises(NothingToShow, match="posterior means of all images are nearly the same"):
+            draw()
+    assert examples.latent_plot(means, examples.view_of([means]), "alike", coloured=True).figure.axes
 
 
 def test_log_variances_beyond_floating_point_stay_finite(data: Data) -> None:

@@ -11,14 +11,26 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import get_font
 from matplotlib.text import Text
 from PIL import Image
+from skimage.color import deltaE_ciede2000, rgb2lab
 
 from vaelab.figures import fonts, style
-from vaelab.figures.curves import OverSeeds, frontier, loss_curves, overlaid_curves, rate_distortion, styles
-from vaelab.figures.density import density_plot, hole_map, kl_bars
+from vaelab.figures.curves import (
+    MINIMUM_SPAN,
+    OverSeeds,
+    epoch_ticks,
+    frontier,
+    loss_curves,
+    model_colour,
+    overlaid_curves,
+    rate_distortion,
+    styles,
+)
+from vaelab.figures.density import Holes, density_plot, hole_map, hole_panels, kl_bars
 from vaelab.figures.images import (
     ImageGrid,
     diversity_panels,
@@ -29,7 +41,14 @@ from vaelab.figures.images import (
     mp4,
     tile,
 )
-from vaelab.figures.latent import LatentPlot, LatentSpaces, LatentView, latent_animation, limit_for
+from vaelab.figures.latent import (
+    LatentPlot,
+    LatentSpaces,
+    LatentView,
+    latent_animation,
+    limit_for,
+    name_places,
+)
 
 GENERATOR = np.random.default_rng(0)
 NAMES = {0: "T-shirt/top", 7: "Sneaker", 9: "Ankle boot"}
@@ -44,7 +63,7 @@ MODELS = {
     "conv, latent_dim 16, beta 4": 1.0,
     "beta 10": 0.5,
 }
-LOOKS = dict(zip(MODELS, styles([True, False, False, False, False]), strict=True))
+LOOKS = dict(zip(MODELS, styles([0, 0.1, 1, 4, 10]), strict=True))
 LONG = (
     "conv, 16 latent dimensions, beta 0.5 · Fashion-MNIST (embedded subset; dynamically binarised) · seed 42"
 )
@@ -53,6 +72,14 @@ LONG = (
 def seeds(shape: tuple[int, int], scale: float = 1.0) -> OverSeeds:
     values_SE = GENERATOR.random(shape) * scale
     return OverSeeds(values_SE, values_SE.min(axis=0), values_SE.max(axis=0))
+
+
+SPLITS = {"train": "training", "val": "validation"}
+
+
+def several(scale: float) -> dict[str, OverSeeds]:
+    terms = ("loss", "reconstruction", "kl")
+    return {f"{split}/{term}": seeds((3, 5), scale) for split in SPLITS for term in terms}
 
 
 FIGURES: dict[str, Callable[[], Figure]] = {
@@ -86,12 +113,20 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "density of one dimension": lambda: density_plot(
         MEANS[:, :1], LatentView(np.eye(1), ("z₁", ""), 4.0), "Title", LONG
     ),
+    "embedding": lambda: LatentPlot(
+        MEANS, LABELS, NAMES, LatentView(np.eye(2), ("t-SNE (openTSNE, perplexity 30)\nnear points are alike", ""), 4.0, has_units=False), "Title", LONG
+    ).figure,
+    "latent spaces with insets": lambda: LatentSpaces(
+        {name: 10**place * MEANS for place, name in enumerate(MODELS)}, dict.fromkeys(MODELS, LatentView(np.eye(2), ("z₁", "z₂"), 16384.0)), LABELS, NAMES, "Title", LONG
+    ).figure,
+    "holes of several models": lambda: hole_panels(
+        [Holes(MEANS, 4.0, GENERATOR.random((41, 41)) > 0.5, f"{name}\n50.0 % of prior draws in holes (mean of 3 seeds)") for name in MODELS], 4.0, "95 %", "Title", LONG
+    ),
     "holes": lambda: hole_map(GENERATOR.random((41, 41)) > 0.5, 4.0, "95 %", "holes: 50.0 ± 0.5 %\nof prior draws", "Title", LONG),
-    "few bars": lambda: kl_bars(np.array([3.2, 0.001]), ["z₂", "z₁"], 0.01, "Title", LONG),
-    "many bars": lambda: kl_bars(np.linspace(123, 0, 200), [f"z₁₂{i}" for i in range(200)], 0.01, "Title", LONG),
+    "few bars": lambda: kl_bars(np.array([3.2, 0.001]), ["z₂", "z₁"], np.array([False, True]), "3.20 nats", "Title", LONG),
+    "many bars": lambda: kl_bars(np.linspace(123, 0, 200), [f"z₁₂{i}" for i in range(200)], np.arange(200) > 198, "61.5 nats", "Title", LONG),
     "curves of several models": lambda: overlaid_curves(
-        {name: {"kl": seeds((3, 5), scale)} for name, scale in MODELS.items()}, LOOKS,
-        [("kl", "KL(q(z|x) ‖ p(z))")] * 3, "Title", LONG,
+        {name: several(scale) for name, scale in MODELS.items()}, LOOKS, SPLITS, "Title", LONG,
     ),
     "rate and distortion": lambda: rate_distortion(
         {name: {"kl": seeds((3, 1), scale), "reconstruction": seeds((3, 1))} for name, scale in MODELS.items()}, LOOKS, "Title", LONG,
@@ -170,8 +205,8 @@ LITERAL: dict[str, Callable[[], Figure]] = {
     "legend of several": lambda: LatentSpaces({"$m$": MEANS}, {"$m$": VIEW}, LABELS, NAMES_IN_WORDS, "Title", "$b$").figure,
     "rows": lambda: image_grid(GENERATOR.random((3, 1, 8, 8)), "$t$", "$b$", row_labels=list(NAMES_IN_WORDS.values())),
     "models": lambda: overlaid_curves(
-        {name: {"kl": seeds((3, 5))} for name in NAMES_IN_WORDS.values()},
-        dict(zip(NAMES_IN_WORDS.values(), styles([False] * 3), strict=True)), [("kl", "$KL$")], "Title", "$b$",
+        {name: several(1) for name in NAMES_IN_WORDS.values()},
+        dict(zip(NAMES_IN_WORDS.values(), styles([1, 1, 1]), strict=True)), SPLITS, "$Title$", "$b$",
     ),
 }  # fmt: skip
 
@@ -269,6 +304,89 @@ def test_an_installed_font_that_has_the_characters_is_taken(caplog: pytest.LogCa
         f"Title {rare}", style.TITLE_SIZE, "bold"
     )
     assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("last", "ticks"),
+    [(1, [1]), (3, [1, 2, 3]), (7, [1, 2, 4, 6, 7]), (10, [1, 2, 4, 6, 8, 10]), (21, [1, 5, 10, 15, 21]), (20, [1, 5, 10, 15, 20]), (600, [1, *range(100, 601, 100)])],
+)  # fmt: skip
+def test_the_first_and_the_last_epoch_are_ticks(last: int, ticks: list[int]) -> None:
+    assert epoch_ticks(last) == ticks
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_loss_curves_show_noise_as_noise_and_the_best_epoch_on_its_curve(split: str) -> None:
+    """Differences of a tenth of a nat fill no axis, and a KL begins at 0."""
+    terms = {"loss": 250.0, "reconstruction": 245.0, "kl": 5.0}
+    history = [
+        {"epoch": epoch} | {f"{of}/{term}": value + 0.1 * (epoch % 3) for of in ("train", split) for term, value in terms.items()}
+        for epoch in range(1, 11)
+    ]  # fmt: skip
+    loss, reconstruction, kl = loss_curves(history, "Title", "Subtitle", 3).axes
+    for axes in (loss, reconstruction):
+        low, high = axes.get_ylim()
+        assert high - low >= MINIMUM_SPAN
+    assert kl.get_ylim()[0] == 0
+    stars = [line for axes in (loss, reconstruction, kl) for line in axes.lines if line.get_marker() == "*"]
+    assert [(line.get_xdata(), line.get_ydata()) for line in stars] == (
+        [([3], [250.0])] if split == "val" else []
+    )
+    if stars:
+        assert stars[0] in loss.lines
+        assert stars[0].get_label() == "best epoch (3), by validation loss"
+
+
+def test_the_axes_of_several_models_show_what_differs() -> None:
+    """A first epoch far above, a KL of two sizes: that axis is logarithmic, and says so."""
+
+    def curve(first: float, then: float) -> OverSeeds:
+        values_SE = np.array([[first, then, then - 0.1, then, then - 0.1]])
+        return OverSeeds(values_SE, *np.full((2, 5), np.nan))
+
+    terms = {"loss": (900.0, 250.0), "reconstruction": (900.0, 245.0), "kl": (90.0, 60.0)}
+    off = {f"{split}/{term}": curve(*of) for split in SPLITS for term, of in terms.items()}
+    on = {**off, **{f"{split}/kl": curve(3.0, 4.0) for split in SPLITS}}
+    figure = overlaid_curves({"KL off": off, "beta 1": on}, dict(zip(("KL off", "beta 1"), styles([0, 1]), strict=True)), SPLITS, "T", "S")  # fmt: skip
+    assert figure.texts[style.SUBTITLE].get_text() == "S · vertical axes fit epochs 2 and later"
+    for row in (figure.axes[:3], figure.axes[3:]):
+        loss, reconstruction, kl = row
+        for axes in (loss, reconstruction):
+            assert axes.get_ylim()[1] < 260
+            assert np.diff(axes.get_ylim()) >= MINIMUM_SPAN
+        assert kl.get_yscale() == "log"
+        assert kl.get_ylim()[0] < 4.0 < 60.0 < kl.get_ylim()[1]
+    assert figure.axes[2].get_title(loc="left") == "KL(q(z|x) ‖ p(z)), logarithmic"
+    alone = overlaid_curves({"beta 1": on}, {"beta 1": styles([1])[0]}, SPLITS, "T", "S")
+    assert alone.axes[2].get_ylim()[0] == 0
+    assert alone.axes[2].get_title(loc="left") == "KL(q(z|x) ‖ p(z))"
+
+
+def test_a_colour_is_a_function_of_beta() -> None:
+    """The same in every sweep; all six of the assignments' and KL off can be told apart, on white and on dark."""
+    weights = [0, 0.1, 0.25, 0.5, 1, 2, 4]
+    assert [each.colour for each in styles(weights)] == [*map(model_colour, weights)]
+    assert [each.colour for each in styles([1, 4])] == [model_colour(1), model_colour(4)]
+    for on_dark, paper in ((False, "#ffffff"), (True, "#17181b")):
+        colours = np.array([mpl.colors.to_rgb(model_colour(weight, on_dark)) for weight in weights])
+        apart = np.linalg.norm(colours[:, None] - colours, axis=2) + np.eye(len(weights))
+        assert apart.min() > 0.08
+        lightness = luminance(colours)[1:]
+        assert (np.diff(lightness) > 0.01).all()  # in the order of beta, for who sees no colours
+        light = np.append(luminance(colours), luminance(np.array([mpl.colors.to_rgb(paper)])))
+        contrast = (np.maximum(light[:-1], light[-1]) + 0.05) / (np.minimum(light[:-1], light[-1]) + 0.05)
+        assert contrast.min() > 1.8
+    same = styles([1, 1, 0, 0.5, 1])
+    assert len({(each.colour, each.dashes) for each in same}) == 5
+    network = styles([1, 1, 1, 1])
+    assert len({each.colour for each in network}) == len({each.marker for each in network}) == 4
+    assert model_colour(0) not in {each.colour for each in network}
+
+
+def luminance(colours: np.ndarray) -> np.ndarray:
+    """Relative luminance of sRGB colours, as WCAG defines it."""
+    linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
+    found: np.ndarray = linear @ [0.2126, 0.7152, 0.0722]
+    return found
 
 
 def test_tiles_are_where_they_belong() -> None:
@@ -388,5 +506,86 @@ def test_grey_figures_are_saved_as_grey() -> None:
         assert image.info["dpi"] == pytest.approx((style.DPI, style.DPI), abs=0.1)
 
 
-def test_class_colours_differ() -> None:
-    assert len({style.class_colour(number) for number in range(10)}) == 10
+# Of Machado et al. (2009), in linear RGB, for people without one kind of cones.
+VISION = {
+    "all cones": np.eye(3),
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039]],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("vision", VISION)
+def test_class_colours_are_told_apart_by_everybody(vision: str) -> None:
+    colours = np.array([to_rgb(style.class_colour(number)) for number in range(10)])
+    linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(linear @ np.array(VISION[vision]).T, 0, 1)
+    lab = rgb2lab(np.where(seen <= 0.0031308, 12.92 * seen, 1.055 * seen ** (1 / 2.4) - 0.055))
+    differences = deltaE_ciede2000(lab[:, None], lab[None])[np.triu_indices(10, 1)]
+    assert differences.min() > 11
+    if vision == "all cones":  # none is a grey
+        assert np.linalg.norm(lab[:, 1:], axis=1).min() > 20
+
+
+def test_names_stand_on_their_own_points_and_on_no_other_name() -> None:
+    """Ten classes at nearly one place; a name that is wider than the axes is left to the legend."""
+    points, labels = GENERATOR.normal(size=(2000, 2)), GENERATOR.integers(0, 10, 2000)
+    sizes = {number: (0.4 + 0.1 * number, 0.15) for number in range(9)} | {9: (8.5, 0.15)}
+    places = name_places(points, labels, sizes, 4.0)
+    assert sorted(places) == list(range(9))
+    for number, place in places.items():
+        assert (points[labels == number] == place).all(axis=1).any()
+        assert (np.abs(place) + np.array(sizes[number]) / 2 < 4).all()
+        for other in set(places) - {number}:
+            apart = np.abs(place - places[other]) > (np.array(sizes[number]) + sizes[other]) / 2
+            assert apart.any(), (number, other)
+    crowded = name_places(
+        np.zeros((20, 2)), labels[:20], dict.fromkeys(set(labels[:20].tolist()), (1, 1)), 4.0
+    )
+    assert not crowded  # a name would hide its class
+
+
+def test_a_name_stands_in_a_cluster_of_its_class_not_between_two() -> None:
+    points = np.concatenate([GENERATOR.normal(size=(50, 2)) * 0.2 + side for side in (-3, 3)])
+    place = name_places(points, np.zeros(100, int), {0: (0.5, 0.2)}, 4.0)[0]
+    assert np.linalg.norm(np.abs(place) - 3) < 0.3
+
+
+def test_drawn_names_do_not_overlap() -> None:
+    """What is measured before drawing agrees with what is drawn, frames included."""
+    names = dict(enumerate(["T-shirt/top", "Pullover", "Ankle boot", "Coat", "0"]))
+    generator = np.random.default_rng(0)
+    points, labels = 0.3 * generator.normal(size=(400, 2)), generator.integers(0, 5, 400)
+    plot = LatentPlot(points, labels, names, VIEW, "Title", LONG)
+    style.pixels(plot.figure)
+    boxes = [text.get_bbox_patch().get_window_extent() for text in plot.names.values() if text.get_visible()]  # type: ignore[union-attr]
+    assert len(boxes) >= 3
+    assert not any(one.overlaps(other) for place, one in enumerate(boxes) for other in boxes[:place])
+
+
+def test_points_outside_the_axes_are_counted() -> None:
+    far = np.vstack([MEANS, [[9, 0], [0, -9], [4.1, 4.1]]])
+    plot = LatentPlot(far, np.append(LABELS, [0, 0, 0]), NAMES, VIEW, "Title", LONG)
+    assert plot.outside.get_text() == "3 of 63 outside the axes"
+    plot.show(0.1 * far)
+    assert plot.outside.get_text() == ""
+    notes = [text.get_text() for text in density_plot(far, VIEW, "Title", LONG).axes[0].texts]
+    assert notes == ["3 of 63 outside the axes"]
+
+
+def test_a_model_that_is_a_dot_on_the_common_axes_has_an_inset() -> None:
+    means = {"far": 20 * MEANS, "near": MEANS, "nearly collapsed": 0.01 * MEANS}
+    view = LatentView(np.eye(2), ("z₁", "z₂"), 64.0)
+    spaces = LatentSpaces(means, dict.fromkeys(means, view), LABELS, NAMES, "Title", LONG)
+    assert [(model, inset.axes.get_xlim()[1]) for model, inset in spaces.insets] == [
+        ("near", limit_for(MEANS, smallest=-16)),
+        ("nearly collapsed", limit_for(means["nearly collapsed"], smallest=-16)),
+    ]
+    frames = list(spaces.animation([means, {name: -each for name, each in means.items()}], ["a", "b"], None))
+    moved = (frames[0] != frames[1]).any(axis=2)
+    height = len(moved)
+    for _, inset in spaces.insets:
+        box = inset.axes.bbox
+        assert moved[height - int(box.y1) : height - int(box.y0), int(box.x0) : int(box.x1)].any()
+    alone = LatentSpaces({"near": MEANS}, {"near": VIEW}, LABELS, NAMES, "Title", LONG)
+    assert not alone.insets

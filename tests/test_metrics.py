@@ -23,10 +23,10 @@ from torchmetrics.image.kid import KernelInceptionDistance
 from conftest import TINY, fresh, settings
 from vaelab.data import splits
 from vaelab.data.splits import Data
-from vaelab.metrics import classes, generation, images
+from vaelab.metrics import classes, generation, images, latent
 from vaelab.metrics.classes import Labelled
 from vaelab.metrics.features import CLASSIFIERS, feature_network
-from vaelab.metrics.latent import kl_parts, uncovered
+from vaelab.metrics.latent import embedding, kl_parts, uncovered, uncovered_grid
 from vaelab.metrics.resampling import Score, auroc
 from vaelab.models import VAE, Gaussian
 from vaelab.objectives import Likelihood, Objective
@@ -545,3 +545,31 @@ def test_a_mixture_finds_the_clusters_and_comes_in_random_order() -> None:
 def test_training_and_evaluation_share_the_bound(trained: TrainingState, data: Data) -> None:
     found = bound(trained.model, trained.objective, data.scored, 42).averages()
     assert found == {key: trained.history[-1][f"val/{key}"] for key in found}
+
+
+EMBEDDINGS = {
+    "umap": ("umap", "UMAP (15 neighbours)"),
+    "openTSNE": ("tsne", "t-SNE (openTSNE, perplexity 19)"),
+    "sklearn": ("tsne", "t-SNE (scikit-learn, perplexity 19)"),
+}
+
+
+@pytest.mark.parametrize("library", [pytest.param("umap", marks=pytest.mark.slow), "openTSNE", "sklearn"])
+def test_embeddings_repeat_themselves(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip(library)
+    if library == "sklearn":
+        monkeypatch.setattr(latent, "find_spec", lambda name: None)
+    points = torch.randn(60, 5, generator=stream(0, "test"))
+    method, words = EMBEDDINGS[library]
+    first, second = embedding(points, method, 2**40 + 7), embedding(points, method, 2**40 + 7)
+    assert first[1] == words
+    assert first[0].shape == (60, 2)
+    assert np.isfinite(first[0]).all()
+    np.testing.assert_array_equal(first[0], second[0])
+
+
+def test_a_grid_of_points_is_covered_as_its_points_are() -> None:
+    posterior = Gaussian(torch.randn(50, 2, generator=stream(0, "test")), torch.full((50, 2), -3.0))
+    axis = torch.linspace(-4, 4, 21, dtype=torch.float64)
+    points = torch.stack([axis.repeat(21), axis.repeat_interleave(21)], dim=1)
+    assert torch.equal(uncovered_grid(posterior, 4.0, 21).flatten(), uncovered(posterior, points))

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from markupsafe import escape
 from PIL import Image, ImageDraw
 from playwright.sync_api import Browser, Page, sync_playwright
 from torch import nn
@@ -24,7 +25,7 @@ from vaelab.data.splits import Data
 from vaelab.explorer.network import Weights, layer
 from vaelab.models import build, names
 from vaelab.objectives import likelihoods
-from vaelab.pages.glossary import MEANINGS, meaning
+from vaelab.pages.glossary import MEANINGS, meaning, with_arrow
 from vaelab.pages.page import data_block, render
 
 PLAIN = [setting for setting in TINY if "report" not in setting]
@@ -108,7 +109,9 @@ def test_evaluate_writes_the_report_again(made: Path, tmp_path: Path) -> None:
         for name, row in rows.items():
             if isinstance(row, dict) and all(isinstance(each, dict) for each in row.values()):
                 assert meaning(name), f"{section}: {name} has no sentence"
-                assert f"<span>{name}</span>" in after
+                assert f"<span>{with_arrow(name)}</span>" in after
+    for title, sentence in found["summary"].items():
+        assert f"<p><b>{title}.</b> {escape(sentence)}</p>" in after
 
 
 def test_every_column_of_metrics_csv_has_a_sentence(made: Path) -> None:
@@ -232,7 +235,9 @@ def test_the_report_of_a_run_in_a_browser(made: Path, watched: Watched) -> None:
 @pytest.mark.parametrize("watched", ["dark", "phone"], indirect=True)
 def test_the_report_of_a_comparison_in_a_browser(made: Path, watched: Watched) -> None:
     page = watched.open(made / "comparison" / "report.html", ".chart .main-svg")
+    assert page.locator(".chart").count() == 6  # three terms, training and validation
     assert fits(page)
+    page.locator("summary").click()
     column = page.locator("table.sortable thead th", has_text="KL, training (nats)")
     place = column.evaluate("(cell) => cell.cellIndex")
     shown = []

@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 from itertools import product
 from types import SimpleNamespace
 from typing import Any
@@ -10,9 +11,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from vaelab.comparison.findings import findings
-from vaelab.comparison.statistics import Estimate, differences, holm, t_test
-from vaelab.comparison.table import by_seed, columns
+from vaelab.comparison.findings import ONE_SEED, findings, in_short
+from vaelab.comparison.statistics import Estimate, differences, holm, t_test, typographic
+from vaelab.comparison.table import Column, answers, by_seed, cell, columns, estimate, on_terminal
 from vaelab.evaluation.runs import Family, Model
 
 REPETITIONS = 2000
@@ -111,18 +112,25 @@ def family_of(noise: np.random.Generator, models: int, seeds: int, same_seeds: b
 
         return SimpleNamespace(
             config=SimpleNamespace(
-                seed=seed if same_seeds else 100 * k + seed, kl_off=k < 2, model={"latent_dim": 2}
+                seed=seed if same_seeds else 100 * k + seed,
+                kl_off=k < 2,
+                model={"latent_dim": 2},
+                dataset=SimpleNamespace(binarize="none"),
+                loss=SimpleNamespace(likelihood_name="bernoulli"),
             ),
             facts={"data": {"name": "mnist"}},
             rows=[{name: normal(name) for name in ("val/neg_elbo", "val/reconstruction")}],
             evaluation={
                 "numbers": {
                     "classes": {  # shares of 400 images: in steps
-                        "knn_accuracy": {"posterior means": {"value": noise.binomial(400, 0.8) / 400}}
+                        "knn_accuracy": {"posterior means": {"value": noise.binomial(400, 0.8) / 400}},
+                        "silhouette": {"posterior means": {"value": float(noise.normal(0.1, 0.01))}},
                     },
                     "images": {
-                        "sharpness_ratio": {"prior samples": {"value": float(noise.normal(0.6, 0.02))}}
+                        "sharpness_ratio": {"prior samples": {"value": float(noise.normal(0.6, 0.02))}},
+                        "diversity_ratio": {"prior samples": {"value": float(noise.normal(0.7, 0.02))}},
                     },
+                    "latent": {"prior_not_covered": {"model": {"value": noise.binomial(1000, 0.3) / 1000}}},
                     "samples": {"fid_mnist_cnn": {"prior samples": fid(), "mixture samples": fid()}},
                 }
             },
@@ -157,16 +165,17 @@ def test_findings_of_identical_models_name_a_winner_in_at_most_one_of_twenty_col
         said = [family_of(noise, models, seeds, same_seeds) for _ in range(repetitions)]
         old[models, seeds] = sum(map(old_rule, said)) / repetitions
         claims = [[CLAIM.search(sentence) is not None for sentence in findings(each)] for each in said]
-        assert {len(each) for each in claims} == {7}  # a sentence for each of five columns, and two of KL off
-        by_column = np.array([[*each[:5], any(each[5:])] for each in claims])
+        # A sentence for each of seven columns, two of KL off, and one of the tests.
+        assert {len(each) for each in claims} == {10}
+        by_column = np.array([[*each[:7], any(each[7:])] for each in claims])
         for name, rate in zip(
-            ("neg_elbo", "reconstruction", "knn", "sharpness", "fid", "KL off"),
+            ("reconstruction", "neg_elbo", "fid", "diversity", "silhouette", "continuity", "knn", "KL off"),
             by_column.mean(axis=0),
             strict=True,
         ):
             rates.setdefault(name, {})[models, seeds] = float(rate)
         whole[models, seeds] = float(by_column.any(axis=1).mean())
-    allowed = 0.05 + 4 * math.sqrt(0.05 * 0.95 / repetitions)  # the largest of 72 rates
+    allowed = 0.05 + 4 * math.sqrt(0.05 * 0.95 / repetitions)  # the largest of 96 rates
     means = {name: sum(each.values()) / len(each) for name, each in rates.items()}
     assert max(max(each.values()) for each in rates.values()) <= allowed, (rates, "whole comparison:", whole)
     assert max(means.values()) <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / repetitions / 12), (means, whole)
@@ -192,3 +201,108 @@ def test_of_one_seed_each_no_winner_is_named() -> None:
     some.models[0].members.pop()
     assert findings(some)[0].startswith("Differences from model 0 were not tested")
     assert not any("model 0 is" in sentence or "model 0," in sentence for sentence in findings(some))
+
+
+def column_of(family: Family, name: str) -> Column:
+    return next(column for column in columns(family) if column.name == name)
+
+
+def test_a_verdict_is_short_in_the_table_and_none_is_drawn_from_sharpness() -> None:
+    """The second model is better in everything, and sharper: noise is sharp too."""
+    family = family_of(np.random.default_rng(4), models=2, seeds=3)
+    for seed, (first, second) in enumerate(zip(*(model.members for model in family.models), strict=True)):
+        for name in ("val/neg_elbo", "val/reconstruction"):
+            first.rows[0][name], second.rows[0][name] = 260 + seed, 250.5 + 1.01 * seed
+        for member, value in ((first, 0.2), (second, 0.9 + 0.01 * seed)):
+            member.evaluation["numbers"]["images"]["sharpness_ratio"]["prior samples"]["value"] = value
+            member.evaluation["numbers"]["latent"]["prior_not_covered"]["model"]["value"] = 1 - value
+    said = {column.name: in_short(family, column) for column, _, _ in answers(family)}
+    assert said["sharpness"] == "none: noise is sharp too"
+    assert not any("sharp" in sentence for sentence in findings(family))
+    assert said["val/reconstruction"] == "model 1 lower than model 0 (p < 0.001)"
+    assert re.fullmatch(
+        r"model 1 higher than model 0 \(p (= 0\.\d+|< 0.001)\)", said["prior_covered_percent"]
+    )
+    assert cell(family.models[1], column_of(family, "prior_covered_percent")) == "91.0 ± 1.0"
+    alone = family_of(np.random.default_rng(4), models=2, seeds=1)
+    assert in_short(alone, column_of(alone, "val/neg_elbo")) == ONE_SEED == "one seed each: not tested"
+
+
+@pytest.mark.parametrize(("error", "verdict"), [(0.004, "no clear difference"), (0.001, "model 1 higher")])
+def test_no_verdict_on_differences_below_what_a_measure_resolves(error: float, verdict: str) -> None:
+    """A difference of 0.003 in a share of images, the same for all seeds but for rounding."""
+    family = family_of(np.random.default_rng(4), models=2, seeds=3)
+    for k, model in enumerate(family.models):
+        for seed, member in enumerate(model.members):
+            found = member.evaluation["numbers"]["classes"]["knn_accuracy"]  # type: ignore[index]
+            value = 0.8 + 0.01 * seed + k * (0.003 + 0.0001 * seed)
+            found["posterior means"] = {"value": value, "standard_error": error}
+    said = next(sentence for sentence in findings(family) if sentence.startswith("k-NN"))
+    assert in_short(family, column_of(family, "knn_accuracy")).startswith(verdict)
+    assert ("no clear difference" in said) == (error > 0.003)
+    assert (f"less than the measure resolves ({error:g})" in said) == (error > 0.003)
+
+
+@pytest.mark.parametrize(
+    ("precision", "recall", "explained"), [(0.97, 0.001, True), (0.97, 0.5, False), (0.8, 0.001, False)]
+)
+def test_a_precision_above_that_of_real_images_is_explained(
+    precision: float, recall: float, explained: bool
+) -> None:
+    family = family_of(np.random.default_rng(4), models=1, seeds=1)
+    scores = family.members[0].evaluation["numbers"]["samples"]  # type: ignore[index]
+    for name, own, real in (("precision", precision, 0.88), ("recall", recall, 0.88)):
+        floor = {"value": real, "standard_error": 0.01}
+        scores[f"{name}_mnist_cnn"] = {
+            "prior samples": {"value": own, "standard_error": 0.01},
+            "real images (floor)": floor,
+        }
+    said = " ".join(findings(family))
+    assert ("that is no sign of quality" in said) == explained
+
+
+def test_numbers_for_readers_have_a_minus_sign() -> None:
+    assert [typographic(each) for each in ("-1.50", "-0.00", "0.00", "-0.001")] == [
+        "−1.50", "0.00", "0.00", "−0.001"
+    ]  # fmt: skip
+    assert Estimate.of([-1.0, -2.0]).show(1) == "−1.5 ± 0.7"
+
+
+@pytest.mark.parametrize(("epochs", "reference"), [(20, "209.79, 210.55 (published)"), (10, "")])
+def test_published_numbers_stand_beside_those_of_the_same_settings(epochs: int, reference: str) -> None:
+    data = {"name": "fashion_mnist", "complete": True, "classes": {"0": "", "1": "", "7": ""}}
+    configs = [
+        SimpleNamespace(
+            kl_off=False,
+            beta=beta,
+            epochs=epochs,
+            model={"name": "conv", "latent_dim": 2},
+            dataset=SimpleNamespace(binarize="none"),
+            loss=SimpleNamespace(likelihood_name="bernoulli"),
+        )
+        for beta in (0.5, 1.0)
+    ]
+    members: list[Any] = [
+        SimpleNamespace(config=each, facts={"data": data}, evaluation=None) for each in configs
+    ]
+    family = Family("Fashion-MNIST", [Model("", [member]) for member in members], "test")
+    assert column_of(family, "train/reconstruction").show_reference(family) == reference
+
+
+@pytest.mark.parametrize(
+    ("models", "label"), [(2, "beta {}"), (7, "beta {}"), (12, "conv, latent_dim 16, lr 0.0005, beta {}")]
+)
+def test_the_table_fits_a_terminal(models: int, label: str) -> None:
+    """A column per model with its spread; of many models a row each, with means."""
+    family = family_of(np.random.default_rng(4), models, seeds=3)
+    family = replace(
+        family, models=[replace(model, label=label.format(k)) for k, model in enumerate(family.models)]
+    )
+    lines = on_terminal(family).splitlines()
+    assert max(map(len, lines)) <= 100
+    assert ("±" in lines[2]) == (models == 2)
+    text = re.sub(r"\s+", " ", " ".join(lines))
+    first = estimate(family.models[0], column_of(family, "val/reconstruction"))
+    assert first is not None
+    assert f"{first.mean:.2f}" in text
+    assert "generation" in text

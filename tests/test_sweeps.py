@@ -6,12 +6,15 @@ import csv
 import json
 import os
 import re
+import shlex
 import shutil
 import statistics
+import struct
 import subprocess
 import sys
 import time
 import zipfile
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,9 +31,11 @@ from vaelab.cli.messages import one_line
 from vaelab.cli.plan import Sweep, planned
 from vaelab.cli.search import continuing
 from vaelab.cli.sweep import end
+from vaelab.comparison.compare import Comparison
+from vaelab.comparison.figures import FamilyFigures
 from vaelab.config import CompareConfig, Config, ConfigError, VaelabError, resolve
 from vaelab.config.base import read_yaml
-from vaelab.evaluation.runs import distinct_slugs, distinct_titles, find, label_of
+from vaelab.evaluation.runs import distinct_slugs, distinct_titles, family_of, find, label_of
 from vaelab.runs.folder import natural
 
 QUICK = (*TINY, "epochs=2", "artifacts.every=0", "artifacts.figures=false", "artifacts.gif_every_batches=4")
@@ -44,8 +49,8 @@ NO_FIGURES = (
 )
 
 FIGURES = {
-    "curves.png", "frozen_latents.png", "latent_evolution.gif", "latent_spaces.png", "rate_distortion.png",
-    "reconstructions.png", "samples.png",
+    "curves.png", "frozen_latents.png", "latent_evolution.gif", "latent_holes.png", "latent_spaces.png",
+    "rate_distortion.png", "reconstructions.png", "samples.png",
 }  # fmt: skip
 
 
@@ -94,6 +99,10 @@ def test_each_distinct_training_happens_once(swept: tuple[Path, Any]) -> None:
         assert f"{repeated} is the same training as 1_beta-0.1_kl-false\n" in result.stderr
     assert result.stdout.count("Run folder: ") == 4
     assert all(status(folder / job) == "finished" for job in jobs(folder))
+    assert "run 1 of 6: beta=0.1 kl=true\n" in result.stderr
+    typed = shlex.join(["python", "-m", "vaelab.train", "-m", *QUICK, *GRID, "hydra.sweep.dir=sweep"])
+    facts = json.loads((folder / JOBS[0] / "run.json").read_text())
+    assert (facts["command"], facts["overrides"][-2:]) == (typed, ["beta=0.1", "kl=True"])
 
 
 def test_what_has_no_effect_with_the_kl_off_makes_no_other_training(
@@ -105,7 +114,7 @@ def test_what_has_no_effect_with_the_kl_off_makes_no_other_training(
 
 
 def test_a_sweep_ends_with_its_comparison(swept: tuple[Path, Any]) -> None:
-    folder, result = swept
+    folder, _ = swept
     made = {path.name for path in (folder / "comparison").iterdir()}
     assert made == {"comparison.csv", "comparison.md", "report.html", *FIGURES}
     for name in FIGURES:
@@ -135,10 +144,60 @@ def test_a_sweep_ends_with_its_comparison(swept: tuple[Path, Any]) -> None:
     text = (folder / "comparison" / "comparison.md").read_text()
     assert "**Embedded subset: numbers don't compare with the full set's.**" in text
     assert text.count("Differences were not tested: a test takes two or more seeds of each model") == 1
-    assert "t-test over" not in text
-    assert text in result.stdout
+    assert "t-test" not in text
     for name in FIGURES:
         assert f"![{name}]({name})" in text
+
+
+def test_the_table_answers_each_aspect_with_measure_reference_and_verdict(
+    swept: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    folder, result = swept
+    text = (folder / "comparison" / "comparison.md").read_text()
+    _, _, *lines = text.split("\n|", 1)[1].split("\n\n")[0].splitlines()
+    rows = {}
+    for line in lines:
+        first, *cells = (cell.strip().replace(r"\|", "|") for cell in re.split(r"(?<!\\)\|", line.strip("|")))
+        assert len(cells) == 6  # four models, reference and verdict
+        rows[first.split("<br>")[0].strip("*")] = cells
+    assert [*rows] == [
+        "final reconstruction ↓", "KL", "total ↓", "sampling, generation ↓", "sharpness →", "diversity →",
+        "cluster separation ↑", "latent space: continuity ↑", "latent space: distance from the prior ↓",
+    ]  # fmt: skip
+    untested = {
+        "KL": "–",
+        "sharpness →": "none: noise is sharp too",
+        "latent space: distance from the prior ↓": "–",
+    }
+    assert all(cells[-1] == untested.get(name, "one seed each: not tested") for name, cells in rows.items())
+    (row, *_), numbers = (
+        table(folder),
+        json.loads((folder / JOBS[1] / "evaluation" / "last" / "metrics.json").read_text())["numbers"],
+    )
+    missed = numbers["latent"]["prior_not_covered"]["model"]["value"]
+    assert float(row["prior_covered_percent"]) == pytest.approx(100 * (1 - missed))
+    assert rows["latent space: continuity ↑"][0] == f"{100 * (1 - missed):.1f}"
+    pixels = numbers["classes"]["silhouette"]["grey pixels"]["value"]
+    assert rows["cluster separation ↑"][-2] == f"{pixels:.3f} (grey pixels)"
+    assert rows["sharpness →"][-2] == "1 (real images)"
+    assert "<details><summary>Further numbers</summary>\n\n|" in text
+    said = result.stdout[result.stdout.index("4 runs compared\n") :]
+    assert max(map(len, said.splitlines())) <= 100
+    assert "![" not in said
+    for name, cells in rows.items():
+        assert re.search(rf"^{re.escape(name.split(': ')[-1])} +{re.escape(cells[0])} ", said, re.MULTILINE)
+
+
+def test_the_share_of_holes_in_a_figure_is_that_of_the_evaluation(swept: tuple[Path, Any]) -> None:
+    comparison = Comparison(CompareConfig(sweep=str(swept[0])))
+    (family,) = comparison.found.families
+    examples = {model.label: comparison.evaluated_model(model.members[0]).examples for model in family.models}
+    titles = [axes.get_title(loc="left") for axes in FamilyFigures(family, examples).holes().axes]
+    assert [title for title in titles if title] == [
+        f"{model.label}\n{100 * model.members[0].evaluation['numbers']['latent']['prior_not_covered']['model']['value']:.1f} % "
+        "of prior draws in holes"
+        for model in family.models
+    ]  # fmt: skip
 
 
 def test_comparing_again_evaluates_nothing_twice(swept: tuple[Path, Any], tmp_path: Path) -> None:
@@ -149,6 +208,29 @@ def test_comparing_again_evaluates_nothing_twice(swept: tuple[Path, Any], tmp_pa
     assert table(folder) == table(swept[0])
     assert {path: path.read_bytes() for path in folder.rglob("metrics.json")} == before
     assert again.stdout.endswith("Comparison: sweep/comparison\n")
+
+
+def test_a_comparison_tells_a_terminal_which_run_it_measures_and_what_it_draws(
+    swept: tuple[Path, Any], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(swept[0], tmp_path / "sweep"))
+    shutil.rmtree(folder / JOBS[0] / "evaluation")
+    fcntl, termios = map(pytest.importorskip, ("fcntl", "termios"))
+    terminal, its_end = os.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+    line = [sys.executable, "-m", "vaelab.compare", "sweep=sweep"]
+    process = subprocess.Popen(
+        line, cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL, stderr=its_end
+    )
+    os.close(its_end)
+    shown = b""
+    with suppress(OSError):  # the end, on Linux
+        while more := os.read(terminal, 65536):
+            shown += more
+    os.close(terminal)
+    assert process.wait() == 0
+    for doing in ("run 1 of 1, ", "prior samples", *map("drawing {}".format, FIGURES), "writing report.html"):
+        assert doing in shown.decode(), doing
 
 
 @pytest.mark.hydra
@@ -265,7 +347,10 @@ def test_one_failed_job_ends_neither_sweep_nor_comparison(train: CommandLine, tm
     assert f"- {failed}: failed after epoch 0 of 2: The loss is not finite" in text
     rows = table(folder)
     assert [row["status"].split()[0] for row in rows] == ["finished", "failed"]
-    assert "1 of 1 runs have no evaluation of these images (evaluate=false): their columns are empty." in text
+    assert (
+        "1 of 1 run without an evaluation of these images (evaluate=false): their numbers are left out."
+        in text
+    )
 
 
 WRONG_GRIDS = [
@@ -370,7 +455,7 @@ def test_an_interrupted_comparison_says_how_to_make_it(
     monkeypatch.setattr("vaelab.comparison.compare.compare", interrupted)
     asked = CompareConfig(sweep="my sweep", figures=False)
     with pytest.raises(type(error)):
-        end(Sweep(tmp_path, asked, zip=False, overrides=[]), None)
+        end(Sweep(tmp_path, asked, zip=False, jobs=1, overrides=[]), None)
     assert capsys.readouterr().err == (
         "vaelab: interrupted. To compare the runs: "
         """python -m vaelab.compare 'sweep='"'"'my sweep'"'"'' evaluate=true figures=false\n"""
@@ -482,6 +567,13 @@ def test_slugs_and_titles_never_meet(swept: tuple[Path, Any]) -> None:
     assert titles[0].startswith(f"{titles[3].rpartition(', files ')[0]}, files ")
     assert len({*titles}) == 4
     assert distinct_slugs(titles)[1:3] == ["my_data", "my_data_3"]
+    chosen = ["gaussian", "{name:gaussian}", "{name:gaussian,scale:0.1}", "{name:gaussian,scale:0.2}"]
+    firsts = [replace(member, config=settings(f"loss.likelihood={each}")) for each in chosen]
+    assert family_of(firsts[0]) == family_of(firsts[1])
+    assert len({repr(family_of(first)) for first in firsts}) == 3
+    assert [title.rsplit(", ", 1)[1] for title in distinct_titles(firsts[1:])] == [
+        "gaussian likelihood", "gaussian likelihood (scale 0.1)", "gaussian likelihood (scale 0.2)"
+    ]  # fmt: skip
     bits = [settings(f"loss.free_bits={number}") for number in (0, 0.5)]
     assert [label_of(config, ["loss.free_bits"]) for config in bits] == ["free_bits 0", "free_bits 0.5"]
 
@@ -502,7 +594,7 @@ def test_evaluations_that_were_made_otherwise_are_made_again(swept: tuple[Path, 
     compare = command_line_of("vaelab.compare", tmp_path)
     only_shown = compare("sweep=sweep", "figures=false", "evaluate=false")
     assert (
-        "4 of 4 runs have no evaluation of these images (evaluate=false): their columns are empty."
+        "4 of 4 runs without an evaluation of these images (evaluate=false): their numbers are left out."
         in only_shown.stdout
     )
     assert "0.988" not in only_shown.stdout
@@ -510,7 +602,7 @@ def test_evaluations_that_were_made_otherwise_are_made_again(swept: tuple[Path, 
     assert again.returncode == 0, again.stderr
     assert table(folder) == table(swept[0])
     other_images = f"{JOBS[1]}, {JOBS[0]}"  # in the order of the table: KL off first
-    assert f"- Evaluations of other images, made again: {other_images}.\n" in again.stdout
+    assert f"Evaluations of other images, made again: {other_images}.\n" in again.stdout
 
 
 def test_a_folder_of_links_to_runs_is_compared(swept: tuple[Path, Any], tmp_path: Path) -> None:
@@ -523,7 +615,7 @@ def test_a_folder_of_links_to_runs_is_compared(swept: tuple[Path, Any], tmp_path
     (folder / JOBS[3] / "circle").symlink_to(links)
     result = command_line_of("vaelab.compare", tmp_path)("sweep=links", "figures=false")
     assert result.returncode == 0, result.stderr
-    assert result.stdout.startswith("# 2 runs compared\n")
+    assert result.stdout.startswith("2 runs compared\n")
     assert [row["model"] for row in table(links)] == ["KL off", "beta 1"]
 
 

@@ -13,8 +13,7 @@ def main(job: Job) -> None:
     from vaelab.comparison import compare as comparison  # torch takes seconds: only for settings that resolve
 
     outcome = comparison.compare(config)
-    print(outcome.text)
-    print(f"Comparison: {outcome.folder}")
+    print(f"{outcome.summary}\nComparison: {outcome.folder}")
     if outcome.failed:
         raise VaelabError(f"These could not be made, see above: {', '.join(outcome.failed)}.")
 

@@ -6,6 +6,7 @@ from vaelab.cli.compose import Job
 from vaelab.cli.entry import entry_point
 from vaelab.config import EvaluationConfig, VaelabError
 from vaelab.runs.folder import existing
+from vaelab.runs.logs import doing
 from vaelab.runs.signals import BY_SIGNAL
 
 
@@ -13,16 +14,18 @@ from vaelab.runs.signals import BY_SIGNAL
 def main(job: Job) -> None:
     config = job.settings(EvaluationConfig)
     existing(config.checkpoint)
-    from vaelab.training.run import load  # torch takes seconds: only for settings that resolve
+    with doing("loading PyTorch and the checkpoint"):
+        from vaelab.training.run import load  # torch takes seconds: only for settings that resolve
 
-    run = load(config.checkpoint)
-    from vaelab.evaluation import evaluate as evaluation  # and so does this: only for a checkpoint that loads
+        run = load(config.checkpoint)
+        from vaelab.evaluation import evaluate as evaluation  # and so does this: for a checkpoint that loads
 
     outcome = evaluation.evaluate(run, config)
     print(outcome.text, end="")
     if outcome.interrupted_by:
         sys.exit(BY_SIGNAL + outcome.interrupted_by)
-    print(f"\nEvaluation folder: {outcome.folder}")
+    print(f"\nSummary: {outcome.folder / evaluation.SUMMARY}")
+    print(f"Evaluation folder: {outcome.folder}")
     if outcome.failed:
         raise VaelabError(f"These could not be evaluated, see above: {', '.join(outcome.failed)}.")
 

@@ -14,6 +14,7 @@ from vaelab.config import (
     CompareConfig,
     Config,
     EvaluationConfig,
+    ExploreConfig,
     SampleConfig,
     Schema,
     VaelabError,
@@ -80,6 +81,21 @@ def evaluate(run: Run | Path | str, **settings: Any) -> EvaluationResult:
     path = run.checkpoint if isinstance(run, Run) else run
     config, _, _ = composed("evaluate", EvaluationConfig, (), {"checkpoint": path, **settings})
     return evaluate_run(load(path), config)
+
+
+@standard_streams()
+def explore(run: Run | Path | str | None = None, **settings: Any) -> Path:
+    """Write a run's latent space, or with `sweep` two, as a web page, as `python -m vaelab.explore`."""
+    from vaelab.runs.environment import importing
+
+    with importing():
+        from vaelab.explorer.page import explore as write_page
+        from vaelab.training.run import Run
+
+    if run is not None:
+        settings["run"] = run.checkpoint if isinstance(run, Run) else run
+    config, _, _ = composed("explore", ExploreConfig, (), settings)
+    return write_page(config)
 
 
 @standard_streams()

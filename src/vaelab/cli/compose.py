@@ -45,25 +45,39 @@ def register() -> None:
 
 
 def vaelab_help(_root_: DictConfig) -> str:
-    """The part of --help that lists every setting of a command: what to type, and what it means."""
+    """The part of --help that lists a command's studies and settings: what to type, and what it means."""
     model = plain(_root_).get("model", {})
-    rows = []
+    rows, lines = [], []
     for each in config.describe(config.SCHEMAS[_root_.hydra.job.name]):
         # What has no default says itself what it takes.
         plain_default = each.default is None or isinstance(each.default, bool)
         allowed = ", ".join(each.choices) or ("" if plain_default else each.allowed)
         text = f"{each.description} ({allowed})" if allowed else each.description
         rows.append((f"{each.key}={config.show(each.default)}", text))
-    rows += [(f"model.{key}={config.show(value)}", "") for key, value in model.items() if key != "name"]
+    if model:
+        comments = explained(config.CONF_DIR / "model" / f"{model['name']}.yaml")
+        settings = ((key, value) for key, value in model.items() if key != "name")
+        rows += [(f"model.{key}={config.show(value)}", comments.get(key, "")) for key, value in settings]
     width = max(len(override) for override, _ in rows)
     wrapper = textwrap.TextWrapper(
         130, " " * 4, " " * (width + 6), break_on_hyphens=False, break_long_words=False
     )
-    lines = [wrapper.fill(f"{override:<{width}}  {text}") for override, text in rows]
     if model:
-        lines.append(f"    What belongs to model={model['name']} is explained in conf/model/.")
-    text = "\n".join(["Settings and their defaults (reconstruction and KL are nats per image)", *lines])
+        studies = sorted((config.CONF_DIR / "experiment").glob("*.yaml"))
+        questions = {f"experiment={path.stem}": path.read_text().splitlines()[1] for path in studies}
+        lines = ["Studies"]
+        lines += [wrapper.fill(f"{typed:<{width}}  {text.strip('# ')}") for typed, text in questions.items()]
+        lines.append("")
+    lines.append("Settings and their defaults (reconstruction and KL are nats per image)")
+    lines += [wrapper.fill(f"{override:<{width}}  {text}") for override, text in rows]
+    text = "\n".join(lines)
     return text.replace("$", "$$")  # Hydra passes the help through string.Template
+
+
+def explained(path: Path) -> dict[str, str]:
+    """The comments beside the settings of a yaml of conf/; none of a file that is elsewhere."""
+    lines = path.read_text().splitlines() if path.is_file() else []
+    return {line.partition(":")[0]: line.partition("# ")[2] for line in lines if "# " in line[1:]}
 
 
 def run_name(_root_: DictConfig) -> str:
@@ -75,12 +89,16 @@ def run_name(_root_: DictConfig) -> str:
     return re.sub(r"[^\w.+-]", "", name)  # no path in it, whatever model.name was given
 
 
+def as_typed(line: str) -> str:
+    """An override of a sweep's job with true and false as people type them."""
+    return re.sub(r"=(True|False)$", lambda match: match[0].lower(), line)
+
+
 def sweep_name(number: int, overrides: ListConfig, left_out: Sequence[str]) -> str:
     """The name of a job's folder in a sweep, `0_beta-0.1_kl-true`, that a shell and Hydra take as it is."""
     lines = cast("list[str]", OmegaConf.to_container(overrides, resolve=False))
     kept = sorted(line for line in lines if line.partition("=")[0].lstrip("+~") not in left_out)
-    parts = [re.sub(r"=(True|False)$", lambda match: match[0].lower(), line) for line in kept]
-    text = "_".join(parts).replace("=", "-").replace(",", "+").replace("/", "-")
+    text = "_".join(map(as_typed, kept)).replace("=", "-").replace(",", "+").replace("/", "-")
     safe = re.sub(r"[^\w.+-]", "", text)
     return f"{number}_{safe}"[:120].rstrip("_")  # file systems take 255, and paths have a limit too
 

@@ -57,6 +57,7 @@ class Sweep:
     folder: Path
     comparison: CompareConfig | None
     zip: bool
+    jobs: int
     overrides: list[str]
     """Overrides for every job, beside those of the command line."""
 
@@ -83,9 +84,10 @@ def planned(arguments: Arguments) -> Sweep | None:
         for part in parsed:
             check(part, Config)
         is_grid = config.runtime.choices["hydra/sweeper"] == "basic"
+        trials = config.sweeper.get("n_trials") or 0
         if is_grid:
             refuse_too_many(parsed)
-        elif (trials := config.sweeper.get("n_trials") or 0) > MOST_JOBS:
+        elif trials > MOST_JOBS:
             raise must_be("hydra.sweeper.n_trials", f"a whole number up to {MOST_JOBS:,}", trials)
         configs, subfolders = [], []
         jobs = [*combinations(parsed, is_grid)]
@@ -100,7 +102,7 @@ def planned(arguments: Arguments) -> Sweep | None:
     refuse_inside_a_run(folder / "job", "hydra.sweep.dir")
     check_subfolders(subfolders)
     check_jobs(configs, config)
-    if not is_grid and not all(each.dataset.val_size for each in configs):
+    if not is_grid and any(each.dataset.val_size == 0 for each in configs):
         raise ConfigError(
             "A search with dataset.val_size=0 would choose by the test images: type dataset.val_size=5000."
         )
@@ -118,7 +120,8 @@ def planned(arguments: Arguments) -> Sweep | None:
     )
     comparison = CompareConfig(sweep=str(RunFolder(folder).path), evaluate=evaluate, figures=figures)
     zipped = any(each.artifacts.zip for each in configs)
-    return Sweep(folder, comparison if enabled else None, zipped, overrides)
+    count = len(jobs) if is_grid else trials
+    return Sweep(folder, comparison if enabled else None, zipped, count, overrides)
 
 
 def for_all_jobs(composed: DictConfig) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """A sweep runs: each training happens once, signals reach every job, and failed jobs are named last."""
 
 import itertools
+import json
 import multiprocessing
 import os
 import shlex
@@ -20,8 +21,8 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from vaelab.cli.arguments import Arguments, refuse_several_values, refuse_too_many, shows_only
-from vaelab.cli.compose import Job, composing, settings_of
-from vaelab.cli.messages import one_line, show_run
+from vaelab.cli.compose import Job, as_typed, composing, settings_of
+from vaelab.cli.messages import one_line
 from vaelab.cli.plan import JOBLIB, Sweep, combinations, planned
 from vaelab.config import SCHEMAS, Config, VaelabError, expand_home, quote_override
 from vaelab.config.train import training_digest
@@ -32,6 +33,9 @@ from vaelab.runs.signals import BY_SIGNAL, Signals
 
 FAILURE = ".failed"
 """The ending of the file that reports a failed job to the sweep, wherever it ran."""
+
+STARTED = "sweep.json"
+"""The file that tells each job, wherever it runs, the command of the whole sweep and its number of jobs."""
 
 INTERRUPTED = "interrupted"
 """The file that tells joblib's processes that a signal has ended a job: they start no other."""
@@ -74,6 +78,10 @@ def sweeping(command: str, arguments: Arguments) -> Iterator[list[str]]:
     for path in (*failures(sweep), sweep.folder / TRAININGS / INTERRUPTED):  # of an earlier time
         path.unlink(missing_ok=True)
     claim_runs(sweep.folder)
+    facts = {"command": shlex.join(["python", "-m", "vaelab.train", *sys.argv[1:]]), "jobs": sweep.jobs}
+    with writing(sweep.folder):
+        (sweep.folder / TRAININGS).mkdir(parents=True, exist_ok=True)
+    write_bytes(sweep.folder / TRAININGS / STARTED, json.dumps(facts).encode())
     error = None
     with forward_signals() as received:
         try:
@@ -101,6 +109,9 @@ def end(sweep: Sweep, error: Exception | None) -> None:
     if error is not None:
         reason = " ".join(str(error).split())
         if not started:
+            (sweep.folder / TRAININGS / STARTED).unlink()
+            for path in (sweep.folder / TRAININGS, sweep.folder):
+                remove_if_empty(path)
             raise VaelabError(f"The sweep did not start: {reason}") from error
         resume_command = quote_override("hydra.sweep.dir", folder.path)
         print(f"vaelab: the sweep ended with {type(error).__name__}: {reason}", file=sys.stderr)
@@ -116,7 +127,7 @@ def end(sweep: Sweep, error: Exception | None) -> None:
             line = ["python", "-m", "vaelab.compare", *itertools.starmap(quote_override, by_hand.items())]
             print(f"vaelab: interrupted. To compare the runs: {shlex.join(line)}", file=sys.stderr)
             raise
-        print(f"{outcome.text}\nComparison: {outcome.folder}")
+        print(f"{outcome.summary}\nComparison: {outcome.folder}")
         failed += outcome.failed
     if sweep.zip:
         folder.remove_leftovers()
@@ -162,13 +173,21 @@ def job_of_a_sweep(job: Job) -> float | None:
         return None
     home = folder = job.folder
     try:
+        sweep = json.loads((job.sweep / TRAININGS / STARTED).read_text())
         config = job.settings(Config)
+        hydra = HydraConfig.get().job
+        place = f"run {hydra.num + 1} of {sweep['jobs']}"
+        same = {*hydra.config.override_dirname.exclude_keys}
+        own = [as_typed(line) for line in job.overrides if line.partition("=")[0].lstrip("+~") not in same]
+        print(f"{place}: {' '.join(own)}", file=sys.stderr)
         with claimed(training_digest(config), job.sweep, folder) as home:
             if home.path != folder.path:
                 print(f"{folder.name} is the same training as {home.name}", file=sys.stderr)
             from vaelab.training import session  # torch, which takes seconds: only for settings that resolve
 
-            caller = session.Caller(job.overrides, write_run_report, owns_process=True)
+            caller = session.Caller(
+                job.overrides, write_run_report, owns_process=True, command=sweep["command"], place=place
+            )
             result = session.sweep_job(config, home, caller)
     except Exception as error:
         known = isinstance(error, VaelabError | OSError)
@@ -181,7 +200,7 @@ def job_of_a_sweep(job: Job) -> float | None:
             home.write_text(home.log, f"{reason}\n")
         return None
     if home.path == folder.path:
-        show_run(home)
+        print(f"Run folder: {home.path}")
     if not result.interrupted_by:
         return result.neg_elbo
     resume_command = quote_override("hydra.sweep.dir", job.sweep)

@@ -1,5 +1,6 @@
 """One comparison: from a folder of runs to a table, figures and findings in its comparison/."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -9,14 +10,23 @@ from typing import Any
 from tqdm import tqdm
 
 from vaelab.comparison.figures import FIGURES, FamilyFigures
-from vaelab.comparison.findings import findings
-from vaelab.comparison.report import about, curves, epochs
-from vaelab.comparison.table import comma_separated, markdown, table
-from vaelab.config import CompareConfig, EvaluationConfig, VaelabError
+from vaelab.comparison.findings import findings, in_short, not_tested
+from vaelab.comparison.report import about, about_all, curves, epochs
+from vaelab.comparison.table import (
+    TERMINAL,
+    answers,
+    comma_separated,
+    further,
+    markdown,
+    on_terminal,
+    table,
+)
+from vaelab.config import CompareConfig, EvaluationConfig, VaelabError, counted
 from vaelab.evaluation.evaluate import Evaluation, Steps, evaluated_model, switched_off
 from vaelab.evaluation.model import EvaluatedModel
 from vaelab.evaluation.runs import Family, Member, find
 from vaelab.evaluation.sections import section_names
+from vaelab.pages.glossary import ARROWS_MEAN
 from vaelab.pages.page import images, plotly, render
 from vaelab.pages.run_report import KINDS
 from vaelab.runs import logs as console
@@ -31,7 +41,10 @@ NEEDED = ("latent", "classes", "samples", "images")
 NOT_IN_PAGE = ("curves.png", "latent_evolution.gif")
 """Figures that are interactive in report.html."""
 
-BAR: dict[str, Any] = {"disable": None, "leave": False, "dynamic_ncols": True}
+BAR: dict[str, Any] = {
+    "disable": None, "leave": False, "dynamic_ncols": True,
+    "bar_format": "{desc:<32} |{bar}| {n_fmt}/{total_fmt}, {elapsed}",
+}  # fmt: skip
 """A progress bar where stderr is a terminal."""
 
 
@@ -42,6 +55,8 @@ class ComparisonResult:
     folder: Path
     text: str
     """comparison.md."""
+    summary: str
+    """What a terminal shows of it, in 100 columns."""
     failed: list[str]
     """What stopped with an unforeseen error."""
 
@@ -85,6 +100,7 @@ class Comparison(Steps):
         """The images of the runs, and what depends on them alone."""
         self.figures: list[list[Path]] = []
         """The figures of each family."""
+        self.bar: tqdm[Any] = tqdm(disable=True)
 
     @property
     def notes(self) -> list[str]:
@@ -99,13 +115,16 @@ class Comparison(Steps):
             self.evaluate_missing()
             rows = comma_separated(self.found.families, self.found.not_finished)
             write_bytes(self.folder / "comparison.csv", rows.encode())
-            self.figures = [self.draw(family) for family in self.found.families]
-            text = self.markdown()
-            write_bytes(self.folder / "comparison.md", text.encode())
-            with self.step("report.html"):
-                write_bytes(self.folder / "report.html", self.page().encode())
+            drawn = len(FIGURES) * len(self.found.families) if self.config.figures else 0
+            with tqdm(total=drawn + 1, **BAR) as self.bar:
+                self.figures = [self.draw(family) for family in self.found.families]
+                text = self.markdown()
+                write_bytes(self.folder / "comparison.md", text.encode())
+                self.bar.set_description_str("writing report.html")
+                with self.step("report.html"):
+                    write_bytes(self.folder / "report.html", self.page().encode())
             RunFolder(self.folder.parent).refresh_zip()
-            return ComparisonResult(self.folder, text, self.failed)
+            return ComparisonResult(self.folder, text, self.summary(), self.failed)
 
     def evaluate_missing(self) -> None:
         """Evaluate the last checkpoint of each run whose numbers the table lacks or can't stand in it."""
@@ -115,19 +134,17 @@ class Comparison(Steps):
         lacking = [each for each in self.found.members if lacks_numbers(each) and each not in self.not_here]
         if lacking and not self.config.evaluate:
             self.said.append(
-                f"{len(lacking)} of {len(self.found.members)} runs have no evaluation of these images "
-                "(evaluate=false): their columns are empty."
+                f"{len(lacking)} of {counted(len(self.found.members), 'run')} without an evaluation of these "
+                "images (evaluate=false): their numbers are left out."
             )
             return
         if others:
             names = ", ".join(member.folder.name for member in others if member not in self.not_here)
             self.said += [f"Evaluations of other images, made again: {names}."] if names else []
-        bar: tqdm[Member] = tqdm(lacking, unit=" runs", **BAR)
-        for member in bar:
+        for place, member in enumerate(lacking, 1):
             name = member.folder.name
-            bar.set_description_str(f"evaluating {name}")
             with self.step(f"the evaluation of {name}"):
-                result = Evaluation(self.evaluated_model(member)).run()
+                result = Evaluation(self.evaluated_model(member), f"run {place} of {len(lacking)}").run()
                 member.read_evaluation()
                 self.failed += [f"{each} of {name}" for each in result.failed]
                 if result.interrupted_by:
@@ -183,34 +200,62 @@ class Comparison(Steps):
             figures = FamilyFigures(family, examples)
             with writing(folder):
                 folder.mkdir(exist_ok=True)
-            bar = tqdm(FIGURES, unit=" figures", **BAR)
-            for name in bar:
-                bar.set_description_str(f"drawing {name}")
+            for name, figure in FIGURES.items():
+                self.bar.set_description_str(f"drawing {name}")
                 with self.step(f"{name} of {family.title}"):
-                    write_bytes(folder / name, FIGURES[name](figures))
+                    write_bytes(folder / name, figure(figures))
                     drawn.append(folder / name)
+                self.bar.update()
         return drawn
 
     def markdown(self) -> str:
         """comparison.md: for each family table, findings and figures; then what is left out, and why."""
         found = self.found
-        parts = [f"# {len(found.members)} runs compared"]
-        if len(found.families) > 1:
-            parts.append(
-                f"They fall into {len(found.families)} families whose numbers don't compare: other images, "
-                "or another likelihood."
-            )
+        parts = [f"# {self.title}", *self.warning(), about_all(found)]
         for family, figures in zip(found.families, self.figures, strict=True):
-            parts += [f"## {family.title}", about(family), markdown(family)]
+            verdicts = {column.name: in_short(family, column) for column, _, _ in answers(family)}
+            parts += [f"## {family.title}", about(family), markdown(family, verdicts)]
             if said := findings(family):
                 parts.append(f"### Findings\n\n{bullets(said)}")
             parts += [f"![{path.name}]({path.relative_to(self.folder).as_posix()})" for path in figures]
+            parts += ["<details><summary>Further numbers</summary>", further(family), "</details>"]
+        if found.families:
+            parts.append(f"## What the numbers mean\n\n{ARROWS_MEAN}\n\n{bullets(self.meanings())}")
         if found.not_finished:
             reasons = [f"{name}: {reason}" for name, reason in found.not_finished.items()]
             parts.append(f"## Not compared\n\n{bullets(reasons)}")
         if self.notes:
             parts.append(f"## Notes\n\n{bullets(self.notes)}")
         return "\n\n".join(parts) + "\n"
+
+    def summary(self) -> str:
+        """A short table of each family for the terminal, and what is left out."""
+        found = self.found
+        parts = [self.title, *self.warning()]
+        parts += [f"{family.title}, after the last epoch\n{on_terminal(family)}" for family in found.families]
+        if found.families:
+            parts.append(textwrap.fill(ARROWS_MEAN, TERMINAL))
+        left_out = [f"Not compared: {name}: {reason}" for name, reason in found.not_finished.items()]
+        untested = [sentence for family in found.families for sentence in not_tested(family)]
+        said = dict.fromkeys([*untested, *left_out, *self.notes])
+        lines = [textwrap.fill(line, TERMINAL, break_long_words=False) for line in said]
+        return "\n\n".join([*parts, *(["\n".join(lines)] if lines else [])])
+
+    @property
+    def title(self) -> str:
+        return f"{counted(len(self.found.members), 'run')} compared"
+
+    def warning(self) -> list[str]:
+        count = len(self.found.families)
+        reason = "other images, or another likelihood"
+        return (
+            [f"They fall into {count} families whose numbers don't compare: {reason}."] if count > 1 else []
+        )
+
+    def meanings(self) -> list[str]:
+        """A sentence for each aspect that any family has."""
+        shown = [column for family in self.found.families for column, _, _ in answers(family)]
+        return list(dict.fromkeys(f"**{column.aspect}**: {column.meaning}" for column in shown))
 
     def page(self) -> str:
         """report.html."""
@@ -219,6 +264,9 @@ class Comparison(Steps):
             {
                 "title": family.title,
                 "about": about(family).replace("**", ""),
+                "answers": answers(family),
+                "models": [model.label for model in family.models],
+                "verdicts": {column.name: in_short(family, column) for column, _, _ in answers(family)},
                 "table": table(family),
                 "findings": findings(family),
                 "figures": images([path for path in figures if path.name not in NOT_IN_PAGE]),
@@ -227,7 +275,10 @@ class Comparison(Steps):
         ]
         return render(
             "sweep.html.j2",
-            title=f"{len(found.members)} runs compared",
+            title=self.title,
+            warning="".join(self.warning()),
+            about=about_all(found),
+            arrows=ARROWS_MEAN,
             folder=str(self.folder.parent),
             families=families,
             curves=[each for family in found.families for each in curves(family, len(families) > 1)],

@@ -12,13 +12,16 @@ import torch
 from numpy.typing import NDArray
 
 from vaelab.comparison.statistics import Estimate
-from vaelab.evaluation.model import FROZEN_SIGMAS
-from vaelab.evaluation.numbers import CannotMeasure
+from vaelab.config import look_up
+from vaelab.evaluation.model import COVERED, FROZEN_SIGMAS
+from vaelab.evaluation.numbers import CannotMeasure, percent
 from vaelab.evaluation.runs import Family
 from vaelab.figures import Figure, style
-from vaelab.figures.curves import RATE_DISTORTION, OverSeeds, overlaid_curves, rate_distortion, styles
+from vaelab.figures.curves import PANELS, RATE_DISTORTION, OverSeeds, overlaid_curves, rate_distortion, styles
+from vaelab.figures.density import Holes, hole_panels
 from vaelab.figures.images import gif, image_grid, image_panels
-from vaelab.figures.latent import LatentSpaces, LatentView
+from vaelab.figures.latent import LatentSpaces, LatentView, limit_for
+from vaelab.metrics.latent import uncovered_grid
 from vaelab.pages.page import subsample
 from vaelab.runs.folder import SPLIT_NAMES
 from vaelab.training.examples import FROZEN_TITLE, ExampleImages, as_arrays, as_grid
@@ -29,6 +32,11 @@ FROZEN_DRAWS = 5
 
 MOST_FRAMES = 60
 
+NOT_COVERED = "numbers.latent.prior_not_covered.model.value"
+"""Where an evaluation has the share of prior draws outside every training image's ellipsoid."""
+
+HOLE_GRID = 101  # points each way of the map of holes
+
 
 class FamilyFigures:
     """Draws a family's models side by side. `examples` are of each model's first run."""
@@ -37,11 +45,11 @@ class FamilyFigures:
         self.models, self.scored, self.examples = family.models, family.scored, examples
         self.watermark = family.models[0].config.artifacts.watermark
         self.first = next(iter(examples.values()))
-        self.looks = dict(zip(examples, styles(family.kl_off), strict=True))
+        self.looks = dict(zip(examples, styles(family.kl_weights), strict=True))
         seeds = ", ".join(map(str, sorted({model.seeds[0] for model in family.models})))
+        self.title = family.title
         self.about = f"{family.title} · seed {seeds}"
         """Which seed is drawn, where one run stands for each model."""
-        self.about_scores = f"{family.title} · {SPLIT_NAMES[family.scored]} images"
 
     def views(self, moments: Mapping[str, list[NDArray[np.floating]]]) -> dict[str, LatentView]:
         """Each model's own plane, with the same axis limits for all."""
@@ -50,31 +58,29 @@ class FamilyFigures:
         return {label: replace(view, limit=limit) for label, view in views.items()}
 
     def curves(self) -> Figure:
-        terms = {
-            "reconstruction": "Reconstruction, −log p(x|z)",
-            "kl": "KL(q(z|x) ‖ p(z))",
-            "neg_elbo": "neg_elbo at weight 1",
-        }
-        subtitle = f"{self.about_scores}{self.about_seeds('bands')}"
-        return overlaid_curves(
-            self.histories(terms), self.looks, list(terms.items()), "Curves of all models", subtitle
-        )
+        splits = {"train": "training", self.scored: SPLIT_NAMES[self.scored]}
+        histories = self.histories(f"{split}/{term}" for split in splits for term in PANELS)
+        subtitle = f"{self.title}{self.about_seeds('bands')}"
+        return overlaid_curves(histories, self.looks, splits, "Loss curves of all models", subtitle)
 
     def rate_distortion(self) -> Figure:
-        subtitle = f"{self.about_scores}, last epoch{self.about_seeds('bars')}"
-        return rate_distortion(self.histories(RATE_DISTORTION), self.looks, "Rate and distortion", subtitle)
-
-    def histories(self, terms: Iterable[str]) -> dict[str, dict[str, OverSeeds]]:
-        """Of each model those of the images that are scored each epoch."""
-        return {
-            model.label: {term: over_seeds(model.history(f"{self.scored}/{term}")) for term in terms}
-            for model in self.models
+        found = self.histories(f"{self.scored}/{term}" for term in RATE_DISTORTION)
+        points = {
+            model: dict(zip(RATE_DISTORTION, each.values(), strict=True)) for model, each in found.items()
         }
+        of = f"{self.title} · {SPLIT_NAMES[self.scored]} images, last epoch{self.about_seeds('bars')}"
+        return rate_distortion(points, self.looks, "Rate and distortion", of)
+
+    def histories(self, keys: Iterable[str]) -> dict[str, dict[str, OverSeeds]]:
+        """Of each model columns of metrics.csv."""
+        keys = list(keys)
+        return {model.label: {key: over_seeds(model.history(key)) for key in keys} for model in self.models}
 
     def about_seeds(self, drawn: str) -> str:
-        """What stands for the spread over seeds in a figure, where there are several."""
-        several = any(len(model.members) > 1 for model in self.models)
-        return f" · means over seeds, {drawn}: 95 % confidence intervals (Student's t)" if several else ""
+        """What stands for the spread over seeds in a figure, or that there is none to show."""
+        if all(len(model.members) == 1 for model in self.models):
+            return f" · one seed each: their spread is unknown, and there are no {drawn}"
+        return f" · means over seeds, {drawn}: 95 % confidence intervals (Student's t)"
 
     def latent_spaces(self) -> Figure:
         means = {label: each.means() for label, each in self.examples.items()}
@@ -86,6 +92,31 @@ class FamilyFigures:
             "Latent spaces on the same axes",
             f"{self.about} · posterior means of {len(self.first.labels_N):,} test images",
         ).figure
+
+    def holes(self) -> Figure:
+        """Aggregate posteriors, and the prior's region with what no training image's posterior covers."""
+        if any(each.model.latent_dim != 2 for each in self.examples.values()):
+            raise CannotMeasure("requires models with two latent dimensions")
+        reach = 4.0  # standard deviations of the prior
+        drawn = []
+        for model, examples in zip(self.models, self.examples.values(), strict=True):
+            shares = [look_up(member.evaluation or {}, NOT_COVERED) for member in model.members]
+            found = [share for share in shares if share is not None]
+            if not found:
+                raise CannotMeasure("requires evaluations with metrics.latent")
+            seeds = f" (mean of {len(found)} seeds)" if len(found) > 1 else ""
+            heading = f"{model.label}\n{percent(float(np.mean(found)), 1)} of prior draws in holes{seeds}"
+            samples_N2 = examples.posterior_samples()
+            missed_YX = uncovered_grid(examples.train_posterior(), reach, HOLE_GRID, COVERED).cpu().numpy()
+            drawn.append(Holes(samples_N2, limit_for(samples_N2), missed_YX, heading))
+        return hole_panels(
+            drawn,
+            reach,
+            percent(COVERED),
+            "Aggregate posteriors, and holes of the prior that they leave",
+            f"{self.about} · above: a sample of q(z|x) for each of {len(self.first.labels_N):,} test images, "
+            f"each model on its own axes; below: q(z|x) of {len(self.first.data.train):,} training images",
+        )
 
     def reconstructions(self) -> Figure:
         band = self.first.first_band
@@ -154,6 +185,7 @@ FIGURES: dict[str, Callable[[FamilyFigures], bytes]] = {
     "curves.png": as_png(FamilyFigures.curves),
     "rate_distortion.png": as_png(FamilyFigures.rate_distortion),
     "latent_spaces.png": as_png(FamilyFigures.latent_spaces),
+    "latent_holes.png": as_png(FamilyFigures.holes),
     "reconstructions.png": as_png(FamilyFigures.reconstructions),
     "samples.png": as_png(FamilyFigures.samples),
     "frozen_latents.png": as_png(FamilyFigures.frozen_latents),

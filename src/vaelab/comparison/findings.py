@@ -2,23 +2,34 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean
 
-from vaelab.comparison.statistics import Difference, differences, tested
+from vaelab.comparison.statistics import LEVEL, Difference, differences, tested, typographic
 from vaelab.comparison.table import Column, by_seed, columns, estimate
 from vaelab.evaluation.runs import Family
 
+TYPICAL_ALONE = (
+    "These images lie where real images are densest and leave nearly all of the others out: that is no sign "
+    "of quality."
+)
+ONE_SEED = "one seed each: not tested"
+
 
 def findings(family: Family) -> list[str]:
-    """Sentences, each from numbers of the table."""
-    by_name = {column.name: column for column in columns(family)}
+    """Sentences, each from numbers of the tables, and how they were tested."""
+    found = columns(family)
+    by_name = {column.name: column for column in found}
     fid = next(name for name in by_name if name.startswith("fid_"))
-    named = [f"{family.scored}/neg_elbo", f"{family.scored}/reconstruction", "knn_accuracy", "sharpness", fid]
+    ranked = [(column, ranking) for column in found if (ranking := ranking_of(family, column))]
+    without_kl, pairs = sampling_without_kl(family, by_name[fid], by_name[f"{fid}_mixture"])
     return [
         *not_tested(family),
-        *(sentence for name in named for sentence in verdict(family, by_name[name])),
-        *sampling_without_kl(family, by_name[fid], by_name[f"{fid}_mixture"]),
+        *(verdict(column, ranking) for column, ranking in ranked),
+        *without_kl,
+        *methods([*(ranking.pairs for _, ranking in ranked), pairs]),
+        *typical_alone(family, by_name["precision"], by_name["recall"]),
         *collapse(family, by_name["collapsed"], "are collapsed to the prior, with less than 0.01 nats of KL"),
         *collapse(family, by_name["constant"], "have nearly the same posterior mean for all images"),
     ]
@@ -35,8 +46,27 @@ def not_tested(family: Family) -> Iterator[str]:
         )
 
 
-def verdict(family: Family, column: Column) -> Iterator[str]:
-    """Which models differ clearly in a column; nothing where fewer than two have seeds to test."""
+@dataclass(frozen=True)
+class Ranking:
+    """The tested models of a column, the best first, and all pairs of them in that order."""
+
+    order: Sequence[str]
+    pairs: Sequence[Difference]
+    resolution: float
+    """Below it a difference means nothing, whatever the test says of it."""
+
+    def too_small(self, pair: Difference) -> bool:
+        return pair.clear and abs(pair.mean) < self.resolution
+
+    @property
+    def clear(self) -> list[Difference]:
+        return [each for each in self.pairs if each.clear and not self.too_small(each)]
+
+
+def ranking_of(family: Family, column: Column) -> Ranking | None:
+    """None of a column that ranks no model, or where fewer than two models have seeds to test."""
+    if not column.ranks:
+        return None
     values = {model.label: by_seed(model, column) for model in family.models}
     means = {label: fmean(each.values()) for label, each in values.items() if len(each) > 1}
     order = sorted(means, key=means.__getitem__, reverse=not column.lower_is_better)
@@ -45,9 +75,31 @@ def verdict(family: Family, column: Column) -> Iterator[str]:
         each.against(min(each.first, each.second, key=place.__getitem__)) for each in differences(values)
     ]
     pairs.sort(key=lambda each: (place[each.first], place[each.second]))
-    if not pairs:
-        return
-    clear = [each for each in pairs if each.clear]
+    return Ranking(order, pairs, column.resolution(family)) if pairs else None
+
+
+def in_short(family: Family, column: Column) -> str:
+    """The verdict of a column for its row of the table."""
+    if not column.ranks or len(family.models) < 2:
+        return column.unranked
+    ranking = ranking_of(family, column)
+    if ranking is None:
+        return ONE_SEED
+    clear, single = ranking.clear, len(ranking.pairs) == 1
+    if not clear:
+        return f"no clear difference{f' ({p_value(ranking.pairs[0])})' if single else ''}"
+    word = "lower" if column.lower_is_better else "higher"
+    parts = []
+    for first in dict.fromkeys(each.first for each in clear):
+        others = [each.second for each in clear if each.first == first]
+        all_others = first == ranking.order[0] and len(others) == len(ranking.order) - 1 > 1
+        parts.append(f"{first} {word} than {'all others' if all_others else ', '.join(others)}")
+    return f"{parts[0]} ({p_value(clear[0])})" if single else "; ".join(parts)
+
+
+def verdict(column: Column, ranking: Ranking) -> str:
+    """Which models differ clearly in a column."""
+    order, pairs, clear = ranking.order, ranking.pairs, ranking.clear
     neighbours = list(pairwise(order))
     shown = [each for each in clear if each.first == order[0] or (each.first, each.second) in neighbours]
     word = "lower" if column.lower_is_better else "higher"
@@ -55,53 +107,86 @@ def verdict(family: Family, column: Column) -> Iterator[str]:
     for first in dict.fromkeys(each.first for each in shown):
         others = [f"than {each.second} by {effect(each, column)}" for each in shown if each.first == first]
         parts.append(f"{first} is {word} {', '.join(others)}")
-    alike = [each for each in pairs if each.first == order[0] and not each.clear]
+    alike = [each for each in pairs if each.first == order[0] and each not in clear]
+
+    def by(pair: Difference) -> str:
+        small = f", less than the measure resolves ({ranking.resolution:.2g})"
+        return f"{effect(pair, column)}{small if ranking.too_small(pair) else ''}"
+
     if not clear and len(order) > 2:
-        most = f"the largest is between {order[0]} and {order[-1]}, {effect(alike[-1], column)}"
+        most = f"the largest is between {order[0]} and {order[-1]}, {by(alike[-1])}"
         parts.append(f"no clear difference between any two of {len(order)} models; {most}")
     elif alike:
-        others = [f"{each.second}: {effect(each, column)}" for each in alike]
+        others = [f"{each.second}: {by(each)}" for each in alike]
         parts.append(f"no clear difference between {order[0]} and {', and '.join(others)}")
     if len(shown) < len(clear):
         parts.append(f"further clear differences: {len(clear) - len(shown)}")
-    yield f"{column.heading}: {'; '.join(parts)}. {method(pairs, [len(values[label]) for label in order])}"
+    return f"{column.aspect or column.heading}: {'; '.join(parts)}."
 
 
 def effect(difference: Difference, column: Column) -> str:
     """`1.24 (0.90 to 1.58, p = 0.004)`: the size of a difference, its 95 % interval, and p."""
     larger = difference if difference.mean >= 0 else difference.against(difference.second)
-    numbers = (round(value, column.digits) + 0.0 for value in (larger.mean, *larger.interval))  # no −0.00
-    size, low, high = (f"{value:.{column.digits}f}" for value in numbers)
+    size, low, high = (typographic(f"{value:.{column.digits}f}") for value in (larger.mean, *larger.interval))
     if math.isinf(larger.interval[1]):
         return f"{size} (the same for every seed, which no test can judge)"
-    p = "p < 0.001" if larger.p < 0.001 else f"p = {larger.p:.2g}"
-    return f"{size} ({low} to {high}, {p})"
+    return f"{size} ({low} to {high}, {p_value(larger)})"
 
 
-def method(pairs: Sequence[Difference], seeds: Sequence[int]) -> str:
-    """`Paired t-test over 3 seeds: 95 % interval and p.`"""
+def p_value(difference: Difference) -> str:
+    return "p < 0.001" if difference.p < 0.001 else f"p = {difference.p:.2g}"
+
+
+def methods(tested_together: Sequence[Sequence[Difference]]) -> Iterator[str]:
+    """How the pairs of each column were tested, in one sentence for all."""
+    pairs = [pair for pairs in tested_together for pair in pairs]
+    if not pairs:
+        return
     paired = {each.paired for each in pairs}
-    test = "Paired t-test" if paired == {True} else "Welch's t-test"
+    test = "paired t-tests" if paired == {True} else "Welch's t-tests"
     if len(paired) > 1:
-        test = "Paired t-test where two models have the same seeds, else Welch's,"
-    count = " to ".join(map(str, sorted({min(seeds), max(seeds)})))
-    several = f" of each pair alone, p after Holm's correction for {len(pairs)} pairs"
-    return f"{test} over {count} seeds: 95 % interval{several if len(pairs) > 1 else ' and p'}."
+        test = "paired t-tests where two models have the same seeds, else Welch's,"
+    seeds = sorted({each.seeds for each in pairs})
+    count = " to ".join(map(str, sorted({seeds[0], seeds[-1]})))
+    several, corrected = " for that pair alone", " after Holm's correction for the pairs of a column"
+    most = max(map(len, tested_together))
+    yield (
+        f"All by {test} over {count} seeds: the difference, its 95 % interval{several if most > 1 else ''}, "
+        f"and p{corrected if most > 1 else ''}. Clear is p ≤ {LEVEL:g}."
+    )
 
 
-def sampling_without_kl(family: Family, prior: Column, mixture: Column) -> Iterator[str]:
+def sampling_without_kl(
+    family: Family, prior: Column, mixture: Column
+) -> tuple[list[str], Sequence[Difference]]:
     """Whether the models without KL are sampled better from the prior or from what their encoder makes."""
     without_kl = [model for model in family.models if model.kl_off]
     both = [(model, by_seed(model, prior), by_seed(model, mixture)) for model in without_kl]
     both = [each for each in both if min(map(len, each[1:])) > 1]
     pairs = tested([(("prior samples", own), ("mixture samples", fitted)) for _, own, fitted in both])
-    used = method(pairs, [len(own) for _, own, _ in both]) if pairs else ""
+    said = []
     for (model, _, _), each in zip(both, pairs, strict=True):
         lower, higher = (each.first, each.second) if each.mean < 0 else (each.second, each.first)
         found = f"{lower} are lower than {higher} by {effect(each, prior)}"
         if not each.clear:
             found = f"no clear difference between {lower} and {higher}: {effect(each, prior)}"
-        yield f"{prior.name} of {model.label}: {found}. {used}"
+        said.append(f"{prior.name} of {model.label}: {found}.")
+    return said, pairs
+
+
+def typical_alone(family: Family, precision: Column, recall: Column) -> Iterator[str]:
+    """Where a precision above that of real images is no merit."""
+    for model in family.models:
+        exact, found = estimate(model, precision), estimate(model, recall)
+        real, covered = precision.references(model), recall.references(model)
+        if not (exact and found and real and covered):
+            continue
+        floor = fmean(real)
+        if exact.mean - floor > 2 * precision.resolution(family) and found.mean < fmean(covered) / 10:
+            yield (
+                f"{model.label}: precision {exact.show(3)} is above that of real images, {floor:.3f}, while "
+                f"recall is {found.show(3)}. {TYPICAL_ALONE}"
+            )
 
 
 def collapse(family: Family, column: Column, words: str) -> Iterator[str]:

@@ -1,12 +1,29 @@
 """What report.html of a comparison shows: a table to sort, interactive curves, images epoch by epoch."""
 
+from collections.abc import Sequence
 from typing import Any
 
+from vaelab.comparison.figures import over_seeds
+from vaelab.config import counted
 from vaelab.evaluation.runs import Family, FoundRuns
-from vaelab.figures.curves import styles
+from vaelab.figures.curves import PANELS, VerticalAxis, epoch_ticks, styles
 from vaelab.pages.page import chart, epoch_images
 from vaelab.pages.run_report import KINDS
 from vaelab.runs.folder import SPLIT_NAMES
+
+DASHES = {"-": "solid", "--": "dash", ":": "dot", "-.": "dashdot"}
+"""What plotly.js calls matplotlib's."""
+
+
+def about_all(found: FoundRuns) -> str:
+    """What is the same for all numbers."""
+    parts = [
+        "Numbers are of each run's last epoch; nats are per image. All numbers: comparison.csv, and "
+        "evaluation/last/ of each run."
+    ]
+    if any(len(model.members) > 1 for family in found.families for model in family.models):
+        parts.append("± is the standard deviation over seeds; comparison.csv has 95 % intervals.")
+    return " ".join(parts)
 
 
 def about(family: Family) -> str:
@@ -14,36 +31,50 @@ def about(family: Family) -> str:
     first = family.models[0].members[0]
     data, images = first.facts["data"], first.facts["data"]["images"]
     of = (first.evaluation or {}).get("data", {"images": images["test"], "complete": data["complete"]})
-    parts = [
-        f"After each run's last epoch. Nats per image. Trained on {images['train']:,} images, "
-        f"scored on {images[family.scored]:,} {SPLIT_NAMES[family.scored]} images; latent space, samples "
-        f"and image statistics: {first.folder.last_checkpoint.name} on {of['images']:,} test images, see "
-        "evaluation/last/ of each run."
-    ]
-    if any(len(model.members) > 1 for model in family.models):
-        parts.append("Mean ± standard deviation over seeds; comparison.csv has 95 % intervals too.")
+    scored, tested = (
+        counted(number, f"{SPLIT_NAMES[split]} image")
+        for split, number in ((family.scored, images[family.scored]), ("test", of["images"]))
+    )
+    each = scored if scored == tested else f"{scored} (reconstruction, KL, total) and {tested} (all else)"
+    parts = [f"Trained on {counted(images['train'], 'image')}, scored on {each}."]
+    seeds = {tuple(model.seeds) for model in family.models}
+    parts.append(f"Seeds: {', '.join(map(str, next(iter(seeds))))}." if len(seeds) == 1 else "")
     if not (data["complete"] and of["complete"]):
         parts.append("**Embedded subset: numbers don't compare with the full set's.**")
-    return " ".join(parts)
+    return " ".join(filter(None, parts))
 
 
 def curves(family: Family, several: bool) -> list[dict[str, Any]]:
-    """Charts of all models, means over seeds; with the family's name where there are `several`."""
-    paper = [styles(family.kl_off, on_dark=on_dark) for on_dark in (False, True)]
-    looks = [
-        {
-            "mode": "lines",
-            "line": {"width": 2, "dash": "dash" if model.kl_off else "solid"},
-            "meta": {"colours": [light.colour, dark.colour]},
-        }
-        for model, light, dark in zip(family.models, *paper, strict=True)
-    ]
-    where = f", {SPLIT_NAMES[family.scored]}" + (f" · {family.title}" if several else "")
+    """The charts of curves.png, with the family's name where there are `several`."""
+    paper = [styles(family.kl_weights, on_dark=on_dark) for on_dark in (False, True)]
     found = []
-    for term, heading in {"reconstruction": "Reconstruction", "kl": "KL", "neg_elbo": "neg_elbo"}.items():
-        histories = {model.label: model.history(f"{family.scored}/{term}") for model in family.models}
-        means = {label: values_SE.mean(axis=0).tolist() for label, values_SE in histories.items()}
-        found.append(chart(f"{heading}{where}", means, looks))
+    splits = ("train", family.scored)
+    for term, heading in PANELS.items():
+        by_split = {
+            split: [over_seeds(model.history(f"{split}/{term}")) for model in family.models]
+            for split in splits
+        }
+        axis = VerticalAxis.of(term, [each for found_of in by_split.values() for each in found_of])
+        for split in splits:
+            curves: dict[str, Sequence[float]] = {}
+            looks: list[dict[str, Any]] = []
+            for model, over, light, dark in zip(family.models, by_split[split], *paper, strict=True):
+                meta = {"colours": [light.colour, dark.colour]}
+                line = {"mode": "lines", "legendgroup": model.label, "meta": meta}
+                edge = {**line, "line": {"width": 0}, "showlegend": False, "hoverinfo": "skip"}
+                if len(model.members) > 1:
+                    curves[f"{model.label}, low"] = over.low_E.tolist()
+                    curves[f"{model.label}, high"] = over.high_E.tolist()
+                    looks += [edge, {**edge, "fill": "tonexty"}]
+                curves[model.label] = over.means.tolist()
+                looks.append({**line, "line": {"width": 2, "dash": DASHES[light.dashes]}})
+            title = f"{heading}, {SPLIT_NAMES.get(split, 'training')}"
+            drawn = chart(f"{title} · {family.title}" if several else title, curves, looks)
+            drawn["layout"]["yaxis"] |= axis.for_plotly()
+            drawn["layout"]["xaxis"]["tickvals"] = epoch_ticks(
+                max(len(each.means) for each in by_split[split])
+            )
+            found.append(drawn)
     return found
 
 

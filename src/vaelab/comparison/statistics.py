@@ -19,6 +19,12 @@ BySeed = Mapping[int, float]
 """A model's number for each of its seeds."""
 
 
+def typographic(number: str) -> str:
+    """A number for readers: with a minus sign, and without one before zero."""
+    zero = number.startswith("-") and not number.strip("-0.")
+    return number[1:] if zero else number.replace("-", "−")
+
+
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """A mean over seeds, in the unit of the values."""
@@ -41,7 +47,7 @@ class Estimate:
 
     def show(self, digits: int) -> str:
         spread = "" if self.standard_deviation is None else f" ± {self.standard_deviation:.{digits}f}"
-        return f"{self.mean:.{digits}f}{spread}"
+        return typographic(f"{self.mean:.{digits}f}{spread}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,8 @@ class Difference:
     """p-value of a two-sided test, after Holm's correction for all pairs of the column."""
     paired: bool
     """Whether both have the same seeds, so that seeds are compared one by one."""
+    seeds: int
+    """Of the model that has fewer."""
 
     @property
     def clear(self) -> bool:
@@ -116,8 +124,8 @@ def tested(pairs: Sequence[tuple[tuple[str, BySeed], tuple[str, BySeed]]]) -> li
     tests = [t_test(first, second) for (_, first), (_, second) in pairs]
     corrected = holm([p for _, _, p, _ in tests])
     return [
-        Difference(first, second, mean, interval, p, paired)
-        for ((first, _), (second, _)), (mean, interval, _, paired), p in zip(
+        Difference(first, second, mean, interval, p, paired, min(len(one), len(other)))
+        for ((first, one), (second, other)), (mean, interval, _, paired), p in zip(
             pairs, tests, corrected, strict=True
         )
     ]

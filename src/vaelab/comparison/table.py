@@ -1,18 +1,25 @@
-"""A comparison as a table: a row per model, mean and standard deviation over seeds."""
+"""A comparison as tables: a row per number, a column per model, mean and standard deviation over seeds."""
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from tabulate import tabulate
 
-from vaelab.comparison.statistics import Estimate
+from vaelab.comparison.statistics import Estimate, typographic
 from vaelab.config import look_up
 from vaelab.evaluation.runs import Family, Member, Model
+from vaelab.evaluation.sections.latent import NEAR_CEILING
 from vaelab.evaluation.sections.samples import FLOOR
 from vaelab.runs.folder import SPLIT_NAMES
+
+TERMINAL = 100
+"""Columns that a table on a terminal takes at most."""
+NOT_RANKED = "–"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,42 +28,167 @@ class Column:
 
     name: str
     heading: str
-    """The heading, with the unit."""
-    lower_is_better: bool | None = None
+    """What is measured, with the unit."""
+    better: str = ""
+    """What is better, as ARROWS_MEAN has it; nothing where neither is."""
     digits: int = 2
     path: str = ""
     """Where metrics.json of the last checkpoint has it: section.name.of_what. Else it is the last epoch's."""
+    aspect: str = ""
+    """The word of an assignment that it answers, in the first table; the others follow in a second one."""
+    meaning: str = ""
+    """A sentence on what it tells, for that table."""
+    reference: tuple[str, str] = ("", "")
+    """A value to compare with, or where metrics.json has it, and what that is of."""
+    covered: bool = False
+    """Whether metrics.json has the share that is not covered: shown is the other one, in percent."""
+    unranked: str = ""
+    """Why no verdict is drawn from it."""
+
+    @property
+    def ranks(self) -> bool:
+        """Whether a verdict is drawn from it."""
+        return bool(self.aspect and not self.unranked) or self.name == "knn_accuracy"
+
+    @property
+    def lower_is_better(self) -> bool:
+        return self.better == "↓"
+
+    @property
+    def title(self) -> str:
+        return f"{self.aspect or self.heading} {self.better}".rstrip()
 
     def value(self, member: Member) -> float | None:
         if self.name == "seconds":
             return sum(row["seconds"] for row in member.rows)
-        if not self.path:
-            return member.rows[-1].get(self.name)
-        return look_up(member.evaluation or {}, f"numbers.{self.path}.value")
+        return self.at(self.path, member) if self.path else member.rows[-1].get(self.name)
+
+    def at(self, path: str, member: Member, what: str = "value") -> float | None:
+        found: float | None = look_up(member.evaluation or {}, f"numbers.{path}.{what}")
+        if found is not None and self.covered:
+            return 100 * (found if what == "standard_error" else 1 - found)
+        return found
+
+    def resolution(self, family: Family) -> float:
+        """What a difference must reach to mean anything: the last digit shown, and the standard error of
+        the evaluations, where they have one."""
+        errors = [self.at(self.path, member, "standard_error") for member in family.members if self.path]
+        known = [error for error in errors if error is not None]
+        return max(0.5 * 10**-self.digits, sum(known) / len(known) if known else 0.0)
+
+    def references(self, model: Model) -> list[float]:
+        """What metrics.json has of each run to compare with."""
+        found = (self.at(self.reference[0], member) for member in model.members)
+        return [value for value in found if value is not None]
+
+    def show_reference(self, family: Family) -> str:
+        """`0.32 (real images)`: the same for all models, or of each in their order."""
+        where, what = self.reference
+        if known := published(family, self.name):
+            return f"{known} (published)"
+        if "." not in where:
+            return f"{where} ({what})" if where else ""
+        found = [self.references(model) for model in family.models]
+        shown = [f"{fmean(values):.{self.digits}f}" if values else "–" for values in found]
+        numbers = typographic(", ".join(shown if len({*shown}) > 1 else shown[:1]))
+        return f"{numbers} ({what})" if any(found) else ""
+
+
+PUBLISHED = {
+    "train/reconstruction": {0.1: 209.47, 0.5: 209.79, 1.0: 210.55},
+    "train/kl": {0.1: 8.76, 0.5: 6.12, 1.0: 5.28},
+}
+"""By beta: of a public conv VAE, 2 latent dimensions, 20 epochs, three classes of Fashion-MNIST."""
+
+
+def published(family: Family, name: str) -> str:
+    """What was published for these very settings, in the order of the models; else nothing."""
+    if name not in PUBLISHED:
+        return ""
+    data, configs = family.members[0].facts["data"], [model.config for model in family.models]
+    settings = ([each.model["name"], each.model.get("latent_dim"), each.epochs] for each in configs)
+    classes = [data["name"], data["complete"], [*data["classes"]]]
+    by_beta, betas = PUBLISHED[name], family.kl_weights
+    if classes != ["fashion_mnist", True, ["0", "1", "7"]] or not {*betas} <= {*by_beta}:
+        return ""
+    same = all(each == ["conv", 2, 20] for each in settings)
+    return ", ".join(f"{by_beta[beta]:.2f}" for beta in betas) if same else ""
 
 
 def columns(family: Family) -> list[Column]:
-    """The columns of a family's table: numbers of the last epoch, and of the last checkpoint's evaluation."""
+    """A family's numbers: those of the last epoch, and of the last checkpoint's evaluation."""
     split, name = family.scored, family.models[0].members[0].facts["data"]["name"]
     scored, fid, prior, means = SPLIT_NAMES[split], f"fid_{name}_cnn", "prior samples", "posterior means"
+    pixels = "grey" if family.models[0].config.dataset.binarize == "none" else "binary"
+    bernoulli = family.models[0].config.loss.likelihood_name == "bernoulli"
+    floor = "; of grey pixels at least their entropy, not 0" if bernoulli and pixels == "grey" else ""
+    real, by_pixels = f"samples.{{}}_{name}_cnn.{FLOOR}", f"classes.{{}}.{pixels} pixels"
     return [
-        Column("train/reconstruction", "reconstruction, training (nats)", True),
+        Column(
+            f"{split}/reconstruction", f"−log p(x|z), {scored} (nats)", "↓", 2, "", "final reconstruction",
+            f"What the decoder fails to explain of an image{floor}.",
+        ),
+        Column(
+            f"{split}/kl", f"KL(q(z|x) ‖ p(z)), {scored} (nats)", "", 2, "", "KL",
+            "How far an image's posterior is from the prior; at 0 the latents tell nothing of the image.",
+            ("0", "the prior"),
+            unranked=NOT_RANKED,
+        ),
+        Column(
+            f"{split}/neg_elbo", f"neg_elbo, both together, unweighted, {scored} (nats)", "↓", 2, "", "total",
+            "The negative ELBO, a bound on −log p(x), whatever beta was in training.",
+        ),
+        Column(
+            fid, f"{fid} of prior samples", "↓", 1, f"samples.{fid}.{prior}", "sampling, generation",
+            "Fréchet distance of images decoded from prior draws to real ones, on features of a small "
+            "classifier, not Inception's.", (real.format("fid"), "real images"),
+        ),
+        Column(
+            "sharpness", "variance of the Laplacian of prior samples", "→", 3,
+            f"images.sharpness_ratio.{prior}", "sharpness",
+            "Relative to real images: low where images are blurred. Noise raises it, so it ranks no model; "
+            "read it with the row above.", ("1", "real images"), unranked="none: noise is sharp too",
+        ),
+        Column(
+            "diversity", "mean distance between prior samples", "→", 3, f"images.diversity_ratio.{prior}",
+            "diversity", "Relative to real images: low where samples look alike.", ("1", "real images"),
+        ),
+        Column(
+            "silhouette", f"silhouette of the classes in {means}", "↑", 3, f"classes.silhouette.{means}",
+            "cluster separation", "From −1 to 1: how much nearer an image is to its own class than to the "
+            "nearest other one.", (by_pixels.format("silhouette"), f"{pixels} pixels"),
+        ),
+        Column(
+            "prior_covered_percent", "% of prior draws where a training image was encoded", "↑", 1,
+            "latent.prior_not_covered.model", "latent space: continuity",
+            "The rest are holes, where nothing taught the decoder what to draw. Reference: of posterior "
+            "samples of test images.",
+            ("latent.posterior_not_covered.model", "test images"), covered=True,
+        ),
+        Column(
+            "marginal_kl", "KL(q(z) ‖ p(z)) (nats)", "↓", 2, "latent.marginal_kl.model",
+            "latent space: distance from the prior", "How far the posteriors of all images together, q(z), "
+            "are from the prior. ≤: the images are too few to measure it, and it is lower.",
+            ("0", "the prior"), unranked=NOT_RANKED,
+        ),
+        Column("train/loss", "loss, training (nats)"),
+        Column("train/reconstruction", "reconstruction, training (nats)", "↓"),
         Column("train/kl", "KL, training (nats)"),
-        Column(f"{split}/reconstruction", f"reconstruction, {scored} (nats)", True),
-        Column(f"{split}/kl", f"KL, {scored} (nats)"),
-        Column(f"{split}/neg_elbo", f"neg_elbo at weight 1, {scored} (nats)", True),
-        Column("active_units", "active units (test)", None, 0, "latent.active_units.model"),
-        Column("collapsed", "collapsed to the prior (test)", None, 0, "latent.collapsed_dimensions.model"),
-        Column("constant", "constant posteriors (test)", None, 0, "latent.constant_dimensions.model"),
-        Column("knn_accuracy", f"k-NN accuracy of {means}", False, 3, f"classes.knn_accuracy.{means}"),
-        Column("silhouette", "silhouette of the classes", False, 3, f"classes.silhouette.{means}"),
-        Column("sharpness_reconstructions", "sharpness of reconstructions (real: 1)", False, 3,
-               "images.sharpness_ratio.reconstructions"),
-        Column("sharpness", "sharpness of samples (real: 1)", False, 3, f"images.sharpness_ratio.{prior}"),
-        Column("diversity", "diversity of samples (real: 1)", False, 3, f"images.diversity_ratio.{prior}"),
-        Column(fid, f"{fid}, {prior}", True, 1, f"samples.{fid}.{prior}"),
-        Column(f"{fid}_mixture", f"{fid}, mixture samples", True, 1, f"samples.{fid}.mixture samples"),
-        Column(f"{fid}_floor", f"{fid}, floor", None, 2, f"samples.{fid}.{FLOOR}"),
+        Column("active_units", "active units (test)", "", 0, "latent.active_units.model"),
+        Column("collapsed", "collapsed to the prior (test)", "", 0, "latent.collapsed_dimensions.model"),
+        Column("constant", "constant posteriors (test)", "", 0, "latent.constant_dimensions.model"),
+        Column("knn_accuracy", f"k-NN accuracy of {means}", "↑", 3, f"classes.knn_accuracy.{means}",
+               reference=(by_pixels.format("knn_accuracy"), f"{pixels} pixels")),
+        Column("sharpness_reconstructions", "sharpness of reconstructions", "→", 3,
+               "images.sharpness_ratio.reconstructions", reference=("1", "real images")),
+        Column(f"{fid}_mixture", f"{fid} of mixture samples", "↓", 1, f"samples.{fid}.mixture samples",
+               reference=(real.format("fid"), "real images")),
+        *(
+            Column(each, f"{each} of {prior}", "↑", 3, f"samples.{each}_{name}_cnn.{prior}",
+                   reference=(real.format(each), "real images"))
+            for each in ("precision", "recall")
+        ),
+        Column(f"{fid}_floor", f"{fid}, floor", "", 2, f"samples.{fid}.{FLOOR}"),
         Column("seconds", "training time (s)", digits=0),
     ]  # fmt: skip
 
@@ -73,6 +205,25 @@ def estimate(model: Model, column: Column) -> Estimate | None:
     return Estimate.of(values.values()) if values else None
 
 
+def cell(model: Model, column: Column) -> str:
+    """`0.52 ± 0.01`, or a dash."""
+    found = estimate(model, column)
+    at_most = "≤ " if column.name == "marginal_kl" and any(map(near_ceiling, model.members)) else ""
+    return "–" if found is None else f"{at_most}{found.show(column.digits)}"
+
+
+def near_ceiling(member: Member) -> bool:
+    """Whether an evaluation's images are too few for I(x; z), so that KL(q(z) ‖ p(z)) is overestimated."""
+    numbers = (member.evaluation or {}).get("numbers", {})
+    found = look_up(numbers, "latent.mutual_information.model") or {"value": -math.inf, "images": 1}
+    return bool(found["value"] > math.log(found["images"]) - NEAR_CEILING)
+
+
+def measured(family: Family, among: Iterable[Column]) -> list[Column]:
+    """The columns that any model has."""
+    return [each for each in among if any(by_seed(model, each) for model in family.models)]
+
+
 def table(family: Family) -> list[tuple[str, str, list[tuple[str, Any]]]]:
     """A row per number that a model has: heading, name, and for each model a text and a value to sort by."""
     models = family.models
@@ -80,21 +231,85 @@ def table(family: Family) -> list[tuple[str, str, list[tuple[str, Any]]]]:
         ("model", "model", [(model.label, place) for place, model in enumerate(models)]),
         ("seeds", "seeds", [(", ".join(map(str, model.seeds)), len(model.seeds)) for model in models]),
     ]
-    for column in columns(family):
+    for column in measured(family, columns(family)):
         numbers = [estimate(model, column) for model in models]
-        if any(numbers):
-            cells = [(each.show(column.digits), each.mean) if each else ("–", "") for each in numbers]
-            rows.append((column.heading, column.name, cells))
+        values = [each.mean if each else "" for each in numbers]
+        texts = [cell(model, column) for model in models]
+        heading = f"{column.aspect}: {column.heading}" if column.aspect else column.heading
+        rows.append((heading, column.name, list(zip(texts, values, strict=True))))
     return rows
 
 
-def markdown(family: Family) -> str:
-    """The table with a column per model: more numbers than models, so that it fits a page."""
-    (_, *labels), *rows = ([heading, *(text for text, _ in cells)] for heading, _, cells in table(family))
-    rows.insert(0, ["objective", *(model.config.objective_name for model in family.models)])
-    rows.insert(2, ["epochs", *(str(model.config.epochs) for model in family.models)])
-    alignment = ["left", *["right"] * len(labels)]
-    return tabulate(rows, ["", *labels], tablefmt="github", colalign=alignment, disable_numparse=True)
+def answers(family: Family) -> list[tuple[Column, list[str], str]]:
+    """The rows of the first table: of each aspect what the models have, and the reference."""
+    return [
+        (column, [cell(model, column) for model in family.models], column.show_reference(family))
+        for column in measured(family, (each for each in columns(family) if each.aspect))
+    ]
+
+
+def markdown(family: Family, verdicts: Mapping[str, str]) -> str:
+    """The first table: a row per aspect with its measure, the models, a reference and the verdict."""
+    rows = [
+        [f"**{column.title}**<br>{column.heading}", *cells, reference, verdicts[column.name]]
+        for column, cells, reference in answers(family)
+    ]
+    return as_markdown(["", *(model.label for model in family.models), "reference", "verdict"], rows)
+
+
+def further(family: Family) -> str:
+    """The second table: setup and all other numbers."""
+    models = family.models
+    rows = [
+        ["objective", *(model.config.objective_name for model in models), ""],
+        ["seeds", *(", ".join(map(str, model.seeds)) for model in models), ""],
+        ["epochs", *(str(model.config.epochs) for model in models), ""],
+    ]
+    rows += [
+        [column.title, *(cell(model, column) for model in models), column.show_reference(family)]
+        for column in measured(family, columns(family))
+        if not column.aspect and not column.name.endswith("_floor")
+    ]
+    return as_markdown(["", *(model.label for model in models), "reference"], rows)
+
+
+def as_markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    alignment = ["left", *["right"] * (len(rows[0]) - 1)] if rows else None
+    if rows and headings[-1] == "verdict":
+        alignment = [*(alignment or [])[:-1], "left"]
+    cells = [[cell.replace("|", r"\|") for cell in row] for row in (headings, *rows)]
+    return tabulate(cells[1:], cells[0], tablefmt="github", colalign=alignment, disable_numparse=True)
+
+
+def on_terminal(family: Family) -> str:
+    """The first table in at most 100 columns: a column per model, or of many models a row, means alone.
+
+    What then doesn't fit beside the others is in comparison.md.
+    """
+    rows = [[column.title.split(": ")[-1], *cells] for column, cells, _ in answers(family)]
+    labels = [model.label for model in family.models]
+    text = plain_table(["", *labels], rows)
+    while wide(text) and rows:
+        headings = ["", *(row[0].replace(" ", "\n") for row in rows)]
+        means = zip(*([cell.split(" ±")[0] for cell in row[1:]] for row in rows), strict=True)
+        text = plain_table(
+            headings, [[label, *cells] for label, cells in zip(labels, means, strict=True)], 20
+        )
+        rows = rows[:-1]
+    return text
+
+
+def plain_table(headings: Sequence[str], rows: Sequence[Sequence[str]], first: int | None = None) -> str:
+    """`first` is how wide the first column may be."""
+    rest = len(headings) - 1
+    return tabulate(
+        rows, headings, colalign=["left", *["right"] * rest], disable_numparse=True,
+        maxcolwidths=[first, *[None] * rest],
+    )  # fmt: skip
+
+
+def wide(text: str) -> bool:
+    return max(map(len, text.splitlines())) > TERMINAL
 
 
 def comma_separated(families: Sequence[Family], not_finished: Mapping[str, str]) -> str:

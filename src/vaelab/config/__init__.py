@@ -19,6 +19,7 @@ from vaelab.config.compare import CompareConfig
 from vaelab.config.errors import (
     ConfigError,
     VaelabError,
+    counted,
     did_you_mean,
     flattened,
     look_up,

@@ -28,6 +28,11 @@ def did_you_mean(word: str, options: Iterable[str] | Mapping[str, str]) -> str:
     return f"Did you mean '{by_letters[near[0]]}'? " if near else ""
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 epoch`, `2,000 images`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def unknown(what: str, word: object, options: Iterable[str]) -> ConfigError:
     """The error for a name that is not among `options`."""
     names = sorted(options)

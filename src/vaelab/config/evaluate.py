@@ -13,6 +13,10 @@ from vaelab.config.errors import ConfigError
 SECTIONS = NamesFrom("evaluation/sections", "vaelab.metrics")
 
 
+ON_REQUEST = ("fid_untrained",)
+"""Sections that are only measured where their setting says so."""
+
+
 class EvaluatedDataConfig(Settings):
     """Where an evaluation takes its images from; the checkpoint determines which ones."""
 
@@ -32,7 +36,9 @@ class EvaluatedDataConfig(Settings):
 
 
 class EvaluationConfig(Settings):
-    checkpoint: base.RunPath = Field(description="a checkpoint, or a run folder for its best one")
+    checkpoint: base.RunPath = Field(
+        description="a run folder, for its best checkpoint, or a checkpoint: RUN/last"
+    )
     output: base.FolderPath | None = Field(
         None, description="folder to write into; null: evaluation/ in the run folder"
     )
@@ -50,7 +56,7 @@ class EvaluationConfig(Settings):
     )
     figures: base.Switch = Field(True, description="draw the figures")
     metrics: Annotated[dict[str, base.Switch], SECTIONS] = Field(
-        default_factory=lambda: dict.fromkeys(SECTIONS.names(), True)
+        default_factory=lambda: {name: name not in ON_REQUEST for name in SECTIONS.names()}
     )
-    """What is measured. A section that is not named is."""
+    """What is measured. A section that is not named is, but for those on request."""
     dataset: EvaluatedDataConfig = EvaluatedDataConfig()

@@ -18,7 +18,7 @@ def check_distinct(names: list[str]) -> list[str]:
 
 class ExploreConfig(Settings):
     run: Annotated[AnyPath | None, Allowed("a run folder or a checkpoint")] = Field(
-        None, description="a run folder, for its best checkpoint, or a checkpoint"
+        None, description="a run folder, for its best checkpoint, or a checkpoint: RUN/last"
     )
     sweep: Annotated[AnyPath | None, Allowed("a folder of runs")] = Field(
         None, description="a folder of runs, two of which are put side by side"

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Collection, Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -53,8 +54,11 @@ class DatasetConfig(Settings):
     classes: Annotated[list[Any] | None, CLASSES] = Field(
         None, min_length=1, description="the classes to keep, such as [0,1,7] or [trouser,sneaker]; null: all"
     )
-    val_size: base.Natural = Field(
-        5000, description="validation images, last of the training file; 0: each epoch scores the test set"
+    val_size: Annotated[int | None, Allowed("a whole number of at least 0, or null")] = Field(
+        None,
+        ge=0,
+        description="validation images, last of the training file; null: 5,000, at most a tenth of the file; "
+        "0: each epoch scores the test set",
     )
     binarize: Literal["none", "dynamic", "static"] = Field(
         "none", description="grey pixels, or 0/1 pixels drawn each time or once"
@@ -100,6 +104,10 @@ class ArtifactsConfig(Settings):
     )
     mp4: Annotated[base.Switch | Literal["auto"], Allowed("auto, true or false")] = Field(
         "auto", description="the animation as a video too; auto: where ffmpeg or vaelab[video] is installed"
+    )
+    embedding: Literal["pca", "tsne", "umap"] = Field(
+        "pca",
+        description="final latent plot of more than two dimensions; each epoch's and the animation: pca",
     )
     checkpoint_every: base.Natural = Field(
         0, description="epochs between checkpoints kept permanently (epoch_0005); 0: only last and best"
@@ -166,6 +174,10 @@ class Config(Settings):
         idle = []
         if self.dataset.source == "embedded" and self.dataset.root is not None:
             idle.append("dataset.root has no effect with dataset.source=embedded: it is in the package.")
+        latents, embedding = self.model.get("latent_dim"), self.artifacts.embedding
+        if embedding != "pca" and isinstance(latents, int) and latents <= 2:
+            cause = f"has no effect with model.latent_dim={latents}: the latent plot shows all dimensions."
+            idle.append(f"artifacts.embedding={embedding} {cause}")
         if self.kl_off:
             plain, untouched = self.to_dict(), Config().to_dict()
             cause = "kl=false" if not self.kl else "beta=0"
@@ -184,6 +196,10 @@ def check_names(config: Config) -> None:
     LIKELIHOODS.check("loss.likelihood", name_of(config.loss.likelihood))
     KL_SCHEDULES.check("loss.kl_schedule", name_of(config.loss.kl_schedule))
     LOGGERS.check("logger", name_of(config.logger), besides="none")
+    if config.artifacts.embedding == "umap" and find_spec("umap") is None:
+        raise ConfigError(
+            "artifacts.embedding=umap needs an additional package: type pip install 'vaelab[embedding]'."
+        )
 
 
 def folder_ending(kl: object, beta: object) -> str:

@@ -79,14 +79,15 @@ def load(config: DatasetConfig, device: torch.device) -> Data:
     """Find, verify and split a data set, and move it to `device`.
 
     The validation images are those among the last `val_size` of the training file, whatever the seed and the
-    classes. Raises ConfigError or DataError.
+    classes; by default 5,000, of a smaller file at most a tenth. Raises ConfigError or DataError.
     """
     spec = spec_of(config.name)
     classes = class_numbers(spec, config.classes)
     raw = find(config)
     count = len(raw.train_images)
-    if config.val_size >= count:
-        problem = f"dataset.val_size={config.val_size} leaves nothing of the {count} training images"
+    val_size = min(5000, count // 10) if config.val_size is None else config.val_size
+    if val_size >= count:
+        problem = f"dataset.val_size={val_size} leaves nothing of the {count} training images"
         raise ConfigError(f"{problem}: type a smaller number, such as dataset.val_size={count // 12}.")
 
     def split(name: str, images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Split:
@@ -98,15 +99,15 @@ def load(config: DatasetConfig, device: torch.device) -> Data:
     if config.binarize == "static":
         train_images = statically_binarised(train_images, "train")
         test_images = statically_binarised(test_images, "test")
-    kept = count - config.val_size
+    kept = count - val_size
     test = split("test", test_images, raw.test_labels)
     train = split("train", train_images[:kept], raw.train_labels[:kept])
     val = split("val", train_images[kept:], raw.train_labels[kept:])
     for part, advice in ((train, "smaller"), (val, "larger")):
-        if config.val_size and not len(part):
-            problem = f"dataset.val_size={config.val_size} leaves no {part.name} images of dataset.classes="
+        if val_size and not len(part):
+            problem = f"dataset.val_size={val_size} leaves no {part.name} images of dataset.classes="
             raise ConfigError(f"{problem}{show(config.classes)}: type a {advice} number.")
-    scored = val if config.val_size else test
+    scored = val if val_size else test
     return Data(spec, raw.origin, tuple(classes), train, scored, test, config.binarize)
 
 

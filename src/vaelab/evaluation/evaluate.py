@@ -3,9 +3,10 @@
 import hashlib
 import logging
 import signal
+import textwrap
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -25,13 +26,16 @@ from vaelab.config import (
     to_yaml,
     unknown,
 )  # fmt: skip
+from vaelab.config.evaluate import ON_REQUEST
 from vaelab.data import sources, splits
 from vaelab.data.splits import Data
 from vaelab.evaluation.figures import FIGURES
 from vaelab.evaluation.model import EvaluatedModel
-from vaelab.evaluation.numbers import Section, paragraph
+from vaelab.evaluation.numbers import WIDTH, Section, paragraph
 from vaelab.evaluation.sections import MEASURES_VERSION, section_names, sections
+from vaelab.evaluation.summary import summary
 from vaelab.figures import style
+from vaelab.pages.glossary import ARROWS_MEAN
 from vaelab.pages.run_report import write_run_report
 from vaelab.runs import logs as console
 from vaelab.runs.environment import device_facts, git_facts, now, pick_device, versions
@@ -42,6 +46,8 @@ from vaelab.training.checkpoint import config_of
 from vaelab.training.run import Run, newest
 
 log = logging.getLogger(__name__)
+
+SUMMARY = "summary.md"
 
 
 @dataclass(frozen=True)
@@ -60,14 +66,19 @@ def evaluate(run: Run, config: EvaluationConfig) -> EvaluationResult:
     Raises VaelabError, before anything is written, for settings or data that can't be used.
     """
     with console.logging_to(console.ProgressBarHandler()):
-        result = Evaluation(evaluated_model(run, config, {})).run()
+        with console.doing("reading the images"):
+            evaluated = evaluated_model(run, config, {})
+        result = Evaluation(evaluated).run()
         folder = RunFolder.around(run.checkpoint)
         if folder is not None and config.output is None:
             rebuild(folder, run)
             with suppress(RunFolderError):  # rebuild has said it
                 if run.config.artifacts.report:
-                    write_run_report(folder)
-            folder.refresh_zip()
+                    with console.doing(f"writing {folder.report.name}"):
+                        write_run_report(folder)
+            if folder.zip.is_file():
+                with console.doing(f"packing {folder.zip.name}"):
+                    folder.refresh_zip()
         return result
 
 
@@ -121,7 +132,7 @@ def load_data(run: Run, config: EvaluationConfig) -> tuple[Data, DatasetConfig]:
     try:
         data = splits.load(wanted, device)
     except ConfigError:
-        if config.split != "test" or not saved.val_size:
+        if config.split != "test" or saved.val_size == 0:
             raise
         wanted = wanted.replace(val_size=0)  # the subset may be smaller than the run's validation split
         data = splits.load(wanted, device)
@@ -168,31 +179,32 @@ class Steps:
 class Evaluation(Steps):
     """Goes through sections and figures one by one."""
 
-    def __init__(self, evaluated: EvaluatedModel) -> None:
+    def __init__(self, evaluated: EvaluatedModel, which: str = "") -> None:
         super().__init__()
-        self.evaluated = evaluated
+        self.evaluated, self.which = evaluated, f"{which}, " if which else ""
         self.config = evaluated.config
         run = evaluated.run
-        home = RunFolder.around(run.checkpoint) or RunFolder(run.checkpoint.parent)
+        self.home = RunFolder.around(run.checkpoint) or RunFolder(run.checkpoint.parent)
         own_seed = None if evaluated.seed == run.config.seed else evaluated.seed
-        self.folder = home.evaluation(run.checkpoint.stem, self.config.split, own_seed)
+        self.folder = self.home.evaluation(run.checkpoint.stem, self.config.split, own_seed)
         if self.config.output is not None:
             self.folder = Path(self.config.output)
         self.numbers: dict[str, Section] = {}
         self.text, self.interrupted_by = "", 0
         self.seconds: dict[str, float] = {}
         self.started = now()
-        known, wanted = section_names(), self.config.metrics
+        known, wanted = section_names(), dict.fromkeys(ON_REQUEST, False) | self.config.metrics
         for name in wanted:
             if name not in known:
                 raise unknown("setting", f"metrics.{name}", [f"metrics.{each}" for each in known])
         self.sections = [name for name in known if wanted.get(name, True)]
-        self.left_out |= {name: switched_off(name) for name in known if not wanted.get(name, True)}
+        off = [name for name in known if name not in (*self.sections, *ON_REQUEST)]
+        self.left_out |= {name: switched_off(name) for name in off}
         self.figures = FIGURES if self.config.figures else {}
         self.bar: tqdm[Any] = tqdm(
             total=len(self.sections) + len(self.figures), leave=False, dynamic_ncols=True,
             disable=None,  # silent unless stderr is a terminal
-            bar_format="{desc} |{bar}| {n_fmt}/{total_fmt}, {elapsed}",
+            bar_format="{desc} |{bar}| {elapsed}",
         )  # fmt: skip
 
     def run(self) -> EvaluationResult:
@@ -215,21 +227,22 @@ class Evaluation(Steps):
         return EvaluationResult(self.folder, self.text, self.failed, self.interrupted_by)
 
     def measure_and_draw(self) -> None:
-        for name in self.sections:
-            with self.timed(name):
-                self.numbers[name] = sections.get(name)(self.evaluated, partial(self.show, name))
+        for place, name in enumerate(self.sections, 1):
+            doing = f"measuring {place} of {len(self.sections)}: {name}"
+            with self.timed(name, doing):
+                self.numbers[name] = sections.get(name)(self.evaluated, partial(self.show, doing))
         self.write("finished")
-        for name, draw in self.figures.items():
-            with self.timed(name):
+        for place, (name, draw) in enumerate(self.figures.items(), 1):
+            with self.timed(name, f"drawing {place} of {len(self.figures)}: {name}"):
                 figure = draw(self.evaluated)
                 content = style.signed_png(figure, self.evaluated.run.config.artifacts.watermark)
                 write_bytes(self.path(name), content)
         self.text = self.write_table()
 
     @contextmanager
-    def timed(self, name: str) -> Iterator[None]:
+    def timed(self, name: str, doing: str) -> Iterator[None]:
         """One step of the progress bar; an error ends it alone."""
-        self.show(name)
+        self.show(doing)
         started = time.perf_counter()
         with self.step(name):
             yield
@@ -242,7 +255,7 @@ class Evaluation(Steps):
         return path if self.config.output is None else through_link(path)
 
     def show(self, *doing: str) -> None:
-        self.bar.set_description_str(f"{': '.join(doing):<32}")  # the bar keeps its place
+        self.bar.set_description_str(f"{self.which}{', '.join(doing):<48}")  # the bar keeps its place
 
     def interrupted(self, number: int) -> None:
         """Keep what was measured, unless an earlier evaluation got further."""
@@ -262,32 +275,57 @@ class Evaluation(Steps):
         if before and any(before.get(key) != facts[key] for key in ("checkpoint", "data", "seed")):
             for name in FIGURES:
                 self.path(name).unlink(missing_ok=True)
+        said = summary(self.numbers, self.left_out)
         verdicts = [verdict for section in self.numbers.values() for verdict in section.verdicts]
         content = {
             "status": status,
             **facts,
             "numbers": {name: section.to_dict() for name, section in self.numbers.items()},
             "titles": {name: section.title for name, section in self.numbers.items()},
+            "summary": said,
             "verdicts": verdicts,
             "remarks": {name: section.remark for name, section in self.numbers.items()},
             "not_measured": {name: why for name, why in self.left_out.items() if name not in FIGURES},
             "times": {"started": self.started, "written": now(), "seconds": self.seconds},
         }
         text = self.write_table()
+        self.write_summary(said)
         write_bytes(self.path("metrics.json"), as_json(content).encode())
         self.text = text
 
     def write_table(self) -> str:
         """table.txt: what was evaluated, and its numbers."""
-        run = self.evaluated.run
-        heading = f"{self.evaluated.examples.about}\n{run.checkpoint}, epoch {run.epoch}"
-        parts = [heading, *map(Section.table, self.numbers.values())]
+        evaluated = self.evaluated
+        basis = str(evaluated.basis(len(evaluated.split)))
+        heading = [
+            evaluated.examples.about,
+            f"{evaluated.run.checkpoint}, epoch {evaluated.run.epoch}",
+            f"Measured on: {basis}, unless a table says otherwise. ± is the standard error over images.",
+            f"{ARROWS_MEAN} What several tables have in common is explained below the first of them.",
+        ]
+        said = {basis}
+        parts = ["\n".join(textwrap.fill(line, WIDTH) for line in heading)]
+        parts += [section.table(said) for section in self.numbers.values()]
         if self.left_out:
             reasons = [paragraph(f"{name}: {reason}") for name, reason in self.left_out.items()]
             parts.append("\n".join(["Not measured", *reasons]))
         text = "\n\n".join(parts) + "\n"
         write_bytes(self.path("table.txt"), text.encode())
         return text
+
+    def write_summary(self, said: Mapping[str, str]) -> None:
+        """summary.md: what the numbers say, under a heading with run, checkpoint, epoch and data."""
+        run, examples = self.evaluated.run, self.evaluated.examples
+        parts = [
+            f"# {self.home.name}: {run.moment}",
+            examples.about,
+            *(f"**{title}.** {text}" for title, text in said.items()),
+            "± is the standard error. What each number means and was measured on: table.txt; every digit: "
+            "metrics.json.",
+        ]
+        if not self.evaluated.data.origin.complete:
+            parts.append("Embedded subset: numbers don't compare with the full set's.")
+        write_bytes(self.path(SUMMARY), ("\n\n".join(parts) + "\n").encode())
 
     def facts(self) -> dict[str, Any]:
         """What was evaluated, and how."""

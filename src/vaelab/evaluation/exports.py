@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vaelab.config import ConfigError, ExportConfig, SampleConfig, VaelabError
+from vaelab.config import ConfigError, ExportConfig, SampleConfig, VaelabError, counted
 from vaelab.figures import style
 from vaelab.figures.images import image_grid
 from vaelab.runs import logs as console
@@ -52,8 +52,8 @@ def write_samples(config: SampleConfig) -> list[Path]:
     columns = math.ceil(math.sqrt(drawn))
     missing = -drawn % columns
     grid = np.pad(images_NCHW[:drawn].mean(axis=1), ((0, missing), (0, 0), (0, 0)), constant_values=1)
-    about = f"{run.config.model['name']}, {run.config.kl_label}, epoch {run.epoch}, seed {config.seed}"
-    title = f"{config.count} samples from the prior" + (
+    about = f"{run.config.model['name']}, {run.config.kl_label}, {run.moment}, seed {config.seed}"
+    title = f"{counted(config.count, 'sample')} from the prior" + (
         f", the first {drawn}" if drawn < config.count else ""
     )
     figure = image_grid(as_grid(grid, columns), title, about)

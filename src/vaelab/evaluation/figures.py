@@ -6,19 +6,17 @@ Each raises CannotMeasure with the reason where it makes no sense for a run; the
 from collections.abc import Callable
 from dataclasses import replace
 
-import torch
-
-from vaelab.evaluation.model import BASELINE, COVERED, FROZEN_SIGMAS, EvaluatedModel
-from vaelab.evaluation.numbers import CannotMeasure, Number, percent
+from vaelab.config import counted
+from vaelab.evaluation.model import BASELINE, COVERAGE_POINTS, COVERED, FROZEN_SIGMAS, EvaluatedModel
+from vaelab.evaluation.numbers import NATS, CannotMeasure, Number, as_percent, mean_of, number_of, percent
 from vaelab.evaluation.sections.frozen_latent import diversities
 from vaelab.evaluation.sections.images import PAIR_DISTANCE, REAL
-from vaelab.evaluation.sections.latent import COLLAPSED
+from vaelab.evaluation.sections.latent import kinds_of_dimensions
 from vaelab.figures import Figure
 from vaelab.figures.density import density_plot, hole_map, kl_bars
 from vaelab.figures.images import diversity_panels, image_grid
 from vaelab.figures.latent import limit_for
-from vaelab.metrics.latent import uncovered
-from vaelab.models import Gaussian
+from vaelab.metrics.latent import uncovered_grid
 from vaelab.training.examples import FROZEN_TITLE, LATENT_POINTS, as_arrays, as_grid, latent_name
 
 
@@ -61,9 +59,8 @@ def value_and_error(number: Number) -> tuple[float, float]:
 
 
 def draw_latent_space(evaluated: EvaluatedModel) -> Figure:
-    means = evaluated.examples.means()
-    view = evaluated.examples.view_of([means])
-    return evaluated.examples.latent_plot(means, view, "Latent space", coloured=True).figure
+    picture = evaluated.examples.latent_picture()
+    return evaluated.examples.latent_plot(*picture, "Latent space", coloured=True).figure
 
 
 def draw_density(evaluated: EvaluatedModel) -> Figure:
@@ -81,19 +78,12 @@ def draw_density(evaluated: EvaluatedModel) -> Figure:
 def draw_holes(evaluated: EvaluatedModel) -> Figure:
     if evaluated.model.latent_dim != 2:
         raise CannotMeasure("requires model.latent_dim=2")
-    reach, points = 4.0, 201  # standard deviations of the prior, and points between them, along each axis
-    axis = torch.linspace(-reach, reach, points, dtype=torch.float64, device=evaluated.device)
-    posterior, rows = evaluated.train_posterior, []
-    sigma_N = (0.5 * posterior.log_variance[:, 1]).exp()
-    for z in axis:  # upwards: a point is only covered by a posterior that reaches its row
-        near = (posterior.mean[:, 1] - z).abs() < 3 * sigma_N
-        reaching = Gaussian(posterior.mean[near], posterior.log_variance[near])
-        rows.append(uncovered(reaching, torch.stack([axis, z.expand(points)], dim=1), COVERED))
-    missed = torch.stack(rows).cpu().numpy()
-    share, error = evaluated.prior_not_covered
+    reach = 4.0  # standard deviations of the prior
+    missed = uncovered_grid(evaluated.train_posterior, reach, 201, COVERED).cpu().numpy()
+    share = number_of(evaluated.prior_not_covered, "share of prior draws", evaluated.basis(COVERAGE_POINTS))
     title = "Holes: prior mass that no posterior covers"
-    about = f"{evaluated.examples.about} · q(z|x) of {len(evaluated.data.train):,} training images"
-    holes = f"holes: {100 * share:.1f} ± {100 * error:.1f} %\nof prior draws"
+    about = f"{evaluated.examples.about} · q(z|x) of {counted(len(evaluated.data.train), 'training image')}"
+    holes = f"holes: {as_percent(share)}\nof prior draws"
     return hole_map(missed, reach, percent(COVERED), holes, title, about)
 
 
@@ -102,7 +92,9 @@ def draw_kl_bars(evaluated: EvaluatedModel) -> Figure:
     names = [latent_name(dimension) for dimension in order.tolist()]
     title = "KL of each latent dimension"
     about = f"{evaluated.examples.about} · {len(evaluated.posterior.mean):,} {evaluated.examples.images_name}"
-    return kl_bars(kl_L.numpy(), names, COLLAPSED, title, about)
+    total = mean_of(evaluated.posterior.kl(), NATS, evaluated.basis(len(evaluated.posterior.mean)))
+    collapsed_L = kinds_of_dimensions(evaluated)[1][order]
+    return kl_bars(kl_L.numpy(), names, collapsed_L.numpy(), f"{total} {NATS}", title, about)
 
 
 FIGURES: dict[str, Callable[[EvaluatedModel], Figure]] = {
@@ -117,7 +109,7 @@ FIGURES: dict[str, Callable[[EvaluatedModel], Figure]] = {
     "latent_density.png": draw_density,
     "latent_holes.png": draw_holes,
     "kl_per_dimension.png": draw_kl_bars,
-    "traversals.png": lambda evaluated: evaluated.examples.traversals(evaluated.kl_of_dimensions),
+    "traversals.png": lambda evaluated: evaluated.examples.traversals(),
     "interpolations.png": lambda evaluated: evaluated.examples.interpolations(spherical=True),
     "latent_manifold.png": lambda evaluated: evaluated.examples.manifold(),
 }

@@ -66,7 +66,9 @@ class EvaluatedModel:
         self.numpy_seed = self.seed % 2**32  # NumPy and scikit-learn take 32 bits
         self.model = run.model.to(self.device).to(memory_format=torch.channels_last)  # as in training
         self.objective = run.objective.to(self.device)
-        self.examples = ExampleImages(run.config, data, self.split, self.model, self.objective, self.seed)
+        self.examples = ExampleImages(
+            run.config, data, self.split, self.model, self.objective, self.seed, run.moment
+        )
 
     def basis(self, images: int, draws: int | None = None, kind_of_draws: str | None = None) -> Basis:
         return Basis(self.split.name, images, self.seed, draws, kind_of_draws)
@@ -119,14 +121,13 @@ class EvaluatedModel:
         noise = stream(self.seed, "posterior samples of an evaluation", device=self.device)
         return self.posterior.sample(noise).double()
 
-    @cached_property
     def train_images(self) -> Tensor:
-        """All training images as the model sees them, shape (N, 1, H, W)."""
+        """All training images as the model sees them, shape (N, 1, H, W): 170 MB, and not kept."""
         return torch.cat(list(scored_images(self.data.train, self.seed)))
 
     @cached_property
     def train_posterior(self) -> Gaussian:
-        return self.examples.posterior(self.train_images)
+        return self.examples.train_posterior()
 
     @cached_property
     def prior_not_covered(self) -> Score:
@@ -141,7 +142,10 @@ class EvaluatedModel:
         """The data with grey pixels: decoders give grey images, whatever they were trained on."""
         if self.data.binarize == "none":
             return self.data
-        return splits.load(self.source.replace(binarize="none"), self.device)
+        if "grey" not in self.of_images:
+            self.of_images["grey"] = splits.load(self.source.replace(binarize="none"), self.device)
+        found: Data = self.of_images["grey"]
+        return found
 
     def real(self, split: Split) -> Tensor:
         """The first `count` images of a split in grey, to compare: shape (count, 1, H, W), as all below."""

@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from tabulate import tabulate
 from torch import Tensor
 
-from vaelab.config import VaelabError
+from vaelab.config import VaelabError, counted
 from vaelab.metrics.resampling import Score, mean_score
+from vaelab.pages.glossary import bare, meaning, with_arrow
 
 NATS = "nats per image"
+WIDTH = 100  # characters of a terminal
 
 
 class CannotMeasure(VaelabError):
@@ -33,7 +35,7 @@ class Basis:
 
     def __str__(self) -> str:
         draws = [] if self.draws is None else [f"{self.draws:,} {self.kind_of_draws}"]
-        return " · ".join([f"{self.split} split", f"{self.images:,} images", *draws, f"seed {self.seed}"])
+        return " · ".join([f"{self.split} split", counted(self.images, "image"), *draws, f"seed {self.seed}"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ class Section:
     title: str
     rows: Mapping[str, Mapping[str, Number]]
     """By name, then by what was measured: `rows["fid_mnist_cnn"]["prior samples"]`."""
-    remark: str = ""  # what a reader must know to read the numbers
+    remark: str = ""  # what a reader must know to read the numbers, a line for each thing
     verdicts: Sequence[str] = ()  # what they say, in words
     details: Mapping[str, Any] = field(default_factory=dict)
     """Plain values for metrics.json that are too long for a table."""
@@ -100,18 +102,40 @@ class Section:
         rows = {name: {of: each.to_dict() for of, each in row.items()} for name, row in self.rows.items()}
         return {**rows, **self.details}
 
-    def table(self) -> str:
-        """The section as text: its numbers, and below them what they were measured on."""
+    def table(self, said: set[str]) -> str:
+        """The section as text: its numbers, what they say, and what a reader must know.
+
+        Lines that are in `said` are left out, and those that are printed are added.
+        """
         columns = list(dict.fromkeys(of for row in self.rows.values() for of in row))
+        headings = ["\n".join(textwrap.wrap(of, 11, break_long_words=False)) for of in columns]
         lines = [
-            [name, *(str(row.get(of, "")) for of in columns), next(iter(row.values())).unit]
-            for name, row in self.rows.items()
+            [with_arrow(name), *(str(row.get(of, "")) for of in columns)] for name, row in self.rows.items()
         ]
-        alignment = ["left", *["right"] * len(columns), "left"]
-        text = tabulate(lines, [self.title, *columns, ""], colalign=alignment, disable_numparse=True)
-        bases = dict.fromkeys(str(number.basis) for row in self.rows.values() for number in row.values())
-        below = [*bases, self.remark, *self.verdicts]
-        return "\n".join([text, *(paragraph(line) for line in below if line)])
+        units = [next(iter(row.values())).unit for row in self.rows.values()]
+        alignment = ["left", *["right"] * len(columns)]
+        whole = [[*line, unit] for line, unit in zip(lines, units, strict=True)]
+        text = tabulate(whole, ["", *headings, ""], colalign=[*alignment, "left"], disable_numparse=True)
+        wide = max(map(len, text.splitlines())) > WIDTH
+        if wide:  # then the units go below, and the whole names
+            short = [[with_arrow(bare(name)), *line[1:]] for name, line in zip(self.rows, lines, strict=True)]
+            text = tabulate(short, ["", *headings], colalign=alignment, disable_numparse=True)
+        notes = [
+            f"{name}{f' ({unit})' if wide else ''}: {meaning(name)}".removesuffix(": ")
+            for name, unit in zip(self.rows, units, strict=True)
+            if wide or meaning(name)
+        ]
+        bases = (str(number.basis) for row in self.rows.values() for number in row.values())
+        notes = list(dict.fromkeys([*notes, *bases, *self.remark.splitlines()]))
+        notes = [note for note in notes if note not in said]
+        said |= {*notes}
+        return "\n".join([self.title, text, *map(paragraph, [*self.verdicts, *notes])])
+
+
+def as_percent(share: Number) -> str:
+    """`42.9 ± 0.6 %`, as many digits as the share has in a table."""
+    error = share.standard_error
+    return f"{replace(share, value=100 * share.value, standard_error=error and 100 * error)} %"
 
 
 def percent(share: float, digits: int = 0) -> str:
@@ -119,4 +143,4 @@ def percent(share: float, digits: int = 0) -> str:
 
 
 def paragraph(text: str) -> str:
-    return textwrap.fill(text, 110, initial_indent="  ", subsequent_indent="  ")
+    return textwrap.fill(text, WIDTH, initial_indent="  ", subsequent_indent="  ")

@@ -82,8 +82,9 @@ class Family:
         return [member for model in self.models for member in model.members]
 
     @property
-    def kl_off(self) -> list[bool]:
-        return [model.kl_off for model in self.models]
+    def kl_weights(self) -> list[float]:
+        """beta of each model, or 0 without KL."""
+        return [0.0 if model.kl_off else model.config.beta for model in self.models]
 
 
 @dataclass
@@ -139,16 +140,24 @@ def family_of(member: Member) -> tuple[object, ...]:
     """What must agree for two numbers to stand in one column."""
     data = member.facts["data"]
     shared = (data[key] for key in ("description", "images", "scored_each_epoch", "sha256"))
-    return *shared, member.config.loss.likelihood_name
+    return *shared, likelihood_of(member.config)
+
+
+def likelihood_of(config: Config) -> tuple[str, str]:
+    """Its name and its arguments, `scale 0.1`: with others it is another likelihood."""
+    chosen = config.loss.likelihood
+    arguments = {} if isinstance(chosen, str) else {key: chosen[key] for key in sorted({*chosen} - {"name"})}
+    return config.loss.likelihood_name, ", ".join(f"{key} {show(value)}" for key, value in arguments.items())
 
 
 def distinct_titles(firsts: Sequence[Member]) -> list[str]:
     """For a run of each family its data and likelihood, and what else tells it from families of the same."""
     plain = []
     for member in firsts:
-        likelihood = member.config.loss.likelihood_name
+        likelihood, arguments = likelihood_of(member.config)
         more = "" if likelihood == "bernoulli" else f", {likelihood.replace('_', ' ')} likelihood"
-        plain.append(member.facts["data"]["description"] + more)
+        given = f" ({arguments})" if arguments else ""
+        plain.append(f"{member.facts['data']['description']}{more}{given}")
     details = [details_of(member.facts["data"]) for member in firsts]
     titles = []
     for title, own in zip(plain, details, strict=True):

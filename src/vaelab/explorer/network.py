@@ -8,13 +8,14 @@ from torch import Tensor, nn
 
 from vaelab.config import VaelabError
 from vaelab.models import LOG_VARIANCE_RANGE, VAE
+from vaelab.models.conv import ToPixels
 
 LIKELIHOODS = ("bernoulli", "continuous_bernoulli", "gaussian")
 """Those whose means network.js computes from the decoder's output."""
 
 LAYERS = (
     nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, nn.ReLU, nn.Tanh, nn.Sigmoid, nn.Flatten,
-    nn.Unflatten,
+    nn.Unflatten, ToPixels,
 )  # fmt: skip
 """Every layer that network.js can run."""
 

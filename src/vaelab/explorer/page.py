@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from vaelab.config import EvaluationConfig, ExploreConfig, VaelabError, unknown
+from vaelab.config import EvaluationConfig, ExploreConfig, VaelabError, counted, unknown
 from vaelab.evaluation.evaluate import evaluated_model
 from vaelab.evaluation.model import EvaluatedModel
 from vaelab.evaluation.runs import Member, find
-from vaelab.evaluation.sections.latent import COLLAPSED
+from vaelab.evaluation.sections.latent import kinds_of_dimensions
 from vaelab.explorer.network import Weights, network
 from vaelab.figures.style import class_colour
 from vaelab.metrics.latent import principal_directions
@@ -21,6 +21,7 @@ from vaelab.pages.page import packed, render
 from vaelab.runs import logs as console
 from vaelab.runs.files import through_link, write_bytes, writing
 from vaelab.runs.folder import RunFolder, folder_of_runs, natural
+from vaelab.training.examples import LATENT_POINTS
 from vaelab.training.run import Run, load
 
 DIRECTIONS = 4
@@ -58,7 +59,9 @@ def pair(sweep: Path, wanted: Sequence[str] | None) -> list[Member]:
     if wanted is not None:
         return [members[name] for name in wanted]
     if len(members) < 2:
-        raise VaelabError(f"{sweep} has {len(members)} finished runs, and two are needed: type run=FOLDER.")
+        raise VaelabError(
+            f"{sweep} has {counted(len(members), 'finished run')}, and two are needed: type run=FOLDER."
+        )
     every = list(members.values())
     off = [member for member in every if member.config.kl_off]
     on = [member for member in every if not member.config.kl_off]
@@ -113,14 +116,15 @@ def model_data(evaluated: EvaluatedModel, name: str, count: int) -> dict[str, An
     """A model with the posterior means of the images, for the page."""
     run, weights = evaluated.run, Weights()
     mean_NL, kl_L = evaluated.posterior.mean, evaluated.kl_of_dimensions
-    directions_LP = principal_directions(mean_NL, min(DIRECTIONS, evaluated.model.latent_dim))
+    of_plots_NL = mean_NL[:LATENT_POINTS]  # the same directions as in the figures
+    directions_LP = principal_directions(of_plots_NL, min(DIRECTIONS, evaluated.model.latent_dim))
     return {
         "name": name,
-        "checkpoint": f"{run.checkpoint.parent.parent.name}/{run.checkpoint.name}, epoch {run.epoch}",
+        "checkpoint": f"{run.checkpoint.parent.parent.name}: {run.moment}",
         "network": network(evaluated.model, run.config.loss.likelihood_name, weights),
         "weights": packed(weights.to_bytes()),
         "means": packed(mean_NL[:count].cpu().numpy().astype("<f4").tobytes()),
         "kl": [round(value, 4) for value in kl_L.tolist()],
-        "collapsed": (kl_L < COLLAPSED).tolist(),
+        "collapsed": kinds_of_dimensions(evaluated)[1].tolist(),
         "directions": directions_LP.T.tolist(),
     }

@@ -3,22 +3,43 @@
 Shapes: E epochs, S seeds, M models.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from itertools import count
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullLocator
+from matplotlib.ticker import NullLocator
 
 from vaelab.figures import Floats
-from vaelab.figures.style import INK, SCORED, SOFT, TRAIN, house_style, legend_label, new_figure
+from vaelab.figures.style import (
+    CLASS_COLOURS,
+    INK,
+    SCORED,
+    SOFT,
+    TRAIN,
+    house_style,
+    legend_label,
+    new_figure,
+)
 
-PANELS = {"loss": "Loss", "reconstruction": "Reconstruction, −log p(x|z)", "kl": "KL(q(z|x) ‖ p(z))"}
+PANELS = {
+    "loss": "Loss: what is minimised",
+    "reconstruction": "Reconstruction, −log p(x|z)",
+    "kl": "KL(q(z|x) ‖ p(z))",
+}
 WIDE_RANGE = 6.0  # ratio of the largest to the smallest number from which an axis is logarithmic
+MINIMUM_SPAN = 5.0  # nats that an axis shows at least: seeds differ by one or two, which is no trend
 MARKERS = "osv^P<>*X"
+DASHES = ("-", "--", ":", "-.")
+LEAST_EPOCHS = 5  # from which an axis need not hold the first one
+KL_OFF = "#bd1f01"
+COLOURED_BETAS = (0.05, 8.0)
+"""Where the colours begin and end; betas outside have those of the ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +70,43 @@ class Style:
     dashes: str
 
 
-def styles(kl_off: Sequence[bool], on_dark: bool = False) -> list[Style]:
-    """A colour from dark to light in the order of the models; those without KL in black and dashed.
+def model_colour(weight: float, on_dark: bool = False) -> str:
+    """The colour of a beta, or of no KL where the weight is 0: the same in every figure, page and sweep.
 
-    On a dark background the other end of the colour map is left out, and black is white.
+    From dark to light with the logarithm of beta, so that 0.1, 0.25, 0.5, 1, 2 and 4 can be told apart in
+    print and with each common form of colour blindness; red without KL. Lighter on a dark background.
     """
-    count = max(1, sum(not off for off in kl_off))
-    ramp = iter(mpl.colormaps["viridis"](np.linspace(*((0.3, 1.0) if on_dark else (0.0, 0.85)), count)))
-    without_kl = Style("#ececef" if on_dark else INK, "D", "--")
-    return [
-        without_kl if off else Style(mpl.colors.to_hex(next(ramp)), MARKERS[number % len(MARKERS)], "-")
-        for number, off in enumerate(kl_off)
-    ]
+    colour = KL_OFF
+    if weight > 0:
+        first, last = np.log(COLOURED_BETAS)
+        place = float(np.clip((np.log(weight) - first) / (last - first), 0, 1))
+        colour = mpl.colors.to_hex(mpl.colormaps["viridis"](0.92 * place))
+    return on_dark_paper(colour) if on_dark else colour
+
+
+def on_dark_paper(colour: str) -> str:
+    red, green, blue = (0.7 * each + 0.3 for each in mpl.colors.to_rgb(colour))
+    return mpl.colors.to_hex((red, green, blue))
+
+
+def styles(weights: Sequence[float], on_dark: bool = False) -> list[Style]:
+    """How models with these KL weights are drawn, 0 without KL.
+
+    Models of one colour differ in their dashes and markers. Where all would have one colour, as in a sweep
+    over the network, they have the colours of classes.
+    """
+    colours = [model_colour(weight, on_dark) for weight in weights]
+    if len({*colours}) == 1 < len(colours):
+        others = [each for each in CLASS_COLOURS if each != KL_OFF]
+        colours = [others[number % len(others)] for number in range(len(colours))]
+        colours = [*map(on_dark_paper, colours)] if on_dark else colours
+    found = []
+    for number, (colour, weight) in enumerate(zip(colours, weights, strict=True)):
+        before = colours[:number].count(colour)
+        place = number if len({*weights}) == 1 else round(np.log2(weight or 1)) + 4 * before
+        marker = "D" if weight == 0 else MARKERS[place % len(MARKERS)]
+        found.append(Style(colour, marker, DASHES[(before + (weight == 0)) % len(DASHES)]))
+    return found
 
 
 @house_style()
@@ -72,13 +118,24 @@ def loss_curves(history: Sequence[Mapping[str, float]], title: str, subtitle: st
     split, scored = ("val", "validation") if "val/loss" in history[0] else ("test", "test")
     epochs = [row["epoch"] for row in history]
     style: dict[str, Any] = {"marker": "o" if len(epochs) < 40 else "", "markersize": 3.5}
-    figure, panels = epoch_panels(4.0, list(PANELS.values()), title, subtitle)
-    for axes, key in zip(panels, PANELS, strict=True):
+    figure = new_figure(12.0, 4.0, title, subtitle, plots=True)
+    panels = figure.subplots(1, len(PANELS))
+    for axes, (key, heading) in zip(panels, PANELS.items(), strict=True):
         of_training, of_scored = ([row[f"{each}/{key}"] for row in history] for each in ("train", split))
         axes.plot(epochs, of_training, "-", color=TRAIN, label="training (weights changing)", **style)
         axes.plot(epochs, of_scored, "--", color=SCORED, label=scored, **style)
-        axes.axvline(best_epoch, color=SOFT, linewidth=0.8, ls=":", label=f"best epoch ({best_epoch})")
-        axes.yaxis.get_major_formatter().set_useOffset(False)
+        axes.set_title(heading, loc="left")
+        axes.set_xlabel("epoch")
+        axes.set_xticks(epoch_ticks(len(epochs)))
+        if key == "kl":
+            axes.set_ylim(bottom=0)
+        minimum_span(axes)
+    if split == "val":  # on test images nothing is chosen: the best epoch is the last one
+        panels[0].plot(
+            best_epoch, history[best_epoch - 1]["val/loss"], "*", color=INK, markersize=11, linestyle="",
+            label=f"best epoch ({best_epoch}), by validation loss",
+        )  # fmt: skip
+    panels[0].set_ylabel("nats per image")
     panels[0].legend(fontsize=8.5)
     return figure
 
@@ -87,52 +144,134 @@ def loss_curves(history: Sequence[Mapping[str, float]], title: str, subtitle: st
 def overlaid_curves(
     curves: Mapping[str, Mapping[str, OverSeeds]],
     looks: Mapping[str, Style],
-    panels: Sequence[tuple[str, str]],
+    splits: Mapping[str, str],
     title: str,
     subtitle: str,
 ) -> Figure:
-    """A panel per term; in each the mean of every model over its seeds, and its interval as a band.
+    """Small multiples: a column per term, a row per split, in each the mean of every model over its seeds.
 
-    `curves` are by model and term; `panels` are (term, heading).
+    `curves` are by model and key, such as `train/kl`; `splits` are the rows' names by the keys' first word.
+    The interval of a mean is a band. Panels of a column share their axis.
     """
-    figure, all_axes = epoch_panels(4.3, [heading for _, heading in panels], title, subtitle)
-    for axes, (term, _) in zip(all_axes, panels, strict=True):
-        for model, terms in curves.items():
-            curve, look = terms[term], looks[model]
-            epochs = np.arange(1, len(curve.means) + 1)
-            axes.plot(
-                epochs, curve.means, look.dashes, color=look.colour, marker=look.marker,
-                markersize=3.5, markevery=max(1, len(epochs) // 10), label=legend_label(model),
-            )  # fmt: skip
-            axes.fill_between(epochs, curve.low_E, curve.high_E, color=look.colour, alpha=0.2, linewidth=1)
-        last = [terms[term].means[-1] for terms in curves.values()]
-        if min(last) > 0 and max(last) / min(last) > WIDE_RANGE:
-            log_scale(axes, "y")
-    figure.legend(*all_axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=8.5)
+    every = [curve for found in curves.values() for curve in found.values()]
+    epochs = max(len(curve.means) for curve in every)
+    if skipped_epochs(every):
+        subtitle += " · vertical axes fit epochs 2 and later"
+    figure = new_figure(12.0, 1.5 + 2.7 * len(splits), title, subtitle, plots=True)
+    grid = figure.subplots(len(splits), len(PANELS), squeeze=False, sharex=True, sharey="col")
+    for row, split in zip(grid, splits, strict=True):
+        row[0].set_ylabel(f"{splits[split]}\nnats per image")
+        for axes, term in zip(row, PANELS, strict=True):
+            for model, found in curves.items():
+                curve, look = found[f"{split}/{term}"], looks[model]
+                numbers = np.arange(1, len(curve.means) + 1)
+                axes.plot(
+                    numbers, curve.means, look.dashes, color=look.colour, marker=look.marker,
+                    markersize=3.5, markevery=max(1, epochs // 10), label=legend_label(model),
+                )  # fmt: skip
+                axes.fill_between(
+                    numbers, curve.low_E, curve.high_E, color=look.colour, alpha=0.2, linewidth=0
+                )
+    for axes, (term, heading) in zip(grid[0], PANELS.items(), strict=True):
+        vertical = VerticalAxis.of(
+            term, [found[f"{split}/{term}"] for found in curves.values() for split in splits]
+        )
+        vertical.set(axes)
+        axes.set_xticks(epoch_ticks(epochs))
+        axes.set_title(f"{heading}, logarithmic" if vertical.logarithmic else heading, loc="left")
+    for axes in grid[-1]:
+        axes.set_xlabel("epoch")
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside right center", fontsize=8.5)
     return figure
 
 
-def log_scale(axes: Axes, which: Literal["x", "y"]) -> None:
-    """A logarithmic axis with plain numbers at 1, 2, 5, 10 …, after everything is drawn."""
-    axes.set(**{f"{which}scale": "log"})
-    axis = axes.xaxis if which == "x" else axes.yaxis
+@dataclass(frozen=True, slots=True)
+class VerticalAxis:
+    """Which nats an axis of curves shows: all from the second epoch on, where there are a few.
+
+    The first one's fall, of ten times the models' differences, would hide these. A KL begins at 0, unless its
+    axis is logarithmic, and all others are at least MINIMUM_SPAN long: an axis that ends where the numbers do
+    makes the noise between two epochs look like a trend.
+    """
+
+    low: float
+    high: float
+    logarithmic: bool = False
+
+    @classmethod
+    def of(cls, term: str, curves: Sequence[OverSeeds]) -> "VerticalAxis":
+        skipped = skipped_epochs(curves)
+        last, means = [each.means[-1] for each in curves], [each.means[skipped:] for each in curves]
+        bounds = [bound[skipped:] for each in curves for bound in (each.low_E, each.high_E)]
+        values = np.concatenate([*means, *bounds])
+        low, high = float(np.nanmin(values)), float(np.nanmax(values))
+        if term != "kl":
+            margin = 0.05 * (high - low) + max(0.0, MINIMUM_SPAN - (high - low)) / 2
+            return cls(low - margin, high + margin)
+        if is_wide(last):
+            return cls(0.8 * float(np.concatenate(means).min()), 1.2 * high, logarithmic=True)
+        return cls(0.0, max(1.05 * high, 1.0))
+
+    def set(self, axes: Axes) -> None:
+        """To be called after everything is drawn."""
+        if self.logarithmic:
+            axes.set_yscale("log")
+        axes.set_ylim(self.low, self.high)
+        if self.logarithmic:
+            log_ticks(axes.yaxis)
+        else:
+            axes.yaxis.get_major_formatter().set_useOffset(False)  # type: ignore[attr-defined]
+
+    def for_plotly(self) -> dict[str, Any]:
+        if not self.logarithmic:
+            return {"range": [self.low, self.high]}
+        powers = [float(np.log10(limit)) for limit in (self.low, self.high)]
+        return {
+            "range": powers,
+            "type": "log",
+            "dtick": "D2",
+            "title": {"text": "nats per image, logarithmic"},
+        }
+
+
+def skipped_epochs(curves: Sequence[OverSeeds]) -> int:
+    """How many of the first epochs an axis need not hold."""
+    return int(max(len(each.means) for each in curves) >= LEAST_EPOCHS)
+
+
+def minimum_span(axes: Axes) -> None:
+    """Lengthen a vertical axis that is too short, after everything is drawn."""
+    axes.yaxis.get_major_formatter().set_useOffset(False)  # type: ignore[attr-defined]
+    low, high = axes.get_ylim()
+    if (missing := MINIMUM_SPAN - (high - low)) > 0:
+        below = 0 if low == 0 else missing / 2
+        axes.set_ylim(low - below, high + missing - below)
+
+
+def is_wide(values: Sequence[float]) -> bool:
+    return min(values) > 0 and max(values) / min(values) > WIDE_RANGE
+
+
+def epoch_ticks(last: int) -> list[int]:
+    """The first and the last epoch, and round numbers between."""
+    step = next(size for size in nice_steps() if last <= 6 * size)
+    between = [epoch for epoch in range(step, last, step) if min(epoch - 1, last - epoch) >= step / 2]
+    return sorted({1, *between, last})
+
+
+def nice_steps() -> Iterator[int]:
+    """1, 2, 5, 10, 20 …"""
+    for power in count():
+        yield from (digit * 10**power for digit in (1, 2, 5))
+
+
+def log_ticks(axis: Axis) -> None:
+    """Plain numbers at 1, 2, 5, 10 … of a logarithmic axis whose limits are set."""
     low, high = axis.get_view_interval()
     ticks = [digit * 10.0**power for power in range(-4, 6) for digit in (1, 2, 5)]
     ticks = [tick for tick in ticks if low <= tick <= high]
     axis.set_ticks(ticks, [f"{tick:g}" for tick in ticks])
     axis.set_minor_locator(NullLocator())
-
-
-def epoch_panels(height: float, headings: Sequence[str], title: str, subtitle: str) -> tuple[Figure, Any]:
-    """A figure with axes side by side, epochs across and nats upwards, each under its heading."""
-    figure = new_figure(12.0, height, title, subtitle, plots=True)
-    panels = figure.subplots(1, len(headings), squeeze=False)[0]
-    for axes, heading in zip(panels, headings, strict=True):
-        axes.set_title(heading, loc="left")
-        axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    panels[0].set_ylabel("nats per image")
-    return figure, panels
 
 
 @house_style()
@@ -157,10 +296,15 @@ def rate_distortion(
         )  # fmt: skip
         axes.annotate(model, mean, xytext=(8, 7), textcoords="offset points", fontsize=9)
     axes.margins(x=0.15, y=0.12)
-    rates = means_M2[:, 0]
-    if rates.min() > 0 and rates.max() / rates.min() > WIDE_RANGE:
-        log_scale(axes, "x")
-    axes.set_xlabel("rate: KL(q(z|x) ‖ p(z)), nats per image")
+    minimum_span(axes)
+    logarithmic = is_wide(means_M2[:, 0].tolist())
+    if logarithmic:
+        axes.set_xscale("log")
+        log_ticks(axes.xaxis)
+    else:
+        axes.set_xlim(left=0)
+    scale = ", logarithmic" if logarithmic else ""
+    axes.set_xlabel(f"rate: KL(q(z|x) ‖ p(z)), nats per image{scale}")
     axes.set_ylabel("distortion: reconstruction, −log p(x|z), nats per image")
     axes.legend(loc="upper right", fontsize=8.5)
     return figure

@@ -19,6 +19,9 @@ CLASSIFIERS = Path(__file__).parent / "classifiers"
 BATCH = 250  # twice as fast as 1000 on a CPU: what a layer makes stays in its cache
 
 
+CLASSIFIED = (1, 28, 28)  # the shape of its images
+
+
 class Classifier(nn.Module):
     """Three convolutions, each with batch norm, ReLU and pooling, then 64 features and the classes' logits.
 
@@ -58,9 +61,14 @@ class FeatureNetwork:
 
     def __call__(self, x_N1HW: Tensor) -> Tensor:
         """Features of images in [0, 1], shape (N, 64), float64."""
-        with torch.no_grad():
-            parts = [self.network.features(batch) for batch in x_N1HW.split(BATCH)]
-        return torch.cat(parts).double()
+        return features_of(self.network, x_N1HW)
+
+
+def features_of(network: Classifier, x_N1HW: Tensor) -> Tensor:
+    """Features of images in [0, 1], shape (N, 64), float64."""
+    with torch.no_grad():
+        parts = [network.features(batch) for batch in x_N1HW.split(BATCH)]
+    return torch.cat(parts).double()
 
 
 def feature_network(dataset: str, device: torch.device) -> FeatureNetwork:
@@ -88,3 +96,10 @@ def feature_network(dataset: str, device: torch.device) -> FeatureNetwork:
     network.to(device).to(memory_format=torch.channels_last)
     sha256 = hashlib.sha256(content).hexdigest()
     return FeatureNetwork(path.stem, network, float(facts["test_accuracy"]), sha256)
+
+
+def untrained_network(seed: int, device: torch.device) -> Classifier:
+    """The same network with the random weights that PyTorch starts from: a warning, no measure."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # the CPU's alone
+        return Classifier().eval().requires_grad_(False).to(device)

@@ -16,7 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
-from vaelab.metrics.resampling import Score, bootstrap_counts
+from vaelab.metrics.resampling import Score, bootstrap_counts, share_score
 
 NEIGHBOURS = 3
 """Of precision and recall, as in the paper."""
@@ -157,7 +157,13 @@ def manifold_scores(real: Manifold, other: Manifold, seed: int) -> dict[str, Sco
     of_real = {"recall": in_other.T @ other_MR > 0, "coverage": in_wide_real.T @ other_MR > 0}
     replicates = {name: (each * other_MR).sum(axis=0) / others for name, each in of_others.items()}
     replicates |= {name: (each * real_NR).sum(axis=0) / count for name, each in of_real.items()}
-    return {name: Score(float(each[0]), float(each[1:].std(ddof=1))) for name, each in replicates.items()}
+    scores = {name: Score(float(each[0]), float(each[1:].std(ddof=1))) for name, each in replicates.items()}
+    images = {"precision": others, "recall": count, "coverage": count}
+    for name, score in scores.items():
+        if not score.standard_error and name in images:  # all alike, in each sample too
+            alike = torch.full((images[name],), score.value > 0)
+            scores[name] = Score(score.value, share_score(alike).standard_error)
+    return scores
 
 
 def membership(real: Manifold, other: Manifold) -> list[csr_array]:

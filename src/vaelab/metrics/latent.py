@@ -4,10 +4,14 @@ Shapes: N images, Z points of the latent space, L latent dimensions.
 """
 
 import math
+import warnings
 from collections.abc import Iterator
-from typing import NamedTuple
+from importlib.util import find_spec
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from vaelab.metrics.resampling import Score, mean_score, standard_error
@@ -39,6 +43,33 @@ def principal_directions(mean_NL: Tensor, count: int = 2) -> Tensor:
     directions = rows[:count].T
     signs = directions.gather(0, directions.abs().argmax(dim=0, keepdim=True)).sign()
     return directions * signs
+
+
+def embedding(mean_NL: Tensor, method: str, seed: int) -> tuple[NDArray[np.float64], str]:
+    """Two dimensions in which near points stay near, shape (N, 2), and the method in words.
+
+    `tsne` (van der Maaten & Hinton 2008) is openTSNE's where that is installed, else scikit-learn's; `umap`
+    (McInnes et al. 2018) is umap-learn's. With a seed: the same points give the same picture.
+    """
+    points_NL, seed = mean_NL.double().cpu().numpy(), seed % 2**32
+    if method == "umap":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ImportWarning)  # of TensorFlow, which a part of it needs
+            from umap import UMAP
+        neighbours = min(15, len(points_NL) - 1)
+        embedded = UMAP(n_neighbors=neighbours, random_state=seed, n_jobs=1).fit_transform(points_NL)
+        return embedded.astype(np.float64), f"UMAP ({neighbours} neighbours)"
+    perplexity = min(30, (len(points_NL) - 1) // 3)
+    shared: dict[str, Any] = {"perplexity": perplexity, "n_jobs": 1, "random_state": seed}
+    if find_spec("openTSNE") is not None:
+        import openTSNE
+
+        embedded = np.array(openTSNE.TSNE(**shared, initialization="pca", neighbors="exact").fit(points_NL))
+        return embedded, f"t-SNE (openTSNE, perplexity {perplexity})"
+    from sklearn.manifold import TSNE
+
+    embedded = TSNE(**shared, init="pca").fit_transform(points_NL)
+    return embedded.astype(np.float64), f"t-SNE (scikit-learn, perplexity {perplexity})"
 
 
 class KLParts(NamedTuple):
@@ -116,6 +147,17 @@ def uncovered(posterior: Gaussian, z_ZL: Tensor, share: float = 0.95, *, own: bo
             square_ZN.diagonal(offset=first).fill_(math.inf)
         rows.append((square_ZN > reach).all(dim=1))
     return torch.cat(rows)
+
+
+def uncovered_grid(posterior: Gaussian, reach: float, points: int, share: float = 0.95) -> Tensor:
+    """`uncovered` of a square grid from −reach to reach in two dimensions, shape (Y, X), upwards, bool."""
+    axis = torch.linspace(-reach, reach, points, dtype=torch.float64, device=posterior.mean.device)
+    sigma_N, rows = (0.5 * posterior.log_variance[:, 1]).exp(), []
+    for z in axis:  # a point is only covered by a posterior that reaches its row
+        near = (posterior.mean[:, 1] - z).abs() < 3 * sigma_N
+        reaching = Gaussian(posterior.mean[near], posterior.log_variance[near])
+        rows.append(uncovered(reaching, torch.stack([axis, z.expand(points)], dim=1), share))
+    return torch.stack(rows)
 
 
 def squared_distances(posterior: Gaussian, z_ZL: Tensor) -> Iterator[tuple[int, Tensor]]:

@@ -4,8 +4,8 @@ import re
 
 MEANINGS = {
     "reconstruction": "−log p(x|z) of the image for one posterior sample: what the decoder fails to explain.",
-    "kl": "KL(q(z|x) ‖ N(0, I)): how many nats the latents carry about the image.",
-    "neg_elbo": "reconstruction + kl, never weighted: the bound on −log p(x). Lower is better.",
+    "kl": "KL(q(z|x) ‖ N(0, I)): how far an image's posterior is from the prior.",
+    "neg_elbo": "reconstruction + kl, never weighted: the bound on −log p(x).",
     "loss": "What is minimised, with the KL weight of that epoch.",
     "bits_per_dim": "neg_elbo in bits, per pixel.",
     "kl_weight": "The weight of the KL term in the loss of that epoch.",
@@ -17,8 +17,8 @@ MEANINGS = {
     ),
     "images_per_second": "Training images per second, without the time for figures.",
     "seconds": "Training time of the epoch, without the time for figures.",
-    "nll": "A tighter bound on −log p(x), from K importance samples. Lower is better.",
-    "nll_8bit": "The same for the probability of the 8-bit grey values. Lower is better.",
+    "nll": "A tighter bound on −log p(x), from K importance samples.",
+    "nll_8bit": "The same for the probability of the 8-bit grey values.",
     "bits_per_dim_8bit": "nll_8bit in bits, per pixel.",
     "effective_samples": "Importance samples that count, (Σw)² / Σw²: below 10, nll is only an upper bound.",
     "effective_samples_5_percent": "The same of the 5 % of images with the fewest.",
@@ -27,27 +27,57 @@ MEANINGS = {
     "marginal_kl": "KL(q(z) ‖ p(z)): how far the aggregate posterior is from the prior.",
     "total_correlation": "KL(q(z) ‖ Π q(z_j)): how dependent the latent dimensions are on each other.",
     "dimension_wise_kl": "Σ KL(q(z_j) ‖ p(z_j)): how far the single dimensions are from the prior.",
-    "prior_not_covered": "Prior draws that are outside every training image's posterior.",
-    "posterior_not_covered": "Posterior samples that are outside every training image's posterior.",
-    "knn_accuracy": "Test images whose class the 10 nearest training images predict.",
-    "linear_probe_accuracy": "Test images that a logistic regression on the latents classifies correctly.",
+    "prior_not_covered": "Prior draws outside the 95 % region of every training image's posterior.",
+    "posterior_not_covered": "The same for posterior samples: what prior_not_covered is compared with.",
+    "knn_accuracy": "Images whose class the 10 nearest training images predict.",
+    "linear_probe_accuracy": "Images that a logistic regression classifies correctly.",
     "silhouette": "How well the classes are separated, from −1 to 1.",
-    "fid": "Fréchet distance of features from real images' (not Inception's). Lower is better.",
-    "kid": "Kernel distance of those features, unbiased for few images. Lower is better.",
+    "fid": "Fréchet distance of features from real images' (not Inception's).",
+    "fid_untrained": "FID on the same network with random weights: no measure of anything.",
+    "kid": "Kernel distance of those features, unbiased for few images.",
     "precision": "Share of these images on the manifold of real ones (fidelity).",
     "recall": "Share of real images on the manifold of these (diversity).",
     "density": "Balls of real images around each of these images, relative to real ones (fidelity).",
     "coverage": "Share of real images with one of these images near them (diversity).",
-    "sharpness": "Variance of the Laplacian: low for blurred images.",
+    "sharpness": (
+        "How strongly neighbouring pixels differ: low for blurred images, but high for noise too, so read it "
+        "beside fid."
+    ),
     "sharpness_ratio": "Sharpness relative to real images.",
     "diversity": "Mean distance between two images: low for samples that look alike.",
     "diversity_ratio": "Diversity relative to real images.",
-    "psnr": "Peak signal-to-noise ratio of the reconstructions. Higher is better.",
+    "psnr": "Peak signal-to-noise ratio of the reconstructions.",
     "ssim": "Structural similarity of the reconstructions to the originals, 1 at most.",
+    "auroc_nll": "Probability that an image of the other data set has the higher nll.",
+    "auroc_neg_elbo": "The same by neg_elbo.",
+    "auroc_reconstruction": "The same by reconstruction.",
 }
+
+ARROWS = {
+    "↓": (
+        "reconstruction", "neg_elbo", "loss", "bits_per_dim", "nll", "nll_8bit", "bits_per_dim_8bit",
+        "fid", "kid", "neg_elbo - nll", "collapsed_dimensions", "constant_dimensions", "prior_not_covered",
+    ),
+    "↑": (
+        "effective_samples", "effective_samples_5_percent", "knn_accuracy", "linear_probe_accuracy",
+        "silhouette", "precision", "recall", "density", "coverage", "psnr", "ssim",
+        "auroc_nll", "auroc_neg_elbo", "auroc_reconstruction", "images_per_second",
+    ),
+    "→": ("sharpness", "sharpness_ratio", "diversity", "diversity_ratio"),
+}  # fmt: skip
+ARROWS_MEAN = "↑ higher is better, ↓ lower, → nearer to real images; without an arrow: neither."
+
+
+def bare(name: str) -> str:
+    """The number that a name is of: of `val/kl` kl, of `fid_mnist_cnn` fid."""
+    return re.sub(r"_[a-z_]+_cnn$", "", name.rpartition("/")[2])
 
 
 def meaning(name: str) -> str:
-    """The sentence for a number's name: of `val/kl` that of `kl`, of `fid_mnist_cnn` that of `fid`."""
-    bare = name.rpartition("/")[2]
-    return MEANINGS.get(bare) or MEANINGS.get(re.sub(r"_\w+_cnn$", "", bare), "")
+    """The sentence for a number's name, or nothing."""
+    return MEANINGS.get(bare(name), "")
+
+
+def with_arrow(name: str) -> str:
+    """The name with what is better: `fid_mnist_cnn ↓`."""
+    return " ".join([name, *(arrow for arrow, names in ARROWS.items() if bare(name) in names)])

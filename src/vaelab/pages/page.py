@@ -16,7 +16,8 @@ from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 from PIL import Image
 
-from vaelab.pages.glossary import meaning
+from vaelab.config import counted
+from vaelab.pages.glossary import ARROWS_MEAN, meaning, with_arrow
 
 ASSETS = Path(__file__).with_name("assets")
 
@@ -27,6 +28,7 @@ def render(template: str, **values: Any) -> str:
         loader=FileSystemLoader(ASSETS), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.globals |= {"asset": asset, "data": data_block, "meaning": meaning}
+    environment.globals |= {"with_arrow": with_arrow, "arrows_mean": ARROWS_MEAN, "counted": counted}
     return environment.get_template(template).render(**values)
 
 

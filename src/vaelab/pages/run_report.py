@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vaelab.config import CONF_DIR, Config, flattened, quote_override, read_yaml, resolve, show
+from vaelab.config import CONF_DIR, Config, counted, flattened, quote_override, read_yaml, resolve, show
 from vaelab.pages.page import chart, epoch_images, images, plotly, render
 from vaelab.runs.folder import SPLIT_NAMES, RunFolder
 
@@ -21,7 +21,7 @@ def write_run_report(folder: RunFolder, facts: Mapping[str, Any] | None = None) 
     history = folder.read_metrics() if folder.metrics_csv.is_file() else []
     config = resolve(read_yaml(folder.config_yaml), Config)
     latents = config.model.get("latent_dim")
-    size = "" if latents is None else f", {latents} latent dimension{'s' if latents != 1 else ''}"
+    size = "" if latents is None else f", {counted(latents, 'latent dimension')}"
     by_kind = {
         text: epoch_images(numbered) for kind, text in KINDS.items() if (numbered := folder.numbered(kind))
     }

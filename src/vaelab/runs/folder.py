@@ -31,13 +31,24 @@ class RunFolderError(VaelabError):
 
 
 def existing(path: Path | str) -> Path:
-    """The path of a run folder or of a checkpoint; raises RunFolderError where there is nothing."""
+    """The path of a run folder or of a checkpoint: RUN/last means RUN/checkpoints/last.safetensors.
+
+    Raises RunFolderError where there is nothing.
+    """
     path = Path(expand_home(path))
-    if not path.exists():
-        near = did_you_mean(path.name, [other.name for other in path.parent.glob(f"*{path.suffix}")])
-        advice = "Type the path of a run folder or of a checkpoint in it."
-        raise RunFolderError(f"{path} doesn't exist. {near}{advice}")
-    return path
+    if path.exists():
+        return path
+    names = [other.name for other in path.parent.glob(f"*{path.suffix}")]
+    advice = "Type the path of a run folder or of a checkpoint in it."
+    if (path.parent / "run.json").is_file():
+        folder = RunFolder(path.parent)
+        if (named := folder.readable(path.name)).is_file():
+            return named
+        found = folder.checkpoints()
+        names += found
+        if found:
+            advice = f"Its checkpoints: {', '.join(str(path.parent / name) for name in found)}."
+    raise RunFolderError(f"{path} doesn't exist. {did_you_mean(path.name, names)}{advice}")
 
 
 def folder_of_runs(path: Path | str) -> Path:
@@ -139,6 +150,11 @@ class RunFolder:
         path = self.checkpoint(name)
         older = path.with_suffix(CHECKPOINT_SUFFIXES[1])
         return older if older.exists() and not path.exists() else path
+
+    def checkpoints(self) -> list[str]:
+        """Names of all checkpoints: best, epoch_0005, last."""
+        paths = (self.path / "checkpoints").glob("*")
+        return sorted({path.stem for path in paths if path.suffix in CHECKPOINT_SUFFIXES})
 
     @property
     def last_checkpoint(self) -> Path:

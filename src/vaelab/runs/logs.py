@@ -58,6 +58,13 @@ def logging_to(handler: logging.Handler) -> Iterator[None]:
 
 
 @contextmanager
+def doing(what: str) -> Iterator[None]:
+    """Inside, a line on the terminal says what is being done; nothing in a pipe."""
+    with tqdm(desc=what, bar_format="{desc} …", disable=None, leave=False):
+        yield
+
+
+@contextmanager
 def standard_streams() -> Iterator[None]:
     """Inside, every standard stream is there: one that is closed, as by `2>&-`, is the null device."""
     modes = {"stdin": "r", "stdout": "w", "stderr": "w"}

@@ -124,8 +124,10 @@ class WriteReport(Callback):
 class ProgressBar(Callback):
     """One bar over the run, in images, with the terms of the last step; silent in a pipe."""
 
-    def __init__(self, config: Config, data: Data) -> None:
+    def __init__(self, config: Config, data: Data, place: str = "") -> None:
+        """`place` is the run's in a sweep: run 2 of 3."""
         self.config, self.images = config, len(data.train)
+        self.before = f"{place}, " if place else ""
         self.bar: tqdm[Any] = tqdm(disable=True)  # until the first step
 
     def seen(self, state: TrainingState) -> int:
@@ -145,7 +147,7 @@ class ProgressBar(Callback):
             images = min(self.config.batch_size, self.images - (state.step - 1) * self.config.batch_size)
             reconstruction, kl, loss = (state.step_terms_S3[state.step - 1] / images).tolist()
             self.bar.set_description_str(
-                f"epoch {state.epoch + 1}/{self.config.epochs}  loss {loss:.2f}  "
+                f"{self.before}epoch {state.epoch + 1}/{self.config.epochs}  loss {loss:.2f}  "
                 f"reconstruction {reconstruction:.2f}  KL {kl:.2f} ",
                 refresh=False,
             )
@@ -154,17 +156,17 @@ class ProgressBar(Callback):
         """The items of something that is done after the training, with a bar of their own."""
         self.bar.close()
         self.bar = tqdm(
-            items, doing, total, leave=False, dynamic_ncols=True, disable=None,
+            items, f"{self.before}{doing}", total, leave=False, dynamic_ncols=True, disable=None,
             bar_format="{desc} |{bar}| {n_fmt}/{total_fmt}, {elapsed}",
         )  # fmt: skip
         yield from self.bar
 
 
 class LogEpochs(Callback):
-    """A line in the log for each epoch: training terms, score, speed."""
+    """A line in the log for each epoch: training terms, score, speed; on the terminal too unless `brief`."""
 
-    def __init__(self, config: Config, scored: str) -> None:
-        self.epochs, self.scored = config.epochs, scored
+    def __init__(self, config: Config, scored: str, *, brief: bool) -> None:
+        self.epochs, self.scored, self.brief = config.epochs, scored, brief
 
     def on_epoch(self, state: TrainingState) -> None:
         record = state.history[-1]
@@ -176,7 +178,8 @@ class LogEpochs(Callback):
             f"  neg_elbo {record[f'{self.scored}/neg_elbo']:.2f}"
             f"  active units {record['active_units']:.0f}"
             f"  |  {record['images_per_second']:,.0f} images/s"
-            + ("  best" if state.best_epoch == state.epoch else "")
+            + ("  best" if state.best_epoch == state.epoch else ""),
+            extra={"file_only": self.brief and state.epoch < self.epochs},
         )
 
 
@@ -199,17 +202,18 @@ class RunJson(Callback):
     """run.json: what was run, on what data and machine, with which versions, and how far it has come."""
 
     def __init__(
-        self, config: Config, data: Data, folder: RunFolder, state: TrainingState, arguments: Sequence[str],
-        before: Mapping[str, Any],
+        self, config: Config, data: Data, folder: RunFolder, state: TrainingState, before: Mapping[str, Any],
+        arguments: Sequence[str], sweep: str,
     ) -> None:  # fmt: skip
-        """`before` is the content of an earlier session's."""
+        """`before` is an earlier session's content; `sweep` the command of the sweep that this run is of."""
         self.folder, self.epochs, self.scored = folder, config.epochs, data.scored.name
-        line = command(arguments)
+        line = sweep or command(arguments)
         self.session = {"command": line, "started": now(), "from_epoch": state.epoch, **process_facts()}
         validation = len(data.scored) if self.scored == "val" else 0
         self.sessions = [*before.get("sessions", []), self.session]
         self.setup = {
             "command": before.get("command", line),
+            "overrides": before.get("overrides", [*arguments]),
             "repeat": command([quote_override("repeat", folder.path)]),
             "working_directory": str(Path.cwd()),
             "objective": config.objective_name,

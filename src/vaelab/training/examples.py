@@ -6,22 +6,23 @@ H height, W width.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vaelab.config import Config
+from vaelab.config import Config, VaelabError
 from vaelab.data.splits import Data, Split, balanced
 from vaelab.figures import Figure
 from vaelab.figures.images import ImageGrid, image_grid
 from vaelab.figures.latent import LatentPlot, LatentView, limit_for
-from vaelab.metrics.latent import principal_directions
+from vaelab.metrics.latent import ACTIVE_VARIANCE, embedding, principal_directions
 from vaelab.models import VAE, Gaussian, evaluating
 from vaelab.objectives import Objective
-from vaelab.objectives.scoring import BATCH
+from vaelab.objectives.scoring import BATCH, scored_images
 from vaelab.runs.folder import SPLIT_NAMES
 from vaelab.runs.random_streams import stream
 
@@ -32,7 +33,70 @@ COLUMNS = 10  # images in a row of reconstructions, as many for each class as fi
 MANIFOLD = 15  # rows and columns of the decoder manifold
 VARIATIONS = 9  # images of a traversal, or of a class's variations
 PAIRS = 16  # originals with their reconstructions, in rows of 8
+MOST_ROWS = 16  # of traversals
+PROBABILITIES = (torch.arange(MANIFOLD, dtype=torch.float64) + 0.5) / MANIFOLD
+PRIOR_STEPS = torch.special.ndtri(PROBABILITIES)
+REACH = PRIOR_STEPS[-1].item()
+WAYS = ("to the right", "upwards")
+WHERE_THE_PRIOR_IS = 0.5
+"""Share of posterior means within the manifold's steps of the prior below which figures are drawn where those
+means are instead. Of the prior's own draws 93 % are within the steps of each direction."""
 FROZEN_TITLE = "Samples with frozen latent parameters: μ = 0, z = σ·ε"
+
+
+class NothingToShow(VaelabError):
+    """Why a figure would teach nothing. The others are drawn."""
+
+
+@dataclass(frozen=True, eq=False)
+class LatentAxes:
+    """D directions of the latent space, and where the posterior means are along them; float64."""
+
+    directions_LD: Tensor  # orthonormal
+    names: Sequence[str]
+    means_ND: Tensor  # along the directions
+    mean_L: Tensor  # of all posterior means
+
+    @cached_property
+    def variances(self) -> Tensor:
+        return self.means_ND.var(dim=0, correction=0)
+
+    @cached_property
+    def varying(self) -> list[int]:
+        """The directions along which images differ: a variance as of active units, and of many 1 % of all.
+
+        Raises NothingToShow where there is none.
+        """
+        least = ACTIVE_VARIANCE * max(1.0, self.variances.sum().item() if len(self.names) > 2 else 0)
+        found: list[int] = (self.variances > least).nonzero().flatten().tolist()
+        if not found:
+            raise NothingToShow(
+                "the posterior means of all images are nearly the same, with a variance of at most "
+                f"{ACTIVE_VARIANCE} along every direction"
+            )
+        return found
+
+    @cached_property
+    def inside(self) -> float:
+        """Share of the posterior means that are within the manifold's steps of the prior."""
+        return (self.means_ND[:, self.varying[:2]].abs() <= REACH).all(dim=1).double().mean().item()
+
+    @property
+    def prior_fits(self) -> bool:
+        """Whether the prior is where the posterior means are; else figures are drawn where those are."""
+        return self.inside >= WHERE_THE_PRIOR_IS
+
+    @property
+    def elsewhere(self) -> str:
+        """Why figures are not drawn where the prior is."""
+        steps = f"the prior's steps, from −{REACH:.2f} to {REACH:.2f}"
+        return f":\nonly {100 * self.inside:.0f} % of them are within {steps}"
+
+    def label(self, place: int) -> str:
+        """A direction, with how much of the posterior means' variance is along it."""
+        if len(self.variances) == 1:
+            return self.names[place]
+        return f"{self.names[place]}, {100 * self.variances[place] / self.variances.sum():.0f} % of variance"
 
 
 class ExampleImages:
@@ -40,9 +104,11 @@ class ExampleImages:
 
     def __init__(
         self, config: Config, data: Data, split: Split, model: VAE, objective: Objective,
-        evaluated_with_seed: int | None = None,
+        evaluated_with_seed: int | None = None, moment: str = "",
     ) -> None:  # fmt: skip
+        """`moment` says which checkpoint the model is of, where no title of a figure says the epoch."""
         self.config, self.data, self.model, self.likelihood = config, data, model, objective.likelihood
+        self.seed = config.seed if evaluated_with_seed is None else evaluated_with_seed
         device = split.images.device
         noise = stream(config.seed, "gallery", device=device)  # the name that older runs' figures come from
         self.prior_ZL = torch.randn(64, model.latent_dim, generator=noise, device=device)
@@ -66,15 +132,20 @@ class ExampleImages:
         latents = f"{model.latent_dim} latent dimension{'s' if model.latent_dim > 1 else ''}"
         likelihood = config.loss.likelihood_name.replace("_", " ")
         model_name = f"{config.model['name']}, {latents}, {config.kl_label}, {likelihood}"
-        self.about = f"{model_name} · {data.description} · {seeds}"
-        """The subtitle of every figure: model, objective, data and seed."""
         self.encoded: Gaussian | None = None
         """The posterior of the latent plot's images, inside `encoded_once`."""
+        self.about = " · ".join(each for each in (model_name, moment, data.description, seeds) if each)
+        """The subtitle of every figure: model, objective, checkpoint, data and seed."""
 
     def posterior(self, x_N1HW: Tensor) -> Gaussian:
         """q(z|x), encoded in batches."""
         with evaluating(self.model):
             parts = [self.model.encode(batch) for batch in x_N1HW.split(BATCH)]
+        return Gaussian(torch.cat([q.mean for q in parts]), torch.cat([q.log_variance for q in parts]))
+
+    def train_posterior(self) -> Gaussian:
+        """q(z|x) of all training images as the model sees them."""
+        parts = [self.posterior(batch) for batch in scored_images(self.data.train, self.seed)]
         return Gaussian(torch.cat([q.mean for q in parts]), torch.cat([q.log_variance for q in parts]))
 
     @contextmanager
@@ -95,6 +166,11 @@ class ExampleImages:
     def means(self, count: int = LATENT_POINTS) -> NDArray[np.float32]:
         """Posterior means of the latent plot's images, or of the first `count` of them, shape (N, L)."""
         return self.points_posterior(count).mean.cpu().numpy()
+
+    def posterior_samples(self) -> NDArray[np.float64]:
+        """One sample of q(z|x) of each of the latent plot's images, shape (N, L)."""
+        noise = stream(self.seed, "posterior samples of a latent plot", device=self.prior_ZL.device)
+        return self.points_posterior().sample(noise).double().cpu().numpy()
 
     def decoded(self, z_ZL: Tensor) -> NDArray[np.float32]:
         """The expected image of each latent, shape (Z, H, W)."""
@@ -187,14 +263,43 @@ class ExampleImages:
         subtitle = f"{self.data.description} · the first {COLUMNS} of each class"
         return image_grid(sheet, "Training images", subtitle, row_labels=names)
 
+    def axes_of(self, means_NL: NDArray[np.floating]) -> LatentAxes:
+        """The directions that latent plots, manifold and traversals have in common.
+
+        Up to two latent dimensions are drawn themselves. Of more, principal directions of posterior means:
+        no other plane shows more of how images differ, with KL off as with it, and the prior prefers none.
+        """
+        means = torch.from_numpy(means_NL).double()
+        directions_LD = torch.eye(self.model.latent_dim, dtype=torch.float64)
+        names = ["z₁", "z₂"]
+        if self.model.latent_dim > 2:
+            directions_LD = principal_directions(means, self.model.latent_dim)
+            names = [f"{ordinal(place)} principal direction" for place in range(directions_LD.shape[1])]
+        return LatentAxes(directions_LD, names, means @ directions_LD, means.mean(dim=0))
+
     def view_of(self, moments_NL: Sequence[NDArray[np.floating]]) -> LatentView:
         """The plane of the last of several steps' means, with axes that hold the means of all."""
-        plane, names = np.eye(self.model.latent_dim), ("z₁", "z₂")
+        axes, names = self.axes_of(moments_NL[-1]), ("z₁", "z₂")
         if self.model.latent_dim > 2:
-            plane = principal_directions(torch.from_numpy(moments_NL[-1])).numpy()
-            names = ("1st principal direction of the means", "2nd principal direction of the means")
-        view = LatentView(plane, names, limit=0.0)
+            names = (axes.label(0), axes.label(1))
+        view = LatentView(axes.directions_LD[:, :2].numpy(), names, limit=0.0)
         return replace(view, limit=max(limit_for(view.project(means_NL)) for means_NL in moments_NL))
+
+    def latent_picture(self) -> tuple[NDArray[np.floating], LatentView]:
+        """The points and axes of a finished model's latent plot.
+
+        Of more than two latent dimensions the embedding that `artifacts.embedding` names. Where fewer than
+        three directions vary, the plane of two shows all there is.
+        """
+        means, method = self.means(), self.config.artifacts.embedding
+        varying = int((self.axes_of(means).variances > ACTIVE_VARIANCE).sum())
+        if method == "pca" or self.model.latent_dim < 3 or varying < 3 or len(means) < 10:
+            return means, self.view_of([means])
+        points_N2, words = embedding(torch.from_numpy(means), method, self.config.seed)
+        points_N2 -= (points_N2.max(axis=0) + points_N2.min(axis=0)) / 2
+        names = (f"{words}\nnear points are alike; other distances have no meaning", "")
+        limit = 1.05 * float(np.abs(points_N2).max())
+        return points_N2, LatentView(np.eye(2), names, limit, has_units=False)
 
     def latent_plot(
         self, means_NL: NDArray[np.floating], view: LatentView, title: str, *, coloured: bool
@@ -204,39 +309,52 @@ class ExampleImages:
         return LatentPlot(means_NL, labels_N, self.data.class_names, view, title, subtitle)
 
     def manifold(self) -> Figure:
-        """The decoder over the Gaussian's quantiles: equal steps of probability, not of z."""
-        kl_L = self.points_posterior().kl_per_dimension().mean(dim=0)
-        shown = sorted(kl_L.argsort(descending=True)[:2].tolist())
-        quantiles = torch.special.ndtri((torch.arange(MANIFOLD, dtype=torch.float64) + 0.5) / MANIFOLD)
-        z_RCL = torch.zeros(MANIFOLD if len(shown) > 1 else 1, MANIFOLD, self.model.latent_dim)
-        z_RCL[:, :, shown[0]] = quantiles.float()
-        axes = f"{latent_name(shown[0])} to the right"
+        """The decoder on the plane of the latent plot, in equal steps of probability, not of z."""
+        axes = self.axes_of(self.means())
+        shown = axes.varying[:2]
+        plane_LS, steps_MS = axes.directions_LD[:, shown], PRIOR_STEPS[:, None].expand(-1, len(shown))
+        origin_L, whose, others = torch.zeros_like(axes.mean_L), "the prior's", "0"
+        if not axes.prior_fits:
+            steps_MS = axes.means_ND[:, shown].quantile(PROBABILITIES, dim=0)
+            origin_L = axes.mean_L - plane_LS @ (plane_LS.T @ axes.mean_L)
+            whose, others = "the posterior means'", "at their mean"
+        z_RCL = origin_L + (steps_MS[:, :1] * plane_LS[:, 0])[None]
         if len(shown) > 1:
-            z_RCL[:, :, shown[1]] = quantiles.flip(0).float()[:, None]
-            axes += f", {latent_name(shown[1])} upwards"
-        reach = f"{quantiles[-1]:.2f}"
-        caption = f"{axes}, from −{reach} to {reach}, equal steps of the prior's probability"
-        if len(kl_L) > 2:
-            caption += "\nthe two dimensions with the most KL, all others 0"
+            z_RCL = z_RCL + (steps_MS[:, 1:].flip(0) * plane_LS[:, 1])[:, None]
+        caption = "".join(
+            f"{axes.label(place)}, {way}: {signed(values[0])} to {signed(values[-1])}\n"
+            for place, way, values in zip(shown, WAYS, steps_MS.T.tolist(), strict=False)
+        )
+        caption += f"in equal steps of {whose} probability"
+        if len(shown) < self.model.latent_dim:
+            caption += f", all others {others}"
+        if not axes.prior_fits:
+            caption += axes.elsewhere
         images = self.decoded_grid(z_RCL)
         return image_grid(images, "Decoder manifold", self.about, bottom_label=caption, zoom=2, gap=0)
 
-    def traversals(self, kl_L: Tensor) -> Figure:
-        """One dimension per row, from −3 to 3 while the others are 0: the 16 with most KL, most on top."""
-        order = kl_L.argsort(descending=True, stable=True)[:16].tolist()
-        values = torch.linspace(-3, 3, VARIATIONS)
-        z_RCL = torch.zeros(len(order), VARIATIONS, self.model.latent_dim)
-        for row, dimension in enumerate(order):
-            z_RCL[row, :, dimension] = values
-        caption = "one dimension varies, all others are 0"
-        if len(kl_L) > len(order):
-            caption += f"; the {len(order)} of {len(kl_L)} dimensions with the most KL"
+    def traversals(self) -> Figure:
+        """One direction per row while all else stays, those of most variance on top."""
+        axes = self.axes_of(self.means())
+        shown = axes.varying[:MOST_ROWS]
+        steps_V = torch.linspace(-3, 3, VARIATIONS, dtype=torch.float64)
+        origin_L, unit_D, unit = torch.zeros_like(axes.mean_L), torch.ones_like(axes.variances), ""
+        caption = "z along one direction, all others 0"
+        if not axes.prior_fits:
+            origin_L, unit_D, unit = axes.mean_L, axes.variances.sqrt(), " sd"
+            caption = f"in standard deviations of the posterior means, all others at the mean{axes.elsewhere}"
+        z_RVL = [origin_L + (steps_V * unit_D[row])[:, None] * axes.directions_LD[:, row] for row in shown]
+        if len(shown) < self.model.latent_dim:
+            caption += f"\n{len(shown)} of {self.model.latent_dim} directions are drawn"
+            if len(shown) == len(axes.varying):
+                few = "1 % of all" if axes.variances.sum() > 1 else str(ACTIVE_VARIANCE)
+                caption += f": the variance of the posterior means along the others is at most {few}"
         return image_grid(
-            self.decoded_grid(z_RCL),
-            "Traversals of the latent dimensions",
-            f"{self.about} · KL in nats per image",
-            row_labels=[f"{latent_name(dimension)}, KL {kl_L[dimension]:.2f}" for dimension in order],
-            column_labels=[signed(value, 2) if value else "0" for value in values.tolist()],
+            self.decoded_grid(torch.stack(z_RVL)),
+            "Traversals of the latent space",
+            self.about,
+            row_labels=[axes.label(row) for row in shown],
+            column_labels=[f"{signed(step)}{unit}" if step else "0" for step in steps_V.tolist()],
             bottom_label=caption,
         )
 
@@ -316,9 +434,16 @@ def as_grid(images_NHW: NDArray[np.floating], columns: int = 8) -> NDArray[np.fl
     return images_NHW.reshape(-1, columns, *images_NHW.shape[1:])
 
 
-def signed(value: float, digits: int) -> str:
+def signed(value: float, digits: int = 2) -> str:
     """−0.50 or +0.50."""
     return f"{value:+.{digits}f}".replace("-", "−")
+
+
+def ordinal(place: int) -> str:
+    """1st for place 0."""
+    number = place + 1
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
 
 
 def latent_name(dimension: int) -> str:

@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vaelab.config import Config, VaelabError, expand_home
+from vaelab.config import Config, VaelabError
 from vaelab.models import VAE, Gaussian, evaluating
 from vaelab.objectives import Objective
-from vaelab.runs.folder import RunFolder
+from vaelab.runs.folder import RunFolder, existing
 from vaelab.runs.random_streams import stream
 from vaelab.training import checkpoint
 
@@ -41,6 +41,11 @@ class Run:
         config = self.config
         what = f"{config.model['name']}, {config.dataset.name}, {config.kl_label}, epoch {self.epoch}"
         return f"<Run: {what}, {self.checkpoint}>"
+
+    @property
+    def moment(self) -> str:
+        """`best, epoch 12`: which of the run's checkpoints this is."""
+        return f"{self.checkpoint.stem}, epoch {self.epoch}"
 
     def sample(self, count: int = 64, seed: int = 0) -> Tensor:
         """Expected images of `count` draws from the prior, shape (count, 1, H, W), in [0, 1]."""
@@ -85,12 +90,13 @@ def as_tensor(values: Tensor | NDArray[np.generic]) -> Tensor:
     return values if isinstance(values, Tensor) else torch.as_tensor(np.array(values))
 
 
-def load(path: Path | str) -> Run:
+def load(path: Path | str, which: str | None = None) -> Run:
     """The run of a run folder (its best checkpoint) or of a checkpoint. Needs no data, and no GPU.
 
+    `which` is another checkpoint of the folder: last, epoch_0005. FOLDER/last is the same.
     Raises RunFolderError or CheckpointError, with a sentence that says what to give instead.
     """
-    path = Path(expand_home(path))
+    path = existing(path if which is None else Path(path) / which)
     folder = None if path.is_file() else RunFolder.holding(path)
     path = path if folder is None else folder.best_checkpoint
     saved = checkpoint.load(path)

@@ -6,19 +6,27 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from vaelab.config import Config, ConfigError, VaelabError, continued, effective, quote_override, to_yaml
+from vaelab.config import (
+    Config,
+    ConfigError,
+    VaelabError,
+    continued,
+    counted,
+    effective,
+    quote_override,
+    to_yaml,
+)  # fmt: skip
 from vaelab.data import splits
 from vaelab.objectives import not_taken
 from vaelab.runs import files, logs
 from vaelab.runs.environment import set_deterministic, torch_settings_kept
 from vaelab.runs.files import StorageError
-from vaelab.runs.folder import RunFolder, RunFolderError
+from vaelab.runs.folder import RunFolder, RunFolderError, existing
 from vaelab.runs.signals import Interrupted, Signals
 from vaelab.training import callbacks, checkpoint
 from vaelab.training.callbacks import best_of, command, notify
@@ -49,11 +57,13 @@ class TrainingResult:
 class Caller:
     """Who trains: what differs between the command line and Python."""
 
-    arguments: Sequence[str] = ()  # recorded as the command
+    arguments: Sequence[str] = ()  # the run's own settings
     report: Callable[[RunFolder, Mapping[str, Any]], None] | None = None
     """Writes report.html from what is in a run folder, and the content of run.json."""
     owns_process: bool = False
     """Whether this process does nothing but train, so that settings of the whole process may change."""
+    command: str = ""  # what was typed, where that is a sweep
+    place: str = ""  # in a sweep, as "run 2 of 3": its epochs go to the log file alone, but for the last one
 
 
 def train(config: Config, folder: RunFolder, caller: Caller) -> TrainingResult:
@@ -103,8 +113,8 @@ def resume(config: Config, keys: Sequence[str], caller: Caller) -> TrainingResul
     Raises VaelabError as `train` does.
     """
     assert config.resume is not None
-    folder = RunFolder.holding(config.resume)
-    path = Path(config.resume)
+    path = existing(config.resume)
+    folder = RunFolder.holding(path)
     with in_use(folder):
         saved = checkpoint.load(path if path.is_file() else folder.last_checkpoint)
         config = continued(checkpoint.config_of(saved), config, keys)
@@ -158,9 +168,12 @@ class TrainingRun:
         if before == DAMAGED:
             log.warning("%s was damaged: it is written again, without earlier sessions.", folder.run_json)
         self.signals = Signals()
-        self.progress = callbacks.ProgressBar(config, self.data)
+        self.progress = callbacks.ProgressBar(config, self.data, caller.place)
         self.epochs = callbacks.SaveEpochs(config, self.data, folder)
-        self.run_json = callbacks.RunJson(config, self.data, folder, self.state, caller.arguments, before)
+        self.run_json = callbacks.RunJson(
+            config, self.data, folder, self.state, before, caller.arguments, caller.command
+        )
+        self.brief = {"file_only": bool(caller.place)}
         examples = ExampleImages(config, self.data, self.data.test, self.state.model, self.state.objective)
         offered = {"config": config, "data": self.data, "folder": folder, "examples": examples}
         report = caller.report if config.artifacts.report else None
@@ -168,7 +181,7 @@ class TrainingRun:
             callbacks.CheckFinite(config),
             *([] if flushed or device.type != "cpu" else [callbacks.DropTinyMoments()]),
             self.progress,
-            callbacks.LogEpochs(config, self.data.scored.name),
+            callbacks.LogEpochs(config, self.data.scored.name, brief=bool(caller.place)),
             AnimationFrames(config, examples, folder),
             EpochFigures(config, examples, folder, self.progress.over),
             self.epochs,  # commits the epoch
@@ -190,7 +203,7 @@ class TrainingRun:
                     fit(self.state, self.data, self.config, self.callbacks)
                     self.signals.raise_immediately = True  # files appear whole or not at all
                     self.signals.check()
-                    log.info("Trained for %.0f s", time.monotonic() - started)
+                    log.info("Trained for %.0f s", time.monotonic() - started, extra=self.brief)
                     return self.finish()
                 except (Interrupted, KeyboardInterrupt) as interruption:
                     self.signals.raise_immediately = False
@@ -216,14 +229,14 @@ class TrainingRun:
     def announce(self, facts: dict[str, Any]) -> None:
         """Log the model, the data and the device, and warnings about them."""
         config, data = self.config, self.data
-        epochs = f"{config.epochs} epoch{'s' if config.epochs > 1 else ''}"
         scored = "test set scored each epoch"
         if data.scored.name == "val":
-            scored = f"{len(data.scored):,} validation images"
+            scored = counted(len(data.scored), "validation image")
         log.info(
             f"{config.model['name']} ({facts['model']['parameters']:,} parameters), {config.objective_name}, "
-            f"{facts['likelihood']} likelihood on {data.description}: {len(data.train):,} training images "
-            f"({scored}), {epochs}, on {facts['device']['name']}"
+            f"{facts['likelihood']} likelihood on {data.description}: "
+            f"{counted(len(data.train), 'training image')} ({scored}), "
+            f"{counted(config.epochs, 'epoch')}, on {facts['device']['name']}"
         )
         if data.origin.fallback is not None:
             log.warning(

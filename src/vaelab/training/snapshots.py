@@ -8,6 +8,7 @@ import logging
 import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +23,7 @@ from vaelab.figures.latent import LatentPlot, LatentView, latent_animation
 from vaelab.objectives import kl_weight
 from vaelab.runs.folder import RunFolder
 from vaelab.training.callbacks import Bar, Callback
-from vaelab.training.examples import LATENT_POINTS, ExampleImages, as_arrays
+from vaelab.training.examples import LATENT_POINTS, ExampleImages, NothingToShow, as_arrays
 from vaelab.training.state import TrainingState
 
 log = logging.getLogger("vaelab.training")
@@ -179,10 +180,11 @@ class FinalFigures(Drawing):
         formula = state.objective.formula(weight.in_words(state.epoch, state.steps_per_epoch))
         loss = f"loss = {formula}" if formula else f"loss of the objective {self.config.objective_name}"
         curves = f"{self.examples.about} · {loss}, in nats per image"
+        picture = cache(self.examples.latent_picture)
         figures: dict[str, Callable[[], Figure]] = {
             "loss_curves.png": lambda: loss_curves(state.history, "Loss curves", curves, state.best_epoch),
-            "latent_space.png": lambda: self.latent_space(state, coloured=True),
-            "latent_space_plain.png": lambda: self.latent_space(state, coloured=False),
+            "latent_space.png": lambda: self.latent_space(state, picture(), coloured=True),
+            "latent_space_plain.png": lambda: self.latent_space(state, picture(), coloured=False),
             "latent_manifold.png": self.examples.manifold,
             "category_variations.png": self.examples.category_variations,
             "interpolations.png": lambda: self.examples.interpolations(spherical=False),
@@ -191,15 +193,19 @@ class FinalFigures(Drawing):
         with self.examples.encoded_once():
             drawn = figures if self.config.artifacts.figures else {}
             for file in self.bar(list(drawn), "drawing figures"):
-                self.write(drawn[file](), self.folder.figure(file))
+                try:
+                    self.write(drawn[file](), self.folder.figure(file))
+                except NothingToShow as reason:
+                    self.folder.figure(file).unlink(missing_ok=True)  # an earlier session's
+                    log.info("%s is left out: %s.", file, reason)
             if self.config.artifacts.gif:
                 self.animate(state)
 
-    def latent_space(self, state: TrainingState, *, coloured: bool) -> Figure:
-        means = self.examples.means()
+    def latent_space(
+        self, state: TrainingState, picture: tuple[NDArray[np.floating], LatentView], *, coloured: bool
+    ) -> Figure:
         title = f"Latent space after {state.epoch} epoch{'s' if state.epoch > 1 else ''}"
-        view = self.examples.view_of([means])
-        return self.examples.latent_plot(means, view, title, coloured=coloured).figure
+        return self.examples.latent_plot(*picture, title, coloured=coloured).figure
 
     def animate(self, state: TrainingState) -> None:
         """Write the animation of the frames that a run of this length has, if it was extended too."""

@@ -1,5 +1,6 @@
 """What a classifier of the posterior means gets right, beside classifiers of pixels."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -32,11 +33,16 @@ def classes(evaluated: EvaluatedModel, progress: Progress) -> Section:
         Labelled(evaluated.train_posterior.mean.float(), train_labels),
         Labelled(evaluated.posterior.mean.float(), scored_labels),
     )
-    pixels = (
-        Labelled(evaluated.train_images.flatten(1), train_labels),
-        Labelled(evaluated.images[: len(scored_labels)].flatten(1), scored_labels),
-    )
-    dimensions = min(evaluated.model.latent_dim, *pixels[0].features.shape)
+
+    def pixels() -> tuple[Labelled, Labelled]:
+        scored_images = evaluated.images[: len(scored_labels)]
+        return (
+            Labelled(evaluated.train_images().flatten(1), train_labels),
+            Labelled(scored_images.flatten(1), scored_labels),
+        )
+
+    size = math.prod(evaluated.model.image_shape)
+    dimensions = min(evaluated.model.latent_dim, len(train_labels), size)
     components = f"{dimensions} principal component{'s' if dimensions > 1 else ''}"
     basis = evaluated.basis(len(scored_labels))
     columns: dict[str, dict[str, Number]] = {}
@@ -44,9 +50,9 @@ def classes(evaluated: EvaluatedModel, progress: Progress) -> Section:
     measured: dict[str, Callable[[], dict[str, Tensor]]] = {
         "posterior means": lambda: probed(*latent),
         components: lambda: evaluated.once(
-            components, lambda: probed(*probes.principal_components(*pixels, dimensions))
+            components, lambda: probed(*probes.principal_components(*pixels(), dimensions))
         ),
-        f"{evaluated.pixels} pixels": lambda: evaluated.once("pixels", lambda: probed(*pixels)),
+        f"{evaluated.pixels} pixels": lambda: evaluated.once("pixels", lambda: probed(*pixels())),
     }
     for of, measure in measured.items():
         progress(of)
@@ -57,8 +63,7 @@ def classes(evaluated: EvaluatedModel, progress: Progress) -> Section:
         not_converged += [] if found["converged"] else [of]
     remark = (
         f"{NEIGHBOURS} nearest neighbours, and a logistic regression on standardised features, both fitted "
-        f"to {len(train_labels):,} training images (scikit-learn); the silhouette needs no fit. ± is the "
-        "standard error over scored images."
+        f"to {len(train_labels):,} training images (scikit-learn); the silhouette needs no fit."
     )
     verdicts = [
         f"The logistic regression on {of} did not converge in {probes.STEPS} steps." for of in not_converged

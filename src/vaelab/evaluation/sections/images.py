@@ -45,7 +45,7 @@ def images(evaluated: EvaluatedModel, progress: Progress) -> Section:
         "Grey values from 0 to 1. diversity: distance between pairs of images. psnr, ssim: the "
         f"{evaluated.pixels} images that were encoded against their reconstructions from posterior means; "
         f"ssim with a window of {WINDOW} × {WINDOW} pixels at all positions inside the image (Wang et al. "
-        "2004). ± is the standard error over images, of a ratio that of its first number."
+        "2004). ± of a ratio is that of its first number."
     )
     return Section.of_columns("Image statistics", columns, remark)
 

@@ -3,10 +3,13 @@
 import math
 from dataclasses import replace
 
+from torch import Tensor
+
+from vaelab.config import counted
 from vaelab.evaluation.model import COVERAGE_POINTS, COVERED, EvaluatedModel, Progress
-from vaelab.evaluation.numbers import NATS, Number, Section, mean_of, number_of, percent
+from vaelab.evaluation.numbers import NATS, Number, Section, mean_of, number_of
 from vaelab.evaluation.sections import sections
-from vaelab.metrics.latent import ACTIVE_VARIANCE, FACTORISED, is_active, kl_parts, uncovered
+from vaelab.metrics.latent import FACTORISED, is_active, kl_parts, uncovered
 from vaelab.metrics.resampling import share_score
 
 COLLAPSED = 0.01  # nats, averaged over images, below which a latent dimension carries nothing
@@ -23,9 +26,7 @@ def latent(evaluated: EvaluatedModel, progress: Progress) -> Section:
     points_ZL = samples_NL[:COVERAGE_POINTS]
     own = evaluated.split.name != "train"  # no training image is to cover its own samples
     samples_missed = share_score(uncovered(evaluated.train_posterior, points_ZL, COVERED, own=own))
-    active_L, collapsed_L = is_active(posterior.mean).cpu(), kl_L < COLLAPSED
-    kinds = (active_L, collapsed_L & ~active_L, ~collapsed_L & ~active_L)
-    active, collapsed, constant = (int(each_L.sum()) for each_L in kinds)
+    active, collapsed, constant = (int(each_L.sum()) for each_L in kinds_of_dimensions(evaluated))
     basis = evaluated.basis(images)
     sampled = evaluated.basis(images, 1, "posterior sample per image")
     factorised = evaluated.basis(images, min(images, FACTORISED), "posterior samples")
@@ -33,15 +34,16 @@ def latent(evaluated: EvaluatedModel, progress: Progress) -> Section:
     of_prior = replace(evaluated.basis(covering, COVERAGE_POINTS, "prior draws"), split="train")
     of_points = evaluated.basis(covering, len(points_ZL), "posterior samples")
     of_points = replace(of_points, split=f"{evaluated.split.name} against train")
+    of_all = f"of {counted(latents, 'dimension')}"
     rows = {
         "kl": mean_of(posterior.kl(), NATS, basis),
         "mutual_information": number_of(parts.mutual_information, NATS, sampled),
         "marginal_kl": number_of(parts.marginal_kl, NATS, sampled),
         "total_correlation": number_of(parts.total_correlation, NATS, factorised),
         "dimension_wise_kl": number_of(parts.dimension_wise_kl, NATS, factorised),
-        "active_units": Number(active, f"of {latents} dimensions", basis),
-        "collapsed_dimensions": Number(collapsed, f"of {latents} dimensions", basis),
-        "constant_dimensions": Number(constant, f"of {latents} dimensions", basis),
+        "active_units": Number(active, of_all, basis),
+        "collapsed_dimensions": Number(collapsed, of_all, basis),
+        "constant_dimensions": Number(constant, of_all, basis),
         "prior_not_covered": number_of(evaluated.prior_not_covered, "share of prior draws", of_prior),
         "posterior_not_covered": number_of(samples_missed, "share of posterior samples", of_points),
     }
@@ -50,12 +52,9 @@ def latent(evaluated: EvaluatedModel, progress: Progress) -> Section:
         "kl = mutual_information I(x; z) + marginal_kl KL(q(z) ‖ p(z)) (Hoffman & Johnson 2016); "
         "marginal_kl = total_correlation + dimension_wise_kl (Chen et al. 2018), these two measured on fewer "
         "samples, their ± over samples alone. With "
-        f"{images:,} images I(x; z) can't be measured above ln {images:,} = {ceiling:.2f}. active_units: "
-        f"variance of the posterior mean above {ACTIVE_VARIANCE}; the others are collapsed_dimensions, with "
-        f"a KL below {COLLAPSED} nats, or constant_dimensions. prior_not_covered: prior draws outside the "
-        f"{percent(COVERED)} ellipsoid of q(z|x) of every one of the {len(evaluated.data.train):,} training "
-        "images; it rises with fewer images, smaller σ and more dimensions. posterior_not_covered, the same "
-        f"for posterior samples of {evaluated.examples.images_name}, is the value to compare it with."
+        f"{counted(images, 'image')} I(x; z) can't be measured above ln {images:,} = {ceiling:.2f}.\n"
+        "prior_not_covered rises with fewer training images, smaller σ and more dimensions: compare it with "
+        f"posterior_not_covered, of {evaluated.examples.images_name}."
     )
     verdicts = [collapse_verdict(active, collapsed, constant)]
     if parts.mutual_information.value > ceiling - NEAR_CEILING:
@@ -68,10 +67,17 @@ def latent(evaluated: EvaluatedModel, progress: Progress) -> Section:
     return Section.of_columns("Latent space", {"model": rows}, remark, verdicts, details)
 
 
+def kinds_of_dimensions(evaluated: EvaluatedModel) -> tuple[Tensor, Tensor, Tensor]:
+    """Which dimensions are active, collapsed to the prior, and constant away from it, shape (L,) each."""
+    active_L = is_active(evaluated.posterior.mean).cpu()
+    low_L = evaluated.kl_of_dimensions < COLLAPSED
+    return active_L, low_L & ~active_L, ~low_L & ~active_L
+
+
 def collapse_verdict(active: int, collapsed: int, constant: int) -> str:
     """How many dimensions tell images apart, and why the others don't."""
     latents = active + collapsed + constant
-    verdict = f"{active} of {latents} latent dimensions {'is' if active == 1 else 'are'} active."
+    verdict = f"{active} of {counted(latents, 'latent dimension')} {'is' if active == 1 else 'are'} active."
     if collapsed:
         verdict += f" Collapsed to the prior, with less than {COLLAPSED} nats of KL: {collapsed}."
     if constant:

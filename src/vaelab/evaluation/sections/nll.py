@@ -1,5 +1,6 @@
 """The importance-weighted bound on −log p(x)."""
 
+from vaelab.config import counted
 from vaelab.evaluation.model import EvaluatedModel, Progress
 from vaelab.evaluation.numbers import NATS, Number, Section, mean_of
 from vaelab.evaluation.sections import sections
@@ -20,14 +21,15 @@ def nll(evaluated: EvaluatedModel, progress: Progress) -> Section:
     def done(count: int) -> None:
         nonlocal finished
         finished += count
-        progress(f"{finished:,} of {images:,} images")
+        progress(f"{finished:,} of {counted(images, 'image')}")
 
     x_NCHW = evaluated.images[:images]
     found = importance_weighted_bound(
         evaluated.model, evaluated.objective, x_NCHW, samples, evaluated.seed, proposal, done
     )
     neg_elbo_N = evaluated.bound.terms.neg_elbo[:images]
-    basis = evaluated.basis(images, samples, "importance samples per image")
+    kind = f"importance sample{'' if samples == 1 else 's'} per image"
+    basis = evaluated.basis(images, samples, kind)
     effective_N = found.effective_samples
     median, worst = effective_N.median().item(), effective_N.quantile(0.05).item()
     rows = {
@@ -45,12 +47,12 @@ def nll(evaluated: EvaluatedModel, progress: Progress) -> Section:
     drawn = "q(z|x)" if proposal is POSTERIOR else "a mixture of q(z|x) with wider Gaussians around its mean"
     remark = (
         f"nll: importance-weighted bound on −log p(x), K = {samples:,} (Burda et al. 2016), of the first "
-        f"{images:,} images, samples from {drawn}. ± is the standard error over images; it leaves out that a "
-        f"bound with few effective samples, (Σw)² / Σw², is too high. {what_it_measures(evaluated)}"
+        f"{counted(images, 'image')}, samples from {drawn}. ± leaves out that a bound with few effective "
+        f"samples, (Σw)² / Σw², is too high.\n{what_it_measures(evaluated)}"
     )
     if found.nll_8bit is not None:
         remark += (
-            " nll_8bit: −log of the probability that p(x|z) gives to the bins of 8-bit grey values, where "
+            "\nnll_8bit: −log of the probability that p(x|z) gives to the bins of 8-bit grey values, where "
             "those of 0 and 255 reach to the end of the distribution; it compares with other likelihoods."
         )
     few = (effective_N < FEW).double().mean().item()

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from vaelab.config import counted
 from vaelab.data import splits
 from vaelab.data.datasets import datasets, spec_of
 from vaelab.data.splits import Split
@@ -35,14 +36,14 @@ def ood(evaluated: EvaluatedModel, progress: Progress) -> Section:
     )
     basis = evaluated.basis(images)
     rows = {
-        name: number_of(auroc(each, outside_scores[name]), "AUROC", basis)
+        f"auroc_{name}": number_of(auroc(each, outside_scores[name]), "AUROC", basis)
         for name, each in inside_scores.items()
     }
     remark = (
-        f"The probability that a test image of {title} (its embedded subset, {images:,} images) has a higher "
-        f"value than a {evaluated.split.name} image: 1 tells the two apart, 0.5 is chance. nll with K = "
-        f"{SAMPLES}. A known trap: simpler images of another data set have lower values than the model's "
-        "own, below 0.5 (Nalisnick et al. 2019). ± is the standard error over images. "
+        f"The probability that a test image of {title} (its embedded subset, {counted(images, 'image')}) has "
+        f"a higher value than a {evaluated.split.name} image: 1 tells the two apart, 0.5 is chance. nll with "
+        f"K = {SAMPLES}. A known trap: simpler images of another data set have lower values than the model's "
+        "own, below 0.5 (Nalisnick et al. 2019).\n"
         f"{what_it_measures(evaluated)}"
     )
     return Section.of_columns("Out-of-distribution detection", {title: rows}, remark)

@@ -1,12 +1,13 @@
 """Distances between features of generated and of real images."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from vaelab.config import counted
 from vaelab.evaluation.model import MOST_IMAGES, EvaluatedModel, Progress
 from vaelab.evaluation.numbers import CannotMeasure, Number, Section, number_of, percent
 from vaelab.evaluation.sections import sections
@@ -31,9 +32,10 @@ def samples(evaluated: EvaluatedModel, progress: Progress) -> Section:
     network = feature_network(evaluated.data.spec.name, evaluated.device)
     features = network.network.FEATURES
     if evaluated.count <= features:
+        too_few = f"{counted(evaluated.count, 'image')} {'is' if evaluated.count == 1 else 'are'} too few"
         raise CannotMeasure(
-            f"{evaluated.count} images are too few for the covariance of {features} features: more "
-            "of both training and scored images are required"
+            f"{too_few} for the covariance of {features} features: more of both training and scored images "
+            "are required"
         )
 
     def described(x_N1HW: Tensor) -> dict[str, Tensor]:
@@ -77,16 +79,16 @@ def samples(evaluated: EvaluatedModel, progress: Progress) -> Section:
         f"Against real {evaluated.split.name} images, on {features} features of vaelab's {network.name} "
         f"(test accuracy {percent(network.test_accuracy, 2)}, SHA-256 {network.sha256[:12]}…), not of an "
         f"Inception network: compare only with scores on {network.name} of as many images. Mixture: 10 "
-        f"Gaussians fitted to posterior samples of {fitted:,} training images. Floor: {other_split.name} "
-        f"images. precision, recall: balls to the {generation.NEIGHBOURS}rd neighbour; density, coverage: "
-        f"to the {generation.NEIGHBOURS_OF_DENSITY}th. ± is the standard error, of kid as a U-statistic, "
-        "of the others by the bootstrap over both sets of images, the fitted mixture given."
+        f"Gaussians fitted to posterior samples of {counted(fitted, 'training image')}. Floor: "
+        f"{other_split.name} images. precision, recall: balls to the {generation.NEIGHBOURS}rd neighbour; "
+        f"density, coverage: to the {generation.NEIGHBOURS_OF_DENSITY}th. ± is the standard error, of kid "
+        "as a U-statistic, of the others by the bootstrap over both sets of images, the fitted mixture given."
     )
     split = evaluated.split.name
     included = "those of the floor" if split == "test" else f"these {split} images"
     remark += f" The network was trained on all training images, {included} included."
     prior, mixture = (columns[of][f"fid_{network.name}"] for of in ("prior samples", "mixture samples"))
-    verdicts = [sampling_verdict(prior, mixture)]
+    verdicts = [sampling_verdict(prior, mixture), *precision_verdicts(columns, network.name)]
     return Section.of_columns("Sample quality", columns, remark, verdicts, {"features": network.facts()})
 
 
@@ -100,3 +102,22 @@ def sampling_verdict(prior: Number, mixture: Number) -> str:
         return f"{compared}: the mixture is the worse distribution to sample from."
     share = percent(1 - mixture.value / prior.value)
     return f"{compared}, {share} less: the aggregate posterior differs from the prior."
+
+
+def precision_verdicts(columns: Mapping[str, Mapping[str, Number]], network: str) -> list[str]:
+    """Where precision is no sign of quality, because recall is near zero."""
+    pairs = {of: (each[f"precision_{network}"], each[f"recall_{network}"]) for of, each in columns.items()}
+    found = [
+        f"{of}: {precision} beside a recall of {recall}"
+        for of, (precision, recall) in pairs.items()
+        if misleading(precision, recall, *pairs[FLOOR])
+    ]
+    return [
+        f"A precision above the floor ({pairs[FLOOR][0]}) is no sign of quality where recall is near 0: "
+        f"these images lie where real ones are densest, and leave nearly all others out ({'; '.join(found)})."
+    ] * bool(found)
+
+
+def misleading(precision: Number, recall: Number, real_precision: Number, real_recall: Number) -> bool:
+    """Whether a precision is above that of real images, and recall below a tenth of theirs."""
+    return precision.value > real_precision.value and recall.value < real_recall.value / 10

@@ -39,6 +39,7 @@ function themed(spec) {
       const own = pair[dark.matches && !onPaper ? 1 : 0];
       trace.line = { ...trace.line, color: own };
       trace.marker = { ...trace.marker, color: own };
+      if (trace.fill) trace.fillcolor = `${own}33`;
     }
     return trace;
   });

@@ -1,0 +1,172 @@
+"""What the numbers of an evaluation say, in five sentences: summary.md, and the beginning of its report."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from vaelab.config import counted
+from vaelab.evaluation.numbers import Number, Section, as_percent
+from vaelab.evaluation.sections.latent import NEAR_CEILING
+from vaelab.evaluation.sections.samples import FLOOR, misleading
+from vaelab.pages.glossary import bare
+from vaelab.runs.folder import SPLIT_NAMES
+
+PRIOR, MIXTURE, RECONSTRUCTIONS, MEANS = (
+    "prior samples",
+    "mixture samples",
+    "reconstructions",
+    "posterior means",
+)
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """The numbers of the sections that were measured."""
+
+    sections: Mapping[str, Section]
+
+    def rows(self, section: str) -> Mapping[str, Mapping[str, Number]]:
+        """By name, then by what was measured. Empty where the section was not."""
+        return self.sections[section].rows if section in self.sections else {}
+
+    def row(self, section: str, name: str) -> Mapping[str, Number]:
+        """By what was measured; `fid` is that of any network."""
+        return next((row for each, row in self.rows(section).items() if bare(each) == name), {})
+
+    def get(self, section: str, name: str, of: str = "model") -> Number | None:
+        return self.row(section, name).get(of)
+
+
+def summary(sections: Mapping[str, Section], left_out: Mapping[str, str]) -> dict[str, str]:
+    """A sentence for each thing that is asked of a model. `left_out` says why a section was not measured."""
+    numbers = Numbers(sections)
+    return {
+        title: sentence(make(numbers), {name: left_out.get(name) for name in of if name not in sections})
+        for title, (make, of) in SENTENCES.items()
+    }
+
+
+def sentence(clauses: Sequence[str], missing: Mapping[str, str | None]) -> str:
+    """Clauses about numbers, and which sections have none, with the reason."""
+    reasons = {name: f" ({reason.rstrip('.')})" if reason else "" for name, reason in missing.items()}
+    absent = ["not measured: " + ", ".join(f"{name}{reason}" for name, reason in reasons.items())]
+    whole = "; ".join([*clauses, *(absent if missing else [])]) or "no number says anything about it"
+    return f"{whole[0].upper()}{whole[1:]}."
+
+
+def images(number: Number) -> str:
+    """`2,000 test images`."""
+    return counted(number.basis.images, f"{SPLIT_NAMES[number.basis.split]} image")
+
+
+def reconstruction(numbers: Numbers) -> list[str]:
+    clauses = []
+    if term := numbers.get("bound", "reconstruction"):
+        clauses.append(f"the reconstruction term −log p(x|z) is {term} {term.unit} ({images(term)})")
+    if psnr := numbers.get("images", "psnr", RECONSTRUCTIONS):
+        ssim = numbers.get("images", "ssim", RECONSTRUCTIONS)
+        similar = f" and SSIM {ssim}" if ssim else ""
+        sharpness = numbers.row("images", "sharpness_ratio")[RECONSTRUCTIONS]
+        clauses.append(
+            f"reconstructions have PSNR {psnr} dB{similar}, with {as_percent(sharpness)} of the sharpness of "
+            f"real images ({images(psnr)})"
+        )
+    return clauses
+
+
+def quality(numbers: Numbers) -> list[str]:
+    fid, precision = numbers.row("samples", "fid"), numbers.row("samples", "precision")
+    if not fid:
+        return []
+    network = next(name for name in numbers.sections["samples"].rows if bare(name) == "fid")
+    recall = numbers.row("samples", "recall")
+    dense = misleading(precision[PRIOR], recall[PRIOR], precision[FLOOR], recall[FLOOR])
+    only = ", but only where those are densest, which is no sign of quality" if dense else ""
+    return [
+        f"samples from the prior have {network} {fid[PRIOR]} (squared distance; the floor, real images "
+        f"against real ones, is {fid[FLOOR]}; {images(fid[PRIOR])} against as many)",
+        f"{as_percent(precision[PRIOR])} of them lie among real images{only} (precision; the floor is "
+        f"{as_percent(precision[FLOOR])})",
+    ]
+
+
+def diversity(numbers: Numbers) -> list[str]:
+    clauses = []
+    if ratio := numbers.get("images", "diversity_ratio", PRIOR):
+        clauses.append(
+            f"the mean distance between two samples from the prior is {as_percent(ratio)} of that between "
+            f"two real images ({images(ratio)})"
+        )
+    if recall := numbers.row("samples", "recall"):
+        clauses.append(
+            f"{as_percent(recall[PRIOR])} of real images lie among the samples (recall; the floor is "
+            f"{as_percent(recall[FLOOR])}; {images(recall[PRIOR])})"
+        )
+    return clauses
+
+
+def latent_space(numbers: Numbers) -> list[str]:
+    clauses = []
+    latent = {name: row["model"] for name, row in numbers.rows("latent").items()}
+    if latent:
+        active, kl, information = (latent[name] for name in ("active_units", "kl", "mutual_information"))
+        near = information.value > math.log(kl.basis.images) - NEAR_CEILING
+        least, most = ("at least ", "at most ") if near else ("", "")
+        of = active.unit.replace("dimension", "latent dimension")
+        clauses += [
+            f"{active} {of} {'is' if active.value == 1 else 'are'} active",
+            f"of a KL of {kl} {kl.unit}, {least}{information} tell images apart, I(x; z), and "
+            f"{most}{latent['marginal_kl']} are the distance of the aggregate posterior from the prior "
+            f"({images(kl)})",
+        ]
+        missed, own = latent["prior_not_covered"], latent["posterior_not_covered"]
+        clauses.append(
+            f"{as_percent(missed)} of {missed.basis.draws:,} prior draws lie outside the 95 % region of "
+            f"every training image's posterior (of {own.basis.draws:,} posterior samples {as_percent(own)})"
+        )
+    accuracy = numbers.row("classes", "knn_accuracy")
+    if means := accuracy.get(MEANS):
+        pixels = next(number for of, number in accuracy.items() if of.endswith("pixels"))
+        clauses.append(
+            f"the 10 nearest neighbours give the class of {as_percent(means)} of {images(means)} (by pixels: "
+            f"{as_percent(pixels)})"
+        )
+    return clauses
+
+
+def limit(numbers: Numbers) -> list[str]:
+    """What stands between samples and real images, as far as it can be told from chance."""
+    active, fid = numbers.get("latent", "active_units"), numbers.row("samples", "fid")
+    if active and not active.value:
+        return [
+            f"posterior collapse: {active} {active.unit} are active, so that samples and reconstructions are "
+            f"nearly the same for every latent ({images(active)})"
+        ]
+    if not fid:
+        return []
+    prior, mixture, decoded, floor = (fid[of] for of in (PRIOR, MIXTURE, RECONSTRUCTIONS, FLOOR))
+    scores = (
+        f"FID {decoded} of reconstructions, {prior} of prior samples, {mixture} of samples from a mixture "
+        f"fitted to posterior samples, and {floor} of real images ({images(prior)})"
+    )
+    more = prior.value - 2 * decoded.value + floor.value  # that sampling adds than encoding and decoding do
+    told = 2 * math.hypot(error(prior), 2 * error(decoded), error(floor))
+    if abs(more) <= told:
+        return [f"encoding and decoding as well as sampling from the prior, with {scores}"]
+    if more > 0:
+        return [f"sampling from the prior limits them more than encoding and decoding do, with {scores}"]
+    return [f"encoding and decoding limit them more than sampling from the prior does, with {scores}"]
+
+
+def error(number: Number) -> float:
+    return number.standard_error or 0.0
+
+
+SENTENCES: dict[str, tuple[Callable[[Numbers], list[str]], Sequence[str]]] = {
+    "Reconstruction": (reconstruction, ("bound", "images")),
+    "Realism of samples": (quality, ("samples",)),
+    "Diversity of samples": (diversity, ("images", "samples")),
+    "Latent space": (latent_space, ("latent", "classes")),
+    "What limits the samples": (limit, ("samples",)),
+}
+"""Each sentence's clauses, and the sections that they are made of."""
