@@ -207,7 +207,7 @@ def test_any_value_is_taken_or_answered_with_setting_value_and_what_is_allowed(
         "checkpoint must",
         "sweep must",
         "run must",
-        "loss.kl_warmup_epochs=",
+        "loss.warmup_epochs=",
         "dataset.root=",
     )
     if not said.startswith(together):  # checks of several settings, of required settings, and of folders

@@ -402,7 +402,7 @@ def test_a_diverging_run_is_marked_and_names_the_last_good_weights(
     train: CommandLine, tmp_path: Path
 ) -> None:
     """The KL's weight rises to a number that fp32 doesn't have, which it reaches in the second epoch."""
-    rising = ("beta=6e38", "loss.kl_warmup_epochs=2", "epochs=3")
+    rising = ("beta=6e38", "loss.warmup_epochs=2", "epochs=3")
     result = train(*TINY, *NO_FIGURES, *rising, "optimizer.lr=1e-9", "hydra.run.dir=run")
     assert result.returncode == 1
     assert re.fullmatch(

@@ -108,22 +108,22 @@ def test_nothing_typed_is_ignored_without_a_word() -> None:
         "beta=4.0 has no effect with kl=false: the KL term is not minimised.",
         "loss.free_bits=0.1 has no effect with kl=false: the KL term is not minimised.",
     ]
-    assert settings("beta=0", "loss.kl_warmup_epochs=3").without_effect() == [
-        "loss.kl_warmup_epochs=3 has no effect with beta=0: the KL term is not minimised."
+    assert settings("beta=0", "loss.warmup_epochs=3").without_effect() == [
+        "loss.warmup_epochs=3 has no effect with beta=0: the KL term is not minimised."
     ]
     assert settings("artifacts.embedding=tsne").without_effect() == [
         "artifacts.embedding=tsne has no effect with model.latent_dim=2: the latent plot shows all dimensions."
     ]
     assert settings("artifacts.embedding=tsne", "model.latent_dim=3").without_effect() == []
-    assert len(settings("kl=false", "epochs=1", "loss.kl_warmup_epochs=1").without_effect()) == 1
+    assert len(settings("kl=false", "epochs=1", "loss.warmup_epochs=1").without_effect()) == 1
     assert settings("kl=false").without_effect() == settings("beta=4").without_effect() == []
-    assert not_taken(settings("loss.kl_warmup_epochs=3", "loss.free_bits=0.1")) == []
+    assert not_taken(settings("loss.warmup_epochs=3", "loss.free_bits=0.1")) == []
 
 
 def test_an_objective_that_is_not_the_default_is_named() -> None:
     for off in ("kl=true", "kl=false"):
-        asked = settings("loss.objective={name:capacity,nats:3}", off)
-        assert asked.objective_name == "capacity"
+        asked = settings("loss.objective={name:rae,strength:0.25}", off)
+        assert asked.objective_name == "rae"
 
 
 def test_yaml_reads_back_as_the_same_settings(tmp_path: Path) -> None:
@@ -137,9 +137,9 @@ def test_yaml_reads_back_as_the_same_settings(tmp_path: Path) -> None:
 
 def test_warmup_must_end() -> None:
     with pytest.raises(ConfigError) as error:
-        settings("loss.kl_warmup_epochs=20")
+        settings("loss.warmup_epochs=20")
     assert str(error.value) == (
-        "loss.kl_warmup_epochs=20 leaves no epoch at the full KL weight: type fewer than epochs=20, or more epochs."
+        "loss.warmup_epochs=20 leaves no epoch at the full KL weight: type fewer than epochs=20, or more epochs."
     )
 
 
@@ -351,7 +351,7 @@ def test_the_same_training_has_the_same_digest() -> None:
     assert training_digest(settings("device=cpu", "logger=tensorboard", "dataset.root=/elsewhere")) == digest
     assert training_digest(settings("beta=1.0", "model.latent_dim=2")) == digest
     assert training_digest(settings("beta=2")) != digest
-    ignored = ["beta=0", "beta=4", "loss.free_bits=1", "loss.kl_warmup_epochs=3", "loss.kl_schedule=cyclical"]
+    ignored = ["beta=0", "beta=4", "loss.free_bits=1", "loss.warmup_epochs=3", "loss.schedule=cyclical"]
     off = {
         training_digest(settings(*each)) for each in (("beta=0",), *(("kl=false", one) for one in ignored))
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import runpy
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,6 @@ from test_training import assert_same, without_times
 from vaelab.data import splits
 from vaelab.data.splits import Data
 from vaelab.models import names
-from vaelab.objectives import kl_schedules
 from vaelab.training.cuda_graph import WARM_UP, CapturedStep
 from vaelab.training.loop import fit
 from vaelab.training.state import TrainingState
@@ -27,20 +25,17 @@ from vaelab.training.train_step import EagerStep
 has_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 CASES = [
     ("model=mlp",),
-    ("model=conv", "loss.kl_warmup_epochs=2"),
+    ("model=conv", "loss.warmup_epochs=2"),
     ("model=mlp", "dataset.binarize=dynamic"),
     ("model=mlp", "loss.likelihood=gaussian"),
     ("model=mlp", "loss.free_bits=0.1", "loss.likelihood=continuous_bernoulli"),
-    ("model=mlp", "loss.kl_schedule={name:cyclical,cycles:2}"),
+    ("model=mlp", "loss.schedule=cyclical", "loss.cycles=2"),
+    ("model=mlp", "loss=capacity", "loss.warmup_epochs=1"),
+    ("model=mlp", "loss=geco"),
+    ("model=mlp", "loss=beta_tcvae"),
+    ("model=mlp", "loss=mmd_vae"),
+    ("model=mlp", "loss=iwae", "loss.objective.dreg=true"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def cyclical(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The KL schedule of the plugin that the README shows, for the time of a test."""
-    kl_schedules.names()  # all are imported
-    monkeypatch.setattr(kl_schedules, "registered", dict(kl_schedules.registered))
-    runpy.run_path(str(Path(__file__).parent / "extensions" / "cyclical.py"))
 
 
 def dynamic(data: Data, overrides: tuple[str, ...]) -> Data:

@@ -186,11 +186,11 @@ def test_beta_zero_equals_recon_only() -> None:
 
 
 def test_kl_weight_warms_up_linearly_step_by_step() -> None:
-    weight = kl_weight(settings("beta=2", "loss.kl_warmup_epochs=4"))
+    weight = kl_weight(settings("beta=2", "loss.warmup_epochs=4"))
     assert [weight(epoch / 2) for epoch in range(11)] == [0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2, 2, 2]
     assert weight.full == 2
     assert kl_weight(settings("beta=2"))(0) == 2
-    assert kl_weight(settings("beta=2", "kl=false", "loss.kl_warmup_epochs=4"))(3) == 0
+    assert kl_weight(settings("beta=2", "kl=false", "loss.warmup_epochs=4"))(3) == 0
 
 
 def test_free_bits_stop_the_push_on_dimensions_below_them() -> None:
@@ -214,9 +214,9 @@ def test_free_bits_stop_the_push_on_dimensions_below_them() -> None:
     [
         (likelihoods.build, "bernouli", "Unknown loss.likelihood 'bernouli'. Did you mean 'bernoulli'? Available: bernoulli, continuous_bernoulli, gaussian."),
         (likelihoods.build, {"name": "gaussian", "sigma": 1}, "Unknown setting 'loss.likelihood.sigma'. loss.likelihood=gaussian accepts: no settings."),
-        (kl_schedules.build, "liner", "Unknown loss.kl_schedule 'liner'. Did you mean 'linear'? Available: linear."),
+        (kl_schedules.build, "liner", "Unknown loss.schedule 'liner'. Did you mean 'linear'? Available: constant, cosine, cyclical, linear, sigmoid."),
         (likelihoods.build, {"name": "bernoulli", "args": 1}, "Unknown setting 'loss.likelihood.args'. loss.likelihood=bernoulli accepts: no settings."),
-        (objectives.build, "elbo", "Unknown loss.objective 'elbo'. Did you mean 'neg_elbo'? Available: neg_elbo."),
+        (objectives.build, "elbo", "Unknown loss.objective 'elbo'. Did you mean 'neg_elbo'? Available: beta_tcvae, capacity, geco, iwae, mmd_vae, neg_elbo."),
     ],
 )  # fmt: skip
 def test_wrong_components_say_what_to_type(build_it: Any, component: Any, message: str) -> None:
@@ -229,9 +229,9 @@ def test_the_loss_in_words_says_weight_schedule_and_free_bits() -> None:
     for overrides, words in (
         ((), "reconstruction + KL"),
         (("beta=0.5",), "reconstruction + 0.5 · KL"),
-        (("beta=4", "loss.kl_warmup_epochs=1"), "reconstruction + (0 to 4) · KL"),
+        (("beta=4", "loss.warmup_epochs=1"), "reconstruction + (0 to 4) · KL"),
         (("loss.free_bits=0.5",), "reconstruction + max(KL, 0.5 per dim.)"),
-        (("kl=false", "loss.free_bits=0.5", "loss.kl_warmup_epochs=1"), "reconstruction"),
+        (("kl=false", "loss.free_bits=0.5", "loss.warmup_epochs=1"), "reconstruction"),
     ):
         asked = settings(*overrides)
         assert build_objective(asked).formula(kl_weight(asked).in_words(epochs=3, steps=7)) == words

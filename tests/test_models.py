@@ -85,6 +85,15 @@ def test_default_mlp_has_the_documented_sizes() -> None:
     assert shapes == [(400, 784), (4, 400), (400, 2), (784, 400)]
 
 
+def test_a_gated_layer_multiplies_half_of_its_outputs_by_the_sigmoid_of_the_others() -> None:
+    model = build({"name": "mlp", "hidden": [30, 20], "activation": "gated"}, SHAPE, 0)
+    shapes = [tuple(p.shape) for p in model.parameters() if p.ndim == 2]
+    assert shapes == [(60, 784), (40, 30), (4, 20), (40, 2), (60, 20), (784, 30)]
+    first, x = model.decoder[0], torch.randn(5, 2)
+    hidden, gate = first(x).chunk(2, dim=1)
+    torch.testing.assert_close(model.decoder[1](first(x)), hidden * gate.sigmoid())
+
+
 def test_posterior_samples_have_its_moments() -> None:
     posterior = Gaussian(torch.full((40_000, 1), 1.5), torch.full((40_000, 1), -1.0))
     z = posterior.sample(torch.Generator().manual_seed(0))
@@ -112,7 +121,7 @@ def test_log_variances_that_overflow_stay_finite(extreme: float) -> None:
         ({"name": "mlp", "latent_dim": 0}, "model.latent_dim must be a whole number of at least 1, got 0."),
         ({"name": "mlp", "latent_dim": True}, "model.latent_dim must be a whole number of at least 1, got true."),
         ({"name": "mlp", "hidden": []}, "model.hidden must be a list of whole numbers of at least 1, such as [400], got []."),
-        ({"name": "mlp", "activation": "rleu"}, "Unknown model.activation 'rleu'. Did you mean 'relu'? Available: relu, tanh."),
+        ({"name": "mlp", "activation": "rleu"}, "Unknown model.activation 'rleu'. Did you mean 'relu'? Available: gated, relu, tanh."),
         ({"name": "mlp", "parameters_per_pixel": 2}, "Unknown setting 'model.parameters_per_pixel'. model=mlp accepts: latent_dim, hidden, activation."),
         ({"name": "conv", "kernel": 0}, "model.kernel must be a whole number of at least 1, got 0."),
         ({"name": "conv", "channels": [8, 8, 8]}, "model.channels=[8,8,8] halves images 3 times, and 28x28 pixels are not divisible by 8: type fewer channels, such as [32,64]."),

@@ -152,10 +152,12 @@ def test_a_layer_that_the_page_cannot_run_is_named() -> None:
         layer(nn.GELU(), Weights())
 
 
-@pytest.mark.parametrize("model", names())
-def test_every_model_can_be_explored(model: str) -> None:
+@pytest.mark.parametrize(
+    "settings", [*({"name": name} for name in names()), {"name": "mlp", "activation": "gated"}]
+)
+def test_every_model_can_be_explored(settings: dict[str, str]) -> None:
     """The page's layers are PyTorch's: checked in the browser below, and here that none is missing."""
-    built = build({"name": model, "latent_dim": 2}, (1, 28, 28), seed=0)
+    built = build({**settings, "latent_dim": 2}, (1, 28, 28), seed=0)
     weights = Weights()
     assert vaelab.explorer.network.network(built, "bernoulli", weights)["latents"] == 2
     assert weights.count >= sum(each.numel() for each in built.parameters())

@@ -57,7 +57,7 @@ def golden(model: str) -> Iterator[tuple[str, float]]:
         if len(steps) < 30:
             images = min(config.batch_size, len(data.train) - (state.step - 1) * config.batch_size)
             steps.append(
-                (f"step {state.total_steps} loss", state.step_terms_S3[state.step - 1, 2].item() / images)
+                (f"step {state.total_steps} loss", state.step_terms_ST[state.step - 1, 2].item() / images)
             )
 
     rows = fit(fresh(config, data), data, config, [AtStep(note)])

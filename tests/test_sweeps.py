@@ -39,7 +39,7 @@ from vaelab.evaluation.runs import distinct_slugs, distinct_titles, family_of, f
 from vaelab.runs.folder import natural
 
 QUICK = (*TINY, "epochs=2", "artifacts.every=0", "artifacts.figures=false", "artifacts.gif_every_batches=4")
-WITHOUT_KL = ("kl=false", "loss.kl_warmup_epochs=0,1", "loss.free_bits=0,1")
+WITHOUT_KL = ("kl=false", "loss.warmup_epochs=0,1", "loss.free_bits=0,1")
 GRID = ("beta=0.1,0.5,1", "kl=true,false")
 JOBS = ["0_beta-0.1_kl-true", "1_beta-0.1_kl-false", "2_beta-0.5_kl-true", "4_beta-1_kl-true"]
 NO_FIGURES = (
@@ -357,7 +357,7 @@ WRONG_GRIDS = [
     ("beta=1,-1", "beta must be a number of at least 0, got -1.0."),
     ("model.latent_dim=2,0", "model.latent_dim must be a whole number of at least 1, got 0."),
     ("model=mlp,cnov", "Unknown model 'cnov'. Did you mean 'conv'? Available: conv, mlp."),
-    ("loss.kl_warmup_epochs=0,2", "loss.kl_warmup_epochs=2 leaves no epoch at the full KL weight: type fewer than epochs=2, or more epochs."),
+    ("loss.warmup_epochs=0,2", "loss.warmup_epochs=2 leaves no epoch at the full KL weight: type fewer than epochs=2, or more epochs."),
 ]  # fmt: skip
 
 

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
+from torch import nn
 
 from conftest import TINY, fresh, settings
-from vaelab.config import Config
+from vaelab.config import Config, ConfigError
 from vaelab.data.splits import Data, Split
 from vaelab.figures import style
 from vaelab.models import names
@@ -25,6 +26,7 @@ from vaelab.training import checkpoint, snapshots
 from vaelab.training.callbacks import Callback, CheckFinite, DropTinyMoments
 from vaelab.training.examples import ExampleImages
 from vaelab.training.loop import fit
+from vaelab.training.optimization import clip, learning_rate
 from vaelab.training.snapshots import AnimationFrames, EpochFigures, FinalFigures, read_frame
 from vaelab.training.state import Record, TrainingDiverged, TrainingState
 
@@ -75,7 +77,7 @@ def replace_train(data: Data, train: Split) -> Data:
 
 
 def test_rows_add_up(data: Data) -> None:
-    config = settings(*TINY, "epochs=3", "beta=0.5", "loss.kl_warmup_epochs=1")
+    config = settings(*TINY, "epochs=3", "beta=0.5", "loss.warmup_epochs=1")
     state = fresh(config, data)
     rows = fit(state, data, config)
     last = 1 - 1 / state.steps_per_epoch
@@ -334,7 +336,7 @@ def test_without_validation_images_the_test_set_is_scored_and_nothing_chosen(dat
 
 
 def test_best_is_chosen_on_scored_images_after_the_warmup(data: Data) -> None:
-    asked = settings(*TINY, "epochs=4", "loss.kl_warmup_epochs=2", "optimizer.lr=0.02")
+    asked = settings(*TINY, "epochs=4", "loss.warmup_epochs=2", "optimizer.lr=0.02")
     state = fresh(asked, data)
     rows = fit(state, data, asked)
     eligible = {row["val/loss"]: row["epoch"] for row in rows[2:]}
@@ -347,8 +349,8 @@ def test_best_is_chosen_on_scored_images_after_the_warmup(data: Data) -> None:
         ((), [3, 1, 2], [1, 1, 1], [1, 2, 2]),
         (("beta=4",), [3, 1, 2], [4, 4, 4], [1, 2, 2]),
         (("kl=false",), [3, 1, 2], [0, 0, 0], [1, 2, 2]),
-        (("loss.kl_warmup_epochs=2",), [1, 2, 9, 8, 8.5], [0.4, 0.9, 1, 1, 1], [1, 2, 3, 4, 4]),
-        (("loss.kl_warmup_epochs=2",), [1, 2, 9, 3, 8], [0.4, 0.9, 1, 0.5, 1], [1, 2, 3, 3, 5]),  # cycles
+        (("loss.warmup_epochs=2",), [1, 2, 9, 8, 8.5], [0.4, 0.9, 1, 1, 1], [1, 2, 3, 4, 4]),
+        (("loss.warmup_epochs=2",), [1, 2, 9, 3, 8], [0.4, 0.9, 1, 0.5, 1], [1, 2, 3, 3, 5]),  # cycles
     ],
 )  # fmt: skip
 def test_best_is_the_lowest_loss_at_full_weight(
@@ -381,6 +383,9 @@ class Stop(Exception):
 
 @pytest.mark.parametrize("overrides", [
     ("model=mlp",), ("model=conv",), ("model=mlp", "dataset.binarize=dynamic"), ("model=mlp", "loss.likelihood=gaussian"),
+    ("loss=geco",), ("loss=iwae", "loss.objective.dreg=true"), ("loss=beta_tcvae",), ("loss=mmd_vae",),
+    ("loss=capacity", "loss.warmup_epochs=1"),
+    ("model=conv", "optimizer.weight_average=0.9", "optimizer.schedule=cosine", "optimizer.clip_norm=30"),
 ])  # fmt: skip
 def test_stopping_at_any_step_and_going_on_equals_never_stopping(
     overrides: tuple[str, ...], data: Data, tmp_path: Path
@@ -408,6 +413,69 @@ def test_stopping_at_any_step_and_going_on_equals_never_stopping(
         checkpoint.restore(checkpoint.load(path), resumed, config, data)
         fit(resumed, data, config)
         assert_same(undisturbed, resumed)
+
+
+def test_step_sizes_of_the_schedules() -> None:
+    rates = {
+        "constant": [1, 1, 1, 1, 1], "cosine": [1, 0.853553, 0.5, 0.146447, 0], "step": [1, 1, 0.1, 0.01, 0.01]
+    }  # fmt: skip
+    for schedule, expected in rates.items():
+        config = settings("epochs=8", f"optimizer.schedule={schedule}", "optimizer.lr=0.5")
+        found = [learning_rate(config, epoch) / 0.5 for epoch in (0, 2, 4, 6, 8)]
+        assert found == pytest.approx(expected, abs=1e-5)
+    config = settings(
+        "epochs=8", "optimizer.schedule=cosine", "optimizer.warmup_epochs=4", "optimizer.lr=0.5"
+    )
+    assert [learning_rate(config, epoch) for epoch in (0, 2, 4, 6)] == pytest.approx([0, 0.25, 0.5, 0.25])
+
+
+def test_a_gradient_is_scaled_to_the_largest_norm_and_dropped_where_it_is_not_finite() -> None:
+    weights = [nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(1))]
+    for gradient, expected, counts in (
+        ([3.0, 0.0, 4.0], [0.6, 0.0, 0.8], (1, 0)), ([0.3, 0.0, 0.4], [0.3, 0.0, 0.4], (0, 0)),
+        ([math.nan, 1.0, 1.0], [0.0, 0.0, 0.0], (0, 1)), ([math.inf, 1.0, 1.0], [0.0, 0.0, 0.0], (0, 1)),
+    ):  # fmt: skip
+        weights[0].grad, weights[1].grad = torch.tensor(gradient[:2]), torch.tensor(gradient[2:])
+        clipped, skipped = clip(weights, 1.0)
+        found = torch.cat([weights[0].grad, weights[1].grad])
+        torch.testing.assert_close(found, torch.tensor(expected))
+        assert (clipped.item(), skipped.item()) == counts
+
+
+def test_a_gradient_that_is_not_finite_is_survived_and_counted(data: Data) -> None:
+    config = settings(*TINY, "epochs=1", "optimizer.clip_norm=1000")
+    state = fresh(config, data)
+    hooked = next(state.model.parameters())
+    hooked.register_hook(lambda gradient: gradient * math.nan if state.step in (2, 5) else gradient)
+    (row,) = fit(state, data, config, [CheckFinite(config)])
+    assert (row["skipped_steps"], row["clipped_steps"] >= 0) == (2, True)
+    assert all(map(math.isfinite, row.values()))
+
+
+def test_the_average_of_the_weights_is_what_is_scored_and_saved(data: Data) -> None:
+    config = settings(*TINY, "epochs=1", "optimizer.weight_average=0.5")
+    state, plain = fresh(config, data), fresh(settings(*TINY, "epochs=1"), data)
+    (row,), (other,) = fit(state, data, config), fit(plain, data, settings(*TINY, "epochs=1"))
+    for trained, same in zip(state.model.parameters(), plain.model.parameters(), strict=True):
+        assert torch.equal(trained, same)  # the average changes nothing that is learned
+    assert row["train/loss"] == other["train/loss"]
+    assert row["val/loss"] != other["val/loss"]
+    scored = bound(state.evaluated, state.objective, data.scored, config.seed)
+    assert row["val/neg_elbo"] == scored.averages()["neg_elbo"]
+    saved, _ = checkpoint.model_of(checkpoint.content_of(state, config, data))
+    for kept, average in zip(saved.parameters(), state.evaluated.parameters(), strict=True):
+        assert torch.equal(kept, average)
+
+
+def test_early_stopping_ends_a_training_that_gets_no_better(data: Data) -> None:
+    config = settings(*TINY, "epochs=30", "early_stopping=2", "optimizer.lr=0.05")
+    state = fresh(config, data)
+    rows = fit(state, data, config)
+    losses = [row["val/loss"] for row in rows]
+    assert len(rows) < 30
+    assert losses.index(min(losses)) == len(rows) - 3 == state.best_epoch - 1
+    with pytest.raises(ConfigError, match=r"early_stopping with dataset\.val_size=0"):
+        settings("early_stopping=1", "dataset.val_size=0")
 
 
 def test_drawing_is_no_training_time_and_no_time_is_lost_by_an_interruption(

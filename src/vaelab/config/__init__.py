@@ -40,6 +40,7 @@ from vaelab.config.train import (
     effective,
     folder_ending,
     overrides_of,
+    resolve_saved,
 )
 from vaelab.config.zip import ZipConfig
 

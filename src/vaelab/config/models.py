@@ -10,7 +10,7 @@ from vaelab.config.base import unknown_setting
 from vaelab.config.errors import ConfigError, must_be, show, unknown
 from vaelab.config.train import Config
 
-ACTIVATIONS = ("relu", "tanh")
+ACTIVATIONS = ("relu", "tanh", "gated")
 ImageShape = tuple[int, int, int]  # channels, height, width
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -70,8 +70,15 @@ class LossConfig(Settings):
 
     objective: base.Component = Field("neg_elbo", description="the negative ELBO, or a plugin's objective")
     likelihood: Likelihood = Field("bernoulli", description="p(x|z) of a pixel")
-    kl_schedule: KLSchedule = Field("linear", description="how the KL's weight reaches beta")
-    kl_warmup_epochs: base.Natural = Field(0, description="epochs over which the KL's weight rises to beta")
+    schedule: KLSchedule = Field("linear", description="how the KL's weight reaches beta")
+    warmup_epochs: base.Natural = Field(
+        0, description="epochs over which the KL's weight rises to beta; of cyclical: 0 is all epochs"
+    )
+    cycles: base.Count = Field(4, description="times that the weight rises with schedule=cyclical")
+    ratio: Annotated[float, Allowed("a number above 0 and up to 1")] = Field(
+        0.5, gt=0, le=1, description="share of a cycle in which it rises; the rest is at beta"
+    )
+    importance_samples: base.Count = Field(1, description="latents per image, K, with objective=iwae")
     free_bits: Annotated[float, Allowed("a number of at least 0, in nats per latent dimension")] = Field(
         0.0,
         ge=0,
@@ -89,6 +96,22 @@ class OptimizerConfig(Settings):
 
     lr: Annotated[float, Allowed("a number above 0 and below 1")] = Field(
         1e-3, gt=0, lt=1, description="Adam's step size, dimensionless"
+    )
+    schedule: Literal["constant", "cosine", "step"] = Field(
+        "constant",
+        description="the step size falls not, to 0 along a cosine, or to a tenth at 1/2 and again at 3/4",
+    )
+    warmup_epochs: base.Natural = Field(0, description="epochs over which the step size rises linearly to lr")
+    clip_norm: Annotated[float, Allowed("a number above 0, or null")] | None = Field(
+        None,
+        gt=0,
+        description="norm to which longer gradients are scaled down, and others are skipped; null: any",
+    )
+    weight_average: Annotated[float, Allowed("a number of at least 0 and below 1")] = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="decay per step of the averaged weights that are evaluated; 0: no average",
     )
 
 
@@ -118,7 +141,9 @@ class ArtifactsConfig(Settings):
     )
 
 
-KL_SETTINGS = ("beta", "loss.free_bits", "loss.kl_schedule", "loss.kl_warmup_epochs")
+KL_SETTINGS = (
+    "beta", "loss.free_bits", "loss.schedule", "loss.warmup_epochs", "loss.cycles", "loss.ratio",
+)  # fmt: skip
 """What has no effect where the KL term is not minimised."""
 
 
@@ -129,6 +154,9 @@ class Config(Settings):
         20, ge=1, le=1_000_000, description="passes over the training images"
     )
     batch_size: base.Count = Field(128, description="images per step")
+    early_stopping: base.Natural = Field(
+        0, description="epochs without a lower validation loss after which the training ends; 0: never"
+    )
     seed: base.Seed = Field(42, description="start of every random stream")
     device: base.Device = Field("auto", description="auto takes CUDA where there is one")
     deterministic: base.Switch = Field(False, description="bitwise reproducible on CUDA too; slower")
@@ -145,10 +173,15 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def check_warmup(self) -> Self:
-        if not self.kl_off and self.loss.kl_warmup_epochs >= self.epochs:
+        if not self.kl_off and self.loss.warmup_epochs >= self.epochs:
             raise ConfigError(
-                f"loss.kl_warmup_epochs={self.loss.kl_warmup_epochs} leaves no epoch at the full KL weight: "
+                f"loss.warmup_epochs={self.loss.warmup_epochs} leaves no epoch at the full KL weight: "
                 f"type fewer than epochs={self.epochs}, or more epochs."
+            )
+        if self.early_stopping and self.dataset.val_size == 0:
+            raise ConfigError(
+                "early_stopping with dataset.val_size=0 would choose by the test images: type "
+                "dataset.val_size=5000, or early_stopping=0."
             )
         return self
 
@@ -168,6 +201,14 @@ class Config(Settings):
         if (name := name_of(self.loss.objective)) != "neg_elbo":
             return name
         return "recon_only" if self.kl_off else "vae" if self.beta == 1 else "beta_vae"
+
+    @property
+    def planned_by_epochs(self) -> str:
+        """The setting that makes each epoch depend on how many there are, or nothing."""
+        if self.optimizer.schedule != "constant":
+            return f"optimizer.schedule={self.optimizer.schedule}"
+        cyclical = name_of(self.loss.schedule) == "cyclical" and not self.kl_off
+        return "loss.schedule=cyclical" if cyclical and not self.loss.warmup_epochs else ""
 
     def without_effect(self) -> list[str]:
         """A sentence for each setting that changes nothing beside the others."""
@@ -190,11 +231,25 @@ class Config(Settings):
         return idle
 
 
+RENAMED = {"kl_schedule": "schedule", "kl_warmup_epochs": "warmup_epochs"}
+"""Settings of `loss` under the names that version 0.1 had for them."""
+
+
+def resolve_saved(plain: Mapping[str, Any]) -> Config:
+    """The settings of a run as plain values, which an older version may have written. Raises ConfigError."""
+    values = dict(plain)
+    if isinstance(loss := values.get("loss"), Mapping):
+        values["loss"] = {RENAMED.get(key, key): value for key, value in loss.items()}
+    if mark := look_up(values, "artifacts.watermark"):  # older versions took one of any length
+        values["artifacts"] = {**values["artifacts"], "watermark": str(mark)[:LONGEST_WATERMARK]}
+    return base.resolve(values, Config)
+
+
 def check_names(config: Config) -> None:
     """Raise ConfigError for an unknown name, before PyTorch, which takes seconds, is imported."""
     MODELS.check("model", name_of(config.model))
     LIKELIHOODS.check("loss.likelihood", name_of(config.loss.likelihood))
-    KL_SCHEDULES.check("loss.kl_schedule", name_of(config.loss.kl_schedule))
+    KL_SCHEDULES.check("loss.schedule", name_of(config.loss.schedule))
     LOGGERS.check("logger", name_of(config.logger), besides="none")
     if config.artifacts.embedding == "umap" and find_spec("umap") is None:
         raise ConfigError(
@@ -237,7 +292,10 @@ def training_digest(config: Config) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-MAY_CHANGE = ("epochs", "device", "deterministic", "logger", "dataset.root", "dataset.source", "artifacts")
+MAY_CHANGE = (
+    "epochs", "early_stopping", "device", "deterministic", "logger", "dataset.root", "dataset.source",
+    "artifacts",
+)  # fmt: skip
 """What may be given beside `resume`: none of it changes the numbers of an epoch."""
 
 GROUP_SETTINGS = {"model": ["model.name"], "dataset": ["dataset.name"], "loss": ["kl", "beta"]}
@@ -255,6 +313,11 @@ def continued(saved: Config, given: Config, keys: Iterable[str]) -> Config:
             continue
         if key == "experiment":
             raise ConfigError("A run that is resumed has its settings already: leave experiment= out.")
+        if key == "epochs" and (planned := saved.planned_by_epochs) and given.epochs != saved.epochs:
+            raise ConfigError(
+                f"epochs can't change when a run with {planned} is resumed, which is planned for "
+                f"epochs={saved.epochs}: leave it out, or start a new run."
+            )
         if key.split(".")[0] in MAY_CHANGE or key in MAY_CHANGE:
             group, _, name = key.rpartition(".")
             (look_up(before, group) if group else before)[name] = look_up(after, key)

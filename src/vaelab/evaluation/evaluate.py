@@ -16,13 +16,12 @@ from typing import Any
 from tqdm import tqdm
 
 from vaelab.config import (
-    Config,
     ConfigError,
     DatasetConfig,
     EvaluationConfig,
     VaelabError,
     read_yaml,
-    resolve,
+    resolve_saved,
     to_yaml,
     unknown,
 )  # fmt: skip
@@ -88,7 +87,7 @@ def rebuild(folder: RunFolder, run: Run) -> None:
     with suppress(RunFolderError, OSError):
         rows = folder.read_metrics()
     with suppress(Exception):  # YAML's, the disk's and ours
-        config = resolve(read_yaml(folder.config_yaml), Config)
+        config = resolve_saved(read_yaml(folder.config_yaml))
     rebuilt = []
     if rows[: saved.epoch] != saved.history:
         folder.write_metrics(saved.history)

@@ -103,7 +103,8 @@ class EvaluatedModel:
 
     @cached_property
     def bound(self) -> Bound:
-        return bound(self.model, self.objective, self.split, self.seed, batch=scoring_batch(self.run.config))
+        batch = scoring_batch(self.objective, self.run.config)
+        return bound(self.model, self.objective, self.split, self.seed, batch=batch)
 
     @cached_property
     def posterior(self) -> Gaussian:

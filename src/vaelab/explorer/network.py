@@ -15,7 +15,7 @@ LIKELIHOODS = ("bernoulli", "continuous_bernoulli", "gaussian")
 
 LAYERS = (
     nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, nn.ReLU, nn.Tanh, nn.Sigmoid, nn.Flatten,
-    nn.Unflatten, ToPixels,
+    nn.Unflatten, nn.GLU, ToPixels,
 )  # fmt: skip
 """Every layer that network.js can run."""
 

@@ -5,6 +5,7 @@ A new model is a `VAE` subclass, registered where it is written, and a yaml of i
 Shapes: B batch, C channels, H height, W width, L latent dimensions, P parameters of the likelihood per pixel.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,6 +34,11 @@ class Gaussian:
         """One reparameterised sample per row, mu + sigma * eps (Kingma & Welling 2014), shape (B, L)."""
         eps_BL = torch.randn(self.mean.shape, generator=noise, device=self.mean.device)
         return self.mean + (0.5 * self.log_variance).exp() * eps_BL
+
+    def log_prob_per_dimension(self, z: Tensor) -> Tensor:
+        """log N(z; mean, exp(log_variance)) of each dimension, in nats; `z` may have leading axes."""
+        standardised = (z - self.mean) * (-0.5 * self.log_variance).exp()
+        return -0.5 * (standardised.square() + self.log_variance + math.log(2 * math.pi))
 
     def kl_per_dimension(self) -> Tensor:
         """KL(N(mean, exp(log_variance)) || N(0, 1)) of each dimension, shape (B, L), in nats.

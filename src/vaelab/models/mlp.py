@@ -1,14 +1,16 @@
 """The fully connected VAE of Kingma & Welling (2014): 784-400-L-400-784 by default."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from torch import nn
 
 from vaelab.models import VAE, ImageShape, models
 
-ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh}
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU, "tanh": nn.Tanh, "gated": lambda: nn.GLU(dim=1),
+}  # fmt: skip
 
 
 @models.register("mlp")
@@ -33,7 +35,12 @@ class MLP(VAE):
 
 
 def layers(sizes: Sequence[int], activation: str) -> list[nn.Module]:
-    """Linear layers from each size to the next, the activation between them."""
-    linear = [nn.Linear(before, after) for before, after in pairwise(sizes)]
-    between = [[layer, ACTIVATIONS[activation]()] for layer in linear[:-1]]
-    return [*(module for pair in between for module in pair), linear[-1]]
+    """Linear layers from each size to the next, the activation between them.
+
+    Gated: a layer has twice its outputs, h and g, and passes h · σ(g) on (Dauphin et al. 2017).
+    """
+    outputs = 2 if activation == "gated" else 1
+    found: list[nn.Module] = []
+    for before, after in pairwise(sizes[:-1]):
+        found += [nn.Linear(before, outputs * after), ACTIVATIONS[activation]()]
+    return [*found, nn.Linear(sizes[-2], sizes[-1])]

@@ -6,14 +6,15 @@ Shapes: B batch, C channels, H height, W width.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Generator, Tensor, nn
 
 from vaelab.config import Config, show
 from vaelab.config.registry import Registry
+from vaelab.config.train import KL_SETTINGS
 from vaelab.models import VAE
 from vaelab.objectives.likelihoods import Likelihood, likelihoods
 from vaelab.objectives.schedules import KLSchedule, kl_schedules
@@ -31,6 +32,7 @@ class Terms:
     loss: Tensor  # (B,)  what is minimised, on average over the batch
     reconstruction: Tensor  # (B,)  -log p(x|z), one sample of z per image
     kl: Tensor  # (B,)  KL(q(z|x) || p(z))
+    parts: Mapping[str, Tensor] = field(default_factory=dict)  # (B,) each, by the names in Objective.parts
 
     @property
     def neg_elbo(self) -> Tensor:
@@ -39,7 +41,20 @@ class Terms:
 
 
 class Objective(nn.Module, ABC):
-    """What is minimised. Holds the likelihood, whose parameters are trained with the model's."""
+    """What is minimised. Holds the likelihood, whose parameters are trained with the model's.
+
+    A constructor is given the likelihood, and where it asks for them `beta` (0 with kl=false) and settings
+    of `loss`: `free_bits`, `importance_samples`. What training changes besides the weights is a buffer.
+    """
+
+    parts: Sequence[str] = ()
+    """Further terms, averaged over images as train/NAME and val/NAME in metrics.csv."""
+
+    needs_whole_batches: bool = False
+    """Whether an image's loss depends on the others of its batch: scored, batches are as large as trained."""
+
+    is_stationary: bool = True
+    """Whether losses of different epochs compare, once the KL's weight is full: else no epoch is the best."""
 
     def __init__(self, likelihood: Likelihood) -> None:
         super().__init__()
@@ -62,24 +77,35 @@ objectives: Registry[Callable[..., Objective]] = Registry(
 )
 
 
+OF_OBJECTIVES = ("free_bits", "importance_samples")
+"""Settings of `loss` that objectives may ask for by name, beside `beta`, which is 0 with kl=false."""
+
+OF_SCHEDULES = ("warmup_epochs", "cycles", "ratio")
+"""Settings of `loss` that schedules of the KL's weight may ask for, beside `epochs`."""
+
+
 def build_objective(config: Config) -> Objective:
     """The objective of the settings, with its likelihood. Raises ConfigError for what isn't registered."""
+    given = {key: getattr(config.loss, key) for key in OF_OBJECTIVES}
+    beta = config.beta if config.kl else 0.0
     likelihood = likelihoods.build(config.loss.likelihood)
-    return objectives.build(config.loss.objective, likelihood=likelihood, free_bits=config.loss.free_bits)
+    return objectives.build(config.loss.objective, likelihood=likelihood, beta=beta, **given)
 
 
 def not_taken(config: Config) -> list[str]:
     """A sentence for each setting that the chosen objective or KL schedule has no argument for."""
-    loss = config.loss
-    offered: dict[str, tuple[float, Registry[Any], str | dict[str, Any], str]] = {
-        "free_bits": (loss.free_bits, objectives, loss.objective, "free_bits"),
-        "kl_warmup_epochs": (loss.kl_warmup_epochs, kl_schedules, loss.kl_schedule, "warmup_epochs"),
+    loss, untouched = config.loss, type(config.loss)()
+    takers: dict[str, tuple[Registry[Any], str | dict[str, Any]]] = {
+        **dict.fromkeys(OF_OBJECTIVES, (objectives, loss.objective)),
+        **dict.fromkeys(OF_SCHEDULES, (kl_schedules, loss.schedule)),
     }
     return [
         f"loss.{key}={show(value)} has no effect with {registry.setting}={show(chosen)}, "
         "which does not take it."
-        for key, (value, registry, chosen, argument) in offered.items()
-        if value and not config.kl_off and argument not in registry.parameters(chosen)
+        for key, (registry, chosen) in takers.items()
+        if (value := getattr(loss, key)) != getattr(untouched, key)
+        and not (config.kl_off and f"loss.{key}" in KL_SETTINGS)  # of which without_effect says so
+        and key not in registry.parameters(chosen)
     ]
 
 
@@ -101,5 +127,5 @@ class KLWeight:
 
 def kl_weight(config: Config) -> KLWeight:
     """beta times the schedule, 0 with kl=false. Raises ConfigError for a schedule that isn't registered."""
-    given = {"warmup_epochs": config.loss.kl_warmup_epochs, "epochs": config.epochs}
-    return KLWeight(config.beta if config.kl else 0.0, kl_schedules.build(config.loss.kl_schedule, **given))
+    given = {"epochs": config.epochs, **{key: getattr(config.loss, key) for key in OF_SCHEDULES}}
+    return KLWeight(config.beta if config.kl else 0.0, kl_schedules.build(config.loss.schedule, **given))

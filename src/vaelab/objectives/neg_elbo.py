@@ -20,6 +20,7 @@ class NegElbo(Objective):
     def __init__(self, likelihood: Likelihood, free_bits: float = 0.0) -> None:
         super().__init__(likelihood)
         self.free_bits = free_bits
+        self.needs_whole_batches = free_bits > 0
 
     def formula(self, weight: str) -> str:
         kl = f"max(KL, {self.free_bits:g} per dim.)" if self.free_bits else "KL"

@@ -26,9 +26,10 @@ class Bound:
     posterior: Gaussian  # (N, L), float64
 
     def averages(self) -> dict[str, float]:
-        """reconstruction, kl and neg_elbo in nats per image, averaged over images."""
+        """reconstruction, kl, neg_elbo and the objective's parts in nats per image, averaged over images."""
         reconstruction, kl = self.terms.reconstruction.mean().item(), self.terms.kl.mean().item()
-        return {"reconstruction": reconstruction, "kl": kl, "neg_elbo": reconstruction + kl}
+        parts = {name: part.mean().item() for name, part in self.terms.parts.items()}
+        return {"reconstruction": reconstruction, "kl": kl, "neg_elbo": reconstruction + kl, **parts}
 
 
 def scored_images(split: Split, seed: int) -> Iterator[Tensor]:
@@ -38,9 +39,9 @@ def scored_images(split: Split, seed: int) -> Iterator[Tensor]:
         yield split.batch(slice(start, start + BATCH), noise)
 
 
-def scoring_batch(config: Config) -> int:
-    """Images to score at once: with free bits, which depend on a batch's mean, as many as were trained on."""
-    return min(config.batch_size, BATCH) if config.loss.free_bits else BATCH
+def scoring_batch(objective: Objective, config: Config) -> int:
+    """Images to score at once: where a loss depends on a batch's mean, as many as were trained on."""
+    return min(config.batch_size, BATCH) if objective.needs_whole_batches else BATCH
 
 
 def bound(
@@ -57,6 +58,9 @@ def bound(
         for x_BCHW in (part for images in scored_images(split, seed) for part in images.split(batch)):
             terms = objective(model, x_BCHW, latent_noise, kl_weight)
             posterior = model.encode(x_BCHW)
-            parts.append((terms.loss, terms.reconstruction, terms.kl, posterior.mean, posterior.log_variance))
+            found = (posterior.mean, posterior.log_variance, terms.loss, terms.reconstruction, terms.kl)
+            parts.append((*found, *(terms.parts[name] for name in objective.parts)))
     whole = [torch.cat(part).double() for part in zip(*parts, strict=True)]
-    return Bound(Terms(*whole[:3]), Gaussian(*whole[3:]))
+    mean, log_variance, loss, reconstruction, kl, *more = whole
+    of_objective = dict(zip(objective.parts, more, strict=True))
+    return Bound(Terms(loss, reconstruction, kl, of_objective), Gaussian(mean, log_variance))

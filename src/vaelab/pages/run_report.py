@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vaelab.config import CONF_DIR, Config, counted, flattened, quote_override, read_yaml, resolve, show
+from vaelab.config import CONF_DIR, Config, counted, flattened, quote_override, read_yaml, resolve_saved, show
 from vaelab.pages.page import chart, epoch_images, images, plotly, render
 from vaelab.runs.folder import SPLIT_NAMES, RunFolder
 
@@ -19,7 +19,7 @@ def write_run_report(folder: RunFolder, facts: Mapping[str, Any] | None = None) 
     """Write report.html into a run's folder, from the files that are there; `facts` stand for run.json."""
     facts = folder.read_run_json() if facts is None else facts
     history = folder.read_metrics() if folder.metrics_csv.is_file() else []
-    config = resolve(read_yaml(folder.config_yaml), Config)
+    config = resolve_saved(read_yaml(folder.config_yaml))
     latents = config.model.get("latent_dim")
     size = "" if latents is None else f", {counted(latents, 'latent dimension')}"
     by_kind = {

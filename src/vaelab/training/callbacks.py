@@ -145,7 +145,7 @@ class ProgressBar(Callback):
         redrawn = self.bar.update(self.seen(state) - self.bar.n)
         if redrawn:  # only then, because reading the terms waits for the device
             images = min(self.config.batch_size, self.images - (state.step - 1) * self.config.batch_size)
-            reconstruction, kl, loss = (state.step_terms_S3[state.step - 1] / images).tolist()
+            reconstruction, kl, loss = (state.step_terms_ST[state.step - 1, :3] / images).tolist()
             self.bar.set_description_str(
                 f"{self.before}epoch {state.epoch + 1}/{self.config.epochs}  loss {loss:.2f}  "
                 f"reconstruction {reconstruction:.2f}  KL {kl:.2f} ",

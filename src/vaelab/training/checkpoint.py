@@ -19,8 +19,7 @@ from safetensors.torch import load as load_tensors
 from torch import Tensor
 from typing_extensions import Self
 
-from vaelab.config import Config, VaelabError, did_you_mean, flattened, look_up, resolve
-from vaelab.config.train import LONGEST_WATERMARK
+from vaelab.config import Config, VaelabError, did_you_mean, flattened, resolve_saved
 from vaelab.data.splits import Data
 from vaelab.models import VAE, with_weights
 from vaelab.objectives import Objective, build_objective
@@ -70,12 +69,14 @@ class Checkpoint(BaseModel):
     seconds: FiniteFloat  # training time of the current epoch
     param_groups: list[dict[str, Any]]  # Adam's options
     model: Tensors
+    trained: Tensors = Field({}, exclude=True)
+    """The weights that are trained, where the model's are their moving average."""
     objective: Tensors
     optimizer: Annotated[dict[int, dict[str, Tensor]], Field(exclude=True)]
     """Adam's moments, by the parameter's index."""
     random: Tensors  # the state of each random stream, by its purpose
     step_terms: Annotated[Tensor, Field(exclude=True)]
-    """Reconstruction, KL and loss of each step of the current epoch, shape (steps, 3)."""
+    """The terms of each step of the current epoch, shape (steps, terms)."""
 
     @model_validator(mode="after")
     def check_agreement(self) -> Self:
@@ -103,12 +104,13 @@ def content_of(state: TrainingState, config: Config, data: Data) -> Checkpoint:
         best_epoch=state.best_epoch,
         device=state.device.type,
         seconds=state.seconds,
-        param_groups=optimizer["param_groups"],
-        model=state.model.state_dict(),
+        param_groups=[{**group, "lr": float(group["lr"])} for group in optimizer["param_groups"]],
+        model=state.evaluated.state_dict(),
+        trained=state.model.state_dict() if state.average else {},
         objective=state.objective.state_dict(),
         optimizer=optimizer["state"],
         random={purpose: generator.get_state() for purpose, generator in state.noise.items()},
-        step_terms=state.step_terms_S3,
+        step_terms=state.step_terms_ST,
     )
 
 
@@ -116,7 +118,8 @@ def encode(checkpoint: Checkpoint) -> bytes:
     """The file's content."""
     parts = {
         "model": checkpoint.model, "objective": checkpoint.objective, "optimizer": checkpoint.optimizer,
-        "random": checkpoint.random, "training": {"step_terms": checkpoint.step_terms},
+        "trained": checkpoint.trained, "random": checkpoint.random,
+        "training": {"step_terms": checkpoint.step_terms},
     }  # fmt: skip
     # Each tensor in the plain layout and in memory of its own, whatever the model prefers.
     layout = torch.contiguous_format
@@ -177,7 +180,8 @@ def content_of_file(path: Path) -> dict[str, Any]:
         raise ValueError("The SHA-256 is not the one that was written with it.")
     parts = by_first_word(tensors)
     return {
-        **json.loads(metadata["json"]), "model": parts["model"], "objective": parts["objective"],
+        **json.loads(metadata["json"]), "model": parts["model"], "trained": parts["trained"],
+        "objective": parts["objective"],
         "optimizer": {int(index): each for index, each in by_first_word(parts["optimizer"]).items()},
         "random": parts["random"], "step_terms": parts["training"].get("step_terms"),
     }  # fmt: skip
@@ -228,10 +232,7 @@ def instead_of(path: Path) -> str:
 
 def config_of(checkpoint: Checkpoint) -> Config:
     """The settings of the run that wrote a checkpoint."""
-    config = checkpoint.config
-    if mark := look_up(config, "artifacts.watermark"):  # older versions took one of any length
-        config = {**config, "artifacts": {**config["artifacts"], "watermark": str(mark)[:LONGEST_WATERMARK]}}
-    return resolve(config, Config)
+    return resolve_saved(checkpoint.config)
 
 
 def model_of(checkpoint: Checkpoint) -> tuple[VAE, Objective]:
@@ -257,11 +258,14 @@ def restore(checkpoint: Checkpoint, state: TrainingState, config: Config, data: 
             f"The run was trained on other images than {data.origin.folder} holds ({data.description}): "
             f"type {advice}."
         )
-    state.model.load_state_dict(checkpoint.model)
+    state.model.load_state_dict(checkpoint.trained or checkpoint.model)
+    if state.average:
+        state.average.load_state_dict(checkpoint.model)
     state.objective.load_state_dict(checkpoint.objective)
-    # Adam's options; `capturable`, whether a CUDA graph may hold its step, depends on this device.
-    capturable = state.optimizer.defaults["capturable"]
-    groups = [{**group, "capturable": capturable} for group in checkpoint.param_groups]
+    # Adam's options; these two depend on the device: whether a CUDA graph may hold its step.
+    defaults = state.optimizer.defaults
+    own = {key: defaults[key] for key in ("capturable", "lr")}
+    groups = [{**group, **own} for group in checkpoint.param_groups]
     state.optimizer.load_state_dict({"state": checkpoint.optimizer, "param_groups": groups})
     # The fused kernel goes through parameters and moments side by side: one layout in memory for both.
     for parameter, moments in state.optimizer.state.items():
@@ -275,6 +279,6 @@ def restore(checkpoint: Checkpoint, state: TrainingState, config: Config, data: 
         state.begin_epoch(config.seed)
         state.step = checkpoint.step
         state.seconds = checkpoint.seconds
-        state.step_terms_S3.copy_(checkpoint.step_terms)
+        state.step_terms_ST.copy_(checkpoint.step_terms)
         for purpose, generator in state.noise.items():
             generator.set_state(checkpoint.random[purpose])

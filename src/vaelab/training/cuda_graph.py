@@ -27,7 +27,7 @@ class CapturedStep:
         self.step, self.noise = step, state.noise
         self.x_BCHW = torch.zeros(batch_size, *state.model.image_shape, device=state.device)
         self.kl_weight = torch.zeros((), device=state.device)
-        self.terms_3 = torch.zeros(3, device=state.device)
+        self.terms_T = torch.zeros_like(state.step_terms_ST[0])
         self.calls = 0
         self.stream = torch.cuda.Stream()
         self.graph: torch.cuda.CUDAGraph | None = None
@@ -42,16 +42,16 @@ class CapturedStep:
         self.calls += 1
         if self.graph is not None:
             self.graph.replay()
-            return self.terms_3
+            return self.terms_T
         self.stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self.stream):
             self.run()
         torch.cuda.current_stream().wait_stream(self.stream)
-        return self.terms_3
+        return self.terms_T
 
     def run(self) -> None:
         """The step on what was copied."""
-        self.terms_3.copy_(self.step(self.x_BCHW, self.kl_weight))
+        self.terms_T.copy_(self.step(self.x_BCHW, self.kl_weight))
 
     def recorded(self) -> torch.cuda.CUDAGraph | None:
         """The step as a graph, which has not run yet; None where that is impossible."""

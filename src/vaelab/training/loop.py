@@ -11,7 +11,8 @@ from vaelab.data.splits import Data, Split
 from vaelab.objectives import kl_weight
 from vaelab.runs.random_streams import stream
 from vaelab.training.callbacks import Callback, notify
-from vaelab.training.state import Record, TrainingState, epoch_record
+from vaelab.training.optimization import learning_rate, set_learning_rate, update_average
+from vaelab.training.state import Record, TrainingState, epoch_record, is_complete
 from vaelab.training.train_step import TrainStep, train_step_for
 
 
@@ -30,14 +31,18 @@ def fit(
     weight_of = kl_weight(config)
     shuffled = replace(data.train, images=torch.empty_like(data.train.images))
     notify(callbacks, "on_start", state)
-    while state.epoch < config.epochs:
+    while not is_complete(state, config):
         if state.step == 0:
             state.begin_epoch(config.seed)
         with state.timed():
             for x_BCHW in batches(data.train, shuffled, state, config):
-                weight = weight_of(state.epoch + state.step / state.steps_per_epoch)
-                state.step_terms_S3[state.step] = train_step(x_BCHW, weight)
+                epoch = state.epoch + state.step / state.steps_per_epoch
+                set_learning_rate(state.optimizer, learning_rate(config, epoch))
+                state.step_terms_ST[state.step] = train_step(x_BCHW, weight_of(epoch))
                 state.step += 1
+                if state.average:
+                    decay = config.optimizer.weight_average
+                    update_average(state.average, state.model, decay, state.total_steps)
                 notify(callbacks, "on_step", state)
         record = epoch_record(state, data, config)
         state.end_epoch(record, config)

@@ -174,7 +174,8 @@ class TrainingRun:
             config, self.data, folder, self.state, before, caller.arguments, caller.command
         )
         self.brief = {"file_only": bool(caller.place)}
-        examples = ExampleImages(config, self.data, self.data.test, self.state.model, self.state.objective)
+        model, objective = self.state.evaluated, self.state.objective
+        examples = ExampleImages(config, self.data, self.data.test, model, objective)
         offered = {"config": config, "data": self.data, "folder": folder, "examples": examples}
         report = caller.report if config.artifacts.report else None
         self.callbacks = [
@@ -201,6 +202,11 @@ class TrainingRun:
                 try:
                     self.begin()
                     fit(self.state, self.data, self.config, self.callbacks)
+                    if self.state.epoch < self.config.epochs:
+                        log.info(
+                            f"No lower validation loss for {self.config.early_stopping} epochs: ended after "
+                            f"epoch {self.state.epoch}, epoch {self.state.best_epoch} is the best"
+                        )
                     self.signals.raise_immediately = True  # files appear whole or not at all
                     self.signals.check()
                     log.info("Trained for %.0f s", time.monotonic() - started, extra=self.brief)
@@ -245,6 +251,8 @@ class TrainingRun:
             )
         for idle in [*config.without_effect(), *not_taken(config)]:
             log.warning(idle)
+        if decay := config.optimizer.weight_average:
+            log.info("What is scored, drawn and saved is the moving average of the weights, decay %g", decay)
         if config.deterministic and self.state.device.type == "cpu":
             log.warning("deterministic=true has no effect on the CPU, which is bitwise reproducible anyway.")
         if self.state.total_steps:

@@ -1,13 +1,15 @@
 """The state of a training: all that changes, and so what a checkpoint must hold; its limits, and its numbers.
 
-Shapes: S steps in an epoch.
+Shapes: S steps in an epoch, T terms: reconstruction, KL, loss, then the parts that an objective names,
+and counts.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -36,8 +38,8 @@ class TrainingState:
     model: VAE
     objective: Objective
     optimizer: torch.optim.Optimizer
-    step_terms_S3: Tensor
-    """Reconstruction, KL and loss of each step of the current epoch, summed over its images, in nats."""
+    step_terms_ST: Tensor
+    """The terms of each step of the current epoch, summed over its images, in nats."""
     noise: dict[str, Generator]
     """The random streams of the current epoch: of latents, and of dynamically binarised pixels."""
     epoch: int = 0  # complete ones
@@ -45,6 +47,8 @@ class TrainingState:
     seconds: float = 0.0  # training time of the current epoch, without figures and scoring
     history: list[Record] = field(default_factory=list)
     best_epoch: int = 0
+    average: VAE | None = None
+    """The moving average of the weights, where there is one."""
 
     @classmethod
     def fresh(cls, config: Config, data: Data, device: torch.device) -> TrainingState:
@@ -57,20 +61,27 @@ class TrainingState:
         # Capturable, so that a CUDA graph can hold the step: Adam's step count is then on the device too.
         capturable = device.type == "cuda"
         with importing():  # PyTorch's compiler
-            optimizer = torch.optim.Adam(
-                parameters, lr=config.optimizer.lr, fused=True, capturable=capturable
-            )
+            rate = torch.tensor(config.optimizer.lr, device=device) if capturable else config.optimizer.lr
+            optimizer = torch.optim.Adam(parameters, lr=rate, fused=True, capturable=capturable)
         steps = math.ceil(len(data.train) / config.batch_size)
         noise = {purpose: Generator(device) for purpose in ("latent", "pixels")}
-        return cls(model, objective, optimizer, torch.zeros(steps, 3, device=device), noise)
+        terms = 3 + len(objective.parts) + len(counts_of(config))
+        average = copy.deepcopy(model) if config.optimizer.weight_average else None
+        step_terms_ST = torch.zeros(steps, terms, device=device)
+        return cls(model, objective, optimizer, step_terms_ST, noise, average=average)
+
+    @property
+    def evaluated(self) -> VAE:
+        """The model that is scored, drawn and saved as the run's: with averaged weights where there are."""
+        return self.average or self.model
 
     @property
     def device(self) -> torch.device:
-        return self.step_terms_S3.device
+        return self.step_terms_ST.device
 
     @property
     def steps_per_epoch(self) -> int:
-        return len(self.step_terms_S3)
+        return len(self.step_terms_ST)
 
     @property
     def total_steps(self) -> int:
@@ -83,7 +94,7 @@ class TrainingState:
         The tensors and generators stay the same objects: a CUDA graph refers to their memory.
         """
         self.step, self.seconds = 0, 0.0
-        self.step_terms_S3.zero_()
+        self.step_terms_ST.zero_()
         for purpose, generator in self.noise.items():
             restart(generator, seed, f"{purpose} while training", self.epoch + 1)
 
@@ -91,8 +102,9 @@ class TrainingState:
         """Record a complete epoch: the best one if it has the lowest `chosen_by`, or if none has any yet."""
         self.epoch, self.step = self.epoch + 1, 0
         self.history.append(record)
-        best = chosen_by(self.history[self.best_epoch - 1], config) if self.best_epoch else None
-        this = chosen_by(record, config)
+        best, this = None, chosen_by(record, config, self.objective)
+        if self.best_epoch:
+            best = chosen_by(self.history[self.best_epoch - 1], config, self.objective)
         if best is None or (this is not None and this < best):
             self.best_epoch = self.epoch
 
@@ -117,6 +129,11 @@ class TrainingState:
         started = self.now()
         yield
         self.seconds -= self.now() - started
+
+
+def counts_of(config: Config) -> Sequence[str]:
+    """What is counted at each step, after the terms in `step_terms_ST`."""
+    return ("clipped_steps", "skipped_steps") if config.optimizer.clip_norm else ()
 
 
 def check_model(config: Config) -> int:
@@ -164,13 +181,13 @@ class TrainingDiverged(VaelabError):
 
 def check_finite(state: TrainingState, config: Config) -> None:
     """Raise TrainingDiverged where the weights or a step's terms are not finite; the first step is named."""
-    terms_S3 = state.step_terms_S3[: state.step]
-    diverged = (~terms_S3.isfinite()).any(dim=1).nonzero().flatten().tolist()
+    terms_ST = state.step_terms_ST[: state.step]
+    diverged = (~terms_ST.isfinite()).any(dim=1).nonzero().flatten().tolist()
     weights = [*state.model.parameters(), *state.objective.parameters()]
     if not diverged and all(weight.isfinite().all() for weight in weights):
         return
     step = diverged[0] if diverged else state.step - 1
-    reconstruction, kl = (terms_S3[step, :2] / config.batch_size).tolist()
+    reconstruction, kl = (terms_ST[step, :2] / config.batch_size).tolist()
     weight = kl_weight(config)(state.epoch + step / state.steps_per_epoch)
     raise TrainingDiverged(state.epoch + 1, step + 1, reconstruction, kl, weight)
 
@@ -181,10 +198,13 @@ def epoch_record(state: TrainingState, data: Data, config: Config) -> Record:
     Their loss is that of the epoch's last KL weight. Raises TrainingDiverged.
     """
     weight = kl_weight(config)(state.epoch + 1 - 1 / state.steps_per_epoch)
-    reconstruction, kl, loss = (state.step_terms_S3.double().sum(dim=0) / len(data.train)).tolist()
+    sums_T, counts = state.step_terms_ST.double().sum(dim=0), counts_of(config)
+    per_image_T = sums_T[: len(sums_T) - len(counts)] / len(data.train)
+    reconstruction, kl, loss, *parts = per_image_T.tolist()
     train = {"loss": loss, "reconstruction": reconstruction, "kl": kl, "neg_elbo": reconstruction + kl}
-    batch = scoring_batch(config)
-    scored = bound(state.model, state.objective, data.scored, config.seed, weight, batch)
+    train |= dict(zip(state.objective.parts, parts, strict=True))
+    batch = scoring_batch(state.objective, config)
+    scored = bound(state.evaluated, state.objective, data.scored, config.seed, weight, batch)
     averages = {"loss": scored.terms.loss.mean().item(), **scored.averages()}
     record: Record = {"epoch": state.epoch + 1}
     for name, numbers in (("train", train), (data.scored.name, averages)):
@@ -192,18 +212,28 @@ def epoch_record(state: TrainingState, data: Data, config: Config) -> Record:
             terms = numbers["reconstruction"], numbers["kl"]
             raise TrainingDiverged(state.epoch + 1, state.step, *terms, weight)
         record |= {f"{name}/{key}": value for key, value in numbers.items()}
+    steps = dict(zip(counts, sums_T[len(per_image_T) :].tolist(), strict=True))
     return record | {
         "kl_weight": weight,
+        **steps,
         "active_units": active_units(scored.posterior.mean),
         "images_per_second": len(data.train) / state.seconds,
         "seconds": state.seconds,
     }
 
 
-def chosen_by(record: Record, config: Config) -> float | None:
+def is_complete(state: TrainingState, config: Config) -> bool:
+    """Whether all epochs are done, or so many without a better one that the training ends early."""
+    patience, best = config.early_stopping, state.best_epoch
+    waiting = best > 0 and chosen_by(state.history[best - 1], config, state.objective) is not None
+    return state.epoch >= config.epochs or (0 < patience <= state.epoch - best and waiting)
+
+
+def chosen_by(record: Record, config: Config, objective: Objective) -> float | None:
     """The loss on the validation images, by which the best epoch is chosen; None where it can't be.
 
     Nothing may be chosen on test images, which are scored where there are no validation images. And the loss
-    is lower where the KL weight has not reached its full value.
+    is lower where the KL weight has not reached its full value, or changes with the objective's multiplier.
     """
-    return record.get("val/loss") if record.get("kl_weight") == kl_weight(config).full else None
+    compares = objective.is_stationary and record.get("kl_weight") == kl_weight(config).full
+    return record.get("val/loss") if compares else None

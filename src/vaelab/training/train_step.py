@@ -10,10 +10,11 @@ from torch import Tensor
 
 from vaelab.config import Config
 from vaelab.training.cuda_graph import CapturedStep
+from vaelab.training.optimization import clip
 from vaelab.training.state import TrainingState
 
 TrainStep = Callable[[Tensor, float], Tensor]
-"""Trains on a batch (B, C, H, W) with a weight of the KL; returns its sums of reconstruction, KL and loss."""
+"""Trains on a batch (B, C, H, W) with a weight of the KL; returns the sums of its terms, (T,)."""
 
 
 def train_step_for(state: TrainingState, config: Config) -> TrainStep:
@@ -28,6 +29,7 @@ class EagerStep:
     def __init__(self, state: TrainingState, config: Config) -> None:
         self.state = state
         self.bf16 = config.precision == "bf16"
+        self.clip_norm = config.optimizer.clip_norm
 
     def __call__(self, x_BCHW: Tensor, kl_weight: float | Tensor) -> Tensor:
         state = self.state
@@ -36,5 +38,10 @@ class EagerStep:
             terms = state.objective(state.model, x_BCHW, state.noise["latent"], kl_weight)
         state.optimizer.zero_grad()
         terms.loss.mean().backward()
+        parts = [terms.parts[name] for name in state.objective.parts]
+        found = [term.detach().sum() for term in (terms.reconstruction, terms.kl, terms.loss, *parts)]
+        if self.clip_norm:
+            counts = clip([*state.model.parameters(), *state.objective.parameters()], self.clip_norm)
+            found = [*(term.nan_to_num(0, 0, 0) for term in found), *counts]
         state.optimizer.step()
-        return torch.stack([terms.reconstruction.sum(), terms.kl.sum(), terms.loss.sum()]).detach()
+        return torch.stack(found)

@@ -7,13 +7,14 @@ from vaelab.config.registry import Registry
 
 
 class KLSchedule(ABC):
-    """A factor on beta over time. It is evaluated at every step, also under a captured CUDA graph."""
+    """A factor on beta over time. It is evaluated at every step, also under a captured CUDA graph.
+
+    A constructor may ask for `epochs` and for the settings `warmup_epochs`, `cycles` and `ratio`.
+    """
 
     @abstractmethod
     def weight(self, epoch: float) -> float:
         """From 0 to 1, where 2.5 is the middle of the third epoch."""
 
 
-kl_schedules: Registry[Callable[..., KLSchedule]] = Registry(
-    "loss.kl_schedule", __name__, "vaelab.kl_schedules"
-)
+kl_schedules: Registry[Callable[..., KLSchedule]] = Registry("loss.schedule", __name__, "vaelab.kl_schedules")

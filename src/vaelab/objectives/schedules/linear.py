@@ -1,4 +1,4 @@
-"""Linear warm-up (Bowman et al. 2016): from 0 to 1 over loss.kl_warmup_epochs, then 1."""
+"""Linear warm-up (Sønderby et al. 2016): from 0 to 1 over loss.warmup_epochs, then 1."""
 
 from vaelab.objectives.schedules import KLSchedule, kl_schedules
 

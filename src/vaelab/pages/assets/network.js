@@ -83,6 +83,9 @@ const LAYERS = {
   relu: (layer, input, shape) => [input.map((value) => (value > 0 ? value : 0)), shape],
   tanh: (layer, input, shape) => [input.map(Math.tanh), shape],
   sigmoid: (layer, input, shape) => [input.map((value) => 1 / (1 + Math.exp(-value))), shape],
+  glu: (layer, input, [size]) => [
+    input.slice(0, size / 2).map((value, i) => value / (1 + Math.exp(-input[size / 2 + i]))), [size / 2],
+  ],
   flatten: (layer, input, shape) => [input, [shape.reduce((a, b) => a * b)]],
   unflatten: (layer, input) => [input, layer.shape],
 };

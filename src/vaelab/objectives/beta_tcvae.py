@@ -1,0 +1,69 @@
+"""β-TCVAE: only the total correlation of the latent dimensions is weighted (Chen et al. 2018).
+
+Shapes: B batch (of images, or of samples of their posteriors), C channels, H height, W width, L latent
+dimensions.
+"""
+
+import math
+
+import torch
+from torch import Generator, Tensor
+
+from vaelab.models import VAE, Gaussian
+from vaelab.objectives import Likelihood, Objective, Terms, objectives
+
+
+@objectives.register("beta_tcvae")
+class BetaTCVAE(Objective):
+    """reconstruction + I(x; z) + beta · TC(z) + Σ KL(q(z_l) ‖ p(z_l)) of each image (equation 4).
+
+    Estimated from one sample of each posterior of a batch. With beta = 1 the three terms add up to a sampled
+    KL: the negative ELBO in expectation. A warm-up scales all three.
+    """
+
+    parts = ("mutual_information", "total_correlation", "dimension_wise_kl")
+    needs_whole_batches = True
+
+    def __init__(self, likelihood: Likelihood, beta: float) -> None:
+        super().__init__(likelihood)
+        self.beta = beta
+
+    def formula(self, weight: str) -> str:
+        if not self.beta:
+            return "reconstruction"
+        factor = "" if weight == "1" else f"{weight} · "
+        return f"reconstruction + I(x; z) + {factor}TC(z) + Σ KL(q(zₗ) ‖ p(zₗ))"
+
+    def forward(self, model: VAE, x_BCHW: Tensor, noise: Generator, kl_weight: Tensor | float) -> Terms:
+        posterior = model.encode(x_BCHW)
+        z_BL = posterior.sample(noise)
+        reconstruction = -self.likelihood.log_prob(model.decode(z_BL), x_BCHW)
+        terms = decomposed_kl(posterior, z_BL)
+        mutual_information, total_correlation, dimension_wise_kl = terms
+        loss = reconstruction
+        if self.beta:
+            started = kl_weight / self.beta
+            loss = loss + started * (mutual_information + dimension_wise_kl) + kl_weight * total_correlation
+        return Terms(loss, reconstruction, posterior.kl(), dict(zip(self.parts, terms, strict=True)))
+
+
+def decomposed_kl(posterior: Gaussian, z_BL: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """I(x; z), TC(z) and Σ KL(q(z_l) ‖ p(z_l)), (B,) each in nats, whose sum is log q(z|x) − log p(z).
+
+    With the batch as the data: q(z) is the mixture of its B posteriors, so that I(x; z) is at most log B.
+    Chen et al.'s minibatch-weighted sampling differs from it by constants, and has the same gradients.
+    """
+    log_prob_BBL = posterior.log_prob_per_dimension(
+        z_BL[:, None]
+    )  # of sample i under the posterior of image j
+    log_count = math.log(len(z_BL))
+    log_aggregate_B = log_prob_BBL.sum(dim=2).logsumexp(dim=1) - log_count
+    log_marginals_B = (log_prob_BBL.logsumexp(dim=1) - log_count).sum(dim=1)
+    log_posterior_B = posterior.log_prob_per_dimension(z_BL).sum(dim=1)
+    prior = Gaussian(torch.zeros_like(z_BL), torch.zeros_like(z_BL))
+    log_prior_B = prior.log_prob_per_dimension(z_BL).sum(dim=1)
+    return (
+        log_posterior_B - log_aggregate_B,
+        log_aggregate_B - log_marginals_B,
+        log_marginals_B - log_prior_B,
+    )

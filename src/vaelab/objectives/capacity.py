@@ -1,0 +1,37 @@
+"""A KL held at a given number of nats, the capacity (Burgess et al. 2018).
+
+Shapes: B batch, C channels, H height, W width.
+"""
+
+from torch import Generator, Tensor
+
+from vaelab.models import VAE
+from vaelab.objectives import Likelihood, Objective, Terms, objectives
+
+
+@objectives.register("capacity")
+class Capacity(Objective):
+    """reconstruction + γ · |KL − C| of each image, γ = beta, equation 8.
+
+    C rises from 0 to `nats` as the schedule of the KL's weight rises from 0 to beta: linearly over
+    loss.warmup_epochs. With `nats` of 0 and no warm-up it is the negative ELBO with the weight γ.
+    """
+
+    def __init__(self, likelihood: Likelihood, beta: float, nats: float = 25.0) -> None:
+        super().__init__(likelihood)
+        if nats < 0:
+            raise ValueError("nats must be at least 0")
+        self.beta, self.nats = beta, nats
+
+    def formula(self, weight: str) -> str:
+        capacity = f"{self.nats:g}" if weight == f"{self.beta:g}" else f"(0 to {self.nats:g})"
+        return f"reconstruction + {self.beta:g} · |KL − {capacity}|" if self.beta else "reconstruction"
+
+    def forward(self, model: VAE, x_BCHW: Tensor, noise: Generator, kl_weight: Tensor | float) -> Terms:
+        parameters, posterior = model(x_BCHW, noise)
+        reconstruction = -self.likelihood.log_prob(parameters, x_BCHW)
+        kl = posterior.kl()
+        if not self.beta:
+            return Terms(reconstruction, reconstruction, kl)
+        capacity = self.nats * kl_weight / self.beta
+        return Terms(reconstruction + self.beta * (kl - capacity).abs(), reconstruction, kl)

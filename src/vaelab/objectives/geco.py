@@ -1,0 +1,58 @@
+"""The lowest KL at which images are reconstructed well enough (GECO, Rezende & Viola 2018).
+
+Shapes: B batch, C channels, H height, W width.
+"""
+
+import torch
+from torch import Generator, Tensor
+
+from vaelab.models import VAE
+from vaelab.objectives import Likelihood, Objective, Terms, objectives
+
+MEMORY = 0.99  # of the moving average of the constraint over steps
+SMALLEST, LARGEST = 1e-6, 1e6  # multipliers beyond which a term is lost in fp32
+
+
+@objectives.register("geco")
+class GECO(Objective):
+    """weight · KL + λ · (reconstruction − tolerance) of each image, with a multiplier λ that is learned.
+
+    After each step λ is multiplied by exp(rate · C̄), where C̄ is the moving average of the constraint
+    C = (reconstruction − tolerance) / |tolerance|, averaged over the batch (algorithm 1): λ grows while
+    images are reconstructed worse than the tolerance, in nats per image, and shrinks while they are better.
+    """
+
+    parts = ("multiplier",)
+    is_stationary = False
+    multiplier: Tensor
+    constraint: Tensor
+
+    def __init__(self, likelihood: Likelihood, tolerance: float, rate: float = 0.1) -> None:
+        super().__init__(likelihood)
+        if tolerance == 0:
+            raise ValueError("tolerance must not be 0")
+        self.tolerance, self.rate = tolerance, rate
+        self.register_buffer("multiplier", torch.ones(()))
+        self.register_buffer("constraint", torch.full((), torch.nan))
+
+    def formula(self, weight: str) -> str:
+        factor = "" if weight == "1" else f"{weight} · "
+        return f"{factor}KL + λ · (reconstruction − {self.tolerance:g})"
+
+    def forward(self, model: VAE, x_BCHW: Tensor, noise: Generator, kl_weight: Tensor | float) -> Terms:
+        parameters, posterior = model(x_BCHW, noise)
+        reconstruction = -self.likelihood.log_prob(parameters, x_BCHW)
+        kl = posterior.kl()
+        multiplier = self.multiplier.clone()  # of this step, whatever becomes of it
+        loss = kl_weight * kl + multiplier * (reconstruction - self.tolerance)
+        if model.training:
+            self.update(reconstruction.detach().mean())
+        return Terms(loss, reconstruction, kl, {"multiplier": multiplier.expand_as(kl)})
+
+    @torch.no_grad()
+    def update(self, reconstruction: Tensor) -> None:
+        """The multiplier of the next step, in place: a captured CUDA graph replays it."""
+        now = (reconstruction - self.tolerance) / abs(self.tolerance)
+        average = MEMORY * self.constraint + (1 - MEMORY) * now
+        self.constraint.copy_(torch.where(self.constraint.isnan(), now, average))
+        self.multiplier.mul_((self.rate * self.constraint).exp()).clamp_(SMALLEST, LARGEST)

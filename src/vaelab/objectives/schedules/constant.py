@@ -1,0 +1,9 @@
+"""The full weight from the first step on."""
+
+from vaelab.objectives.schedules import KLSchedule, kl_schedules
+
+
+@kl_schedules.register("constant")
+class Constant(KLSchedule):
+    def weight(self, epoch: float) -> float:
+        return 1.0
