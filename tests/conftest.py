@@ -41,6 +41,7 @@ TINY = (
     "dataset.val_size=7500",
     "batch_size=64",
     "artifacts.report=false",
+    "artifacts.mp4=false",
 )
 """Overrides for real images of two classes, some 500 to train on: 8 or 9 steps an epoch."""
 

@@ -379,8 +379,9 @@ def test_ctrl_c_ends_at_the_next_step(tmp_path: Path) -> None:
 
 @pytest.mark.hydra
 def test_extending_a_finished_run_equals_a_longer_one(train: CommandLine, tmp_path: Path) -> None:
-    long = tmp_path / run_folder(train(*TINY, "epochs=3", "hydra.run.dir=long"))
-    extended = tmp_path / run_folder(train(*TINY, "epochs=1", "hydra.run.dir=extended"))
+    command = (*TINY, "batch_size=16", "artifacts.gif_every_batches=1")  # frames further apart in the longer
+    long = tmp_path / run_folder(train(*command, "epochs=3", "hydra.run.dir=long"))
+    extended = tmp_path / run_folder(train(*command, "epochs=1", "hydra.run.dir=extended"))
     again = train("resume=extended")
     assert again.returncode == 1
     assert again.stderr == "vaelab: The run is finished: type a larger number than epochs=1 to extend it.\n"

@@ -170,6 +170,27 @@ def assert_carried(text: str, found: dict[str, Any]) -> None:
     assert [each for each in said if each not in known] == []
 
 
+def test_the_figure_of_frozen_latents_has_the_numbers_of_the_table(trained: Path) -> None:
+    """Of the images whose first ones it draws; those of σ = 1 are prior samples."""
+    evaluated = evaluated_model(vaelab.load(trained), EvaluationConfig(checkpoint=str(trained)), {})
+    numbers = sections.get("frozen_latent")(evaluated, lambda _: None).rows["diversity"]
+    assert list(numbers) == ["posterior samples", "σ = 0.1", "σ = 0.5", "σ = 1", "real images"]
+    figure = FIGURES["frozen_latents.png"](evaluated)
+    headings = ("baseline: posterior samples", "σ = 0.1", "σ = 0.5", "σ = 1, the prior")
+    expected = [f"{name}\ndiversity {of}" for name, of in zip(headings, numbers.values(), strict=False)]
+    assert [text.get_text() for text in figure.texts[2:]] == expected
+    (axes,) = figure.axes
+    drawn = axes.containers[0].lines[0].get_xydata()  # type: ignore[attr-defined]
+    sigmas = {0.1: "σ = 0.1", 0.5: "σ = 0.5", 1.0: "σ = 1"}
+    assert drawn.tolist() == [[sigma, numbers[name].value] for sigma, name in sigmas.items()]
+    legend = axes.get_legend()
+    assert legend is not None
+    assert f"real images: {numbers['real images']}" in [text.get_text() for text in legend.get_texts()]
+    of_images = sections.get("images")(evaluated, lambda _: None).rows["diversity"]
+    for name, other in (("σ = 1", "prior samples"), ("real images", "real images")):
+        assert numbers[name].value == of_images[other].value
+
+
 def test_evaluating_twice_gives_the_same_bytes(evaluate: CommandLine, run: Path) -> None:
     results = []
     for name in ("one", "two"):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import subprocess
 from collections.abc import Callable
+from itertools import combinations
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -28,7 +31,16 @@ from vaelab.figures.curves import (
     styles,
 )
 from vaelab.figures.density import Holes, density_plot, hole_map, hole_panels, kl_bars
-from vaelab.figures.images import gif, image_grid, image_panels, tile
+from vaelab.figures.images import (
+    ImageGrid,
+    diversity_panels,
+    ffmpeg,
+    gif,
+    image_grid,
+    image_panels,
+    mp4,
+    tile,
+)
 from vaelab.figures.latent import (
     LatentPlot,
     LatentSpaces,
@@ -89,6 +101,14 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "panels": lambda: image_panels(
         [("σ = 0.1", GENERATOR.random((8, 8, 28, 28))), ("σ = 1 (the prior)", GENERATOR.random((8, 8, 28, 28)))], "Title", LONG
     ),
+    "panels of many models": lambda: image_panels(
+        [(f"{LONG} {number}", GENERATOR.random((2, 3, 28, 28))) for number in range(5)], "Title", LONG
+    ),
+    "diversity": lambda: diversity_panels(
+        [(f"σ = {sigma}\ndiversity 12.34 ± 0.05", GENERATOR.random((8, 8, 28, 28))) for sigma in range(4)],
+        [(0.1, 2, 0.1), (0.5, 5, 0.1), (1, 9, 0.2)], {"real images: 10": (10, 0.1), "posterior samples: 9": (9, 0.1)},
+        "diversity", "Title", LONG,
+    ),
     "density": lambda: density_plot(MEANS, VIEW, "Title", LONG),
     "density of one dimension": lambda: density_plot(
         MEANS[:, :1], LatentView(np.eye(1), ("z₁", ""), 4.0), "Title", LONG
@@ -122,9 +142,6 @@ FIGURES: dict[str, Callable[[], Figure]] = {
 def test_nothing_is_cut_off(name: str) -> None:
     """Every text lies inside the figure, and the outermost pixels are white."""
     figure = FIGURES[name]()
-    style.sign(
-        figure, "A student with a very long name who signs all that there is to sign, and more of it here"
-    )
     frame = style.pixels(figure)
     assert (frame[[0, -1]] == 255).all()
     assert (frame[:, [0, -1]] == 255).all()
@@ -201,31 +218,58 @@ def test_names_are_drawn_as_they_are(name: str) -> None:
     frame = style.pixels(figure)
     assert (frame[:, -1] == 255).all()
     texts = [text for text in figure.findobj(Text) if text.get_text()]
-    assert {each.replace("\u200b", "") for each in map(Text.get_text, texts)} >= set(NAMES_IN_WORDS.values())
+    drawn = {each.replace("\u200b", "").replace("\n", " ") for each in map(Text.get_text, texts)}
+    assert drawn >= set(NAMES_IN_WORDS.values())
     assert not any(text.get_parse_math() for text in texts if "$" in text.get_text())
 
 
-@pytest.mark.parametrize("watermark", [r"$\frac{1}{$ <b>x</b> 50 % a_b", "one line\nanother", "مرحبا"])
-def test_watermarks_are_text_and_nothing_else(watermark: str) -> None:
-    figure = FIGURES["curves"]()
-    style.sign(figure, watermark)
-    style.pixels(figure)
-    assert figure.texts[-1].get_text() == watermark
-    assert not figure.texts[-1].get_parse_math()
+@pytest.mark.parametrize(
+    "watermark", [r"$\frac{1}{$ <b>x</b> 50 % a_b", "one line\nanother", "مرحبا", "five " * 20, "w" * 100]
+)
+def test_a_watermark_is_text_in_a_band_of_its_own(watermark: str) -> None:
+    """So it covers nothing, however long it is: below every figure and every frame, and as wide as they are."""
+    frame = GENERATOR.integers(0, 255, (90, 451, 3), dtype=np.uint8)
+    marked = style.signed(frame, watermark)
+    assert (marked[:90] == frame).all()
+    band = marked[90:].min(axis=2)
+    assert band.shape[1] == 451
+    assert (band < 200).any()
+    assert (band[[0, -1]] == 255).all()
+    assert (band[:, [0, -1]] == 255).all()
+    assert style.signed(frame, None) is frame
 
 
-@pytest.mark.parametrize("name", ["curves", "few bars"])
-def test_the_longest_watermark_is_legible_and_covers_nothing(name: str) -> None:
-    figure = FIGURES[name]()
-    style.sign(figure, "five " * 20)
-    style.pixels(figure)
-    assert figure.texts[-1].get_fontsize() >= 5
-    top = figure.texts[-1].get_window_extent().y1
-    assert all(axes.get_tightbbox().y0 >= top for axes in figure.axes)  # type: ignore[union-attr]
-    narrow = style.new_figure(3.0, 2.0, "", "")
-    style.sign(narrow, "words " * 16)
-    assert narrow.texts[-1].get_text().count("\n") == 1
-    assert narrow.texts[-1].get_fontsize() >= 5
+def test_a_video_has_every_frame_and_holds_the_last(tmp_path: Path) -> None:
+    frames = [np.full((91, 121, 3), 30 * number, np.uint8) for number in range(5)]  # odd sizes
+    program = ffmpeg()
+    assert program is not None, "the test extra has one"
+    content = mp4(frames, program, 200)
+    assert content == mp4(frames, program, 200)
+    path = tmp_path / "video.mp4"
+    path.write_bytes(content)
+    command = [program, "-loglevel", "error", "-i", str(path), "-f", "rawvideo", "-pix_fmt", "gray", "-"]
+    shown = subprocess.run(command, capture_output=True, check=True).stdout
+    greys = np.frombuffer(shown, np.uint8).reshape(-1, 92, 122)[:, :90, :120].mean(axis=(1, 2))
+    assert greys == pytest.approx([0, 30, 60, 90, *[120] * 11], abs=3)  # the last for two more seconds
+    with pytest.raises(subprocess.SubprocessError, match="/bin/false: 1"):
+        mp4(frames, "/bin/false", 200)
+
+
+def text_of(figure: Figure, place: int) -> str:
+    return figure.texts[place].get_text()
+
+
+def test_long_subtitles_are_wrapped_and_leave_the_width_to_the_content() -> None:
+    """The title alone widens a figure; what is placed from below stays where it is."""
+    narrow, wide = (style.new_figure(width, 4.0, "Title", f"{LONG} · {LONG}") for width in (5.0, 30.0))
+    assert (narrow.get_figwidth(), wide.get_figwidth()) == (5.0, 30.0)
+    assert text_of(wide, style.SUBTITLE) == f"{LONG} · {LONG}"
+    assert text_of(narrow, style.SUBTITLE).split("\n")[:2] == LONG.split(" · ", 1)
+    lines = text_of(narrow, style.SUBTITLE).count("\n")
+    assert lines == 3
+    assert narrow.get_figheight() == pytest.approx(4.0 + lines * style.SUBTITLE_LINE)
+    assert style.new_figure(1.0, 4.0, "A title that is longer than its content", "").get_figwidth() > 3.5
+    assert style.new_figure(1.0, 4.0, "", "w" * 100).get_figwidth() > 5  # no space to break it at
 
 
 def test_characters_that_no_font_has_are_boxes_and_said_once(
@@ -237,8 +281,9 @@ def test_characters_that_no_font_has_are_boxes_and_said_once(
         figure = LatentPlot(
             MEANS, LABELS, {0: unassigned, 7: f"b\t{unassigned[0]}\ufe0f", 9: "c"}, VIEW, "T", "S"
         ).figure
-        style.signed_png(figure, f"Ada {unassigned}\x07")
-        assert figure.texts[-1].get_text() == "Ada □□"
+        frame = style.pixels(figure)
+        signed = style.signed(frame, f"Ada {unassigned}\x07")
+        np.testing.assert_array_equal(signed, style.signed(frame, "Ada □□"))
     (record,) = caplog.records
     assert record.getMessage().startswith(f"No installed font has {unassigned}: figures show □ instead. ")
 
@@ -350,6 +395,49 @@ def test_tiles_are_where_they_belong() -> None:
     assert sheet.shape == (2 * 4 + 2, 3 * 5 + 2 * 2)
     assert (sheet[6:, 7:12] == 4).all()
     assert (sheet[4:6] == 1).all()
+    grouped = tile(images, gap=2, row_group=1, column_group=2)
+    assert grouped.shape == (sheet.shape[0] + 4, sheet.shape[1] + 4)
+    assert (grouped[10:, 7:12] == 4).all()
+    assert (grouped[10:, 18:] == 5).all()
+    assert (grouped[4:10] == 1).all()
+
+
+@pytest.mark.parametrize("labels", [["a"] * 4, ["a", "b"]])
+def test_an_image_grid_shows_every_pixel_as_a_square(labels: list[str]) -> None:
+    """None resampled, under headings of columns or of groups of them; and the same for a new frame."""
+    images = GENERATOR.integers(-40, 300, (2, 4, 5, 6)) / 255  # a likelihood's mean may be out of range
+    grid = ImageGrid(
+        images, "Title", LONG, row_labels=["one", "two"], column_labels=labels, bottom_label=LONG,
+        row_group=1, column_group=2, zoom=4,
+    )  # fmt: skip
+    sheet = (255 * tile(images, 2, 1, 2).clip(0, 1)).round().repeat(4, axis=0).repeat(4, axis=1)
+    frame = style.pixels(grid.figure)
+    left, bottom = grid.sheet.left, len(frame) - grid.sheet.bottom
+    assert (frame[bottom - len(sheet) : bottom, left : left + sheet.shape[1]] == sheet[:, :, None]).all()
+    other = ImageGrid(
+        1 - images, "Other", LONG, row_labels=["one", "two"], column_labels=labels, bottom_label=LONG,
+        row_group=1, column_group=2, zoom=4,
+    )  # fmt: skip
+    for _ in range(2):
+        np.testing.assert_array_equal(grid.pixels(1 - images, "Other"), style.pixels(other.figure))
+    if len(labels) == 2:  # each in the middle of its group
+        middles = [text.get_window_extent() for text in other.figure.texts if text.get_text() in labels]
+        places = [(box.x0 + box.x1) / 2 - left for box in middles]
+        assert places == pytest.approx([4 * 7, 4 * (7 + 14 + 6)], abs=2)
+
+
+def overlapping(figure: Figure) -> list[tuple[str, str]]:
+    """Pairs of texts that are drawn over each other."""
+    style.pixels(figure)
+    texts = [text for text in figure.findobj(Text) if text.get_text().strip() and text.get_visible()]
+    boxes = [text.get_window_extent() for text in texts]
+    pairs = combinations(range(len(texts)), 2)
+    return [(texts[a].get_text(), texts[b].get_text()) for a, b in pairs if boxes[a].overlaps(boxes[b])]
+
+
+@pytest.mark.parametrize("name", ["grid", "panels", "diversity", "panels of many models"])
+def test_headings_of_images_do_not_overlap(name: str) -> None:
+    assert not overlapping(FIGURES[name]())
 
 
 @pytest.mark.parametrize(("reach", "limit"), [(0.1, 4), (4.1, 6), (7, 8), (11, 12), (100, 128)])
@@ -377,14 +465,15 @@ def test_the_animation_moves_and_keeps_its_colours() -> None:
     frames = list(
         latent_animation(
             [0.1 * MEANS, MEANS], [np.zeros((3, 28, 28)), np.ones((3, 28, 28))], np.ones((3, 28, 28)),
-            LABELS, NAMES, VIEW, "Title", ["epoch 0", f"{LONG} {LONG} · epoch 11.11"], "A. Student",
+            LABELS, NAMES, VIEW, ["Before", "After 11.11 epochs"], LONG, "A. Student",
         )
     )  # fmt: skip
+    assert frames[0].shape[1] == 648
     assert frames[0].shape == frames[1].shape
     assert (frames[0] != frames[1]).any()
     assert (frames[1][:, [0, -1]] == 255).all()
     # The strip of images below, as wide as three of them and their gaps, of which the lower ones turn white.
-    changed = (frames[0] != frames[1]).any(axis=2)[-100:]
+    changed = (frames[0] != frames[1]).any(axis=2)[-180:]
     assert changed.any(axis=1).sum() == pytest.approx(changed.any(axis=0).sum() / 3, abs=4)
     colours = [style.class_colour(number) for number in NAMES]
     with Image.open(io.BytesIO(gif(frames, colours, 100, 900))) as animation:
@@ -465,7 +554,8 @@ def test_a_name_stands_in_a_cluster_of_its_class_not_between_two() -> None:
 def test_drawn_names_do_not_overlap() -> None:
     """What is measured before drawing agrees with what is drawn, frames included."""
     names = dict(enumerate(["T-shirt/top", "Pullover", "Ankle boot", "Coat", "0"]))
-    points, labels = 0.3 * GENERATOR.normal(size=(400, 2)), GENERATOR.integers(0, 5, 400)
+    generator = np.random.default_rng(0)
+    points, labels = 0.3 * generator.normal(size=(400, 2)), generator.integers(0, 5, 400)
     plot = LatentPlot(points, labels, names, VIEW, "Title", LONG)
     style.pixels(plot.figure)
     boxes = [text.get_bbox_patch().get_window_extent() for text in plot.names.values() if text.get_visible()]  # type: ignore[union-attr]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,7 +22,7 @@ from vaelab.figures import style
 from vaelab.models import names
 from vaelab.objectives.scoring import BATCH, bound
 from vaelab.runs.folder import RunFolder
-from vaelab.training import checkpoint
+from vaelab.training import checkpoint, snapshots
 from vaelab.training.callbacks import Callback, CheckFinite, DropTinyMoments
 from vaelab.training.examples import ExampleImages
 from vaelab.training.loop import fit
@@ -131,6 +131,60 @@ def test_what_is_drawn_never_moves_the_loss_curve(data: Data, tmp_path: Path) ->
     assert len(list(tmp_path.rglob("*.png"))) == 6
 
 
+@pytest.mark.parametrize(
+    ("every", "expected"), [(1, range(0, 103, 2)), (3, range(0, 103, 3)), (0, (0, 34, 68)), (500, (0,))]
+)
+def test_frames_are_evenly_spaced_over_the_whole_training(
+    data: Data, tmp_path: Path, every: int, expected: Iterable[int]
+) -> None:
+    """At most 64 of them, beside those of epochs with figures, which are of all images, and of the end."""
+    config = settings(
+        *TINY, "epochs=3", "batch_size=16", "artifacts.every=2", f"artifacts.gif_every_batches={every}"
+    )
+    state, folder = fresh(config, data), RunFolder(tmp_path)
+    assert state.steps_per_epoch == 34
+    fit(state, data, config, drawing(config, data, folder, state))
+    assert [step for step, _ in folder.numbered("latent/frames")] == sorted({*expected, 68, 102})
+    for step, count in ((0, 5), (68, len(data.test))):
+        assert len(read_frame(folder, step, count).means_NL) == count
+
+
+def test_a_video_that_cannot_be_made_is_announced(
+    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(snapshots, "ffmpeg", lambda: None)
+    for setting in ("auto", "true"):
+        config = settings(*TINY, f"artifacts.mp4={setting}")
+        state = fresh(config, data)
+        examples = ExampleImages(config, data, data.test, state.model, state.objective)
+        FinalFigures(config, examples, RunFolder(tmp_path)).on_start(state)
+    assert caplog.messages == [
+        "artifacts.mp4=true requires ffmpeg, or pip install 'vaelab[video]': there will be no latent_evolution.mp4."
+    ]
+
+
+def texts_of(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.texts]
+
+
+def test_headings_of_image_grids(data: Data) -> None:
+    """One for each row; a number is not repeated; a class is named once above its images."""
+    config = settings(*TINY)
+    state = fresh(config, data)
+    examples = ExampleImages(config, data, data.test, state.model, state.objective)
+    images = data.test.batch(slice(0, 30), torch.Generator())
+    pairs = examples.pairs(images)
+    assert texts_of(pairs)[2:] == ["original", "reconstruction"] * 2
+    assert texts_of(pairs)[0] == "16 test images and their reconstructions"
+    assert texts_of(examples.pairs(images[:3]))[0] == "3 test images and their reconstructions"
+    nats_N = torch.linspace(100, 200, 30)
+    nats_N[:10] = 99.6
+    labels = texts_of(examples.ranking(images, nats_N))[2:8]
+    assert labels == ["best", "100 nats", "median", "134 to 166 nats", "worst", "169 to 200 nats"]
+    columns = examples.reconstructions("Title").figure
+    assert [text for text in texts_of(columns) if text in ("Trouser", "Sneaker")] == ["Trouser", "Sneaker"]
+
+
 def test_all_latent_plots_share_the_last_ones_axes(data: Data, tmp_path: Path) -> None:
     """In one session and in a later one that continues: with 3 dimensions, the plane turns with each epoch."""
     config = settings(
@@ -170,7 +224,7 @@ def examples_at(data: Data, means_NL: np.ndarray, *overrides: str) -> tuple[Exam
 
 
 def caption(figure: Figure) -> str:
-    return figure.axes[0].texts[-1].get_text()
+    return figure.texts[-1].get_text().replace("\n", " ")
 
 
 def test_the_manifold_goes_where_the_posterior_means_are(data: Data) -> None:
@@ -193,7 +247,7 @@ def test_the_manifold_goes_where_the_posterior_means_are(data: Data) -> None:
         )
     share = (np.abs(means) <= 1.8339).all(axis=1).mean()
     assert text.endswith(
-        "in equal steps of the posterior means' probability:\n"
+        "in equal steps of the posterior means' probability: "
         f"only {100 * share:.0f} % of them are within the prior's steps, from −1.83 to 1.83"
     )
 
@@ -214,7 +268,7 @@ def test_all_figures_of_many_dimensions_have_the_same_directions(data: Data) -> 
     assert kept["z"].shape == (3, 9, 8)
     assert kept["z"][0, -1] == pytest.approx(3 * plane[:, 0])
     assert kept["z"][1, 0] == pytest.approx(-3 * plane[:, 1])
-    labels = [text.get_text() for text in figure.axes[0].texts[:3]]
+    labels = [text.get_text().replace("\n", " ") for text in figure.texts[2:4]]
     names = examples.view_of([means]).names
     assert (labels[0], labels[1]) == names
     shares = 100 * (means @ plane).var(axis=0) / means.var(axis=0).sum()
@@ -234,7 +288,7 @@ def test_figures_that_would_teach_nothing_are_left_out_and_the_log_says_why(
     folder.write(folder.figure("latent_manifold.png"), b"of an earlier session")
     config = examples.config.replace(artifacts=examples.config.artifacts.replace(gif=False))
     with caplog.at_level("INFO", logger="vaelab.training"):
-        FinalFigures(config, examples, folder, lambda doing: None).on_end(state, {"status": "finished"})
+        FinalFigures(config, examples, folder).on_end(state, {"status": "finished"})
     assert "latent_space.png" in {path.name for path in (tmp_path / "figures").iterdir()}
     assert not folder.figure("latent_manifold.png").exists()
     (message,) = [record.getMessage() for record in caplog.records if "left out" in record.getMessage()]

@@ -1,9 +1,5 @@
 """A run or a sweep as one file to hand in: `python -m vaelab.zip run=outputs/...`."""
 
-from functools import partial
-
-from tqdm import tqdm
-
 from vaelab.cli.compose import Job
 from vaelab.cli.entry import entry_point
 from vaelab.config import ConfigError, ZipConfig
@@ -21,7 +17,7 @@ def main(job: Job) -> None:
     else:
         raise ConfigError("One folder is packed: type run=FOLDER or sweep=FOLDER.")
     with held(folder.path):
-        folder.write_zip(bar=partial(tqdm, unit=" files", disable=None, leave=False, dynamic_ncols=True))
+        folder.write_zip()
     print(f"Zip: {folder.zip}")
 
 

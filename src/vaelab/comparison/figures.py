@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from vaelab.comparison.statistics import Estimate
 from vaelab.config import look_up
-from vaelab.evaluation.model import COVERED
+from vaelab.evaluation.model import COVERED, FROZEN_SIGMAS
 from vaelab.evaluation.numbers import CannotMeasure, percent
 from vaelab.evaluation.runs import Family
-from vaelab.evaluation.sections.frozen_latent import FROZEN_SIGMAS
 from vaelab.figures import Figure, style
 from vaelab.figures.curves import PANELS, RATE_DISTORTION, OverSeeds, overlaid_curves, rate_distortion, styles
 from vaelab.figures.density import Holes, hole_panels
@@ -128,6 +127,7 @@ class FamilyFigures:
             f"{self.about} · decoded from posterior means",
             row_labels=["original", *self.examples],
             column_labels=self.first.column_labels,
+            column_group=self.first.column_group,
         )
 
     def samples(self) -> Figure:
@@ -140,14 +140,13 @@ class FamilyFigures:
             each.decoded(torch.cat([sigma * each.prior_ZL[:FROZEN_DRAWS] for sigma in FROZEN_SIGMAS]))
             for each in self.examples.values()
         ]
-        headings = [""] * (FROZEN_DRAWS * len(FROZEN_SIGMAS))
-        headings[FROZEN_DRAWS // 2 :: FROZEN_DRAWS] = [f"σ = {sigma:g}" for sigma in FROZEN_SIGMAS]
         return image_grid(
             np.stack(rows),
             FROZEN_TITLE,
             f"{self.about} · the same {FROZEN_DRAWS} draws of ε; σ = 1 is the prior",
             row_labels=list(self.examples),
-            column_labels=headings,
+            column_labels=[f"σ = {sigma:g}" for sigma in FROZEN_SIGMAS],
+            column_group=FROZEN_DRAWS,
         )
 
     def animation(self) -> bytes:
@@ -165,7 +164,8 @@ class FamilyFigures:
         means = [{label: frames[label][number] for label in runs} for number in range(len(steps))]
         subtitles = [f"{self.about} · epoch {step / steps_per_epoch:.2f}" for step in steps]
         names, title = data.class_names, "The latent spaces during training"
-        spaces = LatentSpaces(means[-1], self.views(frames), self.first.labels_N, names, title, *subtitles)
+        labels_N = self.first.labels_N[: len(next(iter(means[-1].values())))]
+        spaces = LatentSpaces(means[-1], self.views(frames), labels_N, names, title, *subtitles)
         drawn = spaces.animation(means, subtitles, self.watermark)
         colours = [style.class_colour(number) for number in data.classes]
         return gif(drawn, colours, milliseconds=150, hold=3000)

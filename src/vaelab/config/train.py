@@ -121,9 +121,12 @@ class ArtifactsConfig(Settings):
     every: base.Natural = Field(1, description="epochs between figures; 0: none while training")
     figures: base.Switch = Field(True, description="draw the figures of the finished run")
     report: base.Switch = Field(True, description="write report.html when the run ends")
-    gif: base.Switch = Field(True, description="animate the latent space")
+    gif: base.Switch = Field(True, description="animate the latent space and reconstructions")
     gif_every_batches: base.Natural = Field(
-        50, description="batches between animation frames in the first two epochs; 0: one frame per epoch"
+        12, description="batches between frames of the animation, doubled until 64 are enough; 0: an epoch"
+    )
+    mp4: Annotated[base.Switch | Literal["auto"], Allowed("auto, true or false")] = Field(
+        "auto", description="the animation as a video too; auto: where ffmpeg or vaelab[video] is installed"
     )
     embedding: Literal["pca", "tsne", "umap"] = Field(
         "pca",

@@ -7,16 +7,17 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from vaelab.config import counted
-from vaelab.evaluation.model import COVERAGE_POINTS, COVERED, EvaluatedModel
-from vaelab.evaluation.numbers import NATS, CannotMeasure, as_percent, mean_of, number_of, percent
-from vaelab.evaluation.sections.frozen_latent import FROZEN_SIGMAS
+from vaelab.evaluation.model import BASELINE, COVERAGE_POINTS, COVERED, FROZEN_SIGMAS, EvaluatedModel
+from vaelab.evaluation.numbers import NATS, CannotMeasure, Number, as_percent, mean_of, number_of, percent
+from vaelab.evaluation.sections.frozen_latent import diversities
+from vaelab.evaluation.sections.images import PAIR_DISTANCE, REAL
 from vaelab.evaluation.sections.latent import kinds_of_dimensions
 from vaelab.figures import Figure
 from vaelab.figures.density import density_plot, hole_map, kl_bars
-from vaelab.figures.images import image_grid
+from vaelab.figures.images import diversity_panels, image_grid
 from vaelab.figures.latent import limit_for
 from vaelab.metrics.latent import uncovered_grid
-from vaelab.training.examples import LATENT_POINTS, as_arrays, as_grid, latent_name
+from vaelab.training.examples import FROZEN_TITLE, LATENT_POINTS, as_arrays, as_grid, latent_name
 
 
 def draw_mixture_samples(evaluated: EvaluatedModel) -> Figure:
@@ -25,6 +26,36 @@ def draw_mixture_samples(evaluated: EvaluatedModel) -> Figure:
     images = as_grid(as_arrays(evaluated.mixture_samples[:64]))
     title = "Samples from a mixture fitted to posterior samples"
     return image_grid(images, title, f"{evaluated.examples.about} · 64 draws from 10 Gaussians")
+
+
+def draw_frozen_latents(evaluated: EvaluatedModel) -> Figure:
+    """The first of the images whose diversity is measured, and that diversity against sigma."""
+    measured, images = diversities(evaluated), evaluated.frozen_latents
+    count = measured[BASELINE].basis.images
+    columns = min(8, count)
+    shown = min(64, count - count % columns)
+    names = {BASELINE: f"baseline: {BASELINE}", "σ = 1": "σ = 1, the prior"}
+    panels = [
+        (f"{names.get(of, of)}\ndiversity {measured[of]}", as_grid(as_arrays(x_N1HW[:shown]), columns))
+        for of, (x_N1HW, _) in images.items()
+    ]
+    references = {f"{of}: {measured[of]}": measured[of] for of in (REAL, BASELINE)}
+    about = (
+        f"{evaluated.examples.about} · diversity: {PAIR_DISTANCE} between pairs of {count:,} images, "
+        f"± standard error; the first {shown} are drawn, from the same ε for each σ"
+    )
+    return diversity_panels(
+        panels,
+        [(sigma, *value_and_error(measured[f"σ = {sigma:g}"])) for sigma in FROZEN_SIGMAS],
+        {name: value_and_error(number) for name, number in references.items()},
+        f"diversity, {PAIR_DISTANCE}",
+        FROZEN_TITLE,
+        about,
+    )
+
+
+def value_and_error(number: Number) -> tuple[float, float]:
+    return number.value, number.standard_error or 0.0
 
 
 def draw_latent_space(evaluated: EvaluatedModel) -> Figure:
@@ -71,9 +102,9 @@ FIGURES: dict[str, Callable[[EvaluatedModel], Figure]] = {
     "reconstructions_ranked.png": lambda evaluated: evaluated.examples.ranking(
         evaluated.images, evaluated.bound.terms.reconstruction
     ),
-    "samples.png": lambda evaluated: evaluated.examples.samples("Samples from the prior"),
+    "samples.png": lambda evaluated: evaluated.examples.samples("Samples from the prior").figure,
     "samples_mixture.png": draw_mixture_samples,
-    "frozen_latents.png": lambda evaluated: evaluated.examples.frozen_latents(FROZEN_SIGMAS),
+    "frozen_latents.png": draw_frozen_latents,
     "latent_space.png": draw_latent_space,
     "latent_density.png": draw_density,
     "latent_holes.png": draw_holes,

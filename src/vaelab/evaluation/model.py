@@ -20,9 +20,10 @@ from torch import Tensor
 from vaelab.config import DatasetConfig, EvaluationConfig
 from vaelab.data import splits
 from vaelab.data.splits import Data, Split
-from vaelab.evaluation.numbers import Basis
+from vaelab.evaluation.numbers import Basis, CannotMeasure
 from vaelab.evaluation.sections import MEASURES_VERSION
 from vaelab.metrics.generation import mixture_draws
+from vaelab.metrics.images import PAIRED, diversity
 from vaelab.metrics.latent import uncovered
 from vaelab.metrics.resampling import Score, share_score
 from vaelab.models import Gaussian
@@ -41,6 +42,8 @@ MOST_IMAGES = 10_000
 
 COVERED = 0.95  # share of q(z|x) inside the ellipsoid that an image covers
 COVERAGE_POINTS = 1000
+FROZEN_SIGMAS = (0.1, 0.5, 1.0)
+BASELINE = "posterior samples"
 
 
 @dataclass(eq=False, repr=False)
@@ -160,10 +163,28 @@ class EvaluatedModel:
         return self.decoded(self.posterior.mean[: self.count])
 
     @cached_property
-    def prior_samples(self) -> Tensor:
+    def prior_draws(self) -> Tensor:
         noise = stream(self.seed, "prior draws of an evaluation", device=self.device)
-        shape = (self.count, self.model.latent_dim)
-        return self.decoded(torch.randn(shape, generator=noise, device=self.device))
+        return torch.randn(self.count, self.model.latent_dim, generator=noise, device=self.device)
+
+    @cached_property
+    def prior_samples(self) -> Tensor:
+        return self.decoded(self.prior_draws)
+
+    @cached_property
+    def frozen_latents(self) -> dict[str, tuple[Tensor, Score]]:
+        """At most 2,000 images, and their diversity: of the baseline, then with frozen latent parameters.
+
+        The baseline is decoded from a sample each of q(z|x); all others from z = σ·ε with the same ε, so that
+        those of σ = 1 are the first prior samples.
+        """
+        count = min(self.count, PAIRED)
+        if count < 2:
+            raise CannotMeasure("requires at least two images")
+        latents = {BASELINE: self.posterior_samples[:count]}
+        latents |= {f"σ = {sigma:g}": sigma * self.prior_draws[:count] for sigma in FROZEN_SIGMAS}
+        images = {name: self.decoded(z_NL) for name, z_NL in latents.items()}
+        return {name: (x_N1HW, diversity(x_N1HW)) for name, x_N1HW in images.items()}
 
     @cached_property
     def mixture_samples(self) -> Tensor:

@@ -231,32 +231,39 @@ def latent_animation(
     labels_N: Labels,
     class_names: Mapping[int, str],
     view: LatentView,
-    title: str,
-    subtitles: Sequence[str],
+    titles: Sequence[str],
+    subtitle: str,
     watermark: str | None,
 ) -> Iterator[Pixels]:
-    """One frame per step: the positions of the same images, and below how some are reconstructed."""
-    strip_height, height = 1.35, 7.9
+    """One frame per step: the positions of the same images, and below how some are reconstructed.
+
+    It is 648 pixels wide with names of usual length: few inches, so that letters are large.
+    """
+    legend, dpi = style.legend_width(class_names.values()), 108
     with style.house_style():
-        side = height - strip_height - style.HEADER - 0.75
-        width = 0.7 + side + style.legend_width(class_names.values())
-        figure = style.new_figure(width, height, title, *subtitles)
-        figure.set_dpi(90)
-        style.sign(figure, watermark)
-        axes = style.add_axes(figure, 0.7, strip_height + 0.6, side, side)
+        width = max(6.0, 4.4 + legend)
+        side = width - 0.7 - legend
+        columns = len(originals_KHW)
+        strip_width = width - 1.25
+        strip_height = min(1.35, strip_width * 2 / columns)
+        height = strip_height + side + style.HEADER + 0.85
+        figure = style.new_figure(width, height, max(titles, key=len), subtitle)
+        figure.set_dpi(dpi)
+        axes = style.add_axes(figure, 0.7, strip_height + 0.75, side, side)
         plane = LatentPlane(axes, view, means_FNL[-1], labels_N, class_names)
-        strip = style.add_axes(figure, 1.1, 0.1, figure.get_figwidth() - 1.2, strip_height)
+        strip = style.add_axes(figure, 1.15, 0.1, strip_width, strip_height)
         bands = [tile(np.stack([originals_KHW, each]), gap=2) for each in reconstructions_FKHW]
         sheet = style.show_images(strip, bands[0])
         size = originals_KHW.shape[1]
         for row, label in enumerate(("original", "recon-\nstruction")):
-            strip.text(-2, row * (size + 2) + size / 2, label, ha="right", va="center", fontsize=8)
-        cached = style.CachedBackground(figure, [*plane.moving, sheet, figure.texts[style.SUBTITLE]])
-        for means, band, subtitle in zip(means_FNL, bands, subtitles, strict=True):
+            strip.text(-2, row * (size + 2) + size / 2, label, ha="right", va="center", fontsize=8.5)
+        heading = figure.texts[style.TITLE]
+        cached = style.CachedBackground(figure, [*plane.moving, sheet, heading])
+        for means, band, title in zip(means_FNL, bands, titles, strict=True):
             plane.show(means)
             sheet.set_data(band)
-            figure.texts[style.SUBTITLE].set_text(subtitle)
-            yield cached.pixels()
+            heading.set_text(title)
+            yield style.signed(cached.pixels(), watermark, dpi)
 
 
 class LatentSpaces:
@@ -316,12 +323,11 @@ class LatentSpaces:
         """One frame for each step. `figure` itself can't be drawn any more."""
         with style.house_style():
             self.figure.set_dpi(80)
-            style.sign(self.figure, watermark)
             moving = [artist for _, plane in self.planes for artist in plane.moving]
             moving += [plane.axes for _, plane in self.insets]  # over the points of the panels
             cached = style.CachedBackground(self.figure, [*moving, self.figure.texts[style.SUBTITLE]])
             for means_NL, subtitle in zip(frames_F, subtitles, strict=True):
                 for model, plane in self.planes + self.insets:
                     plane.show(means_NL[model])
-                self.figure.texts[style.SUBTITLE].set_text(subtitle)
-                yield cached.pixels()
+                style.set_subtitle(self.figure, subtitle)
+                yield style.signed(cached.pixels(), watermark, 80)

@@ -12,7 +12,6 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.font_manager import FontProperties
 from matplotlib.image import AxesImage
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
@@ -62,7 +61,11 @@ house_style = partial(matplotlib_style.context, ["default", RC])
 
 TITLE_SIZE, SUBTITLE_SIZE = 13, 8.5
 TITLE, SUBTITLE = 0, 1  # their places among a figure's texts
-HEADER = 0.68  # inches above a figure's content, for title and subtitle
+HEADER = 0.68  # inches above a figure's content, for title and one line of subtitle
+SEPARATOR = " · "  # of a subtitle's parts
+SUBTITLE_LINE = 0.16  # inches of each further line
+SUBTITLE_ROOM = 4.2  # inches that a subtitle may widen a narrow figure to, before it is wrapped
+WATERMARK_SIZE = 8.0
 
 
 def class_colour(number: int) -> str:
@@ -81,19 +84,53 @@ def text_width(text: str, size: float, weight: str = "normal") -> float:
     return hinting * max(widths) / 72
 
 
+@lru_cache(maxsize=1000)
+def wrapped(text: str, size: float, width: float) -> str:
+    """The text in lines of at most `width` inches, broken at " · ", else at spaces; no word is broken."""
+    lines: list[str] = []
+    for paragraph in text.split("\n"):
+        lines.append("")
+        for part in paragraph.split(SEPARATOR):
+            separator = SEPARATOR if lines[-1] else ""
+            if text_width(f"{lines[-1]}{separator}{part}", size) <= width:
+                lines[-1] += separator + part
+                continue
+            if lines[-1]:
+                lines.append("")
+            for word in part.split(" "):
+                longer = f"{lines[-1]} {word}".lstrip()
+                if lines[-1] and text_width(longer, size) > width:
+                    lines.append(word)
+                else:
+                    lines[-1] = longer
+    return "\n".join(lines)
+
+
 def new_figure(width: float, height: float, title: str, *subtitles: str, plots: bool = False) -> Figure:
     """An empty figure in inches, header included, with its title and the first subtitle on top.
 
-    It is wider where the title or any of the subtitles needs it. With `plots` matplotlib lays its axes out.
+    It is wider where the title needs it, and higher where one of the subtitles takes several lines, so that
+    what is placed from below stays where it is. With `plots` matplotlib lays its axes out.
     """
-    widths = [text_width(title, TITLE_SIZE, "bold"), *(text_width(each, SUBTITLE_SIZE) for each in subtitles)]
-    width = max(width, 0.3 + max(widths))
+    words = [text_width(word, SUBTITLE_SIZE) for subtitle in subtitles for word in subtitle.split()]
+    lengths = [min(text_width(each, SUBTITLE_SIZE), SUBTITLE_ROOM) for each in subtitles]
+    width = max(width, 0.24 + max(text_width(title, TITLE_SIZE, "bold"), *words, *lengths, 0.0))
+    lines = max(wrapped(each, SUBTITLE_SIZE, width - 0.24).count("\n") for each in subtitles)
+    height += lines * SUBTITLE_LINE
     figure = Figure(figsize=(width, height), dpi=DPI)
     figure.text(0.12 / width, 1 - 0.30 / height, title, fontsize=TITLE_SIZE, weight="bold")
-    figure.text(0.12 / width, 1 - 0.52 / height, subtitles[0], fontsize=SUBTITLE_SIZE, color=SOFT)
+    look: dict[str, Any] = {"fontsize": SUBTITLE_SIZE, "color": SOFT, "va": "top", "linespacing": 1.3}
+    figure.text(0.12 / width, 1 - 0.40 / height, "", **look)
+    set_subtitle(figure, subtitles[0])
     if plots:
-        figure.set_layout_engine("constrained", rect=(0, 0, 1, 1 - HEADER / height), w_pad=0.1, h_pad=0.08)
+        header = HEADER + lines * SUBTITLE_LINE
+        figure.set_layout_engine("constrained", rect=(0, 0, 1, 1 - header / height), w_pad=0.1, h_pad=0.08)
     return figure
+
+
+def set_subtitle(figure: Figure, subtitle: str) -> None:
+    """Replace a figure's subtitle, one of those that it was made for."""
+    figure.texts[SUBTITLE].set_text(wrapped(subtitle, SUBTITLE_SIZE, figure.get_figwidth() - 0.24))
 
 
 def legend_label(name: str) -> str:
@@ -135,36 +172,30 @@ def prior_circles(axes: Axes, colour: str, one_dimension: bool = False) -> Line2
     return Line2D([], [], label="prior, 1 to 3 σ", **look)
 
 
+def signed(frame: Pixels, watermark: str | None, dpi: int = DPI) -> Pixels:
+    """A drawn figure with a watermark in a band of its own below it, so that nothing is covered."""
+    if not watermark:
+        return frame
+    band = watermark_band(watermark, frame.shape[1], dpi)
+    return np.concatenate([frame, band])
+
+
+@lru_cache(maxsize=100)
 @house_style()
-def sign(figure: Figure, watermark: str | None) -> None:
-    """Write a watermark into the lower right corner, in two lines where it is wider than the figure."""
-    if watermark:
-        width, height = figure.get_size_inches()
-        room, size = width - 0.2, 7.0
-        if text_width(watermark, size) > room and "\n" not in watermark:
-            watermark = in_two_lines(watermark)
-        lines = len(watermark.split("\n"))
-        size = min(size, size * room / max(text_width(watermark, size), 0.1), 18 / lines)
-        if isinstance(layout := figure.get_layout_engine(), ConstrainedLayoutEngine):  # axes make room for it
-            left, _, wide, high = layout.get()["rect"]
-            below = 1.2 * size * lines / 72 / height
-            layout.set(rect=(left, below, wide, high - below))
-        look: dict[str, Any] = {"fontsize": size, "color": SOFT, "ha": "right", "va": "bottom"}
-        figure.text(1 - 0.06 / width, 0.05 / height, watermark, linespacing=1.0, **look)
-
-
-def in_two_lines(text: str) -> str:
-    """Broken at the space that is nearest to its middle, or there."""
-    middle = len(text) // 2
-    spaces = [place for place, each in enumerate(text) if each.isspace()]
-    place = min(spaces, key=lambda place: abs(place - middle), default=middle)
-    return f"{text[:place].rstrip()}\n{text[place:].lstrip()}"
+def watermark_band(watermark: str, width: int, dpi: int) -> Pixels:
+    """The watermark at the right of a white band, in as many lines as it takes."""
+    text = wrapped(watermark, WATERMARK_SIZE, width / dpi - 0.2)
+    size = WATERMARK_SIZE * min(1.0, (width / dpi - 0.2) / max(text_width(text, WATERMARK_SIZE), 0.1))
+    height = round(dpi * (0.08 + 1.3 * size * (text.count("\n") + 1) / 72))
+    figure = Figure(figsize=((width + 0.5) / dpi, (height + 0.5) / dpi), dpi=dpi)  # rounded down
+    look: dict[str, Any] = {"fontsize": size, "color": SOFT, "ha": "right", "va": "center"}
+    figure.text(1 - 0.1 * dpi / width, 0.5, text, multialignment="right", linespacing=1.2, **look)
+    return pixels(figure)
 
 
 def signed_png(figure: Figure, watermark: str | None) -> bytes:
     """The figure as a PNG, with a watermark if there is one."""
-    sign(figure, watermark)
-    return png(figure)
+    return png(signed(pixels(figure), watermark))
 
 
 def png(drawn: Figure | Pixels) -> bytes:
@@ -173,8 +204,9 @@ def png(drawn: Figure | Pixels) -> bytes:
     matplotlib's own savefig lays out every text twice, once without drawing.
     """
     image = pixels(drawn) if isinstance(drawn, Figure) else drawn
-    if (image == image[:, :, :1]).all():
-        image = image[:, :, 0]  # grey: a third of the bytes
+    red, green, blue = np.moveaxis(image, 2, 0)
+    if np.array_equal(red, green) and np.array_equal(red, blue):
+        image = red  # grey: a third of the bytes
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, format="PNG", compress_level=2, dpi=(DPI, DPI))
     return buffer.getvalue()
@@ -185,7 +217,16 @@ def pixels(figure: Figure) -> Pixels:
     choose_fonts(figure.findobj(Text))
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
+    return rgb(canvas)
+
+
+def rgb(canvas: FigureCanvasAgg) -> Pixels:
+    """A copy of what is drawn, without its opacity; channel by channel takes half the time of a slice."""
+    drawn = np.asarray(canvas.buffer_rgba())
+    copy = np.empty((*drawn.shape[:2], 3), np.uint8)
+    for channel in range(3):
+        copy[:, :, channel] = drawn[:, :, channel]
+    return copy
 
 
 class CachedBackground:
@@ -206,4 +247,4 @@ class CachedBackground:
         self.canvas.restore_region(self.background)
         for artist in self.moving:
             self.figure.draw_artist(artist)
-        return np.asarray(self.canvas.buffer_rgba())[:, :, :3].copy()
+        return rgb(self.canvas)

@@ -9,10 +9,12 @@ import json
 import os
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
+
+from tqdm import tqdm
 
 from vaelab.config import VaelabError, did_you_mean, expand_home, quote_override
 from vaelab.runs import files
@@ -200,6 +202,7 @@ class RunFolder:
             "figures/latent_space.png": "positions of the test images, by class",
             "figures/latent_manifold.png": "what the decoder makes of the latent plane",
             "figures/latent_evolution.gif": "animation of the latent space during training",
+            "figures/latent_evolution.mp4": "the same as a video",
             "reconstructions": "originals above reconstructions, epoch by epoch",
             "samples": "the same 64 prior draws, epoch by epoch",
             "evaluation/best/metrics.json": "the best checkpoint measured, with units and sample sizes",
@@ -274,14 +277,10 @@ class RunFolder:
         for path in self.zip.parent.glob(f".{glob.escape(self.zip.name)}.*.partial"):
             path.unlink(missing_ok=True)
 
-    def write_zip(
-        self,
-        facts: Mapping[str, Any] | None = None,
-        bar: Callable[[Sequence[Path]], Iterable[Path]] = lambda paths: paths,
-    ) -> None:
+    def write_zip(self, facts: Mapping[str, Any] | None = None) -> None:
         """The folder as one zip file beside it, but for hidden files and the animation's frames.
 
-        `facts` stand for run.json, and `bar` shows which files are done.
+        `facts` stand for run.json. A progress bar shows which files are done.
         """
         names = (path.relative_to(self.path) for path in sorted(self.path.rglob("*")) if path.is_file())
         packed = [name for name in names if not name.match("latent/frames/*")]
@@ -289,7 +288,8 @@ class RunFolder:
 
         def pack(file: IO[bytes]) -> None:
             with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-                for name in bar(packed):
+                doing = f"packing {self.zip.name}"
+                for name in tqdm(packed, doing, unit=" files", leave=False, dynamic_ncols=True, disable=None):
                     if facts is not None and self.path / name == self.run_json:
                         archive.writestr(f"{self.name}/{name}", as_json(facts))
                     else:

@@ -6,7 +6,7 @@ Callbacks look at the state and don't change what is learned; to stop the traini
 import logging
 import math
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,10 @@ from vaelab.training import checkpoint
 from vaelab.training.state import TrainingState, check_finite
 
 log = logging.getLogger("vaelab.training")
+
+
+Bar = Callable[..., Iterable[Any]]
+"""Gives items one by one, with a progress bar: `bar(items, "drawing figures")`, or with their number."""
 
 
 class Callback:
@@ -102,12 +106,15 @@ class SaveEpochs(Callback):
 class WriteReport(Callback):
     """report.html, whatever the status; without it the run is still whole."""
 
-    def __init__(self, folder: RunFolder, write: Callable[[RunFolder, Mapping[str, Any]], None]) -> None:
-        self.folder, self.write = folder, write
+    def __init__(
+        self, folder: RunFolder, write: Callable[[RunFolder, Mapping[str, Any]], None], bar: Bar
+    ) -> None:
+        self.folder, self.write, self.bar = folder, write, bar
 
     def on_end(self, state: TrainingState, facts: Mapping[str, Any]) -> None:
         try:
-            self.write(self.folder, facts)
+            for folder in self.bar([self.folder], "writing report.html"):
+                self.write(folder, facts)
         except (Interrupted, StorageError):
             raise
         except Exception as error:
@@ -145,9 +152,14 @@ class ProgressBar(Callback):
                 refresh=False,
             )
 
-    def say(self, doing: str) -> None:
-        """Show what is being done after the training."""
-        self.bar.set_description_str(f"{self.before}{doing}")
+    def over(self, items: Iterable[Any], doing: str, total: int | None = None) -> Iterator[Any]:
+        """The items of something that is done after the training, with a bar of their own."""
+        self.bar.close()
+        self.bar = tqdm(
+            items, f"{self.before}{doing}", total, leave=False, dynamic_ncols=True, disable=None,
+            bar_format="{desc} |{bar}| {n_fmt}/{total_fmt}, {elapsed}",
+        )  # fmt: skip
+        yield from self.bar
 
 
 class LogEpochs(Callback):

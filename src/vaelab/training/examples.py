@@ -4,7 +4,8 @@ Shapes: N images, Z latents or prior draws, L latent dimensions, K example image
 H height, W width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -16,7 +17,7 @@ from torch import Tensor
 from vaelab.config import Config, VaelabError
 from vaelab.data.splits import Data, Split, balanced
 from vaelab.figures import Figure
-from vaelab.figures.images import image_grid, image_panels
+from vaelab.figures.images import ImageGrid, image_grid
 from vaelab.figures.latent import LatentPlot, LatentView, limit_for
 from vaelab.metrics.latent import ACTIVE_VARIANCE, embedding, principal_directions
 from vaelab.models import VAE, Gaussian, evaluating
@@ -31,6 +32,7 @@ LATENT_POINTS = 5000
 COLUMNS = 10  # images in a row of reconstructions, as many for each class as fit
 MANIFOLD = 15  # rows and columns of the decoder manifold
 VARIATIONS = 9  # images of a traversal, or of a class's variations
+PAIRS = 16  # originals with their reconstructions, in rows of 8
 MOST_ROWS = 16  # of traversals
 PROBABILITIES = (torch.arange(MANIFOLD, dtype=torch.float64) + 0.5) / MANIFOLD
 PRIOR_STEPS = torch.special.ndtri(PROBABILITIES)
@@ -120,7 +122,8 @@ class ExampleImages:
         self.columns = index_2C.shape[1]
         self.images_K1HW = split.batch(index_2C.flatten(), noise)
         self.first_band = self.images_K1HW[: self.columns]
-        names = [data.class_names[number] for number in split.labels[index_2C[0]].tolist()]
+        self.column_group = per_band if per_band > 1 else 0
+        names = [data.class_names[number] for number in split.labels[index_2C[0, ::per_band]].tolist()]
         self.column_labels = [name.replace("/", "/\n").replace(" ", "\n") for name in names]
         self.images_name = f"{SPLIT_NAMES[split.name]} images"
         seeds = f"seed {config.seed}"
@@ -129,6 +132,8 @@ class ExampleImages:
         latents = f"{model.latent_dim} latent dimension{'s' if model.latent_dim > 1 else ''}"
         likelihood = config.loss.likelihood_name.replace("_", " ")
         model_name = f"{config.model['name']}, {latents}, {config.kl_label}, {likelihood}"
+        self.encoded: Gaussian | None = None
+        """The posterior of the latent plot's images, inside `encoded_once`."""
         self.about = " · ".join(each for each in (model_name, moment, data.description, seeds) if each)
         """The subtitle of every figure: model, objective, checkpoint, data and seed."""
 
@@ -143,14 +148,29 @@ class ExampleImages:
         parts = [self.posterior(batch) for batch in scored_images(self.data.train, self.seed)]
         return Gaussian(torch.cat([q.mean for q in parts]), torch.cat([q.log_variance for q in parts]))
 
-    def means(self) -> NDArray[np.float32]:
-        """Posterior means of the latent plot's images, shape (N, L)."""
-        return self.posterior(self.points_N1HW).mean.cpu().numpy()
+    @contextmanager
+    def encoded_once(self) -> Iterator[None]:
+        """Inside, the model stays as it is, and the latent plot's images are encoded a single time."""
+        self.encoded = self.posterior(self.points_N1HW)
+        try:
+            yield
+        finally:
+            self.encoded = None
+
+    def points_posterior(self, count: int = LATENT_POINTS) -> Gaussian:
+        """q(z|x) of the latent plot's images, or of the first `count` of them."""
+        if self.encoded is not None and count >= len(self.encoded.mean):
+            return self.encoded
+        return self.posterior(self.points_N1HW[:count])
+
+    def means(self, count: int = LATENT_POINTS) -> NDArray[np.float32]:
+        """Posterior means of the latent plot's images, or of the first `count` of them, shape (N, L)."""
+        return self.points_posterior(count).mean.cpu().numpy()
 
     def posterior_samples(self) -> NDArray[np.float64]:
         """One sample of q(z|x) of each of the latent plot's images, shape (N, L)."""
         noise = stream(self.seed, "posterior samples of a latent plot", device=self.prior_ZL.device)
-        return self.posterior(self.points_N1HW).sample(noise).double().cpu().numpy()
+        return self.points_posterior().sample(noise).double().cpu().numpy()
 
     def decoded(self, z_ZL: Tensor) -> NDArray[np.float32]:
         """The expected image of each latent, shape (Z, H, W)."""
@@ -167,29 +187,47 @@ class ExampleImages:
         """Images decoded from their posterior means, shape (N, H, W)."""
         return self.decoded(self.posterior(x_N1HW).mean)
 
-    def reconstructions(self, title: str) -> Figure:
-        columns, originals = self.columns, as_arrays(self.images_K1HW)
-        decoded = self.reconstructed(self.images_K1HW)
-        return image_grid(
-            np.stack([originals[:columns], decoded[:columns], originals[columns:], decoded[columns:]]),
+    def reconstruction_rows(self) -> NDArray[np.float32]:
+        """Both bands of example images, each above its reconstruction, shape (4, C, H, W)."""
+        return self.above_reconstructions(self.images_K1HW, self.columns)
+
+    def reconstructions(self, title: str) -> ImageGrid:
+        return ImageGrid(
+            self.reconstruction_rows(),
             title,
             f"{self.about} · {self.images_name}, decoded from posterior means",
             row_labels=["original", "reconstruction"] * 2,
             column_labels=self.column_labels,
+            row_group=2,
+            column_group=self.column_group,
         )
 
-    def samples(self, title: str) -> Figure:
-        images = as_grid(self.decoded(self.prior_ZL))
-        return image_grid(images, title, f"{self.about} · {len(self.prior_ZL)} draws")
+    def sample_rows(self) -> NDArray[np.floating]:
+        """The prior's draws, decoded, shape (8, 8, H, W)."""
+        return as_grid(self.decoded(self.prior_ZL))
+
+    def samples(self, title: str) -> ImageGrid:
+        return ImageGrid(self.sample_rows(), title, f"{self.about} · {len(self.prior_ZL)} draws")
+
+    def above_reconstructions(self, x_N1HW: Tensor, columns: int) -> NDArray[np.float32]:
+        """Images in rows, and below each row their reconstructions, shape (2 N / columns, columns, H, W)."""
+        images = np.stack([as_arrays(x_N1HW), self.reconstructed(x_N1HW)])
+        in_rows = images.reshape(2, -1, columns, *images.shape[2:])
+        return in_rows.swapaxes(0, 1).reshape(-1, *in_rows.shape[2:])
 
     def pairs(self, x_N1HW: Tensor) -> Figure:
-        """Up to 16 images, each beside its reconstruction."""
-        originals, decoded = as_arrays(x_N1HW[:16]), self.reconstructed(x_N1HW[:16])
-        sheet = np.ones((16, 2, *originals.shape[1:]))
-        sheet[: len(originals)] = np.stack([originals, decoded], axis=1)
-        panels = [("original, reconstruction", sheet[first::4]) for first in range(4)]
-        subtitle = f"{self.about} · decoded from posterior means"
-        return image_panels(panels, f"Reconstructions of {self.images_name}", subtitle, zoom=3)
+        """The first 16 images above their reconstructions, or as many as there are."""
+        shown = min(PAIRS, len(x_N1HW))
+        columns = min(8, shown)
+        shown -= shown % columns
+        rows = self.above_reconstructions(x_N1HW[:shown], columns)
+        return image_grid(
+            rows,
+            f"{shown} {self.images_name} and their reconstructions",
+            f"{self.about} · the first {shown}, decoded from posterior means",
+            row_labels=["original", "reconstruction"] * (len(rows) // 2),
+            row_group=2,
+        )
 
     def ranking(self, x_N1HW: Tensor, reconstruction_N: Tensor) -> Figure:
         """The images with the lowest, middle and highest reconstruction terms, above what is decoded."""
@@ -201,20 +239,16 @@ class ExampleImages:
             index = order[start : start + count]
             images, nats = x_N1HW[index.to(x_N1HW.device)], reconstruction_N[index]
             rows += [as_arrays(images), self.reconstructed(images)]
-            labels += [name, f"{nats.min():.0f} to {nats.max():.0f} nats"]
+            ends = dict.fromkeys(f"{each:.0f}" for each in (nats.min(), nats.max()))
+            labels += [name, f"{' to '.join(ends)} nats"]
         caption = "originals above, below them the images decoded from their posterior means"
         if self.data.binarize == "none" and self.config.loss.likelihood_name == "bernoulli":
             caption += "\nthe best are mostly the emptiest: the entropy of grey pixels is part of the term"
         title = "Best, median and worst reconstructions"
         subtitle = f"{self.about} · of {len(order):,} {self.images_name}, by −log p(x|z)"
-        return image_grid(np.stack(rows), title, subtitle, row_labels=labels, bottom_label=caption)
-
-    def frozen_latents(self, sigmas: Sequence[float]) -> Figure:
-        """The prior's draws shrunk towards its mean: what the decoder makes of ever smaller regions."""
-        names = [f"σ = {sigma:g}" + (" (the prior)" if sigma == 1 else "") for sigma in sigmas]
-        images = [as_grid(self.decoded(sigma * self.prior_ZL)) for sigma in sigmas]
-        subtitle = f"{self.about} · the same {len(self.prior_ZL)} draws of ε from N(0, I)"
-        return image_panels(list(zip(names, images, strict=True)), FROZEN_TITLE, subtitle)
+        return image_grid(
+            np.stack(rows), title, subtitle, row_labels=labels, bottom_label=caption, row_group=2
+        )
 
     def dataset_overview(self) -> Figure:
         train, device = self.data.train, self.prior_ZL.device
@@ -325,7 +359,7 @@ class ExampleImages:
         )
 
     def category_variations(self) -> Figure:
-        means_NL = self.posterior(self.points_N1HW).mean.cpu().double()
+        means_NL = self.points_posterior().mean.cpu().double()
         steps = torch.linspace(-2, 2, VARIATIONS, dtype=torch.float64)
         rows = []
         for number in self.data.classes:
@@ -363,6 +397,7 @@ class ExampleImages:
             f"Interpolations between {self.images_name}",
             self.about,
             row_labels=list(paths) * len(band) if spherical else (),
+            row_group=len(paths) if spherical else 0,
             column_labels=["original", *(f"{100 * part:.0f} %" for part in share.tolist()), "original"],
             bottom_label=f"decoded at equal steps on {ways} between the two posterior means",
         )

@@ -184,12 +184,12 @@ class TrainingRun:
             self.progress,
             callbacks.LogEpochs(config, self.data.scored.name, brief=bool(caller.place)),
             AnimationFrames(config, examples, folder),
-            EpochFigures(config, examples, folder),
+            EpochFigures(config, examples, folder, self.progress.over),
             self.epochs,  # commits the epoch
             self.run_json,
             loggers.build(config.logger, **offered, epoch=self.state.epoch),
-            FinalFigures(config, examples, folder, self.progress.say),
-            *([callbacks.WriteReport(folder, report)] if report else []),
+            FinalFigures(config, examples, folder, self.progress.over),
+            *([callbacks.WriteReport(folder, report, self.progress.over)] if report else []),
             callbacks.StopOnSignal(config, self.signals),
         ]  # fmt: skip
 
@@ -295,7 +295,7 @@ class TrainingRun:
         facts = self.run_json.content(self.state, "finished")
         notify(self.callbacks, "on_end", self.state, facts)
         if self.config.artifacts.zip:
-            self.progress.say(f"packing {self.folder.zip.name}")
+            self.progress.bar.close()
             self.folder.write_zip(facts)
         self.folder.write_run_json(facts)
         return TrainingResult(self.folder, best_of(facts))

@@ -5,7 +5,9 @@ Shapes: N images, L latent dimensions, C example images, H height, W width.
 
 import io
 import logging
+import subprocess
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,20 +16,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaelab.config import Config
-from vaelab.figures import Figure, style
+from vaelab.figures import Figure, Pixels, style
 from vaelab.figures.curves import loss_curves
-from vaelab.figures.images import gif
+from vaelab.figures.images import ImageGrid, ffmpeg, gif, mp4
 from vaelab.figures.latent import LatentPlot, LatentView, latent_animation
 from vaelab.objectives import kl_weight
 from vaelab.runs.folder import RunFolder
-from vaelab.training.callbacks import Callback
-from vaelab.training.examples import ExampleImages, NothingToShow, as_arrays
+from vaelab.training.callbacks import Bar, Callback
+from vaelab.training.examples import LATENT_POINTS, ExampleImages, NothingToShow, as_arrays
 from vaelab.training.state import TrainingState
 
 log = logging.getLogger("vaelab.training")
 
-DENSE_EPOCHS = 2  # have animation frames inside them: most of the latent space's movement happens there
-MOST_FRAMES = 150  # in an animation; of a longer run, an evenly spaced subset
+MOST_FRAMES = 64
+"""In an animation, which takes ten seconds then. A longer run has its frames further apart."""
+
+MILLISECONDS = 150  # between frames
+ANIMATED = 1000  # images in an animation, the first ones of the latent plot
 HALF_PRECISION = 60000.0  # the largest latent that a frame can hold
 
 
@@ -38,48 +43,67 @@ class Frame(NamedTuple):
     reconstructions_CHW: NDArray[np.uint8]
 
 
-def read_frame(folder: RunFolder, step: int) -> Frame:
-    """A frame that `AnimationFrames` has saved."""
+def read_frame(folder: RunFolder, step: int, count: int = ANIMATED) -> Frame:
+    """A frame that `AnimationFrames` has saved, with the means of the first `count` images."""
     with np.load(folder.frame(step)) as arrays:
-        return Frame(arrays["means"], arrays["reconstructions"])
+        return Frame(arrays["means"][:count], arrays["reconstructions"])
+
+
+def frame_distance(config: Config, steps_per_epoch: int) -> int:
+    """Steps between frames of the animation: artifacts.gif_every_batches, doubled until they are few.
+
+    Doubled, so that the frames of a run that is extended are those of one that was longer from the start.
+    """
+    distance = config.artifacts.gif_every_batches or steps_per_epoch
+    while config.epochs * steps_per_epoch > MOST_FRAMES * distance:
+        distance *= 2
+    return distance
 
 
 class Drawing(Callback):
     """Base class: draws the same images of a run into its folder."""
 
-    def __init__(self, config: Config, examples: ExampleImages, folder: RunFolder) -> None:
-        self.config, self.examples, self.folder = config, examples, folder
+    def __init__(
+        self, config: Config, examples: ExampleImages, folder: RunFolder, bar: Bar = lambda items, *_: items
+    ) -> None:
+        """`bar` shows which of some items are done."""
+        self.config, self.examples, self.folder, self.bar = config, examples, folder, bar
 
     def has_figures(self, epoch: int) -> bool:
         every = self.config.artifacts.every
         return every > 0 and epoch % every == 0
 
-    def write(self, figure: Figure, path: Path) -> None:
-        style.sign(figure, self.config.artifacts.watermark)
-        self.folder.write(path, style.png(style.pixels(figure)))
+    def write(self, drawn: Figure | Pixels, path: Path) -> None:
+        frame = style.pixels(drawn) if isinstance(drawn, Figure) else drawn
+        self.folder.write(path, style.png(style.signed(frame, self.config.artifacts.watermark)))
 
 
 class AnimationFrames(Drawing):
-    """Saves frames: of the untrained model, of steps within the first epochs, and of each epoch."""
+    """Saves the frames of the animation, evenly spaced, and of each epoch that has figures."""
+
+    distance = 0  # steps between frames; 0: no animation
 
     def on_start(self, state: TrainingState) -> None:
-        artifacts = self.config.artifacts
-        if artifacts.gif and artifacts.gif_every_batches and state.total_steps == 0:
-            self.save(state)
+        if self.config.artifacts.gif:
+            self.distance = frame_distance(self.config, state.steps_per_epoch)
+            if state.total_steps == 0:
+                self.save(state, ANIMATED)
 
     def on_step(self, state: TrainingState) -> None:
-        every = self.config.artifacts.gif and self.config.artifacts.gif_every_batches
-        within = state.epoch < DENSE_EPOCHS and state.step < state.steps_per_epoch
-        if every and within and state.step % every == 0:
+        within = state.step < state.steps_per_epoch
+        if self.distance and within and state.total_steps % self.distance == 0:
             with state.not_timed():
-                self.save(state)
+                self.save(state, ANIMATED)
 
     def on_epoch(self, state: TrainingState) -> None:
-        if self.config.artifacts.gif or self.has_figures(state.epoch):
-            self.save(state)
+        last = state.epoch == self.config.epochs
+        if self.has_figures(state.epoch):
+            self.save(state, LATENT_POINTS)
+        elif self.distance and (last or state.total_steps % self.distance == 0):
+            self.save(state, ANIMATED)
 
-    def save(self, state: TrainingState) -> None:
-        means_NL = self.examples.means().clip(-HALF_PRECISION, HALF_PRECISION).astype(np.float16)
+    def save(self, state: TrainingState, count: int) -> None:
+        means_NL = self.examples.means(count).clip(-HALF_PRECISION, HALF_PRECISION).astype(np.float16)
         images = np.nan_to_num(self.examples.reconstructed(self.examples.first_band) * 255).round()
         file = io.BytesIO()
         np.savez(file, means=means_NL, reconstructions=images.astype(np.uint8))
@@ -95,49 +119,59 @@ class EpochFigures(Drawing):
     plot: LatentPlot | None = None
     """The latent plot as it was drawn last: most of the next one stays as it is."""
 
-    def __init__(self, config: Config, examples: ExampleImages, folder: RunFolder) -> None:
-        super().__init__(config, examples, folder)
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.grids: dict[str, ImageGrid] = {}
         self.drawn: dict[int, LatentView] = {}
         """The axes of the latent plots that this session has drawn, by epoch."""
 
     def on_epoch(self, state: TrainingState) -> None:
-        epoch, folder = state.epoch, self.folder
-        if self.has_figures(epoch):
-            figure = self.examples.reconstructions(f"Reconstructions after epoch {epoch}")
-            self.write(figure, folder.image("reconstructions", epoch))
-            figure = self.examples.samples(f"Samples from the prior after epoch {epoch}")
-            self.write(figure, folder.image("samples", epoch))
-            means_NL = read_frame(folder, state.total_steps).means_NL
-            self.write_latent_plot(means_NL, epoch, self.examples.view_of([means_NL]))
+        epoch, examples = state.epoch, self.examples
+        if not self.has_figures(epoch):
+            return
+        for kind, title, grid_of, images in (
+            ("reconstructions", "Reconstructions", examples.reconstructions, examples.reconstruction_rows),
+            ("samples", "Samples from the prior", examples.samples, examples.sample_rows),
+        ):
+            # Room for four digits: the layout is the same whatever epoch a session begins with.
+            grid = self.grids[kind] = self.grids.get(kind) or grid_of(f"{title} after epoch 0000")
+            drawn = grid.pixels(images(), f"{title} after epoch {epoch}")
+            self.write(drawn, self.folder.image(kind, epoch))
+        means_NL = self.means(state, epoch)
+        view = self.examples.view_of([means_NL])
+        limit = max([view.limit, *(each.limit for each in self.drawn.values())])  # few are drawn again then
+        self.write_latent_plot(means_NL, epoch, replace(view, limit=limit))
 
     def on_end(self, state: TrainingState, facts: Mapping[str, Any]) -> None:
         due = [epoch for epoch in range(1, state.epoch + 1) if self.has_figures(epoch)]
         due = [epoch for epoch in due if self.folder.frame(epoch * state.steps_per_epoch).is_file()]
         if facts["status"] != "finished" or not due:
             return
-        means = [read_frame(self.folder, epoch * state.steps_per_epoch).means_NL for epoch in due]
-        view = self.examples.view_of(means)
-        for epoch, means_NL in zip(due, means, strict=True):
-            if epoch not in self.drawn or not self.drawn[epoch].same_as(view):
-                self.write_latent_plot(means_NL, epoch, view)
+        means = {epoch: self.means(state, epoch) for epoch in due}
+        view = self.examples.view_of([*means.values()])
+        others = [epoch for epoch in due if epoch not in self.drawn or not self.drawn[epoch].same_as(view)]
+        for epoch in self.bar(others, "drawing latent plots on common axes") if others else ():
+            self.write_latent_plot(means[epoch], epoch, view)
+
+    def means(self, state: TrainingState, epoch: int) -> NDArray[np.float16]:
+        return read_frame(self.folder, epoch * state.steps_per_epoch, LATENT_POINTS).means_NL
 
     def write_latent_plot(self, means_NL: NDArray[np.floating], epoch: int, view: LatentView) -> None:
         title = f"Latent space after epoch {epoch}"
         if self.plot is None or not self.plot.view.same_as(view):
             self.plot = self.examples.latent_plot(means_NL, view, title, coloured=True)
-            style.sign(self.plot.figure, self.config.artifacts.watermark)
-        self.folder.write(self.folder.image("latent", epoch), style.png(self.plot.pixels(means_NL, title)))
+        self.write(self.plot.pixels(means_NL, title), self.folder.image("latent", epoch))
         self.drawn[epoch] = view
 
 
 class FinalFigures(Drawing):
-    """Every figure of a finished run, and the animation. `say` is called with what is being drawn."""
+    """Every figure of a finished run, and the animation."""
 
-    def __init__(
-        self, config: Config, examples: ExampleImages, folder: RunFolder, say: Callable[[str], None]
-    ) -> None:
-        super().__init__(config, examples, folder)
-        self.say = say
+    def on_start(self, state: TrainingState) -> None:
+        artifacts = self.config.artifacts
+        if artifacts.mp4 is True and not (artifacts.gif and ffmpeg()):
+            needs = "ffmpeg, or pip install 'vaelab[video]'" if artifacts.gif else "artifacts.gif=true"
+            log.warning("artifacts.mp4=true requires %s: there will be no latent_evolution.mp4.", needs)
 
     def on_end(self, state: TrainingState, facts: Mapping[str, Any]) -> None:
         if facts["status"] != "finished":
@@ -156,16 +190,16 @@ class FinalFigures(Drawing):
             "interpolations.png": lambda: self.examples.interpolations(spherical=False),
             "dataset_overview.png": self.examples.dataset_overview,
         }
-        for file, draw in figures.items() if self.config.artifacts.figures else ():
-            self.say(f"drawing {file}")
-            try:
-                self.write(draw(), self.folder.figure(file))
-            except NothingToShow as reason:
-                self.folder.figure(file).unlink(missing_ok=True)  # an earlier session's
-                log.info("%s is left out: %s.", file, reason)
-        if self.config.artifacts.gif:
-            self.say("drawing latent_evolution.gif")
-            self.folder.write(self.folder.figure("latent_evolution.gif"), self.animation(state))
+        with self.examples.encoded_once():
+            drawn = figures if self.config.artifacts.figures else {}
+            for file in self.bar(list(drawn), "drawing figures"):
+                try:
+                    self.write(drawn[file](), self.folder.figure(file))
+                except NothingToShow as reason:
+                    self.folder.figure(file).unlink(missing_ok=True)  # an earlier session's
+                    log.info("%s is left out: %s.", file, reason)
+            if self.config.artifacts.gif:
+                self.animate(state)
 
     def latent_space(
         self, state: TrainingState, picture: tuple[NDArray[np.floating], LatentView], *, coloured: bool
@@ -173,19 +207,32 @@ class FinalFigures(Drawing):
         title = f"Latent space after {state.epoch} epoch{'s' if state.epoch > 1 else ''}"
         return self.examples.latent_plot(*picture, title, coloured=coloured).figure
 
-    def animation(self, state: TrainingState) -> bytes:
-        steps = [step for step, _ in self.folder.numbered("latent/frames") if step <= state.total_steps]
-        if len(steps) > MOST_FRAMES:
-            steps = [steps[i] for i in np.linspace(0, len(steps) - 1, MOST_FRAMES).round().astype(int)]
+    def animate(self, state: TrainingState) -> None:
+        """Write the animation of the frames that a run of this length has, if it was extended too."""
+        distance, last = frame_distance(self.config, state.steps_per_epoch), state.total_steps
+        kept = [step for step, _ in self.folder.numbered("latent/frames")]
+        steps = [step for step in kept if step == last or (step < last and step % distance == 0)]
+        if not steps:
+            return  # gif was false until all epochs were done
         frames = [read_frame(self.folder, step) for step in steps]
         means, examples = [frame.means_NL for frame in frames], self.examples
         bands = [frame.reconstructions_CHW / 255 for frame in frames]
         originals, classes = as_arrays(examples.first_band), examples.data.class_names
-        title, view = "The latent space during training", examples.view_of(means)
-        subtitles = [f"{examples.about} · epoch {step / state.steps_per_epoch:.2f}" for step in steps]
+        view = examples.view_of(means)
+        titles = [f"The latent space after {step / state.steps_per_epoch:.2f} epochs" for step in steps]
+        subtitle = f"{examples.about} · posterior means of {len(means[-1]):,} {examples.images_name}"
         drawn = latent_animation(
-            means, bands, originals, examples.labels_N, classes, view, title, subtitles,
+            means, bands, originals, examples.labels_N[:ANIMATED], classes, view, titles, subtitle,
             self.config.artifacts.watermark,
         )  # fmt: skip
+        images = list(self.bar(drawn, "drawing the animation", len(steps)))
         colours = [style.class_colour(number) for number in examples.data.classes]
-        return gif(drawn, colours, milliseconds=150, hold=3000)
+        content = gif(images, colours, MILLISECONDS, hold=3000)
+        self.folder.write(self.folder.figure("latent_evolution.gif"), content)
+        if self.config.artifacts.mp4 and (program := ffmpeg()):
+            try:
+                video = mp4(images, program, MILLISECONDS)
+            except (subprocess.SubprocessError, OSError) as error:
+                log.warning("latent_evolution.mp4 was not written: %s", error)
+            else:
+                self.folder.write(self.folder.figure("latent_evolution.mp4"), video)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 sections: Registry[Measure] = Registry("metrics", __name__, "vaelab.metrics")
 
-MEASURES_VERSION = 4
+MEASURES_VERSION = 5
 """Of how numbers are measured: evaluations and cached features of another version are not used."""
 
 READ_FIRST = ("bound", "nll", "latent", "classes", "samples", "images")
