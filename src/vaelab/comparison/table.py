@@ -58,6 +58,11 @@ class Column:
     def title(self) -> str:
         return f"{self.aspect or self.heading} {self.better}".rstrip()
 
+    @property
+    def unit(self) -> str:
+        """For a table without headings: nats or %, or nothing."""
+        return "(nats)" if self.heading.endswith("(nats)") else "(%)" if self.heading.startswith("%") else ""
+
     def value(self, member: Member) -> float | None:
         if self.name == "seconds":
             return sum(row["seconds"] for row in member.rows)
@@ -286,7 +291,10 @@ def on_terminal(family: Family) -> str:
 
     What then doesn't fit beside the others is in comparison.md.
     """
-    rows = [[column.title.split(": ")[-1], *cells] for column, cells, _ in answers(family)]
+    rows = [
+        [" ".join([column.title.split(": ")[-1], column.unit]), *cells]
+        for column, cells, _ in answers(family)
+    ]
     labels = [model.label for model in family.models]
     text = plain_table(["", *labels], rows)
     while wide(text) and rows:

@@ -353,7 +353,7 @@ class ExampleImages:
             self.decoded_grid(torch.stack(z_RVL)),
             "Traversals of the latent space",
             self.about,
-            row_labels=[axes.label(row) for row in shown],
+            row_labels=[axes.label(row).replace(", ", "\n") for row in shown],
             column_labels=[f"{signed(step)}{unit}" if step else "0" for step in steps_V.tolist()],
             bottom_label=caption,
         )
