@@ -35,7 +35,7 @@ from vaelab.comparison.compare import Comparison
 from vaelab.comparison.figures import FamilyFigures
 from vaelab.config import CompareConfig, Config, ConfigError, VaelabError, resolve
 from vaelab.config.base import read_yaml
-from vaelab.evaluation.runs import distinct_slugs, distinct_titles, family_of, find, label_of
+from vaelab.evaluation.runs import differing, distinct_slugs, distinct_titles, family_of, find, label_of
 from vaelab.runs.folder import natural
 
 QUICK = (*TINY, "epochs=2", "artifacts.every=0", "artifacts.figures=false", "artifacts.gif_every_batches=4")
@@ -576,6 +576,11 @@ def test_slugs_and_titles_never_meet(swept: tuple[Path, Any]) -> None:
     ]  # fmt: skip
     bits = [settings(f"loss.free_bits={number}") for number in (0, 0.5)]
     assert [label_of(config, ["loss.free_bits"]) for config in bits] == ["free_bits 0", "free_bits 0.5"]
+    presets = [("loss=vae",), ("loss=geco",), ("loss=iwae",), ("loss=iwae", "loss.importance_samples=50")]
+    objectives = [settings(*preset) for preset in presets]
+    assert [label_of(config, differing(objectives)) for config in objectives] == [
+        "vae, importance_samples 1", "geco, importance_samples 1", "iwae, importance_samples 5", "iwae, importance_samples 50"
+    ]  # fmt: skip
 
 
 def test_evaluations_that_were_made_otherwise_are_made_again(swept: tuple[Path, Any], tmp_path: Path) -> None:

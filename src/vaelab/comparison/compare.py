@@ -22,6 +22,7 @@ from vaelab.comparison.table import (
     table,
 )
 from vaelab.config import CompareConfig, EvaluationConfig, VaelabError, counted
+from vaelab.config.train import name_of
 from vaelab.evaluation.evaluate import Evaluation, Steps, evaluated_model, switched_off
 from vaelab.evaluation.model import EvaluatedModel
 from vaelab.evaluation.runs import Family, Member, find
@@ -94,6 +95,12 @@ class Comparison(Steps):
         self.said = [
             f"{name} is the same training as {other}: counted once."
             for name, other in self.found.repeated.items()
+        ]
+        self.said += [
+            f"{family.title}: models minimise different objectives ({', '.join(names)}). Their losses don't "
+            "compare; reconstruction, KL, their total, and what is measured of latents and samples do."
+            for family in self.found.families
+            if len(names := sorted({name_of(model.config.loss.objective) for model in family.models})) > 1
         ]
         self.not_here: list[Member] = []  # runs to be evaluated whose own images are not on this machine
         self.loaded: dict[str, Any] = {}

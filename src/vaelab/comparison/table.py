@@ -176,6 +176,7 @@ def columns(family: Family) -> list[Column]:
             "are from the prior. ≤: the images are too few to measure it, and it is lower.",
             ("0", "the prior"), unranked=NOT_RANKED,
         ),
+        Column("total_correlation", "TC(z) (nats)", "↓", 2, "latent.total_correlation.model"),
         Column("train/loss", "loss, training (nats)"),
         Column("train/reconstruction", "reconstruction, training (nats)", "↓"),
         Column("train/kl", "KL, training (nats)"),

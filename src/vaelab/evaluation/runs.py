@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaelab.config import Config, VaelabError, effective, flattened, look_up, show
-from vaelab.config.train import KL_SETTINGS
+from vaelab.config.train import KL_SETTINGS, name_of
 from vaelab.evaluation.sections import MEASURES_VERSION
 from vaelab.runs.folder import SPLIT_NAMES, RunFolder, read_metrics_json, run_folders
 from vaelab.training import checkpoint
@@ -188,6 +188,9 @@ def details_of(data: Mapping[str, Any]) -> list[str]:
     ]
 
 
+OBJECTIVE = "loss.objective"
+
+
 def make_family(title: str, slug: str, members: Sequence[Member]) -> Family:
     """The models of runs whose `family_of` agrees, in the order of tables."""
     by_model: dict[str, list[Member]] = {}
@@ -195,15 +198,27 @@ def make_family(title: str, slug: str, members: Sequence[Member]) -> Family:
         by_model.setdefault(repr(settings_of(member.config)), []).append(member)
     groups = sorted(by_model.values(), key=lambda group: order_of(group[0].config))
     configs = [group[0].config for group in groups]
-    flat = [dict(flattened(settings_of(config))) for config in configs]
-    keys = dict.fromkeys(chain.from_iterable(flat))
-    varying = [key for key in keys if len({repr(settings.get(key)) for settings in flat}) > 1]
+    varying = differing(configs)
     labels = [label_of(config, varying) for config in configs]
     if len(set(labels)) < len(labels):
         labels = [label_of(config, varying, exact=True) for config in configs]
     return Family(
         title, list(map(Model, labels, groups)), members[0].facts["data"]["scored_each_epoch"], slug
     )
+
+
+def differing(configs: Sequence[Config]) -> list[str]:
+    """The settings that tell models apart: `loss.objective`, whatever arguments it has, and dotted keys."""
+    flat = [dict(flattened(settings_of(config))) for config in configs]
+    names = [name_of(config.loss.objective) for config in configs]
+    varying = [OBJECTIVE] if len({*names}) > 1 else []
+    for key in dict.fromkeys(chain.from_iterable(flat)):
+        # An objective has settings of its own: what others have there doesn't tell models apart.
+        alike = names if key.startswith("loss.") else [""] * len(names)
+        values = {(name, repr(settings.get(key))) for name, settings in zip(alike, flat, strict=True)}
+        if len(values) > len({*alike}) and key != f"{OBJECTIVE}.name":
+            varying.append(key)
+    return varying
 
 
 def settings_of(config: Config) -> dict[str, Any]:
@@ -229,8 +244,9 @@ def label_of(config: Config, varying: Sequence[str], exact: bool = False) -> str
         return f"{value:.4g}" if isinstance(value, float) and not exact else show(value)
 
     flat = dict(flattened(settings_of(config)))
+    flat[OBJECTIVE] = config.objective_name  # whatever arguments it has
     words = [
-        str(flat[key]) if key == "model.name" else f"{key.split('.')[-1]} {short(flat[key])}"
+        str(flat[key]) if key in ("model.name", OBJECTIVE) else f"{key.split('.')[-1]} {short(flat[key])}"
         for key in varying
         if key in flat and key not in ("kl", "beta") and not (config.kl_off and key in KL_SETTINGS)
     ]
