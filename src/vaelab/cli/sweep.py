@@ -79,8 +79,7 @@ def sweeping(command: str, arguments: Arguments) -> Iterator[list[str]]:
         path.unlink(missing_ok=True)
     claim_runs(sweep.folder)
     facts = {"command": shlex.join(["python", "-m", "vaelab.train", *sys.argv[1:]]), "jobs": sweep.jobs}
-    with writing(sweep.folder):
-        (sweep.folder / TRAININGS).mkdir(parents=True, exist_ok=True)
+    (sweep.folder / TRAININGS).mkdir(parents=True, exist_ok=True)
     write_bytes(sweep.folder / TRAININGS / STARTED, json.dumps(facts).encode())
     error = None
     with forward_signals() as received:
