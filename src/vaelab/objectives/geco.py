@@ -10,7 +10,8 @@ from vaelab.models import VAE
 from vaelab.objectives import Likelihood, Objective, Terms, objectives
 
 MEMORY = 0.99  # of the moving average of the constraint over steps
-SMALLEST, LARGEST = 1e-6, 1e6  # multipliers beyond which a term is lost in fp32
+SMALLEST, LARGEST = 0.01, 100.0
+"""Bounds of the multiplier: without them the first epochs make one that many epochs have to undo."""
 
 
 @objectives.register("geco")
@@ -27,7 +28,7 @@ class GECO(Objective):
     multiplier: Tensor
     constraint: Tensor
 
-    def __init__(self, likelihood: Likelihood, tolerance: float, rate: float = 0.1) -> None:
+    def __init__(self, likelihood: Likelihood, tolerance: float, rate: float = 1.0) -> None:
         super().__init__(likelihood)
         if tolerance == 0:
             raise ValueError("tolerance must not be 0")
