@@ -173,7 +173,7 @@ class TrainingRun:
         self.run_json = callbacks.RunJson(
             config, self.data, folder, self.state, before, caller.arguments, caller.command
         )
-        self.brief = {"file_only": bool(caller.place)}
+        self.place, self.brief = caller.place, {"file_only": bool(caller.place)}
         model, objective = self.state.evaluated, self.state.objective
         examples = ExampleImages(config, self.data, self.data.test, model, objective)
         offered = {"config": config, "data": self.data, "folder": folder, "examples": examples}
@@ -247,7 +247,8 @@ class TrainingRun:
         if data.origin.fallback is not None:
             log.warning(
                 f"EMBEDDED SUBSET instead of the full set: {data.origin.fallback}. "
-                "Numbers don't compare with the full set's."
+                "Numbers don't compare with the full set's.",
+                extra=self.brief if not self.place.startswith("run 1 of ") else None,
             )
         for idle in [*config.without_effect(), *not_taken(config)]:
             log.warning(idle)
