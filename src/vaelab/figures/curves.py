@@ -229,7 +229,8 @@ class VerticalAxis:
         return {
             "range": powers,
             "type": "log",
-            "dtick": "D2",
+            "tickmode": "array",
+            "tickvals": round_numbers(self.low, self.high),
             "title": {"text": "nats per image, logarithmic"},
         }
 
@@ -265,11 +266,15 @@ def nice_steps() -> Iterator[int]:
         yield from (digit * 10**power for digit in (1, 2, 5))
 
 
+def round_numbers(low: float, high: float) -> list[float]:
+    """1, 2, 5, 10 … from `low` to `high`."""
+    numbers = (digit * 10.0**power for power in range(-4, 6) for digit in (1, 2, 5))
+    return [number for number in numbers if low <= number <= high]
+
+
 def log_ticks(axis: Axis) -> None:
     """Plain numbers at 1, 2, 5, 10 … of a logarithmic axis whose limits are set."""
-    low, high = axis.get_view_interval()
-    ticks = [digit * 10.0**power for power in range(-4, 6) for digit in (1, 2, 5)]
-    ticks = [tick for tick in ticks if low <= tick <= high]
+    ticks = round_numbers(*axis.get_view_interval())
     axis.set_ticks(ticks, [f"{tick:g}" for tick in ticks])
     axis.set_minor_locator(NullLocator())
 
