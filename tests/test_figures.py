@@ -55,7 +55,9 @@ NAMES = {0: "T-shirt/top", 7: "Sneaker", 9: "Ankle boot"}
 MEANS = GENERATOR.normal(size=(60, 2))
 LABELS = GENERATOR.choice([0, 7, 9], size=60)
 VIEW = LatentView(np.eye(2), ("z₁", "z₂"), 4.0)
-ROW = {f"{split}/{term}": -1234.5 for split in ("train", "val") for term in ("loss", "reconstruction", "kl")}
+ROW = {"kl_weight": 1.0} | {
+    f"{split}/{term}": -1234.5 for split in ("train", "val") for term in ("loss", "reconstruction", "kl")
+}
 MODELS = {
     "KL off": 100.0,
     "beta 0.1": 10.0,
@@ -134,6 +136,9 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "latent spaces": lambda: LatentSpaces(
         dict.fromkeys(MODELS, MEANS), dict.fromkeys(MODELS, VIEW), LABELS, NAMES, "Title", LONG
     ).figure,
+    "curves with a warm-up": lambda: loss_curves(
+        [{**ROW, "epoch": epoch, "kl_weight": weight} for epoch, weight in ((1, 0.5), (2, 1.0))], "Title", LONG, None
+    ),
     "curves of one epoch": lambda: loss_curves([{"epoch": 1, **ROW}], "Title", LONG, 1),
 }  # fmt: skip
 
@@ -319,7 +324,7 @@ def test_loss_curves_show_noise_as_noise_and_the_best_epoch_on_its_curve(split: 
     """Differences of a tenth of a nat fill no axis, and a KL begins at 0."""
     terms = {"loss": 250.0, "reconstruction": 245.0, "kl": 5.0}
     history = [
-        {"epoch": epoch} | {f"{of}/{term}": value + 0.1 * (epoch % 3) for of in ("train", split) for term, value in terms.items()}
+        {"epoch": epoch, "kl_weight": 1.0} | {f"{of}/{term}": value + 0.1 * (epoch % 3) for of in ("train", split) for term, value in terms.items()}
         for epoch in range(1, 11)
     ]  # fmt: skip
     loss, reconstruction, kl = loss_curves(history, "Title", "Subtitle", 3).axes

@@ -110,17 +110,28 @@ def styles(weights: Sequence[float], on_dark: bool = False) -> list[Style]:
 
 
 @house_style()
-def loss_curves(history: Sequence[Mapping[str, float]], title: str, subtitle: str, best_epoch: int) -> Figure:
+def loss_curves(
+    history: Sequence[Mapping[str, float]], title: str, subtitle: str, best_epoch: int | None
+) -> Figure:
     """Loss, reconstruction and KL over epochs, training beside validation or test images.
 
-    `history` holds rows of metrics.csv. The subtitle says what the loss is made of.
+    `history` holds rows of metrics.csv. The subtitle says what the loss is made of. A KL weight that changes
+    has a panel. `best_epoch` was chosen by the validation loss, where one was.
     """
     split, scored = ("val", "validation") if "val/loss" in history[0] else ("test", "test")
     epochs = [row["epoch"] for row in history]
     style: dict[str, Any] = {"marker": "o" if len(epochs) < 40 else "", "markersize": 3.5}
-    figure = new_figure(12.0, 4.0, title, subtitle, plots=True)
-    panels = figure.subplots(1, len(PANELS))
-    for axes, (key, heading) in zip(panels, PANELS.items(), strict=True):
+    weights = [row["kl_weight"] for row in history]
+    varies = len({*weights}) > 1
+    figure = new_figure(15.5 if varies else 12.0, 4.0, title, subtitle, plots=True)
+    panels = figure.subplots(1, len(PANELS) + varies)
+    if varies:
+        panels[-1].plot(epochs, weights, "-", color=INK, **style)
+        panels[-1].set_title("Weight of the KL at the end of the epoch", loc="left")
+        panels[-1].set_xlabel("epoch")
+        panels[-1].set_xticks(epoch_ticks(len(epochs)))
+        panels[-1].set_ylim(bottom=0)
+    for axes, (key, heading) in zip(panels, PANELS.items(), strict=False):
         of_training, of_scored = ([row[f"{each}/{key}"] for row in history] for each in ("train", split))
         axes.plot(epochs, of_training, "-", color=TRAIN, label="training (weights changing)", **style)
         axes.plot(epochs, of_scored, "--", color=SCORED, label=scored, **style)
@@ -130,7 +141,7 @@ def loss_curves(history: Sequence[Mapping[str, float]], title: str, subtitle: st
         if key == "kl":
             axes.set_ylim(bottom=0)
         minimum_span(axes)
-    if split == "val":  # on test images nothing is chosen: the best epoch is the last one
+    if split == "val" and best_epoch:  # on test images nothing is chosen: the best epoch is the last one
         panels[0].plot(
             best_epoch, history[best_epoch - 1]["val/loss"], "*", color=INK, markersize=11, linestyle="",
             label=f"best epoch ({best_epoch}), by validation loss",

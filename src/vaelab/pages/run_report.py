@@ -77,6 +77,8 @@ def curves(history: Sequence[Mapping[str, float]], split: str) -> list[dict[str,
             "loss, training": "train/loss",
         },
     }
+    if len({row["kl_weight"] for row in history}) > 1:
+        plots["Weight of the KL at the end of the epoch"] = {"weight": "kl_weight"}
     mode = "lines+markers" if len(history) < 60 else "lines"
     looks = [
         {"mode": mode, "marker": {"size": 5}, "line": {"width": 2, "dash": dash}, "meta": {"colour": place}}

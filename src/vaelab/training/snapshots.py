@@ -181,8 +181,9 @@ class FinalFigures(Drawing):
         loss = f"loss = {formula}" if formula else f"loss of the objective {self.config.objective_name}"
         curves = f"{self.examples.about} · {loss}, in nats per image"
         picture = cache(self.examples.latent_picture)
+        best = state.best_epoch if state.objective.is_stationary else None
         figures: dict[str, Callable[[], Figure]] = {
-            "loss_curves.png": lambda: loss_curves(state.history, "Loss curves", curves, state.best_epoch),
+            "loss_curves.png": lambda: loss_curves(state.history, "Loss curves", curves, best),
             "latent_space.png": lambda: self.latent_space(state, picture(), coloured=True),
             "latent_space_plain.png": lambda: self.latent_space(state, picture(), coloured=False),
             "latent_manifold.png": self.examples.manifold,
