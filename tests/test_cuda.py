@@ -30,7 +30,7 @@ CASES = [
     ("model=mlp", "loss.likelihood=gaussian"),
     ("model=mlp", "loss.free_bits=0.1", "loss.likelihood=continuous_bernoulli"),
     ("model=mlp", "loss.schedule=cyclical", "loss.cycles=2"),
-    ("model=mlp", "loss=capacity", "loss.warmup_epochs=1"),
+    ("model=mlp", "loss=capacity"),
     ("model=mlp", "loss=geco"),
     ("model=mlp", "loss=beta_tcvae"),
     ("model=mlp", "loss=mmd_vae"),

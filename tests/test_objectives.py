@@ -57,13 +57,13 @@ def test_with_the_kl_off_only_the_reconstruction_is_minimised(preset: str) -> No
 
 
 def test_a_capacity_of_zero_is_the_negative_elbo_weighted_by_gamma() -> None:
-    capacity = terms_of("loss=capacity", "loss.objective.nats=0", "beta=3", "loss.warmup_epochs=0")
+    capacity = terms_of("loss=capacity", "loss.objective.nats=0", "beta=3")
     assert torch.equal(capacity.loss, terms_of("beta=3").loss)
 
 
 def test_capacity_rises_with_the_schedule_while_gamma_stays() -> None:
-    config = settings("loss=capacity", "beta=8", "loss.objective.nats=20", "loss.warmup_epochs=10")
-    for epoch, nats in ((0, 0), (2.5, 5), (10, 20), (15, 20)):
+    config = settings("loss=capacity", "beta=8", "loss.objective.nats=20")
+    for epoch, nats in ((0, 0), (2.5, 5), (10, 20), (15, 20)):  # half of the 20 epochs
         terms = terms_of("loss=capacity", "beta=8", "loss.objective.nats=20", weight=kl_weight(config)(epoch))
         torch.testing.assert_close(
             terms.loss - terms.reconstruction, 8 * (terms.kl - nats).abs(), rtol=0, atol=1e-3
@@ -180,8 +180,10 @@ def test_the_discrepancy_is_zero_only_at_the_prior() -> None:
 # --- IWAE -------------------------------------------------------------------------------------------------
 
 
-def gradients(objective: Objective, model: Any, x: Tensor, generator: torch.Generator) -> list[Tensor]:
-    terms = objective(model, x, generator, 1.0)
+def gradients(
+    objective: Objective, model: Any, x: Tensor, generator: torch.Generator, weight: float = 1.0
+) -> list[Tensor]:
+    terms = objective(model, x, generator, weight)
     return list(torch.autograd.grad(terms.loss.mean(), list(model.parameters())))
 
 
@@ -224,13 +226,17 @@ def test_iwae_is_tight_where_the_posterior_is_exact_and_tighter_with_more_sample
     assert bounds == sorted(bounds, reverse=True)
 
 
-def test_doubly_reparameterised_gradients_are_the_same_on_average_and_vary_less() -> None:
+@pytest.mark.parametrize("weight", [1.0, 0.5, 2.0])
+def test_doubly_reparameterised_gradients_are_the_same_on_average_and_vary_less(weight: float) -> None:
     torch.manual_seed(0)
     model, _, x = linear_gaussian(spread=1.3)
     plain, doubly = IWAE(LinearPixels(), 20), IWAE(LinearPixels(), 20, dreg=True)
     found = [
         torch.stack(
-            [torch.cat([g.flatten() for g in gradients(each, model, x, noise(seed))]) for seed in range(300)]
+            [
+                torch.cat([g.flatten() for g in gradients(each, model, x, noise(seed), weight)])
+                for seed in range(300)
+            ]
         )
         for each in (plain, doubly)
     ]
@@ -239,7 +245,8 @@ def test_doubly_reparameterised_gradients_are_the_same_on_average_and_vary_less(
     first, second = (each[:, :encoder] for each in found)
     error = (first.var(dim=0) / 300 + second.var(dim=0) / 300).sqrt()
     assert ((first.mean(dim=0) - second.mean(dim=0)).abs() < 5 * error + 1e-5).all()
-    assert second.var(dim=0).sum() < 0.5 * first.var(dim=0).sum()
+    if weight == 1:
+        assert second.var(dim=0).sum() < 0.5 * first.var(dim=0).sum()
 
 
 # --- schedules --------------------------------------------------------------------------------------------

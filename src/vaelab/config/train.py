@@ -68,7 +68,7 @@ class DatasetConfig(Settings):
 class LossConfig(Settings):
     """What is minimised, beside the two knobs of the KL term."""
 
-    objective: base.Component = Field("neg_elbo", description="the negative ELBO, or a plugin's objective")
+    objective: base.Component = Field("neg_elbo", description="what is minimised, chosen by loss=NAME")
     likelihood: Likelihood = Field("bernoulli", description="p(x|z) of a pixel")
     schedule: KLSchedule = Field("linear", description="how the KL's weight reaches beta")
     warmup_epochs: base.Natural = Field(
@@ -99,13 +99,13 @@ class OptimizerConfig(Settings):
     )
     schedule: Literal["constant", "cosine", "step"] = Field(
         "constant",
-        description="the step size falls not, to 0 along a cosine, or to a tenth at 1/2 and again at 3/4",
+        description="of the step size: cosine falls to 0, step to a tenth at 1/2 and at 3/4 of the epochs",
     )
     warmup_epochs: base.Natural = Field(0, description="epochs over which the step size rises linearly to lr")
     clip_norm: Annotated[float, Allowed("a number above 0, or null")] | None = Field(
         None,
         gt=0,
-        description="norm to which longer gradients are scaled down, and others are skipped; null: any",
+        description="largest norm of a gradient, scaled down to it, and to 0 if not finite; null: any",
     )
     weight_average: Annotated[float, Allowed("a number of at least 0 and below 1")] = Field(
         0.0,
@@ -173,9 +173,15 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def check_warmup(self) -> Self:
-        if not self.kl_off and self.loss.warmup_epochs >= self.epochs:
+        takes_warmup = not self.kl_off and name_of(self.loss.schedule) != "constant"
+        if takes_warmup and self.loss.warmup_epochs >= self.epochs:
             raise ConfigError(
                 f"loss.warmup_epochs={self.loss.warmup_epochs} leaves no epoch at the full KL weight: "
+                f"type fewer than epochs={self.epochs}, or more epochs."
+            )
+        if self.optimizer.warmup_epochs >= self.epochs:
+            raise ConfigError(
+                f"optimizer.warmup_epochs={self.optimizer.warmup_epochs} leaves no epoch at optimizer.lr: "
                 f"type fewer than epochs={self.epochs}, or more epochs."
             )
         if self.early_stopping and self.dataset.val_size == 0:
@@ -201,14 +207,6 @@ class Config(Settings):
         if (name := name_of(self.loss.objective)) != "neg_elbo":
             return name
         return "recon_only" if self.kl_off else "vae" if self.beta == 1 else "beta_vae"
-
-    @property
-    def planned_by_epochs(self) -> str:
-        """The setting that makes each epoch depend on how many there are, or nothing."""
-        if self.optimizer.schedule != "constant":
-            return f"optimizer.schedule={self.optimizer.schedule}"
-        cyclical = name_of(self.loss.schedule) == "cyclical" and not self.kl_off
-        return "loss.schedule=cyclical" if cyclical and not self.loss.warmup_epochs else ""
 
     def without_effect(self) -> list[str]:
         """A sentence for each setting that changes nothing beside the others."""
@@ -313,11 +311,6 @@ def continued(saved: Config, given: Config, keys: Iterable[str]) -> Config:
             continue
         if key == "experiment":
             raise ConfigError("A run that is resumed has its settings already: leave experiment= out.")
-        if key == "epochs" and (planned := saved.planned_by_epochs) and given.epochs != saved.epochs:
-            raise ConfigError(
-                f"epochs can't change when a run with {planned} is resumed, which is planned for "
-                f"epochs={saved.epochs}: leave it out, or start a new run."
-            )
         if key.split(".")[0] in MAY_CHANGE or key in MAY_CHANGE:
             group, _, name = key.rpartition(".")
             (look_up(before, group) if group else before)[name] = look_up(after, key)

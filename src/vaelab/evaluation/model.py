@@ -73,6 +73,12 @@ class EvaluatedModel:
     def basis(self, images: int, draws: int | None = None, kind_of_draws: str | None = None) -> Basis:
         return Basis(self.split.name, images, self.seed, draws, kind_of_draws)
 
+    @property
+    def per_image(self) -> tuple[int, str]:
+        """How many samples of z the reconstruction term of an image is averaged over."""
+        samples = self.objective.samples
+        return samples, f"posterior sample{'s' if samples > 1 else ''} per image"
+
     def once(self, name: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
         """What depends on the images alone: computed once, and kept in the user's cache folder."""
         data, split = self.data, self.split.name

@@ -53,6 +53,9 @@ class Objective(nn.Module, ABC):
     needs_whole_batches: bool = False
     """Whether an image's loss depends on the others of its batch: scored, batches are as large as trained."""
 
+    samples: int = 1
+    """Posterior samples per image over which the reconstruction term is averaged."""
+
     is_stationary: bool = True
     """Whether losses of different epochs compare, once the KL's weight is full: else no epoch is the best."""
 
@@ -107,6 +110,16 @@ def not_taken(config: Config) -> list[str]:
         and not (config.kl_off and f"loss.{key}" in KL_SETTINGS)  # of which without_effect says so
         and key not in registry.parameters(chosen)
     ]
+
+
+def planned_by_epochs(config: Config) -> str:
+    """The setting that makes each epoch depend on how many there are, or nothing."""
+    if config.optimizer.schedule != "constant":
+        return f"optimizer.schedule={config.optimizer.schedule}"
+    takes_epochs = "epochs" in kl_schedules.parameters(config.loss.schedule)
+    if takes_epochs and not config.kl_off and not config.loss.warmup_epochs:
+        return f"loss.schedule={show(config.loss.schedule)}"
+    return ""
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,8 @@ class BetaTCVAE(Objective):
     def formula(self, weight: str) -> str:
         if not self.beta:
             return "reconstruction"
-        factor = "" if weight == "1" else f"{weight} · "
-        return f"reconstruction + I(x; z) + {factor}TC(z) + Σ KL(q(zₗ) ‖ p(zₗ))"
+        terms = f"I(x; z) + {self.beta:g} · TC(z) + Σ KL(q(zₗ) ‖ p(zₗ))"
+        return f"reconstruction + {terms if weight == f'{self.beta:g}' else f'(0 to 1) · ({terms})'}"
 
     def forward(self, model: VAE, x_BCHW: Tensor, noise: Generator, kl_weight: Tensor | float) -> Terms:
         posterior = model.encode(x_BCHW)

@@ -3,6 +3,7 @@
 Shapes: B batch, C channels, H height, W width.
 """
 
+import torch
 from torch import Generator, Tensor
 
 from vaelab.models import VAE
@@ -13,8 +14,8 @@ from vaelab.objectives import Likelihood, Objective, Terms, objectives
 class Capacity(Objective):
     """reconstruction + γ · |KL − C| of each image, γ = beta, equation 8.
 
-    C rises from 0 to `nats` as the schedule of the KL's weight rises from 0 to beta: linearly over
-    loss.warmup_epochs. With `nats` of 0 and no warm-up it is the negative ELBO with the weight γ.
+    C rises from 0 to `nats` as the schedule of the KL's weight rises from 0 to beta. With `nats` of 0 it is
+    the negative ELBO with the weight γ.
     """
 
     def __init__(self, likelihood: Likelihood, beta: float, nats: float = 25.0) -> None:
@@ -33,5 +34,6 @@ class Capacity(Objective):
         kl = posterior.kl()
         if not self.beta:
             return Terms(reconstruction, reconstruction, kl)
-        capacity = self.nats * kl_weight / self.beta
+        # In the same precision, whether the weight is a number or what a CUDA graph reads.
+        capacity = self.nats / self.beta * torch.as_tensor(kl_weight, dtype=kl.dtype, device=kl.device)
         return Terms(reconstruction + self.beta * (kl - capacity).abs(), reconstruction, kl)

@@ -55,5 +55,6 @@ class GECO(Objective):
         """The multiplier of the next step, in place: a captured CUDA graph replays it."""
         now = (reconstruction - self.tolerance) / abs(self.tolerance)
         average = MEMORY * self.constraint + (1 - MEMORY) * now
-        self.constraint.copy_(torch.where(self.constraint.isnan(), now, average))
-        self.multiplier.mul_((self.rate * self.constraint).exp()).clamp_(SMALLEST, LARGEST)
+        average = torch.where(self.constraint.isnan(), now, average)
+        self.constraint.copy_(torch.where(now.isfinite(), average, self.constraint))
+        self.multiplier.mul_((self.rate * self.constraint).nan_to_num().exp()).clamp_(SMALLEST, LARGEST)

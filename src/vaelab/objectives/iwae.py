@@ -47,6 +47,7 @@ class IWAE(Objective):
         log_weight_KB = log_prob_KB + kl_weight * log_ratio_KBL.sum(dim=2)
         loss = math.log(samples) - log_weight_KB.logsumexp(dim=0)
         if self.dreg and z_KBL.requires_grad:
-            share_KB = log_weight_KB.detach().softmax(dim=0)
-            z_KBL.register_hook(lambda gradient: gradient * share_KB[..., None])
+            # Tucker et al.'s factor, the share, for any weight: log q counts with that weight alone.
+            factor_KB = 1 - kl_weight + kl_weight * log_weight_KB.detach().softmax(dim=0)
+            z_KBL.register_hook(lambda gradient: gradient * factor_KB[..., None])
         return Terms(loss, reconstruction, kl)

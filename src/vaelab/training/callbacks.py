@@ -20,7 +20,7 @@ from vaelab.runs.files import StorageError
 from vaelab.runs.folder import RunFolder
 from vaelab.runs.signals import Interrupted, Signals
 from vaelab.training import checkpoint
-from vaelab.training.state import TrainingState, check_finite
+from vaelab.training.state import TrainingState, check_finite, is_complete
 
 log = logging.getLogger("vaelab.training")
 
@@ -166,7 +166,8 @@ class LogEpochs(Callback):
     """A line in the log for each epoch: training terms, score, speed; on the terminal too unless `brief`."""
 
     def __init__(self, config: Config, scored: str, *, brief: bool) -> None:
-        self.epochs, self.scored, self.brief = config.epochs, scored, brief
+        self.config, self.scored, self.brief = config, scored, brief
+        self.epochs = config.epochs
 
     def on_epoch(self, state: TrainingState) -> None:
         record = state.history[-1]
@@ -178,8 +179,8 @@ class LogEpochs(Callback):
             f"  neg_elbo {record[f'{self.scored}/neg_elbo']:.2f}"
             f"  active units {record['active_units']:.0f}"
             f"  |  {record['images_per_second']:,.0f} images/s"
-            + ("  best" if state.best_epoch == state.epoch else ""),
-            extra={"file_only": self.brief and state.epoch < self.epochs},
+            + ("  best" if state.best_epoch == state.epoch and state.objective.is_stationary else ""),
+            extra={"file_only": self.brief and not is_complete(state, self.config)},
         )
 
 

@@ -22,7 +22,7 @@ from vaelab.config import (
     to_yaml,
 )  # fmt: skip
 from vaelab.data import splits
-from vaelab.objectives import not_taken
+from vaelab.objectives import kl_weight, not_taken, planned_by_epochs
 from vaelab.runs import files, logs
 from vaelab.runs.environment import set_deterministic, torch_settings_kept
 from vaelab.runs.files import StorageError
@@ -117,7 +117,13 @@ def resume(config: Config, keys: Sequence[str], caller: Caller) -> TrainingResul
     folder = RunFolder.holding(path)
     with in_use(folder):
         saved = checkpoint.load(path if path.is_file() else folder.last_checkpoint)
-        config = continued(checkpoint.config_of(saved), config, keys)
+        before = checkpoint.config_of(saved)
+        config = continued(before, config, keys)
+        if config.epochs != before.epochs and (planned := planned_by_epochs(before)):
+            raise ConfigError(
+                f"epochs can't change when a run with {planned} is resumed, which is planned for "
+                f"epochs={before.epochs}: leave it out, or start a new run."
+            )
         done = saved.epoch
         if config.epochs < done or (config.epochs == done and saved.step > 0):
             raise ConfigError(
@@ -203,9 +209,10 @@ class TrainingRun:
                     self.begin()
                     fit(self.state, self.data, self.config, self.callbacks)
                     if self.state.epoch < self.config.epochs:
+                        waited = counted(self.config.early_stopping, "epoch")
                         log.info(
-                            f"No lower validation loss for {self.config.early_stopping} epochs: ended after "
-                            f"epoch {self.state.epoch}, epoch {self.state.best_epoch} is the best"
+                            f"No lower validation loss for {waited}: ended after epoch {self.state.epoch}, "
+                            f"epoch {self.state.best_epoch} is the best"
                         )
                     self.signals.raise_immediately = True  # files appear whole or not at all
                     self.signals.check()
@@ -252,12 +259,22 @@ class TrainingRun:
             )
         for idle in [*config.without_effect(), *not_taken(config)]:
             log.warning(idle)
+        if data.scored.name == "val" and not self.chooses_best():
+            log.info("The best checkpoint is the last epoch's: no validation losses of two epochs compare")
+            if config.early_stopping:
+                log.warning("early_stopping has no effect: no validation losses of two epochs compare.")
         if decay := config.optimizer.weight_average:
             log.info("What is scored, drawn and saved is the moving average of the weights, decay %g", decay)
         if config.deterministic and self.state.device.type == "cpu":
             log.warning("deterministic=true has no effect on the CPU, which is bitwise reproducible anyway.")
         if self.state.total_steps:
             log.info("Continuing after epoch %d, step %d", self.state.epoch, self.state.step)
+
+    def chooses_best(self) -> bool:
+        """Whether an epoch may be chosen by its validation loss: see `chosen_by`."""
+        weight, step = kl_weight(self.config), 1 / self.state.steps_per_epoch
+        full = any(weight(epoch - step) == weight.full for epoch in range(1, self.config.epochs + 1))
+        return full and self.state.objective.is_stationary
 
     def roll_back(self) -> None:
         """Bring the folder to the state's epoch: a killed process, or later epochs, may have written more."""

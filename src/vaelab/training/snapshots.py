@@ -24,7 +24,7 @@ from vaelab.objectives import kl_weight
 from vaelab.runs.folder import RunFolder
 from vaelab.training.callbacks import Bar, Callback
 from vaelab.training.examples import LATENT_POINTS, ExampleImages, NothingToShow, as_arrays
-from vaelab.training.state import TrainingState
+from vaelab.training.state import TrainingState, chosen_by
 
 log = logging.getLogger("vaelab.training")
 
@@ -181,7 +181,9 @@ class FinalFigures(Drawing):
         loss = f"loss = {formula}" if formula else f"loss of the objective {self.config.objective_name}"
         curves = f"{self.examples.about} · {loss}, in nats per image"
         picture = cache(self.examples.latent_picture)
-        best = state.best_epoch if state.objective.is_stationary else None
+        best_row = state.history[state.best_epoch - 1]
+        chosen = chosen_by(best_row, self.config, state.objective) is not None
+        best = state.best_epoch if chosen else None
         figures: dict[str, Callable[[], Figure]] = {
             "loss_curves.png": lambda: loss_curves(state.history, "Loss curves", curves, best),
             "latent_space.png": lambda: self.latent_space(state, picture(), coloured=True),

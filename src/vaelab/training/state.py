@@ -132,8 +132,8 @@ class TrainingState:
 
 
 def counts_of(config: Config) -> Sequence[str]:
-    """What is counted at each step, after the terms in `step_terms_ST`."""
-    return ("clipped_steps", "skipped_steps") if config.optimizer.clip_norm else ()
+    """What is counted over the steps, after the terms in `step_terms_ST`."""
+    return ("clipped_gradients", "zeroed_gradients") if config.optimizer.clip_norm else ()
 
 
 def check_model(config: Config) -> int:
@@ -199,7 +199,12 @@ def epoch_record(state: TrainingState, data: Data, config: Config) -> Record:
     """
     weight = kl_weight(config)(state.epoch + 1 - 1 / state.steps_per_epoch)
     sums_T, counts = state.step_terms_ST.double().sum(dim=0), counts_of(config)
-    per_image_T = sums_T[: len(sums_T) - len(counts)] / len(data.train)
+    images = float(len(data.train))
+    if counts:  # steps whose gradient was not finite have no terms
+        images_S = torch.full_like(state.step_terms_ST[:, -1], config.batch_size)
+        images_S[-1] = images - config.batch_size * (len(images_S) - 1)
+        images -= (images_S * state.step_terms_ST[:, -1]).sum().item()
+    per_image_T = sums_T[: len(sums_T) - len(counts)] / max(images, 1)
     reconstruction, kl, loss, *parts = per_image_T.tolist()
     train = {"loss": loss, "reconstruction": reconstruction, "kl": kl, "neg_elbo": reconstruction + kl}
     train |= dict(zip(state.objective.parts, parts, strict=True))

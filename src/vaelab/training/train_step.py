@@ -42,6 +42,6 @@ class EagerStep:
         found = [term.detach().sum() for term in (terms.reconstruction, terms.kl, terms.loss, *parts)]
         if self.clip_norm:
             counts = clip([*state.model.parameters(), *state.objective.parameters()], self.clip_norm)
-            found = [*(term.nan_to_num(0, 0, 0) for term in found), *counts]
+            found = [*(torch.where(counts[1] > 0, 0, term) for term in found), *counts]
         state.optimizer.step()
         return torch.stack(found)

@@ -34,7 +34,7 @@ def what_it_measures(evaluated: EvaluatedModel) -> str:
 @sections.register("bound")
 def bound(evaluated: EvaluatedModel, progress: Progress) -> Section:
     terms = evaluated.bound.terms
-    basis = evaluated.basis(len(evaluated.split), 1, "posterior sample per image")
+    basis = evaluated.basis(len(evaluated.split), *evaluated.per_image)
     sum_of_averages = evaluated.bound.averages()["neg_elbo"]  # as training adds up: the same digits
     rows = {
         "reconstruction": mean_of(terms.reconstruction, NATS, basis),

@@ -34,7 +34,7 @@ def nll(evaluated: EvaluatedModel, progress: Progress) -> Section:
     median, worst = effective_N.median().item(), effective_N.quantile(0.05).item()
     rows = {
         "nll": mean_of(found.nll, NATS, basis),
-        "neg_elbo": mean_of(neg_elbo_N, NATS, evaluated.basis(images, 1, "posterior sample per image")),
+        "neg_elbo": mean_of(neg_elbo_N, NATS, evaluated.basis(images, *evaluated.per_image)),
         "neg_elbo - nll": mean_of(neg_elbo_N - found.nll, NATS, basis),
     }
     if found.nll_8bit is not None:
