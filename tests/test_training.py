@@ -268,7 +268,7 @@ def test_all_figures_of_many_dimensions_have_the_same_directions(data: Data) -> 
     assert kept["z"].shape == (3, 9, 8)
     assert kept["z"][0, -1] == pytest.approx(3 * plane[:, 0])
     assert kept["z"][1, 0] == pytest.approx(-3 * plane[:, 1])
-    labels = [text.get_text().replace("\n", " ") for text in figure.texts[2:4]]
+    labels = [text.get_text().replace("\n", ", ") for text in figure.texts[2:4]]
     names = examples.view_of([means]).names
     assert (labels[0], labels[1]) == names
     shares = 100 * (means @ plane).var(axis=0) / means.var(axis=0).sum()
