@@ -105,12 +105,9 @@ class FamilyFigures:
         reach = 4.0  # standard deviations of the prior
         drawn = []
         for model, examples in zip(self.models, self.examples.values(), strict=True):
+            evaluations = [member.evaluation or {} for member in model.members]
             found, own = (
-                [
-                    share
-                    for member in model.members
-                    if (share := look_up(member.evaluation or {}, where)) is not None
-                ]
+                [share for each in evaluations if (share := look_up(each, where)) is not None]
                 for where in NOT_COVERED
             )
             if not found:

@@ -181,8 +181,8 @@ def columns(family: Family) -> list[Column]:
             "prior_covered_percent", "% of prior draws where a training image was encoded", "↑", 1,
             "latent.prior_not_covered.model", "latent space: continuity",
             "The rest are holes, which no training image's posterior covers. Reference: of posterior samples "
-            f"of test images. Below {LEAST_COVERED:.0f} % the posteriors (σ) are too narrow for this measure: "
-            "it then tells nothing of holes.",
+            f"of test images. Below {LEAST_COVERED:.0f} % the posteriors (σ) are too narrow for it: "
+            "the row then tells nothing of holes.",
             ("latent.posterior_not_covered.model", "test images"), covered=True,
         ),
         Column(
@@ -284,7 +284,7 @@ def further(family: Family) -> str:
     rows = [
         ["objective", *(model.config.objective_name for model in models), ""],
         ["seeds", *(", ".join(map(str, model.seeds)) for model in models), ""],
-        ["epochs", *(str(model.config.epochs) for model in models), ""],
+        ["epochs", *map(epochs_of, models), ""],
     ]
     rows += [
         [column.title, *(cell(model, column) for model in models), column.show_reference(family)]
@@ -292,6 +292,12 @@ def further(family: Family) -> str:
         if not column.aspect and not column.name.endswith("_floor")
     ]
     return as_markdown(["", *(model.label for model in models), "reference"], rows)
+
+
+def epochs_of(model: Model) -> str:
+    """How many epochs its runs were trained, `4 to 7` where early stopping made them differ."""
+    counts = sorted({len(member.rows) for member in model.members})
+    return " to ".join(map(str, dict.fromkeys([counts[0], counts[-1]])))
 
 
 def as_markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
