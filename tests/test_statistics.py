@@ -228,7 +228,10 @@ def test_a_verdict_is_short_in_the_table_and_none_is_drawn_from_sharpness() -> N
     assert in_short(alone, column_of(alone, "val/neg_elbo")) == ONE_SEED == "one seed each: not tested"
 
 
-@pytest.mark.parametrize(("error", "verdict"), [(0.004, "no clear difference"), (0.001, "model 1 higher")])
+@pytest.mark.parametrize(
+    ("error", "verdict"),
+    [(0.004, "no clear difference (less than the measure resolves, 0.004, p"), (0.001, "model 1 higher")],
+)
 def test_no_verdict_on_differences_below_what_a_measure_resolves(error: float, verdict: str) -> None:
     """A difference of 0.003 in a share of images, the same for all seeds but for rounding."""
     family = family_of(np.random.default_rng(4), models=2, seeds=3)
@@ -261,6 +264,21 @@ def test_a_precision_above_that_of_real_images_is_explained(
     assert ("that is no sign of quality" in said) == explained
 
 
+@pytest.mark.parametrize(("models", "ranked"), [(2, False), (3, True)])
+def test_holes_are_not_ranked_where_posteriors_are_too_narrow(models: int, ranked: bool) -> None:
+    family = family_of(np.random.default_rng(4), models, seeds=2)
+    for k, model in enumerate(family.models):
+        for member in model.members:
+            latent = member.evaluation["numbers"]["latent"]  # type: ignore[index]
+            latent["posterior_not_covered"] = {"model": {"value": 0.998 if k == 0 else 0.001}}
+    verdict = in_short(family, column_of(family, "prior_covered_percent"))
+    said = [sentence for sentence in findings(family) if sentence.startswith("latent space: continuity")]
+    assert "σ too small: model 0)" in verdict
+    assert verdict.startswith("–") != ranked
+    assert bool(said) == ranked
+    assert not any("model 0" in sentence for sentence in said)
+
+
 def test_numbers_for_readers_have_a_minus_sign() -> None:
     assert [typographic(each) for each in ("-1.50", "-0.00", "0.00", "-0.001")] == [
         "−1.50", "0.00", "0.00", "−0.001"
@@ -268,16 +286,27 @@ def test_numbers_for_readers_have_a_minus_sign() -> None:
     assert Estimate.of([-1.0, -2.0]).show(1) == "−1.5 ± 0.7"
 
 
-@pytest.mark.parametrize(("epochs", "reference"), [(20, "209.79, 210.55 (published)"), (10, "")])
-def test_published_numbers_stand_beside_those_of_the_same_settings(epochs: int, reference: str) -> None:
+@pytest.mark.parametrize(
+    ("epochs", "objective", "binarize", "reference"),
+    [
+        (20, "beta_vae", "none", "209.79, 210.55 (published)"),
+        (10, "beta_vae", "none", ""),
+        (20, "iwae", "none", ""),
+        (20, "beta_vae", "static", ""),
+    ],
+)
+def test_published_numbers_stand_beside_those_of_the_same_settings(
+    epochs: int, objective: str, binarize: str, reference: str
+) -> None:
     data = {"name": "fashion_mnist", "complete": True, "classes": {"0": "", "1": "", "7": ""}}
     configs = [
         SimpleNamespace(
             kl_off=False,
             beta=beta,
             epochs=epochs,
+            objective_name=objective,
             model={"name": "conv", "latent_dim": 2},
-            dataset=SimpleNamespace(binarize="none"),
+            dataset=SimpleNamespace(binarize=binarize),
             loss=SimpleNamespace(likelihood_name="bernoulli"),
         )
         for beta in (0.5, 1.0)

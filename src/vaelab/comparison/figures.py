@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from vaelab.comparison.statistics import Estimate
+from vaelab.comparison.table import LEAST_COVERED
 from vaelab.config import look_up
 from vaelab.evaluation.model import COVERED, FROZEN_SIGMAS
 from vaelab.evaluation.numbers import CannotMeasure, percent
@@ -32,8 +33,12 @@ FROZEN_DRAWS = 5
 
 MOST_FRAMES = 60
 
-NOT_COVERED = "numbers.latent.prior_not_covered.model.value"
-"""Where an evaluation has the share of prior draws outside every training image's ellipsoid."""
+NOT_COVERED = (
+    "numbers.latent.prior_not_covered.model.value",
+    "numbers.latent.posterior_not_covered.model.value",
+)
+"""Where an evaluation has the share of prior draws outside every training image's ellipsoid, and that of the
+test images' posterior samples, with which it compares."""
 
 HOLE_GRID = 101  # points each way of the map of holes
 
@@ -100,12 +105,18 @@ class FamilyFigures:
         reach = 4.0  # standard deviations of the prior
         drawn = []
         for model, examples in zip(self.models, self.examples.values(), strict=True):
-            shares = [look_up(member.evaluation or {}, NOT_COVERED) for member in model.members]
-            found = [share for share in shares if share is not None]
+            evaluations = [member.evaluation or {} for member in model.members]
+            found, own = (
+                [share for each in evaluations if (share := look_up(each, where)) is not None]
+                for where in NOT_COVERED
+            )
             if not found:
                 raise CannotMeasure("requires evaluations with metrics.latent")
             seeds = f" (mean of {len(found)} seeds)" if len(found) > 1 else ""
             heading = f"{model.label}\n{percent(float(np.mean(found)), 1)} of prior draws in holes{seeds}"
+            if own:
+                small = ": σ too small" if 100 * (1 - np.mean(own)) < LEAST_COVERED else ""
+                heading += f"\n{percent(float(np.mean(own)), 1)} of test images' samples{small}"
             samples_N2 = examples.posterior_samples()
             missed_YX = uncovered_grid(examples.train_posterior(), reach, HOLE_GRID, COVERED).cpu().numpy()
             drawn.append(Holes(samples_N2, limit_for(samples_N2), missed_YX, heading))
@@ -133,7 +144,13 @@ class FamilyFigures:
     def samples(self) -> Figure:
         """64 latents, the same for all models of one size."""
         panels = [(label, as_grid(each.decoded(each.prior_ZL))) for label, each in self.examples.items()]
-        return image_panels(panels, "The same 64 draws from the prior, decoded by each model", self.about)
+        draws = f"{'The same ' if self.same_draws else ''}64 draws from the prior"
+        return image_panels(panels, f"{draws}, decoded by each model", self.about)
+
+    @property
+    def same_draws(self) -> bool:
+        """Whether all models decode the same latents."""
+        return len({each.model.latent_dim for each in self.examples.values()}) == 1
 
     def frozen_latents(self) -> Figure:
         rows = [
@@ -143,7 +160,8 @@ class FamilyFigures:
         return image_grid(
             np.stack(rows),
             FROZEN_TITLE,
-            f"{self.about} · the same {FROZEN_DRAWS} draws of ε; σ = 1 is the prior",
+            f"{self.about} · {'the same ' if self.same_draws else ''}{FROZEN_DRAWS} draws of ε"
+            f"{'' if self.same_draws else ', others for each latent dimension'}; σ = 1 is the prior",
             row_labels=list(self.examples),
             column_labels=[f"σ = {sigma:g}" for sigma in FROZEN_SIGMAS],
             column_group=FROZEN_DRAWS,

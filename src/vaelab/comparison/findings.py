@@ -7,7 +7,7 @@ from itertools import pairwise
 from statistics import fmean
 
 from vaelab.comparison.statistics import LEVEL, Difference, differences, tested, typographic
-from vaelab.comparison.table import Column, by_seed, columns, estimate
+from vaelab.comparison.table import NOT_RANKED, Column, by_seed, columns, estimate
 from vaelab.evaluation.runs import Family
 
 TYPICAL_ALONE = (
@@ -67,7 +67,8 @@ def ranking_of(family: Family, column: Column) -> Ranking | None:
     """None of a column that ranks no model, or where fewer than two models have seeds to test."""
     if not column.ranks:
         return None
-    values = {model.label: by_seed(model, column) for model in family.models}
+    unresolved = column.unresolved(family)
+    values = {model.label: by_seed(model, column) for model in family.models if model.label not in unresolved}
     means = {label: fmean(each.values()) for label, each in values.items() if len(each) > 1}
     order = sorted(means, key=means.__getitem__, reverse=not column.lower_is_better)
     place = {label: number for number, label in enumerate(order)}
@@ -80,6 +81,14 @@ def ranking_of(family: Family, column: Column) -> Ranking | None:
 
 def in_short(family: Family, column: Column) -> str:
     """The verdict of a column for its row of the table."""
+    if unresolved := column.unresolved(family):
+        if len(family.models) - len(unresolved) < 2:
+            return f"{NOT_RANKED} (σ too small: {', '.join(unresolved)})"
+        return f"{ranked_in_short(family, column)} (not ranked, σ too small: {', '.join(unresolved)})"
+    return ranked_in_short(family, column)
+
+
+def ranked_in_short(family: Family, column: Column) -> str:
     if not column.ranks or len(family.models) < 2:
         return column.unranked
     ranking = ranking_of(family, column)
@@ -87,7 +96,10 @@ def in_short(family: Family, column: Column) -> str:
         return ONE_SEED
     clear, single = ranking.clear, len(ranking.pairs) == 1
     if not clear:
-        return f"no clear difference{f' ({p_value(ranking.pairs[0])})' if single else ''}"
+        small = any(map(ranking.too_small, ranking.pairs))
+        of = [f"less than the measure resolves, {ranking.resolution:.2g}"] if small else []
+        of = [*of, *([p_value(ranking.pairs[0])] if single else [])]
+        return f"no clear difference ({', '.join(of)})" if of else "no clear difference"
     word = "lower" if column.lower_is_better else "higher"
     parts = []
     for first in dict.fromkeys(each.first for each in clear):

@@ -20,6 +20,9 @@ from vaelab.runs.folder import SPLIT_NAMES
 TERMINAL = 100
 """Columns that a table on a terminal takes at most."""
 NOT_RANKED = "–"
+LEAST_COVERED = 50.0
+"""Percent of the test images' own posterior samples that must be covered, else holes are not resolved: the
+posteriors are so narrow that they cover next to nothing of where the images are encoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,13 @@ class Column:
         known = [error for error in errors if error is not None]
         return max(0.5 * 10**-self.digits, sum(known) / len(known) if known else 0.0)
 
+    def unresolved(self, family: Family) -> list[str]:
+        """The models of which it tells nothing: their posteriors don't cover the test images' own samples."""
+        if not self.covered:
+            return []
+        found = {model.label: self.references(model) for model in family.models}
+        return [label for label, values in found.items() if values and fmean(values) < LEAST_COVERED]
+
     def references(self, model: Model) -> list[float]:
         """What metrics.json has of each run to compare with."""
         found = (self.at(self.reference[0], member) for member in model.members)
@@ -111,12 +121,16 @@ def published(family: Family, name: str) -> str:
     if name not in PUBLISHED:
         return ""
     data, configs = family.members[0].facts["data"], [model.config for model in family.models]
-    settings = ([each.model["name"], each.model.get("latent_dim"), each.epochs] for each in configs)
+    settings = (
+        [each.model["name"], each.model.get("latent_dim"), each.epochs, each.loss.likelihood_name,
+         each.dataset.binarize, each.objective_name in ("vae", "beta_vae")]
+        for each in configs
+    )  # fmt: skip
     classes = [data["name"], data["complete"], [*data["classes"]]]
     by_beta, betas = PUBLISHED[name], family.kl_weights
     if classes != ["fashion_mnist", True, ["0", "1", "7"]] or not {*betas} <= {*by_beta}:
         return ""
-    same = all(each == ["conv", 2, 20] for each in settings)
+    same = all(each == ["conv", 2, 20, "bernoulli", "none", True] for each in settings)
     return ", ".join(f"{by_beta[beta]:.2f}" for beta in betas) if same else ""
 
 
@@ -166,8 +180,9 @@ def columns(family: Family) -> list[Column]:
         Column(
             "prior_covered_percent", "% of prior draws where a training image was encoded", "↑", 1,
             "latent.prior_not_covered.model", "latent space: continuity",
-            "The rest are holes, where nothing taught the decoder what to draw. Reference: of posterior "
-            "samples of test images.",
+            "The rest are holes, which no training image's posterior covers. Reference: of posterior samples "
+            f"of test images. Below {LEAST_COVERED:.0f} % the posteriors (σ) are too narrow for it: "
+            "the row then tells nothing of holes.",
             ("latent.posterior_not_covered.model", "test images"), covered=True,
         ),
         Column(
@@ -269,7 +284,7 @@ def further(family: Family) -> str:
     rows = [
         ["objective", *(model.config.objective_name for model in models), ""],
         ["seeds", *(", ".join(map(str, model.seeds)) for model in models), ""],
-        ["epochs", *(str(model.config.epochs) for model in models), ""],
+        ["epochs", *map(epochs_of, models), ""],
     ]
     rows += [
         [column.title, *(cell(model, column) for model in models), column.show_reference(family)]
@@ -277,6 +292,12 @@ def further(family: Family) -> str:
         if not column.aspect and not column.name.endswith("_floor")
     ]
     return as_markdown(["", *(model.label for model in models), "reference"], rows)
+
+
+def epochs_of(model: Model) -> str:
+    """How many epochs its runs were trained, `4 to 7` where early stopping made them differ."""
+    counts = sorted({len(member.rows) for member in model.members})
+    return " to ".join(map(str, dict.fromkeys([counts[0], counts[-1]])))
 
 
 def as_markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
