@@ -337,12 +337,22 @@ def test_a_component_is_a_name_or_a_name_with_arguments() -> None:
         (("beta=0",), "KL off", "recon_only"),
         (("beta=4", "kl=false"), "KL off", "recon_only"),
         (("beta=4", "kl=off"), "KL off", "recon_only"),
+        (("loss=geco",), "geco, beta 1", "geco_beta-1"),
+        (("loss=geco", "kl=false"), "geco, KL off", "geco_recon_only"),
+        (("loss=iwae",), "iwae (K = 5), beta 1", "iwae_beta-1"),
+        (("loss=mmd_vae",), "mmd_vae, beta 500", "mmd_vae_beta-500"),
     ],
 )
-def test_the_kl_has_one_name_everywhere(overrides: tuple[str, ...], label: str, ending: str) -> None:
+def test_objective_and_kl_have_one_name_everywhere(
+    overrides: tuple[str, ...], label: str, ending: str
+) -> None:
     asked = settings(*overrides)
-    assert (asked.kl_label, config.folder_ending(asked.kl, asked.beta)) == (label, ending)
-    assert asked.kl_off is (asked.objective_name == "recon_only") is (label == "KL off")
+    objective = asked.loss.objective
+    assert (asked.objective_label, config.folder_ending(asked.kl, asked.beta, objective)) == (label, ending)
+    assert asked.kl_off is label.endswith("KL off")
+    if objective == "neg_elbo":
+        assert asked.kl_label == label
+        assert asked.kl_off is (asked.objective_name == "recon_only")
 
 
 def test_the_same_training_has_the_same_digest() -> None:

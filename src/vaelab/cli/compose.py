@@ -81,10 +81,10 @@ def explained(path: Path) -> dict[str, str]:
 
 
 def run_name(_root_: DictConfig) -> str:
-    """The end of a run folder's name: `conv_fashion_mnist_beta-0.5`, `mlp_mnist_recon_only`."""
+    """The end of a run folder's name: `conv_mnist_beta-0.5`, `mlp_mnist_geco_beta-1`."""
     if "model" not in _root_:  # --cfg hydra shows Hydra's own settings alone: the folder is ??? there
         raise InterpolationToMissingValueError("the settings are not there")
-    ending = config.folder_ending(_root_.kl, _root_.beta)
+    ending = config.folder_ending(_root_.kl, _root_.beta, _root_.loss.objective)
     name = f"{_root_.model.name}_{_root_.dataset.name}_{ending}"
     return re.sub(r"[^\w.+-]", "", name)  # no path in it, whatever model.name was given
 

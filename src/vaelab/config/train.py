@@ -202,6 +202,14 @@ class Config(Settings):
         return "KL off" if self.kl_off else f"beta {short(self.beta)}"
 
     @property
+    def objective_label(self) -> str:
+        """The `kl_label`, with the objective where it is not the negative ELBO: `iwae (K = 5), beta 1`."""
+        if (name := name_of(self.loss.objective)) == "neg_elbo":
+            return self.kl_label
+        samples = f" (K = {self.loss.importance_samples})" if name == "iwae" else ""
+        return f"{name}{samples}, {self.kl_label}"
+
+    @property
     def objective_name(self) -> str:
         """Of the negative ELBO recon_only, vae or beta_vae, by `kl` and `beta`; else the objective's name."""
         if (name := name_of(self.loss.objective)) != "neg_elbo":
@@ -255,10 +263,12 @@ def check_names(config: Config) -> None:
         )
 
 
-def folder_ending(kl: object, beta: object) -> str:
-    """`beta-0.5` or `recon_only`: the end of a folder's name, made before `kl` and `beta` are checked."""
+def folder_ending(kl: object, beta: object, objective: object = "neg_elbo") -> str:
+    """`beta-0.5`, `recon_only` or `geco_beta-1`: the end of a folder's name, made before these are checked."""
+    name = objective.get("name") if isinstance(objective, Mapping) else objective
+    before = "" if name == "neg_elbo" else f"{name}_"
     weighs = base.parse_bool(kl) is True and isinstance(beta, int | float) and beta != 0
-    return f"beta-{short(beta)}" if weighs else "recon_only"
+    return before + (f"beta-{short(beta)}" if weighs else "recon_only")
 
 
 def short(number: object) -> str:

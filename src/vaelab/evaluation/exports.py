@@ -52,7 +52,7 @@ def write_samples(config: SampleConfig) -> list[Path]:
     columns = math.ceil(math.sqrt(drawn))
     missing = -drawn % columns
     grid = np.pad(images_NCHW[:drawn].mean(axis=1), ((0, missing), (0, 0), (0, 0)), constant_values=1)
-    about = f"{run.config.model['name']}, {run.config.kl_label}, {run.moment}, seed {config.seed}"
+    about = f"{run.config.model['name']}, {run.config.objective_label}, {run.moment}, seed {config.seed}"
     title = f"{counted(config.count, 'sample')} from the prior" + (
         f", the first {drawn}" if drawn < config.count else ""
     )

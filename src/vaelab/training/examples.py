@@ -131,7 +131,7 @@ class ExampleImages:
             seeds = f"trained with seed {config.seed}, evaluated with seed {evaluated_with_seed}"
         latents = f"{model.latent_dim} latent dimension{'s' if model.latent_dim > 1 else ''}"
         likelihood = config.loss.likelihood_name.replace("_", " ")
-        model_name = f"{config.model['name']}, {latents}, {config.kl_label}, {likelihood}"
+        model_name = f"{config.model['name']}, {latents}, {config.objective_label}, {likelihood}"
         self.encoded: Gaussian | None = None
         """The posterior of the latent plot's images, inside `encoded_once`."""
         self.about = " · ".join(each for each in (model_name, moment, data.description, seeds) if each)

@@ -39,7 +39,7 @@ class Run:
 
     def __repr__(self) -> str:
         config = self.config
-        what = f"{config.model['name']}, {config.dataset.name}, {config.kl_label}, epoch {self.epoch}"
+        what = f"{config.model['name']}, {config.dataset.name}, {config.objective_label}, epoch {self.epoch}"
         return f"<Run: {what}, {self.checkpoint}>"
 
     @property
