@@ -185,7 +185,9 @@ def test_the_table_answers_each_aspect_with_measure_reference_and_verdict(
     assert max(map(len, said.splitlines())) <= 100
     assert "![" not in said
     for name, cells in rows.items():
-        assert re.search(rf"^{re.escape(name.split(': ')[-1])} +{re.escape(cells[0])} ", said, re.MULTILINE)
+        assert re.search(
+            rf"^{re.escape(name.split(': ')[-1])}( \(\S+\))? +{re.escape(cells[0])} ", said, re.MULTILINE
+        )
 
 
 def test_the_share_of_holes_in_a_figure_is_that_of_the_evaluation(swept: tuple[Path, Any]) -> None:
@@ -193,7 +195,7 @@ def test_the_share_of_holes_in_a_figure_is_that_of_the_evaluation(swept: tuple[P
     (family,) = comparison.found.families
     examples = {model.label: comparison.evaluated_model(model.members[0]).examples for model in family.models}
     titles = [axes.get_title(loc="left") for axes in FamilyFigures(family, examples).holes().axes]
-    assert [title for title in titles if title] == [
+    assert ["\n".join(title.splitlines()[:2]) for title in titles if title] == [
         f"{model.label}\n{100 * model.members[0].evaluation['numbers']['latent']['prior_not_covered']['model']['value']:.1f} % "
         "of prior draws in holes"
         for model in family.models

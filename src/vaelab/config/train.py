@@ -264,7 +264,7 @@ def check_names(config: Config) -> None:
 
 
 def folder_ending(kl: object, beta: object, objective: object = "neg_elbo") -> str:
-    """`beta-0.5`, `recon_only` or `geco_beta-1`: the end of a folder's name, made before these are checked."""
+    """`beta-0.5`, `recon_only` or `geco_beta-1`: the end of a folder's name, before these are checked."""
     name = objective.get("name") if isinstance(objective, Mapping) else objective
     before = "" if name == "neg_elbo" else f"{name}_"
     weighs = base.parse_bool(kl) is True and isinstance(beta, int | float) and beta != 0
