@@ -430,6 +430,11 @@ def test_the_last_model_by_name(
         match=r"^run/lats doesn't exist\. Did you mean 'last'\? Its checkpoints: run/best, run/epoch",
     ):
         vaelab.load("run", which="lats")
+    for path in ("run/last", "run/checkpoints/last.safetensors"):
+        with pytest.raises(
+            VaelabError, match=r"last\.safetensors is a checkpoint already: give which=best with"
+        ):
+            vaelab.load(path, which="best")
     assert torch.equal(vaelab.sample("run/last", 4), last.sample(4))
     page = vaelab.explore("run/last", images=10, output="page.html")
     assert '"run: last, epoch 3"' in page.read_text()
@@ -695,12 +700,20 @@ def of_latents(active: int, information: float) -> dict[str, Section]:
 
 def test_the_summary_says_what_limits_the_samples() -> None:
     for fids, beginning in (
-        ((100.0, 20.0, 10.0, 1.0), "Sampling from the prior limits them more than encoding and decoding do"),
-        ((100.0, 95.0, 90.0, 1.0), "Encoding and decoding limit them more than sampling from the prior does"),
-        ((100.0, 95.0, 51.0, 1.0), "Encoding and decoding as well as sampling from the prior"),
+        (
+            (100.0, 20.0, 10.0, 1.0),
+            "Sampling from the prior costs more than encoding and decoding: FID is 100.0",
+        ),
+        (
+            (100.0, 95.0, 90.0, 1.0),
+            "Encoding and decoding cost more than sampling from the prior: FID is 100.0",
+        ),
+        ((100.0, 95.0, 51.0, 1.0), "FID is 100.0"),  # within the errors
+        ((165.0, 79.0, 77.0, 0.1), "FID is 165.0"),  # as distances the other gap is the larger one
     ):
         found = summary(of_fids(*fids), {})["What limits the samples"]
-        assert found.startswith(f"{beginning}, with FID {fids[2]:.1f} ± 2.0 of reconstructions")
+        assert found.startswith(f"{beginning} ± 2.0 for prior samples")
+        assert f"{fids[2]:.1f} ± 2.0 for reconstructions and" in found
     collapsed = summary(of_latents(0, 0.0) | of_fids(100.0, 95.0, 51.0, 1.0), {})
     assert collapsed["What limits the samples"].startswith("Posterior collapse: 0 of 2 dimensions are active")
 

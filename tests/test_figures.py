@@ -21,6 +21,7 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 from vaelab.figures import fonts, style
 from vaelab.figures.curves import (
     MINIMUM_SPAN,
+    PANELS,
     OverSeeds,
     epoch_ticks,
     frontier,
@@ -128,7 +129,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "few bars": lambda: kl_bars(np.array([3.2, 0.001]), ["z₂", "z₁"], np.array([False, True]), "3.20 nats", "Title", LONG),
     "many bars": lambda: kl_bars(np.linspace(123, 0, 200), [f"z₁₂{i}" for i in range(200)], np.arange(200) > 198, "61.5 nats", "Title", LONG),
     "curves of several models": lambda: overlaid_curves(
-        {name: several(scale) for name, scale in MODELS.items()}, LOOKS, SPLITS, "Title", LONG,
+        {name: several(scale) for name, scale in MODELS.items()}, LOOKS, SPLITS, list(PANELS), "Title", LONG,
     ),
     "rate and distortion": lambda: rate_distortion(
         {name: {"kl": seeds((3, 1), scale), "reconstruction": seeds((3, 1))} for name, scale in MODELS.items()}, LOOKS, "Title", LONG,
@@ -184,6 +185,28 @@ def test_the_density_contours_hold_what_they_say() -> None:
     assert radii == pytest.approx(expected, rel=0.25)
 
 
+def test_names_of_models_hide_neither_each_other_nor_points_nor_edges() -> None:
+    """Twelve models at nearly one place."""
+    points = {f"model number {n}, beta {n}": {"kl": seeds((1, 1), 0.1), "reconstruction": seeds((1, 1), 0.1)} for n in range(12)}  # fmt: skip
+    looks = dict(zip(points, styles([1.0] * 12), strict=True))
+    figure = rate_distortion(points, looks, "Title", LONG)
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    boxes = [Text.get_window_extent(text) for text in axes.texts]  # without their lines
+    assert len(boxes) == 12
+    edge = axes.get_window_extent()
+    for number, box in enumerate(boxes):
+        assert edge.x0 <= box.x0 <= box.x1 <= edge.x1
+        assert edge.y0 <= box.y0 <= box.y1 <= edge.y1
+        assert not any(box.overlaps(other) for other in boxes[:number])
+
+
+def test_models_with_kl_of_one_weight_differ_in_colour() -> None:
+    looks = styles([0, 1, 1, 1])
+    assert len({look.colour for look in looks}) == 4
+    assert looks[0] == styles([0, 0.5])[0]  # red without KL, whatever the others are
+
+
 def test_the_frontier_holds_who_is_beaten_by_nobody_in_both() -> None:
     points = np.array([[5.0, 270], [2, 280], [5, 271], [8, 260], [3, 290], [8, 260], [9, 265]])
     assert frontier(points).tolist() == [[2, 280], [5, 270], [8, 260]]
@@ -211,7 +234,7 @@ LITERAL: dict[str, Callable[[], Figure]] = {
     "rows": lambda: image_grid(GENERATOR.random((3, 1, 8, 8)), "$t$", "$b$", row_labels=list(NAMES_IN_WORDS.values())),
     "models": lambda: overlaid_curves(
         {name: several(1) for name in NAMES_IN_WORDS.values()},
-        dict(zip(NAMES_IN_WORDS.values(), styles([1, 1, 1]), strict=True)), SPLITS, "$Title$", "$b$",
+        dict(zip(NAMES_IN_WORDS.values(), styles([1, 1, 1]), strict=True)), SPLITS, list(PANELS), "$Title$", "$b$",
     ),
 }  # fmt: skip
 
@@ -351,7 +374,7 @@ def test_the_axes_of_several_models_show_what_differs() -> None:
     terms = {"loss": (900.0, 250.0), "reconstruction": (900.0, 245.0), "kl": (90.0, 60.0)}
     off = {f"{split}/{term}": curve(*of) for split in SPLITS for term, of in terms.items()}
     on = {**off, **{f"{split}/kl": curve(3.0, 4.0) for split in SPLITS}}
-    figure = overlaid_curves({"KL off": off, "beta 1": on}, dict(zip(("KL off", "beta 1"), styles([0, 1]), strict=True)), SPLITS, "T", "S")  # fmt: skip
+    figure = overlaid_curves({"KL off": off, "beta 1": on}, dict(zip(("KL off", "beta 1"), styles([0, 1]), strict=True)), SPLITS, list(PANELS), "T", "S")  # fmt: skip
     assert figure.texts[style.SUBTITLE].get_text() == "S · vertical axes fit epochs 2 and later"
     for row in (figure.axes[:3], figure.axes[3:]):
         loss, reconstruction, kl = row
@@ -361,7 +384,7 @@ def test_the_axes_of_several_models_show_what_differs() -> None:
         assert kl.get_yscale() == "log"
         assert kl.get_ylim()[0] < 4.0 < 60.0 < kl.get_ylim()[1]
     assert figure.axes[2].get_title(loc="left") == "KL(q(z|x) ‖ p(z)), logarithmic"
-    alone = overlaid_curves({"beta 1": on}, {"beta 1": styles([1])[0]}, SPLITS, "T", "S")
+    alone = overlaid_curves({"beta 1": on}, {"beta 1": styles([1])[0]}, SPLITS, list(PANELS), "T", "S")
     assert alone.axes[2].get_ylim()[0] == 0
     assert alone.axes[2].get_title(loc="left") == "KL(q(z|x) ‖ p(z))"
 

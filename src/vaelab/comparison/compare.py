@@ -1,5 +1,6 @@
 """One comparison: from a folder of runs to a table, figures and findings in its comparison/."""
 
+import shutil
 import textwrap
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -22,7 +23,6 @@ from vaelab.comparison.table import (
     table,
 )
 from vaelab.config import CompareConfig, EvaluationConfig, VaelabError, counted
-from vaelab.config.train import name_of
 from vaelab.evaluation.evaluate import Evaluation, Steps, evaluated_model, switched_off
 from vaelab.evaluation.model import EvaluatedModel
 from vaelab.evaluation.runs import Family, Member, find
@@ -57,7 +57,7 @@ class ComparisonResult:
     text: str
     """comparison.md."""
     summary: str
-    """What a terminal shows of it, in 100 columns."""
+    """What a terminal shows of it, in 100 columns or fewer."""
     failed: list[str]
     """What stopped with an unforeseen error."""
 
@@ -97,10 +97,11 @@ class Comparison(Steps):
             for name, other in self.found.repeated.items()
         ]
         self.said += [
-            f"{family.title}: models minimise different objectives ({', '.join(names)}). Their losses don't "
-            "compare; reconstruction, KL, their total, and what is measured of latents and samples do."
+            f"{family.title}: models minimise different objectives ({', '.join(family.objectives)}). Their "
+            "losses don't compare; reconstruction, KL, their total, and what is measured of latents and "
+            "samples do."
             for family in self.found.families
-            if len(names := sorted({name_of(model.config.loss.objective) for model in family.models})) > 1
+            if len(family.objectives) > 1
         ]
         self.not_here: list[Member] = []  # runs to be evaluated whose own images are not on this machine
         self.loaded: dict[str, Any] = {}
@@ -237,15 +238,17 @@ class Comparison(Steps):
 
     def summary(self) -> str:
         """A short table of each family for the terminal, and what is left out."""
-        found = self.found
+        found, width = self.found, min(TERMINAL, shutil.get_terminal_size((TERMINAL, 24)).columns)
         parts = [self.title, *self.warning()]
-        parts += [f"{family.title}, after the last epoch\n{on_terminal(family)}" for family in found.families]
+        parts += [
+            f"{family.title}, after the last epoch\n{on_terminal(family, width)}" for family in found.families
+        ]
         if found.families:
-            parts.append(textwrap.fill(ARROWS_MEAN, TERMINAL))
+            parts.append(textwrap.fill(ARROWS_MEAN, width))
         left_out = [f"Not compared: {name}: {reason}" for name, reason in found.not_finished.items()]
         untested = [sentence for family in found.families for sentence in not_tested(family)]
         said = dict.fromkeys([*untested, *left_out, *self.notes])
-        lines = [textwrap.fill(line, TERMINAL, break_long_words=False) for line in said]
+        lines = [textwrap.fill(line, width, break_long_words=False) for line in said]
         return "\n\n".join([*parts, *(["\n".join(lines)] if lines else [])])
 
     @property

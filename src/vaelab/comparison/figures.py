@@ -4,7 +4,7 @@ Each raises CannotMeasure with the reason where it makes no sense; the others co
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -50,11 +50,13 @@ class FamilyFigures:
         self.models, self.scored, self.examples = family.models, family.scored, examples
         self.watermark = family.models[0].config.artifacts.watermark
         self.first = next(iter(examples.values()))
-        self.looks = dict(zip(examples, styles(family.kl_weights), strict=True))
+        self.looks = dict(zip(examples, styles(family.weights_to_draw), strict=True))
         seeds = ", ".join(map(str, sorted({model.seeds[0] for model in family.models})))
         self.title = family.title
-        self.about = f"{family.title} · seed {seeds}"
-        """Which seed is drawn, where one run stands for each model."""
+        self.about = f"{family.title} · seed {seeds} · after the last epoch"
+        """Which seed is drawn, where one run stands for each model, and which checkpoint."""
+        # Losses of different objectives don't compare.
+        self.terms = [term for term in PANELS if term != "loss" or len(family.objectives) == 1]
 
     def views(self, moments: Mapping[str, list[NDArray[np.floating]]]) -> dict[str, LatentView]:
         """Each model's own plane, with the same axis limits for all."""
@@ -64,22 +66,24 @@ class FamilyFigures:
 
     def curves(self) -> Figure:
         splits = {"train": "training", self.scored: SPLIT_NAMES[self.scored]}
-        histories = self.histories(f"{split}/{term}" for split in splits for term in PANELS)
+        keys = [f"{split}/{term}" for split in splits for term in self.terms]
+        histories = {
+            model.label: {key: over_seeds(model.history(key)) for key in keys} for model in self.models
+        }
         subtitle = f"{self.title}{self.about_seeds('bands')}"
-        return overlaid_curves(histories, self.looks, splits, "Loss curves of all models", subtitle)
+        if "loss" not in self.terms:
+            subtitle += " · what each objective minimises is left out: losses of different ones don't compare"
+        return overlaid_curves(
+            histories, self.looks, splits, self.terms, "Loss curves of all models", subtitle
+        )
 
     def rate_distortion(self) -> Figure:
-        found = self.histories(f"{self.scored}/{term}" for term in RATE_DISTORTION)
         points = {
-            model: dict(zip(RATE_DISTORTION, each.values(), strict=True)) for model, each in found.items()
+            model.label: {term: over_seeds(model.last(f"{self.scored}/{term}")) for term in RATE_DISTORTION}
+            for model in self.models
         }
         of = f"{self.title} · {SPLIT_NAMES[self.scored]} images, last epoch{self.about_seeds('bars')}"
         return rate_distortion(points, self.looks, "Rate and distortion", of)
-
-    def histories(self, keys: Iterable[str]) -> dict[str, dict[str, OverSeeds]]:
-        """Of each model columns of metrics.csv."""
-        keys = list(keys)
-        return {model.label: {key: over_seeds(model.history(key)) for key in keys} for model in self.models}
 
     def about_seeds(self, drawn: str) -> str:
         """What stands for the spread over seeds in a figure, or that there is none to show."""
@@ -180,7 +184,8 @@ class FamilyFigures:
         data, member = self.first.data, self.models[0].members[0]
         steps_per_epoch = math.ceil(member.facts["data"]["images"]["train"] / member.config.batch_size)
         means = [{label: frames[label][number] for label in runs} for number in range(len(steps))]
-        subtitles = [f"{self.about} · epoch {step / steps_per_epoch:.2f}" for step in steps]
+        about = self.about.rpartition(" · ")[0]
+        subtitles = [f"{about} · epoch {step / steps_per_epoch:.2f}" for step in steps]
         names, title = data.class_names, "The latent spaces during training"
         labels_N = self.first.labels_N[: len(next(iter(means[-1].values())))]
         spaces = LatentSpaces(means[-1], self.views(frames), labels_N, names, title, *subtitles)

@@ -46,10 +46,12 @@ def about(family: Family) -> str:
 
 def curves(family: Family, several: bool) -> list[dict[str, Any]]:
     """The charts of curves.png, with the family's name where there are `several`."""
-    paper = [styles(family.kl_weights, on_dark=on_dark) for on_dark in (False, True)]
+    paper = [styles(family.weights_to_draw, on_dark=on_dark) for on_dark in (False, True)]
     found = []
     splits = ("train", family.scored)
     for term, heading in PANELS.items():
+        if term == "loss" and len(family.objectives) > 1:  # which don't compare
+            continue
         by_split = {
             split: [over_seeds(model.history(f"{split}/{term}")) for model in family.models]
             for split in splits

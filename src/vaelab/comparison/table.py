@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -308,25 +309,22 @@ def as_markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return tabulate(cells[1:], cells[0], tablefmt="github", colalign=alignment, disable_numparse=True)
 
 
-def on_terminal(family: Family) -> str:
-    """The first table in at most 100 columns: a column per model, or of many models a row, means alone.
-
-    What then doesn't fit beside the others is in comparison.md.
-    """
-    rows = [
-        [" ".join([column.title.split(": ")[-1], column.unit]), *cells]
-        for column, cells, _ in answers(family)
-    ]
+def on_terminal(family: Family, width: int) -> str:
+    """The first table: a column per model, or of many models a row, with as many means as have room."""
+    found = answers(family)
+    rows = [[f"{column.title.split(': ')[-1]} {column.unit}".rstrip(), *cells] for column, cells, _ in found]
     labels = [model.label for model in family.models]
     text = plain_table(["", *labels], rows)
-    while wide(text) and rows:
-        headings = ["", *(row[0].replace(" ", "\n") for row in rows)]
-        means = zip(*([cell.split(" ±")[0] for cell in row[1:]] for row in rows), strict=True)
+    shown = len(rows)
+    while wide(text, width) and shown:
+        headings = ["", *(row[0].replace(" ", "\n") for row in rows[:shown])]
+        means = zip(*([cell.split(" ±")[0] for cell in row[1:]] for row in rows[:shown]), strict=True)
         text = plain_table(
             headings, [[label, *cells] for label, cells in zip(labels, means, strict=True)], 20
         )
-        rows = rows[:-1]
-    return text
+        shown -= wide(text, width)
+    missing = ", ".join(column.aspect for column, _, _ in found[shown:])
+    return f"{text}\n{textwrap.fill(f'In comparison.md: {missing}.', width)}" if missing else text
 
 
 def plain_table(headings: Sequence[str], rows: Sequence[Sequence[str]], first: int | None = None) -> str:
@@ -338,8 +336,8 @@ def plain_table(headings: Sequence[str], rows: Sequence[Sequence[str]], first: i
     )  # fmt: skip
 
 
-def wide(text: str) -> bool:
-    return max(map(len, text.splitlines())) > TERMINAL
+def wide(text: str, width: int) -> bool:
+    return max(map(len, text.splitlines())) > width
 
 
 def comma_separated(families: Sequence[Family], not_finished: Mapping[str, str]) -> str:
@@ -356,7 +354,7 @@ def comma_separated(families: Sequence[Family], not_finished: Mapping[str, str])
                 "data": family.title, "model": model.label, "objective": config.objective_name,
                 "beta": "" if model.kl_off else config.beta, "kl": not model.kl_off,
                 "network": config.model["name"], "latent_dim": config.model.get("latent_dim", ""),
-                "seeds": " ".join(map(str, model.seeds)), "epochs": config.epochs, "status": "finished",
+                "seeds": " ".join(map(str, model.seeds)), "epochs": epochs_of(model), "status": "finished",
             }  # fmt: skip
             for column in columns(family):
                 if (found := estimate(model, column)) is not None:

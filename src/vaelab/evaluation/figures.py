@@ -8,7 +8,15 @@ from dataclasses import replace
 
 from vaelab.config import counted
 from vaelab.evaluation.model import BASELINE, COVERAGE_POINTS, COVERED, FROZEN_SIGMAS, EvaluatedModel
-from vaelab.evaluation.numbers import NATS, CannotMeasure, Number, as_percent, mean_of, number_of, percent
+from vaelab.evaluation.numbers import (
+    NATS,
+    CannotMeasure,
+    as_percent,
+    mean_of,
+    number_of,
+    percent,
+    value_and_error,
+)
 from vaelab.evaluation.sections.frozen_latent import diversities
 from vaelab.evaluation.sections.images import PAIR_DISTANCE, REAL
 from vaelab.evaluation.sections.latent import kinds_of_dimensions
@@ -52,10 +60,6 @@ def draw_frozen_latents(evaluated: EvaluatedModel) -> Figure:
         FROZEN_TITLE,
         about,
     )
-
-
-def value_and_error(number: Number) -> tuple[float, float]:
-    return number.value, number.standard_error or 0.0
 
 
 def draw_latent_space(evaluated: EvaluatedModel) -> Figure:

@@ -132,6 +132,11 @@ class Section:
         return "\n".join([self.title, text, *map(paragraph, [*self.verdicts, *notes])])
 
 
+def value_and_error(number: Number) -> tuple[float, float]:
+    """An unknown error is 0."""
+    return number.value, number.standard_error or 0.0
+
+
 def as_percent(share: Number) -> str:
     """`42.9 ± 0.6 %`, as many digits as the share has in a table."""
     error = share.standard_error

@@ -61,9 +61,13 @@ class Model:
         return [member.config.seed for member in self.members]
 
     def history(self, key: str) -> NDArray[np.float64]:
-        """A number of every seed and epoch, shape (S, E)."""
+        """A number of every seed and epoch, shape (S, E): those epochs that all seeds have."""
         epochs = min(len(member.rows) for member in self.members)
         return np.array([[row[key] for row in member.rows[:epochs]] for member in self.members])
+
+    def last(self, key: str) -> NDArray[np.float64]:
+        """A number of every seed's own last epoch, shape (S, 1)."""
+        return np.array([[member.rows[-1][key]] for member in self.members])
 
 
 @dataclass(frozen=True)
@@ -82,9 +86,21 @@ class Family:
         return [member for model in self.models for member in model.members]
 
     @property
+    def objectives(self) -> list[str]:
+        """What its models minimise: only losses of one objective compare."""
+        return sorted({name_of(model.config.loss.objective) for model in self.models})
+
+    @property
     def kl_weights(self) -> list[float]:
         """beta of each model, or 0 without KL."""
         return [0.0 if model.kl_off else model.config.beta for model in self.models]
+
+    @property
+    def weights_to_draw(self) -> list[float]:
+        """What colours are chosen by: beta, which means something else in each of several objectives."""
+        if len(self.objectives) == 1:
+            return self.kl_weights
+        return [min(weight, 1.0) and 1.0 for weight in self.kl_weights]
 
 
 @dataclass

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from vaelab.config import counted
-from vaelab.evaluation.numbers import Number, Section, as_percent
+from vaelab.evaluation.numbers import Number, Section, as_percent, value_and_error
 from vaelab.evaluation.sections.latent import NEAR_CEILING
 from vaelab.evaluation.sections.samples import FLOOR, misleading
 from vaelab.pages.glossary import bare
@@ -145,21 +145,25 @@ def limit(numbers: Numbers) -> list[str]:
     if not fid:
         return []
     prior, mixture, decoded, floor = (fid[of] for of in (PRIOR, MIXTURE, RECONSTRUCTIONS, FLOOR))
-    scores = (
-        f"FID {decoded} of reconstructions, {prior} of prior samples, {mixture} of samples from a mixture "
-        f"fitted to posterior samples, and {floor} of real images ({images(prior)})"
+    measured = (
+        f"FID is {prior} for prior samples, {mixture} for samples from a mixture fitted to posterior "
+        f"samples, {decoded} for reconstructions and {floor} for real images ({images(prior)})"
     )
-    more = prior.value - 2 * decoded.value + floor.value  # that sampling adds than encoding and decoding do
-    told = 2 * math.hypot(error(prior), 2 * error(decoded), error(floor))
-    if abs(more) <= told:
-        return [f"encoding and decoding as well as sampling from the prior, with {scores}"]
+    return [f"{limiting(prior, decoded, floor)}{measured}"]
+
+
+def limiting(prior: Number, decoded: Number, floor: Number) -> str:
+    """Which of two gaps in FID is clearly larger, if its square root, a distance, has the same order."""
+    values, errors = zip(*map(value_and_error, (prior, decoded, floor)), strict=True)
+    weights = (1, -2, 1)  # what sampling adds, less what encoding and decoding do
+    more = sum(weight * value for weight, value in zip(weights, values, strict=True))
+    clear = abs(more) > 2 * math.hypot(*(weight * each for weight, each in zip(weights, errors, strict=True)))
+    roots = sum(weight * math.sqrt(max(value, 0)) for weight, value in zip(weights, values, strict=True))
+    if not clear or (more > 0) != (roots > 0):
+        return ""
     if more > 0:
-        return [f"sampling from the prior limits them more than encoding and decoding do, with {scores}"]
-    return [f"encoding and decoding limit them more than sampling from the prior does, with {scores}"]
-
-
-def error(number: Number) -> float:
-    return number.standard_error or 0.0
+        return "sampling from the prior costs more than encoding and decoding: "
+    return "encoding and decoding cost more than sampling from the prior: "
 
 
 SENTENCES: dict[str, tuple[Callable[[Numbers], list[str]], Sequence[str]]] = {

@@ -5,7 +5,7 @@ Shapes: E epochs, S seeds, M models.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, product
 from typing import Any
 
 import matplotlib as mpl
@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
+from matplotlib.transforms import Bbox
 
 from vaelab.figures import Floats
 from vaelab.figures.style import (
@@ -25,6 +26,7 @@ from vaelab.figures.style import (
     house_style,
     legend_label,
     new_figure,
+    text_width,
 )
 
 PANELS = {
@@ -92,18 +94,20 @@ def on_dark_paper(colour: str) -> str:
 def styles(weights: Sequence[float], on_dark: bool = False) -> list[Style]:
     """How models with these KL weights are drawn, 0 without KL.
 
-    Models of one colour differ in their dashes and markers. Where all would have one colour, as in a sweep
-    over the network, they have the colours of classes.
+    Models of one colour differ in their dashes and markers. Where all with KL would have one colour, as in a
+    sweep over the network, those have the colours of classes.
     """
     colours = [model_colour(weight, on_dark) for weight in weights]
-    if len({*colours}) == 1 < len(colours):
-        others = [each for each in CLASS_COLOURS if each != KL_OFF]
-        colours = [others[number % len(others)] for number in range(len(colours))]
-        colours = [*map(on_dark_paper, colours)] if on_dark else colours
+    with_kl = [number for number, weight in enumerate(weights) if weight > 0]
+    alike = len({weights[number] for number in with_kl}) == 1 < len(with_kl)
+    others = [each for each in CLASS_COLOURS if each != KL_OFF]
+    for place, number in enumerate(with_kl if alike else ()):
+        colour = others[place % len(others)]
+        colours[number] = on_dark_paper(colour) if on_dark else colour
     found = []
     for number, (colour, weight) in enumerate(zip(colours, weights, strict=True)):
         before = colours[:number].count(colour)
-        place = number if len({*weights}) == 1 else round(np.log2(weight or 1)) + 4 * before
+        place = number if alike else round(np.log2(weight or 1)) + 4 * before
         marker = "D" if weight == 0 else MARKERS[place % len(MARKERS)]
         found.append(Style(colour, marker, DASHES[(before + (weight == 0)) % len(DASHES)]))
     return found
@@ -156,12 +160,14 @@ def overlaid_curves(
     curves: Mapping[str, Mapping[str, OverSeeds]],
     looks: Mapping[str, Style],
     splits: Mapping[str, str],
+    terms: Sequence[str],
     title: str,
     subtitle: str,
 ) -> Figure:
     """Small multiples: a column per term, a row per split, in each the mean of every model over its seeds.
 
-    `curves` are by model and key, such as `train/kl`; `splits` are the rows' names by the keys' first word.
+    `curves` are by model and key, such as `train/kl`; `splits` are the rows' names by the keys' first word,
+    and `terms` some of PANELS.
     The interval of a mean is a band. Panels of a column share their axis.
     """
     every = [curve for found in curves.values() for curve in found.values()]
@@ -169,10 +175,10 @@ def overlaid_curves(
     if skipped_epochs(every):
         subtitle += " · vertical axes fit epochs 2 and later"
     figure = new_figure(12.0, 1.5 + 2.7 * len(splits), title, subtitle, plots=True)
-    grid = figure.subplots(len(splits), len(PANELS), squeeze=False, sharex=True, sharey="col")
+    grid = figure.subplots(len(splits), len(terms), squeeze=False, sharex=True, sharey="col")
     for row, split in zip(grid, splits, strict=True):
         row[0].set_ylabel(f"{splits[split]}\nnats per image")
-        for axes, term in zip(row, PANELS, strict=True):
+        for axes, term in zip(row, terms, strict=True):
             for model, found in curves.items():
                 curve, look = found[f"{split}/{term}"], looks[model]
                 numbers = np.arange(1, len(curve.means) + 1)
@@ -183,13 +189,14 @@ def overlaid_curves(
                 axes.fill_between(
                     numbers, curve.low_E, curve.high_E, color=look.colour, alpha=0.2, linewidth=0
                 )
-    for axes, (term, heading) in zip(grid[0], PANELS.items(), strict=True):
+    for axes, term in zip(grid[0], terms, strict=True):
         vertical = VerticalAxis.of(
             term, [found[f"{split}/{term}"] for found in curves.values() for split in splits]
         )
         vertical.set(axes)
         axes.set_xticks(epoch_ticks(epochs))
-        axes.set_title(f"{heading}, logarithmic" if vertical.logarithmic else heading, loc="left")
+        scale = ", logarithmic" if vertical.logarithmic else ""
+        axes.set_title(f"{PANELS[term]}{scale}", loc="left")
     for axes in grid[-1]:
         axes.set_xlabel("epoch")
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside right center", fontsize=8.5)
@@ -298,10 +305,13 @@ def rate_distortion(
 
     `points` are by model, then `kl` and `reconstruction`.
     """
+    means_M2 = np.array([[both[term].means[-1] for term in RATE_DISTORTION] for both in points.values()])
+    on_frontier = frontier(means_M2)
+    if len(on_frontier) > 1:
+        subtitle += " · grey: the frontier, where no model has a lower rate and a lower distortion"
     figure = new_figure(8.0, 5.6, title, subtitle, plots=True)
     axes = figure.subplots()
-    means_M2 = np.array([[both[term].means[-1] for term in RATE_DISTORTION] for both in points.values()])
-    axes.plot(*frontier(means_M2).T, color=SOFT, linewidth=0.9, zorder=1, label=FRONTIER)
+    axes.plot(*on_frontier.T, color=SOFT, linewidth=0.9, zorder=1)
     for (model, both), mean in zip(points.items(), means_M2.tolist(), strict=True):
         look, (rate, distortion) = looks[model], (both[term] for term in RATE_DISTORTION)
         x_S, y_S = rate.values_SE[:, -1], distortion.values_SE[:, -1]
@@ -310,7 +320,6 @@ def rate_distortion(
             mean[0], mean[1], xerr=rate.last_bars, yerr=distortion.last_bars, fmt=look.marker,
             color=look.colour, markersize=8, capsize=3, elinewidth=1,
         )  # fmt: skip
-        axes.annotate(model, mean, xytext=(8, 7), textcoords="offset points", fontsize=9)
     axes.margins(x=0.15, y=0.12)
     minimum_span(axes)
     logarithmic = is_wide(means_M2[:, 0].tolist())
@@ -322,12 +331,38 @@ def rate_distortion(
     scale = ", logarithmic" if logarithmic else ""
     axes.set_xlabel(f"rate: KL(q(z|x) ‖ p(z)), nats per image{scale}")
     axes.set_ylabel("distortion: reconstruction, −log p(x|z), nats per image")
-    axes.legend(loc="upper right", fontsize=8.5)
+    write_names(axes, means_M2, list(points))
     return figure
 
 
+def write_names(axes: Axes, points_M2: Floats, names: Sequence[str]) -> None:
+    """Each name beside its point, at the nearest of many places where it hides no name, point or edge."""
+    axes.figure.draw_without_rendering()  # type: ignore[union-attr]  # then the points' places are known
+    scale = axes.figure.dpi / 72
+    centres_M2 = axes.transData.transform(points_M2) / scale
+    (left, bottom), (right, top) = np.array(axes.get_window_extent().get_points()) / scale
+    taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in centres_M2]
+    for name, (x, y), point in zip(names, centres_M2, points_M2.tolist(), strict=True):
+        width, height = 72 * text_width(name, NAME_SIZE) + 2, NAME_SIZE + 3
+        for distance, (across, up) in product((8, 20, 34, 50, 70, 95), NAME_DIRECTIONS):
+            middle = x + across * (distance + width / 2), y + up * (distance + height / 2)
+            box = Bbox.from_bounds(middle[0] - width / 2, middle[1] - height / 2, width, height)
+            inside = left < box.x0 and box.x1 < right and bottom < box.y0 and box.y1 < top
+            if inside and not any(box.overlaps(other) for other in taken):
+                break
+        taken.append(box)
+        far = {"arrowstyle": "-", "color": SOFT, "linewidth": 0.6} if distance > 8 else None
+        axes.annotate(
+            name, point, xytext=(middle[0] - x, middle[1] - y), textcoords="offset points", ha="center",
+            va="center", fontsize=NAME_SIZE, arrowprops=far,
+        )  # fmt: skip
+
+
+NAME_SIZE = 9
+NAME_DIRECTIONS = ((1, 1), (1, -1), (-1, 1), (-1, -1), (0, 1), (0, -1))
+
+
 RATE_DISTORTION = ("kl", "reconstruction")
-FRONTIER = "frontier: no model has a lower rate and a lower distortion"
 
 
 def frontier(means_M2: Floats) -> Floats:

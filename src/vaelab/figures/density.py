@@ -18,6 +18,7 @@ from matplotlib.patches import Circle, Patch
 from numpy.typing import NDArray
 from scipy.stats import gaussian_kde
 
+from vaelab.config import counted
 from vaelab.figures import Floats, style
 from vaelab.figures.latent import IN_A_ROW, LatentView, note_outside, outside, panel_title
 
@@ -166,9 +167,8 @@ def kl_bars(
     axes.margins(y=0.1)
     axes.set_ylabel("nats per image")
     more = f", the first {MOST_BARS} drawn" if len(kl_L) > MOST_BARS else ""
-    dimensions = "dimension" if len(kl_L) == 1 else "dimensions"
     axes.set_xlabel(
-        f"{len(kl_L)} latent {dimensions}, in total {total}{more}; {collapsed_L.sum()} collapsed"
+        f"{counted(len(kl_L), 'latent dimension')}, in total {total}{more}; {collapsed_L.sum()} collapsed"
         + (" (grey)" if collapsed_L.any() else "")
     )
     return figure

@@ -9,6 +9,10 @@ MEANINGS = {
     "loss": "What is minimised, with the KL weight of that epoch.",
     "bits_per_dim": "neg_elbo in bits, per pixel.",
     "kl_weight": "The weight of the KL term in the loss of that epoch.",
+    "mmd": "Squared maximum mean discrepancy of q(z) and p(z): 0 where they are equal, at most 2.",
+    "multiplier": "λ, with which the loss counts reconstruction: learned so that the tolerance is met.",
+    "clipped_gradients": "Steps whose gradient was scaled down to optimizer.clip_norm.",
+    "zeroed_gradients": "Steps whose gradient was not finite and was set to 0.",
     "active_units": "Latent dimensions whose posterior mean varies over the images (variance above 0.01).",
     "collapsed_dimensions": "Latent dimensions that are not active, with a KL below 0.01 nats.",
     "constant_dimensions": (

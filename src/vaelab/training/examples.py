@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vaelab.config import Config, VaelabError
+from vaelab.config import Config, VaelabError, counted
 from vaelab.data.splits import Data, Split, balanced
 from vaelab.figures import Figure
 from vaelab.figures.images import ImageGrid, image_grid
@@ -129,7 +129,7 @@ class ExampleImages:
         seeds = f"seed {config.seed}"
         if evaluated_with_seed not in (None, config.seed):
             seeds = f"trained with seed {config.seed}, evaluated with seed {evaluated_with_seed}"
-        latents = f"{model.latent_dim} latent dimension{'s' if model.latent_dim > 1 else ''}"
+        latents = counted(model.latent_dim, "latent dimension")
         likelihood = config.loss.likelihood_name.replace("_", " ")
         model_name = f"{config.model['name']}, {latents}, {config.objective_label}, {likelihood}"
         self.encoded: Gaussian | None = None
@@ -308,7 +308,7 @@ class ExampleImages:
         subtitle = f"{self.about} · posterior means of {len(means_NL):,} {self.images_name}"
         return LatentPlot(means_NL, labels_N, self.data.class_names, view, title, subtitle)
 
-    def manifold(self) -> Figure:
+    def manifold(self, title: str = "Decoder manifold") -> Figure:
         """The decoder on the plane of the latent plot, in equal steps of probability, not of z."""
         axes = self.axes_of(self.means())
         shown = axes.varying[:2]
@@ -331,7 +331,7 @@ class ExampleImages:
         if not axes.prior_fits:
             caption += axes.elsewhere
         images = self.decoded_grid(z_RCL)
-        return image_grid(images, "Decoder manifold", self.about, bottom_label=caption, zoom=2, gap=0)
+        return image_grid(images, title, self.about, bottom_label=caption, zoom=2, gap=0)
 
     def traversals(self) -> Figure:
         """One direction per row while all else stays, those of most variance on top."""
@@ -358,7 +358,7 @@ class ExampleImages:
             bottom_label=caption,
         )
 
-    def category_variations(self) -> Figure:
+    def category_variations(self, title: str) -> Figure:
         means_NL = self.points_posterior().mean.cpu().double()
         steps = torch.linspace(-2, 2, VARIATIONS, dtype=torch.float64)
         rows = []
@@ -369,17 +369,18 @@ class ExampleImages:
             rows.append(of_class.mean(dim=0) + steps[:, None] * spread * direction)
         return image_grid(
             self.decoded_grid(torch.stack(rows)),
-            "Variations of each class",
+            title,
             self.about,
             row_labels=list(self.data.class_names.values()),
             column_labels=["mean" if step == 0 else f"{signed(step, 1)} sd" for step in steps.tolist()],
             bottom_label="decoded around the mean of the class, along its direction of most variance",
         )
 
-    def interpolations(self, *, spherical: bool) -> Figure:
+    def interpolations(self, when: str = "", *, spherical: bool) -> Figure:
         """Interpolations between the posterior means of two images, with the images at both ends.
 
-        Straight lines, 8 pairs; with `spherical` 4, and the spherical interpolation below each line.
+        Straight lines, 8 pairs; with `spherical` 4, and the spherical interpolation below each line. `when`
+        ends the title.
         """
         paths, ways = {"linear": linear_path}, "a straight line"
         if spherical:
@@ -394,7 +395,7 @@ class ExampleImages:
         ends = [as_arrays(images.repeat_interleave(len(paths), dim=0))[:, None] for images in (band, partner)]
         return image_grid(
             np.concatenate([ends[0], self.decoded_grid(z_RSL), ends[1]], axis=1),
-            f"Interpolations between {self.images_name}",
+            f"Interpolations between {self.images_name}{when}",
             self.about,
             row_labels=list(paths) * len(band) if spherical else (),
             row_group=len(paths) if spherical else 0,

@@ -17,7 +17,7 @@ from torch import Tensor
 from vaelab.config import Config, VaelabError
 from vaelab.models import VAE, Gaussian, evaluating
 from vaelab.objectives import Objective
-from vaelab.runs.folder import RunFolder, existing
+from vaelab.runs.folder import RunFolder, RunFolderError, existing
 from vaelab.runs.random_streams import stream
 from vaelab.training import checkpoint
 
@@ -96,7 +96,11 @@ def load(path: Path | str, which: str | None = None) -> Run:
     `which` is another checkpoint of the folder: last, epoch_0005. FOLDER/last is the same.
     Raises RunFolderError or CheckpointError, with a sentence that says what to give instead.
     """
-    path = existing(path if which is None else Path(path) / which)
+    path = existing(path)
+    if which is not None:
+        if path.is_file():
+            raise RunFolderError(f"{path} is a checkpoint already: give which={which} with a run folder.")
+        path = existing(path / which)
     folder = None if path.is_file() else RunFolder.holding(path)
     path = path if folder is None else folder.best_checkpoint
     saved = checkpoint.load(path)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vaelab.config import Config
+from vaelab.config import Config, counted
 from vaelab.figures import Figure, Pixels, style
 from vaelab.figures.curves import loss_curves
 from vaelab.figures.images import ImageGrid, ffmpeg, gif, mp4
@@ -24,7 +24,7 @@ from vaelab.objectives import kl_weight
 from vaelab.runs.folder import RunFolder
 from vaelab.training.callbacks import Bar, Callback
 from vaelab.training.examples import LATENT_POINTS, ExampleImages, NothingToShow, as_arrays
-from vaelab.training.state import TrainingState, chosen_by
+from vaelab.training.state import TrainingState, chosen_by, is_complete
 
 log = logging.getLogger("vaelab.training")
 
@@ -86,6 +86,7 @@ class AnimationFrames(Drawing):
     def on_start(self, state: TrainingState) -> None:
         if self.config.artifacts.gif:
             self.distance = frame_distance(self.config, state.steps_per_epoch)
+            log.info("A frame of the animation every %d batches", self.distance, extra={"file_only": True})
             if state.total_steps == 0:
                 self.save(state, ANIMATED)
 
@@ -96,7 +97,7 @@ class AnimationFrames(Drawing):
                 self.save(state, ANIMATED)
 
     def on_epoch(self, state: TrainingState) -> None:
-        last = state.epoch == self.config.epochs
+        last = is_complete(state, self.config)
         if self.has_figures(state.epoch):
             self.save(state, LATENT_POINTS)
         elif self.distance and (last or state.total_steps % self.distance == 0):
@@ -180,17 +181,19 @@ class FinalFigures(Drawing):
         formula = state.objective.formula(weight.in_words(state.epoch, state.steps_per_epoch))
         loss = f"loss = {formula}" if formula else f"loss of the objective {self.config.objective_name}"
         curves = f"{self.examples.about} · {loss}, in nats per image"
-        picture = cache(self.examples.latent_picture)
+        picture, after = cache(self.examples.latent_picture), f" after {counted(state.epoch, 'epoch')}"
         best_row = state.history[state.best_epoch - 1]
         chosen = chosen_by(best_row, self.config, state.objective) is not None
         best = state.best_epoch if chosen else None
         figures: dict[str, Callable[[], Figure]] = {
             "loss_curves.png": lambda: loss_curves(state.history, "Loss curves", curves, best),
-            "latent_space.png": lambda: self.latent_space(state, picture(), coloured=True),
-            "latent_space_plain.png": lambda: self.latent_space(state, picture(), coloured=False),
-            "latent_manifold.png": self.examples.manifold,
-            "category_variations.png": self.examples.category_variations,
-            "interpolations.png": lambda: self.examples.interpolations(spherical=False),
+            "latent_space.png": lambda: self.latent_space(after, picture(), coloured=True),
+            "latent_space_plain.png": lambda: self.latent_space(after, picture(), coloured=False),
+            "latent_manifold.png": lambda: self.examples.manifold(f"Decoder manifold{after}"),
+            "category_variations.png": lambda: self.examples.category_variations(
+                f"Variations of each class{after}"
+            ),
+            "interpolations.png": lambda: self.examples.interpolations(after, spherical=False),
             "dataset_overview.png": self.examples.dataset_overview,
         }
         with self.examples.encoded_once():
@@ -205,10 +208,9 @@ class FinalFigures(Drawing):
                 self.animate(state)
 
     def latent_space(
-        self, state: TrainingState, picture: tuple[NDArray[np.floating], LatentView], *, coloured: bool
+        self, after: str, picture: tuple[NDArray[np.floating], LatentView], *, coloured: bool
     ) -> Figure:
-        title = f"Latent space after {state.epoch} epoch{'s' if state.epoch > 1 else ''}"
-        return self.examples.latent_plot(*picture, title, coloured=coloured).figure
+        return self.examples.latent_plot(*picture, f"Latent space{after}", coloured=coloured).figure
 
     def animate(self, state: TrainingState) -> None:
         """Write the animation of the frames that a run of this length has, if it was extended too."""
@@ -221,7 +223,7 @@ class FinalFigures(Drawing):
         means, examples = [frame.means_NL for frame in frames], self.examples
         bands = [frame.reconstructions_CHW / 255 for frame in frames]
         originals, classes = as_arrays(examples.first_band), examples.data.class_names
-        view = examples.view_of(means)
+        view = examples.view_of([*means, examples.means()])  # the directions of all other figures
         titles = [f"The latent space after {step / state.steps_per_epoch:.2f} epochs" for step in steps]
         subtitle = f"{examples.about} · posterior means of {len(means[-1]):,} {examples.images_name}"
         drawn = latent_animation(
