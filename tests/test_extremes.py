@@ -14,7 +14,8 @@ from conftest import TINY, CommandLine, command_line_of, fresh, settings
 from vaelab.data.splits import Data, Split
 from vaelab.models import LOG_VARIANCE_RANGE, Gaussian, names
 from vaelab.runs.random_streams import stream
-from vaelab.training.examples import ExampleImages, NothingToShow
+from vaelab.training.examples import ExampleImages
+from vaelab.training.latent_axes import NothingToShow
 from vaelab.training.loop import fit
 
 QUIET = ("artifacts.every=0", "artifacts.gif=false")

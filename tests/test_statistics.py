@@ -13,7 +13,16 @@ from scipy import stats
 
 from vaelab.comparison.findings import ONE_SEED, findings, in_short
 from vaelab.comparison.statistics import Estimate, differences, holm, t_test, typographic
-from vaelab.comparison.table import Column, answers, by_seed, cell, columns, estimate, on_terminal
+from vaelab.comparison.table import (
+    Column,
+    answers,
+    by_seed,
+    cell,
+    columns,
+    epochs_of,
+    estimate,
+    on_terminal,
+)
 from vaelab.evaluation.runs import Family, Model
 
 REPETITIONS = 2000
@@ -141,6 +150,14 @@ def family_of(noise: np.random.Generator, models: int, seeds: int, same_seeds: b
         [Model(f"model {k}", [member(k, seed) for seed in range(seeds)]) for k in range(models)],
         "val",
     )
+
+
+def test_runs_that_stopped_early_count_with_their_own_last_epoch() -> None:
+    rows = [[{"val/kl": 10.0 * seed + epoch} for epoch in range(seed)] for seed in (4, 6)]
+    model = Model("", [SimpleNamespace(rows=each) for each in rows])  # type: ignore[arg-type]
+    assert epochs_of(model) == "4 to 6"
+    assert model.last("val/kl").tolist() == [[43.0], [65.0]]
+    assert model.history("val/kl").shape == (2, 4)
 
 
 def old_rule(family: Family) -> bool:
@@ -327,7 +344,12 @@ def test_the_table_fits_a_terminal(models: int, label: str) -> None:
     family = replace(
         family, models=[replace(model, label=label.format(k)) for k, model in enumerate(family.models)]
     )
-    lines = on_terminal(family).splitlines()
+    narrow = on_terminal(family, 60)
+    assert max(map(len, narrow.splitlines())) <= 60
+    shown = re.sub(r"\s+", " ", narrow)
+    for column, _, _ in answers(family):  # what has no room is named
+        assert column.title.split(": ")[-1].split(" ")[0] in shown
+    lines = on_terminal(family, 100).splitlines()
     assert max(map(len, lines)) <= 100
     assert ("±" in lines[2]) == (models == 2)
     text = re.sub(r"\s+", " ", " ".join(lines))

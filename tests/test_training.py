@@ -467,10 +467,14 @@ def test_the_average_of_the_weights_is_what_is_scored_and_saved(data: Data) -> N
         assert torch.equal(kept, average)
 
 
-def test_early_stopping_ends_a_training_that_gets_no_better(data: Data) -> None:
-    config = settings(*TINY, "epochs=30", "early_stopping=2", "optimizer.lr=0.05")
-    state = fresh(config, data)
-    rows = fit(state, data, config)
+def test_early_stopping_ends_a_training_that_gets_no_better(data: Data, tmp_path: Path) -> None:
+    config = settings(
+        *TINY, "epochs=30", "early_stopping=2", "optimizer.lr=0.05", "artifacts.every=0", "artifacts.gif=true"
+    )
+    state, folder = fresh(config, data), RunFolder(tmp_path)
+    examples = ExampleImages(config, data, data.test, state.model, state.objective)
+    rows = fit(state, data, config, [AnimationFrames(config, examples, folder)])
+    assert folder.frame(state.total_steps).is_file()  # the animation ends with what the training ended with
     losses = [row["val/loss"] for row in rows]
     assert len(rows) < 30
     assert losses.index(min(losses)) == len(rows) - 3 == state.best_epoch - 1

@@ -349,12 +349,13 @@ def comma_separated(families: Sequence[Family], not_finished: Mapping[str, str])
     rows: list[dict[str, Any]] = []
     for family in families:
         for model in family.models:
-            config = model.config
+            config, counts = model.config, [len(member.rows) for member in model.members]
             row: dict[str, Any] = {
                 "data": family.title, "model": model.label, "objective": config.objective_name,
                 "beta": "" if model.kl_off else config.beta, "kl": not model.kl_off,
                 "network": config.model["name"], "latent_dim": config.model.get("latent_dim", ""),
-                "seeds": " ".join(map(str, model.seeds)), "epochs": epochs_of(model), "status": "finished",
+                "seeds": " ".join(map(str, model.seeds)), "status": "finished",
+                "epochs": " ".join(map(str, counts if len({*counts}) > 1 else counts[:1])),
             }  # fmt: skip
             for column in columns(family):
                 if (found := estimate(model, column)) is not None:

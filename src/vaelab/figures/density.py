@@ -138,7 +138,7 @@ def hole_panels(models: Sequence[Holes], reach: float, share: str, title: str, s
         below = style.add_axes(figure, left, top - 2 * side + 0.75, side - 0.75, side - 0.75)
         densities = draw_density(above, model.samples_N2, model.limit, places=DENSITY_GRID // 2)
         holes = draw_holes(below, model.uncovered_YX, reach, share, "holes of the prior")
-        panel_title(above, model.heading)
+        panel_title(above, model.heading, [each.heading for each in models])
         above.set_xticks(np.linspace(-model.limit, model.limit, 5))
         above.set_yticks(np.linspace(-model.limit, model.limit, 5))
         for axes, handles in ((above, densities), (below, holes)):

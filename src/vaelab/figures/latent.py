@@ -74,10 +74,10 @@ def outside(points_N2: Floats, limit: float) -> str:
     return f"{beyond:,} of {len(points_N2):,} outside the axes" if beyond else ""
 
 
-def panel_title(axes: Axes, text: str) -> None:
-    """A title on the left, smaller where it would be wider than the axes."""
-    room = axes.bbox.width / style.DPI
-    axes.set_title(text, loc="left", fontsize=min(11, 11 * room / style.text_width(text, 11)))
+def panel_title(axes: Axes, text: str, others: Sequence[str] = ()) -> None:
+    """A title on the left, smaller where it, or one of the `others`, would be wider than the axes."""
+    room, widest = axes.bbox.width / style.DPI, max(style.text_width(each, 11) for each in (text, *others))
+    axes.set_title(text, loc="left", fontsize=min(11, 11 * room / widest))
 
 
 def name_places(

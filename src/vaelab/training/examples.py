@@ -6,15 +6,14 @@ H height, W width.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vaelab.config import Config, VaelabError, counted
+from vaelab.config import Config, counted
 from vaelab.data.splits import Data, Split, balanced
 from vaelab.figures import Figure
 from vaelab.figures.images import ImageGrid, image_grid
@@ -25,78 +24,17 @@ from vaelab.objectives import Objective
 from vaelab.objectives.scoring import BATCH, scored_images
 from vaelab.runs.folder import SPLIT_NAMES
 from vaelab.runs.random_streams import stream
+from vaelab.training.latent_axes import PRIOR_STEPS, PROBABILITIES, LatentAxes
 
 LATENT_POINTS = 5000
 """Images in a latent plot, the first ones of the split: more would only hide each other."""
 
 COLUMNS = 10  # images in a row of reconstructions, as many for each class as fit
-MANIFOLD = 15  # rows and columns of the decoder manifold
 VARIATIONS = 9  # images of a traversal, or of a class's variations
 PAIRS = 16  # originals with their reconstructions, in rows of 8
 MOST_ROWS = 16  # of traversals
-PROBABILITIES = (torch.arange(MANIFOLD, dtype=torch.float64) + 0.5) / MANIFOLD
-PRIOR_STEPS = torch.special.ndtri(PROBABILITIES)
-REACH = PRIOR_STEPS[-1].item()
-WAYS = ("to the right", "upwards")
-WHERE_THE_PRIOR_IS = 0.5
-"""Share of posterior means within the manifold's steps of the prior below which figures are drawn where those
-means are instead. Of the prior's own draws 93 % are within the steps of each direction."""
+WAYS = ("to the right", "upwards")  # of the manifold
 FROZEN_TITLE = "Samples with frozen latent parameters: μ = 0, z = σ·ε"
-
-
-class NothingToShow(VaelabError):
-    """Why a figure would teach nothing. The others are drawn."""
-
-
-@dataclass(frozen=True, eq=False)
-class LatentAxes:
-    """D directions of the latent space, and where the posterior means are along them; float64."""
-
-    directions_LD: Tensor  # orthonormal
-    names: Sequence[str]
-    means_ND: Tensor  # along the directions
-    mean_L: Tensor  # of all posterior means
-
-    @cached_property
-    def variances(self) -> Tensor:
-        return self.means_ND.var(dim=0, correction=0)
-
-    @cached_property
-    def varying(self) -> list[int]:
-        """The directions along which images differ: a variance as of active units, and of many 1 % of all.
-
-        Raises NothingToShow where there is none.
-        """
-        least = ACTIVE_VARIANCE * max(1.0, self.variances.sum().item() if len(self.names) > 2 else 0)
-        found: list[int] = (self.variances > least).nonzero().flatten().tolist()
-        if not found:
-            raise NothingToShow(
-                "the posterior means of all images are nearly the same, with a variance of at most "
-                f"{ACTIVE_VARIANCE} along every direction"
-            )
-        return found
-
-    @cached_property
-    def inside(self) -> float:
-        """Share of the posterior means that are within the manifold's steps of the prior."""
-        return (self.means_ND[:, self.varying[:2]].abs() <= REACH).all(dim=1).double().mean().item()
-
-    @property
-    def prior_fits(self) -> bool:
-        """Whether the prior is where the posterior means are; else figures are drawn where those are."""
-        return self.inside >= WHERE_THE_PRIOR_IS
-
-    @property
-    def elsewhere(self) -> str:
-        """Why figures are not drawn where the prior is."""
-        steps = f"the prior's steps, from −{REACH:.2f} to {REACH:.2f}"
-        return f":\nonly {100 * self.inside:.0f} % of them are within {steps}"
-
-    def label(self, place: int) -> str:
-        """A direction, with how much of the posterior means' variance is along it."""
-        if len(self.variances) == 1:
-            return self.names[place]
-        return f"{self.names[place]}, {100 * self.variances[place] / self.variances.sum():.0f} % of variance"
 
 
 class ExampleImages:
@@ -263,23 +201,9 @@ class ExampleImages:
         subtitle = f"{self.data.description} · the first {COLUMNS} of each class"
         return image_grid(sheet, "Training images", subtitle, row_labels=names)
 
-    def axes_of(self, means_NL: NDArray[np.floating]) -> LatentAxes:
-        """The directions that latent plots, manifold and traversals have in common.
-
-        Up to two latent dimensions are drawn themselves. Of more, principal directions of posterior means:
-        no other plane shows more of how images differ, with KL off as with it, and the prior prefers none.
-        """
-        means = torch.from_numpy(means_NL).double()
-        directions_LD = torch.eye(self.model.latent_dim, dtype=torch.float64)
-        names = ["z₁", "z₂"]
-        if self.model.latent_dim > 2:
-            directions_LD = principal_directions(means, self.model.latent_dim)
-            names = [f"{ordinal(place)} principal direction" for place in range(directions_LD.shape[1])]
-        return LatentAxes(directions_LD, names, means @ directions_LD, means.mean(dim=0))
-
     def view_of(self, moments_NL: Sequence[NDArray[np.floating]]) -> LatentView:
         """The plane of the last of several steps' means, with axes that hold the means of all."""
-        axes, names = self.axes_of(moments_NL[-1]), ("z₁", "z₂")
+        axes, names = LatentAxes.of(moments_NL[-1]), ("z₁", "z₂")
         if self.model.latent_dim > 2:
             names = (axes.label(0), axes.label(1))
         view = LatentView(axes.directions_LD[:, :2].numpy(), names, limit=0.0)
@@ -292,7 +216,7 @@ class ExampleImages:
         three directions vary, the plane of two shows all there is.
         """
         means, method = self.means(), self.config.artifacts.embedding
-        varying = int((self.axes_of(means).variances > ACTIVE_VARIANCE).sum())
+        varying = int((LatentAxes.of(means).variances > ACTIVE_VARIANCE).sum())
         if method == "pca" or self.model.latent_dim < 3 or varying < 3 or len(means) < 10:
             return means, self.view_of([means])
         points_N2, words = embedding(torch.from_numpy(means), method, self.config.seed)
@@ -310,7 +234,7 @@ class ExampleImages:
 
     def manifold(self, title: str = "Decoder manifold") -> Figure:
         """The decoder on the plane of the latent plot, in equal steps of probability, not of z."""
-        axes = self.axes_of(self.means())
+        axes = LatentAxes.of(self.means())
         shown = axes.varying[:2]
         plane_LS, steps_MS = axes.directions_LD[:, shown], PRIOR_STEPS[:, None].expand(-1, len(shown))
         origin_L, whose, others = torch.zeros_like(axes.mean_L), "the prior's", "0"
@@ -335,7 +259,7 @@ class ExampleImages:
 
     def traversals(self) -> Figure:
         """One direction per row while all else stays, those of most variance on top."""
-        axes = self.axes_of(self.means())
+        axes = LatentAxes.of(self.means())
         shown = axes.varying[:MOST_ROWS]
         steps_V = torch.linspace(-3, 3, VARIATIONS, dtype=torch.float64)
         origin_L, unit_D, unit = torch.zeros_like(axes.mean_L), torch.ones_like(axes.variances), ""
@@ -438,13 +362,6 @@ def as_grid(images_NHW: NDArray[np.floating], columns: int = 8) -> NDArray[np.fl
 def signed(value: float, digits: int = 2) -> str:
     """−0.50 or +0.50."""
     return f"{value:+.{digits}f}".replace("-", "−")
-
-
-def ordinal(place: int) -> str:
-    """1st for place 0."""
-    number = place + 1
-    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
-    return f"{number}{ending}"
 
 
 def latent_name(dimension: int) -> str:

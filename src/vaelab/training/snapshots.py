@@ -23,7 +23,8 @@ from vaelab.figures.latent import LatentPlot, LatentView, latent_animation
 from vaelab.objectives import kl_weight
 from vaelab.runs.folder import RunFolder
 from vaelab.training.callbacks import Bar, Callback
-from vaelab.training.examples import LATENT_POINTS, ExampleImages, NothingToShow, as_arrays
+from vaelab.training.examples import LATENT_POINTS, ExampleImages, as_arrays
+from vaelab.training.latent_axes import NothingToShow
 from vaelab.training.state import TrainingState, chosen_by, is_complete
 
 log = logging.getLogger("vaelab.training")

@@ -1,0 +1,100 @@
+"""The directions of the latent space that a model's figures have in common.
+
+Shapes: N images, L latent dimensions, D directions.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vaelab.config import VaelabError
+from vaelab.metrics.latent import ACTIVE_VARIANCE, principal_directions
+
+MANIFOLD = 15  # rows and columns of the decoder manifold
+PROBABILITIES = (torch.arange(MANIFOLD, dtype=torch.float64) + 0.5) / MANIFOLD
+PRIOR_STEPS = torch.special.ndtri(PROBABILITIES)
+REACH = PRIOR_STEPS[-1].item()
+WHERE_THE_PRIOR_IS = 0.5
+"""Share of posterior means within the manifold's steps of the prior below which figures are drawn where those
+means are instead. Of the prior's own draws 93 % are within the steps of each direction."""
+
+
+class NothingToShow(VaelabError):
+    """Why a figure would teach nothing. The others are drawn."""
+
+
+@dataclass(frozen=True, eq=False)
+class LatentAxes:
+    """D directions of the latent space, and where the posterior means are along them; float64."""
+
+    directions_LD: Tensor  # orthonormal
+    names: Sequence[str]
+    means_ND: Tensor  # along the directions
+    mean_L: Tensor  # of all posterior means
+
+    @classmethod
+    def of(cls, means_NL: NDArray[np.floating]) -> "LatentAxes":
+        """Of posterior means.
+
+        Up to two latent dimensions are drawn themselves. Of more, principal directions of posterior means:
+        no other plane shows more of how images differ, with KL off as with it, and the prior prefers none.
+        """
+        means = torch.from_numpy(means_NL).double()
+        directions_LD, names = torch.eye(means_NL.shape[1], dtype=torch.float64), ["z₁", "z₂"]
+        if means_NL.shape[1] > 2:
+            directions_LD = principal_directions(means, means_NL.shape[1])
+            names = [f"{ordinal(place)} principal direction" for place in range(directions_LD.shape[1])]
+        return cls(directions_LD, names, means @ directions_LD, means.mean(dim=0))
+
+    @cached_property
+    def variances(self) -> Tensor:
+        return self.means_ND.var(dim=0, correction=0)
+
+    @cached_property
+    def varying(self) -> list[int]:
+        """The directions along which images differ: a variance as of active units, and of many 1 % of all.
+
+        Raises NothingToShow where there is none.
+        """
+        least = ACTIVE_VARIANCE * max(1.0, self.variances.sum().item() if len(self.names) > 2 else 0)
+        found: list[int] = (self.variances > least).nonzero().flatten().tolist()
+        if not found:
+            raise NothingToShow(
+                "the posterior means of all images are nearly the same, with a variance of at most "
+                f"{ACTIVE_VARIANCE} along every direction"
+            )
+        return found
+
+    @cached_property
+    def inside(self) -> float:
+        """Share of the posterior means that are within the manifold's steps of the prior."""
+        return (self.means_ND[:, self.varying[:2]].abs() <= REACH).all(dim=1).double().mean().item()
+
+    @property
+    def prior_fits(self) -> bool:
+        """Whether the prior is where the posterior means are; else figures are drawn where those are."""
+        return self.inside >= WHERE_THE_PRIOR_IS
+
+    @property
+    def elsewhere(self) -> str:
+        """Why figures are not drawn where the prior is."""
+        steps = f"the prior's steps, from −{REACH:.2f} to {REACH:.2f}"
+        return f":\nonly {100 * self.inside:.0f} % of them are within {steps}"
+
+    def label(self, place: int) -> str:
+        """A direction, with how much of the posterior means' variance is along it."""
+        if len(self.variances) == 1:
+            return self.names[place]
+        return f"{self.names[place]}, {100 * self.variances[place] / self.variances.sum():.0f} % of variance"
+
+
+def ordinal(place: int) -> str:
+    """1st for place 0."""
+    number = place + 1
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
