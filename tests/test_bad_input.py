@@ -118,6 +118,7 @@ WITHOUT_TORCH = [
     ["logger=wandb"],
     ["dataset.classes=[shoe]"],
     ["dataset.root=/no/such"],
+    ["dataset.binarize=larochelle"],
     ["-m", "model.latent_dim=2,0"],
     ["-m", "seed=1,2", "dataset.root=/no/such"],
 ]

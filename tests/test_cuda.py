@@ -26,6 +26,7 @@ has_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA dev
 CASES = [
     ("model=mlp",),
     ("model=conv", "loss.warmup_epochs=2"),
+    ("model=resnet", "loss.likelihood=gaussian"),
     ("model=mlp", "dataset.binarize=dynamic"),
     ("model=mlp", "loss.likelihood=gaussian"),
     ("model=mlp", "loss.free_bits=0.1", "loss.likelihood=continuous_bernoulli"),

@@ -57,11 +57,11 @@ class DatasetConfig(Settings):
     val_size: Annotated[int | None, Allowed("a whole number of at least 0, or null")] = Field(
         None,
         ge=0,
-        description="validation images, last of the training file; null: 5,000, at most a tenth of the file; "
-        "0: each epoch scores the test set",
+        description="validation images, last of the training file; null: 5,000, at most a tenth of the file, "
+        "of larochelle the published 10,000; 0: each epoch scores the test set",
     )
-    binarize: Literal["none", "dynamic", "static"] = Field(
-        "none", description="grey pixels, or 0/1 pixels drawn each time or once"
+    binarize: Literal["none", "dynamic", "static", "larochelle"] = Field(
+        "none", description="grey pixels, or 0/1 pixels drawn each time or once, or MNIST's published ones"
     )
 
 

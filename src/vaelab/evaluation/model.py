@@ -150,7 +150,7 @@ class EvaluatedModel:
         if self.data.binarize == "none":
             return self.data
         if "grey" not in self.of_images:
-            self.of_images["grey"] = splits.load(self.source.replace(binarize="none"), self.device)
+            self.of_images["grey"] = splits.load(self.source, self.device, grey=True)
         found: Data = self.of_images["grey"]
         return found
 

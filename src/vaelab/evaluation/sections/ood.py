@@ -28,6 +28,8 @@ def ood(evaluated: EvaluatedModel, progress: Progress) -> Section:
         raise CannotMeasure(f"no data set with a shipped subset has images of the size of {own.title}'s")
     title = spec_of(others[0]).title
     source = evaluated.source.replace(name=others[0], source="embedded", root=None, classes=None, val_size=0)
+    if source.binarize == "larochelle":  # which nothing else has
+        source = source.replace(binarize="static")
     outside = splits.load(source, evaluated.device).test
     images = min(IMAGES, len(evaluated.split), len(outside))
     inside_scores, outside_scores = (
