@@ -557,7 +557,9 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(EMBEDDED / "MNIST" / "raw", tmp_path / "root" / "MNIST" / "raw")
     folder, noise = tmp_path / "root" / "binarized_mnist", np.random.default_rng(0)
     folder.mkdir()
-    train, test = (noise.random(grey.shape) < grey / 255 for grey in (subset.train_images, subset.test_images))
+    train, test = (
+        noise.random(grey.shape) < grey / 255 for grey in (subset.train_images, subset.test_images)
+    )
     for name, pixels in zip(ROWS, (train[:9000], train[9000:], test), strict=True):
         (folder / name).write_bytes(amat(pixels))
     return folder

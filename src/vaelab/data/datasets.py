@@ -97,8 +97,8 @@ def check_fixed_binarisation(config: DatasetConfig, spec: DatasetSpec) -> None:
         return
     if not spec.fixed_binarisation:
         raise ConfigError(
-            f"dataset.binarize=larochelle is a binarisation of MNIST, not of {spec.title}: type dataset=mnist, "
-            "or dataset.binarize=dynamic or static."
+            f"dataset.binarize=larochelle is a binarisation of MNIST, not of {spec.title}: type "
+            "dataset=mnist, or dataset.binarize=dynamic or static."
         )
     if config.source == "embedded":
         raise ConfigError(
@@ -107,8 +107,9 @@ def check_fixed_binarisation(config: DatasetConfig, spec: DatasetSpec) -> None:
         )
     if config.val_size:
         raise ConfigError(
-            f"dataset.val_size={config.val_size} is not the published split of dataset.binarize=larochelle: leave "
-            "it out for the published validation images, or type dataset.val_size=0 to train on them too."
+            f"dataset.val_size={config.val_size} is not the published split of "
+            "dataset.binarize=larochelle: leave it out for the published validation "
+            "images, or type dataset.val_size=0 to train on them too."
         )
 
 

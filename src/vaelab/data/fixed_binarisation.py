@@ -1,4 +1,4 @@
-"""The binarised images that Larochelle & Murray (2011) published: text files of zeros and ones, without labels.
+"""The binarised images that Larochelle & Murray (2011) published: text files of 0 and 1, without labels.
 
 Shapes: N images, D pixels, H height, W width.
 """
@@ -17,6 +17,7 @@ from vaelab.data.datasets import DatasetSpec, check_root
 from vaelab.data.folders import ANOTHER_COPY, DataError, files_in, is_complete, sha256, unpacked
 from vaelab.data.sources import RawData, find, root_of
 
+
 def find_binarised(config: DatasetConfig, spec: DatasetSpec) -> RawData:
     """The data set with the published pixels, 0 or 255, in place of its grey ones; their SHA-256 is added.
 
@@ -30,8 +31,8 @@ def find_binarised(config: DatasetConfig, spec: DatasetSpec) -> RawData:
     folder = next((each for each in folders if is_complete(published, each)), None)
     if folder is None:
         raise DataError(
-            f"dataset.binarize=larochelle needs {', '.join(published.files)}, gzipped or not, together in {root} "
-            "or up to two levels below it: type dataset.root=FOLDER, or dataset.binarize=static."
+            f"dataset.binarize=larochelle needs {', '.join(published.files)}, gzipped or not, together in "
+            f"{root} or up to two levels below it: type dataset.root=FOLDER, or dataset.binarize=static."
         )
     raw = find(config.replace(source="full"))  # of which a subset would have no labels for all
     images, digests = {}, dict(raw.origin.sha256)
@@ -42,8 +43,8 @@ def find_binarised(config: DatasetConfig, spec: DatasetSpec) -> RawData:
     for pixels, grey in ((train, raw.train_images), (test, raw.test_images)):
         if pixels.shape != grey.shape or not same_order(pixels, grey):
             raise DataError(
-                f"The images in {folder} are not those in {raw.origin.folder} in the same order, whose labels "
-                f"would be wrong: {ANOTHER_COPY}, or dataset.binarize=static."
+                f"The images in {folder} are not those in {raw.origin.folder} in the same order, whose "
+                f"labels would be wrong: {ANOTHER_COPY}, or dataset.binarize=static."
             )
     return replace(raw, train_images=train, test_images=test, origin=replace(raw.origin, sha256=digests))
 

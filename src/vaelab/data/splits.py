@@ -17,7 +17,6 @@ from vaelab.data.fixed_binarisation import find_binarised
 from vaelab.data.sources import Origin, find
 from vaelab.runs.random_streams import stream
 
-
 BINARISED = {
     "dynamic": "dynamically binarised",
     "static": "statically binarised",

@@ -11,7 +11,7 @@ from vaelab.models.conv import ToPixels
 
 
 class ResidualBlock(nn.Module):
-    """x + f(x), f two convolutions that follow norm and activation each (He et al. 2016, "Identity mappings")."""
+    """x + f(x), f two convolutions, each after a norm and an activation (He et al. 2016, ECCV)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
