@@ -25,7 +25,8 @@ def what_it_measures(evaluated: EvaluatedModel) -> str:
     if evaluated.is_probability and evaluated.data.binarize == "larochelle":
         return (
             "−log of a probability of the 0/1 pixels that Larochelle & Murray (2011) published: a true "
-            "likelihood of these images, not to compare with that of pixels binarised in another way, dynamically say."
+            "likelihood of these images, not to compare with that of pixels binarised "
+            "in another way, dynamically say."
         )
     if evaluated.is_probability:
         return "−log of a probability of 0/1 pixels."
