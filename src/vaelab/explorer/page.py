@@ -40,7 +40,7 @@ class Explorer:
         return str(self.path)
 
     def _repr_html_(self) -> str:
-        return frame(self.path.read_text(encoding="utf-8"), height=860)
+        return frame(self.path.read_text(encoding="utf-8"), height=960)
 
 
 def explore(config: ExploreConfig) -> Path:

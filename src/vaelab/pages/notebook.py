@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
@@ -48,11 +47,6 @@ def as_text(value: Any) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return number(value)
     return "" if value is None else str(value)
-
-
-def embedded(content: bytes) -> Markup:
-    """A PNG as the source of an image."""
-    return Markup("data:image/png;base64,{}").format(base64.b64encode(content).decode())
 
 
 def frame(page: str, height: int) -> str:

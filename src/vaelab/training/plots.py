@@ -9,8 +9,8 @@ from vaelab.config import EvaluationConfig, VaelabError, counted
 from vaelab.data.datasets import spec_of
 from vaelab.figures import Figure
 from vaelab.figures.style import signed_png
-from vaelab.pages.notebook import as_text, embedded
-from vaelab.pages.page import render
+from vaelab.pages.notebook import as_text
+from vaelab.pages.page import embedded, render
 from vaelab.runs.folder import SPLIT_NAMES, RunFolder, RunFolderError
 from vaelab.training.examples import ExampleImages
 from vaelab.training.latent_axes import NothingToShow
@@ -90,7 +90,7 @@ def as_html(run: Run) -> str:
     latents = counted(run.model.latent_dim, "latent dimension")
     images, missing = {}, []
     try:
-        images = {name: embedded(content) for name, content in pictures(run)}
+        images = {name: embedded(content)[0] for name, content in pictures(run)}
     except VaelabError as reason:  # the images are not here, say
         missing.append(str(reason))
     return render(
