@@ -104,12 +104,18 @@ def test_a_sweep_has_the_folders_of_the_command_line(tmp_path: Path, monkeypatch
         monkeypatch.setenv(name, value)
     quick = [*TINY, "artifacts.every=0", "artifacts.figures=false", "artifacts.gif=false", "epochs=1"]
     quick += ["hydra.callbacks.compare.figures=false"]
-    typed = command_line_of("vaelab.train", tmp_path)("-m", *quick, "kl=true,false", "beta=0.5,1", "hydra.sweep.dir=typed")
+    typed = command_line_of("vaelab.train", tmp_path)(
+        "-m", *quick, "kl=true,false", "beta=0.5,1", "hydra.sweep.dir=typed"
+    )
     assert typed.returncode == 0
     called = vaelab.sweep(*quick, "kl=true,false", beta=[0.5, 1], **{"hydra.sweep.dir": "called"})
     assert (called.folder, called.interrupted) == (Path("called"), False)
     files = [
-        sorted(str(path.relative_to(folder)) for path in Path(folder).rglob("*") if not path.name.endswith(".lock"))
+        sorted(
+            str(path.relative_to(folder))
+            for path in Path(folder).rglob("*")
+            if not path.name.endswith(".lock")
+        )
         for folder in ("typed", "called")
     ]
     assert files[0] == files[1]
@@ -144,7 +150,11 @@ def test_a_sweep_has_the_folders_of_the_command_line(tmp_path: Path, monkeypatch
     ],
 )  # fmt: skip
 def test_a_sweep_is_refused_before_it_starts(
-    overrides: list[str], settings: dict[str, object], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    overrides: list[str],
+    settings: dict[str, object],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(vaelab.VaelabError) as error:

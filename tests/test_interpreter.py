@@ -98,7 +98,9 @@ def main(command: str, *arguments: str) -> None:
 
 def plots(run: Run) -> list[Callable[[], Any]]:
     """Every figure of `run.plot`."""
-    names = [name for name, each in vars(type(run.plot)).items() if callable(each) and not name.startswith("_")]
+    names = [
+        name for name, each in vars(type(run.plot)).items() if callable(each) and not name.startswith("_")
+    ]
     assert {"latent", "loss", "manifold", "reconstructions", "samples"} <= {*names}
     return [getattr(run.plot, name) for name in names]
 

@@ -29,7 +29,9 @@ QUICK = [*TINY, "artifacts.gif=false", "artifacts.figures=false"]
 @pytest.fixture
 def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder without data, and the environment that a kernel starts with."""
-    variables = environment(VAELAB_DATA=str(tmp_path / "none"), PYTHONWARNINGS=None, IPYTHONDIR=str(tmp_path / "ipython"))
+    variables = environment(
+        VAELAB_DATA=str(tmp_path / "none"), PYTHONWARNINGS=None, IPYTHONDIR=str(tmp_path / "ipython")
+    )
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("PYTHONWARNINGS", raising=False)
@@ -64,8 +66,16 @@ def test_the_shipped_notebook_runs(path: Path, outside: Path) -> None:
     """With fewer images and one epoch: its settings are in the first cell."""
     notebook = nbformat.read(path, as_version=4)
     shipped = notebook.cells[1].source
-    settings = [*QUICK, "model=conv", "model.channels=[4,4]", "epochs=1", "hydra.callbacks.compare.figures=false"]
-    notebook.cells[1].source, count = re.subn(r"settings = \[.*?\n\]", f"settings = {settings}", shipped, flags=re.S)
+    settings = [
+        *QUICK,
+        "model=conv",
+        "model.channels=[4,4]",
+        "epochs=1",
+        "hydra.callbacks.compare.figures=false",
+    ]
+    notebook.cells[1].source, count = re.subn(
+        r"settings = \[.*?\n\]", f"settings = {settings}", shipped, flags=re.S
+    )
     assert count == 1
     for cell in notebook.cells:
         cell.source = cell.source.replace("seed=[1, 2, 3]", "seed=1").replace("images=200", "images=5")
@@ -157,7 +167,9 @@ def test_an_interrupt_keeps_what_is_done(kernel: Kernel, outside: Path) -> None:
     )
     assert json.loads(printed) == [True, [1], None, "<Sweep: 1 finished run, interrupted, sweep>", True, True]
     assert json.loads((second / "run.json").read_text())["status"] == "interrupted"
-    printed = kernel.run("run = vaelab.train('resume=sweep/1_epochs-100000', epochs=len(vaelab.load('sweep/1_epochs-100000', 'last').metrics) + 1); print(run.config.epochs == len(run.metrics))")
+    printed = kernel.run(
+        "run = vaelab.train('resume=sweep/1_epochs-100000', epochs=len(vaelab.load('sweep/1_epochs-100000', 'last').metrics) + 1); print(run.config.epochs == len(run.metrics))"
+    )
     assert printed.splitlines()[-1] == "True"
 
 
@@ -174,7 +186,11 @@ def test_rows_are_a_list_a_table_and_a_data_frame(monkeypatch: pytest.MonkeyPatc
     assert '<td class="number">250.12</td>' in html
     assert "&lt;b&gt;" in html
     long = Rows({"epoch": epoch} for epoch in range(1, 101))._repr_html_()
-    assert re.findall(r'<td class="number">(.*?)</td>', long)[SHOWN // 2 - 1 : SHOWN // 2 + 2] == ["10", "…", "91"]
+    assert re.findall(r'<td class="number">(.*?)</td>', long)[SHOWN // 2 - 1 : SHOWN // 2 + 2] == [
+        "10",
+        "…",
+        "91",
+    ]
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(vaelab.VaelabError, match=r"^to_pandas\(\) needs pandas: type pip install pandas\.$"):
         rows.to_pandas()

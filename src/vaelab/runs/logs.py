@@ -34,7 +34,7 @@ def progress(*of: Any, **look: Any) -> tqdm[Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # without ipywidgets the bar is text, and tqdm warns of it
         from tqdm.auto import tqdm as bar
-    return bar(*of, file=terminal(), **look)
+    return bar(*of, **look | {"file": terminal()})
 
 
 class ProgressBarHandler(logging.Handler):
