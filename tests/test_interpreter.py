@@ -84,7 +84,7 @@ def state() -> dict[str, Any]:
             torch.get_num_interop_threads(), torch.get_float32_matmul_precision(), torch.is_anomaly_enabled(),
         ),
         "denormals": bool(torch.tensor(1e-40) / 2 == 0),
-        "matplotlib": {key: str(value) for key, value in dict.items(mpl.rcParams)},
+        "matplotlib": ({key: str(value) for key, value in dict.items(mpl.rcParams)}, "matplotlib.pyplot" in sys.modules),
     }  # fmt: skip
 
 
@@ -94,6 +94,15 @@ def main(command: str, *arguments: str) -> None:
         patch.setattr(sys, "argv", ["script", *arguments])
         importlib.import_module(f"vaelab.{command}").main()
         assert sys.argv == ["script", *arguments]
+
+
+def plots(run: Run) -> list[Callable[[], Any]]:
+    """Every figure of `run.plot`."""
+    names = [
+        name for name, each in vars(type(run.plot)).items() if callable(each) and not name.startswith("_")
+    ]
+    assert {"latent", "loss", "manifold", "reconstructions", "samples"} <= {*names}
+    return [getattr(run.plot, name) for name in names]
 
 
 def refused() -> None:
@@ -116,6 +125,10 @@ CALLS: dict[str, Callable[[Run], object]] = {
     "in an event loop": lambda run: asyncio.run(awaited(refused, lambda: api.sample(run, 2))),
     "evaluate": lambda run: api.evaluate(run, nll_images=4, importance_samples=2),
     "compare": lambda run: api.compare(run.checkpoint.parents[2]),
+    "sweep": lambda run: api.sweep(*QUIET, "hydra.callbacks.compare.figures=false", seed=[1])._repr_html_(),
+    "explore": lambda run: api.explore(run, images=10, output="page.html")._repr_html_(),
+    "show": lambda run: [run._repr_html_(), run.metrics._repr_html_(), run.metrics.to_pandas()],
+    "plot": lambda run: [draw()._repr_png_() for draw in plots(run)],
     "load, sample, encode, decode": lambda run: load(run.checkpoint).reconstruct(run.sample(2)),
     "vaelab.train": lambda run: main("train", *QUIET, "hydra.run.dir=new"),
     "vaelab.train -m": lambda run: main("train", "-m", *QUIET, "seed=1", "hydra.callbacks.compare.figures=false"),
