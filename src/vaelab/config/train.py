@@ -44,7 +44,7 @@ def check_model(model: object) -> object:
 
 
 SMALLEST, LARGEST = 4, 256  # pixels
-SIZES = f"a whole number from {SMALLEST} to {LARGEST}, two of them as [HEIGHT,WIDTH], or null"
+SIZES = Allowed(f"a whole number from {SMALLEST} to {LARGEST}, two of them as [HEIGHT,WIDTH], or null")
 Side = Annotated[int, Field(ge=SMALLEST, le=LARGEST)]
 
 
@@ -70,12 +70,12 @@ class DatasetConfig(Settings):
     binarize: Literal["none", "dynamic", "static"] = Field(
         "none", description="grey pixels, or 0/1 pixels drawn each time or once"
     )
-    image_size: Annotated[Side | list[Side] | None, Allowed(SIZES)] = Field(
-        None,
-        min_length=2,
-        max_length=2,
-        description="of dataset=images: height and width in pixels, or one number for both; images are "
-        "scaled to cover them, and the rest is cut off; null: all have one size",
+    image_size: Annotated[Side | Annotated[list[Side], Field(min_length=2, max_length=2)] | None, SIZES] = (
+        Field(
+            None,
+            description="of dataset=images: height and width in pixels, or one number for both; images are "
+            "scaled to cover them, and the rest is cut off; null: all have one size",
+        )
     )
     grayscale: base.Switch | None = Field(
         None, description="of dataset=images: grey, or colour; null: as the first image"

@@ -251,20 +251,32 @@ def mp4(frames_FHW3: Sequence[Pixels], program: str, milliseconds: int) -> bytes
         return path.read_bytes()
 
 
-def gif(frames_FHW3: Iterable[Pixels], colours: Sequence[str], milliseconds: int, hold: int) -> bytes:
+def gif(
+    frames_FHW3: Iterable[Pixels],
+    colours: Sequence[str],
+    milliseconds: int,
+    hold: int,
+    pictured: Floats | None = None,
+) -> bytes:
     """An endless animation, its last frame held for `hold` milliseconds.
 
     All frames share a palette of greys and tints of `colours`: a palette measured on a frame
-    would merge the colours that are rare in it, and flicker.
+    would merge the colours that are rare in it, and flicker. Half of it is measured on the images that are
+    `pictured` in the frames, where they are in colour, (H, W, 3) in [0, 1].
     """
-    white = np.full(3, 255.0)
-    tints = max(1, 192 // max(1, len(colours)))
+    white, measured = np.full(3, 255.0), np.empty((0, 3))
+    if pictured is not None:
+        image = Image.fromarray((255 * pictured.clip(0, 1)).round().astype(np.uint8))
+        found = image.quantize(128, Image.Quantize.MEDIANCUT).getpalette() or []
+        measured = np.reshape(found, (-1, 3))[:128]
+    colours = list(dict.fromkeys(colours))
+    tints = max(1, (192 - len(measured)) // max(1, len(colours)))
     strengths_T1 = np.arange(1, tints + 1)[:, None] / tints
     tinted = [white + strengths_T1 * (255 * np.array(to_rgb(colour)) - white) for colour in colours]
-    grey_count = 256 - tints * len(colours)
+    grey_count = 256 - tints * len(colours) - len(measured)
     greys = np.linspace(0, 255, grey_count)[:, None].repeat(3, axis=1)  # the last is white
     palette = Image.new("P", (1, 1))
-    palette.putpalette(np.concatenate([greys, *tinted]).round().astype(np.uint8).tobytes())
+    palette.putpalette(np.concatenate([greys, *tinted, measured]).round().astype(np.uint8).tobytes())
     indexed = []
     for frame in frames_FHW3:
         image = Image.fromarray(frame)

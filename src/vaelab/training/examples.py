@@ -32,6 +32,7 @@ LATENT_POINTS = 5000
 COLUMNS = 10  # images in a row of reconstructions, as many for each class as fit
 VARIATIONS = 9  # images of a traversal, or of a class's variations
 PAIRS = 16  # originals with their reconstructions, in rows of 8
+MOST_CLASSES = 30  # of which images are shown, the first ones
 MOST_ROWS = 16  # of traversals
 WAYS = ("to the right", "upwards")  # of the manifold
 FROZEN_TITLE = "Samples with frozen latent parameters: μ = 0, z = σ·ε"
@@ -54,7 +55,8 @@ class ExampleImages:
         self.labels_N = split.labels[:LATENT_POINTS].cpu().numpy()
         # Two bands of images, a class in the same columns of both; repeated where there are too few.
         per_band = max(1, COLUMNS // len(data.classes))
-        of_classes = [balanced(split, [number], 2 * per_band).numpy() for number in data.classes]
+        self.classes = data.classes[:MOST_CLASSES]
+        of_classes = [balanced(split, [number], 2 * per_band).numpy() for number in self.classes]
         bands = [np.resize(index, (per_band, 2)).T for index in of_classes if len(index)]
         index_2C = torch.from_numpy(np.concatenate(bands, axis=1)).to(device)
         self.columns = index_2C.shape[1]
@@ -195,8 +197,8 @@ class ExampleImages:
 
     def dataset_overview(self) -> Figure:
         train, device = self.data.train, self.prior_ZL.device
-        names = list(self.data.class_names.values())
-        rows, shown = [balanced(train, [number], COLUMNS) for number in self.data.classes], COLUMNS
+        names = list(self.data.class_names.values())[:MOST_CLASSES]
+        rows, shown = [balanced(train, [number], COLUMNS) for number in self.classes], COLUMNS
         if not names:
             shown = min(len(train), COLUMNS**2)
             rows = list(torch.arange(shown).split(COLUMNS))
@@ -206,6 +208,8 @@ class ExampleImages:
             images = as_arrays(train.batch(index.to(device), stream(0, "overview", device=device)))
             sheet[row, : len(images)] = images
         subtitle = f"{self.data.description} · the first {shown}{' of each class' if names else ''}"
+        if len(names) < len(self.data.class_names):
+            subtitle += f" of the first {len(names)}"
         return image_grid(sheet, "Training images", subtitle, row_labels=names)
 
     def view_of(self, moments_NL: Sequence[NDArray[np.floating]]) -> LatentView:
@@ -293,7 +297,8 @@ class ExampleImages:
         means_NL = self.points_posterior().mean.cpu().double()
         steps = torch.linspace(-2, 2, VARIATIONS, dtype=torch.float64)
         rows, labels_N = [], torch.from_numpy(self.labels_N)
-        names = {number: name for number, name in self.data.class_names.items() if number in labels_N}
+        known = self.data.class_names
+        names = {number: known[number] for number in self.classes if known and number in labels_N}
         if not names:
             raise NothingToShow("the images have no labels")
         for number in names:

@@ -257,6 +257,10 @@ class TrainingRun:
                 "Numbers don't compare with the full set's.",
                 extra=self.brief if not self.place.startswith("run 1 of ") else None,
             )
+        if left_out := data.origin.left_out:
+            first = "; ".join(f"{name}: {why}" for name, why in list(left_out.items())[:3])
+            more = f"; and {len(left_out) - 3:,} more, all in run.json" if len(left_out) > 3 else ""
+            log.warning(f"{counted(len(left_out), 'file')} in {data.origin.folder} left out ({first}{more}).")
         for idle in [*config.without_effect(), *not_taken(config)]:
             log.warning(idle)
         if data.scored.name == "val" and not self.chooses_best():

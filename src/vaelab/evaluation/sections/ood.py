@@ -28,7 +28,8 @@ def ood(evaluated: EvaluatedModel, progress: Progress) -> Section:
         if spec.name != own.name and spec.subset and spec.image_shape == own.image_shape
     ]
     if not others:
-        raise CannotMeasure(f"no data set with a shipped subset has images of the size of {own.title}'s")
+        shape = " x ".join(map(str, own.image_shape))
+        raise CannotMeasure(f"no other data set with a shipped subset has images of the shape {shape}")
     name, title = others[0].name, others[0].title
     source = DatasetConfig(name=name, source="embedded", val_size=0, binarize=evaluated.source.binarize)
     outside = splits.load(source, evaluated.device).test
