@@ -188,7 +188,9 @@ class ExampleImages:
             labels += [name, f"{' to '.join(ends)} nats"]
         caption = "originals above, below them the images decoded from their posterior means"
         if self.data.binarize == "none" and self.config.loss.likelihood_name == "bernoulli":
-            caption += "\nthe best are mostly the emptiest: the entropy of grey pixels is part of the term"
+            emptiest = "the best are mostly the emptiest: " if self.data.spec.is_published else ""
+            caption += f"\n{emptiest}the entropy of grey pixels is part of the term"
+            caption += "" if emptiest else ", least where they are near black or white"
         title = "Best, median and worst reconstructions"
         subtitle = f"{self.about} · of {len(order):,} {self.images_name}, by −log p(x|z)"
         return image_grid(

@@ -35,9 +35,12 @@ def network_of(evaluated: EvaluatedModel) -> FeatureNetwork:
     near = beside(Path(data.origin.folder))
     path = Path(given) if given is not None else near if near.is_file() else shipped(data.spec.name)
     if not path.is_file():
-        make = "python scripts/make_classifiers.py makes one"
-        if not data.spec.is_published:
-            make += f" for labelled images: dataset=images dataset.root={shlex.quote(data.origin.folder)}"
+        make = f"python scripts/make_classifiers.py dataset={data.spec.name} makes one"
+        if not data.class_names:
+            make = "without labels none can be trained on them: dataset.features=FILE names one of like images"
+        elif not data.spec.is_published:
+            root = shlex.quote(data.origin.folder)
+            make = f"python scripts/make_classifiers.py dataset=images dataset.root={root} makes one"
         raise CannotMeasure(f"there is no feature network for {data.spec.title}; {make}")
     network = feature_network(data.spec.name, evaluated.device, path)
     if network.image_shape != data.spec.image_shape:
