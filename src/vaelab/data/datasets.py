@@ -119,7 +119,8 @@ def class_numbers(spec: DatasetSpec, wanted: list[Any] | None) -> list[int]:
         else:
             word = letters_and_digits(str(entry))
             exact = [number for number, name in enumerate(words) if name == word]
-            matches = exact or [number for number, name in enumerate(words) if word and name.startswith(word)]
+            begun = [number for number, name in enumerate(words) if word and name.startswith(word)]
+            matches = exact if exact or numbered else begun
         if len(matches) != 1:
             problem = "fits several classes" if matches else "is none of its classes"
             known = ", ".join(f"{number} {name}" for number, name in enumerate(spec.classes))

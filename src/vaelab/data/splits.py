@@ -111,6 +111,9 @@ def load(config: DatasetConfig, device: torch.device) -> Data:
         if val_size and not len(part):
             problem = f"dataset.val_size={val_size} leaves no {part.name} images of dataset.classes="
             raise ConfigError(f"{problem}{show(config.classes)}: type a {advice} number.")
+    if not len(test):
+        problem = f"there are no test images of dataset.classes={show(config.classes)}"
+        raise ConfigError(f"{problem}: type more of them, or a larger dataset.test_size.")
     scored = val if val_size else test
     return Data(spec, raw.origin, tuple(classes), train, scored, test, config.binarize)
 

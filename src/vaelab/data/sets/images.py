@@ -73,7 +73,7 @@ class OwnImages(DatasetSpec):
         if test_size >= count:
             given = "" if self.config.test_size is None else f"dataset.test_size={test_size} of "
             raise ConfigError(
-                f"{given}{counted(count, 'image')} in {self.root} leave nothing to train on: "
+                f"{given}{counted(count, 'image')} in {self.root} would leave nothing to train on: "
                 f"type {'a smaller number' if given and count > 1 else 'a folder with more images'}."
             )
         import torch
@@ -165,7 +165,7 @@ def of_folder(root: Path, config: DatasetConfig) -> DatasetSpec:
     if empty:
         raise ConfigError(
             f"dataset.root={root} has folders without images: {', '.join(empty[:3])}"
-            f"{f' and {len(empty) - 3} more' if len(empty) > 3 else ''}. Remove them, or put images in."
+            f"{f' and {len(empty) - 3} more' if len(empty) > 3 else ''}: remove them, or put images into them."
         )
     if below and {name.lower() for name in below} <= SPLITS:
         first = next((name for name in below if name.lower().startswith("train")), min(below))
