@@ -97,7 +97,7 @@ def find(config: DatasetConfig) -> RawData:
         if spec.subset is None:
             ending = "" if spec.packed == ".zip" else ".gz"
             files = ", ".join(name + ending for name in spec.files.values())
-            raise DataError(f"{why}; or put {files} there.") from error
+            raise DataError(f"{why}; or put {files} into {standard}.") from error
         if config.source == "full":
             raise DataError(f"{why}.") from error
         return read(spec, "embedded", spec.subset, fallback=why)

@@ -37,7 +37,9 @@ def network_of(evaluated: EvaluatedModel) -> FeatureNetwork:
     if not path.is_file():
         make = f"python scripts/make_classifiers.py dataset={data.spec.name} makes one"
         if not data.class_names:
-            make = "without labels none can be trained on them: dataset.features=FILE names one of like images"
+            make = (
+                "without labels none can be trained on them: dataset.features=FILE names one of like images"
+            )
         elif not data.spec.is_published:
             root = shlex.quote(data.origin.folder)
             make = f"python scripts/make_classifiers.py dataset=images dataset.root={root} makes one"
