@@ -55,11 +55,11 @@ def augmented(x_BCHW: Tensor, mirror: bool, noise: Generator) -> Tensor:
     return torch.where(flip, shifted.flip(3), shifted)
 
 
-def trained(data: Data, mirror: bool) -> Classifier:
+def trained(data: Data, mirror: bool, epochs: int | None = None) -> Classifier:
     torch.manual_seed(0)
     network = Classifier(data.spec.image_shape, len(data.spec.classes))
     per_epoch = -(-len(data.train) // BATCH_SIZE)
-    epochs = EPOCHS.get(data.spec.name) or min(100, -(-STEPS // per_epoch))
+    epochs = epochs or EPOCHS.get(data.spec.name) or min(100, -(-STEPS // per_epoch))
     steps = epochs * per_epoch
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=1e-3, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps)
@@ -95,6 +95,7 @@ def main() -> None:
     )
     parser.add_argument("settings", nargs="*", help="dataset=… dataset.root=…")
     parser.add_argument("--output", type=Path, help="the file to write; beside the data without it")
+    parser.add_argument("--epochs", type=int, help="of the training; as many as make 7,000 steps without it")
     parser.add_argument("--shipped", metavar="FOLDER", help="has both full data sets in torchvision's layout")
     arguments = parser.parse_args()
     try:
@@ -105,12 +106,13 @@ def main() -> None:
         else:
             with composing("train") as compose:
                 config = settings_of(compose(arguments.settings), Config).dataset
-            make(config.replace(val_size=0, binarize="none", classes=None), arguments.output)
+            config = config.replace(val_size=0, binarize="none", classes=None)
+            make(config, arguments.output, arguments.epochs)
     except VaelabError as error:
         sys.exit(f"make_classifiers: {error}")
 
 
-def make(config: DatasetConfig, path: Path | None) -> None:
+def make(config: DatasetConfig, path: Path | None, epochs: int | None = None) -> None:
     """Train the classifier of a data set and write it. Raises VaelabError."""
     data = splits.load(config, CPU)
     name = data.spec.title
@@ -123,7 +125,7 @@ def make(config: DatasetConfig, path: Path | None) -> None:
         raise VaelabError(
             f"{name}: the embedded subset is too small: type dataset.root=FOLDER with all of it."
         )
-    network = trained(data, mirror=data.spec.name in MIRRORED)
+    network = trained(data, mirror=data.spec.name in MIRRORED, epochs=epochs)
     reached = accuracy(network, data)
     most = data.test.labels.long().bincount().max().item() / len(data.test)
     print(

@@ -165,7 +165,7 @@ def of_folder(root: Path, config: DatasetConfig) -> DatasetSpec:
     if empty:
         raise ConfigError(
             f"dataset.root={root} has folders without images: {', '.join(empty[:3])}"
-            f"{f' and {len(empty) - 3} more' if len(empty) > 3 else ''}: remove them, or put images into them."
+            f"{f' and {len(empty) - 3} more' if len(empty) > 3 else ''}: remove them, or fill them."
         )
     if below and {name.lower() for name in below} <= SPLITS:
         first = next((name for name in below if name.lower().startswith("train")), min(below))
