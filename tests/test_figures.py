@@ -453,7 +453,7 @@ def test_an_image_grid_shows_every_pixel_as_a_square(labels: list[str]) -> None:
     if len(labels) == 2:  # each in the middle of its group
         middles = [text.get_window_extent() for text in other.figure.texts if text.get_text() in labels]
         places = [(box.x0 + box.x1) / 2 - left for box in middles]
-        assert places == pytest.approx([4 * 7, 4 * (7 + 14 + 6)], abs=2)
+        assert places == pytest.approx([zoom * 7, zoom * (7 + 14 + 6)], abs=2)
 
 
 def overlapping(figure: Figure) -> list[tuple[str, str]]:
