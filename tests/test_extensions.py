@@ -168,7 +168,7 @@ def test_evaluate_measures_plugins_and_with_plugins(trained: Path) -> None:
         error = metrics(trained, run)["numbers"]["pixel_error"]["mse"]["reconstructions"]
         assert 0 < error["value"] < 1
         if image_size == 20:
-            assert "no classifier for stripes ships" in result.stdout + result.stderr
+            assert "there is no feature network for Stripes" in result.stdout
     off = command(
         "evaluate", trained, "checkpoint=runs/stripes", *line, "metrics.pixel_error=false", "output=off"
     )

@@ -29,7 +29,7 @@ class Split:
     """Images with labels, in memory as bytes; nothing is copied until a batch is asked for."""
 
     name: str  # train, val or test
-    images: Tensor  # (N, H, W) uint8
+    images: Tensor  # uint8, (N, H, W), of colours (N, C, H, W)
     labels: Tensor  # (N,) uint8, numbers of the full set's classes
     dynamic: bool = False  # whether pixels are drawn from Bernoulli(grey value) for each batch
 
@@ -37,11 +37,12 @@ class Split:
         return len(self.images)
 
     def batch(self, index: Tensor | slice, noise: Generator) -> Tensor:
-        """Images as floats in [0, 1], shape (B, 1, H, W). `noise` is only drawn from where `dynamic`."""
-        x_B1HW = self.images[index].unsqueeze(1).float().div_(255)
+        """Images as floats in [0, 1], shape (B, C, H, W). `noise` is only drawn from where `dynamic`."""
+        images = self.images[index]
+        x_BCHW = (images.unsqueeze(1) if images.ndim == 3 else images).float().div_(255)
         if self.dynamic:
-            return (torch.rand(x_B1HW.shape, generator=noise, device=x_B1HW.device) < x_B1HW).float()
-        return x_B1HW
+            return (torch.rand(x_BCHW.shape, generator=noise, device=x_BCHW.device) < x_BCHW).float()
+        return x_BCHW
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,9 @@ class Data:
 
     @property
     def class_names(self) -> dict[int, str]:
+        """By number; none where the images have no labels."""
+        if not self.spec.classes:
+            return {}
         return {number: self.spec.classes[number] for number in self.classes}
 
     @property
@@ -89,7 +93,7 @@ def load(config: DatasetConfig, device: torch.device, grey: bool = False) -> Dat
     classes; by default 5,000, of a smaller file at most a tenth, and of a published binarisation its own.
     Raises ConfigError or DataError.
     """
-    spec = spec_of(config.name)
+    spec = spec_of(config)
     classes = class_numbers(spec, config.classes)
     check_fixed_binarisation(config, spec)
     binarize = "none" if grey else config.binarize
@@ -120,6 +124,9 @@ def load(config: DatasetConfig, device: torch.device, grey: bool = False) -> Dat
         if val_size and not len(part):
             problem = f"dataset.val_size={val_size} leaves no {part.name} images of dataset.classes="
             raise ConfigError(f"{problem}{show(config.classes)}: type a {advice} number.")
+    if not len(test):
+        problem = f"there are no test images of dataset.classes={show(config.classes)}"
+        raise ConfigError(f"{problem}: type more of them, or a larger dataset.test_size.")
     scored = val if val_size else test
     return Data(spec, raw.origin, tuple(classes), train, scored, test, binarize)
 

@@ -22,7 +22,7 @@ from vaelab.runs import logs as console
 from vaelab.runs.environment import importing, versions
 from vaelab.runs.files import through_link, write_atomically, write_bytes, writing
 from vaelab.runs.folder import RunFolder
-from vaelab.training.examples import as_grid
+from vaelab.training.examples import as_arrays, as_grid
 from vaelab.training.run import Run, load
 
 TOLERANCE = 1e-4  # between PyTorch's and the exported model's outputs: means, log-variances, pixels
@@ -42,16 +42,18 @@ def output_folder(output: str | None, run: Run, name: str) -> Path:
 
 
 def write_samples(config: SampleConfig) -> list[Path]:
-    """A grid of the first ones as PNG, and all images (N, 1, H, W) in [0, 1] as .npy: their paths.
+    """A grid of the first ones as PNG, and all images (N, C, H, W) in [0, 1] as .npy: their paths.
 
     Raises VaelabError.
     """
     run = load(config.run)
-    images_NCHW = run.sample(config.count, config.seed).numpy()
+    samples_NCHW = run.sample(config.count, config.seed)
+    images_NCHW = samples_NCHW.numpy()
     drawn = min(config.count, MOST_DRAWN)
     columns = math.ceil(math.sqrt(drawn))
     missing = -drawn % columns
-    grid = np.pad(images_NCHW[:drawn].mean(axis=1), ((0, missing), (0, 0), (0, 0)), constant_values=1)
+    images = as_arrays(samples_NCHW[:drawn])
+    grid = np.pad(images, ((0, missing), *[(0, 0)] * (images.ndim - 1)), constant_values=1)
     about = f"{run.config.model['name']}, {run.config.objective_label}, {run.moment}, seed {config.seed}"
     title = f"{counted(config.count, 'sample')} from the prior" + (
         f", the first {drawn}" if drawn < config.count else ""
@@ -113,7 +115,7 @@ def export(config: ExportConfig) -> dict[Path, float]:
         "config": json.dumps(run.config.to_dict()),
         "epoch": str(run.epoch),
         "trained_on": json.dumps(dict(run.trained_on)),
-        "image": f"grey values from 0 to 1, (batch, {', '.join(map(str, run.model.image_shape))})",
+        "image": f"values from 0 to 1, (batch, {', '.join(map(str, run.model.image_shape))})",
         "vaelab": versions()["vaelab"],
     }
     written = {}

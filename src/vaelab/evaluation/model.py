@@ -4,7 +4,7 @@ Shapes: N images, L latent dimensions, H height, W width.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -94,8 +94,13 @@ class EvaluatedModel:
 
     @property
     def pixels(self) -> str:
-        """What the encoder saw: grey or binary pixels."""
-        return "grey" if self.data.binarize == "none" else "binary"
+        """What the encoder saw: grey, colour or binary pixels."""
+        return pixels_of({"binarize": self.data.binarize, "image_shape": self.data.spec.image_shape})
+
+    @property
+    def values(self) -> str:
+        """What the pixels of real and decoded images hold."""
+        return "Grey values" if self.data.spec.image_shape[0] == 1 else "Red, green and blue"
 
     @property
     def is_probability(self) -> bool:
@@ -201,7 +206,14 @@ class EvaluatedModel:
         return self.decoded(torch.from_numpy(draws).to(self.device))
 
     def decoded(self, z_NL: Tensor) -> Tensor:
-        return torch.from_numpy(self.examples.decoded(z_NL)).unsqueeze(1).to(self.device)
+        return self.examples.decoded_images(z_NL)
+
+
+def pixels_of(data: Mapping[str, Any]) -> str:
+    """`grey`, `colour` or `binary`, from what run.json says of the data."""
+    if data["binarize"] != "none":
+        return "binary"
+    return "colour" if data.get("image_shape", [1])[0] == 3 else "grey"  # older runs' images were grey
 
 
 def read_cached(path: Path) -> dict[str, Tensor]:

@@ -1,6 +1,6 @@
 """A finished run in Python: `vaelab.load(path)`.
 
-Shapes: N images, C channels (1), H height and W width (28), L latent dimensions.
+Shapes: N images, C channels (1, of colours 3), H height, W width, L latent dimensions.
 """
 
 from __future__ import annotations
@@ -99,14 +99,15 @@ class Run:
         return self.decode(self.encode(images).mean)
 
     def as_images(self, images: Tensor | NDArray[np.generic]) -> Tensor:
-        """Floats of shape (N, 1, H, W) from (N, 1, H, W), (N, H, W) or (H, W).
+        """Floats of shape (N, C, H, W) from (N, C, H, W), of grey images also from (N, H, W) or (H, W).
 
         uint8 is taken as 0 … 255, floats as [0, 1]. Raises VaelabError for other shapes and ranges.
         """
         x = as_tensor(images)
         x = x.float() / 255 if x.dtype == torch.uint8 else x.float()
         shape = self.model.image_shape
-        if x.shape[-2:] != shape[1:] or x.ndim not in (2, 3, 4) or (x.ndim == 4 and x.shape[1] != shape[0]):
+        channels = x.shape[-3] if x.ndim == 4 or (x.ndim == 3 and shape[0] > 1) else 1
+        if x.shape[-2:] != shape[1:] or x.ndim not in (2, 3, 4) or channels != shape[0]:
             wanted = ", ".join(map(str, shape))
             raise VaelabError(f"Images have the shape (N, {wanted}), not {tuple(x.shape)}.")
         if x.numel() and not (x.min() >= 0 and x.max() <= 1):
@@ -169,6 +170,11 @@ def load_data(run: Run, config: EvaluationConfig) -> tuple[Data, DatasetConfig]:
         data = splits.load(wanted, device)
     if data.origin.fallback is not None:
         log.warning("EMBEDDED SUBSET instead of the full set: %s.", data.origin.fallback)
+    if data.origin.sha256 != run.trained_on["sha256"] and not data.spec.is_published:
+        raise ConfigError(
+            f"The images in {data.origin.folder} are not those that the run was trained on, so that test "
+            "images could be among its training images: type dataset.root=FOLDER with the files as they were."
+        )
     if data.origin.sha256 != run.trained_on["sha256"]:
         trained = "the embedded subset" if data.origin.complete else "the full set"
         if config.split != "test":

@@ -22,6 +22,7 @@ from vaelab.config import (
     to_yaml,
 )  # fmt: skip
 from vaelab.data import splits
+from vaelab.data.datasets import OWN_FILES, spec_of
 from vaelab.objectives import kl_weight, not_taken, planned_by_epochs
 from vaelab.runs import files, logs
 from vaelab.runs.environment import set_deterministic, torch_settings_kept
@@ -97,6 +98,11 @@ def sweep_job(config: Config, folder: RunFolder, caller: Caller) -> TrainingResu
         if effective(checkpoint.config_of(saved)) != effective(config):
             raise ConfigError(
                 f"{folder.path} holds a run with other settings: type those, or another hydra.sweep.dir."
+            )
+        if saved.data.sha256.get(OWN_FILES, "") != spec_of(config.dataset).identity():
+            raise ConfigError(
+                f"{folder.path} holds a run on other images than {config.dataset.root} has now: type another "
+                "hydra.sweep.dir."
             )
         facts = facts_before(folder)
         if facts["status"] == "finished":
@@ -257,6 +263,10 @@ class TrainingRun:
                 "Numbers don't compare with the full set's.",
                 extra=self.brief if not self.place.startswith("run 1 of ") else None,
             )
+        if left_out := data.origin.left_out:
+            first = "; ".join(f"{name}: {why}" for name, why in list(left_out.items())[:3])
+            more = f"; and {len(left_out) - 3:,} more, all in run.json" if len(left_out) > 3 else ""
+            log.warning(f"{counted(len(left_out), 'file')} in {data.origin.folder} left out ({first}{more}).")
         for idle in [*config.without_effect(), *not_taken(config)]:
             log.warning(idle)
         if data.scored.name == "val" and not self.chooses_best():

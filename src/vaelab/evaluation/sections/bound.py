@@ -32,8 +32,8 @@ def what_it_measures(evaluated: EvaluatedModel) -> str:
         return "−log of a probability of 0/1 pixels."
     name = evaluated.run.config.loss.likelihood_name
     return (
-        f"The {name} likelihood of grey pixels is not a probability of the data: compare its numbers only "
-        "among models with the same likelihood and pixels."
+        f"The {name} likelihood of {evaluated.pixels} pixels is not a probability of the data: compare its "
+        "numbers only among models with the same likelihood and pixels."
     )
 
 
