@@ -49,6 +49,10 @@ log = logging.getLogger(__name__)
 SUMMARY = "summary.md"
 
 
+class OtherImages(ConfigError):
+    """The images that were found are not those of the run."""
+
+
 @dataclass(frozen=True)
 class EvaluationResult:
     """The result of an evaluation."""
@@ -140,7 +144,7 @@ def load_data(run: Run, config: EvaluationConfig) -> tuple[Data, DatasetConfig]:
     if data.origin.sha256 != run.trained_on["sha256"]:
         trained = "the embedded subset" if data.origin.complete else "the full set"
         if config.split != "test":
-            raise ConfigError(
+            raise OtherImages(
                 f"split={config.split} of {data.description} holds other images than those of the run, which "
                 f"was trained on {trained}: type split=test."
             )

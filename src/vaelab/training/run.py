@@ -3,9 +3,11 @@
 Shapes: N images, C channels (1), H height and W width (28), L latent dimensions.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,9 @@ from vaelab.objectives import Objective
 from vaelab.runs.folder import RunFolder, RunFolderError, existing
 from vaelab.runs.random_streams import stream
 from vaelab.training import checkpoint
+
+AT_ONCE = 64
+"""Images that are sampled at once."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -47,10 +52,22 @@ class Run:
         """`best, epoch 12`: which of the run's checkpoints this is."""
         return f"{self.checkpoint.stem}, epoch {self.epoch}"
 
-    def sample(self, count: int = 64, seed: int = 0) -> Tensor:
-        """Expected images of `count` draws from the prior, shape (count, 1, H, W), in [0, 1]."""
-        with evaluating(self.model):
-            return self.objective.likelihood.mean(self.model.sample(count, stream(seed, "sample")))
+    def sample(self, count: int = 64, seed: int = 0, sigma: float = 1.0) -> Tensor:
+        """Expected images of `count` draws from the prior, shape (count, 1, H, W), in [0, 1].
+
+        Of more images, the first ones are the same. `sigma` is the standard deviation of the draws.
+        """
+        batches = islice(self.prior_draws(seed, sigma), math.ceil(count / AT_ONCE))
+        return torch.cat([self.decode(z_BL) for z_BL in batches])[:count]
+
+    def prior_draws(self, seed: int, sigma: float = 1.0) -> Iterator[Tensor]:
+        """Endless latents, (64, L) each: always drawn, and to be decoded, as many at once.
+
+        The last bits of an image depend on how many are decoded at once, and draws on how many are drawn.
+        """
+        noise = stream(seed, "sample")
+        while True:
+            yield sigma * torch.randn(AT_ONCE, self.model.latent_dim, generator=noise)
 
     def encode(self, images: Tensor | NDArray[np.generic]) -> Gaussian:
         """q(z|x): `.mean` and `.log_variance`, shape (N, L) each. For `images` see `as_images`."""
