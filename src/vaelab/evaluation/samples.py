@@ -8,6 +8,7 @@ import json
 import logging
 import math
 from collections.abc import Iterator, Mapping
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
