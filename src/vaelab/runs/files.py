@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import cache
@@ -100,6 +100,15 @@ def size(count: float) -> str:
             return f"{count:.3g} {unit}"
         count /= 1000
     return f"{count:.3g} TB"
+
+
+def check_images_exist(given: Iterable[int | str]) -> None:
+    """Raise VaelabError for the first path where nothing is; numbers are of test images."""
+    for path in given:
+        if isinstance(path, str) and not Path(path).exists():
+            raise VaelabError(
+                f"{path} doesn't exist: type an image file, a folder of them, an .npz or a test image's number."
+            )
 
 
 def remove_leftovers(*folders: Path) -> None:

@@ -24,6 +24,7 @@ from vaelab.objectives import Objective
 from vaelab.objectives.scoring import BATCH, scored_images
 from vaelab.runs.folder import SPLIT_NAMES
 from vaelab.runs.random_streams import stream
+from vaelab.training.interpolation import linear_path, spherical_path
 from vaelab.training.latent_axes import PRIOR_STEPS, PROBABILITIES, LatentAxes
 
 LATENT_POINTS = 5000
@@ -326,28 +327,6 @@ class ExampleImages:
             column_labels=["original", *(f"{100 * part:.0f} %" for part in share.tolist()), "original"],
             bottom_label=f"decoded at equal steps on {ways} between the two posterior means",
         )
-
-
-def linear_path(start_KL: Tensor, end_KL: Tensor, share_S: Tensor) -> Tensor:
-    """Points on the straight line from each start to its end, shape (K, S, L)."""
-    return start_KL[:, None] + share_S[:, None] * (end_KL - start_KL)[:, None]
-
-
-def spherical_path(start_KL: Tensor, end_KL: Tensor, share_S: Tensor) -> Tensor:
-    """Spherical interpolation, shape (K, S, L).
-
-    White (2016), "Sampling generative networks", for the directions; norms are interpolated linearly. Where
-    the directions are equal or opposite there is no unique great circle, and the straight line is taken.
-    """
-    start, end, share = start_KL.double()[:, None], end_KL.double()[:, None], share_S.double()[:, None]
-    lengths = [latents.norm(dim=2, keepdim=True) for latents in (start, end)]
-    unit = [way / length.clamp(min=1e-12) for way, length in zip((start, end), lengths, strict=True)]
-    angle = (unit[0] * unit[1]).sum(dim=2, keepdim=True).clamp(-1, 1).acos()
-    sine = angle.sin()
-    turned = (((1 - share) * angle).sin() * unit[0] + (share * angle).sin() * unit[1]) / sine.clamp(min=1e-12)
-    path = turned * (lengths[0] + share * (lengths[1] - lengths[0]))
-    line = linear_path(start_KL.double(), end_KL.double(), share_S.double())
-    return torch.where(sine > 1e-4, path, line).float()
 
 
 def as_arrays(x_N1HW: Tensor) -> NDArray[np.float32]:

@@ -22,6 +22,7 @@ from vaelab.objectives import Objective
 from vaelab.runs.folder import RunFolder, RunFolderError, existing
 from vaelab.runs.random_streams import stream
 from vaelab.training import checkpoint
+from vaelab.training.interpolation import between
 
 AT_ONCE = 64
 """Images that are sampled at once."""
@@ -85,6 +86,17 @@ class Run:
     def reconstruct(self, images: Tensor | NDArray[np.generic]) -> Tensor:
         """The images decoded from their posterior means, shape (N, 1, H, W), in [0, 1]."""
         return self.decode(self.encode(images).mean)
+
+    def interpolate(
+        self, start: Tensor | NDArray[np.generic], end: Tensor | NDArray[np.generic], steps: int = 10,
+        path: str = "linear",
+    ) -> Tensor:  # fmt: skip
+        """Images decoded at equal steps between the posterior means of two images, (steps, 1, H, W).
+
+        `path` is linear, or spherical for a great circle.
+        """
+        means = [self.encode(image).mean[0] for image in (start, end)]
+        return self.decode(between(*means, steps, path))
 
     def as_images(self, images: Tensor | NDArray[np.generic]) -> Tensor:
         """Floats of shape (N, 1, H, W) from (N, 1, H, W), (N, H, W) or (H, W).
