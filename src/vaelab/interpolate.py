@@ -1,4 +1,4 @@
-"""From one image to another through a run's latent space: `python -m vaelab.interpolate run=outputs/... from=12 to=40`."""
+"""From one image to another in latent space: `python -m vaelab.interpolate run=outputs/... from=12 to=40`."""
 
 from vaelab.cli.compose import Job
 from vaelab.cli.entry import entry_point

@@ -1,4 +1,4 @@
-"""Images above what a run makes of them, and what it says of each in a table: `python -m vaelab.reconstruct run=outputs/... images=12,40`."""
+"""Reconstructions by a run, and a table of them: `python -m vaelab.reconstruct run=outputs/... images=12,40`."""
 
 from vaelab.cli.compose import Job
 from vaelab.cli.entry import entry_point

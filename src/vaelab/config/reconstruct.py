@@ -24,15 +24,13 @@ class ReconstructConfig(Settings):
     images: Images | None = Field(
         None,
         min_length=1,
-        description="files, a folder, an .npz, or test images by number, from 0; null: the first 8 test images",
+        description="files, a folder, an .npz, or test images by number, from 0; null: the first 8",
     )
     invert: Switch = Field(False, description=INVERT)
     samples: Annotated[int, Allowed("a whole number from 2 to 10,000")] = Field(
         16, ge=2, le=10_000, description="posterior samples per image over which −log p(x|z) is averaged"
     )
-    seed: Seed = Field(
-        0, description="start of the random streams: those samples, pixels of binarised images"
-    )
+    seed: Seed = Field(0, description="start of the random streams: those samples, and binarised pixels")
     output: FolderPath | None = Field(
         None, description="folder to write to; null: reconstructions/ in the run folder"
     )
@@ -47,9 +45,7 @@ class ReconstructConfig(Settings):
 
 class InterpolateConfig(Settings):
     run: RunPath = Field(description="a run folder, for its best checkpoint, or a checkpoint: RUN/last")
-    from_: OneImage = Field(
-        alias="from", description="where it starts: the number of a test image, or a file"
-    )
+    from_: OneImage = Field(alias="from", description="where it starts: a test image's number, or a file")
     to: OneImage = Field(description="where it ends, likewise")
     steps: Annotated[int, Allowed("a whole number from 2 to 10,000")] = Field(
         10, ge=2, le=10_000, description="images, both ends included; the figure shows at most 12 of them"

@@ -43,13 +43,20 @@ def check_model(model: object) -> object:
     return model
 
 
+SMALLEST, LARGEST = 4, 256  # pixels
+SIZES = f"a whole number from {SMALLEST} to {LARGEST}, two of them as [HEIGHT,WIDTH], or null"
+Side = Annotated[int, Field(ge=SMALLEST, le=LARGEST)]
+
+
 class DatasetConfig(Settings):
     """Which images, and where they come from."""
 
     name: DatasetName = Field("fashion_mnist", description="the data set, chosen by dataset=NAME")
     source: base.Source = Field("auto", description="root, system, download, then subset; full: no subset")
     root: Annotated[base.FolderPath, AfterValidator(absolute)] | None = Field(
-        None, description="the data in torchvision's layout; null: $VAELAB_DATA, else the user's cache folder"
+        None,
+        description="the data in torchvision's layout; null: $VAELAB_DATA, else the user's cache folder; "
+        "of dataset=images a folder of images, or of one folder per class, or an .npz file",
     )
     classes: Annotated[list[Any] | None, CLASSES] = Field(
         None, min_length=1, description="the classes to keep, such as [0,1,7] or [trouser,sneaker]; null: all"
@@ -62,6 +69,25 @@ class DatasetConfig(Settings):
     )
     binarize: Literal["none", "dynamic", "static"] = Field(
         "none", description="grey pixels, or 0/1 pixels drawn each time or once"
+    )
+    image_size: Annotated[Side | list[Side] | None, Allowed(SIZES)] = Field(
+        None,
+        min_length=2,
+        max_length=2,
+        description="of dataset=images: height and width in pixels, or one number for both; images are "
+        "scaled to cover them, and the rest is cut off; null: all have one size",
+    )
+    grayscale: base.Switch | None = Field(
+        None, description="of dataset=images: grey, or colour; null: as the first image"
+    )
+    test_size: Annotated[int | None, Allowed("a whole number of at least 1, or null")] = Field(
+        None, ge=1, description="of dataset=images: test images, drawn at random; null: a fifth"
+    )
+    split_seed: base.Seed = Field(
+        0, description="of dataset=images: start of that draw, the same for all values of seed"
+    )
+    skip_broken: base.Switch = Field(
+        False, description="of dataset=images: leave out, and name, files that can't be read"
     )
 
 
@@ -294,9 +320,12 @@ def effective(config: Config) -> dict[str, Any]:
     return plain
 
 
-def training_digest(config: Config) -> str:
-    """SHA-256 of the effective settings: the same for the same training, in every process."""
-    text = json.dumps(effective(config), sort_keys=True, separators=(",", ":"))
+def training_digest(config: Config, images: str = "") -> str:
+    """SHA-256 of the effective settings: the same for the same training, in every process.
+
+    `images` tells data apart that settings don't: the digest of a user's own files.
+    """
+    text = json.dumps(effective(config), sort_keys=True, separators=(",", ":")) + images
     return hashlib.sha256(text.encode()).hexdigest()
 
 

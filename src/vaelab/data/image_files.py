@@ -37,8 +37,8 @@ class Layout:
 
     channels: int  # 1: grey, 3: colour
     size: Size
-    convert: bool = True
-    """Whether other sizes and colours are converted; else they are refused. Grey is always taken as colour."""
+    scale: bool = True  # whether images of another size are scaled to this one, or refused
+    convert: bool = True  # whether coloured images are made grey, or refused; grey ones count as coloured
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def read_images(path: Path, shape: tuple[int, int, int]) -> tuple[list[str], NDA
             raise DataError(f"{path} holds no images: type a folder with {', '.join(SUFFIXES)} files.")
         found = read_files(files, files[0].parent if path.is_file() else path, layout)
         names, pixels_NHWC = found.names, found.pixels_NHWC
-    return names, np.moveaxis(pixels_NHWC, 3, 1).astype(np.float32) / 255
+    return names, np.moveaxis(pixels_NHWC, 3, 1).astype(np.float32) / np.float32(255)
 
 
 def image_files(folder: Path) -> tuple[list[Path], list[Path]]:
@@ -94,7 +94,9 @@ def image_files(folder: Path) -> tuple[list[Path], list[Path]]:
     return images, [path for path in found if path.suffix.lower() not in SUFFIXES]
 
 
-def read_files(files: Sequence[Path], root: Path, layout: Layout, skip: bool = False) -> Pictures:
+def read_files(
+    files: Sequence[Path], root: Path, layout: Layout, skip: bool = False, advice: str = "remove them"
+) -> Pictures:
     """All files in one layout; their names are relative to `root`.
 
     Raises DataError, which counts the files that can't be used and names the first ones. With `skip` these
@@ -108,21 +110,22 @@ def read_files(files: Sequence[Path], root: Path, layout: Layout, skip: bool = F
         name = path.relative_to(root).as_posix()
         try:
             pixels_NHWC[len(names)] = pixels_of(opened(path), layout)
+            names.append(name)
         except Unusable as reason:
             unusable[name] = str(reason)
-        else:
-            names.append(name)
+        except DataError as error:
+            raise DataError(f"{path} {error}") from error
     if unusable and not (skip and names):
-        refuse(unusable, len(files), root)
+        refuse(unusable, len(files), root, advice)
     return Pictures(names, pixels_NHWC[: len(names)], unusable)
 
 
-def refuse(unusable: dict[str, str], count: int, root: Path) -> None:
+def refuse(unusable: dict[str, str], count: int, root: Path, advice: str) -> None:
     """Raise DataError for files that can't be used."""
     first = "; ".join(f"{name}: {reason}" for name, reason in list(unusable.items())[:3])
     more = f"; and {len(unusable) - 3:,} more" if len(unusable) > 3 else ""
-    which = f"{len(unusable):,} of {counted(count, 'image file')} in {root} can't be used ({first}{more})"
-    raise DataError(which)
+    which = f"{len(unusable):,} of {counted(count, 'image file')} in {root} can't be used"
+    raise DataError(f"{which} ({first}{more}): {advice}.")
 
 
 def check_memory(count: int, layout: Layout, where: str) -> None:
@@ -201,12 +204,15 @@ def is_colour(image: Image.Image) -> bool:
 
 
 def pixels_of(image: Image.Image, layout: Layout) -> NDArray[np.uint8]:
-    """The pixels of an L or RGB image in a layout, shape (H, W, C). Raises Unusable."""
+    """The pixels of an L or RGB image in a layout, shape (H, W, C). Raises DataError where it may not fit."""
     height, width = layout.size
-    if not layout.convert and image.size != (width, height):
-        raise Unusable(f"it has {image.height} x {image.width} pixels, and the first {height} x {width}")
+    if not layout.scale and image.size != (width, height):
+        raise DataError(
+            f"has {image.height} x {image.width} pixels, and others {height} x {width}: type "
+            f"dataset.image_size={min(layout.size)}, or another size, to scale all of them."
+        )
     if layout.channels == 1 and not layout.convert and is_colour(image):
-        raise Unusable("it is in colour, and the first is grey")
+        raise DataError("is in colour, and others are grey: type dataset.grayscale=true, or false.")
     image = image.convert("L" if layout.channels == 1 else "RGB")
     if image.size != (width, height):
         image = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
@@ -247,7 +253,7 @@ def npz_images(path: Path) -> NDArray[np.uint8]:
 
 
 def npz_array(path: Path, name: str) -> NDArray[Any]:
-    """An array of an .npz; raises DataError where it isn't there, is too large, or would have to be unpickled."""
+    """An array of an .npz. Raises DataError where it is missing, too large, or would have to be unpickled."""
     try:
         with zipfile.ZipFile(path) as archive:
             sizes = {each.filename.removesuffix(".npy"): each.file_size for each in archive.infolist()}

@@ -22,7 +22,7 @@ class Split:
     """Images with labels, in memory as bytes; nothing is copied until a batch is asked for."""
 
     name: str  # train, val or test
-    images: Tensor  # (N, H, W) uint8
+    images: Tensor  # uint8, (N, H, W), of colours (N, C, H, W)
     labels: Tensor  # (N,) uint8, numbers of the full set's classes
     dynamic: bool = False  # whether pixels are drawn from Bernoulli(grey value) for each batch
 
@@ -30,11 +30,12 @@ class Split:
         return len(self.images)
 
     def batch(self, index: Tensor | slice, noise: Generator) -> Tensor:
-        """Images as floats in [0, 1], shape (B, 1, H, W). `noise` is only drawn from where `dynamic`."""
-        x_B1HW = self.images[index].unsqueeze(1).float().div_(255)
+        """Images as floats in [0, 1], shape (B, C, H, W). `noise` is only drawn from where `dynamic`."""
+        images = self.images[index]
+        x_BCHW = (images.unsqueeze(1) if images.ndim == 3 else images).float().div_(255)
         if self.dynamic:
-            return (torch.rand(x_B1HW.shape, generator=noise, device=x_B1HW.device) < x_B1HW).float()
-        return x_B1HW
+            return (torch.rand(x_BCHW.shape, generator=noise, device=x_BCHW.device) < x_BCHW).float()
+        return x_BCHW
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,9 @@ class Data:
 
     @property
     def class_names(self) -> dict[int, str]:
+        """By number; none where the images have no labels."""
+        if not self.spec.classes:
+            return {}
         return {number: self.spec.classes[number] for number in self.classes}
 
     @property
@@ -81,7 +85,7 @@ def load(config: DatasetConfig, device: torch.device) -> Data:
     The validation images are those among the last `val_size` of the training file, whatever the seed and the
     classes; by default 5,000, of a smaller file at most a tenth. Raises ConfigError or DataError.
     """
-    spec = spec_of(config.name)
+    spec = spec_of(config)
     classes = class_numbers(spec, config.classes)
     raw = find(config)
     count = len(raw.train_images)

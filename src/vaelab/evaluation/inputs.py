@@ -6,7 +6,7 @@ Shapes: N images, C channels, H height, W width.
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -44,10 +44,9 @@ def read_inputs(
             names.append(f"test image {each}")
             parts.append(tests[numbers.index(each)][None])
             continue
-        found, x_NCHW = read_images(Path(each), run.model.image_shape)
+        found, pixels = read_images(Path(each), run.model.image_shape)
         names += found
-        x = torch.from_numpy(x_NCHW)
-        parts.append(1 - x if invert else x)
+        parts.append(1 - torch.from_numpy(pixels) if invert else torch.from_numpy(pixels))
         warn_of_background(run, parts[-1], invert)
     x_NCHW, said = torch.cat(parts), []
     if len(numbers) < len(wanted):
@@ -75,15 +74,16 @@ def test_images(run: Run, numbers: Sequence[int], dataset: EvaluatedDataConfig) 
     data, _ = load_data(run, settings)
     if (highest := max(numbers)) >= len(data.test):
         raise ConfigError(
-            f"There is no test image {highest}: {data.description} has {counted(len(data.test), 'test image')}, "
-            f"type a number from 0 to {len(data.test) - 1}."
+            f"There is no test image {highest}: {data.description} has "
+            f"{counted(len(data.test), 'test image')}, type a number from 0 to {len(data.test) - 1}."
         )
-    x_NCHW = data.test.images[torch.tensor(numbers)].unsqueeze(1).float() / 255
+    grey = replace(data.test, dynamic=False)  # pixels that are drawn are drawn later
+    x_NCHW = grey.batch(torch.tensor(numbers), stream(0, "none is drawn"))
     return x_NCHW, f"test images of {data.description}, numbered from 0"
 
 
 def warn_of_background(run: Run, x_NCHW: Tensor, invert: bool) -> None:
-    """Say how many images have a light margin where the model's own images have a dark one, or the reverse."""
+    """Say how many images have a light margin where the model makes dark ones, or the reverse."""
     own = margin(run.sample()).mean()
     apart = int(((margin(x_NCHW) > 0.5) != (own > 0.5)).sum())
     if apart:

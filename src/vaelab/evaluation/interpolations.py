@@ -21,11 +21,7 @@ from vaelab.training.interpolation import PATHS, between
 from vaelab.training.run import load
 
 MOST_DRAWN = 12  # steps
-WAYS = {
-    "linear": "a straight line",
-    "spherical": "a great circle",
-    "both": "a straight line and a great circle",
-}
+WAYS = {"linear": "a straight line", "spherical": "a great circle"}
 
 
 def interpolate(config: InterpolateConfig) -> list[Path]:
@@ -37,29 +33,24 @@ def interpolate(config: InterpolateConfig) -> list[Path]:
             raise ConfigError("from and to are one image each: type a test image's number, or a file of one.")
         paths = list(PATHS) if config.path == "both" else [config.path]
         mean_2L = run.encode(inputs.images).mean
-        z_PSL = torch.stack([between(*mean_2L, config.steps, path) for path in paths])
+        z_PSL = torch.stack([between(mean_2L[0], mean_2L[1], config.steps, path) for path in paths])
         x_PSCHW = torch.stack([run.decode(z_SL) for z_SL in z_PSL])
         name = f"{run.checkpoint.stem}_{inputs.file_name}_{config.path}_{config.steps}"
         drawn = output_file(config.output, run, "interpolations", f"{name}.png")
         shown = np.linspace(0, config.steps - 1, min(config.steps, MOST_DRAWN)).round().astype(int)
-        grey = x_PSCHW[:, shown].mean(dim=2).numpy()
-        start, end = (
-            np.broadcast_to(image, (len(paths), 1, *grey.shape[2:]))
-            for image in as_arrays(inputs.images.mean(dim=1, keepdim=True))
-        )
-        first, last = (each.removeprefix("test image ") for each in inputs.names)
+        rows = [
+            as_arrays(torch.cat([inputs.images[:1], x_SCHW[shown], inputs.images[1:]])) for x_SCHW in x_PSCHW
+        ]
         some = f", {len(shown)} of {config.steps} steps" if len(shown) < config.steps else ""
+        percents = [f"{100 * each / (config.steps - 1):.0f} %" for each in shown]
+        ways = " and ".join(WAYS[path] for path in paths)
         figure = image_grid(
-            np.concatenate([start, grey, end], axis=1),
-            f"From {first} to {last}{some}",
+            np.stack(rows),
+            f"From {inputs.names[0]} to {inputs.names[1]}{some}",
             about(run),
             row_labels=paths if len(paths) > 1 else (),
-            column_labels=[
-                "original",
-                *(f"{100 * each / (config.steps - 1):.0f} %" for each in shown),
-                "original",
-            ],
-            bottom_label=f"decoded at equal steps on {WAYS[config.path]} between the posterior means\n{inputs.preparation}",
+            column_labels=["original", *percents, "original"],
+            bottom_label=f"decoded at equal steps on {ways} between the posterior means\n{inputs.preparation}",
         )
         written = [write_new(drawn, style.signed_png(figure, run.config.artifacts.watermark))]
         if config.npz:

@@ -210,7 +210,7 @@ class EvaluatedModel:
         return self.decoded(torch.from_numpy(draws).to(self.device))
 
     def decoded(self, z_NL: Tensor) -> Tensor:
-        return torch.from_numpy(self.examples.decoded(z_NL)).unsqueeze(1).to(self.device)
+        return self.examples.decoded_images(z_NL)
 
 
 def read_cached(path: Path) -> dict[str, Tensor]:

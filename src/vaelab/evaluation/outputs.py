@@ -18,6 +18,7 @@ from vaelab.config import VaelabError, counted
 from vaelab.data.datasets import spec_of
 from vaelab.runs.files import through_link, write_bytes, writing
 from vaelab.runs.folder import RunFolder
+from vaelab.training.examples import as_arrays, as_grid
 from vaelab.training.run import Run
 
 log = logging.getLogger(__name__)
@@ -63,13 +64,19 @@ def about(run: Run) -> str:
     """The model in a figure's subtitle."""
     latents = counted(run.model.latent_dim, "latent dimension")
     model = f"{run.config.model['name']}, {latents}, {run.config.objective_label}"
-    return f"{model} · {run.moment} · {spec_of(run.config.dataset.name).title}"
+    return f"{model} · {run.moment} · {spec_of(run.config.dataset).title}"
 
 
 def as_bytes(x_NCHW: Tensor) -> NDArray[np.uint8]:
     """Images as bytes: (N, H, W), or (N, H, W, C) of several channels."""
-    bytes_NHWC = (255 * x_NCHW).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-    return bytes_NHWC[..., 0] if bytes_NHWC.shape[3] == 1 else bytes_NHWC
+    return (255 * as_arrays(x_NCHW)).round().astype(np.uint8)
+
+
+def in_rows(images: NDArray[np.float32], columns: int) -> NDArray[np.floating]:
+    """Images (N, H, W[, 3]) in rows of `columns`, white where there are too few."""
+    missing = [(0, 0)] * images.ndim
+    missing[0] = (0, -len(images) % columns)
+    return as_grid(np.pad(images, missing, constant_values=1), columns)
 
 
 @contextmanager

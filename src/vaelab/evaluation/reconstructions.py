@@ -17,7 +17,7 @@ from tabulate import tabulate
 
 from vaelab.config import ReconstructConfig, counted
 from vaelab.evaluation.inputs import Inputs, read_inputs
-from vaelab.evaluation.outputs import about, computed, facts_of, output_folder, unfinished, write_new
+from vaelab.evaluation.outputs import about, computed, facts_of, in_rows, output_folder, unfinished, write_new
 from vaelab.figures import Figure, style
 from vaelab.figures.images import image_grid
 from vaelab.models import evaluating
@@ -90,30 +90,26 @@ def pairs(run: Run, inputs: Inputs, rows: NDArray[np.float64], config: Reconstru
     shown = min(len(inputs.images), MOST_DRAWN)
     columns = min(COLUMNS, shown)
     images = inputs.images[:shown]
-    both = np.stack(
-        [
-            as_arrays(images.mean(dim=1, keepdim=True)),
-            as_arrays(run.reconstruct(images).mean(dim=1, keepdim=True)),
-        ]
-    )
-    both = np.pad(both, ((0, 0), (0, -shown % columns), (0, 0), (0, 0)), constant_values=1)
-    bands = both.reshape(2, -1, columns, *both.shape[2:]).swapaxes(0, 1).reshape(-1, columns, *both.shape[2:])
+    rows_of = [in_rows(as_arrays(x), columns) for x in (images, run.reconstruct(images))]
+    bands = np.stack(rows_of, axis=1).reshape(-1, *rows_of[0].shape[1:])
     labels = []
     if shown <= COLUMNS:
         short = [name.removeprefix("test image ") for name in inputs.names]
         labels = [f"{shortened(name)}\n{nats:.1f} nats" for name, nats in zip(short, rows[:, 3], strict=True)]
     of = f", the first {shown}" if shown < len(inputs.images) else ""
+    what = "its reconstruction" if len(inputs.images) == 1 else "their reconstructions"
     caption = f"{inputs.preparation}\nreconstructions: decoded from posterior means"
     if labels:
         caption += f"; nats: −ELBO of each image, {config.samples} posterior samples"
     return image_grid(
         bands,
-        f"{counted(len(inputs.images), 'image')} and what the model makes of {'it' if len(inputs.images) == 1 else 'them'}{of}",
+        f"{counted(len(inputs.images), 'image')} and {what}{of}",
         about(run),
         row_labels=["original", "reconstruction"] * (len(bands) // 2),
         column_labels=labels,
         bottom_label=caption,
         row_group=2,
+        zoom=3 if columns > 4 else 5,
     )
 
 

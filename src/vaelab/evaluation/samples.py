@@ -27,6 +27,7 @@ from vaelab.evaluation.outputs import (
     can_go_on,
     computed,
     facts_of,
+    in_rows,
     in_the_way,
     output_file,
     output_folder,
@@ -39,7 +40,7 @@ from vaelab.figures.images import image_grid
 from vaelab.metrics.generation import batches_of
 from vaelab.runs import logs as console
 from vaelab.runs.files import held, write_atomically, write_bytes
-from vaelab.training.examples import as_grid
+from vaelab.training.examples import as_arrays
 from vaelab.training.run import AT_ONCE, Run, load
 
 log = logging.getLogger(__name__)
@@ -101,14 +102,12 @@ def name_of(config: SampleConfig, run: Run) -> str:
 
 
 def write_grid(config: SampleConfig, run: Run, facts: Mapping[str, Any]) -> Path:
-    images_NHW = sample(run, config).mean(dim=1).numpy()
-    columns = math.ceil(math.sqrt(config.count))
-    grid = np.pad(images_NHW, ((0, -config.count % columns), (0, 0), (0, 0)), constant_values=1)
+    images = in_rows(as_arrays(sample(run, config)), math.ceil(math.sqrt(config.count)))
     source = "the prior" if config.sigma == 1 else f"N(0, σ²) with σ = {config.sigma:g}"
     if config.source == "mixture":
         source = "a mixture fitted to posterior samples"
     title = f"{counted(config.count, 'sample')} from {source}"
-    figure = image_grid(as_grid(grid, columns), title, f"{about(run)} · seed {config.seed}")
+    figure = image_grid(images, title, f"{about(run)} · seed {config.seed}")
     path = output_file(config.output, run, "samples", f"{name_of(config, run)}.png")
     return write_new(path, style.signed_png(figure, run.config.artifacts.watermark))
 

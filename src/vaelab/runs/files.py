@@ -107,7 +107,7 @@ def check_images_exist(given: Iterable[int | str]) -> None:
     for path in given:
         if isinstance(path, str) and not Path(path).exists():
             raise VaelabError(
-                f"{path} doesn't exist: type an image file, a folder of them, an .npz or a test image's number."
+                f"{path} doesn't exist: type an image file, a folder, an .npz or the number of a test image."
             )
 
 

@@ -25,7 +25,7 @@ from vaelab.objectives.scoring import BATCH, scored_images
 from vaelab.runs.folder import SPLIT_NAMES
 from vaelab.runs.random_streams import stream
 from vaelab.training.interpolation import linear_path, spherical_path
-from vaelab.training.latent_axes import PRIOR_STEPS, PROBABILITIES, LatentAxes
+from vaelab.training.latent_axes import PRIOR_STEPS, PROBABILITIES, LatentAxes, NothingToShow
 
 LATENT_POINTS = 5000
 """Images in a latent plot, the first ones of the split: more would only hide each other."""
@@ -62,7 +62,8 @@ class ExampleImages:
         self.images_K1HW = split.batch(index_2C.flatten(), noise)
         self.first_band = self.images_K1HW[: self.columns]
         self.column_group = per_band if per_band > 1 else 0
-        names = [data.class_names[number] for number in split.labels[index_2C[0, ::per_band]].tolist()]
+        shown = split.labels[index_2C[0, ::per_band]].tolist()
+        names = [data.class_names[number] for number in shown if data.class_names]
         self.column_labels = [name.replace("/", "/\n").replace(" ", "\n") for name in names]
         self.images_name = f"{SPLIT_NAMES[split.name]} images"
         seeds = f"seed {config.seed}"
@@ -111,11 +112,15 @@ class ExampleImages:
         noise = stream(self.seed, "posterior samples of a latent plot", device=self.prior_ZL.device)
         return self.points_posterior().sample(noise).double().cpu().numpy()
 
-    def decoded(self, z_ZL: Tensor) -> NDArray[np.float32]:
-        """The expected image of each latent, shape (Z, H, W)."""
+    def decoded_images(self, z_ZL: Tensor) -> Tensor:
+        """The expected image of each latent, shape (Z, C, H, W)."""
         with evaluating(self.model):
             images = [self.likelihood.mean(self.model.decode(z)) for z in z_ZL.float().split(BATCH)]
-        return as_arrays(torch.cat(images))
+        return torch.cat(images)
+
+    def decoded(self, z_ZL: Tensor) -> NDArray[np.float32]:
+        """The same for figures, shape (Z, H, W), or of colours (Z, H, W, 3); as all arrays of images here."""
+        return as_arrays(self.decoded_images(z_ZL))
 
     def decoded_grid(self, z_RCL: Tensor) -> NDArray[np.float32]:
         """Decoded images of rows and columns of latents, shape (R, C, H, W)."""
@@ -191,15 +196,17 @@ class ExampleImages:
 
     def dataset_overview(self) -> Figure:
         train, device = self.data.train, self.prior_ZL.device
-        sheet = np.ones(
-            (len(self.data.classes), COLUMNS, *self.data.spec.image_shape[1:])
-        )  # white where fewer
-        for row, number in enumerate(self.data.classes):
-            index = balanced(train, [number], COLUMNS).to(device)
-            images = as_arrays(train.batch(index, stream(0, "overview", device=device)))
-            sheet[row, : len(images)] = images
         names = list(self.data.class_names.values())
-        subtitle = f"{self.data.description} · the first {COLUMNS} of each class"
+        rows, shown = [balanced(train, [number], COLUMNS) for number in self.data.classes], COLUMNS
+        if not names:
+            shown = min(len(train), COLUMNS**2)
+            rows = list(torch.arange(shown).split(COLUMNS))
+        shape = as_arrays(train.batch(slice(0, 1), stream(0, "overview", device=device))).shape[1:]
+        sheet = np.ones((len(rows), COLUMNS, *shape))  # white where there are fewer
+        for row, index in enumerate(rows):
+            images = as_arrays(train.batch(index.to(device), stream(0, "overview", device=device)))
+            sheet[row, : len(images)] = images
+        subtitle = f"{self.data.description} · the first {shown}{' of each class' if names else ''}"
         return image_grid(sheet, "Training images", subtitle, row_labels=names)
 
     def view_of(self, moments_NL: Sequence[NDArray[np.floating]]) -> LatentView:
@@ -229,7 +236,7 @@ class ExampleImages:
     def latent_plot(
         self, means_NL: NDArray[np.floating], view: LatentView, title: str, *, coloured: bool
     ) -> LatentPlot:
-        labels_N = self.labels_N if coloured else None
+        labels_N = self.labels_N if coloured and self.data.class_names else None
         subtitle = f"{self.about} · posterior means of {len(means_NL):,} {self.images_name}"
         return LatentPlot(means_NL, labels_N, self.data.class_names, view, title, subtitle)
 
@@ -286,9 +293,12 @@ class ExampleImages:
     def category_variations(self, title: str) -> Figure:
         means_NL = self.points_posterior().mean.cpu().double()
         steps = torch.linspace(-2, 2, VARIATIONS, dtype=torch.float64)
-        rows = []
-        for number in self.data.classes:
-            of_class = means_NL[torch.from_numpy(self.labels_N) == number]
+        rows, labels_N = [], torch.from_numpy(self.labels_N)
+        names = {number: name for number, name in self.data.class_names.items() if number in labels_N}
+        if not names:
+            raise NothingToShow("the images have no labels")
+        for number in names:
+            of_class = means_NL[labels_N == number]
             direction = principal_directions(of_class, 1)[:, 0]
             spread = (of_class @ direction).std(correction=0)
             rows.append(of_class.mean(dim=0) + steps[:, None] * spread * direction)
@@ -296,7 +306,7 @@ class ExampleImages:
             self.decoded_grid(torch.stack(rows)),
             title,
             self.about,
-            row_labels=list(self.data.class_names.values()),
+            row_labels=list(names.values()),
             column_labels=["mean" if step == 0 else f"{signed(step, 1)} sd" for step in steps.tolist()],
             bottom_label="decoded around the mean of the class, along its direction of most variance",
         )
@@ -329,8 +339,10 @@ class ExampleImages:
         )
 
 
-def as_arrays(x_N1HW: Tensor) -> NDArray[np.float32]:
-    return x_N1HW.squeeze(1).cpu().numpy()
+def as_arrays(x_NCHW: Tensor) -> NDArray[np.float32]:
+    """Images for figures: grey as (N, H, W), colours as (N, H, W, 3)."""
+    x = x_NCHW.squeeze(1) if x_NCHW.shape[1] == 1 else x_NCHW.movedim(1, 3)
+    return x.cpu().numpy()
 
 
 def as_grid(images_NHW: NDArray[np.floating], columns: int = 8) -> NDArray[np.floating]:

@@ -95,8 +95,8 @@ class Run:
 
         `path` is linear, or spherical for a great circle.
         """
-        means = [self.encode(image).mean[0] for image in (start, end)]
-        return self.decode(between(*means, steps, path))
+        start_L, end_L = (self.encode(image).mean[0] for image in (start, end))
+        return self.decode(between(start_L, end_L, steps, path))
 
     def as_images(self, images: Tensor | NDArray[np.generic]) -> Tensor:
         """Floats of shape (N, 1, H, W) from (N, 1, H, W), (N, H, W) or (H, W).

@@ -138,7 +138,7 @@ def counts_of(config: Config) -> Sequence[str]:
 
 def check_model(config: Config) -> int:
     """The number of parameters. Raises ConfigError for what can't be built: model, objective, schedule."""
-    shape = spec_of(config.dataset.name).image_shape
+    shape = spec_of(config.dataset).image_shape
     likelihood = build_objective(config).likelihood
     per_pixel, binarize = likelihood.parameters_per_pixel, config.dataset.binarize
     if likelihood.is_density and binarize != "none":
