@@ -36,7 +36,7 @@ from vaelab.evaluation.evaluate import evaluated_model
 from vaelab.evaluation.figures import FIGURES
 from vaelab.evaluation.numbers import Basis, CannotMeasure, Number, Section, as_percent
 from vaelab.evaluation.sections import section_names, sections
-from vaelab.evaluation.sections.bound import published
+from vaelab.evaluation.sections.bound import published_likelihoods
 from vaelab.evaluation.sections.latent import collapse_verdict
 from vaelab.evaluation.sections.samples import precision_verdicts, sampling_verdict
 from vaelab.evaluation.summary import summary
@@ -379,7 +379,7 @@ def test_other_images_than_the_runs_own_are_said(evaluate: CommandLine, run: Pat
         "WARNING: The run was trained on the full set and is scored on Fashion-MNIST (embedded subset"
         in result.stderr
     )
-    assert metrics(run / "evaluation" / "best")["data"]["trained_on_the_same_files"] is False
+    assert metrics(run / "evaluation" / "best_subset")["data"]["trained_on_the_same_files"] is False
 
 
 def test_several_checkpoints_one_after_the_other(evaluate: CommandLine, run: Path) -> None:
@@ -492,7 +492,7 @@ def test_published_numbers_stand_beside_those_of_the_same_images() -> None:
         origin = SimpleNamespace(complete=complete)
         data = SimpleNamespace(spec=spec, binarize=binarize, origin=origin, classes=range(classes))
         run = SimpleNamespace(config=Config())
-        return published(SimpleNamespace(data=data, run=run, split=SimpleNamespace(name="test")))  # type: ignore[arg-type]
+        return published_likelihoods(SimpleNamespace(data=data, run=run, split=SimpleNamespace(name="test")))  # type: ignore[arg-type]
 
     assert beside() == [
         "Published for these test images: neg_elbo 105.59 (pytorch/examples: an mlp with 20 latent dimensions, 10 epochs)."

@@ -212,27 +212,29 @@ def test_evaluations_of_the_subset_never_stand_beside_those_of_the_full_set(tmp_
         )
         run_folder(command("train", tmp_path, *QUICK, *line, f"hydra.run.dir=runs/{run}"))
 
-    def images() -> list[int]:
-        folders = (tmp_path / "runs" / run / "evaluation" / "last" for run in "ab")
-        return [json.loads((folder / "metrics.json").read_text())["data"]["images"] for folder in folders]
+    def images(name: str) -> list[int]:
+        folders = (tmp_path / "runs" / run / "evaluation" / name for run in "ab")
+        found = [folder / "metrics.json" for folder in folders if (folder / "metrics.json").exists()]
+        return [json.loads(path.read_text())["data"]["images"] for path in found]
 
     last = "checkpoint=runs/a/checkpoints/last.safetensors"
     quick = ("nll_images=2", "importance_samples=2", "figures=false")
     evaluated = command("evaluate", tmp_path, last, *quick, "dataset.source=embedded")
     assert evaluated.returncode == 0, evaluated.stderr
     compared = command("compare", tmp_path, "sweep=runs", "figures=false")
-    assert images() == [120, 120]
+    assert images("last") == [120, 120]
+    assert images("last_subset") == [60]
     assert "\nEvaluations of other images, made again: a.\n" in compared.stdout
     shutil.rmtree(full)  # what was measured on the full set is kept, as long as all of it is there
     assert "made again" not in command("compare", tmp_path, "sweep=runs", "figures=false").stdout
-    assert images() == [120, 120]
+    assert images("last") == [120, 120]
     (tmp_path / "runs" / "b" / "evaluation" / "last" / "metrics.json").unlink()
     compared = command("compare", tmp_path, "sweep=runs", "figures=false")
     assert "The runs' own images of Stripes are not on this machine" in compared.stdout
     assert not (tmp_path / "runs" / "b" / "evaluation" / "last" / "metrics.json").exists()
     compared = command("compare", tmp_path, "sweep=runs", "figures=false", "dataset.source=embedded")
-    assert images() == [60, 60]
-    assert "\nEvaluations of other images, made again: a.\n" in compared.stdout
+    assert (images("last_subset"), images("last")) == ([60, 60], [120])
+    assert "made again" not in compared.stdout  # that of run a was kept beside its own images'
 
 
 def test_explore_shows_what_it_can_and_says_what_it_can_not(trained: Path) -> None:

@@ -152,8 +152,9 @@ class Comparison(Steps):
         for place, member in enumerate(lacking, 1):
             name = member.folder.name
             with self.step(f"the evaluation of {name}"):
-                result = Evaluation(self.evaluated_model(member), f"run {place} of {len(lacking)}").run()
-                member.read_evaluation()
+                evaluated = self.evaluated_model(member)
+                result = Evaluation(evaluated, f"run {place} of {len(lacking)}").run()
+                member.read_evaluation(evaluated.data.origin.sha256)
                 self.failed += [f"{each} of {name}" for each in result.failed]
                 if result.interrupted_by:
                     raise SystemExit(BY_SIGNAL + result.interrupted_by)
@@ -174,6 +175,8 @@ class Comparison(Steps):
                 here = (dict(now.origin.sha256), len(now.test))
                 evaluated = [member for member in members if member.evaluation]
                 if given or here == (data["sha256"], data["images"]["test"]) or len(own) == len(evaluated):
+                    for member in members:
+                        member.read_evaluation(here[0])
                     return others(*here)
                 self.said.append(
                     f"The runs' own images of {family.title} are not on this machine: runs that were not "

@@ -100,7 +100,7 @@ class Column:
     def show_reference(self, family: Family) -> str:
         """`0.32 (real images)`: the same for all models, or of each in their order."""
         where, what = self.reference
-        if known := published(family, self.name):
+        if known := published_settings(family, self.name):
             return f"{known} (published)"
         if "." not in where:
             return f"{where} ({what})" if where else ""
@@ -117,7 +117,7 @@ PUBLISHED = {
 """By beta: of a public conv VAE, 2 latent dimensions, 20 epochs, three classes of Fashion-MNIST."""
 
 
-def published(family: Family, name: str) -> str:
+def published_settings(family: Family, name: str) -> str:
     """What was published for these very settings, in the order of the models; else nothing."""
     if name not in PUBLISHED:
         return ""

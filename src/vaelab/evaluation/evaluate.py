@@ -189,7 +189,10 @@ class Evaluation(Steps):
         run = evaluated.run
         self.home = RunFolder.around(run.checkpoint) or RunFolder(run.checkpoint.parent)
         own_seed = None if evaluated.seed == run.config.seed else evaluated.seed
-        self.folder = self.home.evaluation(run.checkpoint.stem, self.config.split, own_seed)
+        origin, other_data = evaluated.data.origin, ""
+        if origin.sha256 != run.trained_on["sha256"]:
+            other_data = "full_set" if origin.complete else "subset"
+        self.folder = self.home.evaluation(run.checkpoint.stem, self.config.split, own_seed, other_data)
         if self.config.output is not None:
             self.folder = Path(self.config.output)
         self.numbers: dict[str, Section] = {}

@@ -32,12 +32,16 @@ class Member:
     def __post_init__(self) -> None:
         self.read_evaluation()
 
-    def read_evaluation(self) -> None:
-        found = read_metrics_json(self.folder.evaluation("last", "test")) or {}
+    def read_evaluation(self, sha256: Mapping[str, str] | None = None) -> None:
+        """Read the evaluation of the run's own images; of files with these digests where there is one."""
         digest = hashlib.sha256(self.folder.last_checkpoint.read_bytes()).hexdigest()
-        made_of = [look_up(found, key) for key in ("checkpoint.sha256", "measures", "seed", "data.split")]
         wanted = [digest, MEASURES_VERSION, self.config.seed, "test"]
-        self.evaluation = found if made_of == wanted else None
+        paths = [self.folder.evaluation("last", other_data=each) for each in ("", "full_set", "subset")]
+        found = [each for each in map(read_metrics_json, paths) if each]
+        keys = ("checkpoint.sha256", "measures", "seed", "data.split")
+        found = [each for each in found if [look_up(each, key) for key in keys] == wanted]
+        of_these = [each for each in found if each["data"]["sha256"] == sha256]
+        self.evaluation = next(iter([*of_these, *found]), None)
 
 
 @dataclass(frozen=True)

@@ -184,9 +184,14 @@ class RunFolder:
     def figure(self, file: str) -> Path:
         return self.path / "figures" / file
 
-    def evaluation(self, checkpoint: str, split: str = "test", seed: int | None = None) -> Path:
-        """Where an evaluation of `checkpoint` (best, last, epoch_0005) goes; `seed` is one of its own."""
-        name = checkpoint if split == "test" else f"{checkpoint}_{split}"
+    def evaluation(
+        self, checkpoint: str, split: str = "test", seed: int | None = None, other_data: str = ""
+    ) -> Path:
+        """Where an evaluation of `checkpoint` (best, last, epoch_0005) goes; `seed` is one of its own.
+
+        `other_data` is set where its images are not those of the run: `subset` or `full_set`.
+        """
+        name = "_".join(part for part in (checkpoint, other_data, "" if split == "test" else split) if part)
         return self.path / "evaluation" / (name if seed is None else f"{name}_seed-{seed}")
 
     def evaluations(self) -> dict[Path, dict[str, Any]]:

@@ -247,9 +247,11 @@ class RunJson(Callback):
     def content(self, state: TrainingState, status: str, **more: Any) -> dict[str, Any]:
         ended = None if status == "running" else now()
         self.session |= {"ended": ended, "to_epoch": state.epoch, "status": status}
-        best, key = None, f"{self.scored}/neg_elbo"
+        best = None
         if state.best_epoch:
-            best = {"epoch": state.best_epoch, key: state.history[state.best_epoch - 1][key]}
+            row = state.history[state.best_epoch - 1]
+            keys = ("epoch", f"{self.scored}/loss", f"{self.scored}/neg_elbo")
+            best = {key: row[key] for key in keys}
         return {
             "status": status,
             **more,

@@ -43,7 +43,7 @@ def bound(evaluated: EvaluatedModel, progress: Progress) -> Section:
     }
     if evaluated.is_probability:
         rows["bits_per_dim"] = mean_of(terms.neg_elbo / nats_per_bit(evaluated), BITS, basis)
-    remark = "\n".join([what_it_measures(evaluated), *published(evaluated)])
+    remark = "\n".join([what_it_measures(evaluated), *published_likelihoods(evaluated)])
     return Section.of_columns("Negative ELBO", {"model": rows}, remark)
 
 
@@ -58,7 +58,7 @@ PUBLISHED = {
 """Of the whole test set under a Bernoulli likelihood, in nats per image, by data set and pixels."""
 
 
-def published(evaluated: EvaluatedModel) -> list[str]:
+def published_likelihoods(evaluated: EvaluatedModel) -> list[str]:
     """The published number to stand beside, where it is of these very images and this likelihood."""
     data, bernoulli = evaluated.data, evaluated.run.config.loss.likelihood_name == "bernoulli"
     whole = data.origin.complete and len(data.classes) == len(data.spec.classes)
