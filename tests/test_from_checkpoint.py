@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +15,11 @@ from PIL import Image
 
 import vaelab
 from conftest import TINY, command_line_of, once, run_folder
-from vaelab.config import SampleConfig, VaelabError
+from vaelab.config import EvaluatedDataConfig, InterpolateConfig, ReconstructConfig, SampleConfig, VaelabError
 from vaelab.data import splits
-from vaelab.evaluation import samples
+from vaelab.evaluation import interpolations, reconstructions, samples
+from vaelab.evaluation.inputs import read_inputs
+from vaelab.objectives.scoring import bound
 from vaelab.training.run import AT_ONCE, Run
 
 PLAIN = ("artifacts.every=0", "artifacts.figures=false", "artifacts.gif=false")
@@ -51,7 +54,8 @@ def test_every_format_has_the_same_images_however_many_are_drawn(trained: Path, 
     few = sampled(trained, tmp_path / "few", format="png", count=5, seed=3)
     assert [path.name for path in sorted(few.glob("*.png"))] == [f"{number:05d}.png" for number in range(5)]
     for number in range(5):
-        np.testing.assert_array_equal(np.array(Image.open(few / f"{number:05d}.png")), images[number])
+        with Image.open(few / f"{number:05d}.png") as image:
+            np.testing.assert_array_equal(np.array(image), images[number])
     run = vaelab.load(trained)
     assert torch.equal(run.sample(count, seed=3)[:7], run.sample(7, seed=3))
     np.testing.assert_array_equal((255 * run.sample(count, seed=3)[:, 0]).round().byte().numpy(), images)
@@ -124,3 +128,173 @@ def test_a_mixture_needs_the_images_of_the_run(trained: Path, tmp_path: Path) ->
     config = SampleConfig(run=str(trained), source="mixture", output=str(tmp_path))
     with pytest.raises(VaelabError, match=r"those found are others: type dataset.root=FOLDER with them"):
         samples.sample(run, config)
+
+
+# --- reconstructions --------------------------------------------------------------------------------------
+
+
+def written_images(folder: Path, x_NCHW: torch.Tensor) -> Path:
+    folder.mkdir()
+    for number, image in enumerate((255 * x_NCHW[:, 0]).round().byte().numpy()):
+        Image.fromarray(image).save(folder / f"{number}.png")
+    return folder
+
+
+def width_of(path: Path) -> int:
+    with Image.open(path) as image:
+        image.load()
+        return image.width
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_table_has_the_terms_and_the_posterior_of_every_image(trained: Path, tmp_path: Path) -> None:
+    reconstruct = command_line_of("vaelab.reconstruct", tmp_path)
+    result = reconstruct(f"run={trained}", "images=2,0", "samples=400", "output=out")
+    assert result.returncode == 0, result.stderr
+    figure, table = (line.partition(": ")[2] for line in result.stdout.splitlines()[-2:])
+    assert width_of(tmp_path / figure) > 300
+    assert (
+        "test images of Fashion-MNIST (embedded subset; classes Trouser, Sneaker), numbered from 0"
+        in result.stdout
+    )
+    rows = rows_of(tmp_path / table)
+    assert [row["file"] for row in rows] == ["test image 2", "test image 0"]
+    run = vaelab.load(trained)
+    data = splits.load(run.config.dataset, torch.device("cpu"))
+    posterior = run.encode(data.test.images[[2, 0]])
+    for row, mean, sd in zip(rows, posterior.mean, (0.5 * posterior.log_variance).exp(), strict=True):
+        assert [float(row[f"mean_{number}"]) for number in (1, 2, 3)] == pytest.approx(
+            mean.tolist(), rel=1e-4
+        )
+        assert [float(row[f"sd_{number}"]) for number in (1, 2, 3)] == pytest.approx(sd.tolist(), rel=1e-4)
+        assert float(row["neg_elbo"]) == pytest.approx(
+            float(row["reconstruction"]) + float(row["kl"]), rel=1e-5
+        )
+    assert [float(row["kl"]) for row in rows] == pytest.approx(posterior.kl().tolist(), rel=1e-4)
+    scored = bound(
+        run.model, run.objective, data.test, seed=1
+    )  # one sample each: the mean over images agrees
+    assert len(data.test) > 300
+    everything = reconstruct(
+        f"run={trained}", f"images=[{','.join(map(str, range(len(data.test))))}]", "output=all"
+    )
+    assert everything.returncode == 0, everything.stderr
+    (table_of_all,) = (tmp_path / "all").glob("*.csv")
+    mean = np.mean([float(row["neg_elbo"]) for row in rows_of(table_of_all)])
+    assert mean == pytest.approx(scored.averages()["neg_elbo"], rel=0.01)
+
+
+def test_numbers_of_an_image_depend_on_no_other_and_an_interrupted_table_goes_on(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = vaelab.load(trained).sample(2 * AT_ONCE + 3, seed=9)
+    folder = written_images(tmp_path / "mine", x)
+    settings = {"run": str(trained), "images": [str(folder)], "output": str(tmp_path / "out")}
+    described, calls = reconstructions.described, []
+
+    def interrupted(*arguments: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return described(*arguments)
+
+    monkeypatch.setattr(reconstructions, "described", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        reconstructions.reconstruct(ReconstructConfig(**settings))
+    (figure, table), text = reconstructions.reconstruct(ReconstructConfig(**settings))
+    assert len(calls) == 4  # the third batch alone, again
+    assert {path.name for path in table.parent.iterdir()} == {figure.name, table.name}
+    assert "131 images in all" in text
+    rows = rows_of(table)
+    assert len(rows) == len(x)
+    one = {**settings, "images": [str(folder / "70.png")]}
+    (_, alone), _ = reconstructions.reconstruct(ReconstructConfig(**one))
+    (row,) = rows_of(alone)
+    (same,) = (each for each in rows if each["file"] == "70.png")
+    assert [float(value) for key, value in row.items() if key != "file"] == pytest.approx(
+        [float(value) for key, value in same.items() if key != "file"], rel=1e-4
+    )
+    before = table.read_bytes()
+    with pytest.raises(VaelabError, match="exists already, with another content"):
+        reconstructions.reconstruct(ReconstructConfig(**settings, samples=3))
+    assert table.read_bytes() == before
+
+
+def test_a_light_background_is_reported_and_inverted(trained: Path, tmp_path: Path) -> None:
+    run = vaelab.load(trained)
+    x = run.sample(3, seed=9).mul(255).round().div(255)
+    dark, light = written_images(tmp_path / "dark", x), written_images(tmp_path / "light", 1 - x)
+    reconstruct = command_line_of("vaelab.reconstruct", tmp_path)
+    tables = {}
+    for name, folder, more in (
+        ("dark", dark, ()),
+        ("inverted", light, ("invert=true",)),
+        ("light", light, ()),
+    ):
+        result = reconstruct(f"run={trained}", f"images={folder}", f"output={name}", *more)
+        assert result.returncode == 0, result.stderr
+        warned = (
+            "WARNING: 3 of 3 images have a light background, and the images that the model makes a dark one: "
+        )
+        assert result.stderr == (
+            f"{warned}type invert=true to swap black and white.\n" if name == "light" else ""
+        )
+        inverted = "inverted" if name == "inverted" else "not inverted"
+        said = f"files: 28 × 28 pixels (scaled bilinearly, cut to the middle), grey (luminance), {inverted}"
+        assert result.stdout.splitlines()[0] == said
+        (path,) = (tmp_path / name).glob("*.csv")
+        tables[name] = rows_of(path)
+    assert tables["inverted"] == tables["dark"]
+    assert float(tables["light"][0]["neg_elbo"]) > float(tables["dark"][0]["neg_elbo"])
+
+
+def test_pixels_are_binarised_where_the_runs_were(trained: Path) -> None:
+    run = vaelab.load(trained)
+    config = run.config.replace(dataset=run.config.dataset.replace(binarize="dynamic"))
+    found = [
+        read_inputs(replace(run, config=config), [each, 5], EvaluatedDataConfig(), False, 0)
+        for each in (3, 4)
+    ]
+    assert {*found[0].images.unique().tolist()} == {0.0, 1.0}
+    assert "binarised: white with the grey value as probability, seed 0" in found[0].preparation
+    assert torch.equal(found[0].images[1], found[1].images[1])
+    grey = read_inputs(run, [5], EvaluatedDataConfig(), False, 0).images[0]
+    assert found[0].images[1].mean() == pytest.approx(grey.mean().item(), abs=0.03)
+
+
+# --- interpolations ---------------------------------------------------------------------------------------
+
+
+def test_interpolations_start_and_end_at_the_reconstructions(trained: Path, tmp_path: Path) -> None:
+    run = vaelab.load(trained)
+    x = splits.load(run.config.dataset, torch.device("cpu")).test.images[[1, 4]]
+    Image.fromarray(x[1].numpy()).save(tmp_path / "end.png")
+    interpolate = command_line_of("vaelab.interpolate", tmp_path)
+    result = interpolate(
+        f"run={trained}", "from=1", "to=end.png", "steps=30", "path=both", "npz=true", "output=out"
+    )
+    assert result.returncode == 0, result.stderr
+    figure, archive = (line.removeprefix("Interpolated: ") for line in result.stdout.splitlines())
+    assert width_of(tmp_path / figure) > 1000
+    with np.load(tmp_path / archive) as arrays:
+        images, latents = arrays["images"], arrays["latents"]
+    assert (images.shape, latents.shape) == ((60, 28, 28), (60, 3))
+    means = run.encode(x).mean
+    for first, last in ((0, 29), (30, 59)):
+        np.testing.assert_allclose(latents[[first, last]], means, atol=1e-5)
+    np.testing.assert_allclose(latents[:30][15], means[0] + 15 / 29 * (means[1] - means[0]), atol=1e-5)
+    straight = run.interpolate(x[0], x[1], steps=30)
+    np.testing.assert_allclose(straight[:, 0] * 255, images[:30], atol=0.51)
+    with pytest.raises(VaelabError, match="Unknown path 'round'"):
+        run.interpolate(x[0], x[1], path="round")
+
+
+def test_ends_are_one_image_each(trained: Path, tmp_path: Path) -> None:
+    folder = written_images(tmp_path / "two", torch.zeros(2, 1, 28, 28))
+    config = InterpolateConfig.model_validate({"run": str(trained), "from": str(folder), "to": 1})
+    with pytest.raises(VaelabError, match="from and to are one image each"):
+        interpolations.interpolate(config)

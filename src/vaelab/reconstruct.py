@@ -1,4 +1,4 @@
-"""Reconstructions by a run, and a table of them: `python -m vaelab.reconstruct run=outputs/... images=12,40`."""
+"""Reconstructions, and a table of them: `python -m vaelab.reconstruct run=outputs/... images=12,40`."""
 
 from vaelab.cli.compose import Job
 from vaelab.cli.entry import entry_point

@@ -50,7 +50,7 @@ def interpolate(config: InterpolateConfig) -> list[Path]:
             about(run),
             row_labels=paths if len(paths) > 1 else (),
             column_labels=["original", *percents, "original"],
-            bottom_label=f"decoded at equal steps on {ways} between the posterior means\n{inputs.preparation}",
+            bottom_label=f"decoded at equal steps on {ways} between posterior means\n{inputs.preparation}",
         )
         written = [write_new(drawn, style.signed_png(figure, run.config.artifacts.watermark))]
         if config.npz:
