@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from vaelab.config import ConfigError, EvaluatedDataConfig, EvaluationConfig, counted
@@ -46,7 +48,7 @@ def read_inputs(
             continue
         found, pixels = read_images(Path(each), run.model.image_shape)
         names += found
-        parts.append(1 - torch.from_numpy(pixels) if invert else torch.from_numpy(pixels))
+        parts.append(torch.from_numpy(inverted(pixels) if invert else pixels))
         warn_of_background(run, parts[-1], invert)
     x_NCHW, said = torch.cat(parts), []
     if len(numbers) < len(wanted):
@@ -100,3 +102,8 @@ def margin(x_NCHW: Tensor) -> Tensor:
     frame_HW = torch.ones(x_NCHW.shape[2:], dtype=torch.bool)
     frame_HW[1:-1, 1:-1] = False
     return x_NCHW[:, :, frame_HW].flatten(1).mean(dim=1)
+
+
+def inverted(x_NCHW: NDArray[np.float32]) -> NDArray[np.float32]:
+    """1 − x, exactly the float of an 8-bit grey value."""
+    return np.rint(255 - 255 * x_NCHW) / np.float32(255)
