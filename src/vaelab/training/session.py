@@ -193,8 +193,8 @@ class TrainingRun:
             EpochFigures(config, examples, folder, self.progress.over),
             self.epochs,  # commits the epoch
             self.run_json,
-            loggers.build(config.logger, **offered, epoch=self.state.epoch),
             FinalFigures(config, examples, folder, self.progress.over),
+            *(loggers.build(each, **offered, epoch=self.state.epoch) for each in config.loggers),
             *([callbacks.WriteReport(folder, report, self.progress.over)] if report else []),
             callbacks.StopOnSignal(config, self.signals),
         ]  # fmt: skip
