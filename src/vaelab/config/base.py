@@ -132,7 +132,9 @@ AnyPath = Annotated[Text, AfterValidator(expand_home)]
 FolderPath = Annotated[AnyPath, Allowed("a folder's path")]
 RunPath = Annotated[AnyPath, Allowed("a run folder or a checkpoint, such as outputs/2026-11-21/...")]
 RunsPath = Annotated[AnyPath, Allowed("a folder of runs, such as outputs/multirun/2026-11-21/...")]
-Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda|cuda:[0-9]+)$"), Allowed("auto, cpu, cuda or cuda:N")]
+Device = Annotated[
+    str, Field(pattern=r"^(auto|cpu|cuda|cuda:[0-9]+|mps)$"), Allowed("auto, cpu, cuda, cuda:N or mps")
+]
 Source = Literal["auto", "full", "embedded"]
 OneImage = Annotated[
     Natural | AnyPath, Field(union_mode="left_to_right"), Allowed("the number of a test image, or a file")

@@ -188,7 +188,7 @@ class Config(Settings):
         0, description="epochs without a lower validation loss after which the training ends; 0: never"
     )
     seed: base.Seed = Field(42, description="start of every random stream")
-    device: base.Device = Field("auto", description="auto takes CUDA where there is one")
+    device: base.Device = Field("auto", description="auto takes CUDA where there is one; mps: an Apple GPU")
     deterministic: base.Switch = Field(False, description="bitwise reproducible on CUDA too; slower")
     precision: Literal["fp32", "bf16"] = Field("fp32", description="of the network; the loss is always fp32")
     logger: Logger = Field("none", description="what else records each epoch, or a list: [tensorboard,wandb]")

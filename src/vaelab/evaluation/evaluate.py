@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
 from vaelab.config import (
@@ -132,6 +133,9 @@ def load_data(run: Run, config: EvaluationConfig) -> tuple[Data, DatasetConfig]:
         root = None
     wanted = saved.replace(source=source, root=root)
     device = pick_device(config.device)
+    if device.type == "mps":
+        log.info("Evaluating on the CPU: MPS has no float64")
+        device = torch.device("cpu")
     try:
         data = splits.load(wanted, device)
     except ConfigError:

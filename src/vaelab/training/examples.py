@@ -110,7 +110,7 @@ class ExampleImages:
     def posterior_samples(self) -> NDArray[np.float64]:
         """One sample of q(z|x) of each of the latent plot's images, shape (N, L)."""
         noise = stream(self.seed, "posterior samples of a latent plot", device=self.prior_ZL.device)
-        return self.points_posterior().sample(noise).double().cpu().numpy()
+        return self.points_posterior().sample(noise).cpu().double().numpy()
 
     def decoded_images(self, z_ZL: Tensor) -> Tensor:
         """The expected image of each latent, shape (Z, C, H, W)."""
@@ -124,7 +124,7 @@ class ExampleImages:
 
     def decoded_grid(self, z_RCL: Tensor) -> NDArray[np.float32]:
         """Decoded images of rows and columns of latents, shape (R, C, H, W)."""
-        images = self.decoded(z_RCL.flatten(0, 1).to(self.prior_ZL.device))
+        images = self.decoded(z_RCL.flatten(0, 1).float().to(self.prior_ZL.device))
         return images.reshape(*z_RCL.shape[:2], *images.shape[1:])
 
     def reconstructed(self, x_N1HW: Tensor) -> NDArray[np.float32]:
@@ -324,8 +324,8 @@ class ExampleImages:
         pairs = 8 // len(paths)
         band = self.first_band[:pairs]
         partner = self.images_K1HW[self.columns :].roll(-self.columns // 3, dims=0)[:pairs]
-        start, end = self.posterior(band).mean, self.posterior(partner).mean
-        share = torch.linspace(0, 1, 8, device=start.device)
+        start, end = self.posterior(band).mean.cpu(), self.posterior(partner).mean.cpu()
+        share = torch.linspace(0, 1, 8)
         z_RSL = torch.stack([path(start, end, share) for path in paths.values()], dim=1).flatten(0, 1)
         ends = [as_arrays(images.repeat_interleave(len(paths), dim=0))[:, None] for images in (band, partner)]
         return image_grid(
