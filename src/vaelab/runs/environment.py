@@ -28,11 +28,9 @@ def pick_device(name: str) -> torch.device:
         return torch.device("cuda" if present else "cpu")
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= present:
-        has = (
-            f"has {present} CUDA device(s), from cuda:0 on"
-            if present
-            else "has no CUDA device that PyTorch can use"
-        )
+        has = "has no CUDA device that PyTorch can use"
+        if present:
+            has = f"has {present} CUDA device(s), from cuda:0 on"
         raise ConfigError(f"device={name}, but this machine {has}: type device=cpu, or leave device=auto.")
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise ConfigError(

@@ -266,10 +266,9 @@ class TrainingRun:
         if decay := config.optimizer.weight_average:
             log.info("What is scored, drawn and saved is the moving average of the weights, decay %g", decay)
         if config.deterministic and self.state.device.type != "cuda":
-            where = "the CPU, which is bitwise reproducible anyway"
-            log.warning(
-                "deterministic=true has no effect on %s.", where if self.state.device.type == "cpu" else "MPS"
-            )
+            cpu = self.state.device.type == "cpu"
+            where = "the CPU, which is bitwise reproducible anyway" if cpu else "MPS"
+            log.warning("deterministic=true has no effect on %s.", where)
         if self.state.total_steps:
             log.info("Continuing after epoch %d, step %d", self.state.epoch, self.state.step)
 
