@@ -115,7 +115,7 @@ WITHOUT_TORCH = [
     ["model=conv", "model.channels=[32,64,128]"],
     ["model.name=vae"],
     ["loss.likelihood=mse"],
-    ["logger=wandb"],
+    ["logger=wandbb"],
     ["dataset.classes=[shoe]"],
     ["dataset.root=/no/such"],
     ["dataset.binarize=larochelle"],

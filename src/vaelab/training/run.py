@@ -6,10 +6,12 @@ Shapes: N images, C channels (1, of colours 3), H height, W width, L latent dime
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +30,10 @@ from vaelab.runs.environment import pick_device
 from vaelab.runs.folder import RunFolder, RunFolderError, existing
 from vaelab.runs.random_streams import stream
 from vaelab.training import checkpoint
+from vaelab.training.interpolation import between
+
+AT_ONCE = 64
+"""Images that are sampled at once."""
 
 if TYPE_CHECKING:
     from vaelab.training.plots import Plots
@@ -76,10 +82,22 @@ class Run:
         """`best, epoch 12`: which of the run's checkpoints this is."""
         return f"{self.checkpoint.stem}, epoch {self.epoch}"
 
-    def sample(self, count: int = 64, seed: int = 0) -> Tensor:
-        """Expected images of `count` draws from the prior, shape (count, 1, H, W), in [0, 1]."""
-        with evaluating(self.model):
-            return self.objective.likelihood.mean(self.model.sample(count, stream(seed, "sample")))
+    def sample(self, count: int = 64, seed: int = 0, sigma: float = 1.0) -> Tensor:
+        """Expected images of `count` draws from the prior, shape (count, 1, H, W), in [0, 1].
+
+        Of more images, the first ones are the same. `sigma` is the standard deviation of the draws.
+        """
+        batches = islice(self.prior_draws(seed, sigma), math.ceil(count / AT_ONCE))
+        return torch.cat([self.decode(z_BL) for z_BL in batches])[:count]
+
+    def prior_draws(self, seed: int, sigma: float = 1.0) -> Iterator[Tensor]:
+        """Endless latents, (64, L) each: always drawn, and to be decoded, as many at once.
+
+        The last bits of an image depend on how many are decoded at once, and draws on how many are drawn.
+        """
+        noise = stream(seed, "sample")
+        while True:
+            yield sigma * torch.randn(AT_ONCE, self.model.latent_dim, generator=noise)
 
     def encode(self, images: Tensor | NDArray[np.generic]) -> Gaussian:
         """q(z|x): `.mean` and `.log_variance`, shape (N, L) each. For `images` see `as_images`."""
@@ -97,6 +115,17 @@ class Run:
     def reconstruct(self, images: Tensor | NDArray[np.generic]) -> Tensor:
         """The images decoded from their posterior means, shape (N, 1, H, W), in [0, 1]."""
         return self.decode(self.encode(images).mean)
+
+    def interpolate(
+        self, start: Tensor | NDArray[np.generic], end: Tensor | NDArray[np.generic], steps: int = 10,
+        path: str = "linear",
+    ) -> Tensor:  # fmt: skip
+        """Images decoded at equal steps between the posterior means of two images, (steps, 1, H, W).
+
+        `path` is linear, or spherical for a great circle.
+        """
+        start_L, end_L = (self.encode(image).mean[0] for image in (start, end))
+        return self.decode(between(start_L, end_L, steps, path))
 
     def as_images(self, images: Tensor | NDArray[np.generic]) -> Tensor:
         """Floats of shape (N, C, H, W) from (N, C, H, W), of grey images also from (N, H, W) or (H, W).
@@ -148,6 +177,10 @@ def newest(folder: RunFolder, other: Path) -> checkpoint.Checkpoint:
     return checkpoint.load(other)
 
 
+class OtherImages(ConfigError):
+    """The images that were found are not those of the run."""
+
+
 def load_data(run: Run, config: EvaluationConfig) -> tuple[Data, DatasetConfig]:
     """The images of a run, or what replaces them, with a warning; and where they come from."""
     saved, given = run.config.dataset, config.dataset
@@ -161,6 +194,9 @@ def load_data(run: Run, config: EvaluationConfig) -> tuple[Data, DatasetConfig]:
         root = None
     wanted = saved.replace(source=source, root=root)
     device = pick_device(config.device)
+    if device.type == "mps":
+        log.info("Evaluating on the CPU: MPS has no float64")
+        device = torch.device("cpu")
     try:
         data = splits.load(wanted, device)
     except ConfigError:
@@ -178,7 +214,7 @@ def load_data(run: Run, config: EvaluationConfig) -> tuple[Data, DatasetConfig]:
     if data.origin.sha256 != run.trained_on["sha256"]:
         trained = "the embedded subset" if data.origin.complete else "the full set"
         if config.split != "test":
-            raise ConfigError(
+            raise OtherImages(
                 f"split={config.split} of {data.description} holds other images than those of the run, which "
                 f"was trained on {trained}: type split=test."
             )
