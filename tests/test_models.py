@@ -115,7 +115,7 @@ def test_log_variances_that_overflow_stay_finite(extreme: float) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"name": "cnov"}, "Unknown model 'cnov'. Did you mean 'conv'? Available: conv, mlp."),
+        ({"name": "cnov"}, "Unknown model 'cnov'. Did you mean 'conv'? Available: conv, mlp, resnet."),
         ({"name": "mlp", "widht": 3}, "Unknown setting 'model.widht'. model=mlp accepts: latent_dim, hidden, activation."),
         ({"name": "mlp", "hiden": [3]}, "Unknown setting 'model.hiden'. Did you mean 'model.hidden'? model=mlp accepts: latent_dim, hidden, activation."),
         ({"name": "mlp", "latent_dim": 0}, "model.latent_dim must be a whole number of at least 1, got 0."),

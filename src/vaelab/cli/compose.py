@@ -219,6 +219,7 @@ def check_without_torch(settings: config.Config) -> None:
     config.check_names(settings)
     spec = datasets.spec_of(settings.dataset)
     datasets.class_numbers(spec, settings.dataset.classes)
+    datasets.check_fixed_binarisation(settings.dataset, spec)
     check_model(settings.model, spec.image_shape)
 
 

@@ -341,8 +341,8 @@ def wide(text: str, width: int) -> bool:
     return max(map(len, text.splitlines())) > width
 
 
-def comma_separated(families: Sequence[Family], not_finished: Mapping[str, str]) -> str:
-    """comparison.csv: a row per model with each number's mean, `<name>`, and more over seeds.
+def plain_rows(families: Sequence[Family], not_finished: Mapping[str, str]) -> list[dict[str, Any]]:
+    """What comparison.csv has: a row per model with each number's mean, `<name>`, and more over seeds.
 
     `<name>_n` is the count of seeds, `_std` the standard deviation, `_low` and `_high` the 95 % confidence
     interval of the mean; the last three are empty of one seed.
@@ -367,7 +367,11 @@ def comma_separated(families: Sequence[Family], not_finished: Mapping[str, str])
                         f"{column.name}_low": low, f"{column.name}_high": high,
                     }  # fmt: skip
             rows.append(row)
-    rows += [{"model": name, "status": reason} for name, reason in not_finished.items()]
+    return rows + [{"model": name, "status": reason} for name, reason in not_finished.items()]
+
+
+def comma_separated(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The rows as CSV."""
     text = io.StringIO(newline="")
     names = dict.fromkeys(key for row in rows for key in row)
     writer = csv.DictWriter(text, list(names), lineterminator="\n")

@@ -55,7 +55,7 @@ class EvaluationConfig(Settings):
     seed: base.Seed | None = Field(
         None, description="start of every random stream; null: the run's, for training's own numbers"
     )
-    device: base.Device = Field("auto", description="auto takes CUDA where there is one")
+    device: base.Device = Field("auto", description="auto takes CUDA where there is one; mps becomes cpu")
     importance_samples: base.Count = Field(500, description="K of nll, importance samples per image")
     proposal: Literal["mixture", "posterior"] = Field(
         "mixture", description="where nll's samples are drawn: q(z|x) and wider Gaussians, or q(z|x) alone"

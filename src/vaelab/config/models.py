@@ -19,6 +19,7 @@ def check_model(model: Mapping[str, Any], image_shape: ImageShape) -> None:
     rules: dict[str, dict[str, Callable[[str, Any, ImageShape], None]]] = {
         "mlp": {"latent_dim": count, "hidden": counts, "activation": activation},
         "conv": {"latent_dim": count, "channels": channels, "kernel": count},
+        "resnet": {"latent_dim": count, "channels": channels, "blocks": count},
     }
     known = rules.get(str(model["name"]))
     if known is None:

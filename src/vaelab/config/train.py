@@ -22,7 +22,11 @@ LONGEST_WATERMARK = 100  # characters
 CLASSES = Allowed("a list of class numbers or names, such as [7], or null for all")
 Likelihood = Annotated[base.Component, LIKELIHOODS]
 KLSchedule = Annotated[base.Component, KL_SCHEDULES]
-Logger = Annotated[base.Component, LOGGERS]
+Logger = Annotated[
+    base.Component | list[base.Component],
+    Allowed("a name, {name:NAME} with arguments, or a list of them"),
+    LOGGERS,
+]
 DatasetName = Annotated[base.Text, Allowed("a data set's name"), NamesFrom("data/sets", "vaelab.datasets")]
 NonNegative = Annotated[float, Field(ge=0), Allowed("a number of at least 0")]
 
@@ -64,11 +68,11 @@ class DatasetConfig(Settings):
     val_size: Annotated[int | None, Allowed("a whole number of at least 0, or null")] = Field(
         None,
         ge=0,
-        description="validation images, last of the training file; null: 5,000, at most a tenth of the file; "
-        "0: each epoch scores the test set",
+        description="validation images, last of the training file; null: 5,000, at most a tenth of the file, "
+        "of larochelle the published 10,000; 0: each epoch scores the test set",
     )
-    binarize: Literal["none", "dynamic", "static"] = Field(
-        "none", description="grey pixels, or 0/1 pixels drawn each time or once"
+    binarize: Literal["none", "dynamic", "static", "larochelle"] = Field(
+        "none", description="grey pixels, or 0/1 pixels drawn each time or once, or MNIST's published ones"
     )
     image_size: Annotated[Side | Annotated[list[Side], Field(min_length=2, max_length=2)] | None, SIZES] = (
         Field(
@@ -184,10 +188,10 @@ class Config(Settings):
         0, description="epochs without a lower validation loss after which the training ends; 0: never"
     )
     seed: base.Seed = Field(42, description="start of every random stream")
-    device: base.Device = Field("auto", description="auto takes CUDA where there is one")
+    device: base.Device = Field("auto", description="auto takes CUDA where there is one; mps: an Apple GPU")
     deterministic: base.Switch = Field(False, description="bitwise reproducible on CUDA too; slower")
     precision: Literal["fp32", "bf16"] = Field("fp32", description="of the network; the loss is always fp32")
-    logger: Logger = Field("none", description="what else records each epoch")
+    logger: Logger = Field("none", description="what else records each epoch, or a list: [tensorboard,wandb]")
     resume: Annotated[base.AnyPath, Allowed("a run folder, a checkpoint")] | None = Field(
         None, description="run folder or checkpoint to continue"
     )
@@ -216,6 +220,12 @@ class Config(Settings):
                 "dataset.val_size=5000, or early_stopping=0."
             )
         return self
+
+    @property
+    def loggers(self) -> list[str | dict[str, Any]]:
+        """One component each."""
+        chosen = self.logger
+        return chosen if isinstance(chosen, list) else [chosen]
 
     @property
     def kl_off(self) -> bool:
@@ -282,7 +292,8 @@ def check_names(config: Config) -> None:
     MODELS.check("model", name_of(config.model))
     LIKELIHOODS.check("loss.likelihood", name_of(config.loss.likelihood))
     KL_SCHEDULES.check("loss.schedule", name_of(config.loss.schedule))
-    LOGGERS.check("logger", name_of(config.logger), besides="none")
+    for each in config.loggers:
+        LOGGERS.check("logger", name_of(each), besides="none")
     if config.artifacts.embedding == "umap" and find_spec("umap") is None:
         raise ConfigError(
             "artifacts.embedding=umap needs an additional package: type pip install 'vaelab[embedding]'."

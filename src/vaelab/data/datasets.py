@@ -48,6 +48,8 @@ class DatasetSpec:
     urls: tuple[str, ...] = ()  # where `<file>.gz` can be downloaded: each ends with a slash
     system_folder: str | None = None  # in /usr/share/datasets
     subset: Path | None = None  # the first images of each file, which are used where nothing else is found
+    fixed_binarisation: Mapping[str, int] = field(default_factory=dict)
+    """Published files of 0/1 pixels, training, validation and test, and how many images each has."""
 
     def __post_init__(self) -> None:
         """Title and classes on one line each, as tables and the titles of figures have them."""
@@ -144,6 +146,28 @@ def check_root(config: DatasetConfig) -> None:
     if not root.is_dir():
         advice = f"type one with {spec.folder}/raw, or make it for a download."
         raise ConfigError(f"dataset.root={root} is not a directory: {advice}")
+
+
+def check_fixed_binarisation(config: DatasetConfig, spec: DatasetSpec) -> None:
+    """Raise ConfigError for settings that the published files can't be used with."""
+    if config.binarize != "larochelle":
+        return
+    if not spec.fixed_binarisation:
+        raise ConfigError(
+            f"dataset.binarize=larochelle is a binarisation of MNIST, not of {spec.title}: type "
+            "dataset=mnist, or dataset.binarize=dynamic or static."
+        )
+    if config.source == "embedded":
+        raise ConfigError(
+            "dataset.binarize=larochelle is of the full set, not of the embedded subset: type "
+            "dataset.source=full, or dataset.binarize=static."
+        )
+    if config.val_size:
+        raise ConfigError(
+            f"dataset.val_size={config.val_size} is not the published split of "
+            "dataset.binarize=larochelle: leave it out for the published validation "
+            "images, or type dataset.val_size=0 to train on them too."
+        )
 
 
 def letters_and_digits(name: str) -> str:

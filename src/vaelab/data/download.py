@@ -10,11 +10,11 @@ from pathlib import Path
 from threading import Thread
 
 from platformdirs import user_cache_path
-from tqdm import tqdm
 
 from vaelab.data.datasets import DatasetSpec
 from vaelab.data.folders import DataError, files_in, sha256, unpacked
 from vaelab.runs.files import locked, remove_leftovers, write_bytes, writing
+from vaelab.runs.logs import progress
 
 log = logging.getLogger(__name__)
 TIMEOUT = 20.0  # seconds without an answer
@@ -119,7 +119,7 @@ def received(url: str, largest: int) -> bytes:
     transfer, started = Transfer(url, largest), time.monotonic()
     transfer.start()
     # Silent unless stderr is a terminal.
-    with tqdm(desc=url.rpartition("/")[2], unit="B", unit_scale=True, disable=None, leave=False) as bar:
+    with progress(desc=url.rpartition("/")[2], unit="B", unit_scale=True) as bar:
         while transfer.is_alive():
             transfer.join(0.1)
             count, seconds = len(transfer.content), time.monotonic() - started

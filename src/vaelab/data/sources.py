@@ -59,7 +59,6 @@ class RawData:
 def find(config: DatasetConfig) -> RawData:
     """The first of root, system folder, download and embedded subset that has the data set.
 
-    The root is `dataset.root`, else $VAELAB_DATA, else the user's cache folder.
     Raises DataError for a damaged file, wherever it is, where nothing is found, and for a full disk.
     """
     spec = spec_of(config)
@@ -69,7 +68,7 @@ def find(config: DatasetConfig) -> RawData:
         if spec.subset is None:
             raise DataError(f"{spec.title} has no embedded subset: type dataset.source=auto instead.")
         return read(spec, "embedded", spec.subset)
-    root = Path(expand_home(config.root or os.environ.get("VAELAB_DATA") or user_cache_path("vaelab")))
+    root = root_of(config)
     check_root(config)
     standard = standard_folder(spec, root)
     system = [] if spec.system_folder is None else [SYSTEM / spec.system_folder]
@@ -102,6 +101,11 @@ def find(config: DatasetConfig) -> RawData:
             raise DataError(f"{why}.") from error
         return read(spec, "embedded", spec.subset, fallback=why)
     return read(spec, "download", standard)
+
+
+def root_of(config: DatasetConfig) -> Path:
+    """The folder that is searched: `dataset.root`, else $VAELAB_DATA, else the user's cache folder."""
+    return Path(expand_home(config.root or os.environ.get("VAELAB_DATA") or user_cache_path("vaelab")))
 
 
 def holds(config: DatasetConfig, root: str) -> bool:

@@ -4,6 +4,7 @@ Shapes: N images, L latent dimensions, P directions.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from vaelab.evaluation.sections.latent import kinds_of_dimensions
 from vaelab.explorer.network import Weights, network
 from vaelab.figures.style import class_colour
 from vaelab.metrics.latent import principal_directions
+from vaelab.pages.notebook import frame
 from vaelab.pages.page import packed, render
 from vaelab.runs import logs as console
 from vaelab.runs.files import through_link, write_bytes, writing
@@ -30,6 +32,19 @@ DIRECTIONS = 4
 
 MOST_PIXELS = 64
 """In each direction: larger images take the page seconds to encode and decode."""
+
+
+@dataclass(frozen=True)
+class Explorer:
+    """A page that was written, which a notebook shows; taken where a path is, as in `open(explorer)`."""
+
+    path: Path
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def _repr_html_(self) -> str:
+        return frame(self.path.read_text(encoding="utf-8"), height=960)
 
 
 def explore(config: ExploreConfig) -> Path:

@@ -20,6 +20,8 @@ from matplotlib.artist import Artist
 from matplotlib.backend_bases import RendererBase
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.image import BboxImage
+from matplotlib.transforms import Bbox, TransformedBbox
 from PIL import Image
 
 from vaelab.figures import Floats, Pixels, style
@@ -39,14 +41,20 @@ def zoom_for(zoom: int, height: int, width: int) -> int:
 class Sheet(Artist):
     """Images in [0, 1], grey (H, W) or in colour (H, W, 3), each pixel `zoom` by `zoom` screen pixels.
 
-    They are copied to their place: axes would resample them, and draw ticks that nobody sees.
+    They are copied to their place: axes would resample them, and draw ticks that nobody sees. Where the
+    figure is saved at another resolution, as vectors or cropped, matplotlib places them.
     """
 
-    def __init__(self, sheet: Floats, left: float, bottom: float, zoom: int) -> None:
+    def __init__(self, figure: Figure, sheet: Floats, left: float, bottom: float, zoom: int) -> None:
         """`left` and `bottom` are in inches."""
         super().__init__()
         self.left, self.bottom, self.zoom = round(left * style.DPI), round(bottom * style.DPI), zoom
         self.show(sheet)
+        corner, size = (self.left, self.bottom), self.image.shape[1::-1]
+        inches = np.array([*corner, *np.add(corner, size)]).reshape(2, 2) / style.DPI
+        box = TransformedBbox(Bbox(inches / figure.get_size_inches()), figure.transFigure)
+        self.placed = BboxImage(box, interpolation="nearest")
+        figure.add_artist(self)
 
     def show(self, sheet: Floats) -> None:
         pixels = (255 * np.nan_to_num(sheet).clip(0, 1)).round().astype(np.uint8)
@@ -54,8 +62,18 @@ class Sheet(Artist):
         rgb = [pixels] * 3 if pixels.ndim == 2 else [pixels]
         self.image = np.dstack([*rgb, np.full(pixels.shape[:2], 255, np.uint8)])
 
+    def get_window_extent(self, renderer: RendererBase | None = None) -> Bbox:
+        return self.placed.get_window_extent(renderer)
+
     def draw(self, renderer: RendererBase) -> None:
-        renderer.draw_image(renderer.new_gc(), self.left, self.bottom, self.image[::-1])
+        figure = self.get_figure(root=True)
+        assert figure is not None
+        if figure.dpi == style.DPI and not figure.transFigure.transform((0, 0)).any():
+            renderer.draw_image(renderer.new_gc(), self.left, self.bottom, self.image[::-1])
+            return
+        self.placed.set_figure(figure)
+        self.placed.set_data(self.image)
+        self.placed.draw(renderer)
 
 
 class ImageGrid:
@@ -101,8 +119,7 @@ class ImageGrid:
         full_width, full_height = self.figure.get_size_inches()
         if not row_labels:
             left = max(left, (full_width - width) / 2)
-        self.sheet = Sheet(sheet, left, bottom, zoom)
-        self.figure.add_artist(self.sheet)
+        self.sheet = Sheet(self.figure, sheet, left, bottom, zoom)
 
         def write(x: float, y: float, text: str, **look: Any) -> None:
             self.figure.text(x / full_width, y / full_height, text, linespacing=1.05, **look)
@@ -170,7 +187,7 @@ def image_panels(
         row, column = divmod(number, columns)
         left = start + column * (width + space)
         bottom = MARGIN + (rows - 1 - row) * (space + caption + height)
-        figure.add_artist(Sheet(sheet, left, bottom + height - len(sheet) * inch, zoom))
+        Sheet(figure, sheet, left, bottom + height - len(sheet) * inch, zoom)
         figure.text(left / full_width, (bottom + height + 0.07) / full_height, name, fontsize=size)
     return figure
 

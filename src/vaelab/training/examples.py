@@ -24,6 +24,7 @@ from vaelab.objectives import Objective
 from vaelab.objectives.scoring import BATCH, scored_images
 from vaelab.runs.folder import SPLIT_NAMES
 from vaelab.runs.random_streams import stream
+from vaelab.training.interpolation import linear_path, spherical_path
 from vaelab.training.latent_axes import PRIOR_STEPS, PROBABILITIES, LatentAxes, NothingToShow
 
 LATENT_POINTS = 5000
@@ -111,7 +112,7 @@ class ExampleImages:
     def posterior_samples(self) -> NDArray[np.float64]:
         """One sample of q(z|x) of each of the latent plot's images, shape (N, L)."""
         noise = stream(self.seed, "posterior samples of a latent plot", device=self.prior_ZL.device)
-        return self.points_posterior().sample(noise).double().cpu().numpy()
+        return self.points_posterior().sample(noise).cpu().double().numpy()
 
     def decoded_images(self, z_ZL: Tensor) -> Tensor:
         """The expected image of each latent, shape (Z, C, H, W)."""
@@ -125,7 +126,7 @@ class ExampleImages:
 
     def decoded_grid(self, z_RCL: Tensor) -> NDArray[np.float32]:
         """Decoded images of rows and columns of latents, shape (R, C, H, W)."""
-        images = self.decoded(z_RCL.flatten(0, 1).to(self.prior_ZL.device))
+        images = self.decoded(z_RCL.flatten(0, 1).float().to(self.prior_ZL.device))
         return images.reshape(*z_RCL.shape[:2], *images.shape[1:])
 
     def reconstructed(self, x_N1HW: Tensor) -> NDArray[np.float32]:
@@ -330,8 +331,8 @@ class ExampleImages:
         pairs = 8 // len(paths)
         band = self.first_band[:pairs]
         partner = self.images_K1HW[self.columns :].roll(-self.columns // 3, dims=0)[:pairs]
-        start, end = self.posterior(band).mean, self.posterior(partner).mean
-        share = torch.linspace(0, 1, 8, device=start.device)
+        start, end = self.posterior(band).mean.cpu(), self.posterior(partner).mean.cpu()
+        share = torch.linspace(0, 1, 8)
         z_RSL = torch.stack([path(start, end, share) for path in paths.values()], dim=1).flatten(0, 1)
         ends = [as_arrays(images.repeat_interleave(len(paths), dim=0))[:, None] for images in (band, partner)]
         return image_grid(
@@ -343,28 +344,6 @@ class ExampleImages:
             column_labels=["original", *(f"{100 * part:.0f} %" for part in share.tolist()), "original"],
             bottom_label=f"decoded at equal steps on {ways} between the two posterior means",
         )
-
-
-def linear_path(start_KL: Tensor, end_KL: Tensor, share_S: Tensor) -> Tensor:
-    """Points on the straight line from each start to its end, shape (K, S, L)."""
-    return start_KL[:, None] + share_S[:, None] * (end_KL - start_KL)[:, None]
-
-
-def spherical_path(start_KL: Tensor, end_KL: Tensor, share_S: Tensor) -> Tensor:
-    """Spherical interpolation, shape (K, S, L).
-
-    White (2016), "Sampling generative networks", for the directions; norms are interpolated linearly. Where
-    the directions are equal or opposite there is no unique great circle, and the straight line is taken.
-    """
-    start, end, share = start_KL.double()[:, None], end_KL.double()[:, None], share_S.double()[:, None]
-    lengths = [latents.norm(dim=2, keepdim=True) for latents in (start, end)]
-    unit = [way / length.clamp(min=1e-12) for way, length in zip((start, end), lengths, strict=True)]
-    angle = (unit[0] * unit[1]).sum(dim=2, keepdim=True).clamp(-1, 1).acos()
-    sine = angle.sin()
-    turned = (((1 - share) * angle).sin() * unit[0] + (share * angle).sin() * unit[1]) / sine.clamp(min=1e-12)
-    path = turned * (lengths[0] + share * (lengths[1] - lengths[0]))
-    line = linear_path(start_KL.double(), end_KL.double(), share_S.double())
-    return torch.where(sine > 1e-4, path, line).float()
 
 
 def as_arrays(x_NCHW: Tensor) -> NDArray[np.float32]:

@@ -199,8 +199,8 @@ class TrainingRun:
             EpochFigures(config, examples, folder, self.progress.over),
             self.epochs,  # commits the epoch
             self.run_json,
-            loggers.build(config.logger, **offered, epoch=self.state.epoch),
             FinalFigures(config, examples, folder, self.progress.over),
+            *(loggers.build(each, **offered, epoch=self.state.epoch) for each in config.loggers),
             *([callbacks.WriteReport(folder, report, self.progress.over)] if report else []),
             callbacks.StopOnSignal(config, self.signals),
         ]  # fmt: skip
@@ -275,8 +275,10 @@ class TrainingRun:
                 log.warning("early_stopping has no effect: no validation losses of two epochs compare.")
         if decay := config.optimizer.weight_average:
             log.info("What is scored, drawn and saved is the moving average of the weights, decay %g", decay)
-        if config.deterministic and self.state.device.type == "cpu":
-            log.warning("deterministic=true has no effect on the CPU, which is bitwise reproducible anyway.")
+        if config.deterministic and self.state.device.type != "cuda":
+            cpu = self.state.device.type == "cpu"
+            where = "the CPU, which is bitwise reproducible anyway" if cpu else "MPS"
+            log.warning("deterministic=true has no effect on %s.", where)
         if self.state.total_steps:
             log.info("Continuing after epoch %d, step %d", self.state.epoch, self.state.step)
 

@@ -30,8 +30,10 @@ def ood(evaluated: EvaluatedModel, progress: Progress) -> Section:
     if not others:
         shape = " x ".join(map(str, own.image_shape))
         raise CannotMeasure(f"no other data set with a shipped subset has images of the shape {shape}")
-    name, title = others[0].name, others[0].title
-    source = DatasetConfig(name=name, source="embedded", val_size=0, binarize=evaluated.source.binarize)
+    name, title, binarize = others[0].name, others[0].title, evaluated.source.binarize
+    if binarize == "larochelle":  # which nothing else has
+        binarize = "static"
+    source = DatasetConfig(name=name, source="embedded", val_size=0, binarize=binarize)
     outside = splits.load(source, evaluated.device).test
     images = min(IMAGES, len(evaluated.split), len(outside))
     inside_scores, outside_scores = (

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vaelab.config import counted
-from vaelab.evaluation.model import MOST_IMAGES, EvaluatedModel, Progress
+from vaelab.evaluation.model import EvaluatedModel, Progress
 from vaelab.evaluation.numbers import CannotMeasure, Number, Section, number_of, percent
 from vaelab.evaluation.sections import sections
 from vaelab.metrics import generation
@@ -103,12 +103,11 @@ def samples(evaluated: EvaluatedModel, progress: Progress) -> Section:
             f"{name}_{network.name}": number_of(Score(*score.tolist()), UNITS[name], basis)
             for name, score in measure().items()
         }
-    fitted = min(len(evaluated.data.train), MOST_IMAGES)
     remark = (
         f"Against real {evaluated.split.name} images, on {features} features of vaelab's {network.name} "
         f"(test accuracy {percent(network.test_accuracy, 2)}, SHA-256 {network.sha256[:12]}…), not of an "
         f"Inception network: compare only with scores on {network.name} of as many images. Mixture: 10 "
-        f"Gaussians fitted to posterior samples of {counted(fitted, 'training image')}. Floor: "
+        f"Gaussians fitted to posterior samples of {counted(evaluated.fitted, 'training image')}. Floor: "
         f"{other_split.name} images. precision, recall: balls to the {generation.NEIGHBOURS}rd neighbour; "
         f"density, coverage: to the {generation.NEIGHBOURS_OF_DENSITY}th. ± is the standard error, of kid "
         "as a U-statistic, of the others by the bootstrap over both sets of images, the fitted mixture given."
