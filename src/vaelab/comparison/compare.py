@@ -289,6 +289,9 @@ class Comparison(Steps):
     def warning(self) -> list[str]:
         count = len(self.found.families)
         reason = "other images, or another likelihood"
+        conditional = {member.config.conditional for member in self.found.members}
+        if len(conditional) > 1:
+            reason += ", or bounds on −log p(x|y), given the class y, beside bounds on −log p(x)"
         return (
             [f"They fall into {count} families whose numbers don't compare: {reason}."] if count > 1 else []
         )

@@ -102,9 +102,11 @@ def draw_kl_bars(evaluated: EvaluatedModel) -> Figure:
 
 
 FIGURES: dict[str, Callable[[EvaluatedModel], Figure]] = {
-    "reconstructions.png": lambda evaluated: evaluated.examples.pairs(evaluated.images),
+    "reconstructions.png": lambda evaluated: evaluated.examples.pairs(
+        evaluated.images, evaluated.split.labels
+    ),
     "reconstructions_ranked.png": lambda evaluated: evaluated.examples.ranking(
-        evaluated.images, evaluated.bound.terms.reconstruction
+        evaluated.images, evaluated.split.labels, evaluated.bound.terms.reconstruction
     ),
     "samples.png": lambda evaluated: evaluated.examples.samples("Samples from the prior").figure,
     "samples_mixture.png": draw_mixture_samples,

@@ -108,7 +108,7 @@ def page(runs: Sequence[Run], config: ExploreConfig) -> str:
             raise VaelabError(
                 "The models were trained on different images: type pair=[...] with two of the same."
             )
-    names = [f"{run.config.model['name']}, {run.config.objective_label}" for run in runs]
+    names = [f"{run.config.model_label}, {run.config.objective_label}" for run in runs]
     if len(set(names)) < len(names):
         names = [
             f"{name}, {run.checkpoint.parent.parent.name}" for name, run in zip(names, runs, strict=True)

@@ -30,7 +30,7 @@ def write_run_report(folder: RunFolder, facts: Mapping[str, Any] | None = None) 
     figures += [path for found in evaluations for path in sorted(found.glob("*.png"))]
     page = render(
         "run.html.j2",
-        title=f"{config.model['name']}{size}, {config.objective_label} · {facts['data']['description']}",
+        title=f"{config.model_label}{size}, {config.objective_label} · {facts['data']['description']}",
         folder=folder.name,
         checkpoint=quote_override("checkpoint", folder.path),
         facts=facts,

@@ -106,7 +106,7 @@ class AnimationFrames(Drawing):
 
     def save(self, state: TrainingState, count: int) -> None:
         means_NL = self.examples.means(count).clip(-HALF_PRECISION, HALF_PRECISION).astype(np.float16)
-        images = np.nan_to_num(self.examples.reconstructed(self.examples.first_band) * 255).round()
+        images = np.nan_to_num(self.examples.first_band_reconstructed() * 255).round()
         file = io.BytesIO()
         np.savez(file, means=means_NL, reconstructions=images.astype(np.uint8))
         self.folder.write(self.folder.frame(state.total_steps), file.getvalue())
