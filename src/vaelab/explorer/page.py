@@ -4,6 +4,7 @@ Shapes: N images, L latent dimensions, P directions.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from vaelab.evaluation.sections.latent import kinds_of_dimensions
 from vaelab.explorer.network import Weights, network
 from vaelab.figures.style import class_colour
 from vaelab.metrics.latent import principal_directions
+from vaelab.pages.notebook import frame
 from vaelab.pages.page import packed, render
 from vaelab.runs import logs as console
 from vaelab.runs.files import through_link, write_bytes, writing
@@ -26,6 +28,23 @@ from vaelab.training.run import Run, load
 
 DIRECTIONS = 4
 """Principal directions that can be chosen as the plane's axes."""
+
+
+MOST_PIXELS = 64
+"""In each direction: larger images take the page seconds to encode and decode."""
+
+
+@dataclass(frozen=True)
+class Explorer:
+    """A page that was written, which a notebook shows; taken where a path is, as in `open(explorer)`."""
+
+    path: Path
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def _repr_html_(self) -> str:
+        return frame(self.path.read_text(encoding="utf-8"), height=960)
 
 
 def explore(config: ExploreConfig) -> Path:
@@ -91,9 +110,15 @@ def page(runs: Sequence[Run], config: ExploreConfig) -> str:
         names = [
             f"{name}, {run.checkpoint.parent.parent.name}" for name, run in zip(names, runs, strict=True)
         ]
+    channels, height, width = first.data.spec.image_shape
+    if channels > 1 or max(height, width) > MOST_PIXELS:
+        what = "colour" if channels > 1 else f"{height} × {width} pixels"
+        raise VaelabError(
+            f"The explorer shows grey images of at most {MOST_PIXELS} × {MOST_PIXELS} pixels, and those of "
+            f"{first.data.description} have {what}: the figures of vaelab.evaluate show their latent space."
+        )
     count = min(config.images, len(first.split))
     bytes_N = (first.images[:count].flatten(1) * 255).round().to(torch.uint8).cpu().numpy()
-    _, height, width = first.data.spec.image_shape
     return render(
         "explorer.html.j2",
         title=" beside ".join(names),
@@ -104,7 +129,7 @@ def page(runs: Sequence[Run], config: ExploreConfig) -> str:
             "models": [model_data(each, name, count) for each, name in zip(models, names, strict=True)],
             "classes": [
                 {"number": number, "name": name, "colour": class_colour(number)}
-                for number, name in first.data.class_names.items()
+                for number, name in (first.data.class_names or {0: "no label"}).items()
             ],
             "labels": first.split.labels[:count].tolist(),
         },
