@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import vaelab
-from conftest import TINY, environment
+from conftest import TINY, command_line_of, environment
 
 SCRIPT = """
 import json, os, random, sys, warnings
@@ -53,7 +53,7 @@ print(json.dumps({
     "evaluated": (run.checkpoint.parents[1] / "evaluation" / "best" / "metrics.json").is_file(),
     "message": message,
     "refused": refused,
-    "names": {"train", "evaluate", "compare", "sample", "load", "Run"} <= set(dir(vaelab)),
+    "names": {"train", "sweep", "evaluate", "compare", "explore", "sample", "load", "Run"} <= set(dir(vaelab)),
     "untouched": state() == before,
     "shown": repr(loaded),
 }))
@@ -87,10 +87,77 @@ def test_train_sample_evaluate_and_load(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [["experiment=kl_ablation"], ["hydra.mode=MULTIRUN"], ["--multirun", "beta=1"]]
+    "line", [["experiment=kl_ablation"], ["hydra.mode=MULTIRUN"], ["--multirun", "beta=1"], ["beta=0.5,1"]]
 )
 def test_a_sweep_is_not_taken_for_one_run(line: list[str]) -> None:
     with pytest.raises(vaelab.VaelabError) as error:
         vaelab.train(*line)
-    typed = f"python -m vaelab.train {' '.join(line)}"
-    assert str(error.value) == f"This is a sweep, and a function makes one run: type {typed}"
+    assert str(error.value) == (
+        "This is a sweep, and vaelab.train makes one run: call vaelab.sweep with these settings."
+    )
+
+
+def test_a_sweep_has_the_folders_of_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same names, files and settings, and the same training once."""
+    monkeypatch.chdir(tmp_path)
+    for name, value in environment().items():
+        monkeypatch.setenv(name, value)
+    quick = [*TINY, "artifacts.every=0", "artifacts.figures=false", "artifacts.gif=false", "epochs=1"]
+    quick += ["hydra.callbacks.compare.figures=false"]
+    typed = command_line_of("vaelab.train", tmp_path)(
+        "-m", *quick, "kl=true,false", "beta=0.5,1", "hydra.sweep.dir=typed"
+    )
+    assert typed.returncode == 0
+    called = vaelab.sweep(*quick, "kl=true,false", beta=[0.5, 1], **{"hydra.sweep.dir": "called"})
+    assert (called.folder, called.interrupted) == (Path("called"), False)
+    files = [
+        sorted(
+            str(path.relative_to(folder))
+            for path in Path(folder).rglob("*")
+            if not path.name.endswith(".lock")
+        )
+        for folder in ("typed", "called")
+    ]
+    assert files[0] == files[1]
+    configs = [Path(folder, "1_beta-1_kl-true", "config.yaml").read_text() for folder in ("typed", "called")]
+    assert configs[0] == configs[1]
+    facts = json.loads(Path("called", "1_beta-1_kl-true", "run.json").read_text())
+    assert facts["command"].startswith("python -m vaelab.train --multirun dataset.source=embedded")
+    assert [run.config.objective_label for run in called.runs] == ["beta 0.5", "beta 1", "KL off"]
+    assert called.comparison is not None
+    table = called.comparison.table
+    assert [row["model"] for row in table] == ["KL off", "beta 0.5", "beta 1"]
+    assert table[2]["val/kl"] == called.runs[1].metrics[-1]["val/kl"]
+    assert repr(called) == "<Sweep: 3 finished runs, called>"
+    assert "<td>one seed each: not tested</td>" in called._repr_html_()
+    again = vaelab.compare(called, figures=False, evaluate=False)
+    assert again.table == table
+    assert repr(again) == "<Comparison: 3 runs, called/comparison>"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "settings", "message"),
+    [
+        (["beta=-1,1"], {}, "beta must be a number of at least 0, got -1.0."),
+        ([], {"beta": (0.5, -1)}, "beta must be a number of at least 0, got -1.0."),
+        ([], {"beta": []}, "beta must be a number of at least 0, got ''."),
+        (["seed=1,2", "--version"], {}, "A function takes settings alone: leave --version out."),
+        (
+            ["seed=1,2", "hydra/launcher=parallel"], {},
+            "hydra/launcher=parallel is for the command line, python -m vaelab.train -m: in Python leave it out, or run "
+            "that line and call vaelab.compare with the sweep's folder.",
+        ),
+    ],
+)  # fmt: skip
+def test_a_sweep_is_refused_before_it_starts(
+    overrides: list[str],
+    settings: dict[str, object],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(vaelab.VaelabError) as error:
+        vaelab.sweep("dataset.source=embedded", *overrides, **settings)
+    assert str(error.value) == message
+    assert not [*tmp_path.iterdir()]

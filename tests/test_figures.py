@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -15,6 +16,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import get_font
 from matplotlib.text import Text
+from numpy.typing import NDArray
 from PIL import Image
 from skimage.color import deltaE_ciede2000, rgb2lab
 
@@ -41,6 +43,7 @@ from vaelab.figures.images import (
     image_panels,
     mp4,
     tile,
+    zoom_for,
 )
 from vaelab.figures.latent import (
     LatentPlot,
@@ -438,7 +441,8 @@ def test_an_image_grid_shows_every_pixel_as_a_square(labels: list[str]) -> None:
         images, "Title", LONG, row_labels=["one", "two"], column_labels=labels, bottom_label=LONG,
         row_group=1, column_group=2, zoom=4,
     )  # fmt: skip
-    sheet = (255 * tile(images, 2, 1, 2).clip(0, 1)).round().repeat(4, axis=0).repeat(4, axis=1)
+    zoom = zoom_for(4, *images.shape[2:])
+    sheet = (255 * tile(images, 2, 1, 2).clip(0, 1)).round().repeat(zoom, axis=0).repeat(zoom, axis=1)
     frame = style.pixels(grid.figure)
     left, bottom = grid.sheet.left, len(frame) - grid.sheet.bottom
     assert (frame[bottom - len(sheet) : bottom, left : left + sheet.shape[1]] == sheet[:, :, None]).all()
@@ -451,7 +455,7 @@ def test_an_image_grid_shows_every_pixel_as_a_square(labels: list[str]) -> None:
     if len(labels) == 2:  # each in the middle of its group
         middles = [text.get_window_extent() for text in other.figure.texts if text.get_text() in labels]
         places = [(box.x0 + box.x1) / 2 - left for box in middles]
-        assert places == pytest.approx([4 * 7, 4 * (7 + 14 + 6)], abs=2)
+        assert places == pytest.approx([zoom * 7, zoom * (7 + 14 + 6)], abs=2)
 
 
 def overlapping(figure: Figure) -> list[tuple[str, str]]:
@@ -617,3 +621,34 @@ def test_a_model_that_is_a_dot_on_the_common_axes_has_an_inset() -> None:
         assert moved[height - int(box.y1) : height - int(box.y0), int(box.x0) : int(box.x1)].any()
     alone = LatentSpaces({"near": MEANS}, {"near": VIEW}, LABELS, NAMES, "Title", LONG)
     assert not alone.insets
+
+
+def test_a_grid_is_saved_at_any_resolution_cropped_and_as_vectors(tmp_path: Path) -> None:
+    """What a user does with a Figure: the images stay where the text is, each pixel a square."""
+    images = GENERATOR.random((2, 3, 28, 28)).round()
+    figure = image_grid(images, "Title", LONG, row_labels=["original", "reconstruction"])
+    plain = style.png(figure)
+
+    def saved(name: str, **how: Any) -> NDArray[np.uint8]:
+        figure.savefig(tmp_path / name, **how)
+        return np.asarray(Image.open(tmp_path / name).convert("L"))
+
+    drawn = np.asarray(Image.open(io.BytesIO(plain)).convert("L"))
+    double = saved("double.png", dpi=2 * style.DPI)[::2, ::2][: drawn.shape[0], : drawn.shape[1]]
+    assert (np.abs(double.astype(int) - drawn)[-150:] > 50).mean() < 0.1  # elsewhere a third
+    cropped = saved("cropped.png", bbox_inches="tight", dpi="figure")
+    assert (cropped == 0).sum() == pytest.approx((drawn == 0).sum(), rel=0.01)
+    figure.savefig(tmp_path / "vectors.svg")
+    assert (tmp_path / "vectors.svg").read_text().count("<image ") == 1
+    assert style.png(figure) == plain
+
+
+def test_a_notebook_shows_a_figure_with_fewer_colours() -> None:
+    figure = LatentPlot(MEANS, LABELS, NAMES, VIEW, "Title", LONG).figure
+    shown, size = figure._repr_png_()  # type: ignore[attr-defined]
+    whole = Image.open(io.BytesIO(style.png(figure)))
+    small = Image.open(io.BytesIO(shown))
+    assert (small.mode, small.size) == ("P", whole.size)
+    assert size == {"width": round(96 * figure.get_figwidth()), "height": round(96 * figure.get_figheight())}
+    difference = np.abs(np.asarray(small.convert("RGB")).astype(int) - np.asarray(whole.convert("RGB")))
+    assert difference.mean() < 0.5

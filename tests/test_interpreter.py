@@ -84,7 +84,7 @@ def state() -> dict[str, Any]:
             torch.get_num_interop_threads(), torch.get_float32_matmul_precision(), torch.is_anomaly_enabled(),
         ),
         "denormals": bool(torch.tensor(1e-40) / 2 == 0),
-        "matplotlib": {key: str(value) for key, value in dict.items(mpl.rcParams)},
+        "matplotlib": ({key: str(value) for key, value in dict.items(mpl.rcParams)}, "matplotlib.pyplot" in sys.modules),
     }  # fmt: skip
 
 
@@ -94,6 +94,15 @@ def main(command: str, *arguments: str) -> None:
         patch.setattr(sys, "argv", ["script", *arguments])
         importlib.import_module(f"vaelab.{command}").main()
         assert sys.argv == ["script", *arguments]
+
+
+def plots(run: Run) -> list[Callable[[], Any]]:
+    """Every figure of `run.plot`."""
+    names = [
+        name for name, each in vars(type(run.plot)).items() if callable(each) and not name.startswith("_")
+    ]
+    assert {"latent", "loss", "manifold", "reconstructions", "samples"} <= {*names}
+    return [getattr(run.plot, name) for name in names]
 
 
 def refused() -> None:
@@ -116,10 +125,16 @@ CALLS: dict[str, Callable[[Run], object]] = {
     "in an event loop": lambda run: asyncio.run(awaited(refused, lambda: api.sample(run, 2))),
     "evaluate": lambda run: api.evaluate(run, nll_images=4, importance_samples=2),
     "compare": lambda run: api.compare(run.checkpoint.parents[2]),
+    "sweep": lambda run: api.sweep(*QUIET, "hydra.callbacks.compare.figures=false", seed=[1])._repr_html_(),
+    "explore": lambda run: api.explore(run, images=10, output="page.html")._repr_html_(),
+    "show": lambda run: [run._repr_html_(), run.metrics._repr_html_(), run.metrics.to_pandas()],
+    "plot": lambda run: [draw()._repr_png_() for draw in plots(run)],
     "load, sample, encode, decode": lambda run: load(run.checkpoint).reconstruct(run.sample(2)),
     "vaelab.train": lambda run: main("train", *QUIET, "hydra.run.dir=new"),
     "vaelab.train -m": lambda run: main("train", "-m", *QUIET, "seed=1", "hydra.callbacks.compare.figures=false"),
     "vaelab.sample": lambda run: main("sample", f"run={run.checkpoint}", "output=samples"),
+    "vaelab.reconstruct": lambda run: main("reconstruct", f"run={run.checkpoint}", "output=reconstructions"),
+    "vaelab.interpolate": lambda run: main("interpolate", f"run={run.checkpoint}", "from=0", "to=1", "output=x"),
     "vaelab.export": lambda run: main("export", f"run={run.checkpoint}", "output=export"),
     "vaelab.explore": lambda run: main("explore", f"run={run.checkpoint}", "images=10", "output=page.html"),
 }  # fmt: skip
@@ -184,6 +199,7 @@ def test_no_figure_needs_a_backend(named: str, kept: str | None) -> None:
 PATHS = {
     "train": ("resume", "dataset.root"), "evaluate": ("checkpoint", "output", "dataset.root"), "compare": ("sweep",),
     "explore": ("run", "output"), "export": ("run", "output"), "sample": ("run", "output"),
+    "reconstruct": ("run", "output"), "interpolate": ("run", "output"),
 }  # fmt: skip
 NEEDED = {
     "evaluate": "checkpoint=x",
@@ -191,6 +207,8 @@ NEEDED = {
     "explore": "run=x",
     "export": "run=x",
     "sample": "run=x",
+    "reconstruct": "run=x",
+    "interpolate": "run=x from=1 to=2",
 }
 
 
@@ -201,7 +219,7 @@ NEEDED = {
 def test_a_path_may_begin_at_home(command: str, key: str, value: str, home: Path) -> None:
     (home / "x").mkdir()
     line = [
-        *([NEEDED[command]] if command in NEEDED and key not in NEEDED[command] else []),
+        *(each for each in NEEDED.get(command, "").split() if not each.startswith(f"{key}=")),
         f"{key}={value}",
     ]
     with composing(command) as compose:

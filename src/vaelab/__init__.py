@@ -2,6 +2,7 @@
 
 >>> import vaelab
 >>> run = vaelab.train("model=conv", beta=0.5, epochs=5)  # the settings of the command line
+>>> sweep = vaelab.sweep("beta=0.1,0.5,1", "kl=true,false")  # a run for each combination, compared
 >>> run = vaelab.load("outputs/2026-11-21/...")  # its best checkpoint; which="last" for the last
 >>> images = run.sample(64, seed=0)  # (64, 1, 28, 28) in [0, 1]
 """
@@ -11,15 +12,26 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vaelab.cli.api import compare, evaluate, explore, sample, train
+    from vaelab.cli.api import compare, evaluate, explore, sample, sweep, train
     from vaelab.config import VaelabError
     from vaelab.training.run import Run, load
 
 __version__ = version("vaelab")
-__all__ = ["Run", "VaelabError", "__version__", "compare", "evaluate", "explore", "load", "sample", "train"]
+__all__ = [
+    "Run",
+    "VaelabError",
+    "__version__",
+    "compare",
+    "evaluate",
+    "explore",
+    "load",
+    "sample",
+    "sweep",
+    "train",
+]
 
 LAZY_IMPORTS = {
-    "vaelab.cli.api": ("compare", "evaluate", "explore", "sample", "train"),
+    "vaelab.cli.api": ("compare", "evaluate", "explore", "sample", "sweep", "train"),
     "vaelab.config": ("VaelabError",),
     "vaelab.training.run": ("Run", "load"),
 }

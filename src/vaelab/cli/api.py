@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Sequence
+import signal
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vaelab.cli.arguments import prepare, refuse_several_values, shows_only
+from vaelab.cli.arguments import Arguments, prepare, refuse_several_values, shows_only, swept_keys
 from vaelab.cli.compose import composing, is_sweep, settings_of
 from vaelab.cli.messages import one_line
+from vaelab.cli.plan import planned
+from vaelab.cli.sweep import failed_jobs, in_this_process, pack
 from vaelab.config import (
     CompareConfig,
     Config,
@@ -17,20 +23,25 @@ from vaelab.config import (
     ExploreConfig,
     SampleConfig,
     Schema,
+    Settings,
     VaelabError,
+    counted,
     expand_home,
     quote_override,
-    resolve,
+    quoted,
+    show,
 )
 from vaelab.pages.run_report import write_run_report
-from vaelab.runs.folder import RunFolder, refuse_inside_a_run, refuse_system
+from vaelab.runs.folder import RunFolder, RunFolderError, refuse_inside_a_run, refuse_system, run_folders
 from vaelab.runs.logs import standard_streams
+from vaelab.runs.signals import BY_SIGNAL
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from vaelab.comparison.compare import ComparisonResult
     from vaelab.evaluation.evaluate import EvaluationResult
+    from vaelab.explorer.page import Explorer
     from vaelab.training.run import Run
     from vaelab.training.session import TrainingResult
 
@@ -39,15 +50,18 @@ if TYPE_CHECKING:
 def train(*overrides: str, **settings: Any) -> Run:
     """One run, as `python -m vaelab.train`: `train("model=conv", "dataset.val_size=0", beta=0.5)`.
 
-    Raises VaelabError with the sentence that the command line prints; KeyboardInterrupt saves and is raised.
+    Returns the run at its best checkpoint, as `load` does. An interrupt (Ctrl-C, or the notebook's stop
+    button) ends the training at the next step, saves it and returns the run so far; `train(resume=FOLDER)`
+    continues it. Raises VaelabError with the sentence that the command line prints.
     """
     config, folder, lines = composed("train", Config, overrides, settings)
     result = new_or_resumed(config, RunFolder(folder), lines)
-    if result.interrupted_by:
-        raise KeyboardInterrupt
+    if result.interrupted_by not in (0, signal.SIGINT):  # the end of the whole process
+        sys.exit(BY_SIGNAL + result.interrupted_by)
     from vaelab.training.run import load
 
-    return load(result.folder.path)
+    made = result.folder
+    return load(made.path, None if made.best_checkpoint.is_file() else "last")
 
 
 def new_or_resumed(
@@ -69,9 +83,108 @@ def new_or_resumed(
     return session.resume(config, [line.partition("=")[0].lstrip("+~") for line in overrides], caller)
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class SweepResult:
+    """The runs of a sweep and their comparison; a notebook shows the comparison."""
+
+    folder: Path
+    comparison: ComparisonResult | None
+    """None of a sweep that was interrupted, or with hydra.callbacks.compare.enabled=false."""
+    interrupted: bool
+
+    @cached_property
+    def runs(self) -> list[Run]:
+        """The finished runs in the order of the jobs, each at its best checkpoint; equal ones once."""
+        from vaelab.training.run import load
+
+        return [load(path) for path in self.finished]
+
+    @property
+    def finished(self) -> list[Path]:
+        """The folders of the finished runs."""
+        found = []
+        for path in run_folders(self.folder):
+            with suppress(RunFolderError, OSError):
+                if RunFolder(path).read_run_json()["status"] == "finished":
+                    found.append(path)
+        return found
+
+    def __repr__(self) -> str:
+        interrupted = ", interrupted" if self.interrupted else ""
+        return f"<Sweep: {counted(len(self.finished), 'finished run')}{interrupted}, {self.folder}>"
+
+    def _repr_html_(self) -> str:
+        from vaelab.pages.page import render
+
+        shown = {"runs": self.finished, "folder": self.folder, "interrupted": self.interrupted}
+        compared = "" if self.comparison is None else self.comparison._repr_html_()
+        return render("sweep.cell.html.j2", **shown) + compared
+
+
 @standard_streams()
-def evaluate(run: Run | Path | str, **settings: Any) -> EvaluationResult:
-    """Evaluate a run or a checkpoint, as `python -m vaelab.evaluate`: its `.folder`, `.text` and more."""
+def sweep(*overrides: str, **settings: Any) -> SweepResult:
+    """A run for each combination, then their comparison, as `python -m vaelab.train -m`.
+
+    `sweep("beta=0.1,0.5,1", "kl=true,false")`, or `sweep(beta=[0.1, 0.5, 1], kl=[True, False])`: what is
+    iterable stands for several values, and a list of lists for several lists. The runs are trained one after
+    the other in this process, so that models and the like that it has registered can be swept too.
+
+    An interrupt saves the run that is being trained and returns what there is; the same call with
+    `"hydra.sweep.dir=FOLDER"` continues. Raises VaelabError, before anything is trained, for settings that
+    can't be used, and after the comparison where jobs failed.
+    """
+    from vaelab.runs.environment import importing
+
+    with importing():
+        from vaelab.comparison.compare import compare as compare_runs
+
+    lines = [*overrides, *(several_values(key, value) for key, value in settings.items())]
+    with in_one_sentence(Config):
+        arguments = settings_alone("train", ["--multirun", *lines], Config)
+        plan = planned(arguments)
+        assert plan is not None  # --multirun
+        refuse_other_processes(plan.composed.hydra.runtime.choices)
+    folder, comparison = RunFolder(plan.folder).path, None
+    try:
+        interrupted = in_this_process(plan, arguments)
+    except KeyboardInterrupt:  # between two runs
+        interrupted = True
+    if interrupted:
+        return SweepResult(folder, None, interrupted=True)
+    failed = failed_jobs(plan)
+    if plan.comparison is not None:
+        with interruptible():
+            comparison = compare_runs(plan.comparison)
+        failed += comparison.failed
+    pack(plan, failed)
+    return SweepResult(folder, comparison, interrupted=False)
+
+
+def several_values(key: str, value: object) -> str:
+    """An override of a sweep: what is iterable, but for a text or a mapping, is several values."""
+    if not isinstance(value, Iterable) or isinstance(value, str | Mapping):
+        return quote_override(key, value)
+    return f"{key}={','.join(show(each, quoted) for each in value)}"
+
+
+def refuse_other_processes(choices: Mapping[str, str]) -> None:
+    """Raise VaelabError for launchers and sweepers that start processes, or choose as they go."""
+    for group in ("hydra/launcher", "hydra/sweeper"):
+        if choices[group] != "basic":
+            raise VaelabError(
+                f"{group}={choices[group]} is for the command line, python -m vaelab.train -m: in Python "
+                "leave it out, or run that line and call vaelab.compare with the sweep's folder."
+            )
+
+
+@standard_streams()
+def evaluate(run: Run | Path | str, *overrides: str, **settings: Any) -> EvaluationResult:
+    """Evaluate a run or a checkpoint, as `python -m vaelab.evaluate`: `evaluate(run, "split=val", seed=7)`.
+
+    `.table` has a row per number with its unit and standard error, `.numbers` the same by section and name,
+    `.text` is the table as text, `.folder` where it is written. An interrupt returns what is measured by
+    then. Raises VaelabError for settings or data that can't be used.
+    """
     from vaelab.runs.environment import importing
 
     with importing():
@@ -79,43 +192,73 @@ def evaluate(run: Run | Path | str, **settings: Any) -> EvaluationResult:
         from vaelab.training.run import Run, load
 
     path = run.checkpoint if isinstance(run, Run) else run
-    config, _, _ = composed("evaluate", EvaluationConfig, (), {"checkpoint": path, **settings})
+    config, _, _ = composed("evaluate", EvaluationConfig, overrides, {"checkpoint": path, **settings})
     return evaluate_run(load(path), config)
 
 
 @standard_streams()
-def explore(run: Run | Path | str | None = None, **settings: Any) -> Path:
-    """Write a run's latent space, or with `sweep` two, as a web page, as `python -m vaelab.explore`."""
+def explore(run: Run | SweepResult | Path | str | None = None, *overrides: str, **settings: Any) -> Explorer:
+    """Write a run's latent space, or two of a sweep's, as a web page, as `python -m vaelab.explore`.
+
+    A notebook shows the page, which has `images` test images in it (2,000: 4 MB with the default model);
+    `.path` is its file. Raises VaelabError for a run that can't be used.
+    """
     from vaelab.runs.environment import importing
 
     with importing():
+        from vaelab.explorer.page import Explorer
         from vaelab.explorer.page import explore as write_page
         from vaelab.training.run import Run
 
-    if run is not None:
+    if isinstance(run, SweepResult):
+        settings["sweep"] = run.folder
+    elif run is not None:
         settings["run"] = run.checkpoint if isinstance(run, Run) else run
-    config, _, _ = composed("explore", ExploreConfig, (), settings)
-    return write_page(config)
+    config, _, _ = composed("explore", ExploreConfig, overrides, settings)
+    return Explorer(write_page(config))
 
 
 @standard_streams()
-def compare(sweep: Path | str, **settings: Any) -> ComparisonResult:
-    """Compare the runs of a folder, as `python -m vaelab.compare`."""
+def compare(sweep: SweepResult | Path | str, *overrides: str, **settings: Any) -> ComparisonResult:
+    """Compare the runs of a sweep, or of any folder with runs in it, as `python -m vaelab.compare`.
+
+    `.table` has a row per model with the means over its seeds, `.text` is comparison.md, `.folder` where
+    figures and page are. Raises VaelabError where there is no run.
+    """
     from vaelab.runs.environment import importing
 
     with importing():
         from vaelab.comparison.compare import compare as compare_runs
 
-    config, _, _ = composed("compare", CompareConfig, (), {"sweep": sweep, **settings})
-    return compare_runs(config)
+    folder = sweep.folder if isinstance(sweep, SweepResult) else sweep
+    config, _, _ = composed("compare", CompareConfig, overrides, {"sweep": folder, **settings})
+    with interruptible():
+        return compare_runs(config)
 
 
-def sample(run: Run | Path | str, count: int = 64, seed: int = 0) -> Tensor:
-    """Images decoded from draws of the prior, shape (count, 1, H, W), in [0, 1]."""
-    resolve({"run": "a run", "count": count, "seed": seed}, SampleConfig)
-    from vaelab.training.run import Run, load
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Inside, an interrupt is KeyboardInterrupt, where a command would end with its exit status."""
+    try:
+        yield
+    except SystemExit as end:
+        if end.code == BY_SIGNAL + signal.SIGINT:
+            raise KeyboardInterrupt from end
+        raise
 
-    return (run if isinstance(run, Run) else load(run)).sample(count, seed)
+
+@standard_streams()
+def sample(run: Run | Path | str, count: int = 64, seed: int = 0, **settings: Any) -> Tensor:
+    """The images of `python -m vaelab.sample`, shape (count, 1, H, W), in [0, 1]; nothing is written."""
+    given = {"run": "a run", "format": "npz", "count": count, "seed": seed, **settings}
+    config, _, _ = composed("sample", SampleConfig, (), given)
+    from vaelab.runs.environment import importing
+
+    with importing():
+        from vaelab.evaluation.samples import sample as images_of
+        from vaelab.training.run import Run, load
+
+    return images_of(run if isinstance(run, Run) else load(run), config)
 
 
 def composed(
@@ -123,19 +266,34 @@ def composed(
 ) -> tuple[Schema, Path, list[str]]:
     """Checked settings, Hydra's output folder, and the overrides. Raises VaelabError."""
     lines = [*overrides, *(quote_override(key, value) for key, value in settings.items())]
+    with in_one_sentence(schema):
+        arguments = settings_alone(command, lines, schema)
+        several = command == "train" and swept_keys(arguments.parsed)
+        if not several:
+            refuse_several_values(arguments.parsed)
+            with composing(command, arguments.given) as compose:
+                whole = compose(arguments.overrides)
+        if several or is_sweep(whole, arguments.given):
+            raise VaelabError(
+                "This is a sweep, and vaelab.train makes one run: call vaelab.sweep with these settings."
+            )
+        folder = Path(expand_home(whole.hydra.run.dir))
+        return settings_of(whole, schema), folder, arguments.overrides
+
+
+def settings_alone(command: str, lines: Sequence[str], schema: type[Settings]) -> Arguments:
+    """A command line that runs something. Raises VaelabError for one that shows something."""
+    arguments = prepare(lines, command, schema)
+    if shows_only(arguments):
+        flags = [flag for flag in arguments.flags if flag != "--multirun"]
+        raise VaelabError(f"A function takes settings alone: leave {' '.join(flags)} out.")
+    return arguments
+
+
+@contextmanager
+def in_one_sentence(schema: type[Settings]) -> Iterator[None]:
+    """Inside, what goes wrong is a VaelabError with the sentence that the command line prints."""
     try:
-        arguments = prepare(lines, command, schema)
-        if shows_only(arguments):
-            raise VaelabError(f"A function takes settings alone: leave {' '.join(arguments.flags)} out.")
-        refuse_several_values(arguments.parsed)
-        with composing(command, arguments.given) as compose:
-            whole = compose(arguments.overrides)
-            if is_sweep(whole, arguments.given):
-                line = shlex.join(
-                    ["python", "-m", f"vaelab.{command}", *arguments.flags, *arguments.overrides]
-                )
-                raise VaelabError(f"This is a sweep, and a function makes one run: type {line}")
-            folder = Path(expand_home(whole.hydra.run.dir))
-            return settings_of(whole, schema), folder, arguments.overrides
+        yield
     except Exception as error:
         raise VaelabError(one_line(error, schema)) from error

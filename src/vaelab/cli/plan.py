@@ -13,7 +13,6 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
-from tqdm import tqdm
 
 from vaelab.cli.arguments import (
     MOST_JOBS,
@@ -39,6 +38,7 @@ from vaelab.config.base import GROUPS, check_switch
 from vaelab.config.errors import flattened, must_be
 from vaelab.data.datasets import check_root
 from vaelab.runs.folder import RunFolder, refuse_inside_a_run, refuse_system
+from vaelab.runs.logs import progress
 
 EXCLUDED = "hydra.job.config.override_dirname.exclude_keys"
 """Keys that don't name the folders of jobs."""
@@ -60,6 +60,10 @@ class Sweep:
     jobs: int
     overrides: list[str]
     """Overrides for every job, beside those of the command line."""
+    combinations: list[tuple[str, ...]]
+    """The command line's overrides of each job, where they are known before it starts."""
+    composed: DictConfig
+    """What is the same for all jobs, with Hydra's own settings."""
 
 
 def planned(arguments: Arguments) -> Sweep | None:
@@ -91,7 +95,7 @@ def planned(arguments: Arguments) -> Sweep | None:
             raise must_be("hydra.sweeper.n_trials", f"a whole number up to {MOST_JOBS:,}", trials)
         configs, subfolders = [], []
         jobs = [*combinations(parsed, is_grid)]
-        for number, job in enumerate(tqdm(jobs, "checking", disable=None, leave=False, delay=1)):
+        for number, job in enumerate(progress(jobs, "checking", delay=1)):
             composed = compose(job)
             refuse_what_is_for_all_jobs(composed, whole, job, parsed)
             configs.append(settings_of(composed, Config))
@@ -121,7 +125,7 @@ def planned(arguments: Arguments) -> Sweep | None:
     comparison = CompareConfig(sweep=str(RunFolder(folder).path), evaluate=evaluate, figures=figures)
     zipped = any(each.artifacts.zip for each in configs)
     count = len(jobs) if is_grid else trials
-    return Sweep(folder, comparison if enabled else None, zipped, count, overrides)
+    return Sweep(folder, comparison if enabled else None, zipped, count, overrides, jobs, whole)
 
 
 def for_all_jobs(composed: DictConfig) -> dict[str, Any]:

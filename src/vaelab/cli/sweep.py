@@ -1,5 +1,7 @@
 """A sweep runs: each training happens once, signals reach every job, and failed jobs are named last."""
 
+from __future__ import annotations
+
 import itertools
 import json
 import multiprocessing
@@ -8,12 +10,12 @@ import shlex
 import signal
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
@@ -23,13 +25,18 @@ from omegaconf import DictConfig, OmegaConf
 from vaelab.cli.arguments import Arguments, refuse_several_values, refuse_too_many, shows_only
 from vaelab.cli.compose import Job, as_typed, composing, settings_of
 from vaelab.cli.messages import one_line
-from vaelab.cli.plan import JOBLIB, Sweep, combinations, planned
+from vaelab.cli.plan import JOBLIB, Sweep, combinations, known_to_hydra, planned, subfolder
 from vaelab.config import SCHEMAS, Config, VaelabError, expand_home, quote_override
 from vaelab.config.train import training_digest
+from vaelab.data.datasets import OWN_FILES, spec_of
 from vaelab.pages.run_report import write_run_report
 from vaelab.runs.files import TRAININGS, InUse, locked, remove_if_empty, write_bytes, writing
 from vaelab.runs.folder import RunFolder, natural, run_folders
+from vaelab.runs.logs import terminal
 from vaelab.runs.signals import BY_SIGNAL, Signals
+
+if TYPE_CHECKING:
+    from vaelab.training.session import TrainingResult
 
 FAILURE = ".failed"
 """The ending of the file that reports a failed job to the sweep, wherever it ran."""
@@ -75,12 +82,7 @@ def sweeping(command: str, arguments: Arguments) -> Iterator[list[str]]:
                     settings_of(compose(each), SCHEMAS[command])
         yield []
         return
-    for path in (*failures(sweep), sweep.folder / TRAININGS / INTERRUPTED):  # of an earlier time
-        path.unlink(missing_ok=True)
-    claim_runs(sweep.folder)
-    facts = {"command": shlex.join(["python", "-m", "vaelab.train", *sys.argv[1:]]), "jobs": sweep.jobs}
-    (sweep.folder / TRAININGS).mkdir(parents=True, exist_ok=True)
-    write_bytes(sweep.folder / TRAININGS / STARTED, json.dumps(facts).encode())
+    start(sweep, sys.argv[1:])
     error = None
     with forward_signals() as received:
         try:
@@ -92,6 +94,16 @@ def sweeping(command: str, arguments: Arguments) -> Iterator[list[str]]:
     end(sweep, error)
 
 
+def start(sweep: Sweep, line: Sequence[str]) -> None:
+    """Make the folder of a sweep and what its jobs read there; `line` is what was typed."""
+    for path in (*failures(sweep), sweep.folder / TRAININGS / INTERRUPTED):  # of an earlier time
+        path.unlink(missing_ok=True)
+    claim_runs(sweep.folder)
+    facts = {"command": shlex.join(["python", "-m", "vaelab.train", *line]), "jobs": sweep.jobs}
+    (sweep.folder / TRAININGS).mkdir(parents=True, exist_ok=True)
+    write_bytes(sweep.folder / TRAININGS / STARTED, json.dumps(facts).encode())
+
+
 def failures(sweep: Sweep) -> list[Path]:
     """A file for each job that has failed."""
     return [*(sweep.folder / TRAININGS).glob(f"*{FAILURE}")]
@@ -99,7 +111,7 @@ def failures(sweep: Sweep) -> list[Path]:
 
 def end(sweep: Sweep, error: Exception | None) -> None:
     """Compare, pack, and raise a VaelabError that names the jobs without a finished run."""
-    from vaelab.comparison.compare import compare, unfinished  # torch: not for --help
+    from vaelab.comparison.compare import compare  # torch: not for --help
 
     if isinstance(error, VaelabError | HydraException | OSError):
         raise error
@@ -115,9 +127,7 @@ def end(sweep: Sweep, error: Exception | None) -> None:
         resume_command = quote_override("hydra.sweep.dir", folder.path)
         print(f"vaelab: the sweep ended with {type(error).__name__}: {reason}", file=sys.stderr)
         print(f"vaelab: to continue it, add {resume_command} to the line.", file=sys.stderr)
-    killed = [path.name for path in started if not any(path.iterdir())]  # before they wrote anything
-    names = {*unfinished(sweep.folder), *killed, *(path.stem for path in failures(sweep))}
-    failed = sorted(names, key=natural)
+    failed = failed_jobs(sweep)
     if sweep.comparison is not None:
         try:
             outcome = compare(sweep.comparison)
@@ -128,13 +138,47 @@ def end(sweep: Sweep, error: Exception | None) -> None:
             raise
         print(f"{outcome.summary}\nComparison: {outcome.folder}")
         failed += outcome.failed
+    pack(sweep, failed)
+    if error is not None:
+        raise error
+
+
+def failed_jobs(sweep: Sweep) -> list[str]:
+    """The names of the jobs without a finished run."""
+    from vaelab.comparison.compare import unfinished
+
+    started = [path for path in sweep.folder.glob("[!.]*") if path.is_dir()]
+    killed = [path.name for path in started if not any(path.iterdir())]  # before they wrote anything
+    names = {*unfinished(sweep.folder), *killed, *(path.stem for path in failures(sweep))}
+    return sorted(names, key=natural)
+
+
+def pack(sweep: Sweep, failed: Sequence[str]) -> None:
+    """Pack a sweep where it is to be, and raise a VaelabError that names what failed."""
+    folder = RunFolder(sweep.folder)
     if sweep.zip:
         folder.remove_leftovers()
         folder.write_zip()
     if failed:
         raise VaelabError(f"These jobs of the sweep failed: {', '.join(failed)}.")
-    if error is not None:
-        raise error
+
+
+def in_this_process(sweep: Sweep, arguments: Arguments) -> bool:
+    """Run a sweep's jobs one after the other, as Hydra's basic launcher does; whether a signal ended it."""
+    start(sweep, [*arguments.flags, *arguments.overrides])
+    OmegaConf.save(sweep.composed, sweep.folder / "multirun.yaml")
+    for number, overrides in enumerate(sweep.combinations):
+        with composing("train", arguments.given) as compose:
+            composed = compose([*overrides, *sweep.overrides])
+        folder = RunFolder(sweep.folder / subfolder(composed, number))
+        job = Job(composed, folder, [*composed.hydra.overrides.task], sweep.folder)
+        with known_to_hydra(composed):
+            result = train_job(job, owns_process=False)
+        if result is not None and result.interrupted_by:
+            if result.interrupted_by != signal.SIGINT:
+                sys.exit(BY_SIGNAL + result.interrupted_by)
+            return True
+    return False
 
 
 @contextmanager
@@ -168,8 +212,24 @@ def job_of_a_sweep(job: Job) -> float | None:
     """
     assert job.sweep is not None
     interrupted = job.sweep / TRAININGS / INTERRUPTED
-    if interrupted.exists():
+    result = None if interrupted.exists() else train_job(job, owns_process=True)
+    if result is None:
         return None
+    if result.folder.path == job.folder.path:
+        print(f"Run folder: {job.folder.path}")
+    if not result.interrupted_by:
+        return result.neg_elbo
+    resume_command = quote_override("hydra.sweep.dir", job.sweep)
+    print(f"vaelab: interrupted. To continue the sweep, add {resume_command} to the line.", file=sys.stderr)
+    if HydraConfig.get().runtime.choices["hydra/launcher"] not in JOBLIB:
+        sys.exit(BY_SIGNAL + result.interrupted_by)
+    write_bytes(interrupted, b"")
+    return None
+
+
+def train_job(job: Job, *, owns_process: bool) -> TrainingResult | None:
+    """Train what is missing of a sweep's job; None where it failed, which is logged."""
+    assert job.sweep is not None
     home = folder = job.folder
     try:
         sweep = json.loads((job.sweep / TRAININGS / STARTED).read_text())
@@ -178,16 +238,17 @@ def job_of_a_sweep(job: Job) -> float | None:
         place = f"run {hydra.num + 1} of {sweep['jobs']}"
         same = {*hydra.config.override_dirname.exclude_keys}
         own = [as_typed(line) for line in job.overrides if line.partition("=")[0].lstrip("+~") not in same]
-        print(f"{place}: {' '.join(own)}", file=sys.stderr)
-        with claimed(training_digest(config), job.sweep, folder) as home:
+        print(f"{place}: {' '.join(own)}", file=terminal())
+        images = spec_of(config.dataset).identity()
+        with claimed(training_digest(config, images), job.sweep, folder) as home:
             if home.path != folder.path:
-                print(f"{folder.name} is the same training as {home.name}", file=sys.stderr)
+                print(f"{folder.name} is the same training as {home.name}", file=terminal())
             from vaelab.training import session  # torch, which takes seconds: only for settings that resolve
 
             caller = session.Caller(
-                job.overrides, write_run_report, owns_process=True, command=sweep["command"], place=place
+                job.overrides, write_run_report, owns_process, command=sweep["command"], place=place
             )
-            result = session.sweep_job(config, home, caller)
+            return session.sweep_job(config, home, caller)
     except Exception as error:
         known = isinstance(error, VaelabError | OSError)
         reason = one_line(error, Config) if known else traceback.format_exc()
@@ -198,16 +259,6 @@ def job_of_a_sweep(job: Job) -> float | None:
             home.path.mkdir(parents=True, exist_ok=True)
             home.write_text(home.log, f"{reason}\n")
         return None
-    if home.path == folder.path:
-        print(f"Run folder: {home.path}")
-    if not result.interrupted_by:
-        return result.neg_elbo
-    resume_command = quote_override("hydra.sweep.dir", job.sweep)
-    print(f"vaelab: interrupted. To continue the sweep, add {resume_command} to the line.", file=sys.stderr)
-    if HydraConfig.get().runtime.choices["hydra/launcher"] not in JOBLIB:
-        sys.exit(BY_SIGNAL + result.interrupted_by)
-    write_bytes(interrupted, b"")
-    return None
 
 
 def claim_runs(sweep: Path) -> None:
@@ -221,7 +272,8 @@ def claim_runs(sweep: Path) -> None:
     for path in run_folders(sweep):
         with suppress(OSError, VaelabError):
             saved = checkpoint.load(RunFolder(path).last_checkpoint)
-            found[str(path.relative_to(sweep))] = training_digest(checkpoint.config_of(saved))
+            images = saved.data.sha256.get(OWN_FILES, "")
+            found[str(path.relative_to(sweep))] = training_digest(checkpoint.config_of(saved), images)
     for name, digest in found.items():
         claim = claim_of(sweep, digest)
         before = claim.read_text() if claim.exists() else ""

@@ -20,14 +20,16 @@ from vaelab.comparison.table import (
     further,
     markdown,
     on_terminal,
+    plain_rows,
     table,
 )
 from vaelab.config import CompareConfig, EvaluationConfig, VaelabError, counted
 from vaelab.evaluation.evaluate import Evaluation, Steps, evaluated_model, switched_off
 from vaelab.evaluation.model import EvaluatedModel
-from vaelab.evaluation.runs import Family, Member, find
+from vaelab.evaluation.runs import Family, FoundRuns, Member, find
 from vaelab.evaluation.sections import section_names
 from vaelab.pages.glossary import ARROWS_MEAN
+from vaelab.pages.notebook import Rows
 from vaelab.pages.page import images, plotly, render
 from vaelab.pages.run_report import KINDS
 from vaelab.runs import logs as console
@@ -42,16 +44,10 @@ NEEDED = ("latent", "classes", "samples", "images")
 NOT_IN_PAGE = ("curves.png", "latent_evolution.gif")
 """Figures that are interactive in report.html."""
 
-BAR: dict[str, Any] = {
-    "disable": None, "leave": False, "dynamic_ncols": True,
-    "bar_format": "{desc:<32} |{bar}| {n_fmt}/{total_fmt}, {elapsed}",
-}  # fmt: skip
-"""A progress bar where stderr is a terminal."""
 
-
-@dataclass
+@dataclass(frozen=True, eq=False, repr=False)
 class ComparisonResult:
-    """The result of a comparison."""
+    """The result of a comparison, which a notebook shows as its table and findings."""
 
     folder: Path
     text: str
@@ -60,6 +56,36 @@ class ComparisonResult:
     """What a terminal shows of it, in 100 columns or fewer."""
     failed: list[str]
     """What stopped with an unforeseen error."""
+    table: Rows
+    """What comparison.csv has: a dict per model, with each number's mean over seeds and more."""
+    found: FoundRuns
+    notes: Sequence[str]
+
+    def __repr__(self) -> str:
+        return f"<Comparison: {counted(len(self.found.members), 'run')}, {self.folder}>"
+
+    def _repr_html_(self) -> str:
+        return render(
+            "comparison.cell.html.j2",
+            title=f"{counted(len(self.found.members), 'run')} compared",
+            about=about_all(self.found),
+            folder=self.folder,
+            families=[content(family) for family in self.found.families],
+            not_finished=self.found.not_finished,
+            notes=self.notes,
+        )
+
+
+def content(family: Family) -> dict[str, Any]:
+    """What a page shows of a family first: table and findings."""
+    return {
+        "title": family.title,
+        "about": about(family).replace("**", ""),
+        "answers": answers(family),
+        "models": [model.label for model in family.models],
+        "verdicts": {column.name: in_short(family, column) for column, _, _ in answers(family)},
+        "findings": findings(family),
+    }
 
 
 def unfinished(folder: Path) -> list[str]:
@@ -121,10 +147,11 @@ class Comparison(Steps):
     def run(self) -> ComparisonResult:
         with held(self.folder):
             self.evaluate_missing()
-            rows = comma_separated(self.found.families, self.found.not_finished)
-            write_bytes(self.folder / "comparison.csv", rows.encode())
+            rows = plain_rows(self.found.families, self.found.not_finished)
+            write_bytes(self.folder / "comparison.csv", comma_separated(rows).encode())
             drawn = len(FIGURES) * len(self.found.families) if self.config.figures else 0
-            with tqdm(total=drawn + 1, **BAR) as self.bar:
+            style = "{desc:<32} |{bar}| {n_fmt}/{total_fmt}, {elapsed}"
+            with console.progress(total=drawn + 1, bar_format=style) as self.bar:
                 self.figures = [self.draw(family) for family in self.found.families]
                 text = self.markdown()
                 write_bytes(self.folder / "comparison.md", text.encode())
@@ -132,7 +159,8 @@ class Comparison(Steps):
                 with self.step("report.html"):
                     write_bytes(self.folder / "report.html", self.page().encode())
             RunFolder(self.folder.parent).refresh_zip()
-            return ComparisonResult(self.folder, text, self.summary(), self.failed)
+            summary, rows = self.summary(), Rows(rows)
+            return ComparisonResult(self.folder, text, summary, self.failed, rows, self.found, self.notes)
 
     def evaluate_missing(self) -> None:
         """Evaluate the last checkpoint of each run whose numbers the table lacks or can't stand in it."""
@@ -275,13 +303,8 @@ class Comparison(Steps):
         found = self.found
         families = [
             {
-                "title": family.title,
-                "about": about(family).replace("**", ""),
-                "answers": answers(family),
-                "models": [model.label for model in family.models],
-                "verdicts": {column.name: in_short(family, column) for column, _, _ in answers(family)},
+                **content(family),
                 "table": table(family),
-                "findings": findings(family),
                 "figures": images([path for path in figures if path.name not in NOT_IN_PAGE]),
             }
             for family, figures in zip(found.families, self.figures, strict=True)

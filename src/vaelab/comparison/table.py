@@ -13,6 +13,7 @@ from tabulate import tabulate
 
 from vaelab.comparison.statistics import Estimate, typographic
 from vaelab.config import look_up
+from vaelab.evaluation.model import pixels_of
 from vaelab.evaluation.runs import Family, Member, Model
 from vaelab.evaluation.sections.latent import NEAR_CEILING
 from vaelab.evaluation.sections.samples import FLOOR
@@ -139,7 +140,7 @@ def columns(family: Family) -> list[Column]:
     """A family's numbers: those of the last epoch, and of the last checkpoint's evaluation."""
     split, name = family.scored, family.models[0].members[0].facts["data"]["name"]
     scored, fid, prior, means = SPLIT_NAMES[split], f"fid_{name}_cnn", "prior samples", "posterior means"
-    pixels = "grey" if family.models[0].config.dataset.binarize == "none" else "binary"
+    pixels = pixels_of(family.members[0].facts["data"])
     bernoulli = family.models[0].config.loss.likelihood_name == "bernoulli"
     floor = "; of grey pixels at least their entropy, not 0" if bernoulli and pixels == "grey" else ""
     real, by_pixels = f"samples.{{}}_{name}_cnn.{FLOOR}", f"classes.{{}}.{pixels} pixels"
@@ -340,8 +341,8 @@ def wide(text: str, width: int) -> bool:
     return max(map(len, text.splitlines())) > width
 
 
-def comma_separated(families: Sequence[Family], not_finished: Mapping[str, str]) -> str:
-    """comparison.csv: a row per model with each number's mean, `<name>`, and more over seeds.
+def plain_rows(families: Sequence[Family], not_finished: Mapping[str, str]) -> list[dict[str, Any]]:
+    """What comparison.csv has: a row per model with each number's mean, `<name>`, and more over seeds.
 
     `<name>_n` is the count of seeds, `_std` the standard deviation, `_low` and `_high` the 95 % confidence
     interval of the mean; the last three are empty of one seed.
@@ -366,7 +367,11 @@ def comma_separated(families: Sequence[Family], not_finished: Mapping[str, str])
                         f"{column.name}_low": low, f"{column.name}_high": high,
                     }  # fmt: skip
             rows.append(row)
-    rows += [{"model": name, "status": reason} for name, reason in not_finished.items()]
+    return rows + [{"model": name, "status": reason} for name, reason in not_finished.items()]
+
+
+def comma_separated(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The rows as CSV."""
     text = io.StringIO(newline="")
     names = dict.fromkeys(key for row in rows for key in row)
     writer = csv.DictWriter(text, list(names), lineterminator="\n")

@@ -10,11 +10,11 @@ from pathlib import Path
 from threading import Thread
 
 from platformdirs import user_cache_path
-from tqdm import tqdm
 
 from vaelab.data.datasets import DatasetSpec
 from vaelab.data.folders import DataError, files_in, sha256, unpacked
 from vaelab.runs.files import locked, remove_leftovers, write_bytes, writing
+from vaelab.runs.logs import progress
 
 log = logging.getLogger(__name__)
 TIMEOUT = 20.0  # seconds without an answer
@@ -65,14 +65,15 @@ def fetch(name: str, spec: DatasetSpec, folder: Path) -> None:
     """One file from the first mirror that has the right bytes; raises DataError, or StorageError."""
     reasons = []
     for base in mirrors(spec):
-        url = f"{base}{name}.gz"
+        file = name if spec.packed == ".zip" else f"{name}.gz"
+        url = f"{base}{file}"
         try:
             content = received(url, spec.largest_file)
         except (OSError, ValueError, HTTPException) as error:  # no answer, a bad one, or a malformed URL
             reasons.append(f"{url} can't be reached ({getattr(error, 'reason', None) or error})")
         else:
-            if sha256(unpacked(content, spec.largest_file)) == spec.digests[name]:
-                return write_bytes(folder / f"{name}.gz", content)
+            if sha256(content if spec.packed else unpacked(content, spec.largest_file)) == spec.digests[name]:
+                return write_bytes(folder / file, content)
             reasons.append(f"{url} sent damaged bytes")
     raise DataError("; ".join(reasons) or "nowhere to download it from is known")
 
@@ -118,7 +119,7 @@ def received(url: str, largest: int) -> bytes:
     transfer, started = Transfer(url, largest), time.monotonic()
     transfer.start()
     # Silent unless stderr is a terminal.
-    with tqdm(desc=url.rpartition("/")[2], unit="B", unit_scale=True, disable=None, leave=False) as bar:
+    with progress(desc=url.rpartition("/")[2], unit="B", unit_scale=True) as bar:
         while transfer.is_alive():
             transfer.join(0.1)
             count, seconds = len(transfer.content), time.monotonic() - started

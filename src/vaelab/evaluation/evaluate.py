@@ -13,21 +13,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from vaelab.config import (
     ConfigError,
-    DatasetConfig,
     EvaluationConfig,
     VaelabError,
+    look_up,
     read_yaml,
     resolve_saved,
     to_yaml,
     unknown,
 )  # fmt: skip
 from vaelab.config.evaluate import ON_REQUEST
-from vaelab.data import sources, splits
-from vaelab.data.splits import Data
 from vaelab.evaluation.figures import FIGURES
 from vaelab.evaluation.model import EvaluatedModel
 from vaelab.evaluation.numbers import WIDTH, Section, paragraph
@@ -35,28 +31,57 @@ from vaelab.evaluation.sections import MEASURES_VERSION, section_names, sections
 from vaelab.evaluation.summary import summary
 from vaelab.figures import style
 from vaelab.pages.glossary import ARROWS_MEAN
-from vaelab.pages.run_report import write_run_report
+from vaelab.pages.notebook import Rows
+from vaelab.pages.page import render
+from vaelab.pages.run_report import is_row, table, with_error, write_run_report
 from vaelab.runs import logs as console
-from vaelab.runs.environment import device_facts, git_facts, now, pick_device, versions
+from vaelab.runs.environment import device_facts, git_facts, now, versions
 from vaelab.runs.files import held, remove_if_empty, through_link, write_bytes
 from vaelab.runs.folder import RunFolder, RunFolderError, as_json, read_metrics_json
 from vaelab.runs.signals import Interrupted, Signals
 from vaelab.training.checkpoint import config_of
-from vaelab.training.run import Run, newest
+from vaelab.training.run import Run, load_data, newest
 
 log = logging.getLogger(__name__)
 
 SUMMARY = "summary.md"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class EvaluationResult:
-    """The result of an evaluation."""
+    """The result of an evaluation, which a notebook shows as its summary and tables."""
 
     folder: Path
     text: str  # table.txt, or nothing where it was not written
     failed: list[str]  # what stopped with an unforeseen error
     interrupted_by: int  # the signal that ended it early, or 0
+    content: Mapping[str, Any]
+    """What metrics.json has; empty where it was not written."""
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """`numbers["bound"]["neg_elbo"]["model"]` has value, unit, split, images, seed, standard_error."""
+        return dict(self.content.get("numbers", {}))
+
+    @property
+    def table(self) -> Rows:
+        """The same, a row per number: section, name, what it was measured `of`, value, unit and so on."""
+        return Rows(
+            {"section": section, "name": name, "of": of, **found}
+            for section, rows in self.numbers.items()
+            for name, row in rows.items()
+            if is_row(row)
+            for of, found in row.items()
+        )
+
+    def __repr__(self) -> str:
+        found = look_up(self.numbers, "bound.neg_elbo.model")
+        number = f"neg_elbo {with_error(found)} {found['unit']}, " if found else ""
+        return f"<Evaluation: {number}{self.folder}>"
+
+    def _repr_html_(self) -> str:
+        shown = {"found": self.content, "table": table, "folder": self.folder}
+        return render("evaluation.cell.html.j2", interrupted=bool(self.interrupted_by), **shown)
 
 
 def evaluate(run: Run, config: EvaluationConfig) -> EvaluationResult:
@@ -115,39 +140,6 @@ def evaluated_model(run: Run, config: EvaluationConfig, loaded: dict[str, Any]) 
     return EvaluatedModel(run, config, *loaded[key])
 
 
-def load_data(run: Run, config: EvaluationConfig) -> tuple[Data, DatasetConfig]:
-    """The images of a run, or what replaces them, with a warning; and where they come from."""
-    saved, given = run.config.dataset, config.dataset
-    root, source = given.root or saved.root, given.source or saved.source
-    # What a checkpoint names is read, but never written to: a download goes where this user's downloads go.
-    if given.root is not None:
-        if given.source is None and source == "embedded":
-            source = "auto"  # a folder was given to be searched
-    elif root is not None and source != "embedded" and not sources.holds(saved, root):
-        log.warning(f"The run's dataset.root={root} has no {saved.name}: searching the default locations.")
-        root = None
-    wanted = saved.replace(source=source, root=root)
-    device = pick_device(config.device)
-    try:
-        data = splits.load(wanted, device)
-    except ConfigError:
-        if config.split != "test" or saved.val_size == 0:
-            raise
-        wanted = wanted.replace(val_size=0)  # the subset may be smaller than the run's validation split
-        data = splits.load(wanted, device)
-    if data.origin.fallback is not None:
-        log.warning("EMBEDDED SUBSET instead of the full set: %s.", data.origin.fallback)
-    if data.origin.sha256 != run.trained_on["sha256"]:
-        trained = "the embedded subset" if data.origin.complete else "the full set"
-        if config.split != "test":
-            raise ConfigError(
-                f"split={config.split} of {data.description} holds other images than those of the run, which "
-                f"was trained on {trained}: type split=test."
-            )
-        log.warning("The run was trained on %s and is scored on %s.", trained, data.description)
-    return data, wanted
-
-
 def switched_off(name: str) -> str:
     """Why a section that was switched off was not measured."""
     return f"metrics.{name}=false"
@@ -193,6 +185,7 @@ class Evaluation(Steps):
             self.folder = Path(self.config.output)
         self.numbers: dict[str, Section] = {}
         self.text, self.interrupted_by = "", 0
+        self.content: dict[str, Any] = {}
         self.seconds: dict[str, float] = {}
         self.started = now()
         known, wanted = section_names(), dict.fromkeys(ON_REQUEST, False) | self.config.metrics
@@ -203,11 +196,8 @@ class Evaluation(Steps):
         off = [name for name in known if name not in (*self.sections, *ON_REQUEST)]
         self.left_out |= {name: switched_off(name) for name in off}
         self.figures = FIGURES if self.config.figures else {}
-        self.bar: tqdm[Any] = tqdm(
-            total=len(self.sections) + len(self.figures), leave=False, dynamic_ncols=True,
-            disable=None,  # silent unless stderr is a terminal
-            bar_format="{desc} |{bar}| {elapsed}",
-        )  # fmt: skip
+        total = len(self.sections) + len(self.figures)
+        self.bar = console.progress(total=total, bar_format="{desc} |{bar}| {elapsed}")
 
     def run(self) -> EvaluationResult:
         try:
@@ -226,7 +216,7 @@ class Evaluation(Steps):
                     self.interrupted(interruption.number)
         finally:
             remove_if_empty(self.folder)
-        return EvaluationResult(self.folder, self.text, self.failed, self.interrupted_by)
+        return EvaluationResult(self.folder, self.text, self.failed, self.interrupted_by, self.content)
 
     def measure_and_draw(self) -> None:
         for place, name in enumerate(self.sections, 1):
@@ -293,7 +283,7 @@ class Evaluation(Steps):
         text = self.write_table()
         self.write_summary(said)
         write_bytes(self.path("metrics.json"), as_json(content).encode())
-        self.text = text
+        self.text, self.content = text, content
 
     def write_table(self) -> str:
         """table.txt: what was evaluated, and its numbers."""

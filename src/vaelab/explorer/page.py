@@ -5,6 +5,7 @@ Shapes: N images, L latent dimensions, P directions.
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -20,6 +21,7 @@ from vaelab.explorer.network import Weights, network
 from vaelab.figures.style import class_colour
 from vaelab.metrics.latent import ACTIVE_VARIANCE, principal_directions
 from vaelab.objectives.likelihoods.gaussian import GaussianPixels
+from vaelab.pages.notebook import frame
 from vaelab.pages.page import packed, render, subsample
 from vaelab.runs import logs as console
 from vaelab.runs.files import through_link, write_bytes, writing
@@ -29,6 +31,23 @@ from vaelab.training.run import Run, load
 
 DIRECTIONS = 4
 """Principal directions that can be chosen as the plane's axes."""
+
+
+MOST_PIXELS = 64
+"""In each direction: larger images take the page seconds to encode and decode."""
+
+
+@dataclass(frozen=True)
+class Explorer:
+    """A page that was written, which a notebook shows; taken where a path is, as in `open(explorer)`."""
+
+    path: Path
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def _repr_html_(self) -> str:
+        return frame(self.path.read_text(encoding="utf-8"), height=960)
 
 
 def explore(config: ExploreConfig) -> Path:
@@ -110,23 +129,27 @@ def page(runs: Sequence[Run], config: ExploreConfig, links: Sequence[tuple[str, 
         names = [
             f"{name}, {run.checkpoint.parent.parent.name}" for name, run in zip(names, runs, strict=True)
         ]
+    channels, height, width = first.data.spec.image_shape
+    if channels > 1 or max(height, width) > MOST_PIXELS:
+        what = "colour" if channels > 1 else f"{height} × {width} pixels"
+        raise VaelabError(
+            f"The explorer shows grey images of at most {MOST_PIXELS} × {MOST_PIXELS} pixels, and those of "
+            f"{first.data.description} have {what}: the figures of vaelab.evaluate show their latent space."
+        )
     count = min(config.images, len(first.split))
     bytes_N = (first.images[:count].flatten(1) * 255).round().to(torch.uint8).cpu().numpy()
-    _, height, width = first.data.spec.image_shape
     earlier = [
         [evaluated_model(each, settings, loaded) for each in earlier_epochs(run, config.epochs)] for run in runs
     ]
-    chosen = [
-        model_data(*of_model, count=count) for of_model in zip(models, earlier, names, strict=True)
-    ]
-    epochs = sorted({moment["epoch"] for model in chosen for moment in model["moments"]})
-    content = sum(len(text) for model in chosen for each in model["moments"] for text in each.values() if isinstance(text, str))
-    about = f"{first.data.description}: the first {count:,} of {len(first.split):,} test images"
+    chosen = [model_data(*of_model, count=count) for of_model in zip(models, earlier, names, strict=True)]
+    moments = [moment for model in chosen for moment in model["moments"]]
+    epochs = sorted({moment["epoch"] for moment in moments})
+    content = sum(len(moment["weights"]) + len(moment["posterior"]) for moment in moments)
     return render(
         "explorer.html.j2",
         title=f"{' beside '.join(names)} · {first.data.description}",
         heading=" beside ".join(names),
-        about=about,
+        about=f"{first.data.description}: the first {count:,} of {len(first.split):,} test images",
         epochs=epochs,
         links=links,
         size=f"{content / 1e6:.1f} MB",
@@ -139,7 +162,7 @@ def page(runs: Sequence[Run], config: ExploreConfig, links: Sequence[tuple[str, 
             "epochs": epochs,
             "classes": [
                 {"number": number, "name": name, "colour": class_colour(number)}
-                for number, name in first.data.class_names.items()
+                for number, name in (first.data.class_names or {0: "no label"}).items()
             ],
             "labels": first.split.labels[:count].tolist(),
             "covered": {"share": COVERED, "square": chi_square(COVERED, first.model.latent_dim)},

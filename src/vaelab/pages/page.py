@@ -77,21 +77,26 @@ def chart(
 
 def image(path: Path, widest: int = 900) -> dict[str, Any]:
     """A PNG for a page: its name and folder, its data URI, and its size in CSS pixels, `widest` at most."""
-    content, kind = path.read_bytes(), "png"
+    source, (width, height) = embedded(path.read_bytes())
+    shown = min(1.0, widest / width)
+    return {
+        "name": path.stem.replace("_", " "),
+        "of": path.parent.name,
+        "source": source,
+        "width": round(width * shown),
+        "height": round(height * shown),
+    }
+
+
+def embedded(content: bytes) -> tuple[str, tuple[int, int]]:
+    """A PNG as a data URI, and its size in pixels."""
+    kind = "png"
     with Image.open(io.BytesIO(content)) as image:
         if image.mode != "L":  # a latent plot of 310 kB becomes 100 kB in 25 ms; grey images hardly shrink
             file, kind = io.BytesIO(), "webp"
             image.convert("RGB").save(file, "WEBP", quality=80, method=0)
             content = file.getvalue()
-        shown = min(1.0, widest / image.width)
-    encoded = base64.b64encode(content).decode()
-    return {
-        "name": path.stem.replace("_", " "),
-        "of": path.parent.name,
-        "source": f"data:image/{kind};base64,{encoded}",
-        "width": round(image.width * shown),
-        "height": round(image.height * shown),
-    }
+        return f"data:image/{kind};base64,{base64.b64encode(content).decode()}", image.size
 
 
 def images(paths: Sequence[Path], widest: int = 900) -> list[dict[str, Any]]:

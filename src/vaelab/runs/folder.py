@@ -14,11 +14,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from tqdm import tqdm
-
 from vaelab.config import VaelabError, did_you_mean, expand_home, quote_override
 from vaelab.runs import files
 from vaelab.runs.files import write_atomically, write_bytes, writing
+from vaelab.runs.logs import progress
 
 CHECKPOINT_SUFFIXES = (".safetensors", ".pt")  # as they are written, and as older versions wrote them
 EPOCH_FOLDERS = ("checkpoints", "reconstructions", "samples", "latent")  # with a file per epoch
@@ -294,7 +293,7 @@ class RunFolder:
         def pack(file: IO[bytes]) -> None:
             with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
                 doing = f"packing {self.zip.name}"
-                for name in tqdm(packed, doing, unit=" files", leave=False, dynamic_ncols=True, disable=None):
+                for name in progress(packed, doing, unit=" files"):
                     if facts is not None and self.path / name == self.run_json:
                         archive.writestr(f"{self.name}/{name}", as_json(facts))
                     else:

@@ -1,26 +1,52 @@
 """Log lines on the terminal, above a progress bar where there is one, and in files."""
 
+from __future__ import annotations
+
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
 from vaelab.runs.files import writing
 
 
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook."""
+    return "ipykernel.zmqshell" in sys.modules
+
+
+def terminal() -> TextIO:
+    """Where lines go that are no warnings: stderr; in a notebook, which shows that in red, stdout."""
+    return sys.stdout if in_notebook() else sys.stderr
+
+
+def progress(*of: Any, **look: Any) -> tqdm[Any]:
+    """A progress bar of tqdm's: text on a terminal, a widget in a notebook, and nothing in a pipe."""
+    look = {"leave": False, "dynamic_ncols": True, **look}
+    if not in_notebook():
+        return tqdm(*of, **{**look, "disable": None})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # without ipywidgets the bar is text, and tqdm warns of it
+        from tqdm.auto import tqdm as bar
+    return bar(*of, **look | {"file": terminal()})
+
+
 class ProgressBarHandler(logging.Handler):
-    """Writes log lines to stderr, above the progress bar."""
+    """Writes log lines above the progress bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if getattr(record, "file_only", False):
             return
         prefix = "" if record.levelno == logging.INFO else f"{record.levelname}: "
+        stream = sys.stderr if prefix else terminal()
         with suppress(OSError):  # a terminal that was closed, or | head, ends no training
-            tqdm.write(prefix + record.getMessage(), file=sys.stderr)
+            tqdm.write(prefix + record.getMessage(), file=stream)
 
 
 class LogFile(logging.FileHandler):
@@ -60,7 +86,7 @@ def logging_to(handler: logging.Handler) -> Iterator[None]:
 @contextmanager
 def doing(what: str) -> Iterator[None]:
     """Inside, a line on the terminal says what is being done; nothing in a pipe."""
-    with tqdm(desc=what, bar_format="{desc} …", disable=None, leave=False):
+    with progress(desc=what, bar_format="{desc} …"):
         yield
 
 

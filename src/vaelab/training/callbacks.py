@@ -18,6 +18,7 @@ from vaelab.data.splits import Data
 from vaelab.runs.environment import device_facts, git_facts, now, process_facts, versions
 from vaelab.runs.files import StorageError
 from vaelab.runs.folder import RunFolder
+from vaelab.runs.logs import progress
 from vaelab.runs.signals import Interrupted, Signals
 from vaelab.training import checkpoint
 from vaelab.training.state import TrainingState, check_finite, is_complete
@@ -135,10 +136,9 @@ class ProgressBar(Callback):
         return state.epoch * self.images + min(state.step * self.config.batch_size, self.images)
 
     def on_start(self, state: TrainingState) -> None:
-        self.bar = tqdm(
-            total=self.config.epochs * self.images, initial=self.seen(state), unit=" images", leave=False,
+        self.bar = progress(
+            total=self.config.epochs * self.images, initial=self.seen(state), unit=" images",
             bar_format="{desc} {percentage:3.0f}%|{bar}| {rate_noinv_fmt}, {remaining} left",
-            dynamic_ncols=True, disable=None,  # silent unless stderr is a terminal
         )  # fmt: skip
 
     def on_step(self, state: TrainingState) -> None:
@@ -155,10 +155,8 @@ class ProgressBar(Callback):
     def over(self, items: Iterable[Any], doing: str, total: int | None = None) -> Iterator[Any]:
         """The items of something that is done after the training, with a bar of their own."""
         self.bar.close()
-        self.bar = tqdm(
-            items, f"{self.before}{doing}", total, leave=False, dynamic_ncols=True, disable=None,
-            bar_format="{desc} |{bar}| {n_fmt}/{total_fmt}, {elapsed}",
-        )  # fmt: skip
+        style = "{desc} |{bar}| {n_fmt}/{total_fmt}, {elapsed}"
+        self.bar = progress(items, f"{self.before}{doing}", total, bar_format=style)
         yield from self.bar
 
 
@@ -226,6 +224,7 @@ class RunJson(Callback):
                 "description": data.description,
                 "classes": {str(number): name for number, name in data.class_names.items()},
                 "binarize": data.binarize,
+                "image_shape": list(data.spec.image_shape),
                 "images": {"train": len(data.train), "val": validation, "test": len(data.test)},
                 "scored_each_epoch": self.scored,
                 **asdict(data.origin),

@@ -1,34 +1,56 @@
 """A finished run in Python: `vaelab.load(path)`.
 
-Shapes: N images, C channels (1), H height and W width (28), L latent dimensions.
+Shapes: N images, C channels (1, of colours 3), H height, W width, L latent dimensions.
 """
 
-from collections.abc import Mapping
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vaelab.config import Config, VaelabError
+from vaelab.config import Config, ConfigError, DatasetConfig, EvaluationConfig, VaelabError
+from vaelab.data import sources, splits
+from vaelab.data.splits import Data
 from vaelab.models import VAE, Gaussian, evaluating
 from vaelab.objectives import Objective
+from vaelab.pages.notebook import Rows
+from vaelab.runs.environment import pick_device
 from vaelab.runs.folder import RunFolder, RunFolderError, existing
 from vaelab.runs.random_streams import stream
 from vaelab.training import checkpoint
+from vaelab.training.interpolation import between
+
+AT_ONCE = 64
+"""Images that are sampled at once."""
+
+if TYPE_CHECKING:
+    from vaelab.training.plots import Plots
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Run:
-    """A trained model with all that is known about it. Tensors come back on the CPU."""
+    """A trained model with all that is known about it, which a notebook shows. Tensors come on the CPU."""
 
     config: Config
-    metrics: list[dict[str, float]]
-    """What metrics.csv shows, a dict per epoch, in nats per image; of a checkpoint, up to its epoch."""
+    metrics: Rows
+    """What metrics.csv shows, a dict per epoch, in nats per image; of a checkpoint, up to its epoch.
+
+    `metrics[-1]["val/neg_elbo"]` is the last epoch's, and `metrics.to_pandas()` a DataFrame.
+    """
     model: VAE  # in eval mode, on the CPU
     objective: Objective
     """What was minimised: `objective(model, x, noise, kl_weight)` gives its terms in nats per image."""
@@ -36,21 +58,46 @@ class Run:
     checkpoint: Path
     trained_on: Mapping[str, Any]
     """The data set's `name`, the `sha256` of its files, and whether it was `complete` or the subset."""
+    best_epoch: int  # whose weights the run's best checkpoint has; 0 before one
 
     def __repr__(self) -> str:
         config = self.config
         what = f"{config.model['name']}, {config.dataset.name}, {config.objective_label}, epoch {self.epoch}"
         return f"<Run: {what}, {self.checkpoint}>"
 
+    def _repr_html_(self) -> str:
+        from vaelab.training.plots import as_html  # matplotlib: only for a notebook
+
+        return as_html(self)
+
+    @cached_property
+    def plot(self) -> Plots:
+        """Figures of this model for a report of one's own: `run.plot.latent()`, `run.plot.samples()` …"""
+        from vaelab.training.plots import Plots
+
+        return Plots(self)
+
     @property
     def moment(self) -> str:
         """`best, epoch 12`: which of the run's checkpoints this is."""
         return f"{self.checkpoint.stem}, epoch {self.epoch}"
 
-    def sample(self, count: int = 64, seed: int = 0) -> Tensor:
-        """Expected images of `count` draws from the prior, shape (count, 1, H, W), in [0, 1]."""
-        with evaluating(self.model):
-            return self.objective.likelihood.mean(self.model.sample(count, stream(seed, "sample")))
+    def sample(self, count: int = 64, seed: int = 0, sigma: float = 1.0) -> Tensor:
+        """Expected images of `count` draws from the prior, shape (count, 1, H, W), in [0, 1].
+
+        Of more images, the first ones are the same. `sigma` is the standard deviation of the draws.
+        """
+        batches = islice(self.prior_draws(seed, sigma), math.ceil(count / AT_ONCE))
+        return torch.cat([self.decode(z_BL) for z_BL in batches])[:count]
+
+    def prior_draws(self, seed: int, sigma: float = 1.0) -> Iterator[Tensor]:
+        """Endless latents, (64, L) each: always drawn, and to be decoded, as many at once.
+
+        The last bits of an image depend on how many are decoded at once, and draws on how many are drawn.
+        """
+        noise = stream(seed, "sample")
+        while True:
+            yield sigma * torch.randn(AT_ONCE, self.model.latent_dim, generator=noise)
 
     def encode(self, images: Tensor | NDArray[np.generic]) -> Gaussian:
         """q(z|x): `.mean` and `.log_variance`, shape (N, L) each. For `images` see `as_images`."""
@@ -69,15 +116,27 @@ class Run:
         """The images decoded from their posterior means, shape (N, 1, H, W), in [0, 1]."""
         return self.decode(self.encode(images).mean)
 
+    def interpolate(
+        self, start: Tensor | NDArray[np.generic], end: Tensor | NDArray[np.generic], steps: int = 10,
+        path: str = "linear",
+    ) -> Tensor:  # fmt: skip
+        """Images decoded at equal steps between the posterior means of two images, (steps, 1, H, W).
+
+        `path` is linear, or spherical for a great circle.
+        """
+        start_L, end_L = (self.encode(image).mean[0] for image in (start, end))
+        return self.decode(between(start_L, end_L, steps, path))
+
     def as_images(self, images: Tensor | NDArray[np.generic]) -> Tensor:
-        """Floats of shape (N, 1, H, W) from (N, 1, H, W), (N, H, W) or (H, W).
+        """Floats of shape (N, C, H, W) from (N, C, H, W), of grey images also from (N, H, W) or (H, W).
 
         uint8 is taken as 0 … 255, floats as [0, 1]. Raises VaelabError for other shapes and ranges.
         """
         x = as_tensor(images)
         x = x.float() / 255 if x.dtype == torch.uint8 else x.float()
         shape = self.model.image_shape
-        if x.shape[-2:] != shape[1:] or x.ndim not in (2, 3, 4) or (x.ndim == 4 and x.shape[1] != shape[0]):
+        channels = x.shape[-3] if x.ndim == 4 or (x.ndim == 3 and shape[0] > 1) else 1
+        if x.shape[-2:] != shape[1:] or x.ndim not in (2, 3, 4) or channels != shape[0]:
             wanted = ", ".join(map(str, shape))
             raise VaelabError(f"Images have the shape (N, {wanted}), not {tuple(x.shape)}.")
         if x.numel() and not (x.min() >= 0 and x.max() <= 1):
@@ -104,10 +163,11 @@ def load(path: Path | str, which: str | None = None) -> Run:
     folder = None if path.is_file() else RunFolder.holding(path)
     path = path if folder is None else folder.best_checkpoint
     saved = checkpoint.load(path)
-    metrics = saved.history if folder is None else newest(folder, path).history
+    last = saved if folder is None else newest(folder, path)
     model, objective = checkpoint.model_of(saved)
     config, facts = checkpoint.config_of(saved), saved.data.model_dump()
-    return Run(config, metrics, model, objective, saved.epoch, path, facts)
+    metrics, best = Rows(last.history), last.best_epoch
+    return Run(config, metrics, model, objective, saved.epoch, path, facts, best)
 
 
 def newest(folder: RunFolder, other: Path) -> checkpoint.Checkpoint:
@@ -115,3 +175,48 @@ def newest(folder: RunFolder, other: Path) -> checkpoint.Checkpoint:
     with suppress(checkpoint.CheckpointError, OSError):
         return checkpoint.load(folder.last_checkpoint)
     return checkpoint.load(other)
+
+
+class OtherImages(ConfigError):
+    """The images that were found are not those of the run."""
+
+
+def load_data(run: Run, config: EvaluationConfig) -> tuple[Data, DatasetConfig]:
+    """The images of a run, or what replaces them, with a warning; and where they come from."""
+    saved, given = run.config.dataset, config.dataset
+    root, source = given.root or saved.root, given.source or saved.source
+    # What a checkpoint names is read, but never written to: a download goes where this user's downloads go.
+    if given.root is not None:
+        if given.source is None and source == "embedded":
+            source = "auto"  # a folder was given to be searched
+    elif root is not None and source != "embedded" and not sources.holds(saved, root):
+        log.warning(f"The run's dataset.root={root} has no {saved.name}: searching the default locations.")
+        root = None
+    wanted = saved.replace(source=source, root=root)
+    device = pick_device(config.device)
+    if device.type == "mps":
+        log.info("Evaluating on the CPU: MPS has no float64")
+        device = torch.device("cpu")
+    try:
+        data = splits.load(wanted, device)
+    except ConfigError:
+        if config.split != "test" or saved.val_size == 0:
+            raise
+        wanted = wanted.replace(val_size=0)  # the subset may be smaller than the run's validation split
+        data = splits.load(wanted, device)
+    if data.origin.fallback is not None:
+        log.warning("EMBEDDED SUBSET instead of the full set: %s.", data.origin.fallback)
+    if data.origin.sha256 != run.trained_on["sha256"] and not data.spec.is_published:
+        raise ConfigError(
+            f"The images in {data.origin.folder} are not those that the run was trained on, so that test "
+            "images could be among its training images: type dataset.root=FOLDER with the files as they were."
+        )
+    if data.origin.sha256 != run.trained_on["sha256"]:
+        trained = "the embedded subset" if data.origin.complete else "the full set"
+        if config.split != "test":
+            raise OtherImages(
+                f"split={config.split} of {data.description} holds other images than those of the run, which "
+                f"was trained on {trained}: type split=test."
+            )
+        log.warning("The run was trained on %s and is scored on %s.", trained, data.description)
+    return data, wanted

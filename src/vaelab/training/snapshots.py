@@ -6,7 +6,7 @@ Shapes: N images, L latent dimensions, C example images, H height, W width.
 import io
 import logging
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -20,12 +20,12 @@ from vaelab.figures import Figure, Pixels, style
 from vaelab.figures.curves import loss_curves
 from vaelab.figures.images import ImageGrid, ffmpeg, gif, mp4
 from vaelab.figures.latent import LatentPlot, LatentView, latent_animation
-from vaelab.objectives import kl_weight
+from vaelab.objectives import Objective, kl_weight
 from vaelab.runs.folder import RunFolder
 from vaelab.training.callbacks import Bar, Callback
 from vaelab.training.examples import LATENT_POINTS, ExampleImages, as_arrays
 from vaelab.training.latent_axes import NothingToShow
-from vaelab.training.state import TrainingState, chosen_by, is_complete
+from vaelab.training.state import Record, TrainingState, chosen_by, is_complete
 
 log = logging.getLogger("vaelab.training")
 
@@ -166,6 +166,17 @@ class EpochFigures(Drawing):
         self.drawn[epoch] = view
 
 
+def curves_of(
+    history: Sequence[Record], config: Config, objective: Objective, about: str, steps: int, best_epoch: int
+) -> Figure:
+    """The loss curves of a run with that many steps per epoch, and what its loss is."""
+    formula = objective.formula(kl_weight(config).in_words(len(history), steps))
+    loss = f"loss = {formula}" if formula else f"loss of the objective {config.objective_name}"
+    chosen = chosen_by(history[best_epoch - 1], config, objective) is not None
+    subtitle = f"{about} · {loss}, in nats per image"
+    return loss_curves(history, "Loss curves", subtitle, best_epoch if chosen else None)
+
+
 class FinalFigures(Drawing):
     """Every figure of a finished run, and the animation."""
 
@@ -178,16 +189,12 @@ class FinalFigures(Drawing):
     def on_end(self, state: TrainingState, facts: Mapping[str, Any]) -> None:
         if facts["status"] != "finished":
             return
-        weight = kl_weight(self.config)
-        formula = state.objective.formula(weight.in_words(state.epoch, state.steps_per_epoch))
-        loss = f"loss = {formula}" if formula else f"loss of the objective {self.config.objective_name}"
-        curves = f"{self.examples.about} · {loss}, in nats per image"
+        about, steps = self.examples.about, state.steps_per_epoch
         picture, after = cache(self.examples.latent_picture), f" after {counted(state.epoch, 'epoch')}"
-        best_row = state.history[state.best_epoch - 1]
-        chosen = chosen_by(best_row, self.config, state.objective) is not None
-        best = state.best_epoch if chosen else None
         figures: dict[str, Callable[[], Figure]] = {
-            "loss_curves.png": lambda: loss_curves(state.history, "Loss curves", curves, best),
+            "loss_curves.png": lambda: curves_of(
+                state.history, self.config, state.objective, about, steps, state.best_epoch
+            ),
             "latent_space.png": lambda: self.latent_space(after, picture(), coloured=True),
             "latent_space_plain.png": lambda: self.latent_space(after, picture(), coloured=False),
             "latent_manifold.png": lambda: self.examples.manifold(f"Decoder manifold{after}"),
@@ -211,6 +218,8 @@ class FinalFigures(Drawing):
     def latent_space(
         self, after: str, picture: tuple[NDArray[np.floating], LatentView], *, coloured: bool
     ) -> Figure:
+        if not coloured and not self.examples.data.class_names:
+            raise NothingToShow("latent_space.png is the same, without labels")
         return self.examples.latent_plot(*picture, f"Latent space{after}", coloured=coloured).figure
 
     def animate(self, state: TrainingState) -> None:
@@ -233,7 +242,9 @@ class FinalFigures(Drawing):
         )  # fmt: skip
         images = list(self.bar(drawn, "drawing the animation", len(steps)))
         colours = [style.class_colour(number) for number in examples.data.classes]
-        content = gif(images, colours, MILLISECONDS, hold=3000)
+        shown = np.concatenate([originals, bands[0], bands[-1]])  # what colours they have is taken from these
+        pictured = np.concatenate(shown) if shown.ndim == 4 else None
+        content = gif(images, colours, MILLISECONDS, hold=3000, pictured=pictured)
         self.folder.write(self.folder.figure("latent_evolution.gif"), content)
         if self.config.artifacts.mp4 and (program := ffmpeg()):
             try:

@@ -1,0 +1,58 @@
+"""How results show themselves in a notebook: HTML without scripts, with its images inside."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
+
+from vaelab.config import VaelabError
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+SHOWN = 20
+"""Rows that a notebook shows at most: the first ones and the last ones of a longer table."""
+
+
+class Rows(list[dict[str, Any]]):
+    """A list with a dict per row, which a notebook shows as a table.
+
+    It is a list whatever is installed, so that the same line does the same everywhere; where pandas is
+    installed, `to_pandas()` makes a DataFrame of it.
+    """
+
+    def to_pandas(self) -> DataFrame:
+        """A DataFrame with these rows and columns. Raises VaelabError where pandas is not installed."""
+        try:
+            import pandas
+        except ImportError as error:
+            raise VaelabError("to_pandas() needs pandas: type pip install pandas.") from error
+        return pandas.DataFrame(list(self))
+
+    def _repr_html_(self) -> str:
+        from vaelab.pages.page import render  # jinja2: only for a notebook
+
+        half = SHOWN // 2
+        shown = [*self[:half], {}, *self[-half:]] if len(self) > SHOWN else self
+        names = list(dict.fromkeys(name for row in self for name in row))
+        cells = [[as_text(row[name]) if name in row else "…"[: not row] for name in names] for row in shown]
+        return render("rows.cell.html.j2", names=names, rows=cells)
+
+
+def as_text(value: Any) -> str:
+    """A number with as many digits as the pages show; nothing for None."""
+    from vaelab.pages.run_report import number
+
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return number(value)
+    return "" if value is None else str(value)
+
+
+def frame(page: str, height: int) -> str:
+    """A whole page inside a notebook, in a frame of its own: its scripts can't reach the notebook."""
+    look = "width:100%;border:1px solid #8888"
+    allowed = "allow-scripts allow-downloads"
+    return Markup('<iframe sandbox="{}" style="{};height:{}px" srcdoc="{}"></iframe>').format(
+        allowed, look, height, page
+    )
