@@ -26,7 +26,6 @@ from vaelab.pages.page import packed, render, subsample
 from vaelab.runs import logs as console
 from vaelab.runs.files import through_link, write_bytes, writing
 from vaelab.runs.folder import RunFolder, folder_of_runs, natural
-from vaelab.training.examples import LATENT_POINTS
 from vaelab.training.run import Run, load
 
 DIRECTIONS = 4
@@ -139,7 +138,8 @@ def page(runs: Sequence[Run], config: ExploreConfig, links: Sequence[tuple[str, 
     count = min(config.images, len(first.split))
     bytes_N = (first.images[:count].flatten(1) * 255).round().to(torch.uint8).cpu().numpy()
     earlier = [
-        [evaluated_model(each, settings, loaded) for each in earlier_epochs(run, config.epochs)] for run in runs
+        [evaluated_model(each, settings, loaded) for each in earlier_epochs(run, config.epochs)]
+        for run in runs
     ]
     chosen = [model_data(*of_model, count=count) for of_model in zip(models, earlier, names, strict=True)]
     moments = [moment for model in chosen for moment in model["moments"]]
@@ -181,7 +181,7 @@ def chi_square(share: float, dimensions: int) -> float:
 
 
 def model_data(evaluated: EvaluatedModel, earlier: Sequence[EvaluatedModel], name: str, count: int) -> Any:
-    """A model for the page: its layers, and the weights and posteriors of this checkpoint and earlier ones."""
+    """A model for the page: its layers, with weights and posteriors of this checkpoint and earlier ones."""
     run, likelihood = evaluated.run, evaluated.objective.likelihood
     layers = network(evaluated.model, run.config.loss.likelihood_name, Weights())
     of_plots_NL = evaluated.examples.means()  # the same directions as in the figures

@@ -207,7 +207,7 @@ function showPairs() {
   if (!isOpen("between-panel") && !isOpen("arithmetic-panel")) return;
   for (const place of document.querySelectorAll("[data-letter]")) {
     const subject = state[place.dataset.letter];
-    if (!place.firstChild) place.append(newImage(""));
+    if (!place.firstChild) place.append(newImage(place.dataset.letter));
     place.firstChild.setAttribute("aria-label", `${place.dataset.letter}: ${subject.text}`);
     paint(place.firstChild, subject.pixels);
   }

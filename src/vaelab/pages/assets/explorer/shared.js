@@ -67,8 +67,9 @@ function testImage(index) {
 
 const subjectShown = () => (state.hovered === null ? state.subject : testImage(state.hovered));
 
-function newImage(label, columns = 1, rows = 1) {
-  return made("canvas", { className: "image", width: columns * (WIDTH + 1) - 1, height: rows * (HEIGHT + 1) - 1, role: "img", "aria-label": label });
+function newImage(label, columns = 1, rows = 1) {  // without a label where what is around it has one
+  const named = label ? { role: "img", "aria-label": label } : { "aria-hidden": true };
+  return made("canvas", { className: "image", width: columns * (WIDTH + 1) - 1, height: rows * (HEIGHT + 1) - 1, ...named });
 }
 
 function paint(canvas, values, column = 0, row = 0) {

@@ -1,6 +1,7 @@
 // Controls, the address, and the start. `state` and the controls say the same: showControls writes the latter.
 
 let imageTile = null;
+const inNotebook = location.protocol === "about:";  // in a frame, which has no address and no files beside it
 
 const CHOICES = ["background", "points"];  // of the state: a select each
 const SWITCHES = { names: "names", same: "sameZ", "same-axes": "sameAxes", freeze: "freeze", "show-noise": "showNoise" };  // a checkbox each
@@ -75,6 +76,7 @@ const asText = (values) => [...values].map((value) => Number(value.toFixed(3))).
 const asNumbers = (text) => (text ?? "").split(",").filter((each) => each !== "").map(Number);
 
 function writeAddress() {
+  if (inNotebook) return;
   const found = new URLSearchParams();
   if (state.subject.index !== null) found.set("image", state.subject.index);
   found.set("z", views.map((view) => asText(view.z)).join(";"));
@@ -166,6 +168,7 @@ function listenToControls() {
 }
 
 async function start() {
+  if (inNotebook) for (const link of document.querySelectorAll("header a")) link.remove();
   images = await unpack(element("images").textContent.trim());
   given.models.forEach((model, number) => views.push(new View(model, number)));
   state.epoch = given.epochs.at(-1);
