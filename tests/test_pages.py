@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from axe_playwright_python.base import AXE_SCRIPT
 from markupsafe import escape
 from PIL import Image, ImageDraw
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -216,6 +217,13 @@ def watched(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Watche
 
 def fits(page: Page) -> bool:
     return bool(page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
+
+
+def violations(page: Page) -> list[str]:
+    """What axe finds: of each rule that is broken its name, and where."""
+    page.evaluate(AXE_SCRIPT)
+    found = page.evaluate("axe.run()")["violations"]
+    return [f"{each['id']}: {[node['html'][:120] for node in each['nodes']][:5]}" for each in found]
 
 
 @pytest.mark.parametrize("watched", ["light", "phone"], indirect=True)
