@@ -158,6 +158,7 @@ def page(runs: Sequence[Run], config: ExploreConfig, links: Sequence[tuple[str, 
         size=f"{content / 1e6:.1f} MB",
         models=len(models),
         latents=first.model.latent_dim,
+        conditional=any(each.model.classes for each in models),
         height=height,
         width=width,
         explorer={
@@ -211,7 +212,7 @@ def moment(evaluated: EvaluatedModel, count: int) -> dict[str, Any]:
     """Weights and posteriors of the images at an epoch."""
     weights = Weights()
     network(evaluated.model, evaluated.run.config.loss.likelihood_name, weights)
-    posterior = evaluated.examples.posterior(evaluated.images[:count])
+    posterior = evaluated.examples.posterior(evaluated.images[:count], evaluated.split.labels[:count])
     values_NL = torch.cat([posterior.mean, posterior.log_variance]).cpu().numpy()
     return {
         "epoch": evaluated.run.epoch,
