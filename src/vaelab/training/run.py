@@ -93,9 +93,11 @@ class Run:
         Of more images, the first ones are the same. `sigma` is the standard deviation of the draws. The
         `labels` of a class-conditional run are a class, or one for each image; by default drawn from p(y).
         """
-        every = None if labels is None else self.class_numbers(labels, count).split(AT_ONCE)
-        drawn = self.label_draws(seed) if every is None else iter(every)
-        batches = islice(zip(self.prior_draws(seed, sigma), drawn, strict=False), math.ceil(count / AT_ONCE))
+        drawn, needed = self.label_draws(seed), math.ceil(count / AT_ONCE)
+        if labels is not None:
+            place_N = torch.arange(needed * AT_ONCE).clamp(max=count - 1)
+            drawn = iter(self.class_numbers(labels, count)[place_N].split(AT_ONCE))
+        batches = islice(zip(self.prior_draws(seed, sigma), drawn, strict=False), needed)
         return torch.cat([self.decoded(z_BL, labels_B) for z_BL, labels_B in batches])[:count]
 
     def label_draws(self, seed: int) -> Iterator[Tensor]:
@@ -135,8 +137,10 @@ class Run:
             entries = [labels] if isinstance(labels, str | int) else labels
             numbers = [class_number(spec, each, setting) for each in entries]
         if unknown := {*numbers} - {*known}:
-            trained = ", ".join(map(str, known))
-            raise VaelabError(f"{setting}: the run was trained on the classes {trained}, not {min(unknown)}.")
+            names = spec_of(self.config.dataset).classes
+            trained = " and ".join(names[each] for each in known)
+            without = ", ".join(names[each] if each in range(len(names)) else str(each) for each in unknown)
+            raise VaelabError(f"{setting}: the run was trained on {trained}, without {without}.")
         if len(numbers) not in (1, count):
             raise VaelabError(
                 f"{setting}: {len(numbers)} classes for {counted(count, 'image')}: type one each."
