@@ -152,7 +152,9 @@ class FamilyFigures:
             for label, each in self.examples.items()
         ]
         draws = f"{'The same ' if self.same_draws else ''}64 draws from the prior"
-        return image_panels(panels, f"{draws}, decoded by each model", self.about)
+        return image_panels(
+            panels, f"{draws}, decoded by each model", f"{self.about}{self.first.drawn_classes}"
+        )
 
     @property
     def same_draws(self) -> bool:

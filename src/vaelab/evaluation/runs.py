@@ -159,7 +159,7 @@ def read(folder: RunFolder) -> Member:
 def family_of(member: Member) -> tuple[object, ...]:
     """What must agree for two numbers to stand in one column: −log p(x|y) is another than −log p(x)."""
     data = member.facts["data"]
-    shared = (data[key] for key in ("description", "images", "scored_each_epoch", "sha256"))
+    shared = (repr(data[key]) for key in ("description", "images", "scored_each_epoch", "sha256"))
     return *shared, likelihood_of(member.config), member.config.conditional
 
 

@@ -82,6 +82,7 @@ class ExampleImages:
         """The posterior of the latent plot's images, inside `encoded_once`."""
         self.about = " · ".join(each for each in (model_name, moment, data.description, seeds) if each)
         """The subtitle of every figure: model, objective, checkpoint, data and seed."""
+        self.drawn_classes = "; classes drawn from p(y)" if model.classes else ""
 
     def posterior(self, x_N1HW: Tensor, labels_N: Tensor) -> Gaussian:
         """q(z|x), of a class-conditional model q(z|x, y), encoded in batches."""
