@@ -12,7 +12,7 @@ import hashlib
 import sys
 from pathlib import Path
 
-from vaelab.data.datasets import spec_of
+from vaelab.data.datasets import published
 from vaelab.data.folders import files_in, standard_folder, verified
 
 KEPT = {"train": 10_000, "t10k": 2_000}
@@ -32,7 +32,7 @@ def first_images(content: bytes, count: int) -> bytes:
 
 def main() -> None:
     root = Path(sys.argv[1])
-    for spec in map(spec_of, ("mnist", "fashion_mnist")):
+    for spec in (published()[name] for name in ("mnist", "fashion_mnist")):
         folder = spec.subset
         assert folder is not None
         folder.mkdir(parents=True, exist_ok=True)

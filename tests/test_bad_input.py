@@ -115,9 +115,10 @@ WITHOUT_TORCH = [
     ["model=conv", "model.channels=[32,64,128]"],
     ["model.name=vae"],
     ["loss.likelihood=mse"],
-    ["logger=wandb"],
+    ["logger=wandbb"],
     ["dataset.classes=[shoe]"],
     ["dataset.root=/no/such"],
+    ["dataset.binarize=larochelle"],
     ["-m", "model.latent_dim=2,0"],
     ["-m", "seed=1,2", "dataset.root=/no/such"],
 ]

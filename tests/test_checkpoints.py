@@ -23,6 +23,7 @@ import vaelab
 from conftest import TINY, CommandLine, command_line_of, encoded, environment, once, rewrite, run_folder
 from vaelab import VaelabError
 from vaelab.evaluation.sections import section_names
+from vaelab.runs.random_streams import stream
 from vaelab.training import checkpoint
 from vaelab.training.checkpoint import Checkpoint
 
@@ -345,7 +346,9 @@ def described(run: vaelab.Run) -> dict[str, Any]:
         "config": {key: run.config.to_dict()[key] for key in ("model", "beta", "kl", "seed")},
         "epoch": run.epoch,
         "metrics": run.metrics,
-        "sample": run.sample(2, seed=1).flatten()[::97].tolist(),
+        "sample": run.decode(torch.randn(2, run.model.latent_dim, generator=stream(1, "sample")))
+        .flatten()[::97]
+        .tolist(),
         "mean": run.encode(ramp).mean.flatten().tolist(),
     }
 

@@ -14,9 +14,12 @@ import torch
 from conftest import TINY, CommandLine, fresh, run_folder, settings
 from test_command_line import assert_same_run
 from test_training import assert_same, without_times
+from vaelab.config import ConfigError, EvaluationConfig
 from vaelab.data import splits
 from vaelab.data.splits import Data
+from vaelab.evaluation.evaluate import load_data
 from vaelab.models import names
+from vaelab.runs.environment import pick_device
 from vaelab.training.cuda_graph import WARM_UP, CapturedStep
 from vaelab.training.loop import fit
 from vaelab.training.state import TrainingState
@@ -26,6 +29,7 @@ has_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA dev
 CASES = [
     ("model=mlp",),
     ("model=conv", "loss.warmup_epochs=2"),
+    ("model=resnet", "loss.likelihood=gaussian"),
     ("model=mlp", "dataset.binarize=dynamic"),
     ("model=mlp", "loss.likelihood=gaussian"),
     ("model=mlp", "loss.free_bits=0.1", "loss.likelihood=continuous_bernoulli"),
@@ -170,3 +174,25 @@ def test_deterministic_repeats_every_bit(train: CommandLine, tmp_path: Path, mod
     line = (*TINY, f"model={model}", "epochs=2", "device=cuda", "deterministic=true", "artifacts.every=0")
     first, second = (tmp_path / run_folder(train(*line, f"hydra.run.dir={name}")) for name in ("a", "b"))
     assert_same_run(first, second)
+
+
+def test_an_apple_gpu_is_taken_where_there_is_one_and_evaluated_on_the_cpu(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As far as a machine without one allows."""
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert pick_device("mps") == torch.device("mps")
+    run = SimpleNamespace(config=settings(*TINY), trained_on={"sha256": {}})
+    caplog.set_level("INFO", "vaelab")
+    data, _ = load_data(run, EvaluationConfig(checkpoint="x", device="mps"))  # type: ignore[arg-type]
+    assert data.test.images.device.type == "cpu"
+    assert "Evaluating on the CPU: MPS has no float64" in caplog.text
+
+
+def test_a_number_that_no_device_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(
+        ConfigError, match=r"device=cuda:2, but this machine has 2 CUDA device\(s\), from cuda:0 on: "
+    ):
+        pick_device("cuda:2")

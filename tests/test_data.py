@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import http.server
+import json
 import random
 import re
 import shutil
@@ -12,7 +13,7 @@ import sys
 import threading
 import time
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -23,17 +24,18 @@ import pytest
 import torch
 import torchvision.datasets
 
+import vaelab
 from conftest import UNREACHABLE, SmallDisk
 from fault_points import fill
 from vaelab.config import ConfigError, DatasetConfig
 from vaelab.data import download, folders, sources, splits
-from vaelab.data.datasets import EMBEDDED, FILES, class_numbers, datasets, spec_of
+from vaelab.data.datasets import EMBEDDED, FILES, class_numbers, datasets, published
 from vaelab.data.folders import DataError
 from vaelab.data.sources import find
 from vaelab.data.splits import Split
 
 CPU = torch.device("cpu")
-FASHION = spec_of("fashion_mnist")
+FASHION = published()["fashion_mnist"]
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +63,7 @@ def copy_files(folder: Path, raw: bool = False) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", datasets.names())
+@pytest.mark.parametrize("name", [name for name, spec in published().items() if spec.subset])
 def test_embedded_subset(name: str) -> None:
     raw = find(DatasetConfig(name=name, source="embedded"))
     assert raw.train_images.shape == (10_000, 28, 28)
@@ -71,7 +73,7 @@ def test_embedded_subset(name: str) -> None:
     assert not raw.origin.complete
     assert raw.origin.fallback is None
     licences = (EMBEDDED / "LICENSES.md").read_text()
-    assert spec_of(name).title in licences
+    assert published()[name].title in licences
 
 
 def test_falling_back_is_recorded() -> None:
@@ -305,9 +307,9 @@ import sys
 from dataclasses import replace
 from vaelab.config import DatasetConfig
 from vaelab.data import sources
-from vaelab.data.datasets import datasets, spec_of
+from vaelab.data.datasets import datasets, published
 embedded = sources.find(DatasetConfig(source="embedded")).origin.sha256
-datasets.registered["fashion_mnist"] = replace(spec_of("fashion_mnist"), digests=embedded)
+datasets.registered["fashion_mnist"] = replace(published()["fashion_mnist"], digests=embedded)
 try:
     print(sources.find(DatasetConfig(source="full")).origin.source)
 except sources.DataError as error:
@@ -404,7 +406,7 @@ def test_what_a_killed_download_left_goes(tmp_path: Path, mirror: type[Mirror], 
 
 def test_public_mirrors_are_torchvisions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("VAELAB_MIRROR")
-    for spec in map(spec_of, ("mnist", "fashion_mnist")):
+    for spec in (published()[name] for name in ("mnist", "fashion_mnist")):
         assert sorted(download.mirrors(spec)) == sorted(getattr(torchvision.datasets, spec.folder).mirrors)
 
 
@@ -444,9 +446,9 @@ def test_titles_and_classes_are_on_one_line_each() -> None:
 
 
 def test_classes_of_digits() -> None:
-    assert class_numbers(spec_of("mnist"), [3, "5"]) == [3, 5]
+    assert class_numbers(published()["mnist"], [3, "5"]) == [3, 5]
     with pytest.raises(ConfigError, match="MNIST has 0 to 9"):
-        class_numbers(spec_of("mnist"), ["x"])
+        class_numbers(published()["mnist"], ["x"])
 
 
 def test_validation_images_are_the_last_and_none_is_trained_on() -> None:
@@ -528,3 +530,128 @@ def test_a_given_root_must_exist(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="nowhere is not a directory: type one with FashionMNIST/raw"):
         find(DatasetConfig(root=str(tmp_path / "nowhere")))
     assert not list(tmp_path.iterdir())
+
+
+# --- the published binarisation of MNIST ------------------------------------------------------------------
+
+ROWS = {
+    "binarized_mnist_train.amat": 9000, "binarized_mnist_valid.amat": 1000, "binarized_mnist_test.amat": 2000,
+}  # fmt: skip
+LAROCHELLE = DatasetConfig(name="mnist", binarize="larochelle")
+
+
+def amat(pixels_NHW: np.ndarray) -> bytes:
+    """A row of zeros and ones separated by spaces for each image."""
+    text = np.full((len(pixels_NHW), 28 * 28, 2), ord(" "), dtype=np.uint8)
+    text[:, :, 0] = pixels_NHW.reshape(len(pixels_NHW), -1) + ord("0")
+    text[:, -1, 1] = ord("\n")
+    return text.tobytes()
+
+
+@pytest.fixture
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with such files of the subset's images, which count as the full set, and the subset's files."""
+    subset = find(DatasetConfig(name="mnist", source="embedded"))
+    spec = replace(published()["mnist"], digests=subset.origin.sha256, fixed_binarisation=ROWS)
+    monkeypatch.setitem(datasets.registered, "mnist", spec)
+    shutil.copytree(EMBEDDED / "MNIST" / "raw", tmp_path / "root" / "MNIST" / "raw")
+    folder, noise = tmp_path / "root" / "binarized_mnist", np.random.default_rng(0)
+    folder.mkdir()
+    train, test = (
+        noise.random(grey.shape) < grey / 255 for grey in (subset.train_images, subset.test_images)
+    )
+    for name, pixels in zip(ROWS, (train[:9000], train[9000:], test), strict=True):
+        (folder / name).write_bytes(amat(pixels))
+    return folder
+
+
+def test_the_published_binarisation_has_the_labels_of_mnist_and_its_own_validation_images(
+    published: Path,
+) -> None:
+    train, valid, test = (published / name for name in ROWS)
+    digests = {path.name: folders.sha256(path.read_bytes()) for path in (train, valid, test)}
+    valid.with_name(f"{valid.name}.gz").write_bytes(gzip.compress(valid.read_bytes()))
+    valid.unlink()
+    data = splits.load(LAROCHELLE, CPU)
+    grey = splits.load(LAROCHELLE, CPU, grey=True)
+    assert (len(data.train), len(data.scored), len(data.test)) == tuple(ROWS.values())
+    assert data.description == "MNIST (binarised by Larochelle & Murray)"
+    assert data.origin.sha256 == {**grey.origin.sha256, **digests}
+    text = [int(value) for value in train.read_text().split("\n")[17].split(" ")]
+    assert (data.train.images[17].flatten() / 255).tolist() == text
+    noise = torch.Generator().manual_seed(0)
+    assert torch.equal(data.test.batch(slice(0, 5), noise), data.test.images[:5, None] / 255)
+    for name in ("train", "val", "test"):
+        split, other = data.split(name), grey.split(name)
+        assert torch.equal(split.labels, other.labels)
+        assert not split.images[other.images == 0].any()
+        assert set(split.images.unique().tolist()) == {0, 255}
+    everything = splits.load(LAROCHELLE.replace(val_size=0, classes=[3]), CPU)
+    labels = torch.cat([data.train.labels, data.scored.labels])
+    both = torch.cat([data.train.images, data.scored.images])
+    assert torch.equal(everything.train.images, both[labels == 3])
+    assert everything.scored is everything.test
+
+
+@pytest.mark.parametrize("problem", ["swapped", "all black", "inverted"])
+def test_published_images_in_another_order_are_refused(published: Path, problem: str) -> None:
+    path = published / "binarized_mnist_test.amat"
+    lines = path.read_bytes().splitlines(keepends=True)
+    if problem == "swapped":
+        lines[0], lines[1] = lines[1], lines[0]
+    elif problem == "all black":
+        lines = [line.replace(b"1", b"0") for line in lines]
+    else:
+        lines = [line.translate(bytes.maketrans(b"01", b"10")) for line in lines]
+    path.write_bytes(b"".join(lines))
+    with pytest.raises(DataError) as error:
+        splits.load(LAROCHELLE, CPU)
+    assert str(error.value) == (
+        f"The images in {published} are not those in {published.parent / 'MNIST' / 'raw'} in the same order, whose "
+        "labels would be wrong: type dataset.root=FOLDER of another copy, or dataset.binarize=static."
+    )
+
+
+@pytest.mark.parametrize(("change", "found"), [
+    (lambda text: text[: 784 * 2 * 999], "999 rows, 784 values in the first"),
+    (lambda text: text + text[: 784 * 2], "1,001 rows, 784 values in the first"),
+    (lambda text: text.replace(b"\n", b" 0\n"), "1,000 rows, 785 values in the first"),
+    (lambda text: text[2:], "1,000 rows, 783 values in the first"),
+    (lambda text: b"2" + text[1:], "other characters"),
+    (lambda text: text[:-2] + b"-\n", "other characters"),
+    (lambda text: text[:-2] + b"0.0\n", "1,000 rows, 784 values in the first"),
+    (lambda text: b"", "0 rows, 0 values in the first"),
+    (lambda text: gzip.compress(text)[:10], "0 rows, 0 values in the first"),
+])  # fmt: skip
+def test_published_files_of_another_shape_are_refused(
+    published: Path, change: Callable[[bytes], bytes], found: str
+) -> None:
+    path = published / "binarized_mnist_valid.amat"
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(DataError) as error:
+        splits.load(LAROCHELLE, CPU)
+    assert str(error.value) == (
+        f"{path} must be 1,000 rows of 784 zeros and ones separated by spaces, and has {found}: "
+        "type dataset.root=FOLDER of another copy."
+    )
+
+
+def test_a_run_on_the_published_binarisation_is_trained_evaluated_and_explored(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = vaelab.train(
+        "dataset=mnist", "dataset.binarize=larochelle", "dataset.classes=[1,7]", "model.hidden=[30]", "epochs=1",
+        "artifacts.every=0", "artifacts.figures=false", "artifacts.gif=false", "hydra.run.dir=run",
+    )  # fmt: skip
+    data = splits.load(LAROCHELLE.replace(classes=[1, 7]), CPU)
+    facts = json.loads(Path("run", "run.json").read_text())["data"]
+    assert facts["binarize"] == "larochelle"
+    assert facts["images"] == {name: len(data.split(name)) for name in ("train", "val", "test")}
+    assert {*ROWS} < {*facts["sha256"]}
+    evaluated = vaelab.evaluate(run, nll_images=20, importance_samples=5, figures=False, split="val")
+    assert "−log of a probability of the 0/1 pixels that Larochelle & Murray (2011) published" in " ".join(
+        evaluated.text.split()
+    )
+    assert "Not measured" not in evaluated.text
+    assert vaelab.explore(run).is_file()

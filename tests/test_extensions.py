@@ -168,7 +168,7 @@ def test_evaluate_measures_plugins_and_with_plugins(trained: Path) -> None:
         error = metrics(trained, run)["numbers"]["pixel_error"]["mse"]["reconstructions"]
         assert 0 < error["value"] < 1
         if image_size == 20:
-            assert "no classifier for stripes ships" in result.stdout + result.stderr
+            assert "there is no feature network for Stripes" in result.stdout
     off = command(
         "evaluate", trained, "checkpoint=runs/stripes", *line, "metrics.pixel_error=false", "output=off"
     )
@@ -267,7 +267,7 @@ def test_a_data_set_without_subset_and_network_says_where_it_was_looked_for(trai
 def test_plugins_are_named_where_a_name_is_wrong(trained: Path) -> None:
     result = command("train", trained, "model.name=residul", "hydra.run.dir=nothing")
     assert result.stderr.endswith(
-        "Unknown model 'residul'. Did you mean 'residual'? Available: conv, mlp, residual.\n"
+        "Unknown model 'residul'. Did you mean 'residual'? Available: conv, mlp, residual, resnet.\n"
     )
 
 

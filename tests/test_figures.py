@@ -43,6 +43,7 @@ from vaelab.figures.images import (
     image_panels,
     mp4,
     tile,
+    zoom_for,
 )
 from vaelab.figures.latent import (
     LatentPlot,
@@ -440,7 +441,8 @@ def test_an_image_grid_shows_every_pixel_as_a_square(labels: list[str]) -> None:
         images, "Title", LONG, row_labels=["one", "two"], column_labels=labels, bottom_label=LONG,
         row_group=1, column_group=2, zoom=4,
     )  # fmt: skip
-    sheet = (255 * tile(images, 2, 1, 2).clip(0, 1)).round().repeat(4, axis=0).repeat(4, axis=1)
+    zoom = zoom_for(4, *images.shape[2:])
+    sheet = (255 * tile(images, 2, 1, 2).clip(0, 1)).round().repeat(zoom, axis=0).repeat(zoom, axis=1)
     frame = style.pixels(grid.figure)
     left, bottom = grid.sheet.left, len(frame) - grid.sheet.bottom
     assert (frame[bottom - len(sheet) : bottom, left : left + sheet.shape[1]] == sheet[:, :, None]).all()
@@ -453,7 +455,7 @@ def test_an_image_grid_shows_every_pixel_as_a_square(labels: list[str]) -> None:
     if len(labels) == 2:  # each in the middle of its group
         middles = [text.get_window_extent() for text in other.figure.texts if text.get_text() in labels]
         places = [(box.x0 + box.x1) / 2 - left for box in middles]
-        assert places == pytest.approx([4 * 7, 4 * (7 + 14 + 6)], abs=2)
+        assert places == pytest.approx([zoom * 7, zoom * (7 + 14 + 6)], abs=2)
 
 
 def overlapping(figure: Figure) -> list[tuple[str, str]]:

@@ -133,6 +133,8 @@ CALLS: dict[str, Callable[[Run], object]] = {
     "vaelab.train": lambda run: main("train", *QUIET, "hydra.run.dir=new"),
     "vaelab.train -m": lambda run: main("train", "-m", *QUIET, "seed=1", "hydra.callbacks.compare.figures=false"),
     "vaelab.sample": lambda run: main("sample", f"run={run.checkpoint}", "output=samples"),
+    "vaelab.reconstruct": lambda run: main("reconstruct", f"run={run.checkpoint}", "output=reconstructions"),
+    "vaelab.interpolate": lambda run: main("interpolate", f"run={run.checkpoint}", "from=0", "to=1", "output=x"),
     "vaelab.export": lambda run: main("export", f"run={run.checkpoint}", "output=export"),
     "vaelab.explore": lambda run: main("explore", f"run={run.checkpoint}", "images=10", "output=page.html"),
 }  # fmt: skip
@@ -197,6 +199,7 @@ def test_no_figure_needs_a_backend(named: str, kept: str | None) -> None:
 PATHS = {
     "train": ("resume", "dataset.root"), "evaluate": ("checkpoint", "output", "dataset.root"), "compare": ("sweep",),
     "explore": ("run", "output"), "export": ("run", "output"), "sample": ("run", "output"),
+    "reconstruct": ("run", "output"), "interpolate": ("run", "output"),
 }  # fmt: skip
 NEEDED = {
     "evaluate": "checkpoint=x",
@@ -204,6 +207,8 @@ NEEDED = {
     "explore": "run=x",
     "export": "run=x",
     "sample": "run=x",
+    "reconstruct": "run=x",
+    "interpolate": "run=x from=1 to=2",
 }
 
 
@@ -214,7 +219,7 @@ NEEDED = {
 def test_a_path_may_begin_at_home(command: str, key: str, value: str, home: Path) -> None:
     (home / "x").mkdir()
     line = [
-        *([NEEDED[command]] if command in NEEDED and key not in NEEDED[command] else []),
+        *(each for each in NEEDED.get(command, "").split() if not each.startswith(f"{key}=")),
         f"{key}={value}",
     ]
     with composing(command) as compose:

@@ -35,7 +35,7 @@ from vaelab.objectives.likelihoods import likelihoods
 from vaelab.objectives.neg_elbo import NegElbo
 from vaelab.objectives.scoring import bound, scored_images
 from vaelab.runs.random_streams import stream
-from vaelab.training.examples import linear_path, spherical_path
+from vaelab.training.interpolation import linear_path, spherical_path
 from vaelab.training.loop import fit
 from vaelab.training.state import TrainingState
 

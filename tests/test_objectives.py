@@ -33,7 +33,7 @@ def draws(count: int, latents: int, seed: int = 0) -> Tensor:
 
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
-@pytest.mark.parametrize("model", ["mlp", "conv"])
+@pytest.mark.parametrize("model", ["mlp", "conv", "resnet"])
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_objective_has_terms_per_image_and_a_gradient(preset: str, model: str, likelihood: str) -> None:
     config = settings(f"loss={preset}", f"model={model}", f"loss.likelihood={likelihood}")

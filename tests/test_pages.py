@@ -282,6 +282,32 @@ def test_the_page_computes_what_pytorch_computes(
     np.testing.assert_allclose([log for _, log in encoded], posterior.log_variance, atol=1e-3)
 
 
+def test_residual_blocks_and_group_norm_in_the_page_are_pytorchs(browser: Browser) -> None:
+    """With weights that are as far from their first values as trained ones, with one group and with eight."""
+    model = build({"name": "resnet", "channels": [16, 12, 32], "blocks": 2}, (1, 16, 24), seed=0)
+    noise = torch.Generator().manual_seed(1)
+    for parameter in model.parameters():
+        parameter.data += 0.1 * torch.randn(parameter.shape, generator=noise)
+    weights = Weights()
+    spec = vaelab.explorer.network.network(model, "bernoulli", weights)
+    x, z = torch.rand(5, 1, 16, 24, generator=noise), 4 * torch.randn(20, 2, generator=noise)
+    page = browser.new_page()
+    page.add_script_tag(path=Path(vaelab.pages.__path__[0]) / "assets" / "network.js")
+    given = [spec, torch.cat(weights.parts).tolist(), x.flatten(1).tolist(), z.tolist()]
+    means, decoded = page.evaluate(
+        "([network, weights, images, latents]) => {"
+        "  const own = new Network({ network }, Float32Array.from(weights));"
+        "  return [images.map((each) => Array.from(own.encode(each).mean)),"
+        "          latents.map((each) => Array.from(own.decode(each)))];"
+        "}",
+        given,
+    )
+    page.close()
+    with torch.no_grad():
+        np.testing.assert_allclose(means, model.encode(x).mean, atol=1e-3)
+        np.testing.assert_allclose(decoded, model.decode(z).sigmoid().flatten(1), atol=1e-3)
+
+
 @pytest.mark.parametrize("watched", ["dark", "phone"], indirect=True)
 def test_walking_drawing_and_switching_in_a_browser(made: Path, watched: Watched) -> None:
     page = watched.open(made / "comparison" / "explorer.html", '#explorer[aria-busy="false"]')

@@ -358,7 +358,7 @@ def test_one_failed_job_ends_neither_sweep_nor_comparison(train: CommandLine, tm
 WRONG_GRIDS = [
     ("beta=1,-1", "beta must be a number of at least 0, got -1.0."),
     ("model.latent_dim=2,0", "model.latent_dim must be a whole number of at least 1, got 0."),
-    ("model=mlp,cnov", "Unknown model 'cnov'. Did you mean 'conv'? Available: conv, mlp."),
+    ("model=mlp,cnov", "Unknown model 'cnov'. Did you mean 'conv'? Available: conv, mlp, resnet."),
     ("loss.warmup_epochs=0,2", "loss.warmup_epochs=2 leaves no epoch at the full KL weight: type fewer than epochs=2, or more epochs."),
 ]  # fmt: skip
 

@@ -29,7 +29,6 @@ from vaelab.config import (
     expand_home,
     quote_override,
     quoted,
-    resolve,
     show,
 )
 from vaelab.pages.run_report import write_run_report
@@ -248,12 +247,18 @@ def interruptible() -> Iterator[None]:
         raise
 
 
-def sample(run: Run | Path | str, count: int = 64, seed: int = 0) -> Tensor:
-    """Images decoded from draws of the prior, shape (count, 1, H, W), in [0, 1]."""
-    resolve({"run": "a run", "count": count, "seed": seed}, SampleConfig)
-    from vaelab.training.run import Run, load
+@standard_streams()
+def sample(run: Run | Path | str, count: int = 64, seed: int = 0, **settings: Any) -> Tensor:
+    """The images of `python -m vaelab.sample`, shape (count, 1, H, W), in [0, 1]; nothing is written."""
+    given = {"run": "a run", "format": "npz", "count": count, "seed": seed, **settings}
+    config, _, _ = composed("sample", SampleConfig, (), given)
+    from vaelab.runs.environment import importing
 
-    return (run if isinstance(run, Run) else load(run)).sample(count, seed)
+    with importing():
+        from vaelab.evaluation.samples import sample as images_of
+        from vaelab.training.run import Run, load
+
+    return images_of(run if isinstance(run, Run) else load(run), config)
 
 
 def composed(

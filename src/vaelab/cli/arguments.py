@@ -17,7 +17,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, QuotedString, RangeSweep
 
 from vaelab import config
-from vaelab.config.base import GROUPS, unknown_setting
+from vaelab.config.base import GROUPS, fields_of, unknown_setting
 from vaelab.config.errors import check_held, is_missing, must_be, no_value
 from vaelab.runs.folder import CHECKPOINT_SUFFIXES, RunFolder, RunFolderError, existing
 
@@ -62,6 +62,7 @@ def prepare(line: Sequence[str], command: str, schema: type[config.Settings]) ->
     - Flags may stand between settings: they go first.
     - `~/` at the beginning of a path is read, which Hydra doesn't.
     - `repeat=RUN` becomes all settings of that run.
+    - `images=12,40` is a list, and no sweep.
     - With `resume=RUN`, Hydra makes no folder: the run has its own.
 
     Raises VaelabError for flags that Hydra doesn't know, and for what can't be read or is no setting.
@@ -70,6 +71,8 @@ def prepare(line: Sequence[str], command: str, schema: type[config.Settings]) ->
     if given["shell_completion"]:  # `install=bash` is no setting
         return Arguments(given, overrides, [])
     overrides = [with_home(override) for override in overrides]
+    if command == "reconstruct":
+        overrides = [re.sub(r"^images=(\d+(?:,\d+)+)$", r"images=[\1]", each) for each in overrides]
     if given["package"] and not (given["cfg"] or given["help"]):
         raise config.VaelabError(
             f"--package is a part of what --cfg shows: type --cfg job --package {given['package']}."
@@ -237,7 +240,7 @@ def check(part: Override, schema: type[config.Settings]) -> None:
             check_held(key, number)
     if part.is_add() and key in {*leaves, *GROUPS}:
         raise config.VaelabError(f"'{line}': there is such a setting already, type {line.lstrip('+')}.")
-    is_setting = key.partition(".")[0] in schema.model_fields and key != "experiment"
+    is_setting = key.partition(".")[0] in fields_of(schema) and key != "experiment"
     if part.is_delete() and is_setting:
         raise config.VaelabError(f"'{line}' can't be left out: every setting has a value, type {key}=VALUE.")
     if key in GROUPS and schema is not config.Config:

@@ -217,8 +217,9 @@ def scalars(node: yaml.Node | None, key: str) -> Iterator[tuple[str, yaml.Scalar
 def check_without_torch(settings: config.Config) -> None:
     """Raise ConfigError for what classes of models, data sets and the like refuse, where it is known."""
     config.check_names(settings)
-    spec = datasets.spec_of(settings.dataset.name)
+    spec = datasets.spec_of(settings.dataset)
     datasets.class_numbers(spec, settings.dataset.classes)
+    datasets.check_fixed_binarisation(settings.dataset, spec)
     check_model(settings.model, spec.image_shape)
 
 

@@ -28,6 +28,7 @@ from vaelab.cli.messages import one_line
 from vaelab.cli.plan import JOBLIB, Sweep, combinations, known_to_hydra, planned, subfolder
 from vaelab.config import SCHEMAS, Config, VaelabError, expand_home, quote_override
 from vaelab.config.train import training_digest
+from vaelab.data.datasets import OWN_FILES, spec_of
 from vaelab.pages.run_report import write_run_report
 from vaelab.runs.files import TRAININGS, InUse, locked, remove_if_empty, write_bytes, writing
 from vaelab.runs.folder import RunFolder, natural, run_folders
@@ -238,7 +239,8 @@ def train_job(job: Job, *, owns_process: bool) -> TrainingResult | None:
         same = {*hydra.config.override_dirname.exclude_keys}
         own = [as_typed(line) for line in job.overrides if line.partition("=")[0].lstrip("+~") not in same]
         print(f"{place}: {' '.join(own)}", file=terminal())
-        with claimed(training_digest(config), job.sweep, folder) as home:
+        images = spec_of(config.dataset).identity()
+        with claimed(training_digest(config, images), job.sweep, folder) as home:
             if home.path != folder.path:
                 print(f"{folder.name} is the same training as {home.name}", file=terminal())
             from vaelab.training import session  # torch, which takes seconds: only for settings that resolve
@@ -270,7 +272,8 @@ def claim_runs(sweep: Path) -> None:
     for path in run_folders(sweep):
         with suppress(OSError, VaelabError):
             saved = checkpoint.load(RunFolder(path).last_checkpoint)
-            found[str(path.relative_to(sweep))] = training_digest(checkpoint.config_of(saved))
+            images = saved.data.sha256.get(OWN_FILES, "")
+            found[str(path.relative_to(sweep))] = training_digest(checkpoint.config_of(saved), images)
     for name, digest in found.items():
         claim = claim_of(sweep, digest)
         before = claim.read_text() if claim.exists() else ""

@@ -13,6 +13,7 @@ from tabulate import tabulate
 
 from vaelab.comparison.statistics import Estimate, typographic
 from vaelab.config import look_up
+from vaelab.evaluation.model import pixels_of
 from vaelab.evaluation.runs import Family, Member, Model
 from vaelab.evaluation.sections.latent import NEAR_CEILING
 from vaelab.evaluation.sections.samples import FLOOR
@@ -139,7 +140,7 @@ def columns(family: Family) -> list[Column]:
     """A family's numbers: those of the last epoch, and of the last checkpoint's evaluation."""
     split, name = family.scored, family.models[0].members[0].facts["data"]["name"]
     scored, fid, prior, means = SPLIT_NAMES[split], f"fid_{name}_cnn", "prior samples", "posterior means"
-    pixels = "grey" if family.models[0].config.dataset.binarize == "none" else "binary"
+    pixels = pixels_of(family.members[0].facts["data"])
     bernoulli = family.models[0].config.loss.likelihood_name == "bernoulli"
     floor = "; of grey pixels at least their entropy, not 0" if bernoulli and pixels == "grey" else ""
     real, by_pixels = f"samples.{{}}_{name}_cnn.{FLOOR}", f"classes.{{}}.{pixels} pixels"

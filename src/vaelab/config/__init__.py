@@ -31,6 +31,7 @@ from vaelab.config.errors import (
 from vaelab.config.evaluate import EvaluatedDataConfig, EvaluationConfig
 from vaelab.config.explore import ExploreConfig
 from vaelab.config.export import ExportConfig
+from vaelab.config.reconstruct import InterpolateConfig, ReconstructConfig
 from vaelab.config.sample import SampleConfig
 from vaelab.config.train import (
     Config,
@@ -51,6 +52,8 @@ SCHEMAS: dict[str, type[Settings]] = {
     "explore": ExploreConfig,
     "export": ExportConfig,
     "sample": SampleConfig,
+    "reconstruct": ReconstructConfig,
+    "interpolate": InterpolateConfig,
     "zip": ZipConfig,
 }
 """The settings of every command."""

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 from typing_extensions import Self
 
 from vaelab.config.errors import ConfigError, did_you_mean, look_up, must_be, show, unknown
@@ -31,7 +32,7 @@ class Settings(BaseModel):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain nested values, as they are saved in checkpoints and config.yaml."""
-        return self.model_dump()
+        return self.model_dump(by_alias=True)
 
     def replace(self, **changes: Any) -> Self:
         """These settings with some changed, checked again. Raises ConfigError as `resolve` does."""
@@ -117,6 +118,11 @@ def check_component(value: str | dict[str, Any]) -> str | dict[str, Any]:
     return name if value == {"name": name} else value
 
 
+def listed(value: object) -> object:
+    """A list of one from anything else than a list."""
+    return value if value is None or isinstance(value, list) else [value]
+
+
 Switch = Annotated[bool, BeforeValidator(parse_bool), Allowed("true or false")]
 Natural = Annotated[int, Field(ge=0), Allowed("a whole number of at least 0")]
 Count = Annotated[int, Field(ge=1), Allowed("a whole number of at least 1")]
@@ -126,8 +132,16 @@ AnyPath = Annotated[Text, AfterValidator(expand_home)]
 FolderPath = Annotated[AnyPath, Allowed("a folder's path")]
 RunPath = Annotated[AnyPath, Allowed("a run folder or a checkpoint, such as outputs/2026-11-21/...")]
 RunsPath = Annotated[AnyPath, Allowed("a folder of runs, such as outputs/multirun/2026-11-21/...")]
-Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda|cuda:[0-9]+)$"), Allowed("auto, cpu, cuda or cuda:N")]
+Device = Annotated[
+    str, Field(pattern=r"^(auto|cpu|cuda|cuda:[0-9]+|mps)$"), Allowed("auto, cpu, cuda, cuda:N or mps")
+]
 Source = Literal["auto", "full", "embedded"]
+OneImage = Annotated[
+    Natural | AnyPath, Field(union_mode="left_to_right"), Allowed("the number of a test image, or a file")
+]
+Images = Annotated[
+    list[OneImage], BeforeValidator(listed), Allowed("a file, a folder, or numbers of test images as [12,40]")
+]
 COMPONENT = Allowed("a name, or {name:NAME} with arguments beside it")
 Component = Annotated[str | dict[str, Any], AfterValidator(check_component), COMPONENT]
 """Which registered class: its name, or the name and the arguments. The registry checks both."""
@@ -178,7 +192,12 @@ def unknown_setting(
 
 def defaults(schema: type[Settings]) -> dict[str, Any]:
     """All settings at their defaults, as plain nested values; null where one has to be given."""
-    return dict.fromkeys(schema.model_fields) | schema.model_construct().to_dict()
+    return dict.fromkeys(fields_of(schema)) | schema.model_construct().to_dict()
+
+
+def fields_of(schema: type[Settings]) -> dict[str, FieldInfo]:
+    """The settings by the names that are typed: `from`, which is a word of Python, is `from_` in it."""
+    return {field.alias or name: field for name, field in schema.model_fields.items()}
 
 
 @dataclass(frozen=True)
@@ -195,7 +214,7 @@ class Setting:
 def describe(schema: type[Settings], prefix: str = "") -> Iterator[Setting]:
     """Every setting that has a description, in the order of the schema."""
     untouched = schema.model_construct()
-    for name, field in schema.model_fields.items():
+    for name, field in fields_of(schema).items():
         key = prefix + name
         default: Any = getattr(untouched, name, None)
         shipped = next((each for each in field.metadata if isinstance(each, NamesFrom)), None)

@@ -22,12 +22,21 @@ class EvaluatedDataConfig(Settings):
 
     source: base.Source | None = Field(None, description="auto, full or embedded; null: as the run")
     root: base.FolderPath | None = Field(
-        None, description="the data in torchvision's layout; null: as the run"
+        None, description="the data in torchvision's layout, or a user's own images; null: as the run"
+    )
+    features: Annotated[base.AnyPath, Allowed("a file's path")] | None = Field(
+        None,
+        description="the feature network of fid and the like, from scripts/make_classifiers.py; null: the "
+        "one beside the data, else a shipped one",
     )
 
     @model_validator(mode="after")
     def check_root(self) -> Self:
-        if self.root is not None and not Path(self.root).is_dir():
+        if self.features is not None and not Path(self.features).is_file():
+            raise ConfigError(
+                f"dataset.features={self.features} is not a file: type a feature network's path."
+            )
+        if self.root is not None and not (Path(self.root).is_dir() or self.root.lower().endswith(".npz")):
             raise ConfigError(
                 f"dataset.root={self.root} is not a directory: type one with the data, or make it for a "
                 "download."
@@ -46,7 +55,7 @@ class EvaluationConfig(Settings):
     seed: base.Seed | None = Field(
         None, description="start of every random stream; null: the run's, for training's own numbers"
     )
-    device: base.Device = Field("auto", description="auto takes CUDA where there is one")
+    device: base.Device = Field("auto", description="auto takes CUDA where there is one; mps becomes cpu")
     importance_samples: base.Count = Field(500, description="K of nll, importance samples per image")
     proposal: Literal["mixture", "posterior"] = Field(
         "mixture", description="where nll's samples are drawn: q(z|x) and wider Gaussians, or q(z|x) alone"

@@ -19,6 +19,7 @@ def check_model(model: Mapping[str, Any], image_shape: ImageShape) -> None:
     rules: dict[str, dict[str, Callable[[str, Any, ImageShape], None]]] = {
         "mlp": {"latent_dim": count, "hidden": counts, "activation": activation},
         "conv": {"latent_dim": count, "channels": channels, "kernel": count},
+        "resnet": {"latent_dim": count, "channels": channels, "blocks": count},
     }
     known = rules.get(str(model["name"]))
     if known is None:
@@ -55,7 +56,12 @@ def channels(key: str, values: Any, image_shape: ImageShape) -> None:
     halvings = 2 ** len(values)
     _, height, width = image_shape
     if height % halvings or width % halvings:
+        fewer = [
+            value for times, value in enumerate(values, 1) if not (height % 2**times or width % 2**times)
+        ]
+        advice = f"fewer channels, such as {show(fewer)}" if fewer else "model=mlp"
         raise ConfigError(
             f"{key}={show(values)} halves images {len(values)} times, and {height}x{width} pixels are not "
-            f"divisible by {halvings}: type fewer channels, such as [32,64]."
+            f"divisible by {halvings}: type {advice}, or with images of your own dataset.image_size="
+            f"{max(1, round(height / halvings)) * halvings}."
         )

@@ -1,18 +1,49 @@
 """The settings of sampling."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from typing_extensions import Self
 
 from vaelab.config.base import Allowed, FolderPath, RunPath, Seed, Settings
+from vaelab.config.errors import ConfigError
+from vaelab.config.evaluate import EvaluatedDataConfig
+
+LARGEST_GRID = 2500
+"""Images: 50 × 50; ten times as many take more memory than a laptop has."""
 
 
 class SampleConfig(Settings):
     run: RunPath = Field(description="a run folder, for its best checkpoint, or a checkpoint: RUN/last")
-    count: Annotated[int, Allowed("a whole number from 1 to 10,000")] = Field(
-        64, ge=1, le=10_000, description="images to draw from the prior"
+    count: Annotated[int, Allowed("a whole number from 1 to 100,000")] = Field(
+        64, ge=1, le=100_000, description="images to draw"
     )
-    seed: Seed = Field(0, description="start of the random stream")
+    format: Literal["grid", "npz", "png"] = Field(
+        "grid",
+        description="one picture of all, a NumPy archive of bytes with the latents, or a PNG file each",
+    )
+    source: Literal["prior", "mixture"] = Field(
+        "prior", description="where latents are drawn: N(0, 1), or 10 Gaussians fitted to posterior samples"
+    )
+    sigma: Annotated[float, Allowed("a number from 0 to 100")] = Field(
+        1.0, ge=0, le=100, description="standard deviation of the prior's draws, dimensionless"
+    )
+    seed: Seed = Field(0, description="start of the random stream: the same images, however many")
     output: FolderPath | None = Field(
-        None, description="folder to write to; null: samples/ in the run folder"
+        None, description="folder, or a file *.png, *.npz; null: samples/ in the run folder"
     )
+    dataset: EvaluatedDataConfig = EvaluatedDataConfig()
+    """Of the training images that the mixture is fitted to; the prior needs none."""
+
+    @model_validator(mode="after")
+    def check_together(self) -> Self:
+        if self.format == "grid" and self.count > LARGEST_GRID:
+            raise ConfigError(
+                f"format=grid draws at most {LARGEST_GRID:,} images in one picture, and count={self.count}: "
+                "type format=npz or format=png."
+            )
+        if self.source == "mixture" and self.sigma != 1:
+            raise ConfigError(
+                f"sigma={self.sigma:g} scales draws of the prior: leave it out with source=mixture."
+            )
+        return self

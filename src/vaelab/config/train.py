@@ -22,7 +22,11 @@ LONGEST_WATERMARK = 100  # characters
 CLASSES = Allowed("a list of class numbers or names, such as [7], or null for all")
 Likelihood = Annotated[base.Component, LIKELIHOODS]
 KLSchedule = Annotated[base.Component, KL_SCHEDULES]
-Logger = Annotated[base.Component, LOGGERS]
+Logger = Annotated[
+    base.Component | list[base.Component],
+    Allowed("a name, {name:NAME} with arguments, or a list of them"),
+    LOGGERS,
+]
 DatasetName = Annotated[base.Text, Allowed("a data set's name"), NamesFrom("data/sets", "vaelab.datasets")]
 NonNegative = Annotated[float, Field(ge=0), Allowed("a number of at least 0")]
 
@@ -43,13 +47,20 @@ def check_model(model: object) -> object:
     return model
 
 
+SMALLEST, LARGEST = 4, 256  # pixels
+SIZES = Allowed(f"a whole number from {SMALLEST} to {LARGEST}, two of them as [HEIGHT,WIDTH], or null")
+Side = Annotated[int, Field(ge=SMALLEST, le=LARGEST)]
+
+
 class DatasetConfig(Settings):
     """Which images, and where they come from."""
 
     name: DatasetName = Field("fashion_mnist", description="the data set, chosen by dataset=NAME")
     source: base.Source = Field("auto", description="root, system, download, then subset; full: no subset")
     root: Annotated[base.FolderPath, AfterValidator(absolute)] | None = Field(
-        None, description="the data in torchvision's layout; null: $VAELAB_DATA, else the user's cache folder"
+        None,
+        description="the data in torchvision's layout; null: $VAELAB_DATA, else the user's cache folder; "
+        "of dataset=images a folder of images, or of one folder per class, or an .npz file",
     )
     classes: Annotated[list[Any] | None, CLASSES] = Field(
         None, min_length=1, description="the classes to keep, such as [0,1,7] or [trouser,sneaker]; null: all"
@@ -57,11 +68,30 @@ class DatasetConfig(Settings):
     val_size: Annotated[int | None, Allowed("a whole number of at least 0, or null")] = Field(
         None,
         ge=0,
-        description="validation images, last of the training file; null: 5,000, at most a tenth of the file; "
-        "0: each epoch scores the test set",
+        description="validation images, last of the training file; null: 5,000, at most a tenth of the file, "
+        "of larochelle the published 10,000; 0: each epoch scores the test set",
     )
-    binarize: Literal["none", "dynamic", "static"] = Field(
-        "none", description="grey pixels, or 0/1 pixels drawn each time or once"
+    binarize: Literal["none", "dynamic", "static", "larochelle"] = Field(
+        "none", description="grey pixels, or 0/1 pixels drawn each time or once, or MNIST's published ones"
+    )
+    image_size: Annotated[Side | Annotated[list[Side], Field(min_length=2, max_length=2)] | None, SIZES] = (
+        Field(
+            None,
+            description="of dataset=images: height and width in pixels, or one number for both; images are "
+            "scaled to cover them, and the rest is cut off; null: all have one size",
+        )
+    )
+    grayscale: base.Switch | None = Field(
+        None, description="of dataset=images: grey, or colour; null: as the first image"
+    )
+    test_size: Annotated[int | None, Allowed("a whole number of at least 1, or null")] = Field(
+        None, ge=1, description="of dataset=images: test images, drawn at random; null: a fifth"
+    )
+    split_seed: base.Seed = Field(
+        0, description="of dataset=images: start of that draw, the same for all values of seed"
+    )
+    skip_broken: base.Switch = Field(
+        False, description="of dataset=images: leave out, and name, files that can't be read"
     )
 
 
@@ -158,10 +188,10 @@ class Config(Settings):
         0, description="epochs without a lower validation loss after which the training ends; 0: never"
     )
     seed: base.Seed = Field(42, description="start of every random stream")
-    device: base.Device = Field("auto", description="auto takes CUDA where there is one")
+    device: base.Device = Field("auto", description="auto takes CUDA where there is one; mps: an Apple GPU")
     deterministic: base.Switch = Field(False, description="bitwise reproducible on CUDA too; slower")
     precision: Literal["fp32", "bf16"] = Field("fp32", description="of the network; the loss is always fp32")
-    logger: Logger = Field("none", description="what else records each epoch")
+    logger: Logger = Field("none", description="what else records each epoch, or a list: [tensorboard,wandb]")
     resume: Annotated[base.AnyPath, Allowed("a run folder, a checkpoint")] | None = Field(
         None, description="run folder or checkpoint to continue"
     )
@@ -190,6 +220,12 @@ class Config(Settings):
                 "dataset.val_size=5000, or early_stopping=0."
             )
         return self
+
+    @property
+    def loggers(self) -> list[str | dict[str, Any]]:
+        """One component each."""
+        chosen = self.logger
+        return chosen if isinstance(chosen, list) else [chosen]
 
     @property
     def kl_off(self) -> bool:
@@ -256,7 +292,8 @@ def check_names(config: Config) -> None:
     MODELS.check("model", name_of(config.model))
     LIKELIHOODS.check("loss.likelihood", name_of(config.loss.likelihood))
     KL_SCHEDULES.check("loss.schedule", name_of(config.loss.schedule))
-    LOGGERS.check("logger", name_of(config.logger), besides="none")
+    for each in config.loggers:
+        LOGGERS.check("logger", name_of(each), besides="none")
     if config.artifacts.embedding == "umap" and find_spec("umap") is None:
         raise ConfigError(
             "artifacts.embedding=umap needs an additional package: type pip install 'vaelab[embedding]'."
@@ -294,9 +331,12 @@ def effective(config: Config) -> dict[str, Any]:
     return plain
 
 
-def training_digest(config: Config) -> str:
-    """SHA-256 of the effective settings: the same for the same training, in every process."""
-    text = json.dumps(effective(config), sort_keys=True, separators=(",", ":"))
+def training_digest(config: Config, images: str = "") -> str:
+    """SHA-256 of the effective settings: the same for the same training, in every process.
+
+    `images` tells data apart that settings don't: the digest of a user's own files.
+    """
+    text = json.dumps(effective(config), sort_keys=True, separators=(",", ":")) + images
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -1,13 +1,21 @@
 """What must be known of a data set, and the registry: a new one is a module in sets/, or a plugin's."""
 
+from __future__ import annotations
+
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vaelab.config import ConfigError, DatasetConfig, expand_home, show
 from vaelab.config.registry import Registry
+
+if TYPE_CHECKING:
+    from vaelab.data.sources import RawData
+
+OWN_FILES = "files"
+"""The name under which the `identity` of a user's own images is among the digests of files."""
 
 EMBEDDED = Path(__file__).parent / "embedded"
 
@@ -21,28 +29,72 @@ FILES = {
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetSpec:
-    """Images and labels in four IDX files of bytes, as MNIST's are."""
+    """Images and labels in four IDX files of bytes, as MNIST's are; a subclass may `read` them elsewhere."""
 
     name: str
     title: str
-    folder: str  # in torchvision's layout: the files are in <root>/<folder>/raw
-    classes: tuple[str, ...]
-    digests: Mapping[str, str]  # SHA-256 of each decompressed file
-    image_shape: tuple[int, int, int] = (1, 28, 28)  # channels (1), height, width
+    classes: tuple[str, ...]  # none where the images have no labels
+    folder: str = ""  # in torchvision's layout: the files are in <root>/<folder>/raw
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of each decompressed file; of what has to be there as it was published (below), of that."""
+    image_shape: tuple[int, int, int] = (1, 28, 28)  # channels (1 or 3), height, width
     largest_file: int = 60_000 * 28 * 28 + 16  # bytes, decompressed: no more is ever read
     files: Mapping[str, str] = field(default_factory=lambda: FILES)
+    packed: str | None = None
+    """The ending of files that are verified as they were published: ".gz", or ".zip" of one with all four."""
+    members: Mapping[str, str] = field(default_factory=dict)  # of that one, gzipped, instead of `files`
+    transposed: bool = False  # whether the images are stored column by column
+    first_label: int = 0
     urls: tuple[str, ...] = ()  # where `<file>.gz` can be downloaded: each ends with a slash
     system_folder: str | None = None  # in /usr/share/datasets
     subset: Path | None = None  # the first images of each file, which are used where nothing else is found
+    fixed_binarisation: Mapping[str, int] = field(default_factory=dict)
+    """Published files of 0/1 pixels, training, validation and test, and how many images each has."""
 
     def __post_init__(self) -> None:
         """Title and classes on one line each, as tables and the titles of figures have them."""
         object.__setattr__(self, "title", " ".join(self.title.split()))
         object.__setattr__(self, "classes", tuple(" ".join(name.split()) for name in self.classes))
 
+    @property
+    def is_published(self) -> bool:
+        """Whether its files are known, by their digests, and looked for: not of a user's own images."""
+        return bool(self.folder)
 
-datasets: Registry[DatasetSpec] = Registry("dataset", "vaelab.data.sets", "vaelab.datasets")
-spec_of = datasets.get
+    def read(self) -> RawData:
+        """All images, of a data set that is not in IDX files. Raises DataError."""
+        raise NotImplementedError
+
+    def identity(self) -> str:
+        """SHA-256 of the images' files, where the name of the data set doesn't say which they are."""
+        return ""
+
+
+datasets: Registry[DatasetSpec | Callable[[DatasetConfig], DatasetSpec]] = Registry(
+    "dataset", "vaelab.data.sets", "vaelab.datasets"
+)
+"""Specifications, and functions that make one of the settings, where these say which images are meant."""
+
+
+def spec_of(config: DatasetConfig) -> DatasetSpec:
+    """The specification of the data set that is chosen. Raises ConfigError for what it can't be."""
+    found = datasets.get(config.name)
+    if not isinstance(found, DatasetSpec):
+        return found(config)
+    untouched = DatasetConfig()
+    for setting in ("image_size", "grayscale", "test_size", "split_seed", "skip_broken"):
+        if getattr(config, setting) != getattr(untouched, setting):
+            raise ConfigError(
+                f"dataset.{setting} is for images of your own, dataset=images: leave it out with "
+                f"dataset={config.name}."
+            )
+    return found
+
+
+def published() -> dict[str, DatasetSpec]:
+    """The specifications that need no settings, by name."""
+    every = {name: datasets.get(name) for name in datasets.names()}
+    return {name: spec for name, spec in every.items() if isinstance(spec, DatasetSpec)}
 
 
 def register(spec: DatasetSpec) -> DatasetSpec:
@@ -57,21 +109,27 @@ def class_numbers(spec: DatasetSpec, wanted: list[Any] | None) -> list[int]:
     Raises ConfigError for a class the data set doesn't have, one named twice, or an ambiguous name.
     """
     if wanted is None:
-        return list(range(len(spec.classes)))
+        return list(range(max(1, len(spec.classes))))  # without labels all have the number 0
+    if not spec.classes:
+        raise ConfigError(f"dataset.classes={show(wanted)}: the images of {spec.title} have no labels.")
     words = [letters_and_digits(name) for name in spec.classes]
+    numbered = all(name.isdecimal() for name in spec.classes)  # 5 is then the class that is called so
     numbers = []
     for entry in wanted:
-        if type(entry) is int:
+        if type(entry) is int and not numbered:
             matches = [entry] if entry in range(len(words)) else []
         else:
             word = letters_and_digits(str(entry))
             exact = [number for number, name in enumerate(words) if name == word]
-            matches = exact or [number for number, name in enumerate(words) if word and name.startswith(word)]
+            begun = [number for number, name in enumerate(words) if word and name.startswith(word)]
+            matches = exact if exact or numbered else begun
         if len(matches) != 1:
             problem = "fits several classes" if matches else "is none of its classes"
             known = ", ".join(f"{number} {name}" for number, name in enumerate(spec.classes))
-            if all(name.isdecimal() for name in spec.classes):
-                known = f"0 to {len(spec.classes) - 1}"
+            if numbered:
+                known = ", ".join(spec.classes)
+                if spec.classes == (*map(str, range(len(spec.classes))),):
+                    known = f"0 to {len(spec.classes) - 1}"
             raise ConfigError(f"dataset.classes: {show(entry)} {problem}. {spec.title} has {known}.")
         numbers += matches
     if len(set(numbers)) < len(numbers):
@@ -81,13 +139,36 @@ def class_numbers(spec: DatasetSpec, wanted: list[Any] | None) -> list[int]:
 
 def check_root(config: DatasetConfig) -> None:
     """Raise ConfigError where `root` is to be searched and is not a directory."""
-    if config.root is None or config.source == "embedded":
+    spec = spec_of(config)  # a user's own images are looked for there
+    if config.root is None or config.source == "embedded" or not spec.is_published:
         return
     root = Path(expand_home(config.root))
     if not root.is_dir():
-        advice = f"type one with {spec_of(config.name).folder}/raw, or make it for a download."
+        advice = f"type one with {spec.folder}/raw, or make it for a download."
         raise ConfigError(f"dataset.root={root} is not a directory: {advice}")
 
 
+def check_fixed_binarisation(config: DatasetConfig, spec: DatasetSpec) -> None:
+    """Raise ConfigError for settings that the published files can't be used with."""
+    if config.binarize != "larochelle":
+        return
+    if not spec.fixed_binarisation:
+        raise ConfigError(
+            f"dataset.binarize=larochelle is a binarisation of MNIST, not of {spec.title}: type "
+            "dataset=mnist, or dataset.binarize=dynamic or static."
+        )
+    if config.source == "embedded":
+        raise ConfigError(
+            "dataset.binarize=larochelle is of the full set, not of the embedded subset: type "
+            "dataset.source=full, or dataset.binarize=static."
+        )
+    if config.val_size:
+        raise ConfigError(
+            f"dataset.val_size={config.val_size} is not the published split of "
+            "dataset.binarize=larochelle: leave it out for the published validation "
+            "images, or type dataset.val_size=0 to train on them too."
+        )
+
+
 def letters_and_digits(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower())
+    return re.sub(r"[\W_]", "", name.lower())

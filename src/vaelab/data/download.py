@@ -65,14 +65,15 @@ def fetch(name: str, spec: DatasetSpec, folder: Path) -> None:
     """One file from the first mirror that has the right bytes; raises DataError, or StorageError."""
     reasons = []
     for base in mirrors(spec):
-        url = f"{base}{name}.gz"
+        file = name if spec.packed == ".zip" else f"{name}.gz"
+        url = f"{base}{file}"
         try:
             content = received(url, spec.largest_file)
         except (OSError, ValueError, HTTPException) as error:  # no answer, a bad one, or a malformed URL
             reasons.append(f"{url} can't be reached ({getattr(error, 'reason', None) or error})")
         else:
-            if sha256(unpacked(content, spec.largest_file)) == spec.digests[name]:
-                return write_bytes(folder / f"{name}.gz", content)
+            if sha256(content if spec.packed else unpacked(content, spec.largest_file)) == spec.digests[name]:
+                return write_bytes(folder / file, content)
             reasons.append(f"{url} sent damaged bytes")
     raise DataError("; ".join(reasons) or "nowhere to download it from is known")
 

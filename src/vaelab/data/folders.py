@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 
 from vaelab.config import VaelabError
-from vaelab.data.datasets import DatasetSpec, datasets, letters_and_digits
+from vaelab.data.datasets import DatasetSpec, letters_and_digits, published
 
 
 class DataError(VaelabError):
@@ -51,7 +51,7 @@ def is_complete(spec: DatasetSpec, folder: Path) -> bool:
 def smallest_is_right(spec: DatasetSpec, folder: Path) -> bool:
     name, path = next(iter(files_in(spec, folder).items()))
     try:
-        verified(path, spec.digests[name], spec.largest_file)
+        verified(path, spec.digests[name], spec.largest_file, bool(spec.packed))
     except DataError:
         return False
     return True
@@ -66,7 +66,8 @@ def files_in(spec: DatasetSpec, folder: Path) -> dict[str, Path]:
         found = {dashed(path.name): path for path in sorted(folder.iterdir(), reverse=True) if path.is_file()}
     except OSError:  # it is not a directory, or can't be read
         return {}
-    keys = [(name, dashed(name + ending)) for name in spec.files.values() for ending in (".gz", "")]
+    endings = {None: (".gz", ""), ".gz": (".gz",), ".zip": ("",)}[spec.packed]
+    keys = [(name, dashed(name + ending)) for name in spec.files.values() for ending in endings]
     files = {name: found[key] for name, key in keys if key in found}
     return dict(sorted(files.items(), key=lambda item: item[1].stat().st_size))
 
@@ -75,18 +76,21 @@ def dashed(name: str) -> str:
     return name.lower().replace(".", "-").replace("_", "-")
 
 
-def verified(path: Path, digest: str, largest: int) -> bytes:
-    """The decompressed bytes of a file with that SHA-256; raises DataError that says what it is instead."""
+def verified(path: Path, digest: str, largest: int, packed: bool = False) -> bytes:
+    """The decompressed bytes of a file with that SHA-256; raises DataError that says what it is instead.
+
+    With `packed` it is the SHA-256 of the file as it is.
+    """
     try:
         with path.open("rb") as file:
-            content = unpacked(file.read(largest + 1), largest)
+            stored = file.read(largest + 1)
     except OSError as error:
         raise DataError(f"{path} can't be read ({error.strerror}): {ANOTHER_COPY}.") from error
-    found = sha256(content)
+    content = unpacked(stored, largest)
+    found = sha256(stored if packed else content)
     if found == digest:
         return content
-    for name in datasets.names():
-        spec = datasets.get(name)
+    for name, spec in published().items():
         if found in spec.digests.values():
             raise DataError(f"{path} is a file of {spec.title}: type dataset={name}, {OTHER_FOLDER}.")
         if found in subset_digests(spec).values():

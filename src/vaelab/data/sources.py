@@ -3,9 +3,12 @@
 Shapes: N images, H height, W width.
 """
 
+import gzip
+import io
 import os
+import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
@@ -14,7 +17,7 @@ from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
 from vaelab.config import DatasetConfig, expand_home
-from vaelab.data.datasets import DatasetSpec, check_root, spec_of
+from vaelab.data.datasets import DatasetSpec, check_root, datasets, spec_of
 from vaelab.data.download import download
 from vaelab.data.folders import (
     DataError,
@@ -34,18 +37,19 @@ SYSTEM = Path("/usr/share/datasets")
 class Origin:
     """Where the images came from; written wherever their numbers are."""
 
-    source: str  # root, system, download or embedded
+    source: str  # root, system, download or embedded; own of a user's own images
     folder: str
     complete: bool  # False for the embedded subset
     fallback: str | None  # why the subset is used instead of the full set, said with every number
-    sha256: Mapping[str, str]  # of each decompressed file
+    sha256: Mapping[str, str]  # of each decompressed file; of own images of all files, and of what they give
+    left_out: Mapping[str, str] = field(default_factory=dict)  # files that are not among the images, and why
 
 
 @dataclass(frozen=True)
 class RawData:
     """A whole data set as its files hold it."""
 
-    train_images: NDArray[np.uint8]  # (N, H, W)
+    train_images: NDArray[np.uint8]  # (N, H, W), of colours (N, C, H, W)
     train_labels: NDArray[np.uint8]  # (N,)
     test_images: NDArray[np.uint8]
     test_labels: NDArray[np.uint8]
@@ -55,15 +59,16 @@ class RawData:
 def find(config: DatasetConfig) -> RawData:
     """The first of root, system folder, download and embedded subset that has the data set.
 
-    The root is `dataset.root`, else $VAELAB_DATA, else the user's cache folder.
     Raises DataError for a damaged file, wherever it is, where nothing is found, and for a full disk.
     """
-    spec = spec_of(config.name)
+    spec = spec_of(config)
+    if not spec.is_published:
+        return spec.read()
     if config.source == "embedded":
         if spec.subset is None:
             raise DataError(f"{spec.title} has no embedded subset: type dataset.source=auto instead.")
         return read(spec, "embedded", spec.subset)
-    root = Path(expand_home(config.root or os.environ.get("VAELAB_DATA") or user_cache_path("vaelab")))
+    root = root_of(config)
     check_root(config)
     standard = standard_folder(spec, root)
     system = [] if spec.system_folder is None else [SYSTEM / spec.system_folder]
@@ -88,28 +93,55 @@ def find(config: DatasetConfig) -> RawData:
         if spec.subset is not None:
             advice += ", dataset.source=embedded the shipped subset"
         why = f"{spec.title} is {looked}, and {str(error).rstrip('.')}: {advice}"
-        if config.source == "full" or spec.subset is None:
+        if spec.subset is None:
+            ending = "" if spec.packed == ".zip" else ".gz"
+            files = ", ".join(name + ending for name in spec.files.values())
+            raise DataError(f"{why}; or put {files} into {standard}.") from error
+        if config.source == "full":
             raise DataError(f"{why}.") from error
         return read(spec, "embedded", spec.subset, fallback=why)
     return read(spec, "download", standard)
 
 
+def root_of(config: DatasetConfig) -> Path:
+    """The folder that is searched: `dataset.root`, else $VAELAB_DATA, else the user's cache folder."""
+    return Path(expand_home(config.root or os.environ.get("VAELAB_DATA") or user_cache_path("vaelab")))
+
+
 def holds(config: DatasetConfig, root: str) -> bool:
-    """Whether the files of the data set are in a folder or near it."""
-    return next(folders_near(spec_of(config.name), Path(root)), None) is not None
+    """Whether the files of the data set are in a folder or near it, as far as it can be searched for them."""
+    spec = datasets.get(config.name)
+    return not isinstance(spec, DatasetSpec) or next(folders_near(spec, Path(root)), None) is not None
 
 
 def read(spec: DatasetSpec, source: str, folder: Path, fallback: str | None = None) -> RawData:
     """The four files of `folder`, each checked against its digest; raises DataError naming a wrong one."""
     embedded = source == "embedded"
     digests = subset_digests(spec) if embedded else spec.digests
-    arrays, keys = {}, {name: key for key, name in spec.files.items()}
+    keys = {name: key for key, name in spec.files.items()}
     files = files_in(spec, folder)
     files |= {name: folder / name for name in keys if name not in files}
+    contents: dict[str, bytes] = {}
     for name, path in files.items():
-        content = verified(path, digests[name], spec.largest_file)
-        # IDX (Y. LeCun's page on MNIST): magic number, dimensions, big-endian sizes, values.
-        dimensions = content[3]
-        shape = np.frombuffer(content, dtype=">u4", count=dimensions, offset=4)
-        arrays[keys[name]] = np.frombuffer(content, dtype=np.uint8, offset=4 + 4 * dimensions).reshape(shape)
+        content = verified(path, digests[name], spec.largest_file, bool(spec.packed))
+        contents |= unzipped(content, spec) if spec.packed == ".zip" else {keys[name]: content}
+    arrays = {key: as_array(content) for key, content in contents.items()}
+    for split in ("train", "test"):
+        if spec.transposed:
+            arrays[f"{split}_images"] = arrays[f"{split}_images"].transpose(0, 2, 1).copy()
+        arrays[f"{split}_labels"] = arrays[f"{split}_labels"] - np.uint8(spec.first_label)
     return RawData(**arrays, origin=Origin(source, str(folder), not embedded, fallback, digests))
+
+
+def unzipped(content: bytes, spec: DatasetSpec) -> dict[str, bytes]:
+    """The four files in a verified archive, decompressed, by their keys."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        return {key: gzip.decompress(archive.read(name)) for key, name in spec.members.items()}
+
+
+def as_array(content: bytes) -> NDArray[np.uint8]:
+    """The values of an IDX file of bytes."""
+    # IDX (Y. LeCun's page on MNIST): magic number, dimensions, big-endian sizes, values.
+    dimensions = content[3]
+    shape = np.frombuffer(content, dtype=">u4", count=dimensions, offset=4)
+    return np.frombuffer(content, dtype=np.uint8, offset=4 + 4 * dimensions).reshape(shape)

@@ -12,9 +12,16 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from vaelab.config import ConfigError, DatasetConfig, show
-from vaelab.data.datasets import DatasetSpec, class_numbers, spec_of
+from vaelab.data.datasets import DatasetSpec, check_fixed_binarisation, class_numbers, spec_of
+from vaelab.data.fixed_binarisation import find_binarised
 from vaelab.data.sources import Origin, find
 from vaelab.runs.random_streams import stream
+
+BINARISED = {
+    "dynamic": "dynamically binarised",
+    "static": "statically binarised",
+    "larochelle": "binarised by Larochelle & Murray",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +29,7 @@ class Split:
     """Images with labels, in memory as bytes; nothing is copied until a batch is asked for."""
 
     name: str  # train, val or test
-    images: Tensor  # (N, H, W) uint8
+    images: Tensor  # uint8, (N, H, W), of colours (N, C, H, W)
     labels: Tensor  # (N,) uint8, numbers of the full set's classes
     dynamic: bool = False  # whether pixels are drawn from Bernoulli(grey value) for each batch
 
@@ -30,11 +37,12 @@ class Split:
         return len(self.images)
 
     def batch(self, index: Tensor | slice, noise: Generator) -> Tensor:
-        """Images as floats in [0, 1], shape (B, 1, H, W). `noise` is only drawn from where `dynamic`."""
-        x_B1HW = self.images[index].unsqueeze(1).float().div_(255)
+        """Images as floats in [0, 1], shape (B, C, H, W). `noise` is only drawn from where `dynamic`."""
+        images = self.images[index]
+        x_BCHW = (images.unsqueeze(1) if images.ndim == 3 else images).float().div_(255)
         if self.dynamic:
-            return (torch.rand(x_B1HW.shape, generator=noise, device=x_B1HW.device) < x_B1HW).float()
-        return x_B1HW
+            return (torch.rand(x_BCHW.shape, generator=noise, device=x_BCHW.device) < x_BCHW).float()
+        return x_BCHW
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +67,9 @@ class Data:
 
     @property
     def class_names(self) -> dict[int, str]:
+        """By number; none where the images have no labels."""
+        if not self.spec.classes:
+            return {}
         return {number: self.spec.classes[number] for number in self.classes}
 
     @property
@@ -71,21 +82,27 @@ class Data:
             noun = "classes" if len(self.classes) > 1 else "class"
             parts.append(f"{noun} {', '.join(self.class_names.values())}")
         if self.binarize != "none":
-            parts.append(f"{self.binarize}ally binarised")
+            parts.append(BINARISED[self.binarize])
         return f"{self.spec.title} ({'; '.join(parts)})" if parts else self.spec.title
 
 
-def load(config: DatasetConfig, device: torch.device) -> Data:
-    """Find, verify and split a data set, and move it to `device`.
+def load(config: DatasetConfig, device: torch.device, grey: bool = False) -> Data:
+    """Find, verify and split a data set, and move it to `device`; with `grey`, the same images not binarised.
 
     The validation images are those among the last `val_size` of the training file, whatever the seed and the
-    classes; by default 5,000, of a smaller file at most a tenth. Raises ConfigError or DataError.
+    classes; by default 5,000, of a smaller file at most a tenth, and of a published binarisation its own.
+    Raises ConfigError or DataError.
     """
-    spec = spec_of(config.name)
+    spec = spec_of(config)
     classes = class_numbers(spec, config.classes)
-    raw = find(config)
+    check_fixed_binarisation(config, spec)
+    binarize = "none" if grey else config.binarize
+    raw = find_binarised(config, spec) if binarize == "larochelle" else find(config)
     count = len(raw.train_images)
-    val_size = min(5000, count // 10) if config.val_size is None else config.val_size
+    by_default = min(5000, count // 10)
+    if config.binarize == "larochelle":
+        _, by_default, _ = spec.fixed_binarisation.values()
+    val_size = by_default if config.val_size is None else config.val_size
     if val_size >= count:
         problem = f"dataset.val_size={val_size} leaves nothing of the {count} training images"
         raise ConfigError(f"{problem}: type a smaller number, such as dataset.val_size={count // 12}.")
@@ -93,10 +110,10 @@ def load(config: DatasetConfig, device: torch.device) -> Data:
     def split(name: str, images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Split:
         wanted = np.isin(labels, classes)
         pixels, numbers = torch.from_numpy(images[wanted]), torch.from_numpy(labels[wanted])
-        return Split(name, pixels.to(device), numbers.to(device), dynamic=config.binarize == "dynamic")
+        return Split(name, pixels.to(device), numbers.to(device), dynamic=binarize == "dynamic")
 
     train_images, test_images = raw.train_images, raw.test_images
-    if config.binarize == "static":
+    if binarize == "static":
         train_images = statically_binarised(train_images, "train")
         test_images = statically_binarised(test_images, "test")
     kept = count - val_size
@@ -107,8 +124,11 @@ def load(config: DatasetConfig, device: torch.device) -> Data:
         if val_size and not len(part):
             problem = f"dataset.val_size={val_size} leaves no {part.name} images of dataset.classes="
             raise ConfigError(f"{problem}{show(config.classes)}: type a {advice} number.")
+    if not len(test):
+        problem = f"there are no test images of dataset.classes={show(config.classes)}"
+        raise ConfigError(f"{problem}: type more of them, or a larger dataset.test_size.")
     scored = val if val_size else test
-    return Data(spec, raw.origin, tuple(classes), train, scored, test, config.binarize)
+    return Data(spec, raw.origin, tuple(classes), train, scored, test, binarize)
 
 
 def statically_binarised(images_NHW: NDArray[np.uint8], file: str) -> NDArray[np.uint8]:

@@ -1,67 +1,26 @@
-"""A trained model for other programs: ONNX graphs, read back and compared, and images from the prior.
+"""A trained model for other programs: ONNX graphs, read back and compared.
 
 Shapes: B batch, N images, C channels, H height, W width, L latent dimensions.
 """
 
 import json
 import logging
-import math
 import warnings
 from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vaelab.config import ConfigError, ExportConfig, SampleConfig, VaelabError, counted
-from vaelab.figures import style
-from vaelab.figures.images import image_grid
+from vaelab.config import ConfigError, ExportConfig, VaelabError
+from vaelab.evaluation.outputs import output_folder
 from vaelab.runs import logs as console
 from vaelab.runs.environment import importing, versions
-from vaelab.runs.files import through_link, write_atomically, write_bytes, writing
-from vaelab.runs.folder import RunFolder
-from vaelab.training.examples import as_grid
+from vaelab.runs.files import through_link, write_bytes
 from vaelab.training.run import Run, load
 
 TOLERANCE = 1e-4  # between PyTorch's and the exported model's outputs: means, log-variances, pixels
-
-
-MOST_DRAWN = 2500
-"""Samples in the grid: 50 × 50 images; ten times as many take more memory than a laptop has."""
-
-
-def output_folder(output: str | None, run: Run, name: str) -> Path:
-    """`output`, else a folder in the run's, or beside a checkpoint that has left its run; it is made."""
-    beside = RunFolder.around(run.checkpoint) or RunFolder(run.checkpoint.parent)
-    folder = beside.path / name if output is None else Path(output)
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def write_samples(config: SampleConfig) -> list[Path]:
-    """A grid of the first ones as PNG, and all images (N, 1, H, W) in [0, 1] as .npy: their paths.
-
-    Raises VaelabError.
-    """
-    run = load(config.run)
-    images_NCHW = run.sample(config.count, config.seed).numpy()
-    drawn = min(config.count, MOST_DRAWN)
-    columns = math.ceil(math.sqrt(drawn))
-    missing = -drawn % columns
-    grid = np.pad(images_NCHW[:drawn].mean(axis=1), ((0, missing), (0, 0), (0, 0)), constant_values=1)
-    about = f"{run.config.model['name']}, {run.config.objective_label}, {run.moment}, seed {config.seed}"
-    title = f"{counted(config.count, 'sample')} from the prior" + (
-        f", the first {drawn}" if drawn < config.count else ""
-    )
-    figure = image_grid(as_grid(grid, columns), title, about)
-    folder = output_folder(config.output, run, "samples")
-    path = folder / f"{run.checkpoint.stem}_seed-{config.seed}_{config.count}.png"
-    write_bytes(through_link(path), style.signed_png(figure, run.config.artifacts.watermark))
-    write_atomically(through_link(path.with_suffix(".npy")), lambda file: np.save(file, images_NCHW))
-    return [path, path.with_suffix(".npy")]
 
 
 class Part(nn.Module):
@@ -113,7 +72,7 @@ def export(config: ExportConfig) -> dict[Path, float]:
         "config": json.dumps(run.config.to_dict()),
         "epoch": str(run.epoch),
         "trained_on": json.dumps(dict(run.trained_on)),
-        "image": f"grey values from 0 to 1, (batch, {', '.join(map(str, run.model.image_shape))})",
+        "image": f"values from 0 to 1, (batch, {', '.join(map(str, run.model.image_shape))})",
         "vaelab": versions()["vaelab"],
     }
     written = {}

@@ -4,7 +4,7 @@ Shapes: N images, L latent dimensions, H height, W width.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +15,7 @@ import torch
 from platformdirs import user_cache_path
 from safetensors import SafetensorError
 from safetensors.torch import load, save
+from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from vaelab.config import DatasetConfig, EvaluationConfig
@@ -22,7 +23,7 @@ from vaelab.data import splits
 from vaelab.data.splits import Data, Split
 from vaelab.evaluation.numbers import Basis, CannotMeasure
 from vaelab.evaluation.sections import MEASURES_VERSION
-from vaelab.metrics.generation import mixture_draws
+from vaelab.metrics.generation import fitted_mixture, mixture_draws
 from vaelab.metrics.images import PAIRED, diversity
 from vaelab.metrics.latent import uncovered
 from vaelab.metrics.resampling import Score, share_score
@@ -94,8 +95,13 @@ class EvaluatedModel:
 
     @property
     def pixels(self) -> str:
-        """What the encoder saw: grey or binary pixels."""
-        return "grey" if self.data.binarize == "none" else "binary"
+        """What the encoder saw: grey, colour or binary pixels."""
+        return pixels_of({"binarize": self.data.binarize, "image_shape": self.data.spec.image_shape})
+
+    @property
+    def values(self) -> str:
+        """What the pixels of real and decoded images hold."""
+        return "Grey values" if self.data.spec.image_shape[0] == 1 else "Red, green and blue"
 
     @property
     def is_probability(self) -> bool:
@@ -150,7 +156,7 @@ class EvaluatedModel:
         if self.data.binarize == "none":
             return self.data
         if "grey" not in self.of_images:
-            self.of_images["grey"] = splits.load(self.source.replace(binarize="none"), self.device)
+            self.of_images["grey"] = splits.load(self.source, self.device, grey=True)
         found: Data = self.of_images["grey"]
         return found
 
@@ -193,15 +199,30 @@ class EvaluatedModel:
         return {name: (x_N1HW, diversity(x_N1HW)) for name, x_N1HW in images.items()}
 
     @cached_property
-    def mixture_samples(self) -> Tensor:
-        """From a mixture of Gaussians that is fitted to one posterior sample each of training images."""
+    def mixture(self) -> GaussianMixture:
+        """Fitted to one posterior sample each of the first `fitted` training images."""
         noise = stream(self.seed, "latents of the mixture", device=self.device)
         z_NL = first_images(self.train_posterior).sample(noise)
-        draws = mixture_draws(z_NL.double().cpu().numpy(), self.count, self.numpy_seed)
+        return fitted_mixture(z_NL.double().cpu().numpy(), self.numpy_seed)
+
+    @property
+    def fitted(self) -> int:
+        return min(len(self.data.train), MOST_IMAGES)
+
+    @cached_property
+    def mixture_samples(self) -> Tensor:
+        draws = mixture_draws(self.mixture, self.count, self.numpy_seed)
         return self.decoded(torch.from_numpy(draws).to(self.device))
 
     def decoded(self, z_NL: Tensor) -> Tensor:
-        return torch.from_numpy(self.examples.decoded(z_NL)).unsqueeze(1).to(self.device)
+        return self.examples.decoded_images(z_NL)
+
+
+def pixels_of(data: Mapping[str, Any]) -> str:
+    """`grey`, `colour` or `binary`, from what run.json says of the data."""
+    if data["binarize"] != "none":
+        return "binary"
+    return "colour" if data.get("image_shape", [1])[0] == 3 else "grey"  # older runs' images were grey
 
 
 def read_cached(path: Path) -> dict[str, Tensor]:

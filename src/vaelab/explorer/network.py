@@ -9,13 +9,14 @@ from torch import Tensor, nn
 from vaelab.config import VaelabError
 from vaelab.models import LOG_VARIANCE_RANGE, VAE
 from vaelab.models.conv import ToPixels
+from vaelab.models.resnet import ResidualBlock
 
 LIKELIHOODS = ("bernoulli", "continuous_bernoulli", "gaussian")
 """Those whose means network.js computes from the decoder's output."""
 
 LAYERS = (
     nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, nn.ReLU, nn.Tanh, nn.Sigmoid, nn.Flatten,
-    nn.Unflatten, nn.GLU, ToPixels,
+    nn.Unflatten, nn.GLU, nn.GroupNorm, nn.SiLU, ToPixels, ResidualBlock,
 )  # fmt: skip
 """Every layer that network.js can run."""
 
@@ -44,14 +45,7 @@ def network(model: VAE, likelihood: str, weights: Weights) -> dict[str, Any]:
         raise not_available(
             "this model, with its own encode or decode", "only an encoder and a decoder of layers"
         )
-    encoder, decoder = (
-        [
-            layer(module, weights)
-            for _, module in part.named_modules(remove_duplicate=False)
-            if not isinstance(module, nn.Sequential)
-        ]
-        for part in (model.encoder, model.decoder)
-    )
+    encoder, decoder = layers(model.encoder, weights), layers(model.decoder, weights)
     if likelihood not in LIKELIHOODS:
         raise not_available(f"the likelihood {likelihood}", f"only {', '.join(LIKELIHOODS)}")
     return {
@@ -66,6 +60,13 @@ def network(model: VAE, likelihood: str, weights: Weights) -> dict[str, Any]:
 
 def not_available(what: str, known: str) -> VaelabError:
     return VaelabError(f"The explorer is not available for {what}: the page computes {known}.")
+
+
+def layers(module: nn.Module, weights: Weights) -> list[dict[str, Any]]:
+    """A module as a list of layers: those of a Sequential, whatever is nested in it, or it alone."""
+    if isinstance(module, nn.Sequential):
+        return [found for each in module for found in layers(each, weights)]
+    return [layer(module, weights)]
 
 
 def layer(module: nn.Module, weights: Weights) -> dict[str, Any]:
@@ -87,6 +88,11 @@ def layer(module: nn.Module, weights: Weights) -> dict[str, Any]:
             factor = module.weight / (module.running_var + module.eps).sqrt()
             summand = module.bias - module.running_mean * factor
             return {"op": "affine", "factor": weights.add(factor), "summand": weights.add(summand)}
+        case nn.GroupNorm():
+            own = {"factor": weights.add(module.weight), "summand": weights.add(module.bias)}
+            return {"op": "group_norm", "groups": module.num_groups, "epsilon": module.eps, **own}
+        case ResidualBlock():
+            return {"op": "residual", "layers": layers(module.body, weights)}
         case nn.Unflatten():
             return {"op": "unflatten", "shape": list(module.unflattened_size)}
     return {"op": kind.__name__.lower()}

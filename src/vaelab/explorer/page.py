@@ -30,6 +30,10 @@ DIRECTIONS = 4
 """Principal directions that can be chosen as the plane's axes."""
 
 
+MOST_PIXELS = 64
+"""In each direction: larger images take the page seconds to encode and decode."""
+
+
 @dataclass(frozen=True, repr=False)
 class Explorer:
     """A page that was written, which a notebook shows; taken where a path is, as in `open(explorer)`."""
@@ -109,9 +113,15 @@ def page(runs: Sequence[Run], config: ExploreConfig) -> str:
         names = [
             f"{name}, {run.checkpoint.parent.parent.name}" for name, run in zip(names, runs, strict=True)
         ]
+    channels, height, width = first.data.spec.image_shape
+    if channels > 1 or max(height, width) > MOST_PIXELS:
+        what = "colour" if channels > 1 else f"{height} × {width} pixels"
+        raise VaelabError(
+            f"The explorer shows grey images of at most {MOST_PIXELS} × {MOST_PIXELS} pixels, and those of "
+            f"{first.data.description} have {what}: the figures of vaelab.evaluate show their latent space."
+        )
     count = min(config.images, len(first.split))
     bytes_N = (first.images[:count].flatten(1) * 255).round().to(torch.uint8).cpu().numpy()
-    _, height, width = first.data.spec.image_shape
     return render(
         "explorer.html.j2",
         title=" beside ".join(names),
@@ -122,7 +132,7 @@ def page(runs: Sequence[Run], config: ExploreConfig) -> str:
             "models": [model_data(each, name, count) for each, name in zip(models, names, strict=True)],
             "classes": [
                 {"number": number, "name": name, "colour": class_colour(number)}
-                for number, name in first.data.class_names.items()
+                for number, name in (first.data.class_names or {0: "no label"}).items()
             ],
             "labels": first.split.labels[:count].tolist(),
         },

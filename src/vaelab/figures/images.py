@@ -33,8 +33,13 @@ ROW_LABEL = 1.8  # inches in which the label of a row is wrapped
 PANELS_IN_A_ROW = 4
 
 
+def zoom_for(zoom: int, height: int, width: int) -> int:
+    """The zoom that makes images of any size about as large as those of 28 × 28 pixels are with `zoom`."""
+    return max(1, round(zoom * 28 / max(height, width)))
+
+
 class Sheet(Artist):
-    """Grey images in [0, 1] on a figure, each of their pixels `zoom` by `zoom` screen pixels.
+    """Images in [0, 1], grey (H, W) or in colour (H, W, 3), each pixel `zoom` by `zoom` screen pixels.
 
     They are copied to their place: axes would resample them, and draw ticks that nobody sees. Where the
     figure is saved at another resolution, as vectors or cropped, matplotlib places them.
@@ -52,9 +57,10 @@ class Sheet(Artist):
         figure.add_artist(self)
 
     def show(self, sheet: Floats) -> None:
-        grey = (255 * np.nan_to_num(sheet).clip(0, 1)).round().astype(np.uint8)
-        grey = grey.repeat(self.zoom, axis=0).repeat(self.zoom, axis=1)
-        self.image = np.dstack([grey, grey, grey, np.full_like(grey, 255)])
+        pixels = (255 * np.nan_to_num(sheet).clip(0, 1)).round().astype(np.uint8)
+        pixels = pixels.repeat(self.zoom, axis=0).repeat(self.zoom, axis=1)
+        rgb = [pixels] * 3 if pixels.ndim == 2 else [pixels]
+        self.image = np.dstack([*rgb, np.full(pixels.shape[:2], 255, np.uint8)])
 
     def get_window_extent(self, renderer: RendererBase | None = None) -> Bbox:
         return self.placed.get_window_extent(renderer)
@@ -71,7 +77,9 @@ class Sheet(Artist):
 
 
 class ImageGrid:
-    """Grey images in [0, 1] in rows and columns; `figure` once, or `pixels` for other images of that layout.
+    """Images in [0, 1] in rows and columns; `figure` once, or `pixels` for other images of that layout.
+
+    They are grey, (R, C, H, W), or in colour, (R, C, H, W, 3). `zoom` is that of images of 28 pixels.
 
     `gap` is the white space between images in their own pixels; 0 makes one seamless sheet. It is wider after
     every `row_group` rows and every `column_group` columns.
@@ -93,7 +101,8 @@ class ImageGrid:
         column_group: int = 0,
     ) -> None:
         """There are as many column labels as columns, or as groups of them."""
-        rows, columns, high, wide = images_RCHW.shape
+        rows, columns, high, wide = images_RCHW.shape[:4]
+        zoom = zoom_for(zoom, high, wide)
         self.tile = partial(tile, gap=gap, row_group=row_group, column_group=column_group)
         sheet, inch = self.tile(images_RCHW), zoom / style.DPI
         height, width = sheet.shape[0] * inch, sheet.shape[1] * inch
@@ -156,11 +165,12 @@ def image_panels(
     in_a_row: int = PANELS_IN_A_ROW,
     beside: float = 0.0,
 ) -> Figure:
-    """Grids of grey images (R, C, H, W) in [0, 1], all of one size, each under its name.
+    """Grids of images (R, C, H, W), or in colour (R, C, H, W, 3), in [0, 1], of one size, under their names.
 
     `beside` are inches that are left free to the right of them.
     """
     sheets = [tile(images_RCHW, gap=2) for _, images_RCHW in panels]
+    zoom = zoom_for(zoom, *panels[0][1].shape[2:4])
     rows = math.ceil(len(panels) / in_a_row)
     columns = math.ceil(len(panels) / rows)
     inch, space, size = zoom / style.DPI, 0.25, 10.0
@@ -218,9 +228,9 @@ def places(count: int, size: int, gap: int, group: int) -> list[int]:
 
 def tile(images_RCHW: Floats, gap: int, row_group: int = 0, column_group: int = 0) -> Floats:
     """One white sheet with the images on it; see `ImageGrid` for the gaps."""
-    rows, columns, height, width = images_RCHW.shape
+    rows, columns, height, width, *colours = images_RCHW.shape
     tops, lefts = places(rows, height, gap, row_group), places(columns, width, gap, column_group)
-    sheet = np.ones((tops[-1] + height, lefts[-1] + width), np.float32)
+    sheet = np.ones((tops[-1] + height, lefts[-1] + width, *colours), np.float32)
     for row, top in enumerate(tops):
         for column, left in enumerate(lefts):
             sheet[top : top + height, left : left + width] = images_RCHW[row, column]
@@ -258,20 +268,32 @@ def mp4(frames_FHW3: Sequence[Pixels], program: str, milliseconds: int) -> bytes
         return path.read_bytes()
 
 
-def gif(frames_FHW3: Iterable[Pixels], colours: Sequence[str], milliseconds: int, hold: int) -> bytes:
+def gif(
+    frames_FHW3: Iterable[Pixels],
+    colours: Sequence[str],
+    milliseconds: int,
+    hold: int,
+    pictured: Floats | None = None,
+) -> bytes:
     """An endless animation, its last frame held for `hold` milliseconds.
 
     All frames share a palette of greys and tints of `colours`: a palette measured on a frame
-    would merge the colours that are rare in it, and flicker.
+    would merge the colours that are rare in it, and flicker. Half of it is measured on the images that are
+    `pictured` in the frames, where they are in colour, (H, W, 3) in [0, 1].
     """
-    white = np.full(3, 255.0)
-    tints = max(1, 192 // max(1, len(colours)))
+    white, measured = np.full(3, 255.0), np.empty((0, 3))
+    if pictured is not None:
+        image = Image.fromarray((255 * pictured.clip(0, 1)).round().astype(np.uint8))
+        found = image.quantize(128, Image.Quantize.MEDIANCUT).getpalette() or []
+        measured = np.reshape(found, (-1, 3))[:128]
+    colours = list(dict.fromkeys(colours))
+    tints = max(1, (192 - len(measured)) // max(1, len(colours)))
     strengths_T1 = np.arange(1, tints + 1)[:, None] / tints
     tinted = [white + strengths_T1 * (255 * np.array(to_rgb(colour)) - white) for colour in colours]
-    grey_count = 256 - tints * len(colours)
+    grey_count = 256 - tints * len(colours) - len(measured)
     greys = np.linspace(0, 255, grey_count)[:, None].repeat(3, axis=1)  # the last is white
     palette = Image.new("P", (1, 1))
-    palette.putpalette(np.concatenate([greys, *tinted]).round().astype(np.uint8).tobytes())
+    palette.putpalette(np.concatenate([greys, *tinted, measured]).round().astype(np.uint8).tobytes())
     indexed = []
     for frame in frames_FHW3:
         image = Image.fromarray(frame)

@@ -28,6 +28,7 @@ INSIDE = 0.995  # share of the points on the axes: a few outliers would otherwis
 IN_A_ROW = 4  # panels side by side before a new row begins
 SMALL = 1 / 20  # share of a panel's area below which a model's points get an inset of their own
 NAME_SIZE = 7.5  # of the class names among the points, in points
+MOST_NAMED = 30  # classes in a legend
 MOST_PLACES = 200  # points of a class among which its name's place is sought
 
 
@@ -123,6 +124,7 @@ class LatentPlane:
         names: bool = False,
     ) -> None:
         """`names` writes each class's name in the middle of its points; moving ones it would only hide."""
+        labels_N = labels_N if class_names else None
         self.axes, self.view, self.labels_N = axes, view, labels_N
         self.one_dimension = view.plane.shape[1] == 1
         colours: Any = style.INK
@@ -139,10 +141,11 @@ class LatentPlane:
             for axis in (axes.xaxis, axes.yaxis):
                 axis.set_major_formatter(EngFormatter(places=0, sep=""))
         if self.one_dimension:  # a band for each class, the points spread over it by a fixed jitter
-            axes.set(ylim=(len(class_names) - 0.5, -0.5), yticks=[])
+            bands = max(1, len(class_names))
+            axes.set(ylim=(bands - 0.5, -0.5), yticks=[])
             self.rows_N = np.random.default_rng(0).uniform(-0.4, 0.4, len(means_NL))
             if labels_N is None:
-                self.rows_N = (len(class_names) - 1) / 2 + self.rows_N * len(class_names)
+                self.rows_N = (bands - 1) / 2 + self.rows_N * bands
             else:
                 self.rows_N += np.searchsorted(list(class_names), labels_N)
         else:
@@ -154,7 +157,9 @@ class LatentPlane:
         inch = 2 * view.limit * style.DPI / axes.bbox.width
         for number, name in (class_names if labels_N is not None else {}).items():
             colour = style.class_colour(number)
-            label = style.legend_label(name)
+            label = style.legend_label(name if len(handles) <= MOST_NAMED else "…")
+            if len(handles) > MOST_NAMED + 1:
+                continue
             handles += [Line2D([], [], linestyle="", marker="o", markersize=6, color=colour, label=label)]
             if names and not self.one_dimension and number in np.asarray(labels_N):
                 frame = {

@@ -10,6 +10,7 @@ from matplotlib import style as matplotlib_style
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.font_manager import FontProperties
 from matplotlib.image import AxesImage
 from matplotlib.legend import Legend
@@ -69,8 +70,14 @@ WATERMARK_SIZE = 8.0
 
 
 def class_colour(number: int) -> str:
-    """The colour of a class, the same in every figure and for every choice of classes."""
-    return CLASS_COLOURS[number % len(CLASS_COLOURS)]
+    """The colour of a class, the same in every figure and for every choice of classes.
+
+    After ten classes the colours are darker, after twenty lighter, and after thirty they are repeated.
+    """
+    shade, place = divmod(number, len(CLASS_COLOURS))
+    towards, share = ((0.0, 0.0), (0.0, 0.45), (1.0, 0.45))[shade % 3]
+    red, green, blue = ((1 - share) * each + share * towards for each in to_rgb(CLASS_COLOURS[place]))
+    return to_hex((red, green, blue))
 
 
 @lru_cache(maxsize=1000)

@@ -5,6 +5,7 @@ Z draws, L latent dimensions.
 """
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import sqrt
 
@@ -187,11 +188,25 @@ def membership(real: Manifold, other: Manifold) -> list[csr_array]:
 # --- latents to decode ------------------------------------------------------------------------------------
 
 
-def mixture_draws(z_NL: NDArray[np.floating], count: int, seed: int) -> NDArray[np.float32]:
-    """Draws from 10 Gaussians fitted to latents (Ghosh et al. 2020), shape (count, L), in random order."""
+def fitted_mixture(z_NL: NDArray[np.floating], seed: int) -> GaussianMixture:
+    """10 Gaussians fitted to latents (Ghosh et al. 2020)."""
     covariance = "full" if z_NL.shape[1] <= FULL_COVARIANCE_UP_TO else "diag"
     mixture = GaussianMixture(min(COMPONENTS, len(z_NL)), covariance_type=covariance, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        draws, _ = mixture.fit(z_NL).sample(count)
+        return mixture.fit(z_NL)
+
+
+def mixture_draws(mixture: GaussianMixture, count: int, seed: int) -> NDArray[np.float32]:
+    """Draws from a fitted mixture, shape (count, L), in random order."""
+    draws, _ = mixture.sample(count)
     return np.random.default_rng(seed).permutation(draws).astype(np.float32)
+
+
+def batches_of(mixture: GaussianMixture, batch: int, seed: int) -> Iterator[NDArray[np.float32]]:
+    """Endless draws, (batch, L) each, all of one random stream."""
+    random = np.random.RandomState(seed % 2**32)  # what scikit-learn takes
+    mixture.set_params(random_state=random)
+    while True:
+        draws, _ = mixture.sample(batch)
+        yield random.permutation(draws).astype(np.float32)

@@ -13,6 +13,7 @@ from vaelab.config import Config
 from vaelab.data.splits import Split
 from vaelab.models import VAE, Gaussian, evaluating
 from vaelab.objectives import Objective, Terms
+from vaelab.runs.environment import doubled
 from vaelab.runs.random_streams import stream
 
 BATCH = 1000  # images when nothing is learned; a constant: it is part of the noise stream's order
@@ -60,7 +61,7 @@ def bound(
             posterior = model.encode(x_BCHW)
             found = (posterior.mean, posterior.log_variance, terms.loss, terms.reconstruction, terms.kl)
             parts.append((*found, *(terms.parts[name] for name in objective.parts)))
-    whole = [torch.cat(part).double() for part in zip(*parts, strict=True)]
+    whole = [doubled(torch.cat(part)) for part in zip(*parts, strict=True)]
     mean, log_variance, loss, reconstruction, kl, *more = whole
     of_objective = dict(zip(objective.parts, more, strict=True))
     return Bound(Terms(loss, reconstruction, kl, of_objective), Gaussian(mean, log_variance))

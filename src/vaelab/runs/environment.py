@@ -28,11 +28,23 @@ def pick_device(name: str) -> torch.device:
         return torch.device("cuda" if present else "cpu")
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= present:
-        has = f"has {present} CUDA device(s)" if present else "has no CUDA device that PyTorch can use"
+        has = "has no CUDA device that PyTorch can use"
+        if present:
+            has = f"has {present} CUDA device(s), from cuda:0 on"
         raise ConfigError(f"device={name}, but this machine {has}: type device=cpu, or leave device=auto.")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError(
+            "device=mps, but this machine has no Apple GPU that PyTorch can use: type device=cpu, or leave "
+            "device=auto."
+        )
     if device.index is not None and device.type == "cuda":
         torch.cuda.set_device(device)  # streams and graphs are made on the current one
     return device
+
+
+def doubled(x: torch.Tensor) -> torch.Tensor:
+    """float64, on the tensor's device where it has such numbers, and on the CPU where it hasn't: of MPS."""
+    return (x.cpu() if x.device.type == "mps" else x).double()
 
 
 @contextmanager

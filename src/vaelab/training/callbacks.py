@@ -224,6 +224,7 @@ class RunJson(Callback):
                 "description": data.description,
                 "classes": {str(number): name for number, name in data.class_names.items()},
                 "binarize": data.binarize,
+                "image_shape": list(data.spec.image_shape),
                 "images": {"train": len(data.train), "val": validation, "test": len(data.test)},
                 "scored_each_epoch": self.scored,
                 **asdict(data.origin),

@@ -252,7 +252,7 @@ def model_of(checkpoint: Checkpoint) -> tuple[VAE, Objective]:
 def restore(checkpoint: Checkpoint, state: TrainingState, config: Config, data: Data) -> None:
     """Restore the state of a checkpoint into a fresh one. Raises CheckpointError on other images."""
     if checkpoint.data.sha256 != dict(data.origin.sha256):
-        subset = data.origin.complete and not checkpoint.data.complete
+        subset = data.spec.is_published and data.origin.complete and not checkpoint.data.complete
         advice = "dataset.source=embedded" if subset else "dataset.root=FOLDER, the folder with its data"
         raise CheckpointError(
             f"The run was trained on other images than {data.origin.folder} holds ({data.description}): "

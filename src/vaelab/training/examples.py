@@ -24,7 +24,8 @@ from vaelab.objectives import Objective
 from vaelab.objectives.scoring import BATCH, scored_images
 from vaelab.runs.folder import SPLIT_NAMES
 from vaelab.runs.random_streams import stream
-from vaelab.training.latent_axes import PRIOR_STEPS, PROBABILITIES, LatentAxes
+from vaelab.training.interpolation import linear_path, spherical_path
+from vaelab.training.latent_axes import PRIOR_STEPS, PROBABILITIES, LatentAxes, NothingToShow
 
 LATENT_POINTS = 5000
 """Images in a latent plot, the first ones of the split: more would only hide each other."""
@@ -32,6 +33,7 @@ LATENT_POINTS = 5000
 COLUMNS = 10  # images in a row of reconstructions, as many for each class as fit
 VARIATIONS = 9  # images of a traversal, or of a class's variations
 PAIRS = 16  # originals with their reconstructions, in rows of 8
+MOST_CLASSES = 30  # of which images are shown, the first ones
 MOST_ROWS = 16  # of traversals
 WAYS = ("to the right", "upwards")  # of the manifold
 FROZEN_TITLE = "Samples with frozen latent parameters: μ = 0, z = σ·ε"
@@ -54,14 +56,16 @@ class ExampleImages:
         self.labels_N = split.labels[:LATENT_POINTS].cpu().numpy()
         # Two bands of images, a class in the same columns of both; repeated where there are too few.
         per_band = max(1, COLUMNS // len(data.classes))
-        of_classes = [balanced(split, [number], 2 * per_band).numpy() for number in data.classes]
+        self.classes = data.classes[:MOST_CLASSES]
+        of_classes = [balanced(split, [number], 2 * per_band).numpy() for number in self.classes]
         bands = [np.resize(index, (per_band, 2)).T for index in of_classes if len(index)]
         index_2C = torch.from_numpy(np.concatenate(bands, axis=1)).to(device)
         self.columns = index_2C.shape[1]
         self.images_K1HW = split.batch(index_2C.flatten(), noise)
         self.first_band = self.images_K1HW[: self.columns]
         self.column_group = per_band if per_band > 1 else 0
-        names = [data.class_names[number] for number in split.labels[index_2C[0, ::per_band]].tolist()]
+        shown = split.labels[index_2C[0, ::per_band]].tolist()
+        names = [data.class_names[number] for number in shown if data.class_names]
         self.column_labels = [name.replace("/", "/\n").replace(" ", "\n") for name in names]
         self.images_name = f"{SPLIT_NAMES[split.name]} images"
         seeds = f"seed {config.seed}"
@@ -108,17 +112,21 @@ class ExampleImages:
     def posterior_samples(self) -> NDArray[np.float64]:
         """One sample of q(z|x) of each of the latent plot's images, shape (N, L)."""
         noise = stream(self.seed, "posterior samples of a latent plot", device=self.prior_ZL.device)
-        return self.points_posterior().sample(noise).double().cpu().numpy()
+        return self.points_posterior().sample(noise).cpu().double().numpy()
 
-    def decoded(self, z_ZL: Tensor) -> NDArray[np.float32]:
-        """The expected image of each latent, shape (Z, H, W)."""
+    def decoded_images(self, z_ZL: Tensor) -> Tensor:
+        """The expected image of each latent, shape (Z, C, H, W)."""
         with evaluating(self.model):
             images = [self.likelihood.mean(self.model.decode(z)) for z in z_ZL.float().split(BATCH)]
-        return as_arrays(torch.cat(images))
+        return torch.cat(images)
+
+    def decoded(self, z_ZL: Tensor) -> NDArray[np.float32]:
+        """The same for figures, shape (Z, H, W), or of colours (Z, H, W, 3); as all arrays of images here."""
+        return as_arrays(self.decoded_images(z_ZL))
 
     def decoded_grid(self, z_RCL: Tensor) -> NDArray[np.float32]:
         """Decoded images of rows and columns of latents, shape (R, C, H, W)."""
-        images = self.decoded(z_RCL.flatten(0, 1).to(self.prior_ZL.device))
+        images = self.decoded(z_RCL.flatten(0, 1).float().to(self.prior_ZL.device))
         return images.reshape(*z_RCL.shape[:2], *images.shape[1:])
 
     def reconstructed(self, x_N1HW: Tensor) -> NDArray[np.float32]:
@@ -181,7 +189,9 @@ class ExampleImages:
             labels += [name, f"{' to '.join(ends)} nats"]
         caption = "originals above, below them the images decoded from their posterior means"
         if self.data.binarize == "none" and self.config.loss.likelihood_name == "bernoulli":
-            caption += "\nthe best are mostly the emptiest: the entropy of grey pixels is part of the term"
+            emptiest = "the best are mostly the emptiest: " if self.data.spec.is_published else ""
+            caption += f"\n{emptiest}the entropy of grey pixels is part of the term"
+            caption += "" if emptiest else ", least where they are near black or white"
         title = "Best, median and worst reconstructions"
         subtitle = f"{self.about} · of {len(order):,} {self.images_name}, by −log p(x|z)"
         return image_grid(
@@ -190,15 +200,19 @@ class ExampleImages:
 
     def dataset_overview(self) -> Figure:
         train, device = self.data.train, self.prior_ZL.device
-        sheet = np.ones(
-            (len(self.data.classes), COLUMNS, *self.data.spec.image_shape[1:])
-        )  # white where fewer
-        for row, number in enumerate(self.data.classes):
-            index = balanced(train, [number], COLUMNS).to(device)
-            images = as_arrays(train.batch(index, stream(0, "overview", device=device)))
+        names = list(self.data.class_names.values())[:MOST_CLASSES]
+        rows, shown = [balanced(train, [number], COLUMNS) for number in self.classes], COLUMNS
+        if not names:
+            shown = min(len(train), COLUMNS**2)
+            rows = list(torch.arange(shown).split(COLUMNS))
+        shape = as_arrays(train.batch(slice(0, 1), stream(0, "overview", device=device))).shape[1:]
+        sheet = np.ones((len(rows), COLUMNS, *shape))  # white where there are fewer
+        for row, index in enumerate(rows):
+            images = as_arrays(train.batch(index.to(device), stream(0, "overview", device=device)))
             sheet[row, : len(images)] = images
-        names = list(self.data.class_names.values())
-        subtitle = f"{self.data.description} · the first {COLUMNS} of each class"
+        subtitle = f"{self.data.description} · the first {shown}{' of each class' if names else ''}"
+        if len(names) < len(self.data.class_names):
+            subtitle += f" of the first {len(names)}"
         return image_grid(sheet, "Training images", subtitle, row_labels=names)
 
     def view_of(self, moments_NL: Sequence[NDArray[np.floating]]) -> LatentView:
@@ -228,7 +242,7 @@ class ExampleImages:
     def latent_plot(
         self, means_NL: NDArray[np.floating], view: LatentView, title: str, *, coloured: bool
     ) -> LatentPlot:
-        labels_N = self.labels_N if coloured else None
+        labels_N = self.labels_N if coloured and self.data.class_names else None
         subtitle = f"{self.about} · posterior means of {len(means_NL):,} {self.images_name}"
         return LatentPlot(means_NL, labels_N, self.data.class_names, view, title, subtitle)
 
@@ -285,9 +299,13 @@ class ExampleImages:
     def category_variations(self, title: str) -> Figure:
         means_NL = self.points_posterior().mean.cpu().double()
         steps = torch.linspace(-2, 2, VARIATIONS, dtype=torch.float64)
-        rows = []
-        for number in self.data.classes:
-            of_class = means_NL[torch.from_numpy(self.labels_N) == number]
+        rows, labels_N = [], torch.from_numpy(self.labels_N)
+        known = self.data.class_names
+        names = {number: known[number] for number in self.classes if known and number in labels_N}
+        if not names:
+            raise NothingToShow("the images have no labels")
+        for number in names:
+            of_class = means_NL[labels_N == number]
             direction = principal_directions(of_class, 1)[:, 0]
             spread = (of_class @ direction).std(correction=0)
             rows.append(of_class.mean(dim=0) + steps[:, None] * spread * direction)
@@ -295,7 +313,7 @@ class ExampleImages:
             self.decoded_grid(torch.stack(rows)),
             title,
             self.about,
-            row_labels=list(self.data.class_names.values()),
+            row_labels=list(names.values()),
             column_labels=["mean" if step == 0 else f"{signed(step, 1)} sd" for step in steps.tolist()],
             bottom_label="decoded around the mean of the class, along its direction of most variance",
         )
@@ -313,8 +331,8 @@ class ExampleImages:
         pairs = 8 // len(paths)
         band = self.first_band[:pairs]
         partner = self.images_K1HW[self.columns :].roll(-self.columns // 3, dims=0)[:pairs]
-        start, end = self.posterior(band).mean, self.posterior(partner).mean
-        share = torch.linspace(0, 1, 8, device=start.device)
+        start, end = self.posterior(band).mean.cpu(), self.posterior(partner).mean.cpu()
+        share = torch.linspace(0, 1, 8)
         z_RSL = torch.stack([path(start, end, share) for path in paths.values()], dim=1).flatten(0, 1)
         ends = [as_arrays(images.repeat_interleave(len(paths), dim=0))[:, None] for images in (band, partner)]
         return image_grid(
@@ -328,30 +346,10 @@ class ExampleImages:
         )
 
 
-def linear_path(start_KL: Tensor, end_KL: Tensor, share_S: Tensor) -> Tensor:
-    """Points on the straight line from each start to its end, shape (K, S, L)."""
-    return start_KL[:, None] + share_S[:, None] * (end_KL - start_KL)[:, None]
-
-
-def spherical_path(start_KL: Tensor, end_KL: Tensor, share_S: Tensor) -> Tensor:
-    """Spherical interpolation, shape (K, S, L).
-
-    White (2016), "Sampling generative networks", for the directions; norms are interpolated linearly. Where
-    the directions are equal or opposite there is no unique great circle, and the straight line is taken.
-    """
-    start, end, share = start_KL.double()[:, None], end_KL.double()[:, None], share_S.double()[:, None]
-    lengths = [latents.norm(dim=2, keepdim=True) for latents in (start, end)]
-    unit = [way / length.clamp(min=1e-12) for way, length in zip((start, end), lengths, strict=True)]
-    angle = (unit[0] * unit[1]).sum(dim=2, keepdim=True).clamp(-1, 1).acos()
-    sine = angle.sin()
-    turned = (((1 - share) * angle).sin() * unit[0] + (share * angle).sin() * unit[1]) / sine.clamp(min=1e-12)
-    path = turned * (lengths[0] + share * (lengths[1] - lengths[0]))
-    line = linear_path(start_KL.double(), end_KL.double(), share_S.double())
-    return torch.where(sine > 1e-4, path, line).float()
-
-
-def as_arrays(x_N1HW: Tensor) -> NDArray[np.float32]:
-    return x_N1HW.squeeze(1).cpu().numpy()
+def as_arrays(x_NCHW: Tensor) -> NDArray[np.float32]:
+    """Images for figures: grey as (N, H, W), colours as (N, H, W, 3)."""
+    x = x_NCHW.squeeze(1) if x_NCHW.shape[1] == 1 else x_NCHW.movedim(1, 3)
+    return x.cpu().numpy()
 
 
 def as_grid(images_NHW: NDArray[np.floating], columns: int = 8) -> NDArray[np.floating]:

@@ -84,7 +84,7 @@ def as_html(run: Run) -> str:
     config, row = run.config, run.metrics[run.epoch - 1] if run.epoch else {}
     splits = [split for split in SPLIT_NAMES if f"{split}/loss" in row]
     rows = {name: [as_text(row[f"{split}/{name}"]) for split in splits] for name in SHOWN if row}
-    data = spec_of(config.dataset.name).title
+    data = spec_of(config.dataset).title
     if not run.trained_on["complete"]:
         data += " (embedded subset: numbers don't compare with the full set's)"
     latents = counted(run.model.latent_dim, "latent dimension")

@@ -1,15 +1,17 @@
 """A finished run in Python: `vaelab.load(path)`.
 
-Shapes: N images, C channels (1), H height and W width (28), L latent dimensions.
+Shapes: N images, C channels (1, of colours 3), H height, W width, L latent dimensions.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +30,10 @@ from vaelab.runs.environment import pick_device
 from vaelab.runs.folder import RunFolder, RunFolderError, existing
 from vaelab.runs.random_streams import stream
 from vaelab.training import checkpoint
+from vaelab.training.interpolation import between
+
+AT_ONCE = 64
+"""Images that are sampled at once."""
 
 if TYPE_CHECKING:
     from vaelab.training.plots import Plots
@@ -76,10 +82,22 @@ class Run:
         """`best, epoch 12`: which of the run's checkpoints this is."""
         return f"{self.checkpoint.stem}, epoch {self.epoch}"
 
-    def sample(self, count: int = 64, seed: int = 0) -> Tensor:
-        """Expected images of `count` draws from the prior, shape (count, 1, H, W), in [0, 1]."""
-        with evaluating(self.model):
-            return self.objective.likelihood.mean(self.model.sample(count, stream(seed, "sample")))
+    def sample(self, count: int = 64, seed: int = 0, sigma: float = 1.0) -> Tensor:
+        """Expected images of `count` draws from the prior, shape (count, 1, H, W), in [0, 1].
+
+        Of more images, the first ones are the same. `sigma` is the standard deviation of the draws.
+        """
+        batches = islice(self.prior_draws(seed, sigma), math.ceil(count / AT_ONCE))
+        return torch.cat([self.decode(z_BL) for z_BL in batches])[:count]
+
+    def prior_draws(self, seed: int, sigma: float = 1.0) -> Iterator[Tensor]:
+        """Endless latents, (64, L) each: always drawn, and to be decoded, as many at once.
+
+        The last bits of an image depend on how many are decoded at once, and draws on how many are drawn.
+        """
+        noise = stream(seed, "sample")
+        while True:
+            yield sigma * torch.randn(AT_ONCE, self.model.latent_dim, generator=noise)
 
     def encode(self, images: Tensor | NDArray[np.generic]) -> Gaussian:
         """q(z|x): `.mean` and `.log_variance`, shape (N, L) each. For `images` see `as_images`."""
@@ -98,15 +116,27 @@ class Run:
         """The images decoded from their posterior means, shape (N, 1, H, W), in [0, 1]."""
         return self.decode(self.encode(images).mean)
 
+    def interpolate(
+        self, start: Tensor | NDArray[np.generic], end: Tensor | NDArray[np.generic], steps: int = 10,
+        path: str = "linear",
+    ) -> Tensor:  # fmt: skip
+        """Images decoded at equal steps between the posterior means of two images, (steps, 1, H, W).
+
+        `path` is linear, or spherical for a great circle.
+        """
+        start_L, end_L = (self.encode(image).mean[0] for image in (start, end))
+        return self.decode(between(start_L, end_L, steps, path))
+
     def as_images(self, images: Tensor | NDArray[np.generic]) -> Tensor:
-        """Floats of shape (N, 1, H, W) from (N, 1, H, W), (N, H, W) or (H, W).
+        """Floats of shape (N, C, H, W) from (N, C, H, W), of grey images also from (N, H, W) or (H, W).
 
         uint8 is taken as 0 … 255, floats as [0, 1]. Raises VaelabError for other shapes and ranges.
         """
         x = as_tensor(images)
         x = x.float() / 255 if x.dtype == torch.uint8 else x.float()
         shape = self.model.image_shape
-        if x.shape[-2:] != shape[1:] or x.ndim not in (2, 3, 4) or (x.ndim == 4 and x.shape[1] != shape[0]):
+        channels = x.shape[-3] if x.ndim == 4 or (x.ndim == 3 and shape[0] > 1) else 1
+        if x.shape[-2:] != shape[1:] or x.ndim not in (2, 3, 4) or channels != shape[0]:
             wanted = ", ".join(map(str, shape))
             raise VaelabError(f"Images have the shape (N, {wanted}), not {tuple(x.shape)}.")
         if x.numel() and not (x.min() >= 0 and x.max() <= 1):
@@ -147,6 +177,10 @@ def newest(folder: RunFolder, other: Path) -> checkpoint.Checkpoint:
     return checkpoint.load(other)
 
 
+class OtherImages(ConfigError):
+    """The images that were found are not those of the run."""
+
+
 def load_data(run: Run, config: EvaluationConfig) -> tuple[Data, DatasetConfig]:
     """The images of a run, or what replaces them, with a warning; and where they come from."""
     saved, given = run.config.dataset, config.dataset
@@ -160,6 +194,9 @@ def load_data(run: Run, config: EvaluationConfig) -> tuple[Data, DatasetConfig]:
         root = None
     wanted = saved.replace(source=source, root=root)
     device = pick_device(config.device)
+    if device.type == "mps":
+        log.info("Evaluating on the CPU: MPS has no float64")
+        device = torch.device("cpu")
     try:
         data = splits.load(wanted, device)
     except ConfigError:
@@ -169,10 +206,15 @@ def load_data(run: Run, config: EvaluationConfig) -> tuple[Data, DatasetConfig]:
         data = splits.load(wanted, device)
     if data.origin.fallback is not None:
         log.warning("EMBEDDED SUBSET instead of the full set: %s.", data.origin.fallback)
+    if data.origin.sha256 != run.trained_on["sha256"] and not data.spec.is_published:
+        raise ConfigError(
+            f"The images in {data.origin.folder} are not those that the run was trained on, so that test "
+            "images could be among its training images: type dataset.root=FOLDER with the files as they were."
+        )
     if data.origin.sha256 != run.trained_on["sha256"]:
         trained = "the embedded subset" if data.origin.complete else "the full set"
         if config.split != "test":
-            raise ConfigError(
+            raise OtherImages(
                 f"split={config.split} of {data.description} holds other images than those of the run, which "
                 f"was trained on {trained}: type split=test."
             )

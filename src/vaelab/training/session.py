@@ -22,6 +22,7 @@ from vaelab.config import (
     to_yaml,
 )  # fmt: skip
 from vaelab.data import splits
+from vaelab.data.datasets import OWN_FILES, spec_of
 from vaelab.objectives import kl_weight, not_taken, planned_by_epochs
 from vaelab.runs import files, logs
 from vaelab.runs.environment import set_deterministic, torch_settings_kept
@@ -97,6 +98,11 @@ def sweep_job(config: Config, folder: RunFolder, caller: Caller) -> TrainingResu
         if effective(checkpoint.config_of(saved)) != effective(config):
             raise ConfigError(
                 f"{folder.path} holds a run with other settings: type those, or another hydra.sweep.dir."
+            )
+        if saved.data.sha256.get(OWN_FILES, "") != spec_of(config.dataset).identity():
+            raise ConfigError(
+                f"{folder.path} holds a run on other images than {config.dataset.root} has now: type another "
+                "hydra.sweep.dir."
             )
         facts = facts_before(folder)
         if facts["status"] == "finished":
@@ -193,8 +199,8 @@ class TrainingRun:
             EpochFigures(config, examples, folder, self.progress.over),
             self.epochs,  # commits the epoch
             self.run_json,
-            loggers.build(config.logger, **offered, epoch=self.state.epoch),
             FinalFigures(config, examples, folder, self.progress.over),
+            *(loggers.build(each, **offered, epoch=self.state.epoch) for each in config.loggers),
             *([callbacks.WriteReport(folder, report, self.progress.over)] if report else []),
             callbacks.StopOnSignal(config, self.signals),
         ]  # fmt: skip
@@ -257,6 +263,10 @@ class TrainingRun:
                 "Numbers don't compare with the full set's.",
                 extra=self.brief if not self.place.startswith("run 1 of ") else None,
             )
+        if left_out := data.origin.left_out:
+            first = "; ".join(f"{name}: {why}" for name, why in list(left_out.items())[:3])
+            more = f"; and {len(left_out) - 3:,} more, all in run.json" if len(left_out) > 3 else ""
+            log.warning(f"{counted(len(left_out), 'file')} in {data.origin.folder} left out ({first}{more}).")
         for idle in [*config.without_effect(), *not_taken(config)]:
             log.warning(idle)
         if data.scored.name == "val" and not self.chooses_best():
@@ -265,8 +275,10 @@ class TrainingRun:
                 log.warning("early_stopping has no effect: no validation losses of two epochs compare.")
         if decay := config.optimizer.weight_average:
             log.info("What is scored, drawn and saved is the moving average of the weights, decay %g", decay)
-        if config.deterministic and self.state.device.type == "cpu":
-            log.warning("deterministic=true has no effect on the CPU, which is bitwise reproducible anyway.")
+        if config.deterministic and self.state.device.type != "cuda":
+            cpu = self.state.device.type == "cpu"
+            where = "the CPU, which is bitwise reproducible anyway" if cpu else "MPS"
+            log.warning("deterministic=true has no effect on %s.", where)
         if self.state.total_steps:
             log.info("Continuing after epoch %d, step %d", self.state.epoch, self.state.step)
 

@@ -218,6 +218,8 @@ class FinalFigures(Drawing):
     def latent_space(
         self, after: str, picture: tuple[NDArray[np.floating], LatentView], *, coloured: bool
     ) -> Figure:
+        if not coloured and not self.examples.data.class_names:
+            raise NothingToShow("latent_space.png is the same, without labels")
         return self.examples.latent_plot(*picture, f"Latent space{after}", coloured=coloured).figure
 
     def animate(self, state: TrainingState) -> None:
@@ -240,7 +242,9 @@ class FinalFigures(Drawing):
         )  # fmt: skip
         images = list(self.bar(drawn, "drawing the animation", len(steps)))
         colours = [style.class_colour(number) for number in examples.data.classes]
-        content = gif(images, colours, MILLISECONDS, hold=3000)
+        shown = np.concatenate([originals, bands[0], bands[-1]])  # what colours they have is taken from these
+        pictured = np.concatenate(shown) if shown.ndim == 4 else None
+        content = gif(images, colours, MILLISECONDS, hold=3000, pictured=pictured)
         self.folder.write(self.folder.figure("latent_evolution.gif"), content)
         if self.config.artifacts.mp4 and (program := ffmpeg()):
             try:

@@ -23,7 +23,7 @@ from vaelab.metrics.latent import active_units
 from vaelab.models import VAE, build, outline
 from vaelab.objectives import Objective, build_objective, kl_weight
 from vaelab.objectives.scoring import bound, scoring_batch
-from vaelab.runs.environment import importing, memory, pick_device
+from vaelab.runs.environment import doubled, importing, memory, pick_device
 from vaelab.runs.files import size
 from vaelab.runs.random_streams import restart
 
@@ -112,6 +112,8 @@ class TrainingState:
         """The time in seconds, when the device has finished what it was given; the CPU has."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+        elif self.device.type == "mps":
+            torch.mps.synchronize()
         return time.perf_counter()
 
     @contextmanager
@@ -138,7 +140,7 @@ def counts_of(config: Config) -> Sequence[str]:
 
 def check_model(config: Config) -> int:
     """The number of parameters. Raises ConfigError for what can't be built: model, objective, schedule."""
-    shape = spec_of(config.dataset.name).image_shape
+    shape = spec_of(config.dataset).image_shape
     likelihood = build_objective(config).likelihood
     per_pixel, binarize = likelihood.parameters_per_pixel, config.dataset.binarize
     if likelihood.is_density and binarize != "none":
@@ -198,7 +200,7 @@ def epoch_record(state: TrainingState, data: Data, config: Config) -> Record:
     Their loss is that of the epoch's last KL weight. Raises TrainingDiverged.
     """
     weight = kl_weight(config)(state.epoch + 1 - 1 / state.steps_per_epoch)
-    sums_T, counts = state.step_terms_ST.double().sum(dim=0), counts_of(config)
+    sums_T, counts = doubled(state.step_terms_ST).sum(dim=0), counts_of(config)
     images = float(len(data.train))
     if counts:  # steps whose gradient was not finite have no terms
         images_S = torch.full_like(state.step_terms_ST[:, -1], config.batch_size)

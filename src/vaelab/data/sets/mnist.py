@@ -17,5 +17,10 @@ register(
         },
         urls=("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/"),
         subset=EMBEDDED / "MNIST" / "raw",
+        fixed_binarisation={  # Larochelle & Murray (2011)
+            "binarized_mnist_train.amat": 50_000,
+            "binarized_mnist_valid.amat": 10_000,
+            "binarized_mnist_test.amat": 10_000,
+        },
     )
 )

@@ -22,12 +22,18 @@ def what_it_measures(evaluated: EvaluatedModel) -> str:
             "−log of a density of grey values in [0, 1]: it can be negative, and is dominated by how sharply "
             "the density peaks at exact values such as 0."
         )
+    if evaluated.is_probability and evaluated.data.binarize == "larochelle":
+        return (
+            "−log of a probability of the 0/1 pixels that Larochelle & Murray (2011) published: a true "
+            "likelihood of these images, not to compare with that of pixels binarised "
+            "in another way, dynamically say."
+        )
     if evaluated.is_probability:
         return "−log of a probability of 0/1 pixels."
     name = evaluated.run.config.loss.likelihood_name
     return (
-        f"The {name} likelihood of grey pixels is not a probability of the data: compare its numbers only "
-        "among models with the same likelihood and pixels."
+        f"The {name} likelihood of {evaluated.pixels} pixels is not a probability of the data: compare its "
+        "numbers only among models with the same likelihood and pixels."
     )
 
 

@@ -23,6 +23,8 @@ UNITS = {
 def classes(evaluated: EvaluatedModel, progress: Progress) -> Section:
     if evaluated.split.name == "train":
         raise CannotMeasure("the probes are fitted on the training images: type split=test or split=val")
+    if not evaluated.data.class_names:
+        raise CannotMeasure("the images have no labels")
     scored_labels = evaluated.split.labels[: len(evaluated.posterior.mean)].long()
     if len(scored_labels.unique()) < 2:
         raise CannotMeasure("requires images of at least two classes")

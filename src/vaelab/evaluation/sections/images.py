@@ -39,13 +39,17 @@ def images(evaluated: EvaluatedModel, progress: Progress) -> Section:
         }
     seen, reconstructed = evaluated.images[:count], evaluated.reconstructions
     columns["reconstructions"]["psnr"] = mean_of(statistics.psnr(seen, reconstructed), "dB", basis)
+    similarity = f"ssim requires images of at least {WINDOW} × {WINDOW} pixels"
     if min(seen.shape[2:]) >= WINDOW:
         columns["reconstructions"]["ssim"] = mean_of(statistics.ssim(seen, reconstructed), "−1 to 1", basis)
+        similarity = (
+            f"ssim with a window of {WINDOW} × {WINDOW} pixels at all positions inside the image "
+            "(Wang et al. 2004)"
+        )
     remark = (
-        "Grey values from 0 to 1. diversity: distance between pairs of images. psnr, ssim: the "
+        f"{evaluated.values} from 0 to 1. diversity: distance between pairs of images. psnr, ssim: the "
         f"{evaluated.pixels} images that were encoded against their reconstructions from posterior means; "
-        f"ssim with a window of {WINDOW} × {WINDOW} pixels at all positions inside the image (Wang et al. "
-        "2004). ± of a ratio is that of its first number."
+        f"{similarity}. ± of a ratio is that of its first number."
     )
     return Section.of_columns("Image statistics", columns, remark)
 

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from vaelab.config import counted
+from vaelab.config import DatasetConfig, counted
 from vaelab.data import splits
-from vaelab.data.datasets import datasets, spec_of
+from vaelab.data.datasets import published
 from vaelab.data.splits import Split
 from vaelab.evaluation.model import EvaluatedModel, Progress
 from vaelab.evaluation.numbers import CannotMeasure, Section, number_of
@@ -22,12 +22,18 @@ IMAGES, SAMPLES = 1000, 20  # of each data set, and importance samples of each i
 @sections.register("ood")
 def ood(evaluated: EvaluatedModel, progress: Progress) -> Section:
     own = evaluated.data.spec
-    others = [name for name in datasets.names() if name != own.name and spec_of(name).subset]
-    others = [name for name in others if spec_of(name).image_shape == own.image_shape]
+    others = [
+        spec
+        for spec in published().values()
+        if spec.name != own.name and spec.subset and spec.image_shape == own.image_shape
+    ]
     if not others:
-        raise CannotMeasure(f"no data set with a shipped subset has images of the size of {own.title}'s")
-    title = spec_of(others[0]).title
-    source = evaluated.source.replace(name=others[0], source="embedded", root=None, classes=None, val_size=0)
+        shape = " x ".join(map(str, own.image_shape))
+        raise CannotMeasure(f"no other data set with a shipped subset has images of the shape {shape}")
+    name, title, binarize = others[0].name, others[0].title, evaluated.source.binarize
+    if binarize == "larochelle":  # which nothing else has
+        binarize = "static"
+    source = DatasetConfig(name=name, source="embedded", val_size=0, binarize=binarize)
     outside = splits.load(source, evaluated.device).test
     images = min(IMAGES, len(evaluated.split), len(outside))
     inside_scores, outside_scores = (

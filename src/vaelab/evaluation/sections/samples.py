@@ -1,18 +1,20 @@
 """Distances between features of generated and of real images."""
 
 import math
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from vaelab.config import counted
-from vaelab.evaluation.model import MOST_IMAGES, EvaluatedModel, Progress
+from vaelab.evaluation.model import EvaluatedModel, Progress
 from vaelab.evaluation.numbers import CannotMeasure, Number, Section, number_of, percent
 from vaelab.evaluation.sections import sections
 from vaelab.metrics import generation
-from vaelab.metrics.features import feature_network
+from vaelab.metrics.features import FeatureNetwork, beside, digest_of, feature_network, shipped
 from vaelab.metrics.generation import Manifold
 from vaelab.metrics.resampling import Score
 
@@ -27,9 +29,36 @@ UNITS = {
 }
 
 
+def network_of(evaluated: EvaluatedModel) -> FeatureNetwork:
+    """The feature network that is named, or lies beside the data, or is shipped. Raises VaelabError."""
+    data, given = evaluated.data, evaluated.config.dataset.features
+    near = beside(Path(data.origin.folder))
+    path = Path(given) if given is not None else near if near.is_file() else shipped(data.spec.name)
+    if not path.is_file():
+        make = f"python scripts/make_classifiers.py dataset={data.spec.name} makes one"
+        if not data.class_names:
+            make = (
+                "without labels none can be trained on them: dataset.features=FILE names one of like images"
+            )
+        elif not data.spec.is_published:
+            root = shlex.quote(data.origin.folder)
+            make = f"python scripts/make_classifiers.py dataset=images dataset.root={root} makes one"
+        raise CannotMeasure(f"there is no feature network for {data.spec.title}; {make}")
+    network = feature_network(data.spec.name, evaluated.device, path)
+    if network.image_shape != data.spec.image_shape:
+        shapes = f"{network.image_shape}, not {data.spec.image_shape}"
+        raise CannotMeasure(f"{path} takes images of the shape (C, H, W) = {shapes}")
+    if given is None and network.trained_on not in (None, digest_of(data.origin.sha256)):
+        raise CannotMeasure(
+            f"{path} was trained on other images, or on another draw of test images: make it again with "
+            "scripts/make_classifiers.py"
+        )
+    return network
+
+
 @sections.register("samples")
 def samples(evaluated: EvaluatedModel, progress: Progress) -> Section:
-    network = feature_network(evaluated.data.spec.name, evaluated.device)
+    network = network_of(evaluated)
     features = network.network.FEATURES
     if evaluated.count <= features:
         too_few = f"{counted(evaluated.count, 'image')} {'is' if evaluated.count == 1 else 'are'} too few"
@@ -74,19 +103,21 @@ def samples(evaluated: EvaluatedModel, progress: Progress) -> Section:
             f"{name}_{network.name}": number_of(Score(*score.tolist()), UNITS[name], basis)
             for name, score in measure().items()
         }
-    fitted = min(len(evaluated.data.train), MOST_IMAGES)
     remark = (
         f"Against real {evaluated.split.name} images, on {features} features of vaelab's {network.name} "
         f"(test accuracy {percent(network.test_accuracy, 2)}, SHA-256 {network.sha256[:12]}…), not of an "
         f"Inception network: compare only with scores on {network.name} of as many images. Mixture: 10 "
-        f"Gaussians fitted to posterior samples of {counted(fitted, 'training image')}. Floor: "
+        f"Gaussians fitted to posterior samples of {counted(evaluated.fitted, 'training image')}. Floor: "
         f"{other_split.name} images. precision, recall: balls to the {generation.NEIGHBOURS}rd neighbour; "
         f"density, coverage: to the {generation.NEIGHBOURS_OF_DENSITY}th. ± is the standard error, of kid "
         "as a U-statistic, of the others by the bootstrap over both sets of images, the fitted mixture given."
     )
     split = evaluated.split.name
     included = "those of the floor" if split == "test" else f"these {split} images"
-    remark += f" The network was trained on all training images, {included} included."
+    if network.trained_on in (None, digest_of(evaluated.data.origin.sha256)):
+        remark += f" The network was trained on all training images, {included} included."
+    else:
+        remark += " The network was trained on other images than these."
     prior, mixture = (columns[of][f"fid_{network.name}"] for of in ("prior samples", "mixture samples"))
     verdicts = [sampling_verdict(prior, mixture), *precision_verdicts(columns, network.name)]
     return Section.of_columns("Sample quality", columns, remark, verdicts, {"features": network.facts()})

@@ -80,7 +80,27 @@ const LAYERS = {
     }), shape];
   },
 
+  group_norm(layer, input, shape, weights) {
+    const size = input.length / layer.groups;  // the channels of a group are one after the other
+    const output = new Float32Array(input.length);
+    for (let start = 0; start < input.length; start += size) {
+      let [sum, squares] = [0, 0];
+      for (let place = start; place < start + size; place++) sum += input[place];
+      const mean = sum / size;
+      for (let place = start; place < start + size; place++) squares += (input[place] - mean) ** 2;
+      const factor = 1 / Math.sqrt(squares / size + layer.epsilon);
+      for (let place = start; place < start + size; place++) output[place] = (input[place] - mean) * factor;
+    }
+    return LAYERS.affine(layer, output, shape, weights);
+  },
+
+  residual(layer, input, shape, weights) {
+    const [change] = runLayers(layer.layers, input, shape, weights);
+    return [input.map((value, place) => value + change[place]), shape];
+  },
+
   relu: (layer, input, shape) => [input.map((value) => (value > 0 ? value : 0)), shape],
+  silu: (layer, input, shape) => [input.map((value) => value / (1 + Math.exp(-value))), shape],
   tanh: (layer, input, shape) => [input.map(Math.tanh), shape],
   sigmoid: (layer, input, shape) => [input.map((value) => 1 / (1 + Math.exp(-value))), shape],
   glu: (layer, input, [size]) => [
@@ -89,6 +109,12 @@ const LAYERS = {
   flatten: (layer, input, shape) => [input, [shape.reduce((a, b) => a * b)]],
   unflatten: (layer, input) => [input, layer.shape],
 };
+
+function runLayers(layers, input, shape, weights) {
+  let found = [input, shape];
+  for (const layer of layers) found = LAYERS[layer.op](layer, ...found, weights);
+  return found;
+}
 
 const MEANS = {  // of a pixel, from the decoder's output: the likelihoods of objectives/
   bernoulli: (logit) => 1 / (1 + Math.exp(-logit)),
@@ -110,9 +136,7 @@ class Network {
   }
 
   run(layers, input, shape) {
-    let [values, size] = [input, shape];
-    for (const layer of layers) [values, size] = LAYERS[layer.op](layer, values, size, this.weights);
-    return values;
+    return runLayers(layers, input, shape, this.weights)[0];
   }
 
   // q(z|x) of an image of grey values from 0 to 1.

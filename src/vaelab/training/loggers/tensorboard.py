@@ -59,7 +59,8 @@ class TensorBoard(Callback):
         try:
             if facts["status"] == "finished":
                 with writing(self.folder.tensorboard):
-                    names = [examples.data.class_names[number] for number in examples.labels_N.tolist()]
+                    known = examples.data.class_names
+                    names = [known.get(number, "") for number in examples.labels_N.tolist()]
                     images = examples.points_N1HW.cpu()
                     self.writer.add_embedding(examples.means(), names, images, state.epoch, "posterior means")
                     self.writer.close()

@@ -1,0 +1,68 @@
+"""The settings of reconstructing images, and of interpolating between two."""
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+from typing_extensions import Self
+
+from vaelab.config.base import Allowed, FolderPath, Images, OneImage, RunPath, Seed, Settings, Switch
+from vaelab.config.errors import ConfigError
+from vaelab.config.evaluate import EvaluatedDataConfig
+
+INVERT = "swap black and white of image files, for dark drawings on a light ground"
+
+
+def check_invert(invert: bool, images: Sequence[int | str]) -> None:
+    """Raise ConfigError where test images alone would be inverted."""
+    if invert and not any(isinstance(each, str) for each in images):
+        raise ConfigError("invert=true is for image files: test images are as the model knows them.")
+
+
+class ReconstructConfig(Settings):
+    run: RunPath = Field(description="a run folder, for its best checkpoint, or a checkpoint: RUN/last")
+    images: Images | None = Field(
+        None,
+        min_length=1,
+        description="files, a folder, an .npz, or test images by number, from 0; null: the first 8",
+    )
+    invert: Switch = Field(False, description=INVERT)
+    samples: Annotated[int, Allowed("a whole number from 2 to 10,000")] = Field(
+        16, ge=2, le=10_000, description="posterior samples per image over which −log p(x|z) is averaged"
+    )
+    seed: Seed = Field(0, description="start of the random streams: those samples, and binarised pixels")
+    output: FolderPath | None = Field(
+        None, description="folder to write to; null: reconstructions/ in the run folder"
+    )
+    dataset: EvaluatedDataConfig = EvaluatedDataConfig()
+    """Of the test images; files need no data."""
+
+    @model_validator(mode="after")
+    def check_together(self) -> Self:
+        check_invert(self.invert, self.images or [0])
+        return self
+
+
+class InterpolateConfig(Settings):
+    run: RunPath = Field(description="a run folder, for its best checkpoint, or a checkpoint: RUN/last")
+    from_: OneImage = Field(alias="from", description="where it starts: a test image's number, or a file")
+    to: OneImage = Field(description="where it ends, likewise")
+    steps: Annotated[int, Allowed("a whole number from 2 to 10,000")] = Field(
+        10, ge=2, le=10_000, description="images, both ends included; the figure shows at most 12 of them"
+    )
+    path: Literal["linear", "spherical", "both"] = Field(
+        "linear", description="a straight line between the posterior means, or a great circle, or both"
+    )
+    npz: Switch = Field(False, description="write all images and latents as a NumPy archive too")
+    invert: Switch = Field(False, description=INVERT)
+    seed: Seed = Field(0, description="start of the random stream of pixels, where images are binarised")
+    output: FolderPath | None = Field(
+        None, description="folder, or a file *.png; null: interpolations/ in the run folder"
+    )
+    dataset: EvaluatedDataConfig = EvaluatedDataConfig()
+    """Of the test images; files need no data."""
+
+    @model_validator(mode="after")
+    def check_together(self) -> Self:
+        check_invert(self.invert, [self.from_, self.to])
+        return self

@@ -1,0 +1,7 @@
+"""EMNIST Letters: handwritten letters, capital and small ones in one class (Cohen et al. 2017)."""
+
+from string import ascii_lowercase
+
+from vaelab.data.sets._emnist import register_emnist
+
+register_emnist("letters", "EMNIST Letters", ascii_lowercase, first_label=1)

@@ -1,0 +1,108 @@
+"""Images that a user names, as the model takes them: files, or test images by their number.
+
+Shapes: N images, C channels, H height, W width.
+"""
+
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vaelab.config import ConfigError, EvaluatedDataConfig, EvaluationConfig, counted
+from vaelab.data.image_files import read_images
+from vaelab.runs.random_streams import stream
+from vaelab.training.run import Run, load_data
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    names: list[str]
+    images: Tensor  # (N, C, H, W), in [0, 1]
+    preparation: str
+    """What was done with them, in words."""
+    file_name: str
+    """What a file about them may be called."""
+
+
+def read_inputs(
+    run: Run, wanted: Sequence[int | str], dataset: EvaluatedDataConfig, invert: bool, seed: int
+) -> Inputs:
+    """The images, prepared as the run's were. Raises VaelabError, and warns of a background unlike theirs."""
+    names: list[str] = []
+    parts: list[Tensor] = []
+    numbers = [each for each in wanted if isinstance(each, int)]
+    tests, description = test_images(run, numbers, dataset) if numbers else (torch.empty(0), "")
+    for each in wanted:
+        if isinstance(each, int):
+            names.append(f"test image {each}")
+            parts.append(tests[numbers.index(each)][None])
+            continue
+        found, pixels = read_images(Path(each), run.model.image_shape)
+        names += found
+        parts.append(torch.from_numpy(inverted(pixels) if invert else pixels))
+        warn_of_background(run, parts[-1], invert)
+    x_NCHW, said = torch.cat(parts), []
+    if len(numbers) < len(wanted):
+        channels, height, width = run.model.image_shape
+        colours = "grey (luminance)" if channels == 1 else "in colour"
+        said.append(
+            f"files: {height} × {width} pixels (scaled bilinearly, cut to the middle), {colours}, "
+            + ("inverted" if invert else "not inverted")
+        )
+    if numbers:
+        said.append(description)
+    if run.config.dataset.binarize != "none":
+        # The same threshold for a pixel in every image: what is made of an image depends on no other.
+        noise = stream(seed, "pixels of given images")
+        x_NCHW = (torch.rand(run.model.image_shape, generator=noise) < x_NCHW).float()
+        said.append(f"binarised: white with the grey value as probability, seed {seed}")
+    words = [f"test-{each}" if isinstance(each, int) else Path(each).stem for each in wanted]
+    file_name = re.sub(r"[^\w.+-]", "", "_".join(words).replace("_test-", "-"))[:80]
+    return Inputs(names, x_NCHW, " · ".join(said), file_name or "images")
+
+
+def test_images(run: Run, numbers: Sequence[int], dataset: EvaluatedDataConfig) -> tuple[Tensor, str]:
+    """Test images of the run's data by number, and a description. Raises VaelabError."""
+    settings = EvaluationConfig(checkpoint="the run's", device="cpu", dataset=dataset)
+    data, _ = load_data(run, settings)
+    if (highest := max(numbers)) >= len(data.test):
+        raise ConfigError(
+            f"There is no test image {highest}: {data.description} has "
+            f"{counted(len(data.test), 'test image')}, type a number from 0 to {len(data.test) - 1}."
+        )
+    grey = replace(data.test, dynamic=False)  # pixels that are drawn are drawn later
+    x_NCHW = grey.batch(torch.tensor(numbers), stream(0, "none is drawn"))
+    return x_NCHW, f"test images of {data.description}, numbered from 0"
+
+
+def warn_of_background(run: Run, x_NCHW: Tensor, invert: bool) -> None:
+    """Say how many images have a light margin where the model makes dark ones, or the reverse."""
+    own = margin(run.sample()).mean()
+    apart = int(((margin(x_NCHW) > 0.5) != (own > 0.5)).sum())
+    if apart:
+        theirs, its = ("light", "dark") if own <= 0.5 else ("dark", "light")
+        advice = "leave invert=true out" if invert else "type invert=true to swap black and white"
+        log.warning(
+            f"{apart:,} of {counted(len(x_NCHW), 'image')} {'has' if apart == 1 else 'have'} a {theirs} "
+            f"background, and the images that the model makes a {its} one: {advice}."
+        )
+
+
+def margin(x_NCHW: Tensor) -> Tensor:
+    """The mean grey value of the outermost pixels of each image, shape (N,)."""
+    frame_HW = torch.ones(x_NCHW.shape[2:], dtype=torch.bool)
+    frame_HW[1:-1, 1:-1] = False
+    return x_NCHW[:, :, frame_HW].flatten(1).mean(dim=1)
+
+
+def inverted(x_NCHW: NDArray[np.float32]) -> NDArray[np.float32]:
+    """1 − x, exactly the float of an 8-bit grey value."""
+    return np.rint(255 - 255 * x_NCHW) / np.float32(255)

@@ -1,0 +1,125 @@
+"""Where commands write what a model makes, so that nothing is replaced and an interrupted one can go on."""
+
+import hashlib
+import json
+import logging
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from vaelab.config import VaelabError, counted
+from vaelab.data.datasets import spec_of
+from vaelab.runs.files import through_link, write_bytes, writing
+from vaelab.runs.folder import RunFolder
+from vaelab.training.examples import as_arrays, as_grid
+from vaelab.training.run import Run
+
+log = logging.getLogger(__name__)
+
+
+def output_folder(output: str | None, run: Run, name: str) -> Path:
+    """`output`, else a folder in the run's, or beside a checkpoint that has left its run; it is made."""
+    beside = RunFolder.around(run.checkpoint) or RunFolder(run.checkpoint.parent)
+    folder = beside.path / name if output is None else Path(output)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def output_file(output: str | None, run: Run, folder: str, name: str) -> Path:
+    """`output` where it ends as `name` does; else `name` in the folder that `output` or `folder` names."""
+    if output is not None and Path(output).suffix.lower() == Path(name).suffix:
+        return output_folder(str(Path(output).parent), run, folder) / Path(output).name
+    return output_folder(output, run, folder) / name
+
+
+def write_new(path: Path, content: bytes) -> Path:
+    """A new file; one that is there already must have that very content. Raises VaelabError."""
+    if path.exists():
+        if not path.is_file() or path.read_bytes() != content:
+            raise in_the_way(path)
+        log.info("%s is there already, and the same", path)
+    write_bytes(through_link(path), content)
+    return path
+
+
+def in_the_way(path: Path) -> VaelabError:
+    return VaelabError(f"{path} exists already, with another content: type another output=, or remove it.")
+
+
+def facts_of(run: Run) -> dict[str, Any]:
+    """Which weights: what is made of others is something else."""
+    digest = hashlib.sha256(run.checkpoint.read_bytes()).hexdigest()
+    return {"checkpoint": run.checkpoint.stem, "epoch": run.epoch, "sha256": digest}
+
+
+def about(run: Run) -> str:
+    """The model in a figure's subtitle."""
+    latents = counted(run.model.latent_dim, "latent dimension")
+    model = f"{run.config.model['name']}, {latents}, {run.config.objective_label}"
+    return f"{model} · {run.moment} · {spec_of(run.config.dataset).title}"
+
+
+def as_bytes(x_NCHW: Tensor) -> NDArray[np.uint8]:
+    """Images as bytes: (N, H, W), or (N, H, W, C) of several channels."""
+    return (255 * as_arrays(x_NCHW)).round().astype(np.uint8)
+
+
+def in_rows(images: NDArray[np.float32], columns: int) -> NDArray[np.floating]:
+    """Images (N, H, W[, 3]) in rows of `columns`, white where there are too few."""
+    missing = [(0, 0)] * images.ndim
+    missing[0] = (0, -len(images) % columns)
+    return as_grid(np.pad(images, missing, constant_values=1), columns)
+
+
+@contextmanager
+def can_go_on() -> Iterator[None]:
+    """Inside, Ctrl-C says that nothing is lost."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        log.warning("Interrupted: what is complete is kept, and the same command again goes on from there.")
+        raise
+
+
+def progress(count: int, done: int, doing: str) -> "tqdm[Any]":
+    return tqdm(
+        total=count, initial=done, desc=doing, unit=" images", leave=False, dynamic_ncols=True, disable=None
+    )
+
+
+def computed(
+    path: Path, facts: Mapping[str, Any], count: int, batch: int, row: Sequence[int], dtype: DTypeLike,
+    compute: Callable[[int], NDArray[Any]], doing: str,
+) -> NDArray[Any]:  # fmt: skip
+    """`count` rows, computed batch by batch into a hidden file beside `path`, whose caller removes it.
+
+    What an earlier process has left there is taken where it is of the same `facts`. Raises StorageError.
+    """
+    kept, size = unfinished(path, facts), math.prod(row) * np.dtype(dtype).itemsize
+    with writing(kept), can_go_on():
+        whole = kept.stat().st_size // (size * batch) if kept.is_file() else 0
+        with (
+            kept.open("r+b" if kept.is_file() else "xb") as file,
+            progress(count, whole * batch, doing) as bar,
+        ):
+            file.truncate(whole * batch * size)
+            file.seek(0, 2)
+            for number in range(whole, math.ceil(count / batch)):
+                file.write(compute(number).astype(dtype, copy=False).tobytes())
+                file.flush()
+                bar.update(min(batch, count - number * batch))
+        return np.fromfile(kept, dtype).reshape(-1, *row)[:count]
+
+
+def unfinished(path: Path, facts: Mapping[str, Any]) -> Path:
+    """The hidden file of `computed`."""
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    return path.with_name(f".{path.name}.{digest[:16]}.unfinished")

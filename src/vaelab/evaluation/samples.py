@@ -1,0 +1,178 @@
+"""Images from a checkpoint: decoded from draws of the prior, or of a mixture fitted to posterior samples.
+
+Shapes: B images drawn at once, N images, C channels, H height, W width, L latent dimensions.
+"""
+
+import io
+import json
+import logging
+import math
+from collections.abc import Iterator, Mapping
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from vaelab.config import EvaluationConfig, SampleConfig, VaelabError, counted
+from vaelab.evaluation.evaluate import evaluated_model
+from vaelab.evaluation.outputs import (
+    about,
+    as_bytes,
+    can_go_on,
+    computed,
+    facts_of,
+    in_rows,
+    in_the_way,
+    output_file,
+    output_folder,
+    progress,
+    unfinished,
+    write_new,
+)
+from vaelab.figures import style
+from vaelab.figures.images import image_grid
+from vaelab.metrics.generation import batches_of
+from vaelab.runs import logs as console
+from vaelab.runs.files import held, write_atomically, write_bytes
+from vaelab.training.examples import as_arrays
+from vaelab.training.run import AT_ONCE, OtherImages, Run, load
+
+log = logging.getLogger(__name__)
+
+FACTS = "samples.json"
+"""In a folder of PNG files: what they were drawn from."""
+
+
+def write_samples(config: SampleConfig) -> Path:
+    """Draw images and write them: the path of a grid, an archive or a folder of PNG files.
+
+    Raises VaelabError.
+    """
+    with console.logging_to(console.ProgressBarHandler()):
+        run = load(config.run)
+        drawn: dict[str, Any] = config.model_dump(include={"source", "sigma", "seed", "count"})
+        facts = facts_of(run) | drawn
+        return WRITERS[config.format](config, run, facts)
+
+
+def latents(run: Run, config: SampleConfig) -> Iterator[Tensor]:
+    """Endless latents to decode, (B, L) each: the same for the same seed, however many are taken."""
+    if config.source == "prior":
+        return run.prior_draws(config.seed, config.sigma)
+    settings = EvaluationConfig(checkpoint="the run's", device="cpu", dataset=config.dataset, split="train")
+    try:
+        evaluated = evaluated_model(run, settings, {})
+    except OtherImages as error:
+        raise VaelabError(
+            "source=mixture is fitted to the images that the run was trained on, and those found are others: "
+            "type dataset.root=FOLDER with them, or source=prior."
+        ) from error
+    with console.doing("fitting the mixture"):
+        mixture = evaluated.mixture
+    log.info(
+        "%d Gaussians (%s covariance) fitted to one posterior sample each of %s of %s",
+        mixture.n_components, {"full": "full", "diag": "diagonal"}[mixture.covariance_type],
+        counted(evaluated.fitted, "training image"), evaluated.data.description,
+    )  # fmt: skip
+    return map(torch.from_numpy, batches_of(mixture, AT_ONCE, config.seed))
+
+
+def batches(run: Run, config: SampleConfig, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    """Latents and their images, (B, L) and (B, C, H, W), without the first `start` batches."""
+    for z_BL in islice(latents(run, config), start, math.ceil(config.count / AT_ONCE)):
+        yield z_BL, run.decode(z_BL)
+
+
+def sample(run: Run, config: SampleConfig) -> Tensor:
+    """The images, shape (N, C, H, W), in [0, 1]."""
+    return torch.cat([x_BCHW for _, x_BCHW in batches(run, config)])[: config.count]
+
+
+def name_of(config: SampleConfig, run: Run) -> str:
+    """`best_seed-0_64`: all that decides the images, but for the weights."""
+    parts = [run.checkpoint.stem, f"seed-{config.seed}"]
+    parts += [f"sigma-{config.sigma:g}"] * (config.sigma != 1) + ["mixture"] * (config.source == "mixture")
+    return "_".join([*parts, str(config.count)])
+
+
+def write_grid(config: SampleConfig, run: Run, facts: Mapping[str, Any]) -> Path:
+    images = in_rows(as_arrays(sample(run, config)), math.ceil(math.sqrt(config.count)))
+    source = "the prior" if config.sigma == 1 else f"N(0, σ²) with σ = {config.sigma:g}"
+    if config.source == "mixture":
+        source = "a mixture fitted to posterior samples"
+    title = f"{counted(config.count, 'sample')} from {source}"
+    figure = image_grid(images, title, f"{about(run)} · seed {config.seed}")
+    path = output_file(config.output, run, "samples", f"{name_of(config, run)}.png")
+    return write_new(path, style.signed_png(figure, run.config.artifacts.watermark))
+
+
+def write_npz(config: SampleConfig, run: Run, facts: Mapping[str, Any]) -> Path:
+    """Images as bytes, latents, and the facts as a text of JSON."""
+    path = output_file(config.output, run, "samples", f"{name_of(config, run)}.npz")
+    if path.exists():
+        if facts_in(path) != facts:
+            raise in_the_way(path)
+        log.info("%s is complete already", path)
+        return path
+    kept = unfinished(path, facts)
+    shape = as_bytes(torch.zeros(1, *run.model.image_shape)).shape[1:]
+    row = np.dtype([("images", np.uint8, shape), ("latents", np.float32, (run.model.latent_dim,))])
+    source: Iterator[tuple[Tensor, Tensor]] | None = None
+
+    def compute(number: int) -> NDArray[Any]:
+        nonlocal source
+        source = source or batches(run, config, number)
+        z_BL, x_BCHW = next(source)
+        rows = np.empty(len(z_BL), row)
+        rows["images"], rows["latents"] = as_bytes(x_BCHW), z_BL
+        return rows
+
+    rows = computed(path, facts, config.count, AT_ONCE, (), row, compute, "sampling")
+    content = io.BytesIO()
+    np.savez(content, images=rows["images"], latents=rows["latents"], about=np.array(json.dumps(facts)))
+    write_bytes(path, content.getvalue())
+    kept.unlink(missing_ok=True)
+    return path
+
+
+def facts_in(path: Path) -> object:
+    """What an archive of samples was drawn from; nothing of any other file."""
+    try:
+        with np.load(path) as archive:
+            return json.loads(str(archive["about"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def write_png(config: SampleConfig, run: Run, facts: Mapping[str, Any]) -> Path:
+    """One file per image, numbered; those that are there already stay."""
+    folder = output_folder(config.output, run, f"samples/{name_of(config, run)}")
+    text = json.dumps(facts, indent=2) + "\n"
+    with held(folder), can_go_on():
+        if any(path for path in folder.iterdir() if not path.name.startswith(".")):
+            found = folder / FACTS
+            if not found.is_file() or found.read_text(encoding="utf-8") != text:
+                raise VaelabError(f"{folder} holds other files: type output=FOLDER, a new or an empty one.")
+        write_bytes(folder / FACTS, text.encode())
+        paths = [folder / f"{number:05d}.png" for number in range(config.count)]
+        missing = next((number for number, path in enumerate(paths) if not path.is_file()), None)
+        if missing is None:
+            log.info("%s is complete already", folder)
+            return folder
+        first = missing // AT_ONCE
+        with progress(config.count, first * AT_ONCE, "sampling") as bar:
+            for number, (_, x_BCHW) in enumerate(batches(run, config, first), first):
+                for path, image in zip(paths[number * AT_ONCE :], as_bytes(x_BCHW), strict=False):
+                    save = partial(Image.fromarray(image).save, format="PNG")
+                    write_atomically(path, save, sync=False)
+                    bar.update()
+    return folder
+
+
+WRITERS = {"grid": write_grid, "npz": write_npz, "png": write_png}

@@ -1,0 +1,70 @@
+"""The residual convolutional VAE: residual blocks with group norm between strided convolutions."""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from vaelab.models import VAE, ImageShape, models
+from vaelab.models.conv import ToPixels
+
+
+class ResidualBlock(nn.Module):
+    """x + f(x), f two convolutions, each after a norm and an activation (He et al. 2016, ECCV)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        halves = [[*normed(channels), nn.Conv2d(channels, channels, 3, padding=1)] for _ in range(2)]
+        self.body = nn.Sequential(*halves[0], *halves[1])
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        return x_BCHW + self.body(x_BCHW)
+
+
+def normed(channels: int) -> list[nn.Module]:
+    """Group norm (Wu & He 2018), which is the same in training and evaluation, and SiLU.
+
+    Eight groups where they are of two channels or more; else one.
+    """
+    groups = 8 if channels >= 16 and channels % 8 == 0 else 1
+    return [nn.GroupNorm(groups, channels), nn.SiLU()]
+
+
+@models.register("resnet")
+class ResNet(VAE):
+    """Stride-2 convolutions to the given channels, residual blocks after the last one, a linear layer.
+
+    The decoder mirrors it. All blocks are where the image is smallest: at twice its width they would take
+    twice the time.
+    """
+
+    def __init__(
+        self,
+        image_shape: ImageShape,
+        parameters_per_pixel: int = 1,
+        latent_dim: int = 2,
+        channels: Sequence[int] = (32, 64),
+        blocks: int = 1,
+    ) -> None:
+        image_channels, height, width = image_shape
+        halvings, last = 2 ** len(channels), channels[-1]
+        deepest = (last, height // halvings, width // halvings)
+        features = math.prod(deepest)
+
+        encoder: list[nn.Module] = [nn.Conv2d(image_channels, channels[0], 3, stride=2, padding=1)]
+        for before, after in pairwise(channels):
+            encoder += [*normed(before), nn.Conv2d(before, after, 3, stride=2, padding=1)]
+        encoder += [*residual_blocks(blocks, last), nn.Flatten(), nn.Linear(features, 2 * latent_dim)]
+
+        decoder: list[nn.Module] = [nn.Linear(latent_dim, features), nn.Unflatten(1, deepest)]
+        decoder += residual_blocks(blocks, last)
+        for before, after in pairwise(channels[::-1]):
+            decoder += [nn.ConvTranspose2d(before, after, 4, stride=2, padding=1), *normed(after)]
+        decoder.append(ToPixels(channels[0], parameters_per_pixel * image_channels))
+        super().__init__(image_shape, latent_dim, nn.Sequential(*encoder), nn.Sequential(*decoder))
+
+
+def residual_blocks(blocks: int, channels: int) -> list[nn.Module]:
+    """So many, and the norm and activation that their sum needs."""
+    return [*(ResidualBlock(channels) for _ in range(blocks)), *normed(channels)]

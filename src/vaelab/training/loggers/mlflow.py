@@ -1,0 +1,98 @@
+"""MLflow: settings, the rows of metrics.csv, final figures and status; in the run's folder unless set."""
+
+import logging
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Any
+
+from vaelab.config import Config, ConfigError, VaelabError, flattened, show
+from vaelab.runs.environment import importing
+from vaelab.runs.files import writing
+from vaelab.runs.folder import RunFolder
+from vaelab.training.callbacks import Callback
+from vaelab.training.loggers import final_figures, loggers, tracked_id
+from vaelab.training.state import TrainingState
+
+log = logging.getLogger(__name__)
+
+STATUS = {"finished": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}
+OURS = {"MLFLOW_ALLOW_FILE_STORE": "true", "MLFLOW_DISABLE_TELEMETRY": "true"}
+"""Without the first MLflow 3 asks for a database, and without the second it reports its use to a server."""
+TAG = "vaelab.run"
+
+
+@loggers.register("mlflow")
+class MLflow(Callback):
+    """Writes mlruns/ into the run's folder, or to MLFLOW_TRACKING_URI, a server's or sqlite:///FILE.
+
+    Raises ConfigError where MLflow is not installed.
+    """
+
+    def __init__(self, config: Config, folder: RunFolder, experiment: str = "vaelab") -> None:
+        if find_spec("mlflow") is None:
+            raise ConfigError("logger=mlflow needs an additional package: type pip install 'vaelab[mlflow]'.")
+        self.config, self.folder, self.experiment = config, folder, experiment
+        self.client: Any = None
+        self.run_id = ""
+
+    def on_start(self, state: TrainingState) -> None:
+        """A run that is resumed goes on in the same run there, which has a tag of ours."""
+        local = (self.folder.path / "mlruns").absolute().as_uri()
+        with importing():
+            for name, value in OURS.items():
+                os.environ.setdefault(name, value)
+            from mlflow import MlflowClient
+            from mlflow.exceptions import MlflowException
+
+            try:
+                client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or local)
+                found = client.get_experiment_by_name(self.experiment)
+                experiment = found.experiment_id if found else client.create_experiment(self.experiment)
+                tag = tracked_id(self.folder)
+                earlier = client.search_runs([experiment], f"tags.`{TAG}` = '{tag}'", max_results=1)
+                run = earlier[0] if earlier else self.new_run(client, experiment, tag)
+                client.update_run(run.info.run_id, "RUNNING")
+            except MlflowException as error:
+                raise VaelabError(f"logger=mlflow can't start: {' '.join(str(error).split())}") from error
+        self.client, self.run_id = client, run.info.run_id
+
+    def new_run(self, client: Any, experiment: str, tag: str) -> Any:
+        from mlflow.entities import Param
+
+        run = client.create_run(experiment, run_name=self.folder.name, tags={TAG: tag})
+        values = [Param(key, show(value)) for key, value in flattened(self.config.to_dict())]
+        client.log_batch(run.info.run_id, params=values)
+        return run
+
+    def on_epoch(self, state: TrainingState) -> None:
+        from mlflow.entities import Metric
+
+        now, record = int(1000 * time.time()), state.history[-1]
+        rows = [Metric(name, value, now, state.epoch) for name, value in record.items() if name != "epoch"]
+        with self.reported():
+            self.client.log_batch(self.run_id, metrics=rows)
+
+    def on_end(self, state: TrainingState, facts: Mapping[str, Any]) -> None:
+        if self.client is None:
+            return
+        with self.reported():
+            if facts["status"] == "finished":
+                for path in final_figures(self.folder):
+                    self.client.log_artifact(self.run_id, str(path), "figures")
+            self.client.log_artifact(self.run_id, str(self.folder.config_yaml))
+            self.client.set_terminated(self.run_id, STATUS[facts["status"]])
+        self.client = None
+
+    @contextmanager
+    def reported(self) -> Iterator[None]:
+        """Inside, a server that doesn't answer is a warning: the training goes on."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            with writing(self.folder.path / "mlruns"):
+                yield
+        except MlflowException as error:
+            log.warning("MLflow could not record this: %s", " ".join(str(error).split()))

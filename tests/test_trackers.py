@@ -1,0 +1,74 @@
+"""Weights & Biases and MLflow, on this machine alone: what their own readers find."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from conftest import TINY, command_line_of, run_folder
+from vaelab.config import ConfigError
+from vaelab.runs.folder import RunFolder
+from vaelab.training.loggers import loggers
+
+PLAIN = ("artifacts.every=0", "artifacts.gif=false")
+
+
+def test_trackers_have_settings_epochs_figures_and_status_and_go_on_when_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("wandb")
+    mlflow = pytest.importorskip("mlflow")
+    train = command_line_of("vaelab.train", tmp_path)
+    first = train(*TINY, *PLAIN, "epochs=1", "beta=0.5", "logger=[wandb,mlflow]", "hydra.run.dir=run")
+    folder = RunFolder(tmp_path / run_folder(first))
+    assert all(
+        "epoch " in line or "Trained" in line or "images" in line for line in first.stderr.splitlines()
+    )
+    run_folder(train("resume=run", "epochs=2"))
+    rows = folder.read_metrics()
+    assert {path.name for path in tmp_path.iterdir()} == {"run"}  # nothing is written elsewhere
+
+    offline = sorted((folder.path / "wandb").glob("offline-run-*/run-*.wandb"))
+    assert len(offline) == 2
+    assert len({path.name for path in offline}) == 1  # one id
+    for row, path in zip(rows, offline, strict=True):
+        content = path.read_bytes()
+        assert b"val/neg_elbo" in content
+        assert json.dumps(row["val/neg_elbo"]).encode() in content
+        assert b"finished" in content
+        assert list(path.parent.glob("files/media/images/figures/loss_curves*.png"))
+
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    client = mlflow.MlflowClient((folder.path / "mlruns").absolute().as_uri())
+    (run,) = client.search_runs([client.get_experiment_by_name("vaelab").experiment_id])
+    assert (run.info.status, run.info.run_name) == ("FINISHED", "run")
+    assert run.data.params["beta"] == "0.5"
+    found = client.get_metric_history(run.info.run_id, "val/neg_elbo")
+    assert [(each.step, each.value) for each in found] == [
+        (row["epoch"], row["val/neg_elbo"]) for row in rows
+    ]
+    assert "figures/loss_curves.png" in {
+        each.path for each in client.list_artifacts(run.info.run_id, "figures")
+    }
+
+
+@pytest.mark.parametrize("name", ["wandb", "mlflow", "tensorboard"])
+def test_a_missing_package_is_named_with_its_extra(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    loggers.names()
+    monkeypatch.setattr(f"vaelab.training.loggers.{name}.find_spec", lambda _: None)
+    with pytest.raises(
+        ConfigError, match=rf"needs an additional package: type pip install 'vaelab\[{name}\]'"
+    ):
+        loggers.build(name, config=None, folder=None, examples=None, epoch=0)
+
+
+def test_a_tracker_that_cannot_start_is_one_line(tmp_path: Path) -> None:
+    pytest.importorskip("mlflow")
+    train = command_line_of("vaelab.train", tmp_path)
+    result = train(*TINY, *PLAIN, "epochs=1", "logger=mlflow", MLFLOW_TRACKING_URI="nonsense://x")
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1].startswith("vaelab: logger=mlflow can't start: ")
+    (facts,) = tmp_path.rglob("run.json")
+    assert json.loads(facts.read_text())["status"] == "failed"
