@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from vaelab.config import EvaluationConfig, SampleConfig, VaelabError, counted
@@ -36,7 +35,7 @@ from vaelab.evaluation.outputs import (
     write_new,
 )
 from vaelab.figures import style
-from vaelab.figures.images import image_grid
+from vaelab.figures.images import image_grid, write_png_file
 from vaelab.metrics.generation import batches_of
 from vaelab.runs import logs as console
 from vaelab.runs.files import held, write_atomically, write_bytes
@@ -169,8 +168,7 @@ def write_png(config: SampleConfig, run: Run, facts: Mapping[str, Any]) -> Path:
         with progress(config.count, first * AT_ONCE, "sampling") as bar:
             for number, (_, x_BCHW) in enumerate(batches(run, config, first), first):
                 for path, image in zip(paths[number * AT_ONCE :], as_bytes(x_BCHW), strict=False):
-                    save = partial(Image.fromarray(image).save, format="PNG")
-                    write_atomically(path, save, sync=False)
+                    write_atomically(path, partial(write_png_file, image), sync=False)
                     bar.update()
     return folder
 
