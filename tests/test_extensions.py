@@ -257,7 +257,7 @@ def test_a_data_set_without_subset_and_network_says_where_it_was_looked_for(trai
     assert result.returncode == 1
     (line,) = result.stderr.splitlines()
     assert re.search(r"Stripes is not in \S+/Stripes/raw, and http://127\.0\.0\.1:9/Stripes/train-images-idx3-ubyte\.gz "
-                     r"can't be reached .*: dataset\.root=FOLDER names a folder that has it\.$", line)  # fmt: skip
+                     r"can't be reached .*: dataset\.root=FOLDER names a folder that has it; or put train-images-idx3-ubyte\.gz, .* into \S+/Stripes/raw\.$", line)  # fmt: skip
     result = command(
         "train", trained, *QUICK, "dataset=stripes", "dataset.source=embedded", "hydra.run.dir=nothing"
     )
