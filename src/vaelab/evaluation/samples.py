@@ -8,7 +8,6 @@ import json
 import logging
 import math
 from collections.abc import Iterator, Mapping
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -38,7 +37,7 @@ from vaelab.figures import style
 from vaelab.figures.images import image_grid, write_png_file
 from vaelab.metrics.generation import batches_of
 from vaelab.runs import logs as console
-from vaelab.runs.files import held, write_atomically, write_bytes
+from vaelab.runs.files import held, write_bytes
 from vaelab.training.examples import as_arrays
 from vaelab.training.run import AT_ONCE, OtherImages, Run, load
 
@@ -168,7 +167,12 @@ def write_png(config: SampleConfig, run: Run, facts: Mapping[str, Any]) -> Path:
         with progress(config.count, first * AT_ONCE, "sampling") as bar:
             for number, (_, x_BCHW) in enumerate(batches(run, config, first), first):
                 for path, image in zip(paths[number * AT_ONCE :], as_bytes(x_BCHW), strict=False):
+<<<<<<< HEAD
                     write_atomically(path, partial(write_png_file, image), sync=False)
+=======
+                    content = style.png(np.broadcast_to(np.atleast_3d(image), (*image.shape[:2], 3)))
+                    write_bytes(path, content, sync=False)
+>>>>>>> main
                     bar.update()
     return folder
 

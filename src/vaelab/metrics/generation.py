@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import sqrt
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -188,7 +189,7 @@ def membership(real: Manifold, other: Manifold) -> list[csr_array]:
 # --- latents to decode ------------------------------------------------------------------------------------
 
 
-Mixture = GaussianMixture
+Mixture: TypeAlias = GaussianMixture
 """Fitted to latents: what samples are drawn from beside the prior."""
 
 
