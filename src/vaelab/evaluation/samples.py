@@ -34,7 +34,7 @@ from vaelab.evaluation.outputs import (
     write_new,
 )
 from vaelab.figures import style
-from vaelab.figures.images import image_grid, write_png_file
+from vaelab.figures.images import image_grid
 from vaelab.metrics.generation import batches_of
 from vaelab.runs import logs as console
 from vaelab.runs.files import held, write_bytes
@@ -167,12 +167,8 @@ def write_png(config: SampleConfig, run: Run, facts: Mapping[str, Any]) -> Path:
         with progress(config.count, first * AT_ONCE, "sampling") as bar:
             for number, (_, x_BCHW) in enumerate(batches(run, config, first), first):
                 for path, image in zip(paths[number * AT_ONCE :], as_bytes(x_BCHW), strict=False):
-<<<<<<< HEAD
-                    write_atomically(path, partial(write_png_file, image), sync=False)
-=======
                     content = style.png(np.broadcast_to(np.atleast_3d(image), (*image.shape[:2], 3)))
                     write_bytes(path, content, sync=False)
->>>>>>> main
                     bar.update()
     return folder
 

@@ -13,7 +13,7 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -235,11 +235,6 @@ def tile(images_RCHW: Floats, gap: int, row_group: int = 0, column_group: int = 
         for column, left in enumerate(lefts):
             sheet[top : top + height, left : left + width] = images_RCHW[row, column]
     return sheet
-
-
-def write_png_file(pixels: Pixels, file: IO[bytes]) -> None:
-    """Write an image as it is, grey (H, W) or in colour (H, W, 3), as a PNG."""
-    Image.fromarray(pixels).save(file, "PNG")
 
 
 def ffmpeg() -> str | None:
