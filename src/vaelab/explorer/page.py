@@ -36,7 +36,7 @@ MOST_PIXELS = 64
 """In each direction: larger images take the page seconds to encode and decode."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Explorer:
     """A page that was written, which a notebook shows; taken where a path is, as in `open(explorer)`."""
 
@@ -44,6 +44,9 @@ class Explorer:
 
     def __fspath__(self) -> str:
         return str(self.path)
+
+    def __repr__(self) -> str:
+        return f"<Explorer: {self.path}>"
 
     def _repr_html_(self) -> str:
         return frame(self.path.read_text(encoding="utf-8"), height=960)
