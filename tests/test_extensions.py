@@ -11,13 +11,12 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from conftest import REPOSITORY, CommandLine, command_line_of, once, run_folder
+from conftest import CommandLine, command_line_of, once, run_folder
 from vaelab.config import VaelabError
 from vaelab.config.registry import Registry
 from vaelab.explorer.network import Weights, network
@@ -299,27 +298,6 @@ def test_a_registry_without_entry_points() -> None:
     assert registry.build({"name": "mine", "width": 5}, image_shape=(1, 28, 28), not_taken=1).width == 5
     assert registry.build("mine", image_shape=(1, 28, 28)).width == 3
     assert "mine" in registry.names()
-
-
-# --- the README -------------------------------------------------------------------------------------------
-
-
-def blocks() -> Iterator[tuple[str, str]]:
-    """Path and text of every code block of the README that says which file it is."""
-    readme = (REPOSITORY / "README.md").read_text()
-    for found in re.finditer(r"<!-- tests/extensions/(\S+) -->\n+```\w+\n(.*?)```\n", readme, re.DOTALL):
-        yield found[1], found[2]
-
-
-def test_the_readme_shows_these_extensions() -> None:
-    files = {
-        str(path.relative_to(EXTENSIONS)): path.read_text()
-        for suffix in ("*.py", "*.yaml")
-        for path in EXTENSIONS.rglob(suffix)
-    }
-    shown = list(blocks())
-    assert dict(shown) == files
-    assert len(shown) == len(files)
 
 
 def test_extensions_are_short() -> None:

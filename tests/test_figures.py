@@ -397,20 +397,45 @@ def test_a_colour_is_a_function_of_beta() -> None:
     weights = [0, 0.1, 0.25, 0.5, 1, 2, 4]
     assert [each.colour for each in styles(weights)] == [*map(model_colour, weights)]
     assert [each.colour for each in styles([1, 4])] == [model_colour(1), model_colour(4)]
-    for on_dark, paper in ((False, "#ffffff"), (True, "#17181b")):
+    for on_dark in (False, True):
         colours = np.array([mpl.colors.to_rgb(model_colour(weight, on_dark)) for weight in weights])
-        apart = np.linalg.norm(colours[:, None] - colours, axis=2) + np.eye(len(weights))
-        assert apart.min() > 0.08
         lightness = luminance(colours)[1:]
         assert (np.diff(lightness) > 0.01).all()  # in the order of beta, for who sees no colours
-        light = np.append(luminance(colours), luminance(np.array([mpl.colors.to_rgb(paper)])))
-        contrast = (np.maximum(light[:-1], light[-1]) + 0.05) / (np.minimum(light[:-1], light[-1]) + 0.05)
-        assert contrast.min() > 1.8
     same = styles([1, 1, 0, 0.5, 1])
     assert len({(each.colour, each.dashes) for each in same}) == 5
     network = styles([1, 1, 1, 1])
     assert len({each.colour for each in network}) == len({each.marker for each in network}) == 4
     assert model_colour(0) not in {each.colour for each in network}
+
+
+# Machado, Oliveira and Fernandes (2009), table 1: severity 1, for linear RGB.
+SEEN_BY = {
+    "all cones": np.eye(3),
+    "protanopia": np.array([[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]),
+    "deuteranopia": np.array([[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]),
+    "tritanopia": np.array([[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("seen", SEEN_BY.values(), ids=SEEN_BY)
+@pytest.mark.parametrize("dark", [False, True], ids=["white", "dark"])
+def test_colours_can_be_told_apart_and_seen(seen: np.ndarray, dark: bool) -> None:
+    """Of classes and of the assignments' betas, also with colour blindness; on their background as curves need it."""
+    classes = [style.class_colour(number, dark) for number in range(10)]
+    models = [model_colour(weight, dark) for weight in (0, 0.1, 0.25, 0.5, 1, 2, 4)]
+    for names, least in ((classes, 13.0), (models, 4.5)):
+        colours = np.array([mpl.colors.to_rgb(name) for name in names])
+        linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
+        shown = (linear @ seen.T).clip(0, 1)
+        lab = rgb2lab(np.where(shown <= 0.0031308, 12.92 * shown, 1.055 * shown ** (1 / 2.4) - 0.055))
+        apart = deltaE_ciede2000(lab[:, None], lab[None]) + 100 * np.eye(len(names))
+        assert apart.min() > least, names
+        light, paper = (
+            luminance(colours),
+            luminance(np.array(mpl.colors.to_rgb("#17181b" if dark else "#ffffff"))),
+        )
+        contrast = (np.maximum(light, paper) + 0.05) / (np.minimum(light, paper) + 0.05)
+        assert contrast.min() >= 3.0, names
 
 
 def luminance(colours: np.ndarray) -> np.ndarray:

@@ -60,9 +60,9 @@ class Sweep:
     jobs: int
     overrides: list[str]
     """Overrides for every job, beside those of the command line."""
-    combinations: list[tuple[str, ...]] = field(compare=False)
+    combinations: Sequence[tuple[str, ...]] = field(default=(), compare=False)
     """The command line's overrides of each job, where they are known before it starts."""
-    composed: DictConfig = field(compare=False)
+    composed: DictConfig = field(default_factory=lambda: DictConfig({}), compare=False)
     """What is the same for all jobs, with Hydra's own settings."""
 
 

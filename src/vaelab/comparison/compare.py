@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +13,38 @@ from tqdm import tqdm
 
 from vaelab.comparison.figures import FIGURES, FamilyFigures
 from vaelab.comparison.findings import findings, in_short, not_tested
-from vaelab.comparison.report import about, about_all, curves, epochs
+from vaelab.comparison.report import (
+    about,
+    about_all,
+    colours,
+    curves,
+    described,
+    epochs,
+    question,
+    rate_distortion,
+    report_of,
+    sentences,
+)
 from vaelab.comparison.table import (
     TERMINAL,
     answers,
     comma_separated,
     further,
+    groups,
     markdown,
     on_terminal,
     plain_rows,
-    table,
 )
 from vaelab.config import CompareConfig, EvaluationConfig, VaelabError, counted
 from vaelab.evaluation.evaluate import Evaluation, Steps, evaluated_model, switched_off
 from vaelab.evaluation.model import EvaluatedModel
 from vaelab.evaluation.runs import Family, FoundRuns, Member, family_of, find
 from vaelab.evaluation.sections import section_names
+from vaelab.pages.epochs import KINDS
 from vaelab.pages.glossary import ARROWS_MEAN
+from vaelab.pages.links import linked, refresh
 from vaelab.pages.notebook import Rows
-from vaelab.pages.page import images, plotly, render
-from vaelab.pages.run_report import KINDS
+from vaelab.pages.page import render
 from vaelab.runs import logs as console
 from vaelab.runs.files import held, write_bytes, writing
 from vaelab.runs.folder import RunFolder, RunFolderError, folder_of_runs, read_metrics_json, run_folders
@@ -41,7 +54,7 @@ from vaelab.training.run import load
 NEEDED = ("latent", "classes", "samples", "images")
 """Sections of an evaluation that a comparison has columns for."""
 
-NOT_IN_PAGE = ("curves.png", "latent_evolution.gif")
+NOT_IN_PAGE = ("curves.png", "rate_distortion.png", "latent_evolution.gif")
 """Figures that are interactive in report.html."""
 
 
@@ -157,7 +170,12 @@ class Comparison(Steps):
                 write_bytes(self.folder / "comparison.md", text.encode())
                 self.bar.set_description_str("writing report.html")
                 with self.step("report.html"):
-                    write_bytes(self.folder / "report.html", self.page().encode())
+                    report = self.folder / "report.html"
+                    write_bytes(report, linked(self.page(), report).encode())
+                with self.step("links in the runs' reports"):
+                    for member in self.found.members:
+                        if (linking := refresh(member.folder.report)) is not None:
+                            write_bytes(member.folder.report, linking)
             RunFolder(self.folder.parent).refresh_zip()
             summary, rows = self.summary(), Rows(rows)
             return ComparisonResult(self.folder, text, summary, self.failed, rows, self.found, self.notes)
@@ -310,30 +328,40 @@ class Comparison(Steps):
 
     def page(self) -> str:
         """report.html."""
-        found = self.found
+        found, several = self.found, len(self.found.families) > 1
+        firsts = [0, *accumulate(len(family.models) for family in found.families)]
         families = [
             {
                 **content(family),
-                "table": table(family),
-                "figures": images([path for path in figures if path.name not in NOT_IN_PAGE]),
+                "question": question(family),
+                "first": first,
+                "groups": groups(family),
+                "verdict_sentences": sentences(family),
+                "runs": [
+                    [(member.config.seed, report_of(member, self.folder)) for member in model.members]
+                    for model in family.models
+                ],
+                "figures": described([path for path in figures if path.name not in NOT_IN_PAGE], family),
             }
-            for family, figures in zip(found.families, self.figures, strict=True)
+            for family, first, figures in zip(found.families, firsts, self.figures, strict=False)
         ]
         return render(
             "sweep.html.j2",
-            title=self.title,
+            title=self.title if several or not families else families[0]["question"],
             warning=" ".join(self.warning()),
             about=about_all(found),
-            arrows=ARROWS_MEAN,
             folder=str(self.folder.parent),
             families=families,
-            curves=[each for family in found.families for each in curves(family, len(families) > 1)],
-            plotly=plotly(),
-            images=epochs(found),
+            colours=colours(found.families),
+            curves=[each for family, first in zip(found.families, firsts, strict=False)
+                    for each in curves(family, several, first)],
+            rates=[rate_distortion(family, first, self.folder)
+                   for family, first in zip(found.families, firsts, strict=False)],
+            epochs=epochs(found),
             kinds=KINDS,
             not_finished=found.not_finished,
             notes=self.notes,
-        )
+        )  # fmt: skip
 
 
 def bullets(lines: Sequence[str]) -> str:

@@ -137,9 +137,11 @@ def verdict(column: Column, ranking: Ranking) -> str:
 
 
 def effect(difference: Difference, column: Column) -> str:
-    """`1.24 (0.90 to 1.58, p = 0.004)`: the size of a difference, its 95 % interval, and p."""
+    """`1.24 nats (0.90 to 1.58, p = 0.004)`: the size of a difference, its 95 % interval, and p."""
     larger = difference if difference.mean >= 0 else difference.against(difference.second)
     size, low, high = (typographic(f"{value:.{column.digits}f}") for value in (larger.mean, *larger.interval))
+    if column.unit == "(nats)":
+        size += " nats"
     if math.isinf(larger.interval[1]):
         return f"{size} (the same for every seed, which no test can judge)"
     return f"{size} ({low} to {high}, {p_value(larger)})"

@@ -1,18 +1,44 @@
-"""What report.html of a comparison shows: a table to sort, interactive curves, images epoch by epoch."""
+"""What report.html of a comparison shows beside its table: the question, interactive charts, epochs."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vaelab.comparison.figures import over_seeds
+from vaelab.comparison.findings import findings
+from vaelab.comparison.table import cell, columns, measured
 from vaelab.config import counted
-from vaelab.evaluation.runs import Family, FoundRuns
-from vaelab.figures.curves import PANELS, VerticalAxis, epoch_ticks, styles
-from vaelab.pages.page import chart, epoch_images
-from vaelab.pages.run_report import KINDS
+from vaelab.evaluation.runs import OBJECTIVE, Family, FoundRuns, Member, differing
+from vaelab.figures.curves import (
+    MINIMUM_SPAN,
+    PANELS,
+    VerticalAxis,
+    epoch_ticks,
+    frontier,
+    is_wide,
+    round_numbers,
+    styles,
+)
+from vaelab.pages.captions import title_of
+from vaelab.pages.epochs import epochs_data
+from vaelab.pages.links import relative
+from vaelab.pages.page import chart, images
 from vaelab.runs.folder import SPLIT_NAMES
 
-DASHES = {"-": "solid", "--": "dash", ":": "dot", "-.": "dashdot"}
-"""What plotly.js calls matplotlib's."""
+DASHES = {"-": "none", "--": "7 4", ":": "2 3", "-.": "8 3 2 3"}
+"""matplotlib's as SVG has them."""
+SYMBOLS = {
+    "o": "circle",
+    "s": "square",
+    "D": "diamond",
+    "^": "triangle",
+    "v": "wye",
+    "P": "cross",
+    "*": "star",
+}
+"""matplotlib's markers as Observable Plot calls them."""
 
 
 def about_all(found: FoundRuns) -> str:
@@ -44,9 +70,61 @@ def about(family: Family) -> str:
     return " ".join(filter(None, parts))
 
 
-def curves(family: Family, several: bool) -> list[dict[str, Any]]:
-    """The charts of curves.png, with the family's name where there are `several`."""
-    paper = [styles(family.weights_to_draw, on_dark=on_dark) for on_dark in (False, True)]
+NAMES = {
+    "kl": "the KL term",
+    "beta": "β",
+    "model.name": "the network",
+    "model.latent_dim": "the number of latent dimensions",
+    OBJECTIVE: "the objective",
+}
+"""What a question calls a setting; others have their own names."""
+
+
+def question(family: Family) -> str:
+    """What a comparison asks, and of which models: `What does β do? mlp, 2 latent dimensions, …, 3 seeds`."""
+    configs = [model.config for model in family.models]
+    varying = differing(configs)
+    if (
+        len({config.kl_off for config in configs}) > 1
+        and len({each.beta for each in configs if not each.kl_off}) < 2
+    ):
+        varying = [key for key in varying if key != "beta"]
+    names = list(dict.fromkeys(NAMES.get(key, key) for key in varying))
+    does = f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)
+    asked = f"What {'do' if len(names) > 1 else 'does'} {does} do?" if does else "How does the model do?"
+    model = configs[0].model
+    same = [] if "model.name" in varying else [str(model["name"])]
+    if "model.latent_dim" not in varying and (latents := model.get("latent_dim")) is not None:
+        same.append(counted(latents, "latent dimension"))
+    counts = sorted({len(each.members) for each in family.models})
+    seeds = " to ".join(map(str, dict.fromkeys([counts[0], counts[-1]])))
+    return f"{asked} {', '.join([*same, family.title, f'{seeds} seed' + 's' * (counts[-1] > 1)])}"
+
+
+def sentences(family: Family) -> list[tuple[str, str]]:
+    """The findings, each with the aspect that it is of, or nothing."""
+    aspects = [f"{column.aspect or column.heading}: " for column in columns(family)]
+    found = []
+    for said in findings(family):
+        aspect = next((each for each in aspects if said.startswith(each)), "")
+        found.append((aspect.removesuffix(": "), said.removeprefix(aspect)))
+    return found
+
+
+def colours(families: Sequence[Family]) -> list[tuple[str, str]]:
+    """A colour for each model of all families, on a light page and on a dark one."""
+    looks = [
+        [styles(family.weights_to_draw, on_dark=on_dark) for on_dark in (False, True)] for family in families
+    ]
+    return [(light.colour, dark.colour) for pair in looks for light, dark in zip(*pair, strict=True)]
+
+
+def curves(family: Family, several: bool, first: int) -> list[dict[str, Any]]:
+    """The charts of curves.png, with the family's name where there are `several`.
+
+    `first` is the number of the family's first model among those of all.
+    """
+    looks = styles(family.weights_to_draw)
     found = []
     splits = ("train", family.scored)
     for term, heading in PANELS.items():
@@ -58,42 +136,111 @@ def curves(family: Family, several: bool) -> list[dict[str, Any]]:
         }
         axis = VerticalAxis.of(term, [each for found_of in by_split.values() for each in found_of])
         for split in splits:
-            curves: dict[str, Sequence[float]] = {}
-            looks: list[dict[str, Any]] = []
-            for model, over, light, dark in zip(family.models, by_split[split], *paper, strict=True):
-                meta = {"colours": [light.colour, dark.colour]}
-                line = {"mode": "lines", "legendgroup": model.label, "meta": meta}
-                edge = {**line, "line": {"width": 0}, "showlegend": False, "hoverinfo": "skip"}
-                if len(model.members) > 1:
-                    curves[f"{model.label}, low"] = over.low_E.tolist()
-                    curves[f"{model.label}, high"] = over.high_E.tolist()
-                    looks += [edge, {**edge, "fill": "tonexty"}]
-                curves[model.label] = over.means.tolist()
-                looks.append({**line, "line": {"width": 2, "dash": DASHES[light.dashes]}})
+            series = []
+            for place, (model, over, look) in enumerate(
+                zip(family.models, by_split[split], looks, strict=True)
+            ):
+                band = {"low": over.low_E, "high": over.high_E} if len(model.members) > 1 else {}
+                number = first + place
+                own = {"name": model.label, "model": number, "colour": number, "dash": DASHES[look.dashes]}
+                series.append({**own, "values": over.means, **band})
             title = f"{heading}, {SPLIT_NAMES.get(split, 'training')}"
-            drawn = chart(f"{title} · {family.title}" if several else title, curves, looks)
-            drawn["layout"]["yaxis"] |= axis.for_plotly()
-            drawn["layout"]["xaxis"]["tickvals"] = epoch_ticks(
-                max(len(each.means) for each in by_split[split])
+            ticks = epoch_ticks(max(len(each.means) for each in by_split[split]))
+            found.append(
+                chart(f"{title} · {family.title}" if several else title, series, ticks, axis.for_page())
             )
-            found.append(drawn)
     return found
 
 
-def epochs(found: FoundRuns) -> dict[str, dict[str, list[dict[str, Any]]]]:
-    """The epochs' images by kind, then by model, of its first run."""
+def rate_distortion(family: Family, first: int, folder: Path) -> dict[str, Any]:
+    """Rate against distortion after the last epoch, as in rate_distortion.png; each seed leads to its report."""
+    names = ("kl", "reconstruction")
+    points = []
+    for place, (model, look) in enumerate(zip(family.models, styles(family.weights_to_draw), strict=True)):
+        over = [over_seeds(model.last(f"{family.scored}/{name}")) for name in names]
+        intervals = [[float(each.low_E[-1]), float(each.high_E[-1])] for each in over]
+        values = np.stack([each.values_SE[:, -1] for each in over], axis=1).tolist()
+        points.append(
+            {
+                "name": model.label, "model": first + place, "colour": first + place,
+                "symbol": SYMBOLS.get(look.marker, "circle"),
+                "x": float(over[0].means[-1]), "y": float(over[1].means[-1]),
+                "intervals": intervals if len(model.members) > 1 else None,
+                "seeds": [
+                    {"x": x, "y": y, "title": f"{model.label}, seed {member.config.seed}",
+                     "href": report_of(member, folder)}
+                    for (x, y), member in zip(values, model.members, strict=True)
+                ],
+            }
+        )  # fmt: skip
+    means_M2 = np.array([[each["x"], each["y"]] for each in points])
+    spans = np.array([each["intervals"] or [[each["x"]] * 2, [each["y"]] * 2] for each in points])
+    (low_x, low_y), (high_x, high_y) = spans[:, :, 0].min(axis=0), spans[:, :, 1].max(axis=0)
+    margin = 0.08 * (high_y - low_y) + max(0.0, MINIMUM_SPAN - (high_y - low_y)) / 2
+    across: dict[str, Any] = {"domain": [min(0.0, low_x), max(1.12 * high_x, 1.0)], "ticks": None}
+    scale = ""
+    if is_wide(means_M2[:, 0].tolist()):
+        low, high = 0.7 * min(means_M2[:, 0]), 1.5 * max(means_M2[:, 0])
+        across, scale = {"domain": [low, high], "ticks": round_numbers(low, high)}, ", logarithmic"
+    said = "; ".join(f"{each['name']}: {each['x']:.2f} and {each['y']:.2f}" for each in points)
+    return {
+        "points": points,
+        "frontier": frontier(means_M2).tolist(),
+        "x": {**across, "label": f"rate: KL(q(z|x) ‖ p(z)), nats per image{scale}"},
+        "y": {
+            "domain": [low_y - margin, high_y + margin],
+            "label": "distortion: −log p(x|z), nats per image",
+        },
+        "alt": f"Rate and distortion in nats per image after the last epoch. {said}",
+    }
+
+
+def report_of(member: Member, folder: Path) -> str | None:
+    """The address of a run's report from the comparison's folder, where there is one."""
+    report = member.folder.report
+    return relative(report.absolute(), folder.absolute()) if report.is_file() else None
+
+
+def epochs(found: FoundRuns) -> dict[str, Any] | None:
+    """The epochs' latents and images of each model's first run."""
+    models = [(model, family) for family in found.families for model in family.models]
+    several = len(found.families) > 1
     runs = {
-        f"{model.label} · {family.title}" if len(found.families) > 1 else model.label: model.members[0].folder
-        for family in found.families
-        for model in family.models
+        f"{model.label} · {family.title}" if several else model.label: model.members[0].folder
+        for model, family in models
     }
-    most = max(2, min(25, 300 // (len(KINDS) * len(runs) or 1)))  # 300 in the page, of many models fewer each
-    by_kind = {
-        kind: {
-            label: epoch_images(numbered, most, widest=420)  # several stand side by side
-            for label, folder in runs.items()
-            if (numbered := folder.numbered(kind))
-        }
-        for kind in KINDS
+    most = max(2, min(25, 100 // max(1, len(runs))))  # of many models fewer epochs each
+    names = {
+        int(number): name
+        for member in found.members
+        for number, name in member.facts["data"]["classes"].items()
     }
-    return {kind: by_label for kind, by_label in by_kind.items() if by_label}
+    return epochs_data(runs, dict(sorted(names.items())), most, points=1000)
+
+
+def described(paths: Sequence[Path], family: Family) -> list[dict[str, Any]]:
+    """A family's figures with titles, and what they show in a number of each model."""
+    return [
+        {**each, "title": title_of(each["stem"]), "conclusion": conclusion(each["stem"], family)}
+        for each in images(paths)
+    ]
+
+
+CONCLUDED = {
+    "latent_holes": ("prior_covered_percent", "% of prior draws land where a training image was encoded"),
+    "samples": ("fid", "FID of prior samples"),
+    "latent_spaces": ("knn_accuracy", "accuracy of the 10 nearest neighbours"),
+    "reconstructions": ("reconstruction", "−log p(x|z) in nats"),
+}
+"""By figure, the column that says what it shows, by the beginning or the end of its name, and in words."""
+
+
+def conclusion(stem: str, family: Family) -> str:
+    if stem not in CONCLUDED:
+        return ""
+    name, words = CONCLUDED[stem]
+    column = next(
+        each for each in columns(family) if each.name.startswith(name) or each.name.endswith(f"/{name}")
+    )
+    said = ", ".join(f"{model.label} {cell(model, column)}" for model in family.models)
+    return f"{words[0].upper()}{words[1:]}: {said}." if measured(family, [column]) else ""

@@ -247,20 +247,17 @@ def measured(family: Family, among: Iterable[Column]) -> list[Column]:
     return [each for each in among if any(by_seed(model, each) for model in family.models)]
 
 
-def table(family: Family) -> list[tuple[str, str, list[tuple[str, Any]]]]:
-    """A row per number that a model has: heading, name, and for each model a text and a value to sort by."""
-    models = family.models
-    rows: list[tuple[str, str, list[tuple[str, Any]]]] = [
-        ("model", "model", [(model.label, place) for place, model in enumerate(models)]),
-        ("seeds", "seeds", [(", ".join(map(str, model.seeds)), len(model.seeds)) for model in models]),
+def groups(family: Family) -> list[tuple[str, list[tuple[Column, list[str], str]]]]:
+    """All numbers that a model has, in groups: title, and of each number what the models have, and a reference."""
+    rows = [
+        (column, [cell(model, column) for model in family.models], column.show_reference(family))
+        for column in measured(family, columns(family))
     ]
-    for column in measured(family, columns(family)):
-        numbers = [estimate(model, column) for model in models]
-        values = [each.mean if each else "" for each in numbers]
-        texts = [cell(model, column) for model in models]
-        heading = f"{column.aspect}: {column.heading}" if column.aspect else column.heading
-        rows.append((heading, column.name, list(zip(texts, values, strict=True))))
-    return rows
+    return [
+        ("Answers", [row for row in rows if row[0].aspect]),
+        ("Training", [row for row in rows if not row[0].aspect and not row[0].path]),
+        ("Latent space and samples", [row for row in rows if not row[0].aspect and row[0].path]),
+    ]
 
 
 def answers(family: Family) -> list[tuple[Column, list[str], str]]:

@@ -16,9 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from matplotlib.transforms import Bbox
 
-from vaelab.figures import Floats
+from vaelab.figures import Floats, style
 from vaelab.figures.style import (
-    CLASS_COLOURS,
     INK,
     SCORED,
     SOFT,
@@ -40,6 +39,8 @@ MARKERS = "osv^P<>*X"
 DASHES = ("-", "--", ":", "-.")
 LEAST_EPOCHS = 5  # from which an axis need not hold the first one
 KL_OFF = "#bd1f01"
+NOT_RED = (4, 7, 3, 8, 6, 0, 9)  # classes whose colours are far from that one's
+VIRIDIS, VIRIDIS_ON_DARK = (0.0, 0.68), (0.3, 1.0)  # the parts with enough contrast
 COLOURED_BETAS = (0.05, 8.0)
 """Where the colours begin and end; betas outside have those of the ends."""
 
@@ -76,19 +77,15 @@ def model_colour(weight: float, on_dark: bool = False) -> str:
     """The colour of a beta, or of no KL where the weight is 0: the same in every figure, page and sweep.
 
     From dark to light with the logarithm of beta, so that 0.1, 0.25, 0.5, 1, 2 and 4 can be told apart in
-    print and with each common form of colour blindness; red without KL. Lighter on a dark background.
+    print and with each common form of colour blindness; red without KL. Each has a contrast of at least 3
+    with white, or with a dark background.
     """
-    colour = KL_OFF
-    if weight > 0:
-        first, last = np.log(COLOURED_BETAS)
-        place = float(np.clip((np.log(weight) - first) / (last - first), 0, 1))
-        colour = mpl.colors.to_hex(mpl.colormaps["viridis"](0.92 * place))
-    return on_dark_paper(colour) if on_dark else colour
-
-
-def on_dark_paper(colour: str) -> str:
-    red, green, blue = (0.7 * each + 0.3 for each in mpl.colors.to_rgb(colour))
-    return mpl.colors.to_hex((red, green, blue))
+    if weight <= 0:
+        return style.on_dark(KL_OFF) if on_dark else KL_OFF
+    first, last = np.log(COLOURED_BETAS)
+    place = float(np.clip((np.log(weight) - first) / (last - first), 0, 1))
+    low, high = VIRIDIS_ON_DARK if on_dark else VIRIDIS
+    return mpl.colors.to_hex(mpl.colormaps["viridis"](low + (high - low) * place))
 
 
 def styles(weights: Sequence[float], on_dark: bool = False) -> list[Style]:
@@ -100,10 +97,8 @@ def styles(weights: Sequence[float], on_dark: bool = False) -> list[Style]:
     colours = [model_colour(weight, on_dark) for weight in weights]
     with_kl = [number for number, weight in enumerate(weights) if weight > 0]
     alike = len({weights[number] for number in with_kl}) == 1 < len(with_kl)
-    others = [each for each in CLASS_COLOURS if each != KL_OFF]
     for place, number in enumerate(with_kl if alike else ()):
-        colour = others[place % len(others)]
-        colours[number] = on_dark_paper(colour) if on_dark else colour
+        colours[number] = style.class_colour(NOT_RED[place % len(NOT_RED)], on_dark)
     found = []
     for number, (colour, weight) in enumerate(zip(colours, weights, strict=True)):
         before = colours[:number].count(colour)
@@ -240,17 +235,10 @@ class VerticalAxis:
         else:
             axes.yaxis.get_major_formatter().set_useOffset(False)  # type: ignore[attr-defined]
 
-    def for_plotly(self) -> dict[str, Any]:
-        if not self.logarithmic:
-            return {"range": [self.low, self.high]}
-        powers = [float(np.log10(limit)) for limit in (self.low, self.high)]
-        return {
-            "range": powers,
-            "type": "log",
-            "tickmode": "array",
-            "tickvals": round_numbers(self.low, self.high),
-            "title": {"text": "nats per image, logarithmic"},
-        }
+    def for_page(self) -> dict[str, Any]:
+        """The same for a chart of the reports."""
+        ticks = {"ticks": round_numbers(self.low, self.high)} if self.logarithmic else {}
+        return {"domain": [self.low, self.high], **ticks}
 
 
 def skipped_epochs(curves: Sequence[OverSeeds]) -> int:

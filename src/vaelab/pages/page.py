@@ -7,10 +7,10 @@ import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
-from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
@@ -27,7 +27,7 @@ def render(template: str, **values: Any) -> str:
     environment = Environment(
         loader=FileSystemLoader(ASSETS), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.globals |= {"asset": asset, "data": data_block, "meaning": meaning}
+    environment.globals |= {"asset": asset, "data": data_block, "meaning": meaning, "libraries": libraries}
     environment.globals |= {"with_arrow": with_arrow, "arrows_mean": ARROWS_MEAN, "counted": counted}
     return environment.get_template(template).render(**values)
 
@@ -49,43 +49,72 @@ def packed(content: bytes) -> str:
 
 
 @cache
-def plotly() -> str:
-    """plotly.js as its Python package ships it, packed: 2.0 MB instead of 4.8."""
-    path = distribution("plotly").locate_file("plotly/package_data/plotly.min.js")
-    return packed(Path(str(path)).read_bytes())  # located, not imported: importing takes half a second
+def libraries() -> dict[str, str]:
+    """The chart library of assets/libraries and what it needs, packed, in the order of loading."""
+    files = {"d3": "d3-7.9.2.min.js", "plot": "plot-0.6.17.min.js"}
+    return {name: packed((ASSETS / "libraries" / file).read_bytes()) for name, file in files.items()}
 
 
 def chart(
-    title: str, curves: Mapping[str, Sequence[float]], looks: Sequence[Mapping[str, Any]]
+    title: str,
+    series: Sequence[Mapping[str, Any]],
+    ticks: Sequence[int],
+    vertical: Mapping[str, Any] | None = None,
+    unit: str = "nats per image",
 ) -> dict[str, Any]:
-    """Named curves from epoch 1 on for plotly.js, in nats per image; hovering shows all values of an epoch.
+    """Named curves from epoch 1 on, for `drawCurves` of assets/report.js.
 
-    `meta` in a look names the curve's colours as assets/common.js reads them.
+    Each of `series` has its name, `values`, the place of its `colour` among the page's, and its `dash`; with
+    seeds also the `low` and `high` of a band. `vertical` is the axis: its `domain`, and of a logarithmic one
+    `ticks`.
     """
-    traces = [
+    finite = [
         {
-            "type": "scatter", "name": name, "hovertemplate": "%{y:.2f}",
-            "x": list(range(1, len(values) + 1)),
-            "y": [value if math.isfinite(value) else None for value in values],  # JSON has no NaN: a gap
-            **look,
+            **each,
+            **{
+                key: [as_json(value) for value in each[key]]
+                for key in ("values", "low", "high")
+                if key in each
+            },
         }
-        for (name, values), look in zip(curves.items(), looks, strict=False)
-    ]  # fmt: skip
-    axes = {"xaxis": {"title": {"text": "epoch"}}, "yaxis": {"title": {"text": "nats per image"}}}
-    return {"title": title, "data": traces, "layout": {**axes, "hovermode": "x unified"}}
+        for each in series
+    ]
+    first_last = ", ".join(
+        f"{each['name']} from {each['values'][0]:.4g} to {each['values'][-1]:.4g}" for each in series
+    )
+    return {
+        "title": title, "unit": unit, "series": finite, "ticks": list(ticks), "vertical": dict(vertical or {}),
+        "alt": f"{title}, epochs 1 to {ticks[-1]}: {first_last}",
+    }  # fmt: skip
+
+
+def as_json(value: float) -> float | None:
+    """JSON has no NaN: a gap."""
+    return round(value, 5) if math.isfinite(value) else None
 
 
 def image(path: Path, widest: int = 900) -> dict[str, Any]:
     """A PNG for a page: its name and folder, its data URI, and its size in CSS pixels, `widest` at most."""
-    source, (width, height) = embedded(path.read_bytes())
+    content = path.read_bytes()
+    source, (width, height) = embedded(content)
     shown = min(1.0, widest / width)
     return {
-        "name": path.stem.replace("_", " "),
+        "stem": path.stem,
         "of": path.parent.name,
         "source": source,
         "width": round(width * shown),
         "height": round(height * shown),
+        "plot": is_plot(content),
     }
+
+
+def is_plot(content: bytes) -> bool:
+    """Whether a PNG is nearly all paper: on a dark page that is shown inverted, which images must not be."""
+    with Image.open(io.BytesIO(content)) as image:
+        return bool(np.mean(np.asarray(image.convert("L").reduce(4)) > PAPER) > MOSTLY_PAPER)
+
+
+PAPER, MOSTLY_PAPER = 245, 0.55  # from which grey value a pixel is paper, and which share of a plot is
 
 
 def embedded(content: bytes) -> tuple[str, tuple[int, int]]:

@@ -1,18 +1,26 @@
-"""report.html of a run: its setup, its results, and how training went."""
+"""report.html of a run: its numbers beside their references, what it learned epoch by epoch, how it was made."""
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
+import numpy as np
+
 from vaelab.config import CONF_DIR, Config, counted, flattened, quote_override, read_yaml, resolve_saved, show
-from vaelab.pages.page import chart, epoch_images, images, plotly, render
+from vaelab.figures.curves import OverSeeds, VerticalAxis, epoch_ticks
+from vaelab.figures.style import SCORED, TRAIN, on_dark
+from vaelab.pages import captions
+from vaelab.pages.epochs import KINDS, epochs_data
+from vaelab.pages.links import linked
+from vaelab.pages.page import chart, images, render
+from vaelab.pages.published import published
 from vaelab.runs.folder import SPLIT_NAMES, RunFolder
 
-KINDS = {
-    "latent": "The latent space",
-    "reconstructions": "Originals above reconstructions",
-    "samples": "The same prior draws",
-}
+SHOWN_BY_SLIDER = ("loss_curves", "latent_space", "latent_space_plain", "samples", "reconstructions")
+"""Figures that the page has as data, where it does."""
+
+Card = tuple[str, str, str, str]  # name, value, unit, what to compare it with
 
 
 def write_run_report(folder: RunFolder, facts: Mapping[str, Any] | None = None) -> None:
@@ -22,12 +30,17 @@ def write_run_report(folder: RunFolder, facts: Mapping[str, Any] | None = None) 
     config = resolve_saved(read_yaml(folder.config_yaml))
     latents = config.model.get("latent_dim")
     size = "" if latents is None else f", {counted(latents, 'latent dimension')}"
-    by_kind = {
-        text: epoch_images(numbered) for kind, text in KINDS.items() if (numbered := folder.numbered(kind))
-    }
+    class_names = {int(number): name for number, name in facts["data"]["classes"].items()}
+    epochs = epochs_data({"run": folder}, class_names)
     evaluations = folder.evaluations()
-    figures = [path for path in sorted(folder.figure("").glob("*.png")) if path.stem != "loss_curves"]
-    figures += [path for found in evaluations for path in sorted(found.glob("*.png"))]
+    first = next(iter(evaluations.values()), {})
+    split = facts["data"]["scored_each_epoch"]
+    of_last = next(
+        (each["numbers"] for each in evaluations.values() if each["checkpoint"]["epoch"] == len(history)), {}
+    )
+    if epochs:
+        stems = {"latent": "latent_space", "samples": "samples", "reconstructions": "reconstructions_ranked"}
+        epochs["conclusions"] = {kind: captions.conclusion(stem, of_last) for kind, stem in stems.items()}
     page = render(
         "run.html.j2",
         title=f"{config.model_label}{size}, {config.objective_label} · {facts['data']['description']}",
@@ -38,17 +51,103 @@ def write_run_report(folder: RunFolder, facts: Mapping[str, Any] | None = None) 
         seed=config.seed,
         splits=SPLIT_NAMES,
         likelihood=show(facts["likelihood"]),
-        curves=curves(history, facts["data"]["scored_each_epoch"]) if history else [],
-        plotly=plotly() if history else None,
-        images={"run": by_kind} if by_kind else {},
+        cards=cards(config, facts, history, first),
+        curves=curves(history, split) if history else [],
+        progress=progress(history, split) if history else "",
+        colours=[(TRAIN, on_dark(TRAIN)), (SCORED, on_dark(SCORED))],
+        epochs=epochs,
+        kinds=KINDS,
         last=history[-1] if history else {},
         best=next((row for row in history if facts["best"] and row["epoch"] == facts["best"]["epoch"]), None),
         number=number,
         evaluations=list(evaluations.values()),
         table=table,
-        figures=images(figures),
+        figures=figures(folder, evaluations, [*epochs["kinds"]] if epochs else [], of_last),
     )
-    folder.write_text(folder.report, page)
+    folder.write_text(folder.report, linked(page, folder.report))
+
+
+def cards(
+    config: Config,
+    facts: Mapping[str, Any],
+    history: Sequence[Mapping[str, float]],
+    evaluation: Mapping[str, Any],
+) -> list[Card]:
+    """Three to five numbers of a run, each with its unit and a reference."""
+    if not history:
+        return []
+    split, last = facts["data"]["scored_each_epoch"], history[-1]
+    found: list[Card] = []
+    for name in ("neg_elbo", "reconstruction", "kl"):
+        key = f"{split}/{name}"
+        reference = f"training images {last[f'train/{name}']:.2f}"
+        if known := published(config, facts["data"], key):
+            reference = f"published {known[0]:.2f} ({known[1]})"
+        elif known := published(config, facts["data"], f"train/{name}"):
+            reference = f"training {last[f'train/{name}']:.2f}, published {known[0]:.2f} ({known[1]})"
+        unit = f"nats, {SPLIT_NAMES[split]} images, epoch {last['epoch']}"
+        found.append((name, number(last[key]), unit, reference))
+    numbers = evaluation.get("numbers", {})
+    if not numbers:
+        return found
+    return [*found[:1], *evaluated_cards(numbers, evaluation["checkpoint"]["file"])]
+
+
+def evaluated_cards(numbers: captions.Numbers, checkpoint: str) -> list[Card]:
+    """What an evaluation has measured, beside real images, raw pixels, and the best that is possible."""
+    accuracies = numbers.get("classes", {}).get("knn_accuracy", {})
+    pixels = next((of for of in accuracies if of.endswith("pixels")), "pixels")
+    found: list[Card] = []
+    for name, unit, shape, (section, row), of, beside, words in (
+        ("FID of prior samples", "squared distance", "{:.1f}", ("samples", "fid"), "prior samples",
+         ("fid", "real images (floor)"), "real images"),
+        ("k-NN accuracy", "classes from the latent space", "{:.1%}", ("classes", "knn_accuracy"), "posterior means",
+         ("knn_accuracy", pixels), f"from {pixels}"),
+        ("prior draws in holes", "covered by no posterior", "{:.1%}", ("latent", "prior_not_covered"), "model",
+         ("posterior_not_covered", "model"), "posterior samples"),
+    ):  # fmt: skip
+        with suppress(LookupError, StopIteration):
+            own = shape.format(captions.value(numbers, section, row, of))
+            other = shape.format(captions.value(numbers, section, *beside))
+            found.append(
+                (name, own.replace("%", " %"), f"{unit}, {checkpoint}", f"{words} {other}".replace("%", " %"))
+            )
+    return found
+
+
+def progress(history: Sequence[Mapping[str, float]], split: str) -> str:
+    """How neg_elbo went, in a sentence."""
+    key = f"{split}/neg_elbo"
+    values = [row[key] for row in history]
+    if len(values) < 2 or not all(map(math.isfinite, values)):
+        return ""
+    lowest = min(values)
+    return (
+        f"neg_elbo of {SPLIT_NAMES[split]} images went from {values[0]:.2f} to {values[-1]:.2f} nats in "
+        f"{len(values)} epochs; the lowest, {lowest:.2f}, is of epoch {values.index(lowest) + 1}."
+    )
+
+
+def figures(
+    folder: RunFolder,
+    evaluations: Mapping[Any, Mapping[str, Any]],
+    by_slider: Sequence[str],
+    of_last: captions.Numbers,
+) -> list[dict[str, Any]]:
+    """Each figure once: an evaluation's before that of training, and none that the slider shows."""
+    left_out = {"loss_curves", *(stem for stem in SHOWN_BY_SLIDER if by_slider)}
+    folders = [*evaluations, folder.figure("")]
+    paths = [path for each in folders for path in sorted(each.glob("*.png")) if path.stem not in left_out]
+    once = list({path.stem: path for path in reversed(paths)}.values())[::-1]
+    numbers = {path.name: found["numbers"] for path, found in evaluations.items()}
+    numbers["figures"] = of_last
+    return [described(each, numbers.get(each["of"], {})) for each in images(once)]
+
+
+def described(figure: Mapping[str, Any], numbers: captions.Numbers) -> dict[str, Any]:
+    """A figure with its title, and what it shows in a number."""
+    said = captions.conclusion(figure["stem"], numbers)
+    return {**figure, "title": captions.title_of(figure["stem"]), "conclusion": said}
 
 
 def changed(config: Config) -> list[tuple[str, str, str]]:
@@ -66,28 +165,32 @@ def changed(config: Config) -> list[tuple[str, str, str]]:
 
 
 def curves(history: Sequence[Mapping[str, float]], split: str) -> list[dict[str, Any]]:
-    """Reconstruction, KL and totals over the epochs, of training and of the split that is scored."""
-    scored = SPLIT_NAMES[split]
-    plots = {
-        "Reconstruction": {"training": "train/reconstruction", scored: f"{split}/reconstruction"},
-        "KL": {"training": "train/kl", scored: f"{split}/kl"},
-        "neg_elbo and loss": {
-            "neg_elbo, training": "train/neg_elbo",
-            f"neg_elbo, {scored}": f"{split}/neg_elbo",
-            "loss, training": "train/loss",
-        },
-    }
-    if len({row["kl_weight"] for row in history}) > 1:
-        plots["Weight of the KL at the end of the epoch"] = {"weight": "kl_weight"}
-    mode = "lines+markers" if len(history) < 60 else "lines"
-    looks = [
-        {"mode": mode, "marker": {"size": 5}, "line": {"width": 2, "dash": dash}, "meta": {"colour": place}}
-        for place, dash in enumerate(("solid", "solid", "dot"))
-    ]
-    return [
-        chart(title, {name: [row[key] for row in history] for name, key in lines.items()}, looks)
-        for title, lines in plots.items()
-    ]
+    """Reconstruction, KL and their total over the epochs, of training and of the split that is scored.
+
+    The loss has a chart of its own where it is not the total. The vertical axes are those of a comparison.
+    """
+    plots = {"Reconstruction": "reconstruction", "KL": "kl", "neg_elbo": "neg_elbo"}
+    if not all(math.isclose(row["train/loss"], row["train/neg_elbo"], rel_tol=1e-6) for row in history):
+        plots["Loss: what is minimised"] = "loss"
+    splits = {"train": "training", split: SPLIT_NAMES[split]}
+    ticks, dashes = epoch_ticks(len(history)), ("none", "6 3")
+    found = []
+    for title, term in plots.items():
+        values = {
+            name: np.array([[row[f"{each}/{term}"] for row in history]]) for each, name in splits.items()
+        }
+        nothing = np.full(len(history), math.nan)
+        axis = VerticalAxis.of(term, [OverSeeds(each, nothing, nothing) for each in values.values()])
+        series = [
+            {"name": name, "colour": place, "dash": dashes[place], "values": values[name][0]}
+            for place, name in enumerate(values)
+        ]
+        found.append(chart(title, series, ticks, axis.for_page()))
+    weights = [row["kl_weight"] for row in history]
+    if len({*weights}) > 1:
+        look = {"name": "weight", "colour": 0, "dash": "none", "values": weights}
+        found.append(chart("Weight of the KL at the end of the epoch", [look], ticks, unit="weight"))
+    return found
 
 
 def number(value: float) -> str:

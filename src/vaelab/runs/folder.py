@@ -124,6 +124,8 @@ class RunFolder:
         self.log = self.path / "train.log"
         self.report = self.path / "report.html"
         self.tensorboard = self.path / "tensorboard"
+        self.points = self.path / "latent" / "points.npz"
+        """Labels and small images of the points in latent plots, and the originals of reconstructions."""
 
     @classmethod
     def holding(cls, path: Path | str) -> RunFolder:

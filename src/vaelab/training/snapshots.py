@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from vaelab.config import Config, counted
 from vaelab.figures import Figure, Pixels, style
@@ -34,6 +35,7 @@ MOST_FRAMES = 64
 
 MILLISECONDS = 150  # between frames
 ANIMATED = 1000  # images in an animation, the first ones of the latent plot
+THUMBNAILS = 1000  # of the latent plot's images, shown by the pages for the point under the pointer
 HALF_PRECISION = 60000.0  # the largest latent that a frame can hold
 
 
@@ -59,6 +61,21 @@ def frame_distance(config: Config, steps_per_epoch: int) -> int:
     while config.epochs * steps_per_epoch > MOST_FRAMES * distance:
         distance *= 2
     return distance
+
+
+def as_bytes(x_NCHW: Tensor) -> NDArray[np.uint8]:
+    return whole_bytes(as_arrays(x_NCHW))
+
+
+def whole_bytes(images: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Grey values in [0, 1] as whole numbers up to 255."""
+    return np.nan_to_num(images * 255).round().astype(np.uint8)
+
+
+def as_npz(arrays: Mapping[str, Any], compressed: bool = False) -> bytes:
+    file = io.BytesIO()
+    (np.savez_compressed if compressed else np.savez)(file, **arrays)
+    return file.getvalue()
 
 
 class Drawing(Callback):
@@ -90,6 +107,13 @@ class AnimationFrames(Drawing):
             log.info("A frame of the animation every %d batches", self.distance, extra={"file_only": True})
             if state.total_steps == 0:
                 self.save(state, ANIMATED)
+        if self.config.artifacts.every and not self.folder.points.is_file():
+            examples = self.examples  # what every epoch's points and reconstructions are of
+            originals, images = (
+                as_bytes(x) for x in (examples.first_band, examples.points_N1HW[:THUMBNAILS])
+            )
+            arrays = {"labels": examples.labels_N, "thumbnails": images, "originals": originals}
+            self.folder.write(self.folder.points, as_npz(arrays, compressed=True))
 
     def on_step(self, state: TrainingState) -> None:
         within = state.step < state.steps_per_epoch
@@ -105,11 +129,19 @@ class AnimationFrames(Drawing):
             self.save(state, ANIMATED)
 
     def save(self, state: TrainingState, count: int) -> None:
-        means_NL = self.examples.means(count).clip(-HALF_PRECISION, HALF_PRECISION).astype(np.float16)
-        images = np.nan_to_num(self.examples.first_band_reconstructed() * 255).round()
-        file = io.BytesIO()
-        np.savez(file, means=means_NL, reconstructions=images.astype(np.uint8))
-        self.folder.write(self.folder.frame(state.total_steps), file.getvalue())
+        """An epoch that has figures has its plane and samples beside what the animation needs."""
+        examples = self.examples
+        means_NL = examples.means(count).clip(-HALF_PRECISION, HALF_PRECISION).astype(np.float16)
+        images = examples.first_band_reconstructed()
+        arrays: dict[str, Any] = {"means": means_NL, "reconstructions": whole_bytes(images)}
+        if count == LATENT_POINTS:
+            view, samples = (
+                examples.view_of([means_NL]),
+                examples.decoded(examples.prior_ZL, examples.prior_labels),
+            )
+            arrays |= {"epoch": state.epoch, "plane": view.plane, "axes": view.names}
+            arrays |= {"samples": whole_bytes(samples)}
+        self.folder.write(self.folder.frame(state.total_steps), as_npz(arrays))
 
 
 class EpochFigures(Drawing):

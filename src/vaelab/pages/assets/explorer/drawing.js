@@ -185,11 +185,38 @@ function otsu(values) {  // the threshold that separates two groups best (Otsu 1
   return threshold;
 }
 
+// A plane through the grey values around the edge, as a function of the place: least absolute deviations, so that a
+// table's edge in the photograph counts little.
+function surroundings({ ink: grey, width, height }) {
+  const margin = Math.ceil(0.05 * Math.max(width, height));
+  const atEdge = (x, y) => Math.min(x, y, width - 1 - x, height - 1 - y) < margin;
+  const points = [...grey.keys()].map((k) => [(k % width) / width, Math.floor(k / width) / height, grey[k], k])
+    .filter(([, , , k]) => atEdge(k % width, Math.floor(k / width)));
+  let plane = [median(points.map(([, , value]) => value)), 0, 0];
+  const at = (x, y) => plane[0] + plane[1] * x + plane[2] * y;
+  for (let round = 0; round < 10; round++) {  // least squares, reweighted
+    const rows = [[0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]];
+    for (const [x, y, value] of points) {
+      const weight = 1 / Math.max(0.01, Math.abs(value - at(x, y)));
+      const terms = [1, x, y, value];
+      for (let row = 0; row < 3; row++) for (let column = 0; column < 4; column++) rows[row][column] += weight * terms[row] * terms[column];
+    }
+    for (let k = 0; k < 3; k++) for (let row = 0; row < 3; row++) {  // Gauss and Jordan
+      if (row === k) continue;
+      const factor = rows[row][k] / rows[k][k];
+      rows[row] = rows[row].map((value, column) => value - factor * rows[k][column]);
+    }
+    const found = rows.map((row, k) => row[3] / row[k]);
+    if (!found.every(Number.isFinite)) break;
+    plane = found;
+  }
+  return (k) => at((k % width) / width, Math.floor(k / width) / height);
+}
+
 // The ink of a grey image. The background is what surrounds it, and may be lit unevenly.
 function inkOf({ ink: grey, width, height }) {
-  const edge = grey.filter((_, k) => k < width || k >= width * (height - 1) || k % width === 0 || k % width === width - 1);
-  const around = median(edge);
-  let background = new Float32Array(grey.length).fill(around);
+  const around = surroundings({ ink: grey, width, height });
+  let background = grey.map((_, k) => around(k));
   let [difference, threshold] = [null, 0];
   for (const last of [false, true]) {
     difference = grey.map((value, k) => Math.abs(value - background[k]));
@@ -202,7 +229,7 @@ function inkOf({ ink: grey, width, height }) {
     background = background.map((_, k) => {
       const [x, y] = [k % width, Math.floor(k / width)];
       const box = [x - reach, y - reach, x + reach, y + reach];
-      return share(...box) > reach ? total(...box) / share(...box) : around;
+      return share(...box) > reach ? total(...box) / share(...box) : around(k);
     });
   }
   const signed = grey.map((value, k) => value - background[k]);

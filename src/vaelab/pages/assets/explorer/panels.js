@@ -156,11 +156,12 @@ function orderDimensions() {
     row.classList.toggle("collapsed", collapsed.length > 0);
     element("dimensions").append(row);
   }
-  const active = views.map((view) => [...view.kl.keys()].filter((k) => !view.collapsed(k)).length);
+  const active = views.map((view) => view.spread.filter((spread) => spread ** 2 > given.collapsed.variance).length);
+  const anyCollapsed = views.some((view) => view.kl.some((_, k) => view.collapsed(k)));
   element("dimensions-say").textContent = `In the order of their KL in nats, over the ${whole(COUNT)} images here. `
     + views.map((view, number) => `${named(view)}${active[number]} of ${counted(LATENTS, "dimension")} `
-      + `${active[number] === 1 ? "carries" : "carry"} information`).join("; ")
-    + (active.some((count) => count < LATENTS) ? "; along a collapsed one the decoded image stays the same." : ".");
+      + `${active[number] === 1 ? "is" : "are"} active: the posterior mean differs from image to image`).join("; ")
+    + (anyCollapsed ? "; along a collapsed one the decoded image stays the same." : ".");
 }
 
 function showDimensions() {

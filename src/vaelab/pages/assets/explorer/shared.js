@@ -22,7 +22,7 @@ let images = null;
 
 const element = (id) => document.getElementById(id);
 const dot = (a, b) => { let sum = 0; for (let k = 0; k < a.length; k++) sum += a[k] * b[k]; return sum; };
-const shown = (value, digits = 2) => value.toFixed(digits).replace("-", "−");
+const shown = (value, digits = 2) => value.toFixed(digits).replace(/^-(?=0\.?0*$)/, "").replace("-", "−");
 const precise = (value) => String(Number(value.toPrecision(2)));
 const whole = (count) => count.toLocaleString("en");
 const percent = (share) => `${Math.round(100 * share)} %`;

@@ -107,11 +107,11 @@ async function readAddress() {
   const axes = asNumbers(found.get("axes"));
   const known = (axis) => Number.isInteger(axis) && axis >= 0 && axis < LATENTS + views[0].model.directions.length;
   if (axes.length === 2 && axes.every(known) && axes[0] !== axes[1]) { setAxes(axes); }
-  resetView();
   for (const name of CHOICES) if ([...element(name).options].some((option) => option.value === found.get(name))) state[name] = found.get(name);
   state.hidden = new Set(asNumbers(found.get("hidden")));
   state.sameZ = found.get("same") === "1" && views.length > 1;
   state.sameAxes = found.get("own-axes") !== "1";
+  resetView();
   const epoch = Number(found.get("epoch"));
   if (given.epochs.includes(epoch) && epoch !== state.epoch) await goToEpoch(epoch);
   if (image("image")) choose(image("image"));

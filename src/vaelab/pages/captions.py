@@ -1,0 +1,102 @@
+"""Titles of figures, and what each of them shows in a number: from metrics.json of the evaluation that it is of."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from vaelab.pages.glossary import bare
+
+Numbers = Mapping[str, Any]  # metrics.json's, by section, name, and what was measured
+
+TITLES = {
+    "category_variations": "Variations of each class",
+    "curves": "Loss curves",
+    "dataset_overview": "Training images",
+    "frozen_latents": "Samples with reduced σ",
+    "interpolations": "Interpolations between test images",
+    "kl_per_dimension": "KL of each latent dimension",
+    "latent_density": "Aggregate posterior and prior",
+    "latent_evolution": "The latent space during training",
+    "latent_holes": "Holes of the prior",
+    "latent_manifold": "Decoder manifold",
+    "latent_space": "Latent space",
+    "latent_space_plain": "Latent space without classes",
+    "latent_spaces": "Latent spaces on the same axes",
+    "rate_distortion": "Rate and distortion",
+    "reconstructions": "Reconstructions",
+    "reconstructions_ranked": "Best, median and worst reconstructions",
+    "samples": "Samples from the prior",
+    "samples_mixture": "Samples from a mixture fitted to posterior samples",
+    "traversals": "Traversals of the latent space",
+}
+
+
+def title_of(stem: str) -> str:
+    """A figure's title; of one that is not known here, its name in words."""
+    return TITLES.get(stem, stem.replace("_", " ").capitalize())
+
+
+def conclusion(stem: str, numbers: Numbers) -> str:
+    """What the figure shows, in numbers; empty where they were not measured."""
+    try:
+        return CONCLUSIONS[stem](numbers) if stem in CONCLUSIONS else ""
+    except (LookupError, StopIteration):
+        return ""
+
+
+def value(numbers: Numbers, section: str, name: str, of: str = "model") -> float:
+    """Raises LookupError or StopIteration where it was not measured. `fid` is that of any network."""
+    row = next(row for each, row in numbers[section].items() if bare(each) == name)
+    found: float = row[of]["value"]
+    return found
+
+
+def holes(numbers: Numbers) -> str:
+    missed, own = (value(numbers, "latent", f"{of}_not_covered") for of in ("prior", "posterior"))
+    if own > 0.5:  # as in the comparison's table
+        return (
+            f"The posteriors are too narrow to tell holes: they miss {100 * own:.1f} % of their own samples."
+        )
+    return f"{100 * missed:.1f} % of prior draws land where no training image was encoded."
+
+
+def density(numbers: Numbers) -> str:
+    return f"KL(q(z) ‖ p(z)), their distance, is {value(numbers, 'latent', 'marginal_kl'):.2f} nats."
+
+
+def neighbours(numbers: Numbers) -> str:
+    found = value(numbers, "classes", "knn_accuracy", "posterior means")
+    return f"The 10 nearest neighbours give the class of {100 * found:.1f} % of test images."
+
+
+def fid_of(what: str) -> Callable[[Numbers], str]:
+    def said(numbers: Numbers) -> str:
+        found, floor = (value(numbers, "samples", "fid", of) for of in (what, "real images (floor)"))
+        return f"FID {found:.1f}; of real images {floor:.1f}."
+
+    return said
+
+
+def ranked(numbers: Numbers) -> str:
+    mean = value(numbers, "bound", "reconstruction")
+    return f"The mean over all test images is {mean:.2f} nats."
+
+
+def dimensions(numbers: Numbers) -> str:
+    active, total = value(numbers, "latent", "active_units"), value(numbers, "latent", "kl")
+    return f"{active:.0f} active, {total:.2f} nats together."
+
+
+CONCLUSIONS: dict[str, Callable[[Numbers], str]] = {
+    "frozen_latents": lambda numbers: (
+        "At σ = 1, the prior, the mean distance between two samples is "
+        f"{100 * value(numbers, 'images', 'diversity_ratio', 'prior samples'):.0f} % of that of real images."
+    ),
+    "kl_per_dimension": dimensions,
+    "latent_density": density,
+    "latent_holes": holes,
+    "latent_manifold": holes,
+    "latent_space": neighbours,
+    "reconstructions_ranked": ranked,
+    "samples": fid_of("prior samples"),
+    "samples_mixture": fid_of("mixture samples"),
+}

@@ -1,0 +1,57 @@
+"""Published numbers, and for which settings they are a reference. In nats per image."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vaelab.config import Config
+
+
+@dataclass(frozen=True)
+class Published:
+    """Of the last epoch, on grey pixels under a Bernoulli likelihood."""
+
+    source: str
+    data: str
+    classes: Sequence[str]
+    """The numbers of its classes; empty for all."""
+    network: str
+    latents: int
+    epochs: int
+    numbers: Mapping[float, Mapping[str, float]]
+    """By beta, then by the column of metrics.csv."""
+
+    def is_of(self, config: Config, data: Mapping[str, Any]) -> bool:
+        classes = [*data["classes"]]
+        return (
+            (data["name"], data["complete"]) == (self.data, True)
+            and (classes == [*self.classes] if self.classes else len(classes) == 10)
+            and (config.model["name"], config.model.get("latent_dim")) == (self.network, self.latents)
+            and config.epochs == self.epochs
+            and (config.loss.likelihood_name, config.dataset.binarize) == ("bernoulli", "none")
+            and config.objective_name in ("vae", "beta_vae")
+            and not config.kl_off
+        )
+
+
+PUBLISHED = (
+    Published(
+        "a public conv VAE", "fashion_mnist", ("0", "1", "7"), "conv", 2, 20,
+        {0.1: {"train/reconstruction": 209.47, "train/kl": 8.76},
+         0.5: {"train/reconstruction": 209.79, "train/kl": 6.12},
+         1.0: {"train/reconstruction": 210.55, "train/kl": 5.28}},
+    ),
+    Published(
+        "a public conv VAE", "fashion_mnist", (), "conv", 16, 25,
+        {1.0: {"train/neg_elbo": 240.46, "test/neg_elbo": 242.31}},
+    ),
+    Published("PyTorch's examples", "mnist", (), "mlp", 20, 10, {1.0: {"test/neg_elbo": 105.59}}),
+)  # fmt: skip
+
+
+def published(config: Config, data: Mapping[str, Any], name: str) -> tuple[float, str] | None:
+    """What was published for these very settings, and by whom. `data` is run.json's."""
+    for each in PUBLISHED:
+        if each.is_of(config, data) and name in (numbers := each.numbers.get(config.beta, {})):
+            return numbers[name], each.source
+    return None
