@@ -117,8 +117,8 @@ class VAE(nn.Module):
         """The labels of `given`, repeated to `count` rows, (count, Y)."""
         if self.one_hot_BY is None:
             raise VaelabError("The model is class-conditional: use model.given(labels).")
-        times = 1 if count == len(self.one_hot_BY) else count // len(self.one_hot_BY)
-        return self.one_hot_BY if times == 1 else self.one_hot_BY.repeat(times, 1)
+        own = self.one_hot_BY.shape[0]  # as `len` is, but of any size in an exported graph
+        return self.one_hot_BY if count == own else self.one_hot_BY.repeat(count // own, 1)
 
     def with_labels(self, x_BCHW: Tensor, one_hot_BY: Tensor) -> Tensor:
         """What the encoder is given: images with a further channel per class, 1 or 0 at every pixel."""
@@ -128,14 +128,14 @@ class VAE(nn.Module):
     def encode(self, x_BCHW: Tensor) -> Gaussian:
         """q(z|x) for images in [0, 1]. Always fp32, so that precision=bf16 never touches the loss."""
         if self.classes:
-            x_BCHW = self.with_labels(x_BCHW, self.one_hot(len(x_BCHW)))
+            x_BCHW = self.with_labels(x_BCHW, self.one_hot(x_BCHW.shape[0]))
         mean_BL, log_variance_BL = self.encoder(x_BCHW).float().chunk(2, dim=1)
         return Gaussian(mean_BL, log_variance_BL.clamp(*LOG_VARIANCE_RANGE))
 
     def decode(self, z_BL: Tensor) -> Tensor:
         """Parameters of p(x|z), shape (B, P·C, H, W), fp32. A likelihood turns them into pixels."""
         if self.classes:
-            z_BL = torch.cat([z_BL, self.one_hot(len(z_BL))], dim=1)
+            z_BL = torch.cat([z_BL, self.one_hot(z_BL.shape[0])], dim=1)
         return self.decoder(z_BL).float()
 
     def draw_labels(self, count: int, noise: Generator) -> Tensor:
