@@ -75,7 +75,13 @@ def test_registries_and_yaml_agree() -> None:
 
 def test_defaults_are_those_of_the_design() -> None:
     asked = settings()
-    assert asked.model == {"name": "mlp", "latent_dim": 2, "hidden": [400], "activation": "relu"}
+    assert asked.model == {
+        "name": "mlp",
+        "latent_dim": 2,
+        "hidden": [400],
+        "activation": "relu",
+        "conditional": False,
+    }
     assert asked.dataset.name == "fashion_mnist"
     assert (asked.objective_name, asked.beta, asked.kl) == ("vae", 1.0, True)
     assert (asked.epochs, asked.batch_size, asked.optimizer.lr, asked.seed) == (20, 128, 1e-3, 42)
@@ -294,7 +300,7 @@ def test_numbers_and_paths_are_texts_where_a_text_is_wanted() -> None:
         (CompareConfig, {"sweep": ""}, "sweep must be a folder of runs, such as outputs/multirun/2026-11-21/..., got ''."),
         (ExploreConfig, {"sweep": "x", "pair": ["a", "a"]}, "pair must be two folders' names, such as [0_kl-false,1_kl-true], or null, got [a,a]."),
         (ExportConfig, {"run": "x", "format": "tf"}, "format must be onnx or safetensors, got tf."),
-        (SampleConfig, {"run": "x", "count": 0}, "count must be a whole number from 1 to 10,000, got 0."),
+        (SampleConfig, {"run": "x", "count": 0}, "count must be a whole number from 1 to 100,000, got 0."),
     ],
 )  # fmt: skip
 def test_messages(schema: type[Settings], plain: dict[str, Any], message: str) -> None:

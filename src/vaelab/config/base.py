@@ -36,7 +36,8 @@ class Settings(BaseModel):
 
     def replace(self, **changes: Any) -> Self:
         """These settings with some changed, checked again. Raises ConfigError as `resolve` does."""
-        return resolve(dict(self) | changes, type(self))
+        own = {field.alias or name: getattr(self, name) for name, field in type(self).model_fields.items()}
+        return resolve(own | changes, type(self))
 
 
 Schema = TypeVar("Schema", bound=Settings)

@@ -26,6 +26,9 @@ from vaelab.config.train import is_conditional
 # Beyond these bounds exp() of a log-variance overflows in fp32, or sigma is lost beside mu: e^20 and e^-30.
 LOG_VARIANCE_RANGE = (-30.0, 20.0)
 
+NO_SIZES = ("name", "conditional")
+"""Settings of a model that a message about its size leaves out."""
+
 
 @dataclass(frozen=True, slots=True)
 class Gaussian:
@@ -200,7 +203,9 @@ def outline(
         with torch.device("meta"):
             return build(settings, image_shape, 0, parameters_per_pixel, classes)
     except RuntimeError as error:
-        sizes = ", ".join(f"model.{key}={show(value)}" for key, value in settings.items() if key != "name")
+        sizes = ", ".join(
+            f"model.{key}={show(value)}" for key, value in settings.items() if key not in NO_SIZES
+        )
         raise ConfigError(f"No model can have {sizes}: type smaller numbers.") from error
 
 

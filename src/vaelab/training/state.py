@@ -20,7 +20,7 @@ from vaelab.config import Config, ConfigError, VaelabError, show
 from vaelab.data.datasets import class_numbers, spec_of
 from vaelab.data.splits import Data
 from vaelab.metrics.latent import active_units
-from vaelab.models import VAE, build, outline
+from vaelab.models import NO_SIZES, VAE, build, outline
 from vaelab.objectives import Objective, build_objective, kl_weight
 from vaelab.objectives.scoring import bound, scoring_batch
 from vaelab.runs.environment import doubled, importing, memory, pick_device
@@ -170,7 +170,7 @@ def check_settings(config: Config) -> torch.device:
     needed = 4 * 4 * parameters  # bytes of weight, gradient and Adam's two moments, in fp32
     if (there := memory(device)) is not None and needed > there:
         given = config.model.items()
-        sizes = ", ".join(f"model.{key}={show(value)}" for key, value in given if key != "name")
+        sizes = ", ".join(f"model.{key}={show(value)}" for key, value in given if key not in NO_SIZES)
         raise ConfigError(
             f"{sizes} makes {parameters:,} parameters, which take {size(needed)} to train, and there are "
             f"{size(there)}: type smaller numbers."
