@@ -46,7 +46,7 @@ function fillAxes() {
 function fillLegend() {
   for (const each of given.classes) {
     const mark = made("i");
-    mark.style.background = each.colour;
+    each.colours.forEach((own, place) => mark.style.setProperty(["--on-light", "--on-dark"][place], own));
     const button = made("button", { type: "button" }, mark, each.name);
     button.dataset.class = each.number;
     button.addEventListener("click", () => {
@@ -159,7 +159,10 @@ function listenToControls() {
   for (const panel of document.querySelectorAll("details.panel")) panel.addEventListener("toggle", () => { showPairs(); requestRedraw(); });
   window.addEventListener("resize", () => requestRedraw(true));
   window.addEventListener("hashchange", () => { if (location.hash !== written) readAddress(); });
-  dark.addEventListener("change", () => requestRedraw(true));
+  dark.addEventListener("change", () => {
+    for (const view of views) view.nearShown = null;  // its edges have the colours of classes
+    requestRedraw(true);
+  });
   window.matchMedia("print").addEventListener("change", (print) => {  // paper is light, and waits for no frame
     document.documentElement.classList.toggle("paper", print.matches);
     pending.background = true;
@@ -168,7 +171,7 @@ function listenToControls() {
 }
 
 async function start() {
-  if (inNotebook) for (const link of document.querySelectorAll("header a")) link.remove();
+  if (inNotebook) document.querySelector("nav.pages").remove();
   images = await unpack(element("images").textContent.trim());
   given.models.forEach((model, number) => views.push(new View(model, number)));
   state.epoch = given.epochs.at(-1);
