@@ -430,7 +430,10 @@ def test_colours_can_be_told_apart_and_seen(seen: np.ndarray, dark: bool) -> Non
         lab = rgb2lab(np.where(shown <= 0.0031308, 12.92 * shown, 1.055 * shown ** (1 / 2.4) - 0.055))
         apart = deltaE_ciede2000(lab[:, None], lab[None]) + 100 * np.eye(len(names))
         assert apart.min() > least, names
-        light, paper = luminance(colours), luminance(np.array(mpl.colors.to_rgb("#17181b" if dark else "#ffffff")))
+        light, paper = (
+            luminance(colours),
+            luminance(np.array(mpl.colors.to_rgb("#17181b" if dark else "#ffffff"))),
+        )
         contrast = (np.maximum(light, paper) + 0.05) / (np.minimum(light, paper) + 0.05)
         assert contrast.min() >= 3.0, names
 

@@ -26,7 +26,13 @@ def links(page: Path) -> list[tuple[str, str]]:
 
 def relative(path: Path, folder: Path) -> str:
     """An address for a link, with / on every system."""
-    return Path(os.path.relpath(path, folder)).as_posix().replace("%", "%25").replace("#", "%23").replace("?", "%3F")
+    return (
+        Path(os.path.relpath(path, folder))
+        .as_posix()
+        .replace("%", "%25")
+        .replace("#", "%23")
+        .replace("?", "%3F")
+    )
 
 
 def linked(text: str, page: Path) -> str:

@@ -69,7 +69,14 @@ def chart(
     `ticks`.
     """
     finite = [
-        {**each, **{key: [as_json(value) for value in each[key]] for key in ("values", "low", "high") if key in each}}
+        {
+            **each,
+            **{
+                key: [as_json(value) for value in each[key]]
+                for key in ("values", "low", "high")
+                if key in each
+            },
+        }
         for each in series
     ]
     first_last = ", ".join(

@@ -68,7 +68,10 @@ def write_run_report(folder: RunFolder, facts: Mapping[str, Any] | None = None) 
 
 
 def cards(
-    config: Config, facts: Mapping[str, Any], history: Sequence[Mapping[str, float]], evaluation: Mapping[str, Any]
+    config: Config,
+    facts: Mapping[str, Any],
+    history: Sequence[Mapping[str, float]],
+    evaluation: Mapping[str, Any],
 ) -> list[Card]:
     """Three to five numbers of a run, each with its unit and a reference."""
     if not history:
@@ -106,7 +109,9 @@ def evaluated_cards(numbers: captions.Numbers, checkpoint: str) -> list[Card]:
         with suppress(LookupError, StopIteration):
             own = shape.format(captions.value(numbers, section, row, of))
             other = shape.format(captions.value(numbers, section, *beside))
-            found.append((name, own.replace("%", " %"), f"{unit}, {checkpoint}", f"{words} {other}".replace("%", " %")))
+            found.append(
+                (name, own.replace("%", " %"), f"{unit}, {checkpoint}", f"{words} {other}".replace("%", " %"))
+            )
     return found
 
 
@@ -124,7 +129,10 @@ def progress(history: Sequence[Mapping[str, float]], split: str) -> str:
 
 
 def figures(
-    folder: RunFolder, evaluations: Mapping[Any, Mapping[str, Any]], by_slider: Sequence[str], of_last: captions.Numbers
+    folder: RunFolder,
+    evaluations: Mapping[Any, Mapping[str, Any]],
+    by_slider: Sequence[str],
+    of_last: captions.Numbers,
 ) -> list[dict[str, Any]]:
     """Each figure once: an evaluation's before that of training, and none that the slider shows."""
     left_out = {"loss_curves", *(stem for stem in SHOWN_BY_SLIDER if by_slider)}
@@ -168,7 +176,9 @@ def curves(history: Sequence[Mapping[str, float]], split: str) -> list[dict[str,
     ticks, dashes = epoch_ticks(len(history)), ("none", "6 3")
     found = []
     for title, term in plots.items():
-        values = {name: np.array([[row[f"{each}/{term}"] for row in history]]) for each, name in splits.items()}
+        values = {
+            name: np.array([[row[f"{each}/{term}"] for row in history]]) for each, name in splits.items()
+        }
         nothing = np.full(len(history), math.nan)
         axis = VerticalAxis.of(term, [OverSeeds(each, nothing, nothing) for each in values.values()])
         series = [
