@@ -29,8 +29,17 @@ from vaelab.runs.folder import SPLIT_NAMES
 
 DASHES = {"-": "none", "--": "7 4", ":": "2 3", "-.": "8 3 2 3"}
 """matplotlib's as SVG has them."""
-SYMBOLS = {"o": "circle", "s": "square", "D": "diamond", "^": "triangle", "v": "wye", "P": "cross", "*": "star"}
+SYMBOLS = {
+    "o": "circle",
+    "s": "square",
+    "D": "diamond",
+    "^": "triangle",
+    "v": "wye",
+    "P": "cross",
+    "*": "star",
+}
 """matplotlib's markers as Observable Plot calls them."""
+DISTORTION = "−log p(x|z), nats per image"
 
 
 def about_all(found: FoundRuns) -> str:
@@ -76,8 +85,10 @@ def question(family: Family) -> str:
     """What a comparison asks, and of which models: `What does β do? mlp, 2 latent dimensions, …, 3 seeds`."""
     configs = [model.config for model in family.models]
     varying = differing(configs)
-    if len({config.kl_off for config in configs}) > 1 and len({each.beta for each in configs if not each.kl_off}) < 2:
+    if len({config.beta for config in configs if not config.kl_off}) < 2:
         varying = [key for key in varying if key != "beta"]
+    if "model.name" in varying:  # each network has settings of its own
+        varying = [key for key in varying if not key.startswith("model.") or key == "model.name"]
     names = list(dict.fromkeys(NAMES.get(key, key) for key in varying))
     does = f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)
     asked = f"What {'do' if len(names) > 1 else 'does'} {does} do?" if does else "How does the model do?"
@@ -102,7 +113,9 @@ def sentences(family: Family) -> list[tuple[str, str]]:
 
 def colours(families: Sequence[Family]) -> list[tuple[str, str]]:
     """A colour for each model of all families, on a light page and on a dark one."""
-    looks = [[styles(family.weights_to_draw, on_dark=on_dark) for on_dark in (False, True)] for family in families]
+    looks = [
+        [styles(family.weights_to_draw, on_dark=on_dark) for on_dark in (False, True)] for family in families
+    ]
     return [(light.colour, dark.colour) for pair in looks for light, dark in zip(*pair, strict=True)]
 
 
@@ -124,19 +137,21 @@ def curves(family: Family, several: bool, first: int) -> list[dict[str, Any]]:
         axis = VerticalAxis.of(term, [each for found_of in by_split.values() for each in found_of])
         for split in splits:
             series = []
-            for place, (model, over, look) in enumerate(zip(family.models, by_split[split], looks, strict=True)):
+            for place, (model, over, look) in enumerate(
+                zip(family.models, by_split[split], looks, strict=True)
+            ):
                 band = {"low": over.low_E, "high": over.high_E} if len(model.members) > 1 else {}
                 number = first + place
                 own = {"name": model.label, "model": number, "colour": number, "dash": DASHES[look.dashes]}
                 series.append({**own, "values": over.means, **band})
-            title = f"{heading}, {SPLIT_NAMES.get(split, 'training')}"
+            title = f"{heading}, {SPLIT_NAMES[split]}{f' · {family.title}' if several else ''}"
             ticks = epoch_ticks(max(len(each.means) for each in by_split[split]))
-            found.append(chart(f"{title} · {family.title}" if several else title, series, ticks, axis.for_page()))
+            found.append(chart(title, series, ticks, axis.for_page()))
     return found
 
 
-def rate_distortion(family: Family, first: int, folder: Path) -> dict[str, Any]:
-    """Rate against distortion after the last epoch, as in rate_distortion.png; each seed leads to its report."""
+def rate_distortion(family: Family, first: int) -> dict[str, Any]:
+    """Rate against distortion after the last epoch, as in rate_distortion.png."""
     names = ("kl", "reconstruction")
     points = []
     for place, (model, look) in enumerate(zip(family.models, styles(family.weights_to_draw), strict=True)):
@@ -150,8 +165,7 @@ def rate_distortion(family: Family, first: int, folder: Path) -> dict[str, Any]:
                 "x": float(over[0].means[-1]), "y": float(over[1].means[-1]),
                 "intervals": intervals if len(model.members) > 1 else None,
                 "seeds": [
-                    {"x": x, "y": y, "title": f"{model.label}, seed {member.config.seed}",
-                     "href": report_of(member, folder)}
+                    {"x": x, "y": y, "title": f"{model.label}, seed {member.config.seed}"}
                     for (x, y), member in zip(values, model.members, strict=True)
                 ],
             }
@@ -170,7 +184,10 @@ def rate_distortion(family: Family, first: int, folder: Path) -> dict[str, Any]:
         "points": points,
         "frontier": frontier(means_M2).tolist(),
         "x": {**across, "label": f"rate: KL(q(z|x) ‖ p(z)), nats per image{scale}"},
-        "y": {"domain": [low_y - margin, high_y + margin], "label": "distortion: −log p(x|z), nats per image"},
+        "y": {
+            "domain": [low_y - margin, high_y + margin],
+            "label": "distortion: −log p(x|z), nats per image",
+        },
         "alt": f"Rate and distortion in nats per image after the last epoch. {said}",
     }
 
@@ -219,6 +236,8 @@ def conclusion(stem: str, family: Family) -> str:
     if stem not in CONCLUDED:
         return ""
     name, words = CONCLUDED[stem]
-    column = next(each for each in columns(family) if each.name.startswith(name) or each.name.endswith(f"/{name}"))
+    column = next(
+        each for each in columns(family) if each.name.startswith(name) or each.name.endswith(f"/{name}")
+    )
     said = ", ".join(f"{model.label} {cell(model, column)}" for model in family.models)
     return f"{words[0].upper()}{words[1:]}: {said}." if measured(family, [column]) else ""

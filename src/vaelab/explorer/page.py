@@ -18,6 +18,7 @@ from vaelab.evaluation.sections.latent import kinds_of_dimensions
 from vaelab.explorer.network import Weights, network
 from vaelab.figures.style import class_colour
 from vaelab.metrics.latent import principal_directions
+from vaelab.pages.links import linked, refresh
 from vaelab.pages.notebook import frame
 from vaelab.pages.page import packed, render
 from vaelab.runs import logs as console
@@ -65,7 +66,10 @@ def explore(config: ExploreConfig) -> Path:
         text = page(runs, config)
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(through_link(path), text.encode())
+        write_bytes(through_link(path), linked(text, path).encode())
+        report = path.parent / "report.html"
+        if (linking := refresh(report)) is not None:
+            write_bytes(report, linking)
     return path
 
 

@@ -1,4 +1,4 @@
-"""Titles of figures, and what each of them shows in a number: from metrics.json of the evaluation that it is of."""
+"""Titles of figures, and what each of them shows in a number of its evaluation's metrics.json."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -53,7 +53,9 @@ def value(numbers: Numbers, section: str, name: str, of: str = "model") -> float
 def holes(numbers: Numbers) -> str:
     missed, own = (value(numbers, "latent", f"{of}_not_covered") for of in ("prior", "posterior"))
     if own > 0.5:  # as in the comparison's table
-        return f"The posteriors are too narrow to tell holes: they miss {100 * own:.1f} % of their own samples."
+        return (
+            f"The posteriors are too narrow to tell holes: they miss {100 * own:.1f} % of their own samples."
+        )
     return f"{100 * missed:.1f} % of prior draws land where no training image was encoded."
 
 

@@ -51,7 +51,7 @@ class EpochArrays:
 
 
 def read_arrays(folder: RunFolder, most: int, points: int) -> EpochArrays | None:
-    """At most so many epochs and points; None of a run that kept no arrays (artifacts.every=0, older ones)."""
+    """At most so many epochs and points; None of a run without arrays (artifacts.every=0, or older)."""
     if not folder.points.is_file():
         return None
     frames = []
@@ -137,7 +137,12 @@ def panel(kind: str, arrays: EpochArrays) -> dict[str, Any]:
     else:
         columns = len(arrays.originals)
         sheets = [sheet(np.concatenate([arrays.originals, each]), columns) for each in arrays.reconstructions]
-    return {"epochs": arrays.epochs, "images": [png(each) for each in sheets], "pixels": True, **size(sheets[0])}
+    return {
+        "epochs": arrays.epochs,
+        "images": [png(each) for each in sheets],
+        "pixels": True,
+        **size(sheets[0]),
+    }
 
 
 def figures_panel(folder: RunFolder, kind: str, most: int) -> dict[str, Any]:
@@ -193,5 +198,3 @@ def sprite(images: NDArray[np.uint8]) -> dict[str, Any]:
     Image.fromarray(whole).save(file, "WEBP", quality=50, method=2)
     source = f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
     return {"source": source, "columns": columns, "count": count, "width": wide, "height": high}
-
-

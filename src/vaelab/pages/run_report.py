@@ -1,4 +1,4 @@
-"""report.html of a run: its numbers beside their references, what it learned epoch by epoch, how it was made."""
+"""report.html of a run: its numbers beside references, what it learned epoch by epoch, how it was made."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -35,7 +35,7 @@ def write_run_report(folder: RunFolder, facts: Mapping[str, Any] | None = None) 
     evaluations = folder.evaluations()
     first = next(iter(evaluations.values()), {})
     split = facts["data"]["scored_each_epoch"]
-    of_last = next(
+    of_last: captions.Numbers = next(
         (each["numbers"] for each in evaluations.values() if each["checkpoint"]["epoch"] == len(history)), {}
     )
     if epochs:
@@ -68,7 +68,10 @@ def write_run_report(folder: RunFolder, facts: Mapping[str, Any] | None = None) 
 
 
 def cards(
-    config: Config, facts: Mapping[str, Any], history: Sequence[Mapping[str, float]], evaluation: Mapping[str, Any]
+    config: Config,
+    facts: Mapping[str, Any],
+    history: Sequence[Mapping[str, float]],
+    evaluation: Mapping[str, Any],
 ) -> list[Card]:
     """Three to five numbers of a run, each with its unit and a reference."""
     if not history:
@@ -98,15 +101,16 @@ def evaluated_cards(numbers: captions.Numbers, checkpoint: str) -> list[Card]:
     for name, unit, shape, (section, row), of, beside, words in (
         ("FID of prior samples", "squared distance", "{:.1f}", ("samples", "fid"), "prior samples",
          ("fid", "real images (floor)"), "real images"),
-        ("k-NN accuracy", "classes from the latent space", "{:.1%}", ("classes", "knn_accuracy"), "posterior means",
-         ("knn_accuracy", pixels), f"from {pixels}"),
-        ("prior draws in holes", "covered by no posterior", "{:.1%}", ("latent", "prior_not_covered"), "model",
-         ("posterior_not_covered", "model"), "posterior samples"),
+        ("k-NN accuracy", "classes from the latent space", "{:.1f} %", ("classes", "knn_accuracy"),
+         "posterior means", ("knn_accuracy", pixels), f"from {pixels}"),
+        ("prior draws in holes", "covered by no posterior", "{:.1f} %", ("latent", "prior_not_covered"),
+         "model", ("posterior_not_covered", "model"), "posterior samples"),
     ):  # fmt: skip
         with suppress(LookupError, StopIteration):
-            own = shape.format(captions.value(numbers, section, row, of))
-            other = shape.format(captions.value(numbers, section, *beside))
-            found.append((name, own.replace("%", " %"), f"{unit}, {checkpoint}", f"{words} {other}".replace("%", " %")))
+            scale = 100 if "%" in shape else 1
+            own = shape.format(scale * captions.value(numbers, section, row, of))
+            other = shape.format(scale * captions.value(numbers, section, *beside))
+            found.append((name, own, f"{unit}, {checkpoint}", f"{words} {other}"))
     return found
 
 
@@ -124,7 +128,10 @@ def progress(history: Sequence[Mapping[str, float]], split: str) -> str:
 
 
 def figures(
-    folder: RunFolder, evaluations: Mapping[Any, Mapping[str, Any]], by_slider: Sequence[str], of_last: captions.Numbers
+    folder: RunFolder,
+    evaluations: Mapping[Any, Mapping[str, Any]],
+    by_slider: Sequence[str],
+    of_last: captions.Numbers,
 ) -> list[dict[str, Any]]:
     """Each figure once: an evaluation's before that of training, and none that the slider shows."""
     left_out = {"loss_curves", *(stem for stem in SHOWN_BY_SLIDER if by_slider)}
@@ -168,7 +175,9 @@ def curves(history: Sequence[Mapping[str, float]], split: str) -> list[dict[str,
     ticks, dashes = epoch_ticks(len(history)), ("none", "6 3")
     found = []
     for title, term in plots.items():
-        values = {name: np.array([[row[f"{each}/{term}"] for row in history]]) for each, name in splits.items()}
+        values = {
+            name: np.array([[row[f"{each}/{term}"] for row in history]]) for each, name in splits.items()
+        }
         nothing = np.full(len(history), math.nan)
         axis = VerticalAxis.of(term, [OverSeeds(each, nothing, nothing) for each in values.values()])
         series = [
