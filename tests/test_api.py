@@ -77,7 +77,7 @@ def test_train_sample_evaluate_and_load(tmp_path: Path) -> None:
             "epochs must be a whole number from 1 to 1,000,000, got 0.",
             "beta has no value yet (it is ???): type beta=VALUE.",
             "metrics.bound must be true or false, got 2.",
-            "count must be a whole number from 1 to 10,000, got 0.",
+            "count must be a whole number from 1 to 100,000, got 0.",
             "A function takes settings alone: leave --cfg=job out.",
         ],
         "names": True,
@@ -103,7 +103,7 @@ def test_a_sweep_has_the_folders_of_the_command_line(tmp_path: Path, monkeypatch
     for name, value in environment().items():
         monkeypatch.setenv(name, value)
     quick = [*TINY, "artifacts.every=0", "artifacts.figures=false", "artifacts.gif=false", "epochs=1"]
-    quick += ["hydra.callbacks.compare.figures=false"]
+    quick += ["hydra.callbacks.compare.figures=false", "hydra.callbacks.compare.evaluate=false"]
     typed = command_line_of("vaelab.train", tmp_path)(
         "-m", *quick, "kl=true,false", "beta=0.5,1", "hydra.sweep.dir=typed"
     )

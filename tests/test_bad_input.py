@@ -208,8 +208,10 @@ def test_any_value_is_taken_or_answered_with_setting_value_and_what_is_allowed(
         "checkpoint must",
         "sweep must",
         "run must",
+        "from must",
         "loss.warmup_epochs=",
         "dataset.root=",
+        "dataset.features=",
     )
     if not said.startswith(together):  # checks of several settings, of required settings, and of folders
         assert said.startswith(f"{key} must be {item.allowed}, got ")

@@ -272,7 +272,7 @@ def test_help_lists_groups_knobs_and_examples_without_torch(tmp_path: Path) -> N
     assert result.returncode == 0, result.stderr
     assert result.stdout.endswith("False\n")
     for line in (
-        "model: conv, mlp, resnet", "dataset: fashion_mnist, mnist", "loss: beta_tcvae, beta_vae, capacity, geco, iwae, mmd_vae, recon_only, vae",
+        "model: conv, mlp, resnet", "dataset: emnist_digits, emnist_letters, fashion_mnist, images, kmnist, mnist", "loss: beta_tcvae, beta_vae, capacity, geco, iwae, mmd_vae, recon_only, vae",
         "python -m vaelab.train model=conv beta=0.5", "-m beta=0.1,0.5,1 kl=true,false", "resume=outputs/", "repeat=outputs/",
     ):  # fmt: skip
         assert line in result.stdout

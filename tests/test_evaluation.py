@@ -437,7 +437,8 @@ def test_the_last_model_by_name(
             vaelab.load(path, which="best")
     assert torch.equal(vaelab.sample("run/last", 4), last.sample(4))
     page = vaelab.explore("run/last", images=10, output="page.html")
-    assert '"run: last, epoch 3"' in page.read_text()
+    assert '"run: last, epoch 3"' in page.path.read_text()
+    assert (repr(page), Path(page)) == ("<Explorer: page.html>", page.path)
     resumed = train("resume=run/epoch_0001", "epochs=2")
     assert "Going back to epoch 1" in resumed.stderr
     assert json.loads((run / "run.json").read_text())["epochs"] == {"done": 2, "total": 2}

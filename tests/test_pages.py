@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -23,11 +24,15 @@ from torch import nn
 
 import vaelab
 import vaelab.explorer.network
-from conftest import TINY, command_line_of, once
+import vaelab.explorer.page
+from conftest import TINY, command_line_of, once, settings
+from vaelab.data import splits
 from vaelab.data.splits import Data
 from vaelab.explorer.network import Weights, layer
+from vaelab.metrics.latent import uncovered
 from vaelab.models import build, names
 from vaelab.objectives import likelihoods
+from vaelab.objectives.likelihoods.gaussian import GaussianPixels
 from vaelab.pages.glossary import MEANINGS, meaning, with_arrow
 from vaelab.pages.page import ASSETS, data_block, render
 from vaelab.pages.run_report import write_run_report
@@ -42,11 +47,11 @@ HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sweep of two runs with images and two that fail, its comparison, and its explorer."""
+    """A sweep of two runs with images and two that fail, its comparison, and two explorers."""
 
     def make(folder: Path) -> None:
         result = command_line_of("vaelab.train", folder)(
-            "-m", *PLAIN, "epochs=2", "optimizer.lr=0.005", "beta=1,1e39", "model=mlp,conv", "artifacts.gif=false",
+            "-m", *PLAIN, "epochs=2", "optimizer.lr=0.005", "artifacts.checkpoint_every=1", "beta=1,1e39", "model=mlp,conv", "artifacts.gif=false",
             "artifacts.figures=false", "model.latent_dim=3", f'artifacts.watermark="{HOSTILE}"',
             "hydra.callbacks.compare.evaluate=false", "hydra.sweep.dir=sweep",
         )  # fmt: skip
@@ -58,6 +63,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert re.fullmatch(
             r"Explorer: sweep/comparison/explorer.html \(\d\.\d MB\): open it in a browser\n", explored.stdout
         )
+        explored = command_line_of("vaelab.explore", folder)(
+            "run=sweep/0_beta-1_model-mlp/last", "images=500", "epochs=0"
+        )
+        assert explored.returncode == 0, explored.stderr
 
     folder, _ = once(tmp_path_factory, "pages", make)
     return folder / "sweep"
@@ -97,27 +106,24 @@ def test_pages_fetch_nothing(made: Path) -> None:
     for page in [*made.rglob("report.html"), made / "comparison" / "explorer.html"]:
         text = page.read_text()
         assert "default-src 'none'" in text
-        assert not re.search(r"""\ssrc=["'](?!data:|")""", text), page
-        for address in re.findall(r"""\shref=["'](?!data:|#)([^"']*)["']""", text):
+        assert not re.search(r"""src=["'](?!data:)|href=["'](?:\w+:(?<!data:)|/)""", text), page
+        markup = re.sub("<script.*?</script>", "", text, flags=re.DOTALL)
+        for address in re.findall(r"""\shref=["'](?!data:|#)([^"']*)["']""", markup):
             assert (page.parent / unquote(address)).is_file(), (page, address)
 
 
 def test_pages_of_a_sweep_lead_to_each_other(made: Path) -> None:
-    links = {
-        page: dict(
-            re.findall(r'<a href="([^"]*)">([^<]*)</a>', page.read_text().partition("<!--/pages-->")[0])
-        )
-        for page in (
-            made / "0_beta-1_model-mlp" / "report.html",
-            made / "comparison" / "report.html",
-            made / "comparison" / "explorer.html",
-        )
-    }
-    run, comparison, explorer = links.values()
-    assert run == {"../comparison/report.html": "Comparison"}
-    assert comparison == {"explorer.html": "Explorer"}
-    assert explorer == {"report.html": "Report of the comparison"}
-    assert 'href="../0_beta-1_model-mlp/report.html"' in (made / "comparison" / "report.html").read_text()
+    def links(page: Path) -> dict[str, str]:
+        return dict(re.findall(r'<a href="([^"]*)"[^>]*>([^<]*)</a>', page.read_text().partition("<main")[0]))
+
+    run, comparison = made / "0_beta-1_model-mlp", made / "comparison"
+    wanted = {"explorer.html": "Explorer", "../comparison/report.html": "Comparison"}
+    assert wanted.items() <= links(run / "report.html").items()
+    assert ("explorer.html", "Explorer") in links(comparison / "report.html").items()
+    assert "report.html" in links(comparison / "explorer.html")
+    assert 'href="../0_beta-1_model-mlp/report.html"' in (comparison / "report.html").read_text()
+    without = made / "2_beta-1e+39_model-mlp" / "report.html"  # failed, and has no explorer
+    assert "explorer.html" not in links(without)
 
 
 def test_libraries_are_those_that_their_digests_say() -> None:
@@ -342,7 +348,9 @@ def test_the_report_of_a_comparison_in_a_browser(made: Path, watched: Watched) -
     axes = page.locator("canvas").evaluate_all("(all) => all.map((each) => each.ariaLabel.split('axes')[1])")
     assert len(axes) == 2
     assert axes[0] == axes[1]  # shared, else KL off looks like the others
-    table.locator("th[data-model='1']").dispatch_event("pointerover")  # on a phone the first column may cover it
+    table.locator("th[data-model='1']").dispatch_event(
+        "pointerover"
+    )  # on a phone the first column may cover it
     lit = page.locator("[data-model].lit")
     assert {each.evaluate("(each) => each.dataset.model") for each in lit.all()[:5]} == {"1"}
     assert page.locator(".chart svg .lit").count() >= 6
@@ -446,89 +454,342 @@ def test_residual_blocks_and_group_norm_in_the_page_are_pytorchs(browser: Browse
         np.testing.assert_allclose(decoded, model.decode(z).sigmoid().flatten(1), atol=1e-3)
 
 
-@pytest.mark.parametrize("watched", ["dark", "phone"], indirect=True)
-def test_walking_drawing_and_switching_in_a_browser(made: Path, watched: Watched) -> None:
-    page = watched.open(made / "comparison" / "explorer.html", '#explorer[aria-busy="false"]')
-    assert fits(page)
+READY = '#explorer[aria-busy="false"]'
+SINGLE = "0_beta-1_model-mlp/explorer.html"
+PAIR = "comparison/explorer.html"
+FRAMES = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+MNIST_FORM = "{ light: false, side: 20, by: 'mass', at: [14.5, 14.5], level: 1, stroke: 1.84 }"
+"""What measureForm finds on MNIST; the pages here show Fashion-MNIST."""
 
-    def z(view: int = 0) -> list[float]:
-        return page.evaluate(f"Array.from(window.explorer.views[{view}].z)")  # type: ignore[no-any-return]
 
-    def drawn(selector: str) -> str:
-        page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-        return page.locator(selector).first.evaluate("(canvas) => canvas.toDataURL()")  # type: ignore[no-any-return]
+def z(page: Page, view: int = 0) -> list[float]:
+    page.evaluate(FRAMES)
+    return page.evaluate(f"Array.from(window.explorer.views[{view}].z)")  # type: ignore[no-any-return]
 
-    plane = page.locator(".plane canvas").first
-    box = plane.bounding_box()
-    assert box is not None
-    before = drawn(".decoded canvas")
-    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    page.mouse.down()
-    page.mouse.move(box["x"] + 0.75 * box["width"], box["y"] + 0.25 * box["height"], steps=4)
-    page.mouse.up()
-    reach = page.evaluate("window.explorer.state.reach")
-    across, up = page.evaluate("window.explorer.state.axes")
-    for view in (0, 1):  # both models are at the same place
-        assert z(view)[across] == pytest.approx(reach / 2, abs=reach / 50)
-        assert z(view)[up] == pytest.approx(reach / 2, abs=reach / 50)
-    assert drawn(".decoded canvas") != before
 
-    plane.focus()
-    page.keyboard.press("ArrowLeft")
-    assert z()[across] < reach / 2
+def posterior_mean(made: Path, run: str, data: Data, image: int) -> Any:
+    trained = vaelab.load(made / run / "checkpoints" / "last.safetensors")
+    return trained.encode(data.test.images[image]).mean[0].numpy()
 
-    page.mouse.move(0, 0)  # nothing is under the pointer any more
-    whole = drawn(".plane canvas")
-    page.get_by_role("button", name="Trouser").focus()
-    page.keyboard.press("Enter")
-    assert drawn(".plane canvas") != whole
-    assert page.get_by_role("button", name="Trouser").get_attribute("aria-pressed") == "false"
-    page.keyboard.press("Enter")
-    assert drawn(".plane canvas") == whole
 
-    background = "window.explorer.views[0].background.toDataURL()"
-    plain = page.evaluate(background)
-    page.check("#manifold")
-    page.wait_for_function(f"before => {background} !== before", arg=plain)
-    manifold = page.evaluate(background)
-    plane.focus()
-    page.keyboard.press("ArrowRight")
-    page.wait_for_timeout(400)
-    assert page.evaluate(background) == manifold  # a move in the plane leaves the others where they were
-    third = next(number for number in range(3) if number not in (across, up))
-    page.evaluate(f"window.explorer.views.forEach((view) => {{ view.z[{third}] = 2; }})")
-    plane.focus()
-    page.keyboard.press("ArrowLeft")
-    page.wait_for_function(f"before => {background} !== before", arg=manifold)
-    page.uncheck("#manifold")
+def on_plane(page: Page, image: int, view: int = 0) -> tuple[float, float]:
+    """Where an image's point is, in the browser's window."""
+    x, y = page.evaluate(
+        "([view, image]) => { const own = window.explorer.views[view]; const box = own.canvas.getBoundingClientRect();"
+        "  const [x, y] = own.toPixel([own.points[2 * image], own.points[2 * image + 1]]);"
+        "  return [box.left + x / own.ratio, box.top + y / own.ratio]; }",
+        [view, image],
+    )
+    return x, y
 
-    page.fill("#number", "3")
-    page.click("#set-a")
-    page.fill("#number", "8")
-    page.click("#set-b")
-    page.locator("#share").focus()
-    page.keyboard.press("End")
-    page.evaluate("new Promise(requestAnimationFrame)")
-    np.testing.assert_allclose(z(), page.evaluate("Array.from(window.explorer.views[0].mean(8))"), atol=1e-5)
 
+def seen(page: Page) -> Any:
+    """The image that is looked at."""
+    return np.array(page.evaluate("Array.from(window.explorer.state.subject.pixels)")).reshape(28, 28)
+
+
+def box_and_mass(ink: Any) -> tuple[int, int, Any]:
+    rows, columns = np.nonzero(ink.max(1) > 0.05)[0], np.nonzero(ink.max(0) > 0.05)[0]
+    places = np.indices(ink.shape).reshape(2, -1)
+    return np.ptp(rows) + 1, np.ptp(columns) + 1, (places * ink.flatten()).sum(1) / ink.sum()
+
+
+def stroke(page: Page, *points: tuple[float, float]) -> None:
+    """Draw on the pad, in pixels of the data."""
     pad = page.locator("#pad")
     pad.scroll_into_view_if_needed()
     box = pad.bounding_box()
     assert box is not None
-    page.mouse.move(box["x"] + 40, box["y"] + 40)
-    page.mouse.down()
-    page.mouse.move(box["x"] + 150, box["y"] + 170, steps=5)
+    for number, (x, y) in enumerate(points):
+        page.mouse.move(box["x"] + x / 28 * box["width"], box["y"] + y / 28 * box["height"])
+        if number == 0:
+            page.mouse.down()
     page.mouse.up()
-    posterior = page.evaluate("Array.from(window.explorer.views[0].posterior.mean)")
-    np.testing.assert_allclose(z(), posterior, atol=1e-6)  # the point goes where the drawing is
+    page.evaluate(FRAMES)
+
+
+@pytest.mark.parametrize("which", [SINGLE, PAIR])
+@pytest.mark.parametrize(("width", "height"), [(1440, 900), (1024, 768), (390, 844)])
+def test_cause_and_effect_are_on_one_screen(
+    made: Path, browser: Browser, which: str, width: int, height: int
+) -> None:
+    page = browser.new_context(
+        viewport={"width": width, "height": height}, is_mobile=width < 500, has_touch=width < 500
+    ).new_page()
+    page.goto((made / which).absolute().as_uri())
+    page.wait_for_selector(READY)
+    assert fits(page)
+    for selector in (".plane canvas", ".outputs .tile:last-child canvas", "#image canvas", "#pad"):
+        for found in page.locator(selector).all():
+            box = found.bounding_box()
+            assert box is not None
+            assert box["width"] >= 60, selector
+            assert box["x"] >= 0, selector
+            assert box["y"] >= 0, selector
+            assert box["x"] + box["width"] <= width, selector
+            assert box["y"] + box["height"] <= height, selector
+    page.context.close()
+
+
+@pytest.mark.parametrize(
+    ("watched", "which"), [("light", PAIR), ("dark", SINGLE), ("phone", SINGLE)], indirect=["watched"]
+)
+def test_explorers_are_accessible(made: Path, watched: Watched, which: str) -> None:
+    page = watched.open(made / which, READY)
+    assert violations(page) == []
+    page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+    page.click("#tour-switch")
+    page.wait_for_timeout(400)
+    assert violations(page) == []
+    assert fits(page)
+
+
+def test_an_image_sends_each_model_to_its_own_posterior_mean(
+    made: Path, watched: Watched, data: Data
+) -> None:
+    page = watched.open(made / PAIR, READY)
+    assert "Fashion-MNIST" in page.title()
+    runs = ("0_beta-1_model-mlp", "1_beta-1_model-conv")
+    for view, run in enumerate(runs):  # already at the start
+        np.testing.assert_allclose(z(page, view), posterior_mean(made, run, data, 0), atol=1e-3)
+    page.fill("#number", "7")
+    means = [posterior_mean(made, run, data, 7) for run in runs]
+    for view in (0, 1):
+        np.testing.assert_allclose(z(page, view), means[view], atol=1e-3)
+    page.fill("#number", "3")
+    page.mouse.click(*on_plane(page, 7, view=1))
+    chosen = page.evaluate("window.explorer.state.subject.index")  # 7, or what lies on it
+    for view, run in enumerate(runs):  # all three dimensions, of which the plane shows two
+        np.testing.assert_allclose(z(page, view), posterior_mean(made, run, data, chosen), atol=1e-3)
+    assert not np.allclose(z(page, 0), z(page, 1), atol=1e-2)
+
+    x, y = on_plane(page, chosen, view=1)
+    before = [np.array(z(page, view)) for view in (0, 1)]
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 40, y - 30, steps=3)
+    page.mouse.up()
+    np.testing.assert_array_equal(z(page, 0), before[0])  # a drag moves the point of its own model,
+    basis, scale = page.evaluate(
+        "[1].map((view) => window.explorer.views[view]).map((own) => [own.basis.map((axis) => Array.from(axis)),"
+        " 2 * own.frame.reach / own.canvas.clientWidth])[0]"
+    )
+    moved, plane = np.array(z(page, 1)) - before[1], np.array(basis)
+    np.testing.assert_allclose(plane @ moved, [40 * scale, 30 * scale], atol=12 * scale)  # in the plane
+    np.testing.assert_allclose(moved, plane.T @ (plane @ moved), atol=1e-5)
+
+    page.check("#same")
+    assert z(page, 0) == z(page, 1)
+    page.mouse.click(*on_plane(page, 7, view=0))
+    assert z(page, 0) == z(page, 1)
+
+
+@pytest.mark.parametrize("watched", ["phone"], indirect=True)
+def test_fingers_scroll_the_page_zoom_the_plane_and_take_the_point(made: Path, watched: Watched) -> None:
+    page = watched.open(made / SINGLE, READY)
+    touch = page.context.new_cdp_session(page)
+
+    def fingers(kind: str, *places: tuple[float, float]) -> None:
+        touch.send(
+            "Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y} for x, y in places]}
+        )
+
+    def at() -> tuple[float, float, float, float]:
+        box = page.locator(".plane canvas").bounding_box()
+        assert box is not None
+        return box["x"], box["y"], box["width"], box["height"]
+
+    left, top, wide, high = at()
+    x, y = page.evaluate(
+        "(() => { const own = window.explorer.views[0]; const box = own.canvas.getBoundingClientRect();"
+        " const [x, y] = own.toPixel(own.project(own.z)); return [box.left + x / own.ratio, box.top + y / own.ratio]; })()"
+    )
+    corner = (left + (0.15 if x > left + wide / 2 else 0.85) * wide, top + 0.85 * high)  # far from the point
+    before = z(page)
+    fingers("touchStart", corner)
+    for step in range(1, 9):
+        fingers("touchMove", (corner[0], corner[1] - 25 * step))
+    fingers("touchEnd")
+    page.wait_for_function("() => scrollY > 60")
+    page.wait_for_timeout(700)  # the page glides on
+    assert z(page) == before
+    page.evaluate("scrollTo(0, 0)")
+
+    reach = page.evaluate("window.explorer.views[0].frame.reach")
+    fingers("touchStart", (left + 0.4 * wide, top + 0.5 * high), (left + 0.6 * wide, top + 0.5 * high))
+    fingers("touchMove", (left + 0.2 * wide, top + 0.5 * high), (left + 0.8 * wide, top + 0.5 * high))
+    fingers("touchEnd")
+    assert page.evaluate("window.explorer.views[0].frame.reach") == pytest.approx(reach / 3, rel=0.02)
+    assert page.evaluate("scrollY") == 0
+    page.evaluate("resetView(); redraw()")
+
+    fingers("touchStart", (x, y))
+    fingers("touchMove", (x + 20, y + 30))
+    fingers("touchMove", (x + 20, y + 40))
+    fingers("touchEnd")
+    basis = np.array(page.evaluate("window.explorer.views[0].basis.map((axis) => Array.from(axis))"))
+    np.testing.assert_allclose(
+        basis @ (np.array(z(page)) - before), np.array([20, -40]) * 2 * reach / wide, atol=3 * reach / wide
+    )
+    assert page.evaluate("scrollY") == 0
+
+
+def test_keys_do_all_and_what_they_do_is_said(made: Path, watched: Watched) -> None:
+    page = watched.open(made / SINGLE, READY)
+    page.locator(".plane canvas").focus()
+    before = z(page)
+    page.keyboard.press("ArrowLeft")
+    assert z(page) != before
+    page.keyboard.press("0")
+    assert z(page) == [0, 0, 0]
+    page.wait_for_function(
+        "() => document.getElementById('announce').textContent.startsWith('z₁ = 0.00, z₂ = 0.00')"
+    )
+    assert re.search(
+        r"(Covered|Hole): .* Nearest test images: \d of 6 are \w+\.", page.inner_text("#announce")
+    )
+    page.keyboard.press("Enter")
+    page.evaluate(FRAMES)
+    nearest = page.evaluate("window.explorer.state.subject.index")
+    np.testing.assert_allclose(
+        z(page), page.evaluate(f"Array.from(window.explorer.views[0].mean({nearest}))")
+    )
+    reach = page.evaluate("window.explorer.views[0].frame.reach")
+    page.keyboard.press("+")
+    assert page.evaluate("window.explorer.views[0].frame.reach") == pytest.approx(reach / 1.25)
+
+    whole = page.evaluate("window.explorer.views[0].background.toDataURL()")
+    page.get_by_role("button", name="Trouser", exact=True).focus()
+    page.keyboard.press("Enter")
+    page.evaluate(FRAMES)
+    assert page.get_by_role("button", name="Trouser", exact=True).get_attribute("aria-pressed") == "false"
+    assert page.evaluate("window.explorer.views[0].background.toDataURL()") != whole
+
+    page.locator("#pad").focus()
+    page.keyboard.press(" ")
+    for _ in range(6):
+        page.keyboard.press("ArrowDown")
+    page.keyboard.press(" ")
+    page.evaluate(FRAMES)
+    assert page.evaluate("window.explorer.state.subject.index") is None
+    rows, columns, _ = box_and_mass(seen(page))
+    assert rows > 2 * columns
+    assert "drawing" in page.inner_text(".subject")
+
+
+def test_drawings_get_the_form_of_the_data(made: Path, watched: Watched) -> None:
+    """Wherever and however large they are drawn; measured on the images, and for digits as MNIST's."""
+    page = watched.open(made / SINGLE, READY)
+    form = page.evaluate("form")
+    assert (form["side"], form["by"], form["light"]) == (28, "box", False)
+    mnist = splits.load(settings("dataset=mnist", "dataset.source=embedded").dataset, torch.device("cpu"))
+    pixels = mnist.test.images[:500].numpy().tobytes()
+    measured = page.evaluate(
+        "(text) => { const kept = images; images = Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0));"
+        " const found = measureForm(); images = kept; return found; }",
+        base64.b64encode(pixels).decode(),
+    )
+    assert (measured["side"], measured["by"], measured["light"]) == (20, "mass", False)
+    np.testing.assert_allclose(measured["at"], [14.5, 14.5], atol=0.1)
+
+    page.evaluate(f"form = {MNIST_FORM}; document.getElementById('brush').value = 2.3")
+    seven = np.array([(0.1, 0.05), (0.5, 0.05), (0.9, 0.05), (0.7, 0.5), (0.4, 1.0)])
+    drawn = []
+    for size, corner in ((24, (2, 2)), (9, (1, 17)), (14, (13, 1))):
+        page.click("#clear")
+        stroke(page, *(size * seven + corner))
+        drawn.append(seen(page))
+        rows, columns, mass = box_and_mass(drawn[-1])
+        assert (rows, columns <= 20) == (20, True)
+        np.testing.assert_allclose(mass, [14, 14], atol=0.55)  # moved by whole pixels, as MNIST's are
+        assert 0 < ((drawn[-1] > 0.05) & (drawn[-1] < 0.95)).mean() < 0.3  # anti-aliased
+        np.testing.assert_allclose(
+            z(page),
+            page.evaluate(
+                "Array.from(window.explorer.views[0].posterior(window.explorer.state.subject).mean)"
+            ),
+            atol=1e-6,
+        )
+    for other in drawn[1:]:
+        shifted = [np.roll(other, (row, column), (0, 1)) for row in (-1, 0, 1) for column in (-1, 0, 1)]
+        assert max(np.corrcoef(drawn[0].flatten(), each.flatten())[0, 1] for each in shifted) > 0.8
+    page.uncheck("#normalise")
+    assert box_and_mass(seen(page))[0] < 20
+
+
+def test_clothes_are_filled_and_erased(made: Path, watched: Watched) -> None:
+    page = watched.open(made / SINGLE, READY)
+    corners = [(6, 4), (22, 4), (22, 24), (6, 24), (6, 4)]
+    stroke(page, *corners)
+    outline = seen(page)
+    assert outline[14, 14] == 0
+    page.check('input[value="fill"]')
+    stroke(page, (14, 14))
+    level = page.evaluate("form.level")
+    assert seen(page)[14, 14] == pytest.approx(level, abs=0.02)
+    assert seen(page).sum() > 1.5 * outline.sum()
+    page.check('input[value="erase"]')
+    stroke(page, (14, 10), (14, 18))
+    assert seen(page)[14, 14] == 0
+
+
+def photograph(inverted: bool = False) -> Image.Image:
+    """A pen's digit on unevenly lit, noisy paper, with the dark edge of a table."""
+    paper = Image.new("L", (600, 450), 0)
+    ImageDraw.Draw(paper).line([(240, 120), (340, 120), (280, 300)], fill=255, width=7, joint="curve")
+    ink = np.asarray(paper) / 255.0
+    x, y = np.meshgrid(np.linspace(0, 1, 600), np.linspace(0, 1, 450))
+    light = 0.85 - 0.3 * x - 0.1 * y + np.random.default_rng(1).normal(0, 0.015, x.shape)
+    light[:, :12] = 0.1
+    grey = np.clip(light * (1 - 0.75 * ink), 0, 1)
+    return Image.fromarray((255 * (1 - grey if inverted else grey)).astype(np.uint8))
+
+
+def test_an_image_file_is_read_as_the_data_is(made: Path, watched: Watched, tmp_path: Path) -> None:
+    clean = Image.new("RGBA", (400, 300), (255, 255, 255, 0))  # transparent
+    ImageDraw.Draw(clean).line([(140, 80), (240, 80), (180, 260)], fill=(0, 0, 0, 255), width=20)
+    clean.save(tmp_path / "clean.png")
+    photograph().save(tmp_path / "photo.png")
+    photograph(inverted=True).save(tmp_path / "negative.png")
+    page = watched.open(made / SINGLE, READY)
+    page.evaluate(f"form = {MNIST_FORM}")
+    read = {}
+    for name in ("clean", "photo", "negative"):
+        page.set_input_files("#file", tmp_path / f"{name}.png")
+        page.wait_for_function(
+            "(name) => document.getElementById('message').textContent.startsWith(name)", arg=f"{name}.png"
+        )
+        page.evaluate(FRAMES)
+        read[name] = seen(page)
+        rows, columns, mass = box_and_mass(read[name])
+        assert (rows, columns <= 20) == (20, True)
+        np.testing.assert_allclose(mass, [14, 14], atol=0.55)
+        assert read[name].max() > 0.6
+        assert read[name][:, :3].max() == 0  # nothing of the paper, and nothing of the table
+        said = page.inner_text("#message")
+        assert ("light background, inverted" in said) == (name != "negative")
+    for name in ("photo", "negative"):
+        assert np.corrcoef(read["clean"].flatten(), read[name].flatten())[0, 1] > 0.8
+    (tmp_path / "words.png").write_text("no image")
+    page.set_input_files("#file", tmp_path / "words.png")
+    page.wait_for_function(
+        "() => document.getElementById('message').textContent === 'words.png is not an image that this browser can read.'"
+    )
+    Image.new("L", (50, 50), 200).save(tmp_path / "paper.png")
+    page.set_input_files("#file", tmp_path / "paper.png")
+    page.wait_for_function(
+        "() => document.getElementById('message').textContent === 'paper.png shows nothing that differs from its background.'"
+    )
 
 
 def test_any_two_axes_make_a_plane_in_which_the_point_is_under_the_pointer(
     made: Path, watched: Watched
 ) -> None:
-    page = watched.open(made / "comparison" / "explorer.html", '#explorer[aria-busy="false"]')
-    for value in ("3", "0", "4"):  # a principal direction, a dimension, another direction
-        page.select_option("#axis-up", value)
+    page = watched.open(made / PAIR, READY)
+    page.select_option("#points", "none")
+    for value in ("3", "0", "5"):  # a principal direction, a dimension, another direction
+        page.select_option("#up", value)
+        page.evaluate(FRAMES)
         bases = page.evaluate(
             "window.explorer.views.map((view) => view.basis.map((axis) => Array.from(axis)))"
         )
@@ -536,35 +797,196 @@ def test_any_two_axes_make_a_plane_in_which_the_point_is_under_the_pointer(
             np.testing.assert_allclose(np.array(basis) @ np.array(basis).T, np.eye(2), atol=1e-6)
         box = page.locator(".plane canvas").first.bounding_box()
         assert box is not None
+        page.evaluate("window.explorer.state.hidden = new Set([1, 7])")  # a click would take the image there
         page.mouse.click(box["x"] + 0.3 * box["width"], box["y"] + 0.3 * box["height"])
-        reach, centre = page.evaluate("[window.explorer.state.reach, window.explorer.state.centre]")
-        wanted = np.array(centre) + np.array([-0.4, 0.4]) * reach
-        for view in (0, 1):
-            at = page.evaluate(f"window.explorer.views[{view}].project(window.explorer.views[{view}].z)")
-            np.testing.assert_allclose(at, wanted, atol=reach / 50)
+        reach, at = page.evaluate(
+            "[window.explorer.views[0].frame.reach, window.explorer.views[0].project(window.explorer.views[0].z)]"
+        )
+        np.testing.assert_allclose(at, np.array([-0.4, 0.4]) * reach, atol=reach / 50)
 
 
-def test_an_image_file_is_read_as_the_data_is(made: Path, watched: Watched, tmp_path: Path) -> None:
-    image = Image.new("RGBA", (400, 200), (255, 255, 255, 0))  # transparent, twice as wide as high
-    ImageDraw.Draw(image).line((100, 20, 300, 180), fill=(0, 0, 0, 255), width=30)
-    image.save(tmp_path / "stroke.png")
-    page = watched.open(made / "comparison" / "explorer.html", '#explorer[aria-busy="false"]')
-    page.set_input_files("#file", tmp_path / "stroke.png")
-    page.wait_for_function("() => document.getElementById('message').textContent.startsWith('stroke.png')")
-    pad = np.array(page.evaluate("Array.from(ink)")).reshape(28, 28)
-    assert pad[:7].max() == pad[21:].max() == 0  # above and below the wide image
-    assert pad[14, 13:15].min() > 0.8  # the stroke is white,
-    assert pad[8:20, :4].max() < 0.1  # its paper black
-    (tmp_path / "words.png").write_text("no image")
-    page.set_input_files("#file", tmp_path / "words.png")
+def test_the_readings_are_pytorchs(made: Path, watched: Watched, data: Data) -> None:
+    """−log p(x|z) and KL of an image, and which prior draws are holes."""
+    run = vaelab.load(made / "0_beta-1_model-mlp" / "checkpoints" / "last.safetensors")
+    page = watched.open(made / SINGLE, READY)
+    page.fill("#number", "5")
+    page.evaluate(FRAMES)
+    x = data.test.images[5].float()[None, None] / 255
+    posterior = run.encode(x)
+    with torch.no_grad():
+        bits = -run.objective.likelihood.log_prob(run.model.decode(posterior.mean), x).item()
+    said = page.inner_text(".reading")
+    assert f"−log p(x|z) of the image: {bits:.1f} nats" in said
+    assert f"Its KL: {posterior.kl().item():.1f} nats" in said
+    encoded = run.encode(data.test.images[:500])
+    draws = 2 * torch.randn(100, 3, generator=torch.Generator().manual_seed(1))
+    holes = page.evaluate("(draws) => draws.map((z) => window.explorer.views[0].isHole(z))", draws.tolist())
+    assert holes == uncovered(encoded, draws).tolist()
+    assert 0 < sum(holes) < 100
+
+
+def test_what_is_seen_is_in_the_address(made: Path, watched: Watched) -> None:
+    page = watched.open(made / PAIR, READY)
+    page.fill("#number", "9")
+    page.select_option("#background", "holes")
+    page.uncheck("#same-axes")
+    page.locator(".plane canvas").first.focus()
+    page.keyboard.press("ArrowUp")
+    page.get_by_role("button", name="Sneaker", exact=True).click()
+    page.click("#between-panel summary")
+    page.click('[data-set="A"]')
     page.wait_for_function(
-        "() => document.getElementById('message').textContent === 'words.png is not an image that this browser can read.'"
+        "() => location.hash.includes('background=holes') && location.hash.includes('A=9')"
     )
+    kept = "[window.explorer.state.subject.index, window.explorer.state.background, [...window.explorer.state.hidden],"
+    kept += (
+        " window.explorer.state.A.index, window.explorer.views.map((view) => [view.frame.reach, ...view.z])]"
+    )
+    before = page.evaluate(kept)
+    other = page.context.new_page()
+    other.goto(page.url)
+    other.wait_for_selector(READY)
+    for one, two in zip(before, other.evaluate(kept), strict=True):
+        if isinstance(one, list):
+            np.testing.assert_allclose(np.array(two), np.array(one), atol=1e-3)
+        else:
+            assert one == two
+    hostile = f"{page.url.partition('#')[0]}#image=-3&z=a;b,c&axes=9,9&view=0,0,-1&background=x&points=%3Cimg%3E&epoch=77&tour=9&A=1e9"
+    other.goto("about:blank")
+    other.goto(hostile)
+    other.wait_for_selector(READY)
+    assert other.locator(".error").count() == 0
+    assert other.evaluate("window.explorer.state.subject.index") == 0
+
+
+def test_epochs_are_those_of_their_checkpoints(made: Path, watched: Watched, data: Data) -> None:
+    page = watched.open(made / PAIR, READY)
+    assert "2 epochs are in this page: 1, 2; all of it is" in page.inner_text("main")
+    page.locator("#epoch").focus()
+    page.keyboard.press("Home")
+    page.wait_for_function("() => document.getElementById('epoch-now').textContent === 'epoch 1'")
+    page.wait_for_function("() => window.explorer.views.every((view) => view.epoch === 1)")
+    for view, run in enumerate(("0_beta-1_model-mlp", "1_beta-1_model-conv")):
+        first = vaelab.load(made / run, "epoch_0001")
+        decoded = page.evaluate(f"Array.from(window.explorer.views[{view}].network.decode([0.3, -1, 2]))")
+        np.testing.assert_allclose(decoded, first.decode(torch.tensor([0.3, -1, 2])).flatten(), atol=1e-3)
+        np.testing.assert_allclose(z(page, view), first.encode(data.test.images[0]).mean[0], atol=1e-3)
+
+
+def test_the_tour_has_five_steps_and_ends(made: Path, watched: Watched) -> None:
+    page = watched.open(made / SINGLE, READY)
+    assert page.is_hidden("#tour")
+    page.click("#tour-switch")
+    said = []
+    for step in range(1, 6):
+        page.evaluate(FRAMES)
+        assert page.inner_text("#tour-title").startswith(f"{step} of 5: ")
+        said.append(page.inner_text("#tour-text"))
+        page.click("#tour-next")
+    assert page.is_hidden("#tour")
+    share = page.evaluate("holesOf(window.explorer.views[0]).length / 1000")
+    assert f"{100 * share:.0f} % of 1,000 prior draws land in a hole" in said[2]
+    assert "with β = 1 the KL is" in said[3]
+    page.click("#tour-switch")
+    page.click("#tour-end")
+    assert page.is_hidden("#tour")
+
+
+def test_noise_dimensions_interpolation_and_arithmetic(made: Path, watched: Watched) -> None:
+    page = watched.open(made / SINGLE, READY)
+    page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+    page.wait_for_timeout(400)
+    epsilon = page.evaluate("Array.from(window.explorer.state.noise[0])")
+    page.fill("#sigma", "0")
+    page.evaluate(FRAMES)
+    assert "the noise costs 0.0 nats" in page.inner_text("#noise")
+    page.fill("#number", "4")  # ε stays
+    assert page.evaluate("Array.from(window.explorer.state.noise[0])") == epsilon
+    page.click("#draw")
+    assert page.evaluate("Array.from(window.explorer.state.noise[0])") != epsilon
+    draws = np.array(
+        page.evaluate(
+            "window.explorer.views[0].noisy(window.explorer.state.subject).map((z) => Array.from(z))"
+        )
+    )
+    mean = page.evaluate("Array.from(window.explorer.views[0].mean(4))")
+    np.testing.assert_allclose(draws, np.tile(mean, (8, 1)), atol=1e-6)
+
+    slider = page.locator("#dimensions input").first
+    dimension = page.evaluate("dimensions[0].dimension")
+    page.locator("#dimensions canvas").first.click(position={"x": 3, "y": 5})  # the first of nine images
+    assert z(page)[dimension] == pytest.approx(-3)
+    slider.fill("2")
+    assert z(page)[dimension] == pytest.approx(2)
+
+    for letter, number in zip("ABC", ("3", "8", "11"), strict=True):
+        page.fill("#number", number)
+        page.locator(f'#arithmetic-panel [data-set="{letter}"]').click()
+    a, b, c = (
+        np.array(page.evaluate(f"Array.from(window.explorer.views[0].mean({each}))")) for each in (3, 8, 11)
+    )
+    page.click("#go")
+    np.testing.assert_allclose(z(page), a - b + c, atol=1e-5)
+    assert re.search(r"The nearest test image is of class (Trouser|Sneaker)", page.inner_text("#sums"))
+    page.fill("#share", "1")
+    np.testing.assert_allclose(z(page), b, atol=1e-5)
+    assert re.search(r"\d+ of the line and \d+ of the circle are holes", page.inner_text("#betweens"))
+
+    near = page.evaluate("window.explorer.views[0].nearestImages(window.explorer.views[0].z, 6)")
+    means = np.array(page.evaluate("Array.from(window.explorer.views[0].means)")).reshape(-1, 3)
+    np.testing.assert_array_equal(near, np.square(means - z(page)).sum(1).argsort(kind="stable")[:6])
+    page.locator(".near button").nth(1).click()
+    np.testing.assert_allclose(z(page), means[near[1]], atol=1e-6)
+
+
+def test_the_plane_shows_decoded_images_holes_and_thumbnails(made: Path, watched: Watched) -> None:
+    page = watched.open(made / SINGLE, READY)
+    background = "window.explorer.views[0].background.toDataURL()"
+    plain = page.evaluate(background)
+    seen = {plain}
+    for select, value in (("background", "manifold"), ("background", "holes"), ("points", "images")):
+        page.select_option(f"#{select}", value)
+        page.evaluate(FRAMES)
+        seen.add(page.evaluate(background))
+    assert len(seen) == 4
+    page.select_option("#points", "dots")
+    page.select_option("#background", "manifold")
+    page.evaluate(FRAMES)
+    manifold = page.evaluate(background)
+    page.locator(".plane canvas").focus()
+    page.keyboard.press("ArrowRight")
+    page.evaluate(FRAMES)
+    assert page.evaluate(background) == manifold  # a move in the plane leaves the others where they were
+    page.evaluate("setZ(Array.from(window.explorer.views[0].z, (value) => value + 1.5))")
+    page.wait_for_function(f"before => {background} !== before", arg=manifold)
+    page.emulate_media(media="print", color_scheme="dark")
+    page.wait_for_function("() => document.documentElement.classList.contains('paper')")
+
+
+def test_the_explorer_links_to_reports_that_are_there(made: Path, watched: Watched, tmp_path: Path) -> None:
+    page = watched.open(made / PAIR, READY)
+    addresses = [link.get_attribute("href") for link in page.locator("header a").all()]
+    assert addresses
+    for address in addresses:
+        assert address is not None
+        assert (made / "comparison" / address).is_file()
+    run = Path(shutil.copytree(made / "0_beta-1_model-mlp", tmp_path / "a run"))
+    (run / "report.html").unlink()
+    assert vaelab.explorer.page.links([vaelab.load(run)], run / "explorer.html") == []
 
 
 @pytest.mark.parametrize("name", likelihoods.names())
 def test_the_page_has_every_likelihood(made: Path, watched: Watched, name: str) -> None:
-    page = watched.open(made / "comparison" / "explorer.html", '#explorer[aria-busy="false"]')
-    logits = torch.linspace(-30, 30, 601)
+    page = watched.open(made / SINGLE, READY)
+    likelihood, logits = likelihoods.build(name), torch.linspace(-30, 30, 601)
     found = page.evaluate("([name, logits]) => logits.map(MEANS[name])", [name, logits.tolist()])
-    np.testing.assert_allclose(found, likelihoods.build(name).mean(logits), atol=1e-5)
+    np.testing.assert_allclose(found, likelihood.mean(logits), atol=1e-5)
+    x = torch.linspace(0, 1, 601)
+    sigma = likelihood.sigma().item() if isinstance(likelihood, GaussianPixels) else 1
+    found = page.evaluate(
+        "([name, logits, x, sigma]) => logits.map((logit, place) => LOG_PROBS[name](logit, x[place], sigma))",
+        [name, logits.tolist(), x.tolist(), sigma],
+    )
+    with torch.no_grad():
+        wanted = likelihood.log_prob(logits.reshape(-1, 1, 1, 1), x.reshape(-1, 1, 1, 1))
+    np.testing.assert_allclose(found, wanted, atol=1e-3)

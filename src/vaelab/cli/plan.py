@@ -6,7 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +60,9 @@ class Sweep:
     jobs: int
     overrides: list[str]
     """Overrides for every job, beside those of the command line."""
-    combinations: list[tuple[str, ...]]
+    combinations: Sequence[tuple[str, ...]] = field(default=(), compare=False)
     """The command line's overrides of each job, where they are known before it starts."""
-    composed: DictConfig
+    composed: DictConfig = field(default_factory=lambda: DictConfig({}), compare=False)
     """What is the same for all jobs, with Hydra's own settings."""
 
 

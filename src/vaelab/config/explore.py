@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, model_validator
 from typing_extensions import Self
 
-from vaelab.config.base import Allowed, AnyPath, Count, Settings, Text
+from vaelab.config.base import Allowed, AnyPath, Count, Natural, Settings, Text
 from vaelab.config.errors import ConfigError
 from vaelab.config.evaluate import EvaluatedDataConfig
 
@@ -33,6 +33,9 @@ class ExploreConfig(Settings):
         None, description="the file to write; null: explorer.html in the run folder"
     )
     images: Count = Field(2000, description="test images in the page, the first ones")
+    epochs: Natural = Field(
+        5, description="earlier epochs in the page, of those that artifacts.checkpoint_every has kept"
+    )
     dataset: EvaluatedDataConfig = EvaluatedDataConfig()
 
     @model_validator(mode="after")

@@ -15,7 +15,6 @@ import torch
 from platformdirs import user_cache_path
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from vaelab.config import DatasetConfig, EvaluationConfig
@@ -23,7 +22,7 @@ from vaelab.data import splits
 from vaelab.data.splits import Data, Split
 from vaelab.evaluation.numbers import Basis, CannotMeasure
 from vaelab.evaluation.sections import MEASURES_VERSION
-from vaelab.metrics.generation import fitted_mixture, mixture_draws
+from vaelab.metrics.generation import Mixture, fitted_mixture, mixture_draws
 from vaelab.metrics.images import PAIRED, diversity
 from vaelab.metrics.latent import uncovered
 from vaelab.metrics.resampling import Score, share_score
@@ -199,7 +198,7 @@ class EvaluatedModel:
         return {name: (x_N1HW, diversity(x_N1HW)) for name, x_N1HW in images.items()}
 
     @cached_property
-    def mixture(self) -> GaussianMixture:
+    def mixture(self) -> Mixture:
         """Fitted to one posterior sample each of the first `fitted` training images."""
         noise = stream(self.seed, "latents of the mixture", device=self.device)
         z_NL = first_images(self.train_posterior).sample(noise)

@@ -8,7 +8,6 @@ import json
 import logging
 import math
 from collections.abc import Iterator, Mapping
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from vaelab.config import EvaluationConfig, SampleConfig, VaelabError, counted
@@ -39,7 +37,7 @@ from vaelab.figures import style
 from vaelab.figures.images import image_grid
 from vaelab.metrics.generation import batches_of
 from vaelab.runs import logs as console
-from vaelab.runs.files import held, write_atomically, write_bytes
+from vaelab.runs.files import held, write_bytes
 from vaelab.training.examples import as_arrays
 from vaelab.training.run import AT_ONCE, OtherImages, Run, load
 
@@ -169,8 +167,8 @@ def write_png(config: SampleConfig, run: Run, facts: Mapping[str, Any]) -> Path:
         with progress(config.count, first * AT_ONCE, "sampling") as bar:
             for number, (_, x_BCHW) in enumerate(batches(run, config, first), first):
                 for path, image in zip(paths[number * AT_ONCE :], as_bytes(x_BCHW), strict=False):
-                    save = partial(Image.fromarray(image).save, format="PNG")
-                    write_atomically(path, save, sync=False)
+                    content = style.png(np.broadcast_to(np.atleast_3d(image), (*image.shape[:2], 3)))
+                    write_bytes(path, content, sync=False)
                     bar.update()
     return folder
 

@@ -3,28 +3,30 @@
 Shapes: N images, L latent dimensions, P directions.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import torch
 
 from vaelab.config import EvaluationConfig, ExploreConfig, VaelabError, counted, unknown
 from vaelab.evaluation.evaluate import evaluated_model
-from vaelab.evaluation.model import EvaluatedModel
+from vaelab.evaluation.model import COVERED, EvaluatedModel
 from vaelab.evaluation.runs import Member, find
-from vaelab.evaluation.sections.latent import kinds_of_dimensions
+from vaelab.evaluation.sections.latent import COLLAPSED
 from vaelab.explorer.network import Weights, network
 from vaelab.figures.style import class_colour
-from vaelab.metrics.latent import principal_directions
-from vaelab.pages.links import linked, refresh
+from vaelab.metrics.latent import ACTIVE_VARIANCE, principal_directions
+from vaelab.objectives.likelihoods.gaussian import GaussianPixels
+from vaelab.pages.links import refresh
 from vaelab.pages.notebook import frame
-from vaelab.pages.page import packed, render
+from vaelab.pages.page import packed, render, subsample
 from vaelab.runs import logs as console
 from vaelab.runs.files import through_link, write_bytes, writing
 from vaelab.runs.folder import RunFolder, folder_of_runs, natural
-from vaelab.training.examples import LATENT_POINTS
 from vaelab.training.run import Run, load
 
 DIRECTIONS = 4
@@ -35,7 +37,7 @@ MOST_PIXELS = 64
 """In each direction: larger images take the page seconds to encode and decode."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Explorer:
     """A page that was written, which a notebook shows; taken where a path is, as in `open(explorer)`."""
 
@@ -43,6 +45,9 @@ class Explorer:
 
     def __fspath__(self) -> str:
         return str(self.path)
+
+    def __repr__(self) -> str:
+        return f"<Explorer: {self.path}>"
 
     def _repr_html_(self) -> str:
         return frame(self.path.read_text(encoding="utf-8"), height=960)
@@ -63,12 +68,13 @@ def explore(config: ExploreConfig) -> Path:
             runs = [load(member.folder.last_checkpoint) for member in members]
             folder = Path(config.sweep) / "comparison"
         path = Path(config.output) if config.output is not None else folder / "explorer.html"
-        text = page(runs, config)
+        text = page(runs, config, links(runs, path))
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(through_link(path), linked(text, path).encode())
-        report = path.parent / "report.html"
-        if (linking := refresh(report)) is not None:
+        write_bytes(through_link(path), text.encode())
+        if (
+            linking := refresh(report := path.parent / "report.html")
+        ) is not None:  # beside it, now leads to it
             write_bytes(report, linking)
     return path
 
@@ -93,7 +99,23 @@ def pair(sweep: Path, wanted: Sequence[str] | None) -> list[Member]:
     return [off[0], min(on, key=lambda member: abs(member.config.beta - 1))]
 
 
-def page(runs: Sequence[Run], config: ExploreConfig) -> str:
+def links(runs: Sequence[Run], path: Path) -> list[tuple[str, str]]:
+    """Reports of these runs and of their comparison that are there: their names, and where from the page."""
+    folders = [folder for run in runs if (folder := RunFolder.around(run.checkpoint)) is not None]
+    found = {}
+    for folder in folders:
+        of_run = f"report of {folder.name}" if len(runs) > 1 else "report of this run"
+        found[of_run] = folder.report
+        found.setdefault("comparison", folder.path.parent / "comparison" / "report.html")
+    here = path.absolute().parent
+    return [
+        (name, quote(os.path.relpath(report.absolute(), here).replace(os.sep, "/")))
+        for name, report in found.items()
+        if report.is_file()
+    ]
+
+
+def page(runs: Sequence[Run], config: ExploreConfig, links: Sequence[tuple[str, str]] = ()) -> str:
     """The page of one or two models of the same images and as many latent dimensions."""
     settings = EvaluationConfig(checkpoint="the run's", device="cpu", nll_images=None, dataset=config.dataset)
     loaded: dict[str, Any] = {}
@@ -123,37 +145,81 @@ def page(runs: Sequence[Run], config: ExploreConfig) -> str:
         )
     count = min(config.images, len(first.split))
     bytes_N = (first.images[:count].flatten(1) * 255).round().to(torch.uint8).cpu().numpy()
+    earlier = [
+        [evaluated_model(each, settings, loaded) for each in earlier_epochs(run, config.epochs)]
+        for run in runs
+    ]
+    chosen = [model_data(*of_model, count=count) for of_model in zip(models, earlier, names, strict=True)]
+    moments = [moment for model in chosen for moment in model["moments"]]
+    epochs = sorted({moment["epoch"] for moment in moments})
+    content = sum(len(moment["weights"]) + len(moment["posterior"]) for moment in moments)
     return render(
         "explorer.html.j2",
-        title=" beside ".join(names),
-        about=f"{first.data.description} · the first {count:,} of {len(first.split):,} test images",
+        title=f"{' beside '.join(names)} · {first.data.description}",
+        heading=" beside ".join(names),
+        about=f"{first.data.description}: the first {count:,} of {len(first.split):,} test images",
+        epochs=epochs,
+        links=links,
+        size=f"{content / 1e6:.1f} MB",
+        models=len(models),
+        latents=first.model.latent_dim,
         height=height,
         width=width,
         explorer={
-            "models": [model_data(each, name, count) for each, name in zip(models, names, strict=True)],
+            "models": chosen,
+            "epochs": epochs,
             "classes": [
                 {"number": number, "name": name, "colour": class_colour(number)}
                 for number, name in (first.data.class_names or {0: "no label"}).items()
             ],
             "labels": first.split.labels[:count].tolist(),
+            "covered": {"share": COVERED, "square": chi_square(COVERED, first.model.latent_dim)},
+            "median": chi_square(0.5, first.model.latent_dim) ** 0.5,
+            "collapsed": {"kl": COLLAPSED, "variance": ACTIVE_VARIANCE},
         },
         images=packed(bytes_N.tobytes()),
     )
 
 
-def model_data(evaluated: EvaluatedModel, name: str, count: int) -> dict[str, Any]:
-    """A model with the posterior means of the images, for the page."""
-    run, weights = evaluated.run, Weights()
-    mean_NL, kl_L = evaluated.posterior.mean, evaluated.kl_of_dimensions
-    of_plots_NL = mean_NL[:LATENT_POINTS]  # the same directions as in the figures
-    directions_LP = principal_directions(of_plots_NL, min(DIRECTIONS, evaluated.model.latent_dim))
+def chi_square(share: float, dimensions: int) -> float:
+    """The quantile: so much of N(0, I) lies within the square root of it."""
+    from scipy.special import gammaincinv
+
+    return 2 * float(gammaincinv(dimensions / 2, share))
+
+
+def model_data(evaluated: EvaluatedModel, earlier: Sequence[EvaluatedModel], name: str, count: int) -> Any:
+    """A model for the page: its layers, with weights and posteriors of this checkpoint and earlier ones."""
+    run, likelihood = evaluated.run, evaluated.objective.likelihood
+    layers = network(evaluated.model, run.config.loss.likelihood_name, Weights())
+    of_plots_NL = evaluated.examples.means()  # the same directions as in the figures
+    directions_LP = principal_directions(torch.from_numpy(of_plots_NL), min(DIRECTIONS, layers["latents"]))
     return {
         "name": name,
         "checkpoint": f"{run.checkpoint.parent.parent.name}: {run.moment}",
-        "network": network(evaluated.model, run.config.loss.likelihood_name, weights),
-        "weights": packed(weights.to_bytes()),
-        "means": packed(mean_NL[:count].cpu().numpy().astype("<f4").tobytes()),
-        "kl": [round(value, 4) for value in kl_L.tolist()],
-        "collapsed": kinds_of_dimensions(evaluated)[1].tolist(),
+        "beta": 0.0 if run.config.kl_off else run.config.beta,
+        "network": layers,
+        "pixelSigma": likelihood.sigma().item() if isinstance(likelihood, GaussianPixels) else None,
         "directions": directions_LP.T.tolist(),
+        "moments": [moment(each, count) for each in [*earlier, evaluated]],
+    }
+
+
+def earlier_epochs(run: Run, most: int) -> list[Run]:
+    """The run at epochs before, at most so many of those that `artifacts.checkpoint_every` has kept."""
+    folder = RunFolder.around(run.checkpoint)
+    kept = [] if folder is None else folder.numbered("checkpoints")
+    return [load(path) for path in subsample([path for epoch, path in kept if epoch < run.epoch], most)]
+
+
+def moment(evaluated: EvaluatedModel, count: int) -> dict[str, Any]:
+    """Weights and posteriors of the images at an epoch."""
+    weights = Weights()
+    network(evaluated.model, evaluated.run.config.loss.likelihood_name, weights)
+    posterior = evaluated.examples.posterior(evaluated.images[:count])
+    values_NL = torch.cat([posterior.mean, posterior.log_variance]).cpu().numpy()
+    return {
+        "epoch": evaluated.run.epoch,
+        "weights": packed(weights.to_bytes()),
+        "posterior": packed(values_NL.astype("<f4").tobytes()),
     }

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import sqrt
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -188,7 +189,11 @@ def membership(real: Manifold, other: Manifold) -> list[csr_array]:
 # --- latents to decode ------------------------------------------------------------------------------------
 
 
-def fitted_mixture(z_NL: NDArray[np.floating], seed: int) -> GaussianMixture:
+Mixture: TypeAlias = GaussianMixture
+"""Fitted to latents: what samples are drawn from beside the prior."""
+
+
+def fitted_mixture(z_NL: NDArray[np.floating], seed: int) -> Mixture:
     """10 Gaussians fitted to latents (Ghosh et al. 2020)."""
     covariance = "full" if z_NL.shape[1] <= FULL_COVARIANCE_UP_TO else "diag"
     mixture = GaussianMixture(min(COMPONENTS, len(z_NL)), covariance_type=covariance, random_state=seed)
@@ -197,13 +202,13 @@ def fitted_mixture(z_NL: NDArray[np.floating], seed: int) -> GaussianMixture:
         return mixture.fit(z_NL)
 
 
-def mixture_draws(mixture: GaussianMixture, count: int, seed: int) -> NDArray[np.float32]:
+def mixture_draws(mixture: Mixture, count: int, seed: int) -> NDArray[np.float32]:
     """Draws from a fitted mixture, shape (count, L), in random order."""
     draws, _ = mixture.sample(count)
     return np.random.default_rng(seed).permutation(draws).astype(np.float32)
 
 
-def batches_of(mixture: GaussianMixture, batch: int, seed: int) -> Iterator[NDArray[np.float32]]:
+def batches_of(mixture: Mixture, batch: int, seed: int) -> Iterator[NDArray[np.float32]]:
     """Endless draws, (batch, L) each, all of one random stream."""
     random = np.random.RandomState(seed % 2**32)  # what scikit-learn takes
     mixture.set_params(random_state=random)

@@ -56,9 +56,9 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object], sync: boo
             raise
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes, sync: bool = True) -> None:
     """A file with that content; see `write_atomically`."""
-    write_atomically(path, lambda file: file.write(content))
+    write_atomically(path, lambda file: file.write(content), sync)
 
 
 def through_link(path: Path) -> Path:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from functools import cached_property
 
 from vaelab.config import EvaluationConfig, VaelabError, counted
-from vaelab.data.datasets import spec_of
+from vaelab.data.datasets import published
 from vaelab.figures import Figure
 from vaelab.figures.style import signed_png
 from vaelab.pages.notebook import as_text
@@ -84,7 +84,8 @@ def as_html(run: Run) -> str:
     config, row = run.config, run.metrics[run.epoch - 1] if run.epoch else {}
     splits = [split for split in SPLIT_NAMES if f"{split}/loss" in row]
     rows = {name: [as_text(row[f"{split}/{name}"]) for split in splits] for name in SHOWN if row}
-    data = spec_of(config.dataset).title
+    spec = published().get(config.dataset.name)  # of a user's own images, which may be gone, there is none
+    data = spec.title if spec else config.dataset.name
     if not run.trained_on["complete"]:
         data += " (embedded subset: numbers don't compare with the full set's)"
     latents = counted(run.model.latent_dim, "latent dimension")

@@ -124,13 +124,23 @@ const MEANS = {  // of a pixel, from the decoder's output: the likelihoods of ob
     : -1 / Math.expm1(-logit) - 1 / logit),
 };
 
-class Network {
-  static async load(model) {
-    return new Network(model, new Float32Array((await unpack(model.weights)).buffer));
-  }
+const LOG_2PI = Math.log(2 * Math.PI);
+const softplus = (logit) => Math.max(logit, 0) + Math.log1p(Math.exp(-Math.abs(logit)));
 
+const LOG_PROBS = {  // log p(x|z) of a pixel in nats, from the decoder's output; sigma is the Gaussian's
+  bernoulli: (logit, x) => logit * x - softplus(logit),
+  gaussian: (logit, x, sigma) => -0.5 * (((x - MEANS.gaussian(logit)) / sigma) ** 2 + 2 * Math.log(sigma) + LOG_2PI),
+  continuous_bernoulli: (logit, x) => {  // with log C = log(a / tanh(a / 2)) of the logit a
+    const a = Math.abs(logit);
+    const normaliser = a < 0.1 ? Math.log(2) + a ** 2 / 12 - 7 * a ** 4 / 1440 : Math.log(a) - Math.log(Math.tanh(a / 2));
+    return normaliser + LOG_PROBS.bernoulli(logit, x);
+  },
+};
+
+class Network {
   constructor(model, weights) {
     this.spec = model.network;
+    this.pixelSigma = model.pixelSigma;
     this.mean = MEANS[model.network.likelihood];
     this.weights = weights;  // of all layers: each has the offset of its own
   }
@@ -148,8 +158,15 @@ class Network {
              logVariance: both.slice(latents).map((value) => Math.min(high, Math.max(low, value))) };
   }
 
+  // The parameters of p(x|z): a number per pixel.
+  logits(z) { return this.run(this.spec.decoder, Float32Array.from(z), [this.spec.latents]); }
+
   // The expected image of a latent: grey values from 0 to 1.
-  decode(z) {
-    return this.run(this.spec.decoder, Float32Array.from(z), [this.spec.latents]).map(this.mean);
+  decode(z) { return this.logits(z).map(this.mean); }
+
+  // −log p(x|z) of an image, in nats.
+  reconstruction(image, z) {
+    const logProb = LOG_PROBS[this.spec.likelihood];
+    return -this.logits(z).reduce((sum, logit, place) => sum + logProb(logit, image[place], this.pixelSigma), 0);
   }
 }

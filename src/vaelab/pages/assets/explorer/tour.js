@@ -1,0 +1,122 @@
+// Five steps through what a latent space is, with the numbers of this page's models.
+
+const priorDraws = (() => {
+  const source = generator(7);
+  return Array.from({ length: 1000 }, () => normal(source));
+})();
+
+const ofEach = (say, between = " ") => views.map((view) => `${named(view)}${say(view)}`).join(between);
+const average = (values) => sum([...values]) / values.length;
+
+function holesOf(view) {  // prior draws that lie in holes, of this checkpoint
+  view.holes ??= new Map();
+  if (!view.holes.has(view.means)) view.holes.set(view.means, priorDraws.filter((z) => view.isHole(z)));
+  return view.holes.get(view.means);
+}
+
+function drawPrior() {
+  setZ(normal(random), views);
+}
+
+const TOUR = [
+  {
+    title: "The prior",
+    enter: drawPrior,
+    action: ["Draw another z", drawPrior],
+    text: () => `A VAE makes an image by drawing z from the prior N(0, I) and decoding it. Half of all draws lie within |z| = ${shown(given.median)}, `
+      + `95 % within ${shown(Math.sqrt(given.covered.square))}; the dashed circles are at 1, 2 and 3. The cross is such a draw: what it is decoded to looks like the data `
+      + "only where the encoder has put images.",
+  },
+  {
+    title: "The posterior",
+    enter: () => {
+      element("noise-panel").open = true;
+      state.showNoise = true;
+      choose(state.subject.index === null ? testImage(0) : state.subject);
+    },
+    action: ["New ε", () => { drawNoise(); requestRedraw(); }],
+    text: () => `The encoder doesn't give one z for an image, but q(z|x) = N(μ, σ²): the ellipses are at 1 and 2 σ around μ, the dots are draws μ + σ·ε. `
+      + ofEach((view) => {
+        const { logVariance } = view.posterior(state.subject);
+        const sigma = average(logVariance.map((value) => Math.exp(0.5 * value)));
+        return `σ is ${precise(sigma)} on average over the dimensions, where the prior's is 1, and the KL ${shown(klOf(view.posterior(state.subject)), 1)} nats for ${state.subject.text}.`;
+      }) + " Move the slider of σ below to see what the noise does to the image.",
+  },
+  {
+    title: "Holes",
+    enter: () => {
+      state.background = "holes";
+      const view = views[state.active];
+      const holes = holesOf(view);
+      if (holes.length) setZ(holes.reduce((nearest, z) => (Math.hypot(...z) < Math.hypot(...nearest) ? z : nearest)), state.sameZ ? views : [view]);
+    },
+    text: () => `A hole is where no image is encoded: outside the 95 % region of each of the ${whole(COUNT)} posteriors here (hatched). `
+      + ofEach((view) => {
+        const share = holesOf(view).length / priorDraws.length;
+        return `${percent(share)} of 1,000 prior draws land in a hole${share > 0.5 ? ": most samples are decoded from places from which the decoder has had little or nothing to learn."
+          : share > 0 ? ": from there the decoder has had little to learn, and its images may look like nothing." : "."}`;
+      }) + " With more images there are fewer holes; an evaluation counts them against all training images, as prior_not_covered.",
+  },
+  {
+    title: "The weight β of the KL",
+    enter: () => {
+      state.background = "none";
+      resetView();
+    },
+    text: () => "β says how much the KL counts in the loss, which pulls every posterior towards N(0, I). Over the images here, "
+      + ofEach((view) => {
+        const beta = view.model.beta === 0 ? "with the KL off (β = 0)" : `with β = ${view.model.beta}`;
+        return `${beta} the KL is ${shown(sum([...view.kl]), 1)} nats per image, σ ${precise(average(view.sigma))} on average, and the posterior means have a standard deviation of ${shown(average(view.spread))} per dimension`;
+      }, "; ") + "."
+      + (views.length > 1 && views.some((view) => view.model.beta === 0)
+        ? " Without it nothing keeps images near 0, and σ may shrink until each image has a place of its own."
+        : " Exact reconstructions need small σ and images far apart; the prior asks for the opposite: β sets the balance.")
+      + (views.length > 1 ? "" : " An explorer of a sweep shows two models with different β beside each other."),
+  },
+  {
+    title: "Interpolation",
+    enter: () => {
+      element("between-panel").open = true;
+      state.share = 0.5;
+      element("share").value = 0.5;
+      interpolate();
+    },
+    text: () => `Half-way between the posterior means of A (${state.A.name}) and B (${state.B.name}). Where the space between is covered, the decoded images change `
+      + "smoothly, through other classes where these lie between. "
+      + ofEach((view) => {
+        const holes = [...Array(BETWEEN).keys()].filter((step) => view.isHole(view.between(step / (BETWEEN - 1)))).length;
+        return `${holes} of ${BETWEEN} points on the line are holes.`;
+      }) + " Move the slider below to go from A to B.",
+  },
+];
+
+let tourStep = null;
+
+function showTour() {
+  const box = element("tour");
+  box.hidden = tourStep === null;
+  element("tour-switch").setAttribute("aria-pressed", String(tourStep !== null));
+  if (tourStep === null) return;
+  const { title, text, action } = TOUR[tourStep];
+  element("tour-title").textContent = `${tourStep + 1} of ${TOUR.length}: ${title}`;
+  element("tour-text").textContent = text();
+  element("tour-back").disabled = tourStep === 0;
+  element("tour-next").textContent = tourStep === TOUR.length - 1 ? "End" : "Next";
+  element("tour-action").hidden = action === undefined;
+  if (action) [element("tour-action").textContent, element("tour-action").onclick] = action;
+}
+
+function goTo(step) {
+  tourStep = step !== null && step >= 0 && step < TOUR.length ? step : null;
+  if (tourStep !== null) TOUR[tourStep].enter();
+  showControls();
+  showTour();
+  requestRedraw(true);
+}
+
+function startTour() {
+  element("tour-switch").addEventListener("click", () => goTo(tourStep === null ? 0 : null));
+  element("tour-back").addEventListener("click", () => goTo(tourStep - 1));
+  element("tour-next").addEventListener("click", () => goTo(tourStep + 1));
+  element("tour-end").addEventListener("click", () => goTo(null));
+}
