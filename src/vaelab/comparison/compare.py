@@ -40,10 +40,10 @@ from vaelab.evaluation.evaluate import Evaluation, Steps, evaluated_model, switc
 from vaelab.evaluation.model import EvaluatedModel
 from vaelab.evaluation.runs import Family, FoundRuns, Member, find
 from vaelab.evaluation.sections import section_names
-from vaelab.pages.glossary import ARROWS_MEAN
-from vaelab.pages.notebook import Rows
 from vaelab.pages.epochs import KINDS
+from vaelab.pages.glossary import ARROWS_MEAN
 from vaelab.pages.links import linked, refresh
+from vaelab.pages.notebook import Rows
 from vaelab.pages.page import render
 from vaelab.runs import logs as console
 from vaelab.runs.files import held, write_bytes, writing
@@ -345,7 +345,7 @@ class Comparison(Steps):
             colours=colours(found.families),
             curves=[each for family, first in zip(found.families, firsts, strict=False)
                     for each in curves(family, several, first)],
-            rates=[rate_distortion(family, first, self.folder)
+            rates=[rate_distortion(family, first)
                    for family, first in zip(found.families, firsts, strict=False)],
             epochs=epochs(found),
             kinds=KINDS,
