@@ -68,20 +68,20 @@ def test_every_format_has_the_same_images_however_many_are_drawn(trained: Path, 
 def test_an_interrupted_command_goes_on_where_it_was(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decode, calls = Run.decode, []
+    decoded, calls = Run.decoded, []
 
-    def interrupted(self: Run, z: Any) -> torch.Tensor:
+    def interrupted(self: Run, z: Any, labels: Any) -> torch.Tensor:
         calls.append(z)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return decode(self, z)
+        return decoded(self, z, labels)
 
     count = 3 * AT_ONCE + 1
     for form, name in (("npz", "a.npz"), ("png", "a")):
         whole = sampled(trained, tmp_path / "whole" / name, format=form, count=count)
         with monkeypatch.context() as patch:
             calls.clear()
-            patch.setattr(Run, "decode", interrupted)
+            patch.setattr(Run, "decoded", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 sampled(trained, tmp_path / name, format=form, count=count)
             again = sampled(trained, tmp_path / name, format=form, count=count)

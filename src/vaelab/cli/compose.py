@@ -221,6 +221,11 @@ def check_without_torch(settings: config.Config) -> None:
     datasets.class_numbers(spec, settings.dataset.classes)
     datasets.check_fixed_binarisation(settings.dataset, spec)
     check_model(settings.model, spec.image_shape)
+    if settings.conditional and not spec.classes:
+        raise config.ConfigError(
+            f"model.conditional=true needs images with labels, and those of {spec.title} have none: "
+            "type model.conditional=false."
+        )
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ from vaelab.comparison.table import (
 from vaelab.config import CompareConfig, EvaluationConfig, VaelabError, counted
 from vaelab.evaluation.evaluate import Evaluation, Steps, evaluated_model, switched_off
 from vaelab.evaluation.model import EvaluatedModel
-from vaelab.evaluation.runs import Family, FoundRuns, Member, find
+from vaelab.evaluation.runs import Family, FoundRuns, Member, family_of, find
 from vaelab.evaluation.sections import section_names
 from vaelab.pages.epochs import KINDS
 from vaelab.pages.glossary import ARROWS_MEAN
@@ -306,10 +306,20 @@ class Comparison(Steps):
 
     def warning(self) -> list[str]:
         count = len(self.found.families)
-        reason = "other images, or another likelihood"
-        return (
-            [f"They fall into {count} families whose numbers don't compare: {reason}."] if count > 1 else []
-        )
+        if count < 2:
+            return []
+        members = [family.members[0] for family in self.found.families]
+        said = []
+        if len({family_of(member)[:-1] for member in members}) > 1:
+            reason = "other images, or another likelihood"
+            said.append(f"They fall into {count} families whose numbers don't compare: {reason}.")
+        if len({member.config.conditional for member in members}) > 1:
+            said.append(
+                "Class-conditional runs have tables of their own: their bounds are on −log p(x|y). With "
+                "−log p(y) added, as in their evaluations, these compare with bounds on −log p(x); scores of "
+                "samples and latents compare as they are."
+            )
+        return said
 
     def meanings(self) -> list[str]:
         """A sentence for each aspect that any family has."""
@@ -338,7 +348,7 @@ class Comparison(Steps):
         return render(
             "sweep.html.j2",
             title=self.title if several or not families else families[0]["question"],
-            warning="".join(self.warning()),
+            warning=" ".join(self.warning()),
             about=about_all(found),
             folder=str(self.folder.parent),
             families=families,

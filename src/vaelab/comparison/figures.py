@@ -135,7 +135,7 @@ class FamilyFigures:
 
     def reconstructions(self) -> Figure:
         band = self.first.first_band
-        rows = [as_arrays(band), *(each.reconstructed(band) for each in self.examples.values())]
+        rows = [as_arrays(band), *(each.first_band_reconstructed() for each in self.examples.values())]
         return image_grid(
             np.stack(rows),
             "The same test images, reconstructed by each model",
@@ -147,9 +147,14 @@ class FamilyFigures:
 
     def samples(self) -> Figure:
         """64 latents, the same for all models of one size."""
-        panels = [(label, as_grid(each.decoded(each.prior_ZL))) for label, each in self.examples.items()]
+        panels = [
+            (label, as_grid(each.decoded(each.prior_ZL, each.prior_labels)))
+            for label, each in self.examples.items()
+        ]
         draws = f"{'The same ' if self.same_draws else ''}64 draws from the prior"
-        return image_panels(panels, f"{draws}, decoded by each model", self.about)
+        return image_panels(
+            panels, f"{draws}, decoded by each model", f"{self.about}{self.first.drawn_classes}"
+        )
 
     @property
     def same_draws(self) -> bool:
@@ -158,7 +163,10 @@ class FamilyFigures:
 
     def frozen_latents(self) -> Figure:
         rows = [
-            each.decoded(torch.cat([sigma * each.prior_ZL[:FROZEN_DRAWS] for sigma in FROZEN_SIGMAS]))
+            each.decoded(
+                torch.cat([sigma * each.prior_ZL[:FROZEN_DRAWS] for sigma in FROZEN_SIGMAS]),
+                each.prior_labels[:FROZEN_DRAWS].repeat(len(FROZEN_SIGMAS)),
+            )
             for each in self.examples.values()
         ]
         return image_grid(

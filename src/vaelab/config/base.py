@@ -142,6 +142,7 @@ OneImage = Annotated[
 Images = Annotated[
     list[OneImage], BeforeValidator(listed), Allowed("a file, a folder, or numbers of test images as [12,40]")
 ]
+OneClass = Annotated[Natural | Text, Field(union_mode="left_to_right"), Allowed("a class's name or number")]
 COMPONENT = Allowed("a name, or {name:NAME} with arguments beside it")
 Component = Annotated[str | dict[str, Any], AfterValidator(check_component), COMPONENT]
 """Which registered class: its name, or the name and the arguments. The registry checks both."""

@@ -24,9 +24,10 @@ def check_model(model: Mapping[str, Any], image_shape: ImageShape) -> None:
     known = rules.get(str(model["name"]))
     if known is None:
         return
+    names = [*known, "conditional"]
     for name in model:
-        if name not in (*known, "name"):
-            raise unknown_setting(f"model.{name}", Config, known, str(model["name"]))
+        if name not in (*names, "name"):
+            raise unknown_setting(f"model.{name}", Config, names, str(model["name"]))
     for name, check in known.items():
         if name in model:
             check(f"model.{name}", model[name], image_shape)

@@ -6,7 +6,17 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from vaelab.config.base import Allowed, FolderPath, Images, OneImage, RunPath, Seed, Settings, Switch
+from vaelab.config.base import (
+    Allowed,
+    FolderPath,
+    Images,
+    OneClass,
+    OneImage,
+    RunPath,
+    Seed,
+    Settings,
+    Switch,
+)
 from vaelab.config.errors import ConfigError
 from vaelab.config.evaluate import EvaluatedDataConfig
 
@@ -27,6 +37,11 @@ class ReconstructConfig(Settings):
         description="files, a folder, an .npz, or test images by number, from 0; null: the first 8",
     )
     invert: Switch = Field(False, description=INVERT)
+    class_: OneClass | None = Field(
+        None,
+        alias="class",
+        description="of a class-conditional run: the class of every image; null: a test image's own",
+    )
     samples: Annotated[int, Allowed("a whole number from 2 to 10,000")] = Field(
         16, ge=2, le=10_000, description="posterior samples per image over which −log p(x|z) is averaged"
     )
@@ -52,6 +67,11 @@ class InterpolateConfig(Settings):
     )
     path: Literal["linear", "spherical", "both"] = Field(
         "linear", description="a straight line between the posterior means, or a great circle, or both"
+    )
+    class_: OneClass | None = Field(
+        None,
+        alias="class",
+        description="of a class-conditional run: the class that is decoded; null: that of test image `from`",
     )
     npz: Switch = Field(False, description="write all images and latents as a NumPy archive too")
     invert: Switch = Field(False, description=INVERT)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from vaelab.config.base import Allowed, FolderPath, RunPath, Seed, Settings
+from vaelab.config.base import Allowed, FolderPath, OneClass, RunPath, Seed, Settings
 from vaelab.config.errors import ConfigError
 from vaelab.config.evaluate import EvaluatedDataConfig
 
@@ -24,6 +24,12 @@ class SampleConfig(Settings):
     )
     source: Literal["prior", "mixture"] = Field(
         "prior", description="where latents are drawn: N(0, 1), or 10 Gaussians fitted to posterior samples"
+    )
+    class_: OneClass | None = Field(
+        None,
+        alias="class",
+        description="of a class-conditional run: the class of the images, or all, a row each of the same "
+        "latents; null: drawn from p(y)",
     )
     sigma: Annotated[float, Allowed("a number from 0 to 100")] = Field(
         1.0, ge=0, le=100, description="standard deviation of the prior's draws, dimensionless"

@@ -44,7 +44,15 @@ def name_of(component: str | dict[str, Any]) -> str:
 def check_model(model: object) -> object:
     if not isinstance(model, dict) or "name" not in model:
         raise must_be("model", "a mapping with name and the model's settings", model)
+    is_conditional(model)
     return model
+
+
+def is_conditional(model: Mapping[str, Any]) -> bool:
+    """Whether encoder and decoder are given the class. Raises ConfigError for no truth value."""
+    if not isinstance(chosen := model.get("conditional", False), bool):
+        raise must_be("model.conditional", "true or false", chosen)
+    return chosen
 
 
 SMALLEST, LARGEST = 4, 256  # pixels
@@ -252,6 +260,16 @@ class Config(Settings):
             return name
         return "recon_only" if self.kl_off else "vae" if self.beta == 1 else "beta_vae"
 
+    @property
+    def conditional(self) -> bool:
+        """Whether encoder and decoder are given the class."""
+        return is_conditional(self.model)
+
+    @property
+    def model_label(self) -> str:
+        """`mlp`, or `mlp, class-conditional`."""
+        return f"{self.model['name']}{', class-conditional' if self.conditional else ''}"
+
     def without_effect(self) -> list[str]:
         """A sentence for each setting that changes nothing beside the others."""
         idle = []
@@ -323,6 +341,8 @@ def effective(config: Config) -> dict[str, Any]:
         del plain[key]
     del plain["dataset"]["root"]  # wherever the files are, they are checked to be the same
     del plain["artifacts"]["zip"]  # a sweep is packed as a whole
+    if not plain["model"].get("conditional", True):
+        del plain["model"]["conditional"]  # the same model as before there was this setting
     if config.kl_off:
         plain["kl"], untouched = False, Config().to_dict()
         for key in KL_SETTINGS:

@@ -112,29 +112,32 @@ def class_numbers(spec: DatasetSpec, wanted: list[Any] | None) -> list[int]:
         return list(range(max(1, len(spec.classes))))  # without labels all have the number 0
     if not spec.classes:
         raise ConfigError(f"dataset.classes={show(wanted)}: the images of {spec.title} have no labels.")
-    words = [letters_and_digits(name) for name in spec.classes]
-    numbered = all(name.isdecimal() for name in spec.classes)  # 5 is then the class that is called so
-    numbers = []
-    for entry in wanted:
-        if type(entry) is int and not numbered:
-            matches = [entry] if entry in range(len(words)) else []
-        else:
-            word = letters_and_digits(str(entry))
-            exact = [number for number, name in enumerate(words) if name == word]
-            begun = [number for number, name in enumerate(words) if word and name.startswith(word)]
-            matches = exact if exact or numbered else begun
-        if len(matches) != 1:
-            problem = "fits several classes" if matches else "is none of its classes"
-            known = ", ".join(f"{number} {name}" for number, name in enumerate(spec.classes))
-            if numbered:
-                known = ", ".join(spec.classes)
-                if spec.classes == (*map(str, range(len(spec.classes))),):
-                    known = f"0 to {len(spec.classes) - 1}"
-            raise ConfigError(f"dataset.classes: {show(entry)} {problem}. {spec.title} has {known}.")
-        numbers += matches
+    numbers = [class_number(spec, entry, "dataset.classes") for entry in wanted]
     if len(set(numbers)) < len(numbers):
         raise ConfigError(f"dataset.classes names a class twice: {show(wanted)}. Type each once.")
     return sorted(numbers)
+
+
+def class_number(spec: DatasetSpec, entry: object, setting: str) -> int:
+    """The number of a class from its number or its name, as `class_numbers` takes it for `setting`."""
+    words = [letters_and_digits(name) for name in spec.classes]
+    numbered = all(name.isdecimal() for name in spec.classes)  # 5 is then the class that is called so
+    if type(entry) is int and not numbered:
+        matches = [entry] if entry in range(len(words)) else []
+    else:
+        word = letters_and_digits(str(entry))
+        exact = [number for number, name in enumerate(words) if name == word]
+        begun = [number for number, name in enumerate(words) if word and name.startswith(word)]
+        matches = exact if exact or numbered else begun
+    if len(matches) != 1:
+        problem = "fits several classes" if matches else "is none of its classes"
+        known = ", ".join(f"{number} {name}" for number, name in enumerate(spec.classes))
+        if numbered:
+            known = ", ".join(spec.classes)
+            if spec.classes == (*map(str, range(len(spec.classes))),):
+                known = f"0 to {len(spec.classes) - 1}"
+        raise ConfigError(f"{setting}: {show(entry)} {problem}. {spec.title} has {known}.")
+    return matches[0]
 
 
 def check_root(config: DatasetConfig) -> None:

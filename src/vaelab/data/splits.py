@@ -73,6 +73,11 @@ class Data:
         return {number: self.spec.classes[number] for number in self.classes}
 
     @property
+    def labelled_classes(self) -> tuple[int, ...]:
+        """The numbers of the classes; none where the images have no labels."""
+        return self.classes if self.spec.classes else ()
+
+    @property
     def description(self) -> str:
         """For titles and logs: which images these are, where they aren't simply all of them."""
         parts = []

@@ -32,18 +32,18 @@ class Part(nn.Module):
 
 
 class Encoder(Part):
-    """image (B, C, H, W) -> mean, log_variance, (B, L) each."""
+    """image (B, C, H, W), label (B,) of a class-conditional run -> mean, log_variance, (B, L) each."""
 
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        posterior = self.model.encode(image)
+    def forward(self, image: Tensor, label: Tensor | None = None) -> tuple[Tensor, ...]:
+        posterior = self.model.given(label).encode(image)
         return posterior.mean, posterior.log_variance
 
 
 class Decoder(Part):
-    """latent (B, L) -> the expected image, (B, C, H, W), greys from 0 to 1."""
+    """latent (B, L), label (B,) likewise -> the expected image, (B, C, H, W), greys from 0 to 1."""
 
-    def forward(self, latent: Tensor) -> tuple[Tensor, ...]:
-        return (self.likelihood.mean(self.model.decode(latent)),)
+    def forward(self, latent: Tensor, label: Tensor | None = None) -> tuple[Tensor, ...]:
+        return (self.likelihood.mean(self.model.given(label).decode(latent)),)
 
 
 def export(config: ExportConfig) -> dict[Path, float]:
@@ -64,9 +64,12 @@ def export(config: ExportConfig) -> dict[Path, float]:
     noise = torch.Generator().manual_seed(0)
     images = torch.rand(32, *run.model.image_shape, generator=noise)
     latents = torch.randn(32, run.model.latent_dim, generator=noise)
+    label = {}
+    if run.model.classes:
+        label["label"] = run.model.class_numbers[torch.arange(32) % len(run.model.classes)]
     graphs = [
-        ("encoder", Encoder(run), images, "image", ["mean", "log_variance"]),
-        ("decoder", Decoder(run), latents, "latent", ["image"]),
+        ("encoder", Encoder(run), {"image": images, **label}, ["mean", "log_variance"]),
+        ("decoder", Decoder(run), {"latent": latents, **label}, ["image"]),
     ]
     metadata = {
         "config": json.dumps(run.config.to_dict()),
@@ -75,9 +78,11 @@ def export(config: ExportConfig) -> dict[Path, float]:
         "image": f"values from 0 to 1, (batch, {', '.join(map(str, run.model.image_shape))})",
         "vaelab": versions()["vaelab"],
     }
+    if run.model.classes:
+        metadata["label"] = f"the class, int64, (batch), one of {', '.join(map(str, run.model.classes))}"
     written = {}
-    for name, module, inputs, input_name, output_names in graphs:
-        content = graph(module.eval(), inputs, input_name, output_names, metadata)
+    for name, module, inputs, output_names in graphs:
+        content = graph(module.eval(), inputs, output_names, metadata)
         path, apart = folder / f"{name}.onnx", difference(module, content, inputs)
         if not apart <= TOLERANCE:
             raise VaelabError(
@@ -90,7 +95,7 @@ def export(config: ExportConfig) -> dict[Path, float]:
 
 
 def graph(
-    module: nn.Module, inputs: Tensor, input_name: str, output_names: list[str], metadata: dict[str, str]
+    module: nn.Module, inputs: dict[str, Tensor], output_names: list[str], metadata: dict[str, str]
 ) -> bytes:
     """The module as an ONNX file."""
     import onnx
@@ -101,8 +106,8 @@ def graph(
         afterwards.callback(logger.setLevel, logger.level)
         logger.setLevel(logging.ERROR)
         program = torch.onnx.export(
-            module, (inputs,), input_names=[input_name], output_names=output_names, dynamo=True,
-            dynamic_shapes=({0: torch.export.Dim("batch")},), verbose=False,
+            module, tuple(inputs.values()), input_names=list(inputs), output_names=output_names, dynamo=True,
+            dynamic_shapes=({0: torch.export.Dim("batch")},) * len(inputs), verbose=False,
         )  # fmt: skip
     assert program is not None  # it is with dynamo=True
     proto = program.model_proto  # serialised anew at each access
@@ -110,12 +115,12 @@ def graph(
     return proto.SerializeToString()
 
 
-def difference(module: nn.Module, content: bytes, inputs: Tensor) -> float:
+def difference(module: nn.Module, content: bytes, inputs: dict[str, Tensor]) -> float:
     """The largest difference between PyTorch and onnxruntime."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    found = session.run(None, {session.get_inputs()[0].name: inputs.numpy()})
+    found = session.run(None, {name: values.numpy() for name, values in inputs.items()})
     with torch.no_grad():
-        pairs = zip(module(inputs), found, strict=True)
+        pairs = zip(module(*inputs.values()), found, strict=True)
     return max(float((each - torch.from_numpy(other)).abs().max()) for each, other in pairs)

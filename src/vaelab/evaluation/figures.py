@@ -33,7 +33,11 @@ def draw_mixture_samples(evaluated: EvaluatedModel) -> Figure:
         raise CannotMeasure(f"requires 64 draws, and only {evaluated.count} are made for so few images")
     images = as_grid(as_arrays(evaluated.mixture_samples[:64]))
     title = "Samples from a mixture fitted to posterior samples"
-    return image_grid(images, title, f"{evaluated.examples.about} · 64 draws from 10 Gaussians")
+    return image_grid(
+        images,
+        title,
+        f"{evaluated.examples.about} · 64 draws from 10 Gaussians{evaluated.examples.drawn_classes}",
+    )
 
 
 def draw_frozen_latents(evaluated: EvaluatedModel) -> Figure:
@@ -51,6 +55,7 @@ def draw_frozen_latents(evaluated: EvaluatedModel) -> Figure:
     about = (
         f"{evaluated.examples.about} · diversity: {PAIR_DISTANCE} between pairs of {count:,} images, "
         f"± standard error; the first {shown} are drawn, from the same ε for each σ"
+        f"{evaluated.examples.drawn_classes}"
     )
     return diversity_panels(
         panels,
@@ -102,9 +107,11 @@ def draw_kl_bars(evaluated: EvaluatedModel) -> Figure:
 
 
 FIGURES: dict[str, Callable[[EvaluatedModel], Figure]] = {
-    "reconstructions.png": lambda evaluated: evaluated.examples.pairs(evaluated.images),
+    "reconstructions.png": lambda evaluated: evaluated.examples.pairs(
+        evaluated.images, evaluated.split.labels
+    ),
     "reconstructions_ranked.png": lambda evaluated: evaluated.examples.ranking(
-        evaluated.images, evaluated.bound.terms.reconstruction
+        evaluated.images, evaluated.split.labels, evaluated.bound.terms.reconstruction
     ),
     "samples.png": lambda evaluated: evaluated.examples.samples("Samples from the prior").figure,
     "samples_mixture.png": draw_mixture_samples,

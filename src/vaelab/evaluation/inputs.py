@@ -26,10 +26,22 @@ log = logging.getLogger(__name__)
 class Inputs:
     names: list[str]
     images: Tensor  # (N, C, H, W), in [0, 1]
+    labels: list[int | None]
+    """The numbers of test images' classes; None for files."""
     preparation: str
     """What was done with them, in words."""
     file_name: str
     """What a file about them may be called."""
+
+    def given(self, run: Run, chosen: int | str | None) -> Tensor | None:
+        """The label of each image, (N,): the class that was chosen, else each one's own.
+
+        None where the run takes none. Raises VaelabError.
+        """
+        if chosen is None and None not in self.labels and run.model.classes:
+            return torch.tensor(self.labels)
+        numbers = run.class_numbers(chosen, len(self.images), "class")
+        return numbers if run.model.classes else None
 
 
 def read_inputs(
@@ -38,15 +50,20 @@ def read_inputs(
     """The images, prepared as the run's were. Raises VaelabError, and warns of a background unlike theirs."""
     names: list[str] = []
     parts: list[Tensor] = []
+    labels: list[int | None] = []
     numbers = [each for each in wanted if isinstance(each, int)]
-    tests, description = test_images(run, numbers, dataset) if numbers else (torch.empty(0), "")
+    tests, own, description = (
+        test_images(run, numbers, dataset) if numbers else (torch.empty(0), torch.empty(0), "")
+    )
     for each in wanted:
         if isinstance(each, int):
             names.append(f"test image {each}")
             parts.append(tests[numbers.index(each)][None])
+            labels.append(int(own[numbers.index(each)]))
             continue
         found, pixels = read_images(Path(each), run.model.image_shape)
         names += found
+        labels += [None] * len(found)
         parts.append(torch.from_numpy(inverted(pixels) if invert else pixels))
         warn_of_background(run, parts[-1], invert)
     x_NCHW, said = torch.cat(parts), []
@@ -66,11 +83,11 @@ def read_inputs(
         said.append(f"binarised: white with the grey value as probability, seed {seed}")
     words = [f"test-{each}" if isinstance(each, int) else Path(each).stem for each in wanted]
     file_name = re.sub(r"[^\w.+-]", "", "_".join(words).replace("_test-", "-"))[:80]
-    return Inputs(names, x_NCHW, " · ".join(said), file_name or "images")
+    return Inputs(names, x_NCHW, labels, " · ".join(said), file_name or "images")
 
 
-def test_images(run: Run, numbers: Sequence[int], dataset: EvaluatedDataConfig) -> tuple[Tensor, str]:
-    """Test images of the run's data by number, and a description. Raises VaelabError."""
+def test_images(run: Run, numbers: Sequence[int], dataset: EvaluatedDataConfig) -> tuple[Tensor, Tensor, str]:
+    """Test images of the run's data by number, their labels, and a description. Raises VaelabError."""
     settings = EvaluationConfig(checkpoint="the run's", device="cpu", dataset=dataset)
     data, _ = load_data(run, settings)
     if (highest := max(numbers)) >= len(data.test):
@@ -79,8 +96,9 @@ def test_images(run: Run, numbers: Sequence[int], dataset: EvaluatedDataConfig) 
             f"{counted(len(data.test), 'test image')}, type a number from 0 to {len(data.test) - 1}."
         )
     grey = replace(data.test, dynamic=False)  # pixels that are drawn are drawn later
-    x_NCHW = grey.batch(torch.tensor(numbers), stream(0, "none is drawn"))
-    return x_NCHW, f"test images of {data.description}, numbered from 0"
+    index = torch.tensor(numbers)
+    x_NCHW = grey.batch(index, stream(0, "none is drawn"))
+    return x_NCHW, grey.labels[index], f"test images of {data.description}, numbered from 0"
 
 
 def warn_of_background(run: Run, x_NCHW: Tensor, invert: bool) -> None:

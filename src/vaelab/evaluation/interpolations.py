@@ -12,7 +12,15 @@ import torch
 
 from vaelab.config import ConfigError, InterpolateConfig
 from vaelab.evaluation.inputs import read_inputs
-from vaelab.evaluation.outputs import about, as_bytes, facts_of, output_file, write_new
+from vaelab.evaluation.outputs import (
+    about,
+    as_bytes,
+    class_in_name,
+    facts_of,
+    given_classes,
+    output_file,
+    write_new,
+)
 from vaelab.figures import style
 from vaelab.figures.images import image_grid
 from vaelab.runs import logs as console
@@ -32,10 +40,14 @@ def interpolate(config: InterpolateConfig) -> list[Path]:
         if len(inputs.images) != 2:
             raise ConfigError("from and to are one image each: type a test image's number, or a file of one.")
         paths = list(PATHS) if config.path == "both" else [config.path]
-        mean_2L = run.encode(inputs.images).mean
+        labels_2 = inputs.given(run, config.class_)
+        own_2 = labels_2 if None in inputs.labels else inputs.given(run, None)
+        mean_2L = run.encode(inputs.images, own_2).mean
+        decoded = None if labels_2 is None else labels_2[:1]
         z_PSL = torch.stack([between(mean_2L[0], mean_2L[1], config.steps, path) for path in paths])
-        x_PSCHW = torch.stack([run.decode(z_SL) for z_SL in z_PSL])
+        x_PSCHW = torch.stack([run.decode(z_SL, decoded) for z_SL in z_PSL])
         name = f"{run.checkpoint.stem}_{inputs.file_name}_{config.path}_{config.steps}"
+        name += class_in_name(decoded if config.class_ is not None else None)
         drawn = output_file(config.output, run, "interpolations", f"{name}.png")
         shown = np.linspace(0, config.steps - 1, min(config.steps, MOST_DRAWN)).round().astype(int)
         rows = [
@@ -50,12 +62,14 @@ def interpolate(config: InterpolateConfig) -> list[Path]:
             about(run),
             row_labels=paths if len(paths) > 1 else (),
             column_labels=["original", *percents, "original"],
-            bottom_label=f"decoded at equal steps on {ways} between posterior means\n{inputs.preparation}",
+            bottom_label=f"decoded at equal steps on {ways} between posterior means"
+            f"{given_classes(run, decoded)}\n{inputs.preparation}",
         )
         written = [write_new(drawn, style.signed_png(figure, run.config.artifacts.watermark))]
         if config.npz:
             content = io.BytesIO()
             facts = facts_of(run) | {"from": inputs.names[0], "to": inputs.names[1], "paths": paths}
+            facts |= {} if decoded is None else {"class": decoded.item()}
             images = as_bytes(x_PSCHW.flatten(0, 1))
             np.savez(
                 content, images=images, latents=z_PSL.flatten(0, 1).numpy(), about=np.array(json.dumps(facts))

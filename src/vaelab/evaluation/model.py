@@ -171,7 +171,7 @@ class EvaluatedModel:
     @cached_property
     def reconstructions(self) -> Tensor:
         """Decoded from posterior means."""
-        return self.decoded(self.posterior.mean[: self.count])
+        return self.decoded(self.posterior.mean[: self.count], self.split.labels[: self.count])
 
     @cached_property
     def prior_draws(self) -> Tensor:
@@ -179,8 +179,22 @@ class EvaluatedModel:
         return torch.randn(self.count, self.model.latent_dim, generator=noise, device=self.device)
 
     @cached_property
+    def labels_drawn(self) -> Tensor:
+        """Given which all samples are decoded: of a class-conditional model from p(y)."""
+        noise = stream(self.seed, "labels of an evaluation", device=self.device)
+        return self.model.draw_labels(self.count, noise)
+
+    @property
+    def log_class_prior(self) -> Tensor:
+        """log p(y) of each image of the split, shape (N,), in nats; 0 where no class is given."""
+        if not self.model.classes:
+            return torch.zeros(len(self.split), dtype=torch.float64, device=self.device)
+        of_class_NY = self.split.labels[:, None] == self.model.class_numbers
+        return (of_class_NY * self.model.class_prior.double()).sum(dim=1).log()
+
+    @cached_property
     def prior_samples(self) -> Tensor:
-        return self.decoded(self.prior_draws)
+        return self.decoded(self.prior_draws, self.labels_drawn)
 
     @cached_property
     def frozen_latents(self) -> dict[str, tuple[Tensor, Score]]:
@@ -194,7 +208,10 @@ class EvaluatedModel:
             raise CannotMeasure("requires at least two images")
         latents = {BASELINE: self.posterior_samples[:count]}
         latents |= {f"σ = {sigma:g}": sigma * self.prior_draws[:count] for sigma in FROZEN_SIGMAS}
-        images = {name: self.decoded(z_NL) for name, z_NL in latents.items()}
+        images = {
+            name: self.decoded(z_NL, (self.split.labels if name == BASELINE else self.labels_drawn)[:count])
+            for name, z_NL in latents.items()
+        }
         return {name: (x_N1HW, diversity(x_N1HW)) for name, x_N1HW in images.items()}
 
     @cached_property
@@ -211,10 +228,10 @@ class EvaluatedModel:
     @cached_property
     def mixture_samples(self) -> Tensor:
         draws = mixture_draws(self.mixture, self.count, self.numpy_seed)
-        return self.decoded(torch.from_numpy(draws).to(self.device))
+        return self.decoded(torch.from_numpy(draws).to(self.device), self.labels_drawn)
 
-    def decoded(self, z_NL: Tensor) -> Tensor:
-        return self.examples.decoded_images(z_NL)
+    def decoded(self, z_NL: Tensor, labels_N: Tensor) -> Tensor:
+        return self.examples.decoded_images(z_NL, labels_N)
 
 
 def pixels_of(data: Mapping[str, Any]) -> str:

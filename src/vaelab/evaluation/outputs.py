@@ -63,8 +63,21 @@ def facts_of(run: Run) -> dict[str, Any]:
 def about(run: Run) -> str:
     """The model in a figure's subtitle."""
     latents = counted(run.model.latent_dim, "latent dimension")
-    model = f"{run.config.model['name']}, {latents}, {run.config.objective_label}"
+    model = f"{run.config.model_label}, {latents}, {run.config.objective_label}"
     return f"{model} · {run.moment} · {spec_of(run.config.dataset).title}"
+
+
+def class_in_name(labels: Tensor | None) -> str:
+    """`_class-3` for a file's name, where a class was chosen for all images."""
+    return "" if labels is None else f"_class-{labels[0]}"
+
+
+def given_classes(run: Run, labels: Tensor | None) -> str:
+    """`, given the class trouser`, or each image's own; nothing where the run is not class-conditional."""
+    if labels is None:
+        return ""
+    name = spec_of(run.config.dataset).classes[labels[0]]
+    return f", given {f'the class {name}' if (labels == labels[0]).all() else 'the class of each image'}"
 
 
 def as_bytes(x_NCHW: Tensor) -> NDArray[np.uint8]:

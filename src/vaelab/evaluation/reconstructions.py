@@ -14,10 +14,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from tabulate import tabulate
+from torch import Tensor
 
 from vaelab.config import ReconstructConfig, counted
 from vaelab.evaluation.inputs import Inputs, read_inputs
-from vaelab.evaluation.outputs import about, computed, facts_of, in_rows, output_folder, unfinished, write_new
+from vaelab.evaluation.outputs import (
+    about,
+    class_in_name,
+    computed,
+    facts_of,
+    given_classes,
+    in_rows,
+    output_folder,
+    unfinished,
+    write_new,
+)
 from vaelab.figures import Figure, style
 from vaelab.figures.images import image_grid
 from vaelab.models import evaluating
@@ -38,34 +49,41 @@ def reconstruct(config: ReconstructConfig) -> tuple[list[Path], str]:
         run = load(config.run)
         wanted = list(range(FIRST)) if config.images is None else config.images
         inputs = read_inputs(run, wanted, config.dataset, config.invert, config.seed)
+        labels_N = inputs.given(run, config.class_)
         folder = output_folder(config.output, run, "reconstructions")
-        path = folder / f"{run.checkpoint.stem}_{inputs.file_name}.csv"
+        chosen = class_in_name(labels_N if config.class_ is not None else None)
+        path = folder / f"{run.checkpoint.stem}_{inputs.file_name}{chosen}.csv"
         pixels = hashlib.sha256(inputs.images.numpy().tobytes()).hexdigest()
         facts = facts_of(run) | {"pixels": pixels, "samples": config.samples, "seed": config.seed}
+        facts |= {} if labels_N is None else {"classes": labels_N.tolist()}
         rows = computed(
             path, facts, len(inputs.images), AT_ONCE, (len(TERMS) + 2 * run.model.latent_dim,), np.float64,
-            lambda number: described(run, inputs.images[number * AT_ONCE :][:AT_ONCE], config), "encoding",
+            lambda number: described(run, inputs.images, labels_N, number, config), "encoding",
         )  # fmt: skip
         write_new(path, table(inputs.names, rows, run.model.latent_dim))
-        figure = pairs(run, inputs, rows, config)
+        figure = pairs(run, inputs, labels_N, rows, config)
         drawn = write_new(path.with_suffix(".png"), style.signed_png(figure, run.config.artifacts.watermark))
         unfinished(path, facts).unlink(missing_ok=True)
     return [drawn, path], summary(inputs, rows, config)
 
 
-def described(run: Run, x_BCHW: torch.Tensor, config: ReconstructConfig) -> NDArray[np.float64]:
+def described(
+    run: Run, x_NCHW: Tensor, labels_N: Tensor | None, batch: int, config: ReconstructConfig
+) -> NDArray[np.float64]:
     """A row of the table for each image: the terms in nats, then posterior means and standard deviations.
 
     All images share their ε, so that the numbers of one depend on no other.
     """
     noise, likelihood = stream(config.seed, "posterior samples of given images"), run.objective.likelihood
-    with evaluating(run.model):
-        posterior = run.model.encode(x_BCHW)
+    index = slice(batch * AT_ONCE, (batch + 1) * AT_ONCE)
+    x_BCHW, model = x_NCHW[index], run.model.given(None if labels_N is None else labels_N[index])
+    with evaluating(model):
+        posterior = model.encode(x_BCHW)
         sigma_BL = (0.5 * posterior.log_variance).exp()
         losses = []
         for _ in range(config.samples):
             z_BL = posterior.mean + sigma_BL * torch.randn(run.model.latent_dim, generator=noise)
-            losses.append(-likelihood.log_prob(run.model.decode(z_BL), x_BCHW).double())
+            losses.append(-likelihood.log_prob(model.decode(z_BL), x_BCHW).double())
         loss_SB = torch.stack(losses)
     reconstruction_B, kl_B = loss_SB.mean(dim=0), posterior.kl().double()
     terms = (
@@ -85,12 +103,15 @@ def table(names: list[str], rows: NDArray[np.float64], latents: int) -> bytes:
     return text.getvalue().encode()
 
 
-def pairs(run: Run, inputs: Inputs, rows: NDArray[np.float64], config: ReconstructConfig) -> Figure:
+def pairs(
+    run: Run, inputs: Inputs, labels_N: Tensor | None, rows: NDArray[np.float64], config: ReconstructConfig
+) -> Figure:
     """The first images in bands, each band above its reconstructions from posterior means."""
     shown = min(len(inputs.images), MOST_DRAWN)
     columns = min(COLUMNS, shown)
     images = inputs.images[:shown]
-    rows_of = [in_rows(as_arrays(x), columns) for x in (images, run.reconstruct(images))]
+    reconstructed = run.reconstruct(images, None if labels_N is None else labels_N[:shown])
+    rows_of = [in_rows(as_arrays(x), columns) for x in (images, reconstructed)]
     bands = np.stack(rows_of, axis=1).reshape(-1, *rows_of[0].shape[1:])
     labels = []
     if shown <= COLUMNS:
@@ -99,6 +120,7 @@ def pairs(run: Run, inputs: Inputs, rows: NDArray[np.float64], config: Reconstru
     of = f", the first {shown}" if shown < len(inputs.images) else ""
     what = "its reconstruction" if len(inputs.images) == 1 else "their reconstructions"
     caption = f"{inputs.preparation}\nreconstructions: decoded from posterior means"
+    caption += given_classes(run, labels_N)
     if labels:
         caption += f"; nats: −ELBO of each image, {config.samples} posterior samples"
     return image_grid(

@@ -157,10 +157,10 @@ def read(folder: RunFolder) -> Member:
 
 
 def family_of(member: Member) -> tuple[object, ...]:
-    """What must agree for two numbers to stand in one column."""
+    """What must agree for two numbers to stand in one column: −log p(x|y) is another than −log p(x)."""
     data = member.facts["data"]
-    shared = (data[key] for key in ("description", "images", "scored_each_epoch", "sha256"))
-    return *shared, likelihood_of(member.config)
+    shared = (repr(data[key]) for key in ("description", "images", "scored_each_epoch", "sha256"))
+    return *shared, likelihood_of(member.config), member.config.conditional
 
 
 def likelihood_of(config: Config) -> tuple[str, str]:
@@ -177,7 +177,8 @@ def distinct_titles(firsts: Sequence[Member]) -> list[str]:
         likelihood, arguments = likelihood_of(member.config)
         more = "" if likelihood == "bernoulli" else f", {likelihood.replace('_', ' ')} likelihood"
         given = f" ({arguments})" if arguments else ""
-        plain.append(f"{member.facts['data']['description']}{more}{given}")
+        conditional = ", class-conditional" if member.config.conditional else ""
+        plain.append(f"{member.facts['data']['description']}{more}{given}{conditional}")
     details = [details_of(member.facts["data"]) for member in firsts]
     titles = []
     for title, own in zip(plain, details, strict=True):

@@ -8,7 +8,7 @@ import json
 import logging
 import math
 from collections.abc import Iterator, Mapping
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vaelab.config import EvaluationConfig, SampleConfig, VaelabError, counted
+from vaelab.data.datasets import spec_of
 from vaelab.evaluation.evaluate import evaluated_model
 from vaelab.evaluation.outputs import (
     about,
@@ -25,6 +26,7 @@ from vaelab.evaluation.outputs import (
     can_go_on,
     computed,
     facts_of,
+    given_classes,
     in_rows,
     in_the_way,
     output_file,
@@ -54,9 +56,43 @@ def write_samples(config: SampleConfig) -> Path:
     """
     with console.logging_to(console.ProgressBarHandler()):
         run = load(config.run)
+        config = with_classes(run, config)
         drawn: dict[str, Any] = config.model_dump(include={"source", "sigma", "seed", "count"})
         facts = facts_of(run) | drawn
+        if run.model.classes:
+            facts |= {"class": config.class_, "class_prior": run.model.class_prior.tolist()}
         return WRITERS[config.format](config, run, facts)
+
+
+ALL = "all"  # classes
+
+
+def with_classes(run: Run, config: SampleConfig) -> SampleConfig:
+    """The settings for this run: of all classes the count is rounded up to as many images of each.
+
+    Raises VaelabError for a class that the run doesn't have.
+    """
+    if config.class_ == ALL and run.model.classes:
+        classes = len(run.model.classes)
+        return config.model_copy(update={"count": math.ceil(config.count / classes) * classes})
+    if config.class_ is not None:
+        number = run.class_numbers(config.class_, 1, "class").item()
+        return config.model_copy(update={"class_": number})
+    return config
+
+
+def draws(run: Run, config: SampleConfig) -> Iterator[tuple[Tensor, Tensor]]:
+    """Endless latents to decode, (B, L) each, and labels; with class=all, each latent with every class."""
+    drawn = latents(run, config)
+    if config.class_ == ALL:
+        every_Y = run.model.class_numbers
+        for z_BL in drawn:
+            z_NL = z_BL.repeat_interleave(len(every_Y), dim=0)
+            yield from zip(z_NL.split(AT_ONCE), every_Y.repeat(len(z_BL)).split(AT_ONCE), strict=True)
+    labels = run.label_draws(config.seed)
+    if config.class_ is not None:
+        labels = repeat(torch.full((AT_ONCE,), int(config.class_)))
+    yield from zip(drawn, labels, strict=False)
 
 
 def latents(run: Run, config: SampleConfig) -> Iterator[Tensor]:
@@ -81,31 +117,51 @@ def latents(run: Run, config: SampleConfig) -> Iterator[Tensor]:
     return map(torch.from_numpy, batches_of(mixture, AT_ONCE, config.seed))
 
 
-def batches(run: Run, config: SampleConfig, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-    """Latents and their images, (B, L) and (B, C, H, W), without the first `start` batches."""
-    for z_BL in islice(latents(run, config), start, math.ceil(config.count / AT_ONCE)):
-        yield z_BL, run.decode(z_BL)
+def batches(run: Run, config: SampleConfig, start: int = 0) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Latents, labels and images, (B, L), (B,) and (B, C, H, W), without the first `start` batches."""
+    for z_BL, labels_B in islice(draws(run, config), start, math.ceil(config.count / AT_ONCE)):
+        yield z_BL, labels_B, run.decoded(z_BL, labels_B)
 
 
 def sample(run: Run, config: SampleConfig) -> Tensor:
     """The images, shape (N, C, H, W), in [0, 1]."""
-    return torch.cat([x_BCHW for _, x_BCHW in batches(run, config)])[: config.count]
+    return torch.cat([x_BCHW for _, _, x_BCHW in batches(run, config)])[: config.count]
 
 
 def name_of(config: SampleConfig, run: Run) -> str:
     """`best_seed-0_64`: all that decides the images, but for the weights."""
     parts = [run.checkpoint.stem, f"seed-{config.seed}"]
+    parts += [f"class-{config.class_}"] * (config.class_ is not None)
     parts += [f"sigma-{config.sigma:g}"] * (config.sigma != 1) + ["mixture"] * (config.source == "mixture")
     return "_".join([*parts, str(config.count)])
 
 
+def given_class(run: Run, config: SampleConfig) -> str:
+    """How the labels of a class-conditional run were chosen, for a title."""
+    if not run.model.classes:
+        return ""
+    if config.class_ is None:
+        return ", classes drawn from p(y)"
+    if config.class_ == ALL:
+        return ", the same for each class"
+    return given_classes(run, torch.tensor([config.class_]))
+
+
 def write_grid(config: SampleConfig, run: Run, facts: Mapping[str, Any]) -> Path:
-    images = in_rows(as_arrays(sample(run, config)), math.ceil(math.sqrt(config.count)))
+    images, names = as_arrays(sample(run, config)), []
+    if config.class_ == ALL:
+        names = [spec_of(run.config.dataset).classes[number] for number in run.model.classes]
+        images = images.reshape(-1, len(names), *images.shape[1:]).swapaxes(0, 1)
+    else:
+        images = in_rows(images, math.ceil(math.sqrt(config.count)))
     source = "the prior" if config.sigma == 1 else f"N(0, σ²) with σ = {config.sigma:g}"
     if config.source == "mixture":
         source = "a mixture fitted to posterior samples"
-    title = f"{counted(config.count, 'sample')} from {source}"
-    figure = image_grid(images, title, f"{about(run)} · seed {config.seed}")
+    title = f"{counted(config.count, 'sample')} from {source}{given_class(run, config)}"
+    caption = "in each column the same z, decoded given each class" if names else ""
+    figure = image_grid(
+        images, title, f"{about(run)} · seed {config.seed}", row_labels=names, bottom_label=caption
+    )
     path = output_file(config.output, run, "samples", f"{name_of(config, run)}.png")
     return write_new(path, style.signed_png(figure, run.config.artifacts.watermark))
 
@@ -120,20 +176,25 @@ def write_npz(config: SampleConfig, run: Run, facts: Mapping[str, Any]) -> Path:
         return path
     kept = unfinished(path, facts)
     shape = as_bytes(torch.zeros(1, *run.model.image_shape)).shape[1:]
-    row = np.dtype([("images", np.uint8, shape), ("latents", np.float32, (run.model.latent_dim,))])
-    source: Iterator[tuple[Tensor, Tensor]] | None = None
+    columns = [("images", np.uint8, shape), ("latents", np.float32, (run.model.latent_dim,))]
+    columns += [("labels", np.int64, ())] * bool(run.model.classes)
+    row = np.dtype(columns)
+    source: Iterator[tuple[Tensor, Tensor, Tensor]] | None = None
 
     def compute(number: int) -> NDArray[Any]:
         nonlocal source
         source = source or batches(run, config, number)
-        z_BL, x_BCHW = next(source)
+        z_BL, labels_B, x_BCHW = next(source)
         rows = np.empty(len(z_BL), row)
         rows["images"], rows["latents"] = as_bytes(x_BCHW), z_BL
+        if run.model.classes:
+            rows["labels"] = labels_B
         return rows
 
     rows = computed(path, facts, config.count, AT_ONCE, (), row, compute, "sampling")
     content = io.BytesIO()
-    np.savez(content, images=rows["images"], latents=rows["latents"], about=np.array(json.dumps(facts)))
+    arrays = {name: rows[name] for name in row.names or ()}
+    np.savez(content, allow_pickle=False, **arrays, about=np.array(json.dumps(facts)))
     write_bytes(path, content.getvalue())
     kept.unlink(missing_ok=True)
     return path
@@ -158,19 +219,28 @@ def write_png(config: SampleConfig, run: Run, facts: Mapping[str, Any]) -> Path:
             if not found.is_file() or found.read_text(encoding="utf-8") != text:
                 raise VaelabError(f"{folder} holds other files: type output=FOLDER, a new or an empty one.")
         write_bytes(folder / FACTS, text.encode())
-        paths = [folder / f"{number:05d}.png" for number in range(config.count)]
+        paths = [folder / f"{number:05d}{ending}.png" for number, ending in enumerate(endings(run, config))]
         missing = next((number for number, path in enumerate(paths) if not path.is_file()), None)
         if missing is None:
             log.info("%s is complete already", folder)
             return folder
         first = missing // AT_ONCE
         with progress(config.count, first * AT_ONCE, "sampling") as bar:
-            for number, (_, x_BCHW) in enumerate(batches(run, config, first), first):
+            for number, (_, _, x_BCHW) in enumerate(batches(run, config, first), first):
                 for path, image in zip(paths[number * AT_ONCE :], as_bytes(x_BCHW), strict=False):
                     content = style.png(np.broadcast_to(np.atleast_3d(image), (*image.shape[:2], 3)))
                     write_bytes(path, content, sync=False)
                     bar.update()
     return folder
+
+
+def endings(run: Run, config: SampleConfig) -> list[str]:
+    """What ends the name of each image's file: the class that it was given, as `_class-3`."""
+    if not run.model.classes:
+        return [""] * config.count
+    batches = islice(draws(run, config), math.ceil(config.count / AT_ONCE))
+    labels = [label for _, labels_B in batches for label in labels_B.tolist()]
+    return [f"_class-{label}" for label in labels[: config.count]]
 
 
 WRITERS = {"grid": write_grid, "npz": write_npz, "png": write_png}

@@ -45,6 +45,16 @@ def network(model: VAE, likelihood: str, weights: Weights) -> dict[str, Any]:
         raise not_available(
             "this model, with its own encode or decode", "only an encoder and a decoder of layers"
         )
+    x_CHW, per_class = torch.rand(model.image_shape), 0
+    given = x_CHW
+    if classes := len(model.classes):
+        one_hot_YY = torch.eye(classes)
+        given_B = model.with_labels(x_CHW.expand(classes, -1, -1, -1), one_hot_YY)
+        given, per_class = given_B[0], (given_B[0].numel() - x_CHW.numel()) // classes
+        labels_BN = one_hot_YY.repeat_interleave(per_class, dim=1)
+        expected_BN = torch.cat([x_CHW.flatten().expand(classes, -1), labels_BN], dim=1)
+        if not torch.equal(given_B.flatten(1), expected_BN):
+            raise not_available("this model, with its own with_labels", "only labels after the pixels")
     encoder, decoder = layers(model.encoder, weights), layers(model.decoder, weights)
     if likelihood not in LIKELIHOODS:
         raise not_available(f"the likelihood {likelihood}", f"only {', '.join(LIKELIHOODS)}")
@@ -52,6 +62,9 @@ def network(model: VAE, likelihood: str, weights: Weights) -> dict[str, Any]:
         "latents": model.latent_dim,
         "likelihood": likelihood,
         "image": list(model.image_shape),
+        "input": list(given.shape),
+        "classes": list(model.classes),
+        "pixelsPerClass": per_class,
         "logVarianceRange": LOG_VARIANCE_RANGE,
         "encoder": encoder,
         "decoder": decoder,

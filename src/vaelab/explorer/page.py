@@ -112,7 +112,7 @@ def page(runs: Sequence[Run], config: ExploreConfig) -> str:
             raise VaelabError(
                 "The models were trained on different images: type pair=[...] with two of the same."
             )
-    names = [f"{run.config.model['name']}, {run.config.objective_label}" for run in runs]
+    names = [f"{run.config.model_label}, {run.config.objective_label}" for run in runs]
     if len(set(names)) < len(names):
         names = [
             f"{name}, {run.checkpoint.parent.parent.name}" for name, run in zip(names, runs, strict=True)
@@ -143,6 +143,7 @@ def page(runs: Sequence[Run], config: ExploreConfig) -> str:
         size=f"{content / 1e6:.1f} MB",
         models=len(models),
         latents=first.model.latent_dim,
+        conditional=any(each.model.classes for each in models),
         height=height,
         width=width,
         explorer={
@@ -200,7 +201,7 @@ def moment(evaluated: EvaluatedModel, count: int) -> dict[str, Any]:
     """Weights and posteriors of the images at an epoch."""
     weights = Weights()
     network(evaluated.model, evaluated.run.config.loss.likelihood_name, weights)
-    posterior = evaluated.examples.posterior(evaluated.images[:count])
+    posterior = evaluated.examples.posterior(evaluated.images[:count], evaluated.split.labels[:count])
     values_NL = torch.cat([posterior.mean, posterior.log_variance]).cpu().numpy()
     return {
         "epoch": evaluated.run.epoch,

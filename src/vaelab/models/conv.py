@@ -34,6 +34,9 @@ class Conv(VAE):
 
     `kernel` is the encoder's. The decoder's is 4: 2, its stride, divides it, so that every pixel gets the
     same number of terms and no checkerboard appears (Odena et al. 2016).
+
+    Class-conditional, the image has a further channel per class, 1 or 0 at every pixel, and the one-hot label
+    is appended to z.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class Conv(VAE):
         latent_dim: int = 2,
         channels: Sequence[int] = (32, 64),
         kernel: int = 3,
+        classes: Sequence[int] = (),
     ) -> None:
         image_channels, height, width = image_shape
         halvings = 2 ** len(channels)
@@ -53,12 +57,12 @@ class Conv(VAE):
         doubling: dict[str, Any] = {"kernel_size": 4, "stride": 2, "padding": 1}
 
         encoder: list[nn.Module] = []
-        for before, after in pairwise([image_channels, *channels]):
+        for before, after in pairwise([image_channels + len(classes), *channels]):
             encoder += [nn.Conv2d(before, after, **halving), nn.BatchNorm2d(after), nn.ReLU()]
         encoder += [nn.Flatten(), nn.Linear(features, 2 * latent_dim)]
 
-        decoder: list[nn.Module] = [nn.Linear(latent_dim, features), nn.Unflatten(1, deepest)]
+        decoder: list[nn.Module] = [nn.Linear(latent_dim + len(classes), features), nn.Unflatten(1, deepest)]
         for before, after in pairwise(channels[::-1]):
             decoder += [nn.ConvTranspose2d(before, after, **doubling), nn.BatchNorm2d(after), nn.ReLU()]
         decoder.append(ToPixels(channels[0], parameters_per_pixel * image_channels))
-        super().__init__(image_shape, latent_dim, nn.Sequential(*encoder), nn.Sequential(*decoder))
+        super().__init__(image_shape, latent_dim, nn.Sequential(*encoder), nn.Sequential(*decoder), classes)

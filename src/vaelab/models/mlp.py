@@ -4,7 +4,8 @@ import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from vaelab.models import VAE, ImageShape, models
 
@@ -15,7 +16,10 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 
 @models.register("mlp")
 class MLP(VAE):
-    """Hidden layers of the given sizes on the way in, the same in reverse on the way out."""
+    """Hidden layers of the given sizes on the way in, the same in reverse on the way out.
+
+    Class-conditional, the one-hot label is appended to the pixels and to z.
+    """
 
     def __init__(
         self,
@@ -24,14 +28,18 @@ class MLP(VAE):
         latent_dim: int = 2,
         hidden: Sequence[int] = (400,),
         activation: str = "relu",
+        classes: Sequence[int] = (),
     ) -> None:
         channels, height, width = image_shape
         output_shape = (parameters_per_pixel * channels, height, width)
-        sizes_in = [math.prod(image_shape), *hidden, 2 * latent_dim]
-        sizes_out = [latent_dim, *reversed(hidden), math.prod(output_shape)]
+        sizes_in = [math.prod(image_shape) + len(classes), *hidden, 2 * latent_dim]
+        sizes_out = [latent_dim + len(classes), *reversed(hidden), math.prod(output_shape)]
         encoder = nn.Sequential(nn.Flatten(), *layers(sizes_in, activation))
         decoder = nn.Sequential(*layers(sizes_out, activation), nn.Unflatten(1, output_shape))
-        super().__init__(image_shape, latent_dim, encoder, decoder)
+        super().__init__(image_shape, latent_dim, encoder, decoder, classes)
+
+    def with_labels(self, x_BCHW: Tensor, one_hot_BY: Tensor) -> Tensor:
+        return torch.cat([x_BCHW.flatten(1), one_hot_BY], dim=1)
 
 
 def layers(sizes: Sequence[int], activation: str) -> list[nn.Module]:

@@ -37,6 +37,9 @@ class ResNet(VAE):
 
     The decoder mirrors it. All blocks are where the image is smallest: at twice its width they would take
     twice the time.
+
+    Class-conditional, the image has a further channel per class, 1 or 0 at every pixel, and the one-hot label
+    is appended to z.
     """
 
     def __init__(
@@ -46,23 +49,26 @@ class ResNet(VAE):
         latent_dim: int = 2,
         channels: Sequence[int] = (32, 64),
         blocks: int = 1,
+        classes: Sequence[int] = (),
     ) -> None:
         image_channels, height, width = image_shape
         halvings, last = 2 ** len(channels), channels[-1]
         deepest = (last, height // halvings, width // halvings)
         features = math.prod(deepest)
 
-        encoder: list[nn.Module] = [nn.Conv2d(image_channels, channels[0], 3, stride=2, padding=1)]
+        encoder: list[nn.Module] = [
+            nn.Conv2d(image_channels + len(classes), channels[0], 3, stride=2, padding=1)
+        ]
         for before, after in pairwise(channels):
             encoder += [*normed(before), nn.Conv2d(before, after, 3, stride=2, padding=1)]
         encoder += [*residual_blocks(blocks, last), nn.Flatten(), nn.Linear(features, 2 * latent_dim)]
 
-        decoder: list[nn.Module] = [nn.Linear(latent_dim, features), nn.Unflatten(1, deepest)]
+        decoder: list[nn.Module] = [nn.Linear(latent_dim + len(classes), features), nn.Unflatten(1, deepest)]
         decoder += residual_blocks(blocks, last)
         for before, after in pairwise(channels[::-1]):
             decoder += [nn.ConvTranspose2d(before, after, 4, stride=2, padding=1), *normed(after)]
         decoder.append(ToPixels(channels[0], parameters_per_pixel * image_channels))
-        super().__init__(image_shape, latent_dim, nn.Sequential(*encoder), nn.Sequential(*decoder))
+        super().__init__(image_shape, latent_dim, nn.Sequential(*encoder), nn.Sequential(*decoder), classes)
 
 
 def residual_blocks(blocks: int, channels: int) -> list[nn.Module]:

@@ -48,26 +48,29 @@ def importance_weighted_bound(
     seed: int,
     proposal: Proposal = POSTERIOR,
     done: Callable[[int], object] = lambda images: None,
+    labels_N: Tensor | None = None,
 ) -> ImportanceWeighted:
     """An upper bound on −log p(x) of each image that tightens with K = `importance_samples`.
 
     Burda et al. (2016), equation 8: −log of the mean of K weights p(x, z) / r(z|x), z ~ r(z|x). K = 1 with
     r = q is the negative ELBO with a sampled KL. Where q is much narrower than p(z|x), as without KL, its
     samples miss nearly all of p(x): a defensive mixture (Hesterberg 1995) also draws from wider Gaussians.
-    `done` is called with the number of images after each batch.
+    `done` is called with the number of images after each batch. Given `labels_N`, which a class-conditional
+    model needs, it is a bound on −log p(x|y).
     """
     parts = []
     with evaluating(model):
         for group, x_BCHW in enumerate(x_NCHW.split(IMAGES_AT_ONCE)):
             noise = stream(seed, "importance samples", group, x_BCHW.device)
-            posterior = model.encode(x_BCHW)
+            labels_B = None if labels_N is None else labels_N[group * IMAGES_AT_ONCE :][: len(x_BCHW)]
+            posterior = model.given(labels_B).encode(x_BCHW)
             log_weights = []
             for first in range(0, importance_samples, DRAWS_AT_ONCE):
                 shape = (DRAWS_AT_ONCE, IMAGES_AT_ONCE, model.latent_dim)
                 eps_KBL = torch.randn(shape, generator=noise, device=x_BCHW.device)
                 eps_KBL = eps_KBL[: importance_samples - first, : len(x_BCHW)]
                 log_weights.append(
-                    log_importance_weights(model, objective, x_BCHW, posterior, eps_KBL, proposal)
+                    log_importance_weights(model, objective, x_BCHW, posterior, eps_KBL, proposal, labels_B)
                 )
             log_weight_PKB = torch.cat(log_weights, dim=1)
             parts.append(estimates(log_weight_PKB))
@@ -91,6 +94,7 @@ def log_importance_weights(
     posterior: Gaussian,
     eps_KBL: Tensor,
     proposal: Proposal = POSTERIOR,
+    labels_B: Tensor | None = None,
 ) -> Tensor:
     """log p(x|z) + log p(z) − log r(z|x) of K samples of r for each image, shape (1, K, B), float64.
 
@@ -107,8 +111,11 @@ def log_importance_weights(
     log_probs = []
     x_KB = x_BCHW.expand(draws, *x_BCHW.shape).flatten(0, 1)
     z_KB = z_KBL.flatten(0, 1).float()
-    for z, x in zip(z_KB.split(DECODED_AT_ONCE), x_KB.split(DECODED_AT_ONCE), strict=True):
-        parameters = model.decode(z)
+    labels_KB = None if labels_B is None else labels_B.repeat(draws)
+    for start in range(0, len(z_KB), DECODED_AT_ONCE):
+        index = slice(start, start + DECODED_AT_ONCE)
+        x, given = x_KB[index], model.given(None if labels_KB is None else labels_KB[index])
+        parameters = given.decode(z_KB[index])
         log_mass_B = likelihood.log_mass(parameters, x)
         terms = [likelihood.log_prob(parameters, x), *([] if log_mass_B is None else [log_mass_B])]
         log_probs.append(torch.stack(terms))

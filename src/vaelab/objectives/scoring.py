@@ -55,10 +55,13 @@ def bound(
     """
     latent_noise = stream(seed, "latent of a scored split", device=split.images.device)
     parts = []
+    images = (part for whole in scored_images(split, seed) for part in whole.split(batch))
+    labels = (part for whole in split.labels.split(BATCH) for part in whole.split(batch))
     with evaluating(model):
-        for x_BCHW in (part for images in scored_images(split, seed) for part in images.split(batch)):
-            terms = objective(model, x_BCHW, latent_noise, kl_weight)
-            posterior = model.encode(x_BCHW)
+        for x_BCHW, labels_B in zip(images, labels, strict=True):
+            given = model.given(labels_B)
+            terms = objective(given, x_BCHW, latent_noise, kl_weight)
+            posterior = given.encode(x_BCHW)
             found = (posterior.mean, posterior.log_variance, terms.loss, terms.reconstruction, terms.kl)
             parts.append((*found, *(terms.parts[name] for name in objective.parts)))
     whole = [doubled(torch.cat(part)) for part in zip(*parts, strict=True)]

@@ -5,7 +5,8 @@ import re
 MEANINGS = {
     "reconstruction": "−log p(x|z) of the image for one posterior sample: what the decoder fails to explain.",
     "kl": "KL(q(z|x) ‖ N(0, I)): how far an image's posterior is from the prior.",
-    "neg_elbo": "reconstruction + kl, never weighted: the bound on −log p(x).",
+    "neg_elbo": "reconstruction + kl, unweighted: the bound on −log p(x), given the class on −log p(x|y).",
+    "neg_elbo - log p(y)": "Of a class-conditional model: the bound on −log p(x, y), and so on −log p(x).",
     "loss": "What is minimised, with the KL weight of that epoch.",
     "bits_per_dim": "neg_elbo in bits, per pixel.",
     "kl_weight": "The weight of the KL term in the loss of that epoch.",
@@ -21,7 +22,8 @@ MEANINGS = {
     ),
     "images_per_second": "Training images per second, without the time for figures.",
     "seconds": "Training time of the epoch, without the time for figures.",
-    "nll": "A tighter bound on −log p(x), from K importance samples.",
+    "nll": "A tighter bound on −log p(x), given the class on −log p(x|y), from K importance samples.",
+    "nll - log p(y)": "Of a class-conditional model: the bound on −log p(x, y), and so on −log p(x).",
     "nll_8bit": "The same for the probability of the 8-bit grey values.",
     "bits_per_dim_8bit": "nll_8bit in bits, per pixel.",
     "effective_samples": "Importance samples that count, (Σw)² / Σw²: below 10, nll is only an upper bound.",
@@ -60,7 +62,8 @@ MEANINGS = {
 ARROWS = {
     "↓": (
         "reconstruction", "neg_elbo", "loss", "bits_per_dim", "nll", "nll_8bit", "bits_per_dim_8bit",
-        "fid", "kid", "neg_elbo - nll", "collapsed_dimensions", "constant_dimensions", "prior_not_covered",
+        "fid", "kid", "neg_elbo - nll", "neg_elbo - log p(y)", "nll - log p(y)",
+        "collapsed_dimensions", "constant_dimensions", "prior_not_covered",
     ),
     "↑": (
         "effective_samples", "effective_samples_5_percent", "knn_accuracy", "linear_probe_accuracy",

@@ -43,7 +43,7 @@ def write_run_report(folder: RunFolder, facts: Mapping[str, Any] | None = None) 
         epochs["conclusions"] = {kind: captions.conclusion(stem, of_last) for kind, stem in stems.items()}
     page = render(
         "run.html.j2",
-        title=f"{config.model['name']}{size}, {config.objective_label} · {facts['data']['description']}",
+        title=f"{config.model_label}{size}, {config.objective_label} · {facts['data']['description']}",
         folder=folder.name,
         checkpoint=quote_override("checkpoint", folder.path),
         facts=facts,

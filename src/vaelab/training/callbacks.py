@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from vaelab.config import Config, quote_override
 from vaelab.data.splits import Data
+from vaelab.models import VAE
 from vaelab.runs.environment import device_facts, git_facts, now, process_facts, versions
 from vaelab.runs.files import StorageError
 from vaelab.runs.folder import RunFolder
@@ -227,6 +228,7 @@ class RunJson(Callback):
                 "image_shape": list(data.spec.image_shape),
                 "images": {"train": len(data.train), "val": validation, "test": len(data.test)},
                 "scored_each_epoch": self.scored,
+                **({"class_prior": class_prior(state.model, data)} if state.model.classes else {}),
                 **asdict(data.origin),
             },
             "device": device_facts(state.device),
@@ -261,6 +263,11 @@ class RunJson(Callback):
             "started": self.sessions[0]["started"],
             "updated": now(),
         }
+
+
+def class_prior(model: VAE, data: Data) -> dict[str, float]:
+    """p(y) by the class's name, of a class-conditional model: what labels are drawn from."""
+    return dict(zip(data.class_names.values(), model.class_prior.tolist(), strict=True))
 
 
 def best_of(facts: Mapping[str, Any]) -> float:

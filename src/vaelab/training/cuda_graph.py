@@ -17,26 +17,28 @@ WARM_UP = 3
 class CapturedStep:
     """A train step, recorded once and then replayed (PyTorch's notes on CUDA graphs).
 
-    Batch and KL weight are copied to where the graph reads them. The first calls, and batches of another
-    size, run as they are; so do all where the step can't be recorded.
+    Batch, labels and KL weight are copied to where the graph reads them. The first calls, and batches of
+    another size, run as they are; so do all where the step can't be recorded.
     """
 
     def __init__(
-        self, step: Callable[[Tensor, Tensor], Tensor], batch_size: int, state: TrainingState
+        self, step: Callable[[Tensor, Tensor, Tensor], Tensor], batch_size: int, state: TrainingState
     ) -> None:
         self.step, self.noise = step, state.noise
         self.x_BCHW = torch.zeros(batch_size, *state.model.image_shape, device=state.device)
+        self.labels_B = torch.zeros(batch_size, dtype=torch.uint8, device=state.device)
         self.kl_weight = torch.zeros((), device=state.device)
         self.terms_T = torch.zeros_like(state.step_terms_ST[0])
         self.calls = 0
         self.stream = torch.cuda.Stream()
         self.graph: torch.cuda.CUDAGraph | None = None
 
-    def __call__(self, x_BCHW: Tensor, kl_weight: float) -> Tensor:
+    def __call__(self, x_BCHW: Tensor, labels_B: Tensor, kl_weight: float) -> Tensor:
         self.kl_weight.fill_(kl_weight)
         if x_BCHW.shape != self.x_BCHW.shape:
-            return self.step(x_BCHW, self.kl_weight)
+            return self.step(x_BCHW, labels_B, self.kl_weight)
         self.x_BCHW.copy_(x_BCHW)
+        self.labels_B.copy_(labels_B)
         if self.calls == WARM_UP:
             self.graph = self.recorded()
         self.calls += 1
@@ -51,7 +53,7 @@ class CapturedStep:
 
     def run(self) -> None:
         """The step on what was copied."""
-        self.terms_T.copy_(self.step(self.x_BCHW, self.kl_weight))
+        self.terms_T.copy_(self.step(self.x_BCHW, self.labels_B, self.kl_weight))
 
     def recorded(self) -> torch.cuda.CUDAGraph | None:
         """The step as a graph, which has not run yet; None where that is impossible."""

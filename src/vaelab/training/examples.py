@@ -53,7 +53,10 @@ class ExampleImages:
         noise = stream(config.seed, "gallery", device=device)  # the name that older runs' figures come from
         self.prior_ZL = torch.randn(64, model.latent_dim, generator=noise, device=device)
         self.points_N1HW = split.batch(slice(0, LATENT_POINTS), noise)
-        self.labels_N = split.labels[:LATENT_POINTS].cpu().numpy()
+        self.points_labels = split.labels[:LATENT_POINTS]
+        self.labels_N = self.points_labels.cpu().numpy()
+        labels = stream(config.seed, "labels of the gallery", device=device)
+        self.prior_labels = model.draw_labels(len(self.prior_ZL), labels)
         # Two bands of images, a class in the same columns of both; repeated where there are too few.
         per_band = max(1, COLUMNS // len(data.classes))
         self.classes = data.classes[:MOST_CLASSES]
@@ -62,6 +65,7 @@ class ExampleImages:
         index_2C = torch.from_numpy(np.concatenate(bands, axis=1)).to(device)
         self.columns = index_2C.shape[1]
         self.images_K1HW = split.batch(index_2C.flatten(), noise)
+        self.images_labels = split.labels[index_2C.flatten()]
         self.first_band = self.images_K1HW[: self.columns]
         self.column_group = per_band if per_band > 1 else 0
         shown = split.labels[index_2C[0, ::per_band]].tolist()
@@ -73,27 +77,30 @@ class ExampleImages:
             seeds = f"trained with seed {config.seed}, evaluated with seed {evaluated_with_seed}"
         latents = counted(model.latent_dim, "latent dimension")
         likelihood = config.loss.likelihood_name.replace("_", " ")
-        model_name = f"{config.model['name']}, {latents}, {config.objective_label}, {likelihood}"
+        model_name = f"{config.model_label}, {latents}, {config.objective_label}, {likelihood}"
         self.encoded: Gaussian | None = None
         """The posterior of the latent plot's images, inside `encoded_once`."""
         self.about = " · ".join(each for each in (model_name, moment, data.description, seeds) if each)
         """The subtitle of every figure: model, objective, checkpoint, data and seed."""
+        self.drawn_classes = "; classes drawn from p(y)" if model.classes else ""
 
-    def posterior(self, x_N1HW: Tensor) -> Gaussian:
-        """q(z|x), encoded in batches."""
+    def posterior(self, x_N1HW: Tensor, labels_N: Tensor) -> Gaussian:
+        """q(z|x), of a class-conditional model q(z|x, y), encoded in batches."""
         with evaluating(self.model):
-            parts = [self.model.encode(batch) for batch in x_N1HW.split(BATCH)]
+            batches = zip(x_N1HW.split(BATCH), labels_N.split(BATCH), strict=True)
+            parts = [self.model.given(labels_B).encode(batch) for batch, labels_B in batches]
         return Gaussian(torch.cat([q.mean for q in parts]), torch.cat([q.log_variance for q in parts]))
 
     def train_posterior(self) -> Gaussian:
         """q(z|x) of all training images as the model sees them."""
-        parts = [self.posterior(batch) for batch in scored_images(self.data.train, self.seed)]
+        images, labels = scored_images(self.data.train, self.seed), self.data.train.labels.split(BATCH)
+        parts = [self.posterior(*batch) for batch in zip(images, labels, strict=True)]
         return Gaussian(torch.cat([q.mean for q in parts]), torch.cat([q.log_variance for q in parts]))
 
     @contextmanager
     def encoded_once(self) -> Iterator[None]:
         """Inside, the model stays as it is, and the latent plot's images are encoded a single time."""
-        self.encoded = self.posterior(self.points_N1HW)
+        self.encoded = self.posterior(self.points_N1HW, self.points_labels)
         try:
             yield
         finally:
@@ -103,7 +110,7 @@ class ExampleImages:
         """q(z|x) of the latent plot's images, or of the first `count` of them."""
         if self.encoded is not None and count >= len(self.encoded.mean):
             return self.encoded
-        return self.posterior(self.points_N1HW[:count])
+        return self.posterior(self.points_N1HW[:count], self.points_labels[:count])
 
     def means(self, count: int = LATENT_POINTS) -> NDArray[np.float32]:
         """Posterior means of the latent plot's images, or of the first `count` of them, shape (N, L)."""
@@ -114,28 +121,37 @@ class ExampleImages:
         noise = stream(self.seed, "posterior samples of a latent plot", device=self.prior_ZL.device)
         return self.points_posterior().sample(noise).cpu().double().numpy()
 
-    def decoded_images(self, z_ZL: Tensor) -> Tensor:
-        """The expected image of each latent, shape (Z, C, H, W)."""
+    def decoded_images(self, z_ZL: Tensor, labels_Z: Tensor) -> Tensor:
+        """The expected image of each latent, given its label in a class-conditional model, (Z, C, H, W)."""
         with evaluating(self.model):
-            images = [self.likelihood.mean(self.model.decode(z)) for z in z_ZL.float().split(BATCH)]
+            batches = zip(z_ZL.float().split(BATCH), labels_Z.split(BATCH), strict=True)
+            images = [
+                self.likelihood.mean(self.model.given(labels_B).decode(z_BL)) for z_BL, labels_B in batches
+            ]
         return torch.cat(images)
 
-    def decoded(self, z_ZL: Tensor) -> NDArray[np.float32]:
+    def decoded(self, z_ZL: Tensor, labels_Z: Tensor) -> NDArray[np.float32]:
         """The same for figures, shape (Z, H, W), or of colours (Z, H, W, 3); as all arrays of images here."""
-        return as_arrays(self.decoded_images(z_ZL))
+        return as_arrays(self.decoded_images(z_ZL, labels_Z))
 
-    def decoded_grid(self, z_RCL: Tensor) -> NDArray[np.float32]:
-        """Decoded images of rows and columns of latents, shape (R, C, H, W)."""
-        images = self.decoded(z_RCL.flatten(0, 1).float().to(self.prior_ZL.device))
+    def decoded_grid(self, z_RCL: Tensor, labels: Sequence[int] | int) -> NDArray[np.float32]:
+        """Decoded images of rows and columns of latents, shape (R, C, H, W), given a label or one per row."""
+        rows, columns = z_RCL.shape[:2]
+        labels_R = torch.as_tensor(labels, device=self.prior_ZL.device).expand(rows)
+        z_ZL = z_RCL.flatten(0, 1).float().to(self.prior_ZL.device)
+        images = self.decoded(z_ZL, labels_R.repeat_interleave(columns))
         return images.reshape(*z_RCL.shape[:2], *images.shape[1:])
 
-    def reconstructed(self, x_N1HW: Tensor) -> NDArray[np.float32]:
+    def reconstructed(self, x_N1HW: Tensor, labels_N: Tensor) -> NDArray[np.float32]:
         """Images decoded from their posterior means, shape (N, H, W)."""
-        return self.decoded(self.posterior(x_N1HW).mean)
+        return self.decoded(self.posterior(x_N1HW, labels_N).mean, labels_N)
+
+    def first_band_reconstructed(self) -> NDArray[np.float32]:
+        return self.reconstructed(self.first_band, self.images_labels[: self.columns])
 
     def reconstruction_rows(self) -> NDArray[np.float32]:
         """Both bands of example images, each above its reconstruction, shape (4, C, H, W)."""
-        return self.above_reconstructions(self.images_K1HW, self.columns)
+        return self.above_reconstructions(self.images_K1HW, self.images_labels, self.columns)
 
     def reconstructions(self, title: str) -> ImageGrid:
         return ImageGrid(
@@ -149,24 +165,42 @@ class ExampleImages:
         )
 
     def sample_rows(self) -> NDArray[np.floating]:
-        """The prior's draws, decoded, shape (8, 8, H, W)."""
-        return as_grid(self.decoded(self.prior_ZL))
+        """The prior's draws, decoded, shape (8, 8, H, W).
+
+        Of a class-conditional model a row per class, of the same draws: (classes, 10, H, W).
+        """
+        if not self.model.classes:
+            return as_grid(self.decoded(self.prior_ZL, self.prior_labels))
+        z_RCL = self.prior_ZL[:COLUMNS].expand(len(self.classes), -1, -1)
+        return self.decoded_grid(z_RCL, self.classes)
 
     def samples(self, title: str) -> ImageGrid:
-        return ImageGrid(self.sample_rows(), title, f"{self.about} · {len(self.prior_ZL)} draws")
+        if not self.model.classes:
+            return ImageGrid(self.sample_rows(), title, f"{self.about} · {len(self.prior_ZL)} draws")
+        return ImageGrid(
+            self.sample_rows(),
+            title,
+            f"{self.about} · {COLUMNS} draws, the same for every class",
+            row_labels=[self.data.class_names[number] for number in self.classes],
+            bottom_label="in each column the same z, decoded given each class",
+        )
 
-    def above_reconstructions(self, x_N1HW: Tensor, columns: int) -> NDArray[np.float32]:
+    def title_given(self, title: str, label: int) -> str:
+        """With the class that a class-conditional model is given."""
+        return f"{title}, given the class {self.data.class_names[label]}" if self.model.classes else title
+
+    def above_reconstructions(self, x_N1HW: Tensor, labels_N: Tensor, columns: int) -> NDArray[np.float32]:
         """Images in rows, and below each row their reconstructions, shape (2 N / columns, columns, H, W)."""
-        images = np.stack([as_arrays(x_N1HW), self.reconstructed(x_N1HW)])
+        images = np.stack([as_arrays(x_N1HW), self.reconstructed(x_N1HW, labels_N)])
         in_rows = images.reshape(2, -1, columns, *images.shape[2:])
         return in_rows.swapaxes(0, 1).reshape(-1, *in_rows.shape[2:])
 
-    def pairs(self, x_N1HW: Tensor) -> Figure:
+    def pairs(self, x_N1HW: Tensor, labels_N: Tensor) -> Figure:
         """The first 16 images above their reconstructions, or as many as there are."""
         shown = min(PAIRS, len(x_N1HW))
         columns = min(8, shown)
         shown -= shown % columns
-        rows = self.above_reconstructions(x_N1HW[:shown], columns)
+        rows = self.above_reconstructions(x_N1HW[:shown], labels_N[:shown], columns)
         return image_grid(
             rows,
             f"{shown} {self.images_name} and their reconstructions",
@@ -175,7 +209,7 @@ class ExampleImages:
             row_group=2,
         )
 
-    def ranking(self, x_N1HW: Tensor, reconstruction_N: Tensor) -> Figure:
+    def ranking(self, x_N1HW: Tensor, labels_N: Tensor, reconstruction_N: Tensor) -> Figure:
         """The images with the lowest, middle and highest reconstruction terms, above what is decoded."""
         order = reconstruction_N.argsort(stable=True)
         count = min(COLUMNS, len(order))
@@ -184,7 +218,8 @@ class ExampleImages:
         for name, start in (("best", 0), ("median", rest // 2), ("worst", rest)):
             index = order[start : start + count]
             images, nats = x_N1HW[index.to(x_N1HW.device)], reconstruction_N[index]
-            rows += [as_arrays(images), self.reconstructed(images)]
+            labels_B = labels_N[index.to(labels_N.device)]
+            rows += [as_arrays(images), self.reconstructed(images, labels_B)]
             ends = dict.fromkeys(f"{each:.0f}" for each in (nats.min(), nats.max()))
             labels += [name, f"{' to '.join(ends)} nats"]
         caption = "originals above, below them the images decoded from their posterior means"
@@ -244,10 +279,16 @@ class ExampleImages:
     ) -> LatentPlot:
         labels_N = self.labels_N if coloured and self.data.class_names else None
         subtitle = f"{self.about} · posterior means of {len(means_NL):,} {self.images_name}"
+        if self.model.classes:
+            subtitle += ": what is left to z when the class is given"
         return LatentPlot(means_NL, labels_N, self.data.class_names, view, title, subtitle)
 
-    def manifold(self, title: str = "Decoder manifold") -> Figure:
-        """The decoder on the plane of the latent plot, in equal steps of probability, not of z."""
+    def manifold(self, title: str = "Decoder manifold", label: int | None = None) -> Figure:
+        """The decoder on the plane of the latent plot, in equal steps of probability, not of z.
+
+        Of a class-conditional model given the class `label`, by default the first.
+        """
+        label = self.classes[0] if label is None else label
         axes = LatentAxes.of(self.means())
         shown = axes.varying[:2]
         plane_LS, steps_MS = axes.directions_LD[:, shown], PRIOR_STEPS[:, None].expand(-1, len(shown))
@@ -268,11 +309,12 @@ class ExampleImages:
             caption += f", all others {others}"
         if not axes.prior_fits:
             caption += axes.elsewhere
-        images = self.decoded_grid(z_RCL)
+        images, title = self.decoded_grid(z_RCL, label), self.title_given(title, label)
         return image_grid(images, title, self.about, bottom_label=caption, zoom=2, gap=0)
 
-    def traversals(self) -> Figure:
-        """One direction per row while all else stays, those of most variance on top."""
+    def traversals(self, label: int | None = None) -> Figure:
+        """One direction per row while all else stays, those of most variance on top; `label` as above."""
+        label = self.classes[0] if label is None else label
         axes = LatentAxes.of(self.means())
         shown = axes.varying[:MOST_ROWS]
         steps_V = torch.linspace(-3, 3, VARIATIONS, dtype=torch.float64)
@@ -288,8 +330,8 @@ class ExampleImages:
                 few = "1 % of all" if axes.variances.sum() > 1 else str(ACTIVE_VARIANCE)
                 caption += f": the variance of the posterior means along the others is at most {few}"
         return image_grid(
-            self.decoded_grid(torch.stack(z_RVL)),
-            "Traversals of the latent space",
+            self.decoded_grid(torch.stack(z_RVL), label),
+            self.title_given("Traversals of the latent space", label),
             self.about,
             row_labels=[axes.label(row).replace(", ", "\n") for row in shown],
             column_labels=[f"{signed(step)}{unit}" if step else "0" for step in steps_V.tolist()],
@@ -310,7 +352,7 @@ class ExampleImages:
             spread = (of_class @ direction).std(correction=0)
             rows.append(of_class.mean(dim=0) + steps[:, None] * spread * direction)
         return image_grid(
-            self.decoded_grid(torch.stack(rows)),
+            self.decoded_grid(torch.stack(rows), list(names)),
             title,
             self.about,
             row_labels=list(names.values()),
@@ -330,19 +372,28 @@ class ExampleImages:
             ways = "a straight line and a great circle"
         pairs = 8 // len(paths)
         band = self.first_band[:pairs]
-        partner = self.images_K1HW[self.columns :].roll(-self.columns // 3, dims=0)[:pairs]
-        start, end = self.posterior(band).mean.cpu(), self.posterior(partner).mean.cpu()
+        partner, partner_labels = (
+            each[self.columns :].roll(-self.columns // 3, dims=0)[:pairs]
+            for each in (self.images_K1HW, self.images_labels)
+        )
+        labels = self.images_labels[: len(band)]
+        start = self.posterior(band, labels).mean.cpu()
+        end = self.posterior(partner, partner_labels).mean.cpu()
         share = torch.linspace(0, 1, 8)
         z_RSL = torch.stack([path(start, end, share) for path in paths.values()], dim=1).flatten(0, 1)
         ends = [as_arrays(images.repeat_interleave(len(paths), dim=0))[:, None] for images in (band, partner)]
+        images = self.decoded_grid(z_RSL, labels.repeat_interleave(len(paths)).tolist())
+        caption = f"decoded at equal steps on {ways} between the two posterior means"
+        if self.model.classes:
+            caption += "\ngiven the class of the image on the left: of the other one only z is used"
         return image_grid(
-            np.concatenate([ends[0], self.decoded_grid(z_RSL), ends[1]], axis=1),
+            np.concatenate([ends[0], images, ends[1]], axis=1),
             f"Interpolations between {self.images_name}{when}",
             self.about,
             row_labels=list(paths) * len(band) if spherical else (),
             row_group=len(paths) if spherical else 0,
             column_labels=["original", *(f"{100 * part:.0f} %" for part in share.tolist()), "original"],
-            bottom_label=f"decoded at equal steps on {ways} between the two posterior means",
+            bottom_label=caption,
         )
 
 

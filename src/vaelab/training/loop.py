@@ -29,16 +29,17 @@ def fit(
     """
     train_step = train_step or train_step_for(state, config)
     weight_of = kl_weight(config)
-    shuffled = replace(data.train, images=torch.empty_like(data.train.images))
+    images, labels = torch.empty_like(data.train.images), torch.empty_like(data.train.labels)
+    shuffled = replace(data.train, images=images, labels=labels)
     notify(callbacks, "on_start", state)
     while not is_complete(state, config):
         if state.step == 0:
             state.begin_epoch(config.seed)
         with state.timed():
-            for x_BCHW in batches(data.train, shuffled, state, config):
+            for x_BCHW, labels_B in batches(data.train, shuffled, state, config):
                 epoch = state.epoch + state.step / state.steps_per_epoch
                 set_learning_rate(state.optimizer, learning_rate(config, epoch))
-                state.step_terms_ST[state.step] = train_step(x_BCHW, weight_of(epoch))
+                state.step_terms_ST[state.step] = train_step(x_BCHW, labels_B, weight_of(epoch))
                 state.step += 1
                 if state.average:
                     decay = config.optimizer.weight_average
@@ -50,10 +51,17 @@ def fit(
     return state.history
 
 
-def batches(images: Split, shuffled: Split, state: TrainingState, config: Config) -> Iterator[Tensor]:
-    """The batches of the current epoch from its current step on: slices of the images, shuffled at once."""
+def batches(
+    images: Split, shuffled: Split, state: TrainingState, config: Config
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches of the current epoch from its current step on, images (B, C, H, W) and labels (B,).
+
+    They are slices of the images, which are shuffled at once.
+    """
     generator = stream(config.seed, "shuffle", state.epoch + 1, state.device)
     order_N = torch.randperm(len(images), generator=generator, device=state.device)
     torch.index_select(images.images, 0, order_N, out=shuffled.images)
+    torch.index_select(images.labels, 0, order_N, out=shuffled.labels)
     for start in range(state.step * config.batch_size, len(images), config.batch_size):
-        yield shuffled.batch(slice(start, start + config.batch_size), state.noise["pixels"])
+        index = slice(start, start + config.batch_size)
+        yield shuffled.batch(index, state.noise["pixels"]), shuffled.labels[index]

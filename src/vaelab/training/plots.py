@@ -55,20 +55,29 @@ class Plots:
         return examples.latent_plot(*examples.latent_picture(), "Latent space", coloured=True).figure
 
     def samples(self) -> Figure:
-        """64 images decoded from draws of the prior, always the same draws."""
+        """64 images decoded from draws of the prior, always the same draws.
+
+        Of a class-conditional run a row per class, decoded from the same draws.
+        """
         return self.examples.samples("Samples from the prior").figure
 
     def reconstructions(self) -> Figure:
         """Test images of each class above their reconstructions from posterior means."""
         return self.examples.reconstructions("Reconstructions").figure
 
-    def manifold(self) -> Figure:
-        """The decoder on the plane of `latent`, in equal steps of the prior's probability."""
-        return self.examples.manifold()
+    def manifold(self, label: str | int | None = None) -> Figure:
+        """The decoder on the plane of `latent`, in equal steps of the prior's probability.
 
-    def traversals(self) -> Figure:
+        Of a class-conditional run given one class, the first if none is named.
+        """
+        return self.examples.manifold(label=self.class_number(label))
+
+    def traversals(self, label: str | int | None = None) -> Figure:
         """Images decoded along one latent direction per row, those of most variance on top."""
-        return self.examples.traversals()
+        return self.examples.traversals(self.class_number(label))
+
+    def class_number(self, label: str | int | None) -> int | None:
+        return None if label is None else int(self.run.class_numbers(label, 1, "label"))
 
     def variations(self) -> Figure:
         """Images decoded around the mean of each class, along its direction of most variance."""
@@ -96,7 +105,7 @@ def as_html(run: Run) -> str:
         missing.append(str(reason))
     return render(
         "run.cell.html.j2",
-        title=f"{config.model['name']}, {latents}, {config.objective_label} · {data}",
+        title=f"{config.model_label}, {latents}, {config.objective_label} · {data}",
         about=" · ".join([progress(run), f"seed {config.seed}", str(run.checkpoint)]),
         epoch=run.epoch,
         splits=[SPLIT_NAMES[split] for split in splits],

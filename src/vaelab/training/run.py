@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,8 +20,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vaelab.config import Config, ConfigError, DatasetConfig, EvaluationConfig, VaelabError
+from vaelab.config import Config, ConfigError, DatasetConfig, EvaluationConfig, VaelabError, counted
 from vaelab.data import sources, splits
+from vaelab.data.datasets import class_number, spec_of
 from vaelab.data.splits import Data
 from vaelab.models import VAE, Gaussian, evaluating
 from vaelab.objectives import Objective
@@ -34,6 +35,8 @@ from vaelab.training.interpolation import between
 
 AT_ONCE = 64
 """Images that are sampled at once."""
+
+Labels = str | int | Sequence[str | int] | Tensor | NDArray[np.generic]
 
 if TYPE_CHECKING:
     from vaelab.training.plots import Plots
@@ -62,7 +65,7 @@ class Run:
 
     def __repr__(self) -> str:
         config = self.config
-        what = f"{config.model['name']}, {config.dataset.name}, {config.objective_label}, epoch {self.epoch}"
+        what = f"{config.model_label}, {config.dataset.name}, {config.objective_label}, epoch {self.epoch}"
         return f"<Run: {what}, {self.checkpoint}>"
 
     def _repr_html_(self) -> str:
@@ -82,13 +85,26 @@ class Run:
         """`best, epoch 12`: which of the run's checkpoints this is."""
         return f"{self.checkpoint.stem}, epoch {self.epoch}"
 
-    def sample(self, count: int = 64, seed: int = 0, sigma: float = 1.0) -> Tensor:
+    def sample(
+        self, count: int = 64, seed: int = 0, sigma: float = 1.0, labels: Labels | None = None
+    ) -> Tensor:
         """Expected images of `count` draws from the prior, shape (count, 1, H, W), in [0, 1].
 
-        Of more images, the first ones are the same. `sigma` is the standard deviation of the draws.
+        Of more images, the first ones are the same. `sigma` is the standard deviation of the draws. The
+        `labels` of a class-conditional run are a class, or one for each image; by default drawn from p(y).
         """
-        batches = islice(self.prior_draws(seed, sigma), math.ceil(count / AT_ONCE))
-        return torch.cat([self.decode(z_BL) for z_BL in batches])[:count]
+        drawn, needed = self.label_draws(seed), math.ceil(count / AT_ONCE)
+        if labels is not None:
+            place_N = torch.arange(needed * AT_ONCE).clamp(max=count - 1)
+            drawn = iter(self.class_numbers(labels, count)[place_N].split(AT_ONCE))
+        batches = islice(zip(self.prior_draws(seed, sigma), drawn, strict=False), needed)
+        return torch.cat([self.decoded(z_BL, labels_B) for z_BL, labels_B in batches])[:count]
+
+    def label_draws(self, seed: int) -> Iterator[Tensor]:
+        """Endless labels drawn from p(y), (64,) each; all 0 of a run that is not class-conditional."""
+        noise = stream(seed, "labels of a sample")
+        while True:
+            yield self.model.draw_labels(AT_ONCE, noise)
 
     def prior_draws(self, seed: int, sigma: float = 1.0) -> Iterator[Tensor]:
         """Endless latents, (64, L) each: always drawn, and to be decoded, as many at once.
@@ -99,33 +115,80 @@ class Run:
         while True:
             yield sigma * torch.randn(AT_ONCE, self.model.latent_dim, generator=noise)
 
-    def encode(self, images: Tensor | NDArray[np.generic]) -> Gaussian:
-        """q(z|x): `.mean` and `.log_variance`, shape (N, L) each. For `images` see `as_images`."""
-        with evaluating(self.model):
-            return self.model.encode(self.as_images(images))
+    def class_numbers(self, labels: Labels | None, count: int, setting: str = "labels") -> Tensor:
+        """The numbers of the classes that a class-conditional run is given, (count,); else all 0.
 
-    def decode(self, z: Tensor | NDArray[np.floating]) -> Tensor:
+        `labels` is a class for all, or a list of one each: names, or numbers as the data set's own labels.
+        Raises VaelabError for what isn't among the classes that it was trained on.
+        """
+        known = self.model.classes
+        if not known:
+            if labels is not None:
+                raise VaelabError(f"{setting}: the run is not class-conditional, so leave the class out.")
+            return torch.zeros(count, dtype=torch.int64)
+        if labels is None:
+            raise VaelabError(
+                f"The run is class-conditional (model.conditional=true): give it the class, {setting}=NAME."
+            )
+        if isinstance(labels, Tensor | np.ndarray):
+            numbers = as_tensor(labels).reshape(-1).long().tolist()
+        else:
+            spec = spec_of(self.config.dataset)
+            entries = [labels] if isinstance(labels, str | int) else labels
+            numbers = [class_number(spec, each, setting) for each in entries]
+        if unknown := {*numbers} - {*known}:
+            names = spec_of(self.config.dataset).classes
+            trained = " and ".join(names[each] for each in known)
+            without = ", ".join(names[each] if each in range(len(names)) else str(each) for each in unknown)
+            raise VaelabError(f"{setting}: the run was trained on {trained}, without {without}.")
+        if len(numbers) not in (1, count):
+            raise VaelabError(
+                f"{setting}: {len(numbers)} classes for {counted(count, 'image')}: type one each."
+            )
+        return torch.tensor(numbers).expand(count)
+
+    def encode(self, images: Tensor | NDArray[np.generic], labels: Labels | None = None) -> Gaussian:
+        """q(z|x): `.mean` and `.log_variance`, shape (N, L) each. For `images` see `as_images`.
+
+        A class-conditional run needs `labels`, as `class_numbers` takes them; so do the methods below.
+        """
+        x_NCHW = self.as_images(images)
+        model = self.model.given(self.class_numbers(labels, len(x_NCHW)))
+        with evaluating(model):
+            return model.encode(x_NCHW)
+
+    def decode(self, z: Tensor | NDArray[np.floating], labels: Labels | None = None) -> Tensor:
         """Expected images of latents of shape (N, L) or (L,): (N, 1, H, W), in [0, 1]."""
         z_NL, latents = torch.atleast_2d(as_tensor(z).float()), self.model.latent_dim
         if z_NL.ndim != 2 or z_NL.shape[1] != latents:
             raise VaelabError(f"Latents have the shape (N, {latents}) in this run, not {tuple(z_NL.shape)}.")
-        with evaluating(self.model):
-            return self.objective.likelihood.mean(self.model.decode(z_NL))
+        return self.decoded(z_NL, self.class_numbers(labels, len(z_NL)))
 
-    def reconstruct(self, images: Tensor | NDArray[np.generic]) -> Tensor:
+    def decoded(self, z_NL: Tensor, labels_N: Tensor) -> Tensor:
+        """The same of what need not be checked."""
+        model = self.model.given(labels_N)
+        with evaluating(model):
+            return self.objective.likelihood.mean(model.decode(z_NL))
+
+    def reconstruct(self, images: Tensor | NDArray[np.generic], labels: Labels | None = None) -> Tensor:
         """The images decoded from their posterior means, shape (N, 1, H, W), in [0, 1]."""
-        return self.decode(self.encode(images).mean)
+        return self.decode(self.encode(images, labels).mean, labels)
 
     def interpolate(
         self, start: Tensor | NDArray[np.generic], end: Tensor | NDArray[np.generic], steps: int = 10,
-        path: str = "linear",
+        path: str = "linear", labels: Labels | None = None,
     ) -> Tensor:  # fmt: skip
         """Images decoded at equal steps between the posterior means of two images, (steps, 1, H, W).
 
-        `path` is linear, or spherical for a great circle.
+        `path` is linear, or spherical for a great circle. Of two `labels` the first one's class is decoded.
         """
-        start_L, end_L = (self.encode(image).mean[0] for image in (start, end))
-        return self.decode(between(start_L, end_L, steps, path))
+        labels_2 = self.class_numbers(labels, 2)
+        start_L, end_L = (
+            self.encode(image, None if labels is None else labels_2[[place]]).mean[0]
+            for place, image in enumerate((start, end))
+        )
+        z_SL = between(start_L, end_L, steps, path)
+        return self.decoded(z_SL, labels_2[0].expand(len(z_SL)))
 
     def as_images(self, images: Tensor | NDArray[np.generic]) -> Tensor:
         """Floats of shape (N, C, H, W) from (N, C, H, W), of grey images also from (N, H, W) or (H, W).

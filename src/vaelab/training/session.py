@@ -252,7 +252,7 @@ class TrainingRun:
         if data.scored.name == "val":
             scored = counted(len(data.scored), "validation image")
         log.info(
-            f"{config.model['name']} ({facts['model']['parameters']:,} parameters), {config.objective_name}, "
+            f"{config.model_label} ({facts['model']['parameters']:,} parameters), {config.objective_name}, "
             f"{facts['likelihood']} likelihood on {data.description}: "
             f"{counted(len(data.train), 'training image')} ({scored}), "
             f"{counted(config.epochs, 'epoch')}, on {facts['device']['name']}"

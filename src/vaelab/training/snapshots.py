@@ -130,10 +130,13 @@ class AnimationFrames(Drawing):
         """An epoch that has figures has its plane and samples beside what the animation needs."""
         examples = self.examples
         means_NL = examples.means(count).clip(-HALF_PRECISION, HALF_PRECISION).astype(np.float16)
-        images = examples.reconstructed(examples.first_band)
+        images = examples.first_band_reconstructed()
         arrays: dict[str, Any] = {"means": means_NL, "reconstructions": whole_bytes(images)}
         if count == LATENT_POINTS:
-            view, samples = examples.view_of([means_NL]), examples.decoded(examples.prior_ZL)
+            view, samples = (
+                examples.view_of([means_NL]),
+                examples.decoded(examples.prior_ZL, examples.prior_labels),
+            )
             arrays |= {"epoch": state.epoch, "plane": view.plane, "axes": view.names}
             arrays |= {"samples": whole_bytes(samples)}
         self.folder.write(self.folder.frame(state.total_steps), as_npz(arrays))

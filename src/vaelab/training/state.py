@@ -17,7 +17,7 @@ import torch
 from torch import Generator, Tensor
 
 from vaelab.config import Config, ConfigError, VaelabError, show
-from vaelab.data.datasets import spec_of
+from vaelab.data.datasets import class_numbers, spec_of
 from vaelab.data.splits import Data
 from vaelab.metrics.latent import active_units
 from vaelab.models import VAE, build, outline
@@ -55,7 +55,11 @@ class TrainingState:
         """A model with new weights, nothing trained. Raises ConfigError for settings it can't build."""
         objective = build_objective(config).to(device)
         per_pixel = objective.likelihood.parameters_per_pixel
-        model = build(config.model, data.spec.image_shape, config.seed, per_pixel).to(device).train()
+        shape, classes = data.spec.image_shape, data.labelled_classes
+        model = build(config.model, shape, config.seed, per_pixel, classes).to(device).train()
+        if model.classes:
+            counts_Y = (data.train.labels[:, None] == model.class_numbers).sum(dim=0)
+            model.class_prior.copy_(counts_Y / len(data.train))
         model.to(memory_format=torch.channels_last)  # a tenth faster where there are convolutions, on CPUs
         parameters = [*model.parameters(), *objective.parameters()]
         # Capturable, so that a CUDA graph can hold the step: Adam's step count is then on the device too.
@@ -140,7 +144,8 @@ def counts_of(config: Config) -> Sequence[str]:
 
 def check_model(config: Config) -> int:
     """The number of parameters. Raises ConfigError for what can't be built: model, objective, schedule."""
-    shape = spec_of(config.dataset).image_shape
+    spec = spec_of(config.dataset)
+    classes = class_numbers(spec, config.dataset.classes) if spec.classes else ()
     likelihood = build_objective(config).likelihood
     per_pixel, binarize = likelihood.parameters_per_pixel, config.dataset.binarize
     if likelihood.is_density and binarize != "none":
@@ -150,7 +155,9 @@ def check_model(config: Config) -> int:
             "dataset.binarize=none."
         )
     kl_weight(config)
-    return sum(each.numel() for each in outline(config.model, shape, per_pixel).parameters())
+    return sum(
+        each.numel() for each in outline(config.model, spec.image_shape, per_pixel, classes).parameters()
+    )
 
 
 def check_settings(config: Config) -> torch.device:

@@ -13,8 +13,8 @@ from vaelab.training.cuda_graph import CapturedStep
 from vaelab.training.optimization import clip
 from vaelab.training.state import TrainingState
 
-TrainStep = Callable[[Tensor, float], Tensor]
-"""Trains on a batch (B, C, H, W) with a weight of the KL; returns the sums of its terms, (T,)."""
+TrainStep = Callable[[Tensor, Tensor, float], Tensor]
+"""Trains on a batch (B, C, H, W), its labels (B,) and a weight of the KL: the sums of its terms, (T,)."""
 
 
 def train_step_for(state: TrainingState, config: Config) -> TrainStep:
@@ -31,11 +31,12 @@ class EagerStep:
         self.bf16 = config.precision == "bf16"
         self.clip_norm = config.optimizer.clip_norm
 
-    def __call__(self, x_BCHW: Tensor, kl_weight: float | Tensor) -> Tensor:
+    def __call__(self, x_BCHW: Tensor, labels_B: Tensor, kl_weight: float | Tensor) -> Tensor:
         state = self.state
         # Without a cache of casts, which would outlive the capture of a CUDA graph.
         with torch.autocast(state.device.type, torch.bfloat16, enabled=self.bf16, cache_enabled=False):
-            terms = state.objective(state.model, x_BCHW, state.noise["latent"], kl_weight)
+            model = state.model.given(labels_B)
+            terms = state.objective(model, x_BCHW, state.noise["latent"], kl_weight)
         state.optimizer.zero_grad()
         terms.loss.mean().backward()
         parts = [terms.parts[name] for name in state.objective.parts]

@@ -3,8 +3,10 @@
 import math
 from dataclasses import replace
 
+from torch import Tensor
+
 from vaelab.evaluation.model import EvaluatedModel, Progress
-from vaelab.evaluation.numbers import NATS, Section, mean_of
+from vaelab.evaluation.numbers import NATS, Basis, Number, Section, mean_of
 from vaelab.evaluation.sections import sections
 
 BITS = "bits per pixel"
@@ -15,8 +17,31 @@ def nats_per_bit(evaluated: EvaluatedModel) -> float:
     return math.prod(evaluated.model.image_shape) * math.log(2)
 
 
+def with_class(evaluated: EvaluatedModel, name: str, bound_N: Tensor, basis: Basis) -> dict[str, Number]:
+    """A bound on −log p(x|y) with −log p(y) added, where the model is class-conditional.
+
+    It bounds −log p(x, y), and so −log p(x), as the numbers of models that are not given the class do.
+    """
+    log_prior_N = evaluated.log_class_prior[: len(bound_N)]
+    if not evaluated.model.classes or not log_prior_N.isfinite().all():
+        return {}
+    return {f"{name} - log p(y)": mean_of(bound_N - log_prior_N, NATS, basis)}
+
+
+GIVEN_THE_CLASS = (
+    "The model is given the class y: these are bounds on −log p(x|y), which don't compare with those on "
+    "−log p(x) of a model that is not. With −log p(y) added they are bounds on −log p(x, y), and so on "
+    "−log p(x), and do; p(y) is the share of the class among the training images."
+)
+
+
 def what_it_measures(evaluated: EvaluatedModel) -> str:
-    """What −log p(x|z) is under this likelihood, for these pixels."""
+    """What −log p(x|z) is under this likelihood, for these pixels, and whether the class is given."""
+    given = f"{GIVEN_THE_CLASS}\n" if evaluated.model.classes else ""
+    return given + what_log_prob_is(evaluated)
+
+
+def what_log_prob_is(evaluated: EvaluatedModel) -> str:
     if evaluated.objective.likelihood.is_density:
         return (
             "−log of a density of grey values in [0, 1]: it can be negative, and is dominated by how sharply "
@@ -47,6 +72,7 @@ def bound(evaluated: EvaluatedModel, progress: Progress) -> Section:
         "kl": mean_of(terms.kl, NATS, basis),
         "neg_elbo": replace(mean_of(terms.neg_elbo, NATS, basis), value=sum_of_averages),
     }
+    rows |= with_class(evaluated, "neg_elbo", terms.neg_elbo, basis)
     if evaluated.is_probability:
         rows["bits_per_dim"] = mean_of(terms.neg_elbo / nats_per_bit(evaluated), BITS, basis)
     remark = "\n".join([what_it_measures(evaluated), *published_likelihoods(evaluated)])
@@ -68,7 +94,7 @@ def published_likelihoods(evaluated: EvaluatedModel) -> list[str]:
     """The published number to stand beside, where it is of these very images and this likelihood."""
     data, bernoulli = evaluated.data, evaluated.run.config.loss.likelihood_name == "bernoulli"
     whole = data.origin.complete and len(data.classes) == len(data.spec.classes)
-    if not (whole and bernoulli and evaluated.split.name == "test"):
+    if not (whole and bernoulli and evaluated.split.name == "test") or evaluated.model.classes:
         return []
     found = PUBLISHED.get((data.spec.name, data.binarize))
     return [f"Published for these test images: {found}."] if found else []

@@ -4,7 +4,7 @@ from vaelab.config import counted
 from vaelab.evaluation.model import EvaluatedModel, Progress
 from vaelab.evaluation.numbers import NATS, Number, Section, mean_of
 from vaelab.evaluation.sections import sections
-from vaelab.evaluation.sections.bound import BITS, nats_per_bit, what_it_measures
+from vaelab.evaluation.sections.bound import BITS, nats_per_bit, what_it_measures, with_class
 from vaelab.objectives.importance import DEFENSIVE, POSTERIOR, importance_weighted_bound
 
 FEW = 10  # effective samples below which an estimate rests on a few latents
@@ -25,7 +25,14 @@ def nll(evaluated: EvaluatedModel, progress: Progress) -> Section:
 
     x_NCHW = evaluated.images[:images]
     found = importance_weighted_bound(
-        evaluated.model, evaluated.objective, x_NCHW, samples, evaluated.seed, proposal, done
+        evaluated.model,
+        evaluated.objective,
+        x_NCHW,
+        samples,
+        evaluated.seed,
+        proposal,
+        done,
+        evaluated.split.labels[:images],
     )
     neg_elbo_N = evaluated.bound.terms.neg_elbo[:images]
     kind = f"importance sample{'' if samples == 1 else 's'} per image"
@@ -42,11 +49,13 @@ def nll(evaluated: EvaluatedModel, progress: Progress) -> Section:
         rows["bits_per_dim_8bit"] = mean_of(found.nll_8bit / nats_per_bit(evaluated), BITS, basis)
     elif evaluated.is_probability:
         rows["bits_per_dim"] = mean_of(found.nll / nats_per_bit(evaluated), BITS, basis)
+    rows |= with_class(evaluated, "nll", found.nll, basis)
     rows["effective_samples"] = Number(median, f"of {samples:,}, median over images", basis)
     rows["effective_samples_5_percent"] = Number(worst, f"of {samples:,}, lowest 5 % of images", basis)
+    of = "x|y" if evaluated.model.classes else "x"
     drawn = "q(z|x)" if proposal is POSTERIOR else "a mixture of q(z|x) with wider Gaussians around its mean"
     remark = (
-        f"nll: importance-weighted bound on −log p(x), K = {samples:,} (Burda et al. 2016), of the first "
+        f"nll: importance-weighted bound on −log p({of}), K = {samples:,} (Burda et al. 2016), of the first "
         f"{counted(images, 'image')}, samples from {drawn}. ± leaves out that a bound with few effective "
         f"samples, (Σw)² / Σw², is too high.\n{what_it_measures(evaluated)}"
     )
@@ -58,7 +67,7 @@ def nll(evaluated: EvaluatedModel, progress: Progress) -> Section:
     few = (effective_N < FEW).double().mean().item()
     verdict = (
         f"Half of the images have {median:.0f} effective samples or fewer: nll is only an upper bound on "
-        "−log p(x), which more importance_samples would lower."
+        f"−log p({of}), which more importance_samples would lower."
         if median < FEW
         else f"{100 * few:.0f} % of the images have fewer than {FEW} effective samples."
     )

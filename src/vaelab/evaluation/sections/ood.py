@@ -22,6 +22,8 @@ IMAGES, SAMPLES = 1000, 20  # of each data set, and importance samples of each i
 @sections.register("ood")
 def ood(evaluated: EvaluatedModel, progress: Progress) -> Section:
     own = evaluated.data.spec
+    if evaluated.model.classes:
+        raise CannotMeasure("images of another data set have none of the classes that the model is given")
     others = [
         spec
         for spec in published().values()

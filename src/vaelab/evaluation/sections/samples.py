@@ -112,6 +112,10 @@ def samples(evaluated: EvaluatedModel, progress: Progress) -> Section:
         f"density, coverage: to the {generation.NEIGHBOURS_OF_DENSITY}th. ± is the standard error, of kid "
         "as a U-statistic, of the others by the bootstrap over both sets of images, the fitted mixture given."
     )
+    if evaluated.model.classes:
+        remark += (
+            " Samples are decoded given classes drawn from p(y), reconstructions given each image's own."
+        )
     split = evaluated.split.name
     included = "those of the floor" if split == "test" else f"these {split} images"
     if network.trained_on in (None, digest_of(evaluated.data.origin.sha256)):

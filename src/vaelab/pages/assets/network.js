@@ -138,6 +138,8 @@ const LOG_PROBS = {  // log p(x|z) of a pixel in nats, from the decoder's output
 };
 
 class Network {
+  static given = 0;  // the number of the class that class-conditional models are given
+
   constructor(model, weights) {
     this.spec = model.network;
     this.pixelSigma = model.pixelSigma;
@@ -149,9 +151,19 @@ class Network {
     return runLayers(layers, input, shape, this.weights)[0];
   }
 
+  // What a network is given: values, and in a class-conditional model the class, one-hot, each of its numbers so often.
+  withClass(values, times) {
+    const { classes } = this.spec;
+    const found = new Float32Array(values.length + times * classes.length);
+    found.set(values);
+    const start = values.length + times * classes.indexOf(Network.given);
+    if (classes.includes(Network.given)) found.fill(1, start, start + times);
+    return found;
+  }
+
   // q(z|x) of an image of grey values from 0 to 1.
   encode(image) {
-    const both = this.run(this.spec.encoder, Float32Array.from(image), this.spec.image);
+    const both = this.run(this.spec.encoder, this.withClass(image, this.spec.pixelsPerClass), this.spec.input);
     const latents = this.spec.latents;
     const [low, high] = this.spec.logVarianceRange;
     return { mean: both.slice(0, latents),
@@ -159,7 +171,10 @@ class Network {
   }
 
   // The parameters of p(x|z): a number per pixel.
-  logits(z) { return this.run(this.spec.decoder, Float32Array.from(z), [this.spec.latents]); }
+  logits(z) {
+    const values = this.withClass(z, 1);
+    return this.run(this.spec.decoder, values, [values.length]);
+  }
 
   // The expected image of a latent: grey values from 0 to 1.
   decode(z) { return this.logits(z).map(this.mean); }

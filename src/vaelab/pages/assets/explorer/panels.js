@@ -33,7 +33,7 @@ function showReadings() {
   imageTile.text.textContent = subject.text;
   for (const view of views) {
     const posterior = view.posterior(subject);
-    paint(view.reconstruction, view.network.decode(posterior.mean));
+    givenItsOwn(subject, () => paint(view.reconstruction, view.network.decode(posterior.mean)));
     const where = whereIs(view);
     view.where = where;
     const line = (text, className = "") => made("p", { textContent: text, className });

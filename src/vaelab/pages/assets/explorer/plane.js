@@ -449,6 +449,7 @@ function move(view, u, v) {
 function choose(subject, view = views[state.active]) {
   state.active = view.number;
   Object.assign(state, { subject, hovered: null });
+  if (subject.index !== null) give(given.labels[subject.index]);
   if (!state.freeze) drawNoise();
   for (const each of views) each.z = Float32Array.from((state.sameZ ? view : each).posterior(subject).mean);
   if (document.activeElement !== element("number") && subject.index !== null) element("number").value = subject.index;

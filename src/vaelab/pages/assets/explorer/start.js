@@ -85,6 +85,7 @@ function writeAddress() {
   if (given.epochs.length > 1) found.set("epoch", state.epoch);
   for (const name of CHOICES) found.set(name, state[name]);
   if (state.hidden.size) found.set("hidden", [...state.hidden].join(","));
+  if (CONDITIONAL) found.set("given", Network.given);
   if (state.sameZ) found.set("same", "1");
   if (!state.sameAxes) found.set("own-axes", "1");
   for (const letter of LETTERS) if (state[letter].index !== null) found.set(letter, state[letter].index);
@@ -114,6 +115,7 @@ async function readAddress() {
   const epoch = Number(found.get("epoch"));
   if (given.epochs.includes(epoch) && epoch !== state.epoch) await goToEpoch(epoch);
   if (image("image")) choose(image("image"));
+  if (CONDITIONAL && names[found.get("given")]) give(Number(found.get("given")));
   if (found.has("tour")) goTo(Number(found.get("tour")) - 1);
   const ofViews = (name, size, use) => (found.get(name) ?? "").split(";").forEach((text, number) => {
     const values = asNumbers(text);
@@ -189,6 +191,7 @@ async function start() {
   resetView();
   fillAxes();
   fillLegend();
+  fillClasses();
   fillDimensions();
   orderDimensions();
   startPad();

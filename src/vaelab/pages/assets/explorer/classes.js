@@ -1,0 +1,24 @@
+// The class that class-conditional models are given: a test image's own, until another one is chosen.
+
+const CONDITIONAL = given.models.some((model) => model.network.classes.length);
+
+function give(label) {
+  Network.given = label;
+  for (const subject of [state.subject, state.A, state.B, state.C]) if (subject) delete subject.encoded;  // drawings
+  if (element("given")) element("given").value = label;
+}
+
+// What `show` draws of a subject that the mouse is over is given its own class.
+function givenItsOwn(subject, show) {
+  const chosen = Network.given;
+  if (state.hovered !== null) Network.given = given.labels[subject.index];
+  show();
+  Network.given = chosen;
+}
+
+function fillClasses() {
+  const select = element("given");
+  if (!select) return;
+  select.append(...given.classes.map((each) => new Option(each.name, each.number)));
+  select.addEventListener("change", () => { give(Number(select.value)); requestRedraw(true); });
+}
