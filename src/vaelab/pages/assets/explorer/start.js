@@ -183,7 +183,7 @@ async function start() {
   imageTile = tile(element("image"), "", "The image that is looked at");
   if (views.length === 1) views[0].outputs.prepend(element("subject"));
   const other = (label) => given.labels.findIndex((each) => each !== label);
-  const second = Math.max(0, other(given.labels[0]));
+  const second = Math.max(other(given.labels[0]), Math.min(1, COUNT - 1));  // of one class: just another image
   const third = given.labels.findIndex((label, index) => label === given.labels[second] && index !== second);
   [state.A, state.B, state.C] = [0, second, Math.max(0, third)].map(testImage);
   state.subject = testImage(0);
