@@ -611,7 +611,7 @@ WRONG = [
     (("checkpoint=x", "+beta=3"), "Unknown setting 'beta'. --help lists all settings."),
     (("checkpoint=x", "dataset=mnist"), "'dataset' can't be chosen here: the checkpoint determines it."),
     (("checkpoint=x", "dataset.source=ful"), "dataset.source must be auto, full, embedded or null, got ful."),
-    (("checkpoint=x", "device=gpu"), "device must be auto, cpu, cuda or cuda:N, got gpu."),
+    (("checkpoint=x", "device=gpu"), "device must be auto, cpu, cuda, cuda:N or mps, got gpu."),
     (("checkpoint=x", "seed=1.5"), "seed must be a whole number of at least 0 and below 2**63 or null, got 1.5."),
 ]  # fmt: skip
 

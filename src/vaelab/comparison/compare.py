@@ -355,7 +355,7 @@ class Comparison(Steps):
             colours=colours(found.families),
             curves=[each for family, first in zip(found.families, firsts, strict=False)
                     for each in curves(family, several, first)],
-            rates=[rate_distortion(family, first, self.folder)
+            rates=[rate_distortion(family, first)
                    for family, first in zip(found.families, firsts, strict=False)],
             epochs=epochs(found),
             kinds=KINDS,

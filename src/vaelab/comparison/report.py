@@ -39,6 +39,7 @@ SYMBOLS = {
     "*": "star",
 }
 """matplotlib's markers as Observable Plot calls them."""
+DISTORTION = "−log p(x|z), nats per image"
 
 
 def about_all(found: FoundRuns) -> str:
@@ -84,11 +85,10 @@ def question(family: Family) -> str:
     """What a comparison asks, and of which models: `What does β do? mlp, 2 latent dimensions, …, 3 seeds`."""
     configs = [model.config for model in family.models]
     varying = differing(configs)
-    if (
-        len({config.kl_off for config in configs}) > 1
-        and len({each.beta for each in configs if not each.kl_off}) < 2
-    ):
+    if len({config.beta for config in configs if not config.kl_off}) < 2:
         varying = [key for key in varying if key != "beta"]
+    if "model.name" in varying:  # each network has settings of its own
+        varying = [key for key in varying if not key.startswith("model.") or key == "model.name"]
     names = list(dict.fromkeys(NAMES.get(key, key) for key in varying))
     does = f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)
     asked = f"What {'do' if len(names) > 1 else 'does'} {does} do?" if does else "How does the model do?"
@@ -144,16 +144,14 @@ def curves(family: Family, several: bool, first: int) -> list[dict[str, Any]]:
                 number = first + place
                 own = {"name": model.label, "model": number, "colour": number, "dash": DASHES[look.dashes]}
                 series.append({**own, "values": over.means, **band})
-            title = f"{heading}, {SPLIT_NAMES.get(split, 'training')}"
+            title = f"{heading}, {SPLIT_NAMES[split]}{f' · {family.title}' if several else ''}"
             ticks = epoch_ticks(max(len(each.means) for each in by_split[split]))
-            found.append(
-                chart(f"{title} · {family.title}" if several else title, series, ticks, axis.for_page())
-            )
+            found.append(chart(title, series, ticks, axis.for_page()))
     return found
 
 
-def rate_distortion(family: Family, first: int, folder: Path) -> dict[str, Any]:
-    """Rate against distortion after the last epoch, as in rate_distortion.png; each seed leads to its report."""
+def rate_distortion(family: Family, first: int) -> dict[str, Any]:
+    """Rate against distortion after the last epoch, as in rate_distortion.png."""
     names = ("kl", "reconstruction")
     points = []
     for place, (model, look) in enumerate(zip(family.models, styles(family.weights_to_draw), strict=True)):
@@ -167,8 +165,7 @@ def rate_distortion(family: Family, first: int, folder: Path) -> dict[str, Any]:
                 "x": float(over[0].means[-1]), "y": float(over[1].means[-1]),
                 "intervals": intervals if len(model.members) > 1 else None,
                 "seeds": [
-                    {"x": x, "y": y, "title": f"{model.label}, seed {member.config.seed}",
-                     "href": report_of(member, folder)}
+                    {"x": x, "y": y, "title": f"{model.label}, seed {member.config.seed}"}
                     for (x, y), member in zip(values, model.members, strict=True)
                 ],
             }

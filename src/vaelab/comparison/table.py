@@ -248,7 +248,7 @@ def measured(family: Family, among: Iterable[Column]) -> list[Column]:
 
 
 def groups(family: Family) -> list[tuple[str, list[tuple[Column, list[str], str]]]]:
-    """All numbers that a model has, in groups: title, and of each number what the models have, and a reference."""
+    """All numbers that a model has, in groups: a title, and of each number the models' and a reference."""
     rows = [
         (column, [cell(model, column) for model in family.models], column.show_reference(family))
         for column in measured(family, columns(family))

@@ -3,12 +3,10 @@
 Shapes: N images, L latent dimensions, P directions.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import torch
 
@@ -21,6 +19,7 @@ from vaelab.explorer.network import Weights, network
 from vaelab.figures.style import class_colour
 from vaelab.metrics.latent import ACTIVE_VARIANCE, principal_directions
 from vaelab.objectives.likelihoods.gaussian import GaussianPixels
+from vaelab.pages.links import linked, refresh
 from vaelab.pages.notebook import frame
 from vaelab.pages.page import packed, render, subsample
 from vaelab.runs import logs as console
@@ -67,10 +66,13 @@ def explore(config: ExploreConfig) -> Path:
             runs = [load(member.folder.last_checkpoint) for member in members]
             folder = Path(config.sweep) / "comparison"
         path = Path(config.output) if config.output is not None else folder / "explorer.html"
-        text = page(runs, config, links(runs, path))
+        text = linked(page(runs, config), path)
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(through_link(path), text.encode())
+        report = path.with_name("report.html")
+        if (now := refresh(report)) is not None:  # the report beside it links to the explorer
+            write_bytes(report, now)
     return path
 
 
@@ -94,23 +96,7 @@ def pair(sweep: Path, wanted: Sequence[str] | None) -> list[Member]:
     return [off[0], min(on, key=lambda member: abs(member.config.beta - 1))]
 
 
-def links(runs: Sequence[Run], path: Path) -> list[tuple[str, str]]:
-    """Reports of these runs and of their comparison that are there: their names, and where from the page."""
-    folders = [folder for run in runs if (folder := RunFolder.around(run.checkpoint)) is not None]
-    found = {}
-    for folder in folders:
-        of_run = f"report of {folder.name}" if len(runs) > 1 else "report of this run"
-        found[of_run] = folder.report
-        found.setdefault("comparison", folder.path.parent / "comparison" / "report.html")
-    here = path.absolute().parent
-    return [
-        (name, quote(os.path.relpath(report.absolute(), here).replace(os.sep, "/")))
-        for name, report in found.items()
-        if report.is_file()
-    ]
-
-
-def page(runs: Sequence[Run], config: ExploreConfig, links: Sequence[tuple[str, str]] = ()) -> str:
+def page(runs: Sequence[Run], config: ExploreConfig) -> str:
     """The page of one or two models of the same images and as many latent dimensions."""
     settings = EvaluationConfig(checkpoint="the run's", device="cpu", nll_images=None, dataset=config.dataset)
     loaded: dict[str, Any] = {}
@@ -154,7 +140,6 @@ def page(runs: Sequence[Run], config: ExploreConfig, links: Sequence[tuple[str, 
         heading=" beside ".join(names),
         about=f"{first.data.description}: the first {count:,} of {len(first.split):,} test images",
         epochs=epochs,
-        links=links,
         size=f"{content / 1e6:.1f} MB",
         models=len(models),
         latents=first.model.latent_dim,
@@ -165,7 +150,11 @@ def page(runs: Sequence[Run], config: ExploreConfig, links: Sequence[tuple[str, 
             "models": chosen,
             "epochs": epochs,
             "classes": [
-                {"number": number, "name": name, "colour": class_colour(number)}
+                {
+                    "number": number,
+                    "name": name,
+                    "colours": [class_colour(number), class_colour(number, True)],
+                }
                 for number, name in (first.data.class_names or {0: "no label"}).items()
             ],
             "labels": first.split.labels[:count].tolist(),

@@ -29,10 +29,10 @@ SOFT = "#6b6b6b"
 TRAIN = "#3f90da"
 SCORED = "#e76300"
 
-# One colour per class, by its number in the full set, with the hues of Petroff's cycle (2021, arXiv:2107.02270)
-# but for its greys. Found by simulated annealing: each has a contrast of at least 3 with its background, and any
-# two differ by 14 (white) and 16 (dark) of CIEDE2000 at least, with each form of colour blindness as Machado et
-# al. (2009) simulate it.
+# One colour per class, by its number in the full set, with hues near those of Petroff's cycle (2021,
+# arXiv:2107.02270). Found by simulated annealing: each has a contrast of 3 or more with its background, and
+# any two differ by 14 (white) and 16 (dark) of CIEDE2000 at least, with each form of colour blindness as
+# Machado et al. (2009) simulate it.
 CLASS_COLOURS = (
     "#8982fd", "#97654d", "#eb697e", "#3586a0", "#042eff",
     "#941d00", "#5e2c2b", "#829e00", "#61258e", "#04645f",
@@ -81,7 +81,7 @@ def on_dark(colour: str) -> str:
 
 
 def class_colour(number: int, dark: bool = False) -> str:
-    """The colour of a class, the same in every figure and for every choice of classes; `dark` backgrounds' own.
+    """The colour of a class, the same in every figure and for every choice of classes; on `dark` another.
 
     After ten classes the colours are darker, after twenty lighter, and after thirty they are repeated.
     """

@@ -1,4 +1,4 @@
-"""Titles of figures, and what each of them shows in a number: from metrics.json of the evaluation that it is of."""
+"""Titles of figures, and what each of them shows in a number of its evaluation's metrics.json."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -51,7 +51,7 @@ class EpochArrays:
 
 
 def read_arrays(folder: RunFolder, most: int, points: int) -> EpochArrays | None:
-    """At most so many epochs and points; None of a run that kept no arrays (artifacts.every=0, older ones)."""
+    """At most so many epochs and points; None of a run without arrays (artifacts.every=0, or older)."""
     if not folder.points.is_file():
         return None
     frames = []

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from urllib.parse import quote
 
 from markupsafe import Markup
 
@@ -26,13 +27,7 @@ def links(page: Path) -> list[tuple[str, str]]:
 
 def relative(path: Path, folder: Path) -> str:
     """An address for a link, with / on every system."""
-    return (
-        Path(os.path.relpath(path, folder))
-        .as_posix()
-        .replace("%", "%25")
-        .replace("#", "%23")
-        .replace("?", "%3F")
-    )
+    return quote(Path(os.path.relpath(path, folder)).as_posix())
 
 
 def linked(text: str, page: Path) -> str:

@@ -68,22 +68,17 @@ def chart(
     seeds also the `low` and `high` of a band. `vertical` is the axis: its `domain`, and of a logarithmic one
     `ticks`.
     """
+    many = ("values", "low", "high")
     finite = [
-        {
-            **each,
-            **{
-                key: [as_json(value) for value in each[key]]
-                for key in ("values", "low", "high")
-                if key in each
-            },
-        }
+        {key: [as_json(one) for one in value] if key in many else value for key, value in each.items()}
         for each in series
     ]
     first_last = ", ".join(
         f"{each['name']} from {each['values'][0]:.4g} to {each['values'][-1]:.4g}" for each in series
     )
     return {
-        "title": title, "unit": unit, "series": finite, "ticks": list(ticks), "vertical": dict(vertical or {}),
+        "title": title, "unit": unit, "series": finite, "ticks": list(ticks),
+        "vertical": dict(vertical or {}),
         "alt": f"{title}, epochs 1 to {ticks[-1]}: {first_last}",
     }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""report.html of a run: its numbers beside their references, what it learned epoch by epoch, how it was made."""
+"""report.html of a run: its numbers beside references, what it learned epoch by epoch, how it was made."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -35,7 +35,7 @@ def write_run_report(folder: RunFolder, facts: Mapping[str, Any] | None = None) 
     evaluations = folder.evaluations()
     first = next(iter(evaluations.values()), {})
     split = facts["data"]["scored_each_epoch"]
-    of_last = next(
+    of_last: captions.Numbers = next(
         (each["numbers"] for each in evaluations.values() if each["checkpoint"]["epoch"] == len(history)), {}
     )
     if epochs:
@@ -101,17 +101,16 @@ def evaluated_cards(numbers: captions.Numbers, checkpoint: str) -> list[Card]:
     for name, unit, shape, (section, row), of, beside, words in (
         ("FID of prior samples", "squared distance", "{:.1f}", ("samples", "fid"), "prior samples",
          ("fid", "real images (floor)"), "real images"),
-        ("k-NN accuracy", "classes from the latent space", "{:.1%}", ("classes", "knn_accuracy"), "posterior means",
-         ("knn_accuracy", pixels), f"from {pixels}"),
-        ("prior draws in holes", "covered by no posterior", "{:.1%}", ("latent", "prior_not_covered"), "model",
-         ("posterior_not_covered", "model"), "posterior samples"),
+        ("k-NN accuracy", "classes from the latent space", "{:.1f} %", ("classes", "knn_accuracy"),
+         "posterior means", ("knn_accuracy", pixels), f"from {pixels}"),
+        ("prior draws in holes", "covered by no posterior", "{:.1f} %", ("latent", "prior_not_covered"),
+         "model", ("posterior_not_covered", "model"), "posterior samples"),
     ):  # fmt: skip
         with suppress(LookupError, StopIteration):
-            own = shape.format(captions.value(numbers, section, row, of))
-            other = shape.format(captions.value(numbers, section, *beside))
-            found.append(
-                (name, own.replace("%", " %"), f"{unit}, {checkpoint}", f"{words} {other}".replace("%", " %"))
-            )
+            scale = 100 if "%" in shape else 1
+            own = shape.format(scale * captions.value(numbers, section, row, of))
+            other = shape.format(scale * captions.value(numbers, section, *beside))
+            found.append((name, own, f"{unit}, {checkpoint}", f"{words} {other}"))
     return found
 
 

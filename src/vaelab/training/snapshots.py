@@ -109,10 +109,8 @@ class AnimationFrames(Drawing):
                 self.save(state, ANIMATED)
         if self.config.artifacts.every and not self.folder.points.is_file():
             examples = self.examples  # what every epoch's points and reconstructions are of
-            originals, images = (
-                as_bytes(x) for x in (examples.first_band, examples.points_N1HW[:THUMBNAILS])
-            )
-            arrays = {"labels": examples.labels_N, "thumbnails": images, "originals": originals}
+            thumbnails, originals = as_bytes(examples.points_N1HW[:THUMBNAILS]), as_bytes(examples.first_band)
+            arrays = {"labels": examples.labels_N, "thumbnails": thumbnails, "originals": originals}
             self.folder.write(self.folder.points, as_npz(arrays, compressed=True))
 
     def on_step(self, state: TrainingState) -> None:

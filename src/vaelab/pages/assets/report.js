@@ -118,7 +118,7 @@ function ratePlot(spec, width) {
         return [
           Plot.link([point].filter((each) => each.intervals), { x1: (each) => each.intervals[0][0], x2: (each) => each.intervals[0][1], y1: "y", y2: "y", stroke: colour, ...of }),
           Plot.link([point].filter((each) => each.intervals), { x1: "x", x2: "x", y1: (each) => each.intervals[1][0], y2: (each) => each.intervals[1][1], stroke: colour, ...of }),
-          Plot.dot(point.seeds, { x: "x", y: "y", r: 2.5, fill: colour, fillOpacity: 0.65, href: "href", title: "title", ...of }),
+          Plot.dot(point.seeds, { x: "x", y: "y", r: 3, fill: colour, fillOpacity: 0.65, title: "title", ...of }),
           Plot.dot([point], { x: "x", y: "y", r: 6, fill: colour, stroke: "var(--paper)", symbol: () => point.symbol, title: (each) => `${each.name}: rate ${number(each.x)}, distortion ${number(each.y)} nats`, ...of }),
           Plot.text([point], { x: "x", y: "y", text: "name", dx: point.dx, dy: point.dy, textAnchor: point.textAnchor, fontSize: 13, stroke: "var(--paper)", strokeWidth: 4, fill: "var(--ink)", ...of }),
         ];
@@ -154,6 +154,7 @@ function drawCharts() {
     if (!width || Number(place.dataset.width) === width) return;  // folded away, or as wide as before
     place.dataset.width = width;
     const drawn = plot(spec, width);
+    drawn.querySelectorAll("[aria-label]").forEach((each) => each.removeAttribute("aria-label"));  // one for the whole
     drawn.setAttribute("role", "img");
     drawn.setAttribute("aria-label", spec.alt);
     place.replaceChildren(drawn);

@@ -235,10 +235,10 @@ function inkOf({ ink: grey, width, height }) {
   const signed = grey.map((value, k) => value - background[k]);
   const dark = signed.reduce((sum, value, k) => sum + (difference[k] > threshold ? value : 0), 0) < 0;
   const own = signed.map((value) => Math.max(0, dark ? -value : value));
-  const strong = own.filter((value) => value > threshold).sort();
+  const kept = withoutSpecks(own.map((value) => (value > threshold / 2 ? value : 0)), width, height);
+  const strong = kept.filter((value) => value > threshold).sort();
   const full = strong.length ? strong[Math.floor(0.9 * strong.length)] : 1;
-  const ink = own.map((value) => (value > threshold / 2 ? Math.min(1, (form.level * value) / full) : 0));
-  return { raster: { ink: withoutSpecks(ink, width, height), width, height }, dark };
+  return { raster: { ink: kept.map((value) => Math.min(1, (form.level * value) / full)), width, height }, dark };
 }
 
 // Without parts that are small beside the largest one, and without those at the edge where there are others: a

@@ -67,7 +67,7 @@ function showNearest() {
       button.dataset.image = image;
       button.setAttribute("aria-label", testImage(image).text);
       button.title = testImage(image).text;
-      button.style.borderColor = colours[given.labels[image]];
+      button.style.borderColor = classColour(given.labels[image]);
       paint(button.firstChild, grey(image));
     });
   }

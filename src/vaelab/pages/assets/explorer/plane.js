@@ -232,14 +232,14 @@ class View {
         const [left, top] = place.split(" ").map((each) => each * cell);
         paint(thumbnail, grey(image));
         context.drawImage(thumbnail, left + 1, top + 1, cell - 2, cell - 2);
-        context.strokeStyle = colours[label];
+        context.strokeStyle = classColour(label);
         context.lineWidth = 1.5 * this.ratio;
         context.strokeRect(left + 1, top + 1, cell - 2, cell - 2);
         continue;
       }
       context.beginPath();
       context.arc(x, y, radius, 0, 7);
-      context.fillStyle = colours[label];
+      context.fillStyle = classColour(label);
       context.fill();
       context.globalAlpha = 0.7;  // an edge: not every colour has contrast enough alone
       context.strokeStyle = edge;

@@ -6,7 +6,8 @@ const [, HEIGHT, WIDTH] = given.models[0].network.image;
 const PIXELS = HEIGHT * WIDTH;
 const LATENTS = given.models[0].network.latents;
 const COUNT = given.labels.length;
-const colours = Object.fromEntries(given.classes.map((each) => [each.number, each.colour]));
+const colours = Object.fromEntries(given.classes.map((each) => [each.number, each.colours]));  // on light and on dark
+const classColour = (label) => colours[label][dark.matches && !document.documentElement.classList.contains("paper") ? 1 : 0];
 const names = Object.fromEntries(given.classes.map((each) => [each.number, each.name]));
 
 // `subject` is the image whose posterior is looked at: one of the test images, or the drawing. `active` is the model

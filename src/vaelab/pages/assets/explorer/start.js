@@ -46,7 +46,7 @@ function fillAxes() {
 function fillLegend() {
   for (const each of given.classes) {
     const mark = made("i");
-    mark.style.background = each.colour;
+    each.colours.forEach((own, place) => mark.style.setProperty(["--on-light", "--on-dark"][place], own));
     const button = made("button", { type: "button" }, mark, each.name);
     button.dataset.class = each.number;
     button.addEventListener("click", () => {
@@ -161,7 +161,10 @@ function listenToControls() {
   for (const panel of document.querySelectorAll("details.panel")) panel.addEventListener("toggle", () => { showPairs(); requestRedraw(); });
   window.addEventListener("resize", () => requestRedraw(true));
   window.addEventListener("hashchange", () => { if (location.hash !== written) readAddress(); });
-  dark.addEventListener("change", () => requestRedraw(true));
+  dark.addEventListener("change", () => {
+    for (const view of views) view.nearShown = null;  // its edges have the colours of classes
+    requestRedraw(true);
+  });
   window.matchMedia("print").addEventListener("change", (print) => {  // paper is light, and waits for no frame
     document.documentElement.classList.toggle("paper", print.matches);
     pending.background = true;
@@ -170,7 +173,7 @@ function listenToControls() {
 }
 
 async function start() {
-  if (inNotebook) for (const link of document.querySelectorAll("header a")) link.remove();
+  if (inNotebook) document.querySelector("nav.pages").remove();
   images = await unpack(element("images").textContent.trim());
   given.models.forEach((model, number) => views.push(new View(model, number)));
   state.epoch = given.epochs.at(-1);
@@ -180,7 +183,7 @@ async function start() {
   imageTile = tile(element("image"), "", "The image that is looked at");
   if (views.length === 1) views[0].outputs.prepend(element("subject"));
   const other = (label) => given.labels.findIndex((each) => each !== label);
-  const second = Math.max(0, other(given.labels[0]));
+  const second = Math.max(other(given.labels[0]), Math.min(1, COUNT - 1));  // of one class: just another image
   const third = given.labels.findIndex((label, index) => label === given.labels[second] && index !== second);
   [state.A, state.B, state.C] = [0, second, Math.max(0, third)].map(testImage);
   state.subject = testImage(0);
