@@ -233,7 +233,9 @@ def test_completion_offers_what_a_command_takes(command: str, monkeypatch: pytes
     described = {each.key for each in describe(SCHEMAS[command])} - {"dataset.name"}
     of_train = {*GROUPS, "hydra/launcher", "hydra/sweeper", "hydra.sweep.dir"}
     more = (
-        {*of_train, "model.latent_dim", "model.hidden", "model.activation"} if command == "train" else set()
+        {*of_train, *(f"model.{key}" for key in ("latent_dim", "hidden", "activation", "conditional"))}
+        if command == "train"
+        else set()
     )
     assert offered - {"hydra.run.dir"} == {*described, *more} - {"model.name"}
 

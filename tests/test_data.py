@@ -549,7 +549,7 @@ def amat(pixels_NHW: np.ndarray) -> bytes:
 
 
 @pytest.fixture
-def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def amat_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with such files of the subset's images, which count as the full set, and the subset's files."""
     subset = find(DatasetConfig(name="mnist", source="embedded"))
     spec = replace(published()["mnist"], digests=subset.origin.sha256, fixed_binarisation=ROWS)
@@ -566,9 +566,9 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_published_binarisation_has_the_labels_of_mnist_and_its_own_validation_images(
-    published: Path,
+    amat_files: Path,
 ) -> None:
-    train, valid, test = (published / name for name in ROWS)
+    train, valid, test = (amat_files / name for name in ROWS)
     digests = {path.name: folders.sha256(path.read_bytes()) for path in (train, valid, test)}
     valid.with_name(f"{valid.name}.gz").write_bytes(gzip.compress(valid.read_bytes()))
     valid.unlink()
@@ -594,8 +594,8 @@ def test_the_published_binarisation_has_the_labels_of_mnist_and_its_own_validati
 
 
 @pytest.mark.parametrize("problem", ["swapped", "all black", "inverted"])
-def test_published_images_in_another_order_are_refused(published: Path, problem: str) -> None:
-    path = published / "binarized_mnist_test.amat"
+def test_published_images_in_another_order_are_refused(amat_files: Path, problem: str) -> None:
+    path = amat_files / "binarized_mnist_test.amat"
     lines = path.read_bytes().splitlines(keepends=True)
     if problem == "swapped":
         lines[0], lines[1] = lines[1], lines[0]
@@ -607,7 +607,7 @@ def test_published_images_in_another_order_are_refused(published: Path, problem:
     with pytest.raises(DataError) as error:
         splits.load(LAROCHELLE, CPU)
     assert str(error.value) == (
-        f"The images in {published} are not those in {published.parent / 'MNIST' / 'raw'} in the same order, whose "
+        f"The images in {amat_files} are not those in {amat_files.parent / 'MNIST' / 'raw'} in the same order, whose "
         "labels would be wrong: type dataset.root=FOLDER of another copy, or dataset.binarize=static."
     )
 
@@ -624,9 +624,9 @@ def test_published_images_in_another_order_are_refused(published: Path, problem:
     (lambda text: gzip.compress(text)[:10], "0 rows, 0 values in the first"),
 ])  # fmt: skip
 def test_published_files_of_another_shape_are_refused(
-    published: Path, change: Callable[[bytes], bytes], found: str
+    amat_files: Path, change: Callable[[bytes], bytes], found: str
 ) -> None:
-    path = published / "binarized_mnist_valid.amat"
+    path = amat_files / "binarized_mnist_valid.amat"
     path.write_bytes(change(path.read_bytes()))
     with pytest.raises(DataError) as error:
         splits.load(LAROCHELLE, CPU)
@@ -637,7 +637,7 @@ def test_published_files_of_another_shape_are_refused(
 
 
 def test_a_run_on_the_published_binarisation_is_trained_evaluated_and_explored(
-    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    amat_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     run = vaelab.train(
@@ -654,4 +654,4 @@ def test_a_run_on_the_published_binarisation_is_trained_evaluated_and_explored(
         evaluated.text.split()
     )
     assert "Not measured" not in evaluated.text
-    assert vaelab.explore(run).is_file()
+    assert vaelab.explore(run).path.is_file()
