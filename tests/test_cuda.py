@@ -87,8 +87,8 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def captured(step: Callable[..., torch.Tensor], state: TrainingState, said: list[str]) -> CapturedStep:
     """Captured in that world: nothing runs during the capture itself, and a replay runs it."""
 
-    def unless_capturing(x: torch.Tensor, kl_weight: torch.Tensor) -> torch.Tensor:
-        return torch.zeros_like(state.step_terms_ST[0]) if said[-1:] == ["capture"] else step(x, kl_weight)
+    def unless_capturing(x: torch.Tensor, labels: torch.Tensor, kl_weight: torch.Tensor) -> torch.Tensor:
+        return torch.zeros_like(state.step_terms_ST[0]) if said[-1:] == ["capture"] else step(x, labels, kl_weight)
 
     made = CapturedStep(unless_capturing, 50, state)
     torch.cuda.CUDAGraph.step = made  # type: ignore[attr-defined]
@@ -118,10 +118,10 @@ def test_a_step_that_no_graph_can_hold_runs_as_it_is(
     fit(eager, data, config)
     eager_step = EagerStep(other, config)
 
-    def step(x: torch.Tensor, kl_weight: torch.Tensor) -> torch.Tensor:
+    def step(x: torch.Tensor, labels: torch.Tensor, kl_weight: torch.Tensor) -> torch.Tensor:
         if said[-1:] == ["capture"]:
             raise RuntimeError("operation not permitted when stream is capturing")
-        return eager_step(x, kl_weight)
+        return eager_step(x, labels, kl_weight)
 
     before = dict(other.noise)
     fit(other, data, config, train_step=CapturedStep(step, 50, other))

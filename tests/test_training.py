@@ -173,13 +173,16 @@ def test_headings_of_image_grids(data: Data) -> None:
     state = fresh(config, data)
     examples = ExampleImages(config, data, data.test, state.model, state.objective)
     images = data.test.batch(slice(0, 30), torch.Generator())
-    pairs = examples.pairs(images)
+    pairs = examples.pairs(images, data.test.labels[:30])
     assert texts_of(pairs)[2:] == ["original", "reconstruction"] * 2
     assert texts_of(pairs)[0] == "16 test images and their reconstructions"
-    assert texts_of(examples.pairs(images[:3]))[0] == "3 test images and their reconstructions"
+    assert (
+        texts_of(examples.pairs(images[:3], data.test.labels[:3]))[0]
+        == "3 test images and their reconstructions"
+    )
     nats_N = torch.linspace(100, 200, 30)
     nats_N[:10] = 99.6
-    labels = texts_of(examples.ranking(images, nats_N))[2:8]
+    labels = texts_of(examples.ranking(images, data.test.labels[:30], nats_N))[2:8]
     assert labels == ["best", "100 nats", "median", "134 to 166 nats", "worst", "169 to 200 nats"]
     columns = examples.reconstructions("Title").figure
     assert [text for text in texts_of(columns) if text in ("Trouser", "Sneaker")] == ["Trouser", "Sneaker"]
