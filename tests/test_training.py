@@ -217,9 +217,9 @@ def examples_at(data: Data, means_NL: np.ndarray, *overrides: str) -> tuple[Exam
     examples, kept = ExampleImages(config, data, data.test, state.model, state.objective), {}
     decode = examples.decoded_grid
 
-    def decoded_grid(z_RCL: torch.Tensor) -> np.ndarray:
+    def decoded_grid(z_RCL: torch.Tensor, labels: Any) -> np.ndarray:
         kept["z"] = z_RCL.numpy()
-        return decode(z_RCL)
+        return decode(z_RCL, labels)
 
     examples.means = lambda: means_NL  # type: ignore[method-assign]
     examples.decoded_grid = decoded_grid  # type: ignore[method-assign]
