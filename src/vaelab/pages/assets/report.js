@@ -109,7 +109,7 @@ function ratePlot(spec, width) {
     marks: [
       Plot.gridX({ ticks: spec.x.ticks, stroke: "var(--line)", strokeOpacity: 1 }),
       Plot.gridY({ stroke: "var(--line)", strokeOpacity: 1 }),
-      Plot.axisX({ ticks: spec.x.ticks, tickFormat: plain, label: spec.x.label, labelAnchor: "center", labelArrow: "none" }),
+      Plot.axisX({ ticks: spec.x.ticks, tickFormat: plain, label: spec.x.label, labelAnchor: width < 500 ? "right" : "center", labelArrow: "none" }),
       Plot.axisY({ tickFormat: plain, label: spec.y.label, labelArrow: "none" }),
       Plot.line(spec.frontier, { stroke: "var(--soft)", strokeWidth: 1 }),
       ...names.flatMap((point) => {
@@ -236,10 +236,15 @@ function latentPanel(panel, many) {
       if (edge) { context.lineWidth = 4; context.strokeStyle = colour("--ink"); context.stroke(); }
     });
     const visible = numbers(shown.labels.length).filter((index) => !hidden.has(shown.labels[index]));
+    context.save();
+    context.beginPath();
+    context.rect(30, 30, 660, 660);
+    context.clip();  // what the axes don't hold is not drawn beside them
     context.globalAlpha = 0.75;
     dots(visible, 4.2);
     context.globalAlpha = 1;
     if (hovered !== null) dots([hovered], 11, true);
+    context.restore();
     canvas.setAttribute("aria-label", `${KINDS.latent}${many ? ` of ${panel.name}` : ""}, epoch ${panel.epochs[placeOf(panel)]}: ` +
       `posterior means of ${shown.labels.length} images by class, axes from −${plain(limit())} to ${plain(limit())}`);
   };
