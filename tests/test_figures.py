@@ -407,6 +407,14 @@ def test_a_colour_is_a_function_of_beta() -> None:
     assert model_colour(0) not in {each.colour for each in network}
 
 
+@pytest.mark.parametrize("name", FIGURES)
+def test_text_is_legible_on_a_slide(name: str) -> None:
+    """At 1,600 pixels across, of 96 to the inch, none is below 9 points."""
+    figure = FIGURES[name]()
+    sizes = [text.get_fontsize() for text in figure.findobj(Text) if text.get_text() and text.get_visible()]
+    assert min(sizes) * 1600 / 96 / figure.get_figwidth() >= 9
+
+
 # Machado, Oliveira and Fernandes (2009), table 1: severity 1, for linear RGB.
 SEEN_BY = {
     "all cones": np.eye(3),

@@ -127,7 +127,7 @@ def family_of(noise: np.random.Generator, models: int, seeds: int, same_seeds: b
                 dataset=SimpleNamespace(binarize="none"),
                 loss=SimpleNamespace(likelihood_name="bernoulli"),
             ),
-            facts={"data": {"name": "mnist"}},
+            facts={"data": {"name": "mnist", "binarize": "none", "classes": [], "complete": True}},
             rows=[{name: normal(name) for name in ("val/neg_elbo", "val/reconstruction")}],
             evaluation={
                 "numbers": {
@@ -315,7 +315,9 @@ def test_numbers_for_readers_have_a_minus_sign() -> None:
 def test_published_numbers_stand_beside_those_of_the_same_settings(
     epochs: int, objective: str, binarize: str, reference: str
 ) -> None:
-    data = {"name": "fashion_mnist", "complete": True, "classes": {"0": "", "1": "", "7": ""}}
+    data = {
+        "name": "fashion_mnist", "complete": True, "binarize": binarize, "classes": {"0": "", "1": "", "7": ""},
+    }  # fmt: skip
     configs = [
         SimpleNamespace(
             kl_off=False,
