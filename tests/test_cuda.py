@@ -88,7 +88,11 @@ def captured(step: Callable[..., torch.Tensor], state: TrainingState, said: list
     """Captured in that world: nothing runs during the capture itself, and a replay runs it."""
 
     def unless_capturing(x: torch.Tensor, labels: torch.Tensor, kl_weight: torch.Tensor) -> torch.Tensor:
-        return torch.zeros_like(state.step_terms_ST[0]) if said[-1:] == ["capture"] else step(x, labels, kl_weight)
+        return (
+            torch.zeros_like(state.step_terms_ST[0])
+            if said[-1:] == ["capture"]
+            else step(x, labels, kl_weight)
+        )
 
     made = CapturedStep(unless_capturing, 50, state)
     torch.cuda.CUDAGraph.step = made  # type: ignore[attr-defined]
