@@ -37,7 +37,7 @@ def one_line(error: Exception, schema: type[config.Settings]) -> str:
         return f"{mark.name}, line {mark.line + 1}, is not valid YAML: {error.problem}."
     if isinstance(error, MissingConfigException) and error.missing_cfg_file in EXTRAS:
         choice, extra = EXTRAS[error.missing_cfg_file]
-        return f"{choice} needs an additional package: type pip install 'vaelab[{extra}]'."
+        return str(config.lacks(choice, extra))
     if isinstance(error, MissingConfigException) and error.options:
         group, _, choice = (error.missing_cfg_file or "").rpartition("/")
         return str(config.unknown(group, choice, error.options))

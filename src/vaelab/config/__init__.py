@@ -22,6 +22,7 @@ from vaelab.config.errors import (
     counted,
     did_you_mean,
     flattened,
+    lacks,
     look_up,
     quote_override,
     quoted,

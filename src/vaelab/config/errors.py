@@ -28,6 +28,11 @@ def did_you_mean(word: str, options: Iterable[str] | Mapping[str, str]) -> str:
     return f"Did you mean '{by_letters[near[0]]}'? " if near else ""
 
 
+def lacks(choice: str, extra: str) -> ConfigError:
+    """The error for a choice whose package, of an extra of vaelab's, is not installed."""
+    return ConfigError(f"{choice} needs an additional package: type pip install 'vaelab[{extra}]'.")
+
+
 def counted(count: int, noun: str) -> str:
     """`1 epoch`, `2,000 images`."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -12,7 +12,7 @@ from typing_extensions import Self
 
 from vaelab.config import base
 from vaelab.config.base import Allowed, NamesFrom, Settings
-from vaelab.config.errors import ConfigError, look_up, must_be, quote_override, show
+from vaelab.config.errors import ConfigError, lacks, look_up, must_be, quote_override, show
 
 MODELS = NamesFrom("models", "vaelab.models")
 LIKELIHOODS = NamesFrom("objectives/likelihoods", "vaelab.likelihoods")
@@ -313,9 +313,7 @@ def check_names(config: Config) -> None:
     for each in config.loggers:
         LOGGERS.check("logger", name_of(each), besides="none")
     if config.artifacts.embedding == "umap" and find_spec("umap") is None:
-        raise ConfigError(
-            "artifacts.embedding=umap needs an additional package: type pip install 'vaelab[embedding]'."
-        )
+        raise lacks("artifacts.embedding=umap", "embedding")
 
 
 def folder_ending(kl: object, beta: object, objective: object = "neg_elbo") -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from vaelab.config import ConfigError, DatasetConfig, expand_home, show
 from vaelab.config.registry import Registry
@@ -29,13 +30,13 @@ FILES = {
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetSpec:
-    """Images and labels in four IDX files of bytes, as MNIST's are; a subclass may `read` them elsewhere."""
+    """Images and labels in four IDX files of bytes, as MNIST's are."""
 
     name: str
     title: str
     classes: tuple[str, ...]  # none where the images have no labels
-    folder: str = ""  # in torchvision's layout: the files are in <root>/<folder>/raw
-    digests: Mapping[str, str] = field(default_factory=dict)
+    folder: str  # in torchvision's layout: the files are in <root>/<folder>/raw
+    digests: Mapping[str, str]
     """SHA-256 of each decompressed file; of what has to be there as it was published (below), of that."""
     image_shape: tuple[int, int, int] = (1, 28, 28)  # channels (1 or 3), height, width
     largest_file: int = 60_000 * 28 * 28 + 16  # bytes, decompressed: no more is ever read
@@ -56,18 +57,28 @@ class DatasetSpec:
         object.__setattr__(self, "title", " ".join(self.title.split()))
         object.__setattr__(self, "classes", tuple(" ".join(name.split()) for name in self.classes))
 
-    @property
-    def is_published(self) -> bool:
-        """Whether its files are known, by their digests, and looked for: not of a user's own images."""
-        return bool(self.folder)
-
-    def read(self) -> RawData:
-        """All images, of a data set that is not in IDX files. Raises DataError."""
-        raise NotImplementedError
+    is_published: ClassVar[bool] = True
+    """Whether its files are known, by their digests, and looked for."""
 
     def identity(self) -> str:
         """SHA-256 of the images' files, where the name of the data set doesn't say which they are."""
         return ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnpublishedSpec(DatasetSpec, ABC):
+    """A user's own images, which a subclass reads: nothing is known of their files."""
+
+    folder: str = ""
+    digests: Mapping[str, str] = field(default_factory=dict)
+    is_published: ClassVar[bool] = False
+
+    @abstractmethod
+    def read(self) -> RawData:
+        """All images. Raises ConfigError and DataError."""
+
+    @abstractmethod
+    def identity(self) -> str: ...
 
 
 datasets: Registry[DatasetSpec | Callable[[DatasetConfig], DatasetSpec]] = Registry(
@@ -127,8 +138,8 @@ def class_number(spec: DatasetSpec, entry: object, setting: str) -> int:
     else:
         word = letters_and_digits(str(entry))
         exact = [number for number, name in enumerate(words) if name == word]
-        begun = [number for number, name in enumerate(words) if word and name.startswith(word)]
-        matches = exact if exact or numbered else begun
+        prefixed = [number for number, name in enumerate(words) if word and name.startswith(word)]
+        matches = exact if exact or numbered else prefixed
     if len(matches) != 1:
         problem = "fits several classes" if matches else "is none of its classes"
         known = ", ".join(f"{number} {name}" for number, name in enumerate(spec.classes))

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
-from tqdm import tqdm
 
 from vaelab.config import counted
 from vaelab.data.folders import DataError
+from vaelab.runs.logs import progress
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".ppm")
 MOST_BYTES = 4 * 2**30
@@ -106,7 +106,7 @@ def read_files(
     pixels_NHWC = np.empty((len(files), *layout.size, layout.channels), np.uint8)
     names: list[str] = []
     unusable: dict[str, str] = {}
-    for path in tqdm(files, "reading images", unit="file", disable=None, leave=False, delay=1):
+    for path in progress(files, "reading images", unit=" files", delay=1):
         name = path.relative_to(root).as_posix()
         try:
             pixels_NHWC[len(names)] = pixels_of(opened(path), layout)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
 from vaelab.config import DatasetConfig, expand_home
-from vaelab.data.datasets import DatasetSpec, check_root, datasets, spec_of
+from vaelab.data.datasets import DatasetSpec, UnpublishedSpec, check_root, datasets, spec_of
 from vaelab.data.download import download
 from vaelab.data.folders import (
     DataError,
@@ -62,7 +62,7 @@ def find(config: DatasetConfig) -> RawData:
     Raises DataError for a damaged file, wherever it is, where nothing is found, and for a full disk.
     """
     spec = spec_of(config)
-    if not spec.is_published:
+    if isinstance(spec, UnpublishedSpec):
         return spec.read()
     if config.source == "embedded":
         if spec.subset is None:

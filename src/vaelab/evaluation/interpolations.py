@@ -14,7 +14,6 @@ from vaelab.config import ConfigError, InterpolateConfig
 from vaelab.evaluation.inputs import read_inputs
 from vaelab.evaluation.outputs import (
     about,
-    as_bytes,
     class_in_name,
     facts_of,
     given_classes,
@@ -24,7 +23,7 @@ from vaelab.evaluation.outputs import (
 from vaelab.figures import style
 from vaelab.figures.images import image_grid
 from vaelab.runs import logs as console
-from vaelab.training.examples import as_arrays
+from vaelab.training.examples import as_arrays, as_bytes
 from vaelab.training.interpolation import PATHS, between
 from vaelab.training.run import load
 

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from vaelab.config import VaelabError, counted
 from vaelab.data.datasets import spec_of
 from vaelab.runs.files import through_link, write_bytes, writing
 from vaelab.runs.folder import RunFolder
-from vaelab.training.examples import as_arrays, as_grid
+from vaelab.runs.logs import progress
+from vaelab.training.examples import as_grid
 from vaelab.training.run import Run
 
 log = logging.getLogger(__name__)
@@ -80,11 +80,6 @@ def given_classes(run: Run, labels: Tensor | None) -> str:
     return f", given {f'the class {name}' if (labels == labels[0]).all() else 'the class of each image'}"
 
 
-def as_bytes(x_NCHW: Tensor) -> NDArray[np.uint8]:
-    """Images as bytes: (N, H, W), or (N, H, W, C) of several channels."""
-    return (255 * as_arrays(x_NCHW)).round().astype(np.uint8)
-
-
 def in_rows(images: NDArray[np.float32], columns: int) -> NDArray[np.floating]:
     """Images (N, H, W[, 3]) in rows of `columns`, white where there are too few."""
     missing = [(0, 0)] * images.ndim
@@ -102,12 +97,6 @@ def can_go_on() -> Iterator[None]:
         raise
 
 
-def progress(count: int, done: int, doing: str) -> "tqdm[Any]":
-    return tqdm(
-        total=count, initial=done, desc=doing, unit=" images", leave=False, dynamic_ncols=True, disable=None
-    )
-
-
 def computed(
     path: Path, facts: Mapping[str, Any], count: int, batch: int, row: Sequence[int], dtype: DTypeLike,
     compute: Callable[[int], NDArray[Any]], doing: str,
@@ -121,7 +110,7 @@ def computed(
         whole = kept.stat().st_size // (size * batch) if kept.is_file() else 0
         with (
             kept.open("r+b" if kept.is_file() else "xb") as file,
-            progress(count, whole * batch, doing) as bar,
+            progress(total=count, initial=whole * batch, desc=doing, unit=" images") as bar,
         ):
             file.truncate(whole * batch * size)
             file.seek(0, 2)

@@ -22,7 +22,6 @@ from vaelab.data.datasets import spec_of
 from vaelab.evaluation.evaluate import evaluated_model
 from vaelab.evaluation.outputs import (
     about,
-    as_bytes,
     can_go_on,
     computed,
     facts_of,
@@ -31,7 +30,6 @@ from vaelab.evaluation.outputs import (
     in_the_way,
     output_file,
     output_folder,
-    progress,
     unfinished,
     write_new,
 )
@@ -40,7 +38,7 @@ from vaelab.figures.images import image_grid
 from vaelab.metrics.generation import batches_of
 from vaelab.runs import logs as console
 from vaelab.runs.files import held, write_bytes
-from vaelab.training.examples import as_arrays
+from vaelab.training.examples import as_arrays, as_bytes
 from vaelab.training.run import AT_ONCE, OtherImages, Run, load
 
 log = logging.getLogger(__name__)
@@ -225,7 +223,9 @@ def write_png(config: SampleConfig, run: Run, facts: Mapping[str, Any]) -> Path:
             log.info("%s is complete already", folder)
             return folder
         first = missing // AT_ONCE
-        with progress(config.count, first * AT_ONCE, "sampling") as bar:
+        with console.progress(
+            total=config.count, initial=first * AT_ONCE, desc="sampling", unit=" images"
+        ) as bar:
             for number, (_, _, x_BCHW) in enumerate(batches(run, config, first), first):
                 for path, image in zip(paths[number * AT_ONCE :], as_bytes(x_BCHW), strict=False):
                     content = style.png(np.broadcast_to(np.atleast_3d(image), (*image.shape[:2], 3)))

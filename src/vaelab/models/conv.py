@@ -28,6 +28,13 @@ class ToPixels(nn.ConvTranspose2d):
         return sums_BCHW if self.bias is None else sums_BCHW + self.bias[:, None, None]
 
 
+def deepest_shape(image_shape: ImageShape, channels: Sequence[int]) -> ImageShape:
+    """(C, H, W) after a halving of height and width for each of `channels`."""
+    _, height, width = image_shape
+    halvings = 2 ** len(channels)
+    return channels[-1], height // halvings, width // halvings
+
+
 @models.register("conv")
 class Conv(VAE):
     """Stride-2 convolutions to the given channels, then a linear layer to means and log-variances.
@@ -48,9 +55,7 @@ class Conv(VAE):
         kernel: int = 3,
         classes: Sequence[int] = (),
     ) -> None:
-        image_channels, height, width = image_shape
-        halvings = 2 ** len(channels)
-        deepest = (channels[-1], height // halvings, width // halvings)
+        image_channels, deepest = image_shape[0], deepest_shape(image_shape, channels)
         features = math.prod(deepest)
         # With this padding, stride 2 halves an even size exactly, whatever the kernel, or doubles it.
         halving: dict[str, Any] = {"kernel_size": kernel, "stride": 2, "padding": (kernel - 1) // 2}

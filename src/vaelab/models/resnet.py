@@ -7,7 +7,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from vaelab.models import VAE, ImageShape, models
-from vaelab.models.conv import ToPixels
+from vaelab.models.conv import ToPixels, deepest_shape
 
 
 class ResidualBlock(nn.Module):
@@ -51,10 +51,8 @@ class ResNet(VAE):
         blocks: int = 1,
         classes: Sequence[int] = (),
     ) -> None:
-        image_channels, height, width = image_shape
-        halvings, last = 2 ** len(channels), channels[-1]
-        deepest = (last, height // halvings, width // halvings)
-        features = math.prod(deepest)
+        image_channels, deepest = image_shape[0], deepest_shape(image_shape, channels)
+        features, last = math.prod(deepest), channels[-1]
 
         encoder: list[nn.Module] = [
             nn.Conv2d(image_channels + len(classes), channels[0], 3, stride=2, padding=1)

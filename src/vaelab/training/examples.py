@@ -403,6 +403,16 @@ def as_arrays(x_NCHW: Tensor) -> NDArray[np.float32]:
     return x.cpu().numpy()
 
 
+def as_bytes(x_NCHW: Tensor) -> NDArray[np.uint8]:
+    """Images in the same shapes, from 0 to 255."""
+    return in_bytes(as_arrays(x_NCHW))
+
+
+def in_bytes(images: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Values in [0, 1] as whole numbers up to 255; what is not finite is 0."""
+    return np.nan_to_num(images * 255).round().astype(np.uint8)
+
+
 def as_grid(images_NHW: NDArray[np.floating], columns: int = 8) -> NDArray[np.floating]:
     """Images in rows of `columns`, shape (N / columns, columns, H, W)."""
     return images_NHW.reshape(-1, columns, *images_NHW.shape[1:])

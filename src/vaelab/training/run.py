@@ -269,12 +269,13 @@ def load_data(run: Run, config: EvaluationConfig) -> tuple[Data, DatasetConfig]:
         data = splits.load(wanted, device)
     if data.origin.fallback is not None:
         log.warning("EMBEDDED SUBSET instead of the full set: %s.", data.origin.fallback)
-    if data.origin.sha256 != run.trained_on["sha256"] and not data.spec.is_published:
-        raise ConfigError(
-            f"The images in {data.origin.folder} are not those that the run was trained on, so that test "
-            "images could be among its training images: type dataset.root=FOLDER with the files as they were."
-        )
     if data.origin.sha256 != run.trained_on["sha256"]:
+        if not data.spec.is_published:
+            raise ConfigError(
+                f"The images in {data.origin.folder} are not those that the run was trained on, so that test "
+                "images could be among its training images: type dataset.root=FOLDER with the files as they "
+                "were."
+            )
         trained = "the embedded subset" if data.origin.complete else "the full set"
         if config.split != "test":
             raise OtherImages(

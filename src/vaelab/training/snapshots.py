@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from vaelab.config import Config, counted
 from vaelab.figures import Figure, Pixels, style
@@ -24,7 +23,7 @@ from vaelab.figures.latent import LatentPlot, LatentView, latent_animation
 from vaelab.objectives import Objective, kl_weight
 from vaelab.runs.folder import RunFolder
 from vaelab.training.callbacks import Bar, Callback
-from vaelab.training.examples import LATENT_POINTS, ExampleImages, as_arrays
+from vaelab.training.examples import LATENT_POINTS, ExampleImages, as_arrays, as_bytes, in_bytes
 from vaelab.training.latent_axes import NothingToShow
 from vaelab.training.state import Record, TrainingState, chosen_by, is_complete
 
@@ -61,15 +60,6 @@ def frame_distance(config: Config, steps_per_epoch: int) -> int:
     while config.epochs * steps_per_epoch > MOST_FRAMES * distance:
         distance *= 2
     return distance
-
-
-def as_bytes(x_NCHW: Tensor) -> NDArray[np.uint8]:
-    return whole_bytes(as_arrays(x_NCHW))
-
-
-def whole_bytes(images: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Grey values in [0, 1] as whole numbers up to 255."""
-    return np.nan_to_num(images * 255).round().astype(np.uint8)
 
 
 def as_npz(arrays: Mapping[str, Any], compressed: bool = False) -> bytes:
@@ -131,14 +121,14 @@ class AnimationFrames(Drawing):
         examples = self.examples
         means_NL = examples.means(count).clip(-HALF_PRECISION, HALF_PRECISION).astype(np.float16)
         images = examples.first_band_reconstructed()
-        arrays: dict[str, Any] = {"means": means_NL, "reconstructions": whole_bytes(images)}
+        arrays: dict[str, Any] = {"means": means_NL, "reconstructions": in_bytes(images)}
         if count == LATENT_POINTS:
             view, samples = (
                 examples.view_of([means_NL]),
                 examples.decoded(examples.prior_ZL, examples.prior_labels),
             )
             arrays |= {"epoch": state.epoch, "plane": view.plane, "axes": view.names}
-            arrays |= {"samples": whole_bytes(samples)}
+            arrays |= {"samples": in_bytes(samples)}
         self.folder.write(self.folder.frame(state.total_steps), as_npz(arrays))
 
 

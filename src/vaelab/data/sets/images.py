@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vaelab.config import ConfigError, DatasetConfig, counted
-from vaelab.data.datasets import OWN_FILES, DatasetSpec, datasets
+from vaelab.data.datasets import OWN_FILES, DatasetSpec, UnpublishedSpec, datasets
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +24,7 @@ SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class OwnImages(DatasetSpec):
+class OwnImages(UnpublishedSpec):
     """The images in a folder; subclasses take them from elsewhere."""
 
     config: DatasetConfig

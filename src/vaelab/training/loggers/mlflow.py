@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
-from vaelab.config import Config, ConfigError, VaelabError, flattened, show
+from vaelab.config import Config, VaelabError, flattened, lacks, show
 from vaelab.runs.environment import importing
 from vaelab.runs.files import writing
 from vaelab.runs.folder import RunFolder
@@ -33,7 +33,7 @@ class MLflow(Callback):
 
     def __init__(self, config: Config, folder: RunFolder, experiment: str = "vaelab") -> None:
         if find_spec("mlflow") is None:
-            raise ConfigError("logger=mlflow needs an additional package: type pip install 'vaelab[mlflow]'.")
+            raise lacks("logger=mlflow", "mlflow")
         self.config, self.folder, self.experiment = config, folder, experiment
         self.client: Any = None
         self.run_id = ""

@@ -6,7 +6,7 @@ from functools import cached_property
 from importlib.util import find_spec
 from typing import Any
 
-from vaelab.config import ConfigError
+from vaelab.config import lacks
 from vaelab.runs.files import writing
 from vaelab.runs.folder import EPOCH_FOLDERS, RunFolder
 from vaelab.training.callbacks import Callback
@@ -24,9 +24,7 @@ class TensorBoard(Callback):
 
     def __init__(self, folder: RunFolder, examples: ExampleImages, epoch: int) -> None:
         if find_spec("tensorboard") is None:
-            raise ConfigError(
-                "logger=tensorboard needs an additional package: type pip install 'vaelab[tensorboard]'."
-            )
+            raise lacks("logger=tensorboard", "tensorboard")
         self.folder, self.examples, self.epoch = folder, examples, epoch
         self.excepthook = threading.excepthook
 

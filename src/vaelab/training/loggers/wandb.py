@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
 
-from vaelab.config import Config, ConfigError, VaelabError
+from vaelab.config import Config, VaelabError, lacks
 from vaelab.runs.environment import importing
 from vaelab.runs.folder import RunFolder
 from vaelab.training.callbacks import Callback
@@ -22,7 +22,7 @@ class WeightsAndBiases(Callback):
 
     def __init__(self, config: Config, folder: RunFolder, project: str = "vaelab") -> None:
         if find_spec("wandb") is None:
-            raise ConfigError("logger=wandb needs an additional package: type pip install 'vaelab[wandb]'.")
+            raise lacks("logger=wandb", "wandb")
         self.config, self.folder, self.project = config, folder, project
         self.run: Any = None
 
