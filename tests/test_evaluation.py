@@ -488,18 +488,21 @@ def test_figures_show_the_numbers_of_the_tables(trained: Path) -> None:
 
 def test_published_numbers_stand_beside_those_of_the_same_images() -> None:
 
-    def beside(binarize: str = "none", complete: bool = True, classes: int = 10) -> list[str]:
+    def beside(
+        binarize: str = "none", complete: bool = True, classes: int = 10, given: tuple[int, ...] = ()
+    ) -> list[str]:
         spec = SimpleNamespace(name="mnist", classes=range(10))
         origin = SimpleNamespace(complete=complete)
         data = SimpleNamespace(spec=spec, binarize=binarize, origin=origin, classes=range(classes))
         run = SimpleNamespace(config=Config())
-        return published_likelihoods(SimpleNamespace(data=data, run=run, split=SimpleNamespace(name="test")))  # type: ignore[arg-type]
+        split, model = SimpleNamespace(name="test"), SimpleNamespace(classes=given)
+        return published_likelihoods(SimpleNamespace(data=data, run=run, split=split, model=model))  # type: ignore[arg-type]
 
     assert beside() == [
-        "Published for these test images: neg_elbo 105.59 (pytorch/examples: an mlp with 20 latent dimensions, 10 epochs)."
+        "Published for these test images: neg_elbo 105.59 (PyTorch's examples: mlp, 20 latent dimensions, 10 epochs)."
     ]
     assert "86.76 (Burda et al. 2016" in beside("dynamic")[0]
-    assert beside("static") == beside(complete=False) == beside(classes=3) == []
+    assert beside("static") == beside(complete=False) == beside(classes=3) == beside(given=(0, 1)) == []
 
 
 def test_progress_on_a_terminal(run: Path) -> None:

@@ -49,6 +49,28 @@ PUBLISHED = (
 )  # fmt: skip
 
 
+LIKELIHOODS = {
+    ("mnist", "dynamic"): ["nll, 5,000 samples, 86.76 (Burda et al. 2016: mlp, 50 latent dimensions)",
+                           "84.45 (Norouzi et al. 2020: 40)"],
+    ("fashion_mnist", "dynamic"): [
+        "nll, 5,000 samples, 228.70 (Norouzi et al. 2020: mlp, 40 latent dimensions)"
+    ],
+}  # fmt: skip
+"""Of the whole test set under a Bernoulli likelihood, by data set and `dataset.binarize`."""
+
+
+def of_test_set(data: str, binarize: str) -> list[str]:
+    """What was published for all test images of a data set under a Bernoulli likelihood, with its setting."""
+    if binarize != "none":
+        return LIKELIHOODS.get((data, binarize), [])
+    whole = [each for each in PUBLISHED if each.data == data and not each.classes]
+    return [
+        f"neg_elbo {each.numbers[1.0]['test/neg_elbo']:.2f} ({each.source}: {each.network}, {each.latents} "
+        f"latent dimensions, {each.epochs} epochs)"
+        for each in whole
+    ]
+
+
 def published(config: Config, data: Mapping[str, Any], name: str) -> tuple[float, str] | None:
     """What was published for these very settings, and by whom. `data` is run.json's."""
     for each in PUBLISHED:

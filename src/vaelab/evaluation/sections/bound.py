@@ -8,6 +8,7 @@ from torch import Tensor
 from vaelab.evaluation.model import EvaluatedModel, Progress
 from vaelab.evaluation.numbers import NATS, Basis, Number, Section, mean_of
 from vaelab.evaluation.sections import sections
+from vaelab.pages.published import of_test_set
 
 BITS = "bits per pixel"
 
@@ -79,22 +80,11 @@ def bound(evaluated: EvaluatedModel, progress: Progress) -> Section:
     return Section.of_columns("Negative ELBO", {"model": rows}, remark)
 
 
-PUBLISHED = {
-    ("fashion_mnist", "none"): "neg_elbo 242.31 (a conv VAE with 16 latent dimensions, beta 1, 25 epochs)",
-    ("mnist", "none"): "neg_elbo 105.59 (pytorch/examples: an mlp with 20 latent dimensions, 10 epochs)",
-    ("mnist", "dynamic"): (
-        "nll, 5,000 samples, 86.76 (Burda et al. 2016: 50 latent dimensions), 84.45 (Norouzi et al. 2020: 40)"
-    ),
-    ("fashion_mnist", "dynamic"): "nll, 5,000 samples, 228.70 (Norouzi et al. 2020: 40 latent dimensions)",
-}
-"""Of the whole test set under a Bernoulli likelihood, in nats per image, by data set and pixels."""
-
-
 def published_likelihoods(evaluated: EvaluatedModel) -> list[str]:
     """The published number to stand beside, where it is of these very images and this likelihood."""
     data, bernoulli = evaluated.data, evaluated.run.config.loss.likelihood_name == "bernoulli"
     whole = data.origin.complete and len(data.classes) == len(data.spec.classes)
     if not (whole and bernoulli and evaluated.split.name == "test") or evaluated.model.classes:
         return []
-    found = PUBLISHED.get((data.spec.name, data.binarize))
-    return [f"Published for these test images: {found}."] if found else []
+    found = of_test_set(data.spec.name, data.binarize)
+    return [f"Published for these test images: {', '.join(found)}."] if found else []
