@@ -161,7 +161,7 @@ def test_the_table_answers_each_aspect_with_measure_reference_and_verdict(
         assert len(cells) == 6  # four models, reference and verdict
         rows[first.split("<br>")[0].strip("*")] = cells
     assert [*rows] == [
-        "final reconstruction ↓", "KL", "total ↓", "sampling, generation ↓", "sharpness →", "diversity →",
+        "final reconstruction ↓", "KL", "neg_elbo ↓", "sampling, generation ↓", "sharpness →", "diversity →",
         "cluster separation ↑", "latent space: continuity ↑", "latent space: distance from the prior ↓",
     ]  # fmt: skip
     untested = {

@@ -17,9 +17,8 @@ from vaelab.comparison.report import (
     about,
     about_all,
     colours,
-    curves,
     described,
-    epochs,
+    learned,
     question,
     rate_distortion,
     report_of,
@@ -55,7 +54,10 @@ NEEDED = ("latent", "classes", "samples", "images")
 """Sections of an evaluation that a comparison has columns for."""
 
 NOT_IN_PAGE = ("curves.png", "rate_distortion.png", "latent_evolution.gif")
-"""Figures that are interactive in report.html."""
+"""Figures that are interactive in report.html,"""
+
+OF_KINDS = {"latent": "latent_spaces.png", "samples": "samples.png", "reconstructions": "reconstructions.png"}
+"""and what its slider shows, where the runs have kept it."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -137,7 +139,7 @@ class Comparison(Steps):
         ]
         self.said += [
             f"{family.title}: models minimise different objectives ({', '.join(family.objectives)}). Their "
-            "losses don't compare; reconstruction, KL, their total, and what is measured of latents and "
+            "losses don't compare; reconstruction, KL, neg_elbo, and what is measured of latents and "
             "samples do."
             for family in self.found.families
             if len(family.objectives) > 1
@@ -172,10 +174,9 @@ class Comparison(Steps):
                 with self.step("report.html"):
                     report = self.folder / "report.html"
                     write_bytes(report, linked(self.page(), report).encode())
-                with self.step("links in the runs' reports"):
-                    for member in self.found.members:
-                        if (linking := refresh(member.folder.report)) is not None:
-                            write_bytes(member.folder.report, linking)
+                with self.step("links in the runs' pages"):
+                    for folder in [self.folder, *(member.folder.path for member in self.found.members)]:
+                        refresh(folder)
             RunFolder(self.folder.parent).refresh_zip()
             summary, rows = self.summary(), Rows(rows)
             return ComparisonResult(self.folder, text, summary, self.failed, rows, self.found, self.notes)
@@ -328,12 +329,11 @@ class Comparison(Steps):
 
     def page(self) -> str:
         """report.html."""
-        found, several = self.found, len(self.found.families) > 1
-        firsts = [0, *accumulate(len(family.models) for family in found.families)]
+        found, firsts = self.found, [0, *accumulate(len(each.models) for each in self.found.families)]
+        shown_by_slider = learned(found.families, firsts)
         families = [
             {
                 **content(family),
-                "question": question(family),
                 "first": first,
                 "groups": groups(family),
                 "verdict_sentences": sentences(family),
@@ -341,27 +341,33 @@ class Comparison(Steps):
                     [(member.config.seed, report_of(member, self.folder)) for member in model.members]
                     for model in family.models
                 ],
-                "figures": described([path for path in figures if path.name not in NOT_IN_PAGE], family),
+                "figures": described(not_shown(figures, own["epochs"]), family),
             }
-            for family, first, figures in zip(found.families, firsts, self.figures, strict=False)
+            for family, first, figures, own in zip(
+                found.families, firsts, self.figures, shown_by_slider, strict=False
+            )
         ]
         return render(
             "sweep.html.j2",
-            title=self.title if several or not families else families[0]["question"],
+            title=question(found.families) if families else self.title,
             warning=" ".join(self.warning()),
             about=about_all(found),
             folder=str(self.folder.parent),
             families=families,
             colours=colours(found.families),
-            curves=[each for family, first in zip(found.families, firsts, strict=False)
-                    for each in curves(family, several, first)],
             rates=[rate_distortion(family, first)
                    for family, first in zip(found.families, firsts, strict=False)],
-            epochs=epochs(found),
+            learned=shown_by_slider,
             kinds=KINDS,
             not_finished=found.not_finished,
             notes=self.notes,
         )  # fmt: skip
+
+
+def not_shown(figures: Sequence[Path], epochs: Mapping[str, Any] | None) -> list[Path]:
+    """The figures that report.html doesn't show as data."""
+    left_out = {*NOT_IN_PAGE, *(OF_KINDS[kind] for kind in (epochs or {"kinds": {}})["kinds"])}
+    return [path for path in figures if path.name not in left_out]
 
 
 def bullets(lines: Sequence[str]) -> str:

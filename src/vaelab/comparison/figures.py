@@ -129,8 +129,8 @@ class FamilyFigures:
             reach,
             percent(COVERED),
             "Aggregate posteriors, and holes of the prior that they leave",
-            f"{self.about} · above: a sample of q(z|x) for each of {len(self.first.labels_N):,} test images, "
-            f"each model on its own axes; below: q(z|x) of {len(self.first.data.train):,} training images",
+            f"{self.about} · above: a sample of q(z|x) for each of {len(self.first.labels_N):,} test images; "
+            f"below: q(z|x) of {len(self.first.data.train):,} training images",
         )
 
     def reconstructions(self) -> Figure:

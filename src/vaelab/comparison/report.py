@@ -10,7 +10,7 @@ from vaelab.comparison.figures import over_seeds
 from vaelab.comparison.findings import findings
 from vaelab.comparison.table import cell, columns, measured
 from vaelab.config import counted
-from vaelab.evaluation.runs import OBJECTIVE, Family, FoundRuns, Member, differing
+from vaelab.evaluation.runs import CONDITIONAL, OBJECTIVE, Family, FoundRuns, Member, differing
 from vaelab.figures.curves import (
     MINIMUM_SPAN,
     PANELS,
@@ -37,6 +37,7 @@ SYMBOLS = {
     "v": "wye",
     "P": "cross",
     "*": "star",
+    "h": "hexagon",
 }
 """matplotlib's markers as Observable Plot calls them."""
 DISTORTION = "−log p(x|z), nats per image"
@@ -62,7 +63,7 @@ def about(family: Family) -> str:
         counted(number, f"{SPLIT_NAMES[split]} image")
         for split, number in ((family.scored, images[family.scored]), ("test", of["images"]))
     )
-    each = scored if scored == tested else f"{scored} (reconstruction, KL, total) and {tested} (all else)"
+    each = scored if scored == tested else f"{scored} (reconstruction, KL, neg_elbo) and {tested} (all else)"
     parts = [f"Trained on {counted(images['train'], 'image')}, scored on {each}."]
     seeds = {tuple(model.seeds) for model in family.models}
     parts.append(f"Seeds: {', '.join(map(str, next(iter(seeds))))}." if len(seeds) == 1 else "")
@@ -76,14 +77,17 @@ NAMES = {
     "beta": "β",
     "model.name": "the network",
     "model.latent_dim": "the number of latent dimensions",
+    CONDITIONAL: "conditioning on the class",
+    "dataset.name": "the data set",
     OBJECTIVE: "the objective",
 }
 """What a question calls a setting; others have their own names."""
 
 
-def question(family: Family) -> str:
+def question(families: Sequence[Family]) -> str:
     """What a comparison asks, and of which models: `What does β do? mlp, 2 latent dimensions, …, 3 seeds`."""
-    configs = [model.config for model in family.models]
+    models = [model for family in families for model in family.models]
+    configs = [model.config for model in models]
     varying = differing(configs)
     if len({config.beta for config in configs if not config.kl_off}) < 2:
         varying = [key for key in varying if key != "beta"]
@@ -96,19 +100,25 @@ def question(family: Family) -> str:
     same = [] if "model.name" in varying else [str(model["name"])]
     if "model.latent_dim" not in varying and (latents := model.get("latent_dim")) is not None:
         same.append(counted(latents, "latent dimension"))
-    counts = sorted({len(each.members) for each in family.models})
+    images = {each.title: each.members[0].facts["data"]["description"] for each in families}
+    same += [*images] if len(images) == 1 else dict.fromkeys(images.values())
+    counts = sorted({len(each.members) for each in models})
     seeds = " to ".join(map(str, dict.fromkeys([counts[0], counts[-1]])))
-    return f"{asked} {', '.join([*same, family.title, f'{seeds} seed' + 's' * (counts[-1] > 1)])}"
+    return f"{asked} {', '.join([*same, f'{seeds} seed' + 's' * (counts[-1] > 1)])}"
 
 
 def sentences(family: Family) -> list[tuple[str, str]]:
     """The findings, each with the aspect that it is of, or nothing."""
-    aspects = [f"{column.aspect or column.heading}: " for column in columns(family)]
+    aspects = [column.aspect or column.heading for column in columns(family)]
     found = []
     for said in findings(family):
-        aspect = next((each for each in aspects if said.startswith(each)), "")
-        found.append((aspect.removesuffix(": "), said.removeprefix(aspect)))
+        aspect = next((each for each in aspects if said.startswith(f"{each}: ")), "")
+        found.append((MEASURES.get(aspect, aspect), said.removeprefix(f"{aspect}: ")))
     return found
+
+
+MEASURES = {"sampling, generation": "FID of prior samples", "cluster separation": "silhouette of the classes"}
+"""What is measured, for aspects that don't say it."""
 
 
 def colours(families: Sequence[Family]) -> list[tuple[str, str]]:
@@ -119,11 +129,8 @@ def colours(families: Sequence[Family]) -> list[tuple[str, str]]:
     return [(light.colour, dark.colour) for pair in looks for light, dark in zip(*pair, strict=True)]
 
 
-def curves(family: Family, several: bool, first: int) -> list[dict[str, Any]]:
-    """The charts of curves.png, with the family's name where there are `several`.
-
-    `first` is the number of the family's first model among those of all.
-    """
+def curves(family: Family, first: int) -> list[dict[str, Any]]:
+    """The charts of curves.png; `first` is the number of the family's first model among those of all."""
     looks = styles(family.weights_to_draw)
     found = []
     splits = ("train", family.scored)
@@ -144,7 +151,7 @@ def curves(family: Family, several: bool, first: int) -> list[dict[str, Any]]:
                 number = first + place
                 own = {"name": model.label, "model": number, "colour": number, "dash": DASHES[look.dashes]}
                 series.append({**own, "values": over.means, **band})
-            title = f"{heading}, {SPLIT_NAMES[split]}{f' · {family.title}' if several else ''}"
+            title = f"{heading}, {SPLIT_NAMES[split]}"
             ticks = epoch_ticks(max(len(each.means) for each in by_split[split]))
             found.append(chart(title, series, ticks, axis.for_page()))
     return found
@@ -161,7 +168,7 @@ def rate_distortion(family: Family, first: int) -> dict[str, Any]:
         points.append(
             {
                 "name": model.label, "model": first + place, "colour": first + place,
-                "symbol": SYMBOLS.get(look.marker, "circle"),
+                "symbol": SYMBOLS[look.marker],
                 "x": float(over[0].means[-1]), "y": float(over[1].means[-1]),
                 "intervals": intervals if len(model.members) > 1 else None,
                 "seeds": [
@@ -198,21 +205,28 @@ def report_of(member: Member, folder: Path) -> str | None:
     return relative(report.absolute(), folder.absolute()) if report.is_file() else None
 
 
-def epochs(found: FoundRuns) -> dict[str, Any] | None:
-    """The epochs' latents and images of each model's first run."""
-    models = [(model, family) for family in found.families for model in family.models]
-    several = len(found.families) > 1
-    runs = {
-        f"{model.label} · {family.title}" if several else model.label: model.members[0].folder
-        for model, family in models
-    }
-    most = max(2, min(25, 100 // max(1, len(runs))))  # of many models fewer epochs each
-    names = {
-        int(number): name
-        for member in found.members
-        for number, name in member.facts["data"]["classes"].items()
-    }
-    return epochs_data(runs, dict(sorted(names.items())), most, points=1000)
+def learned(families: Sequence[Family], first: Sequence[int]) -> list[dict[str, Any]]:
+    """Of each family its curves, and the epochs' latents and images of each model's first run.
+
+    `first` are the numbers of the families' first models among those of all.
+    """
+    most = max(2, min(25, 100 // max(1, sum(len(each.models) for each in families))))  # epochs of a model
+    found = []
+    for family, number in zip(families, first, strict=False):
+        runs = {model.label: model.members[0].folder for model in family.models}
+        names = {int(key): name for key, name in family.members[0].facts["data"]["classes"].items()}
+        seeds = sorted({model.seeds[0] for model in family.models})
+        several = any(len(model.members) > 1 for model in family.models)
+        found.append(
+            {
+                "title": family.title if len(families) > 1 else "",
+                "curves": curves(family, number),
+                "epochs": epochs_data(runs, names, most, points=1000, first=number),
+                "about": f"Latents and images are those of seed {', '.join(map(str, seeds))}; curves are "
+                "means over seeds, with 95 % confidence intervals as bands." if several else "",
+            }
+        )  # fmt: skip
+    return found
 
 
 def described(paths: Sequence[Path], family: Family) -> list[dict[str, Any]]:
@@ -224,7 +238,7 @@ def described(paths: Sequence[Path], family: Family) -> list[dict[str, Any]]:
 
 
 CONCLUDED = {
-    "latent_holes": ("prior_covered_percent", "% of prior draws land where a training image was encoded"),
+    "latent_holes": ("prior_covered_percent", "prior draws that land where a training image was encoded, %"),
     "samples": ("fid", "FID of prior samples"),
     "latent_spaces": ("knn_accuracy", "accuracy of the 10 nearest neighbours"),
     "reconstructions": ("reconstruction", "−log p(x|z) in nats"),
@@ -239,5 +253,9 @@ def conclusion(stem: str, family: Family) -> str:
     column = next(
         each for each in columns(family) if each.name.startswith(name) or each.name.endswith(f"/{name}")
     )
-    said = ", ".join(f"{model.label} {cell(model, column)}" for model in family.models)
+    unresolved = column.unresolved(family)
+    said = "; ".join(
+        f"{model.label} {'not told, σ is too small' if model.label in unresolved else cell(model, column)}"
+        for model in family.models
+    )
     return f"{words[0].upper()}{words[1:]}: {said}." if measured(family, [column]) else ""

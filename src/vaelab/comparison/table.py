@@ -139,7 +139,7 @@ def columns(family: Family) -> list[Column]:
             unranked=NOT_RANKED,
         ),
         Column(
-            f"{split}/neg_elbo", f"neg_elbo, both together, unweighted, {scored} (nats)", "↓", 2, "", "total",
+            f"{split}/neg_elbo", f"both together, unweighted, {scored} (nats)", "↓", 2, "", "neg_elbo",
             "The negative ELBO, a bound on −log p(x), whatever beta was in training.",
         ),
         Column(

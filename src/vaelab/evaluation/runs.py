@@ -138,7 +138,12 @@ def find(folder: Path) -> FoundRuns:
         else:
             found.repeated[member.folder.name] = same.folder.name
     titles = distinct_titles([members[0] for members in families.values()])
-    found.families = list(map(make_family, titles, distinct_slugs(titles), families.values()))
+    kinds = {members[0].config.conditional for members in families.values()}
+    tell = [CONDITIONAL] if len(kinds) > 1 else []
+    found.families = [
+        make_family(title, slug, members, tell)
+        for title, slug, members in zip(titles, distinct_slugs(titles), families.values(), strict=True)
+    ]
     return found
 
 
@@ -209,17 +214,20 @@ def details_of(data: Mapping[str, Any]) -> list[str]:
     ]
 
 
-OBJECTIVE = "loss.objective"
+OBJECTIVE, CONDITIONAL = "loss.objective", "model.conditional"
 
 
-def make_family(title: str, slug: str, members: Sequence[Member]) -> Family:
-    """The models of runs whose `family_of` agrees, in the order of tables."""
+def make_family(title: str, slug: str, members: Sequence[Member], tell: Sequence[str] = ()) -> Family:
+    """The models of runs whose `family_of` agrees, in the order of tables.
+
+    `tell` are settings that their names have, whether or not the family's models differ in them.
+    """
     by_model: dict[str, list[Member]] = {}
     for member in members:
         by_model.setdefault(repr(settings_of(member.config)), []).append(member)
     groups = sorted(by_model.values(), key=lambda group: order_of(group[0].config))
     configs = [group[0].config for group in groups]
-    varying = differing(configs)
+    varying = [*tell, *differing(configs)]
     labels = [label_of(config, varying) for config in configs]
     if len(set(labels)) < len(labels):
         labels = [label_of(config, varying, exact=True) for config in configs]
@@ -265,9 +273,14 @@ def label_of(config: Config, varying: Sequence[str], exact: bool = False) -> str
         return f"{value:.4g}" if isinstance(value, float) and not exact else show(value)
 
     flat = dict(flattened(settings_of(config)))
-    flat[OBJECTIVE] = config.objective_name  # whatever arguments it has
+    own_words = {
+        OBJECTIVE: config.objective_name,  # whatever arguments it has
+        CONDITIONAL: "class-conditional" if config.conditional else "unconditional",
+        "model.name": str(config.model["name"]),
+    }
+    flat |= own_words
     words = [
-        str(flat[key]) if key in ("model.name", OBJECTIVE) else f"{key.split('.')[-1]} {short(flat[key])}"
+        own_words.get(key) or f"{key.split('.')[-1]} {short(flat[key])}"
         for key in varying
         if key in flat and key not in ("kl", "beta") and not (config.kl_off and key in KL_SETTINGS)
     ]

@@ -70,9 +70,7 @@ def explore(config: ExploreConfig) -> Path:
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(through_link(path), text.encode())
-        report = path.with_name("report.html")
-        if (now := refresh(report)) is not None:  # the report beside it links to the explorer
-            write_bytes(report, now)
+        refresh(path.parent)  # the report beside it links to the explorer
     return path
 
 

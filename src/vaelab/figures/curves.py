@@ -35,14 +35,15 @@ PANELS = {
 }
 WIDE_RANGE = 6.0  # ratio of the largest to the smallest number from which an axis is logarithmic
 MINIMUM_SPAN = 5.0  # nats that an axis shows at least: seeds differ by one or two, which is no trend
-MARKERS = "osv^P<>*X"
+MARKERS = "osv^P*h"
 DASHES = ("-", "--", ":", "-.")
 LEAST_EPOCHS = 5  # from which an axis need not hold the first one
 KL_OFF = "#bd1f01"
 NOT_RED = (4, 7, 3, 8, 6, 0, 9)  # classes whose colours are far from that one's
-VIRIDIS, VIRIDIS_ON_DARK = (0.0, 0.68), (0.3, 1.0)  # the parts with enough contrast
+VIRIDIS, VIRIDIS_ON_DARK = (0.0, 0.59), (0.35, 1.0)  # the parts with a contrast of 3 or more
 COLOURED_BETAS = (0.05, 8.0)
 """Where the colours begin and end; betas outside have those of the ends."""
+ALIKE = 0.2  # of the way between them: colours that hardly differ
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,30 +83,44 @@ def model_colour(weight: float, on_dark: bool = False) -> str:
     """
     if weight <= 0:
         return style.on_dark(KL_OFF) if on_dark else KL_OFF
-    first, last = np.log(COLOURED_BETAS)
-    place = float(np.clip((np.log(weight) - first) / (last - first), 0, 1))
     low, high = VIRIDIS_ON_DARK if on_dark else VIRIDIS
-    return mpl.colors.to_hex(mpl.colormaps["viridis"](low + (high - low) * place))
+    return mpl.colors.to_hex(mpl.colormaps["viridis"](low + (high - low) * place_of(weight)))
+
+
+def place_of(weight: float) -> float:
+    """Where among the colours a beta is, from 0 to 1."""
+    first, last = np.log(COLOURED_BETAS)
+    return float(np.clip((np.log(weight) - first) / (last - first), 0, 1))
 
 
 def styles(weights: Sequence[float], on_dark: bool = False) -> list[Style]:
     """How models with these KL weights are drawn, 0 without KL.
 
-    Models of one colour differ in their dashes and markers. Where all with KL would have one colour, as in a
-    sweep over the network, those have the colours of classes.
+    Models whose colours are alike differ in their dashes and markers. Where all with KL would have one
+    colour, as in a sweep over the network, those have the colours of classes.
     """
     colours = [model_colour(weight, on_dark) for weight in weights]
     with_kl = [number for number, weight in enumerate(weights) if weight > 0]
     alike = len({weights[number] for number in with_kl}) == 1 < len(with_kl)
     for place, number in enumerate(with_kl if alike else ()):
         colours[number] = style.class_colour(NOT_RED[place % len(NOT_RED)], on_dark)
-    found = []
+    places = [place_of(weight) if weight > 0 else -1.0 for weight in weights]
+    found: list[Style] = []
     for number, (colour, weight) in enumerate(zip(colours, weights, strict=True)):
-        before = colours[:number].count(colour)
-        place = number if alike else round(np.log2(weight or 1)) + 4 * before
-        marker = "D" if weight == 0 else MARKERS[place % len(MARKERS)]
-        found.append(Style(colour, marker, DASHES[(before + (weight == 0)) % len(DASHES)]))
+        near = [
+            each
+            for each, at in zip(found, places, strict=False)
+            if each.colour == colour or (not alike and abs(at - places[number]) < ALIKE)
+        ]
+        place = number if alike else round(np.log2(weight or 1))
+        marker = "D" if weight == 0 else unused(MARKERS, [each.marker for each in near], place)
+        found.append(Style(colour, marker, unused(DASHES, [each.dashes for each in near], int(weight == 0))))
     return found
+
+
+def unused(looks: Sequence[str], used: Sequence[str], first: int) -> str:
+    """The one that is used least, from the place `first` on."""
+    return min((looks[(first + step) % len(looks)] for step in range(len(looks))), key=used.count)
 
 
 @house_style()

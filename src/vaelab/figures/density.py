@@ -20,7 +20,7 @@ from scipy.stats import gaussian_kde
 
 from vaelab.config import counted
 from vaelab.figures import Floats, style
-from vaelab.figures.latent import IN_A_ROW, LatentView, note_outside, outside, panel_title
+from vaelab.figures.latent import IN_A_ROW, LatentView, add_inset, is_dot, note_outside, outside, panel_title
 
 MASSES = (0.5, 0.9, 0.99)  # shares of a distribution inside its contours
 TINTS = ("#9ecbf0", "#5aa3e0", "#1f6fb5")  # from the outermost region to the innermost one
@@ -118,15 +118,15 @@ class Holes:
     """What `hole_panels` draws of a model with two latent dimensions."""
 
     samples_N2: Floats  # one of each image's posterior
-    limit: float  # of the axes on which those are drawn
+    limit: float  # of axes that hold them
     uncovered_YX: NDArray[np.bool_]
     heading: str
 
 
 @style.house_style()
 def hole_panels(models: Sequence[Holes], reach: float, share: str, title: str, subtitle: str) -> Figure:
-    """A column per model: above its density, on axes of its own, below the prior's region with the holes."""
-    side = 3.3
+    """A column per model, each row on the same axes: above its density, below the holes of the prior."""
+    side, limit = 3.3, max(model.limit for model in models)
     rows = 2 * math.ceil(len(models) / IN_A_ROW)
     columns = math.ceil(2 * len(models) / rows)
     height = rows * side + style.HEADER + 0.25
@@ -134,13 +134,18 @@ def hole_panels(models: Sequence[Holes], reach: float, share: str, title: str, s
     for number, model in enumerate(models):
         row, column = divmod(number, columns)
         left, top = column * side + 0.65, height - style.HEADER - 0.5 - 2 * row * side
-        above = style.add_axes(figure, left, top - side + 0.75, side - 0.75, side - 0.75)
+        place = (left, top - side + 0.75, side - 0.75, side - 0.75)
+        above = style.add_axes(figure, *place)
         below = style.add_axes(figure, left, top - 2 * side + 0.75, side - 0.75, side - 0.75)
-        densities = draw_density(above, model.samples_N2, model.limit, places=DENSITY_GRID // 2)
+        densities = draw_density(above, model.samples_N2, limit, places=DENSITY_GRID // 2)
+        if is_dot(model.limit, limit):
+            inset = add_inset(above, place, model.limit)
+            draw_density(inset, model.samples_N2, model.limit, places=DENSITY_GRID // 2)
+            inset.texts[0].remove()  # how many lie outside, of which the panel has another
+            inset.set(xticks=(-model.limit, 0, model.limit), yticks=(-model.limit, 0, model.limit))
         holes = draw_holes(below, model.uncovered_YX, reach, share, "holes of the prior")
         panel_title(above, model.heading, [each.heading for each in models])
-        above.set_xticks(np.linspace(-model.limit, model.limit, 5))
-        above.set_yticks(np.linspace(-model.limit, model.limit, 5))
+        above.set(xticks=np.linspace(-limit, limit, 5), yticks=np.linspace(-limit, limit, 5))
         for axes, handles in ((above, densities), (below, holes)):
             axes.set(xlabel="z₁", ylabel="z₂")
             if number == columns - 1:  # one legend for all

@@ -271,6 +271,28 @@ def latent_animation(
             yield style.signed(cached.pixels(), watermark, dpi)
 
 
+def is_dot(own: float, limit: float) -> bool:
+    """Whether points that axes of `own` reach hold are too small to be seen on axes that reach to `limit`."""
+    return (own / limit) ** 2 < SMALL
+
+
+def add_inset(axes: Axes, place: tuple[float, float, float, float], own: float) -> Axes:
+    """Axes of `own` reach in the upper right of a panel.
+
+    The panel is at `place`: left, bottom, width and height, in inches.
+    """
+    left, bottom, width, height = place
+    axes.add_patch(Rectangle((-own, -own), 2 * own, 2 * own, fill=False, color=style.INK))
+    side, figure = 0.35 * width, axes.get_figure(root=True)
+    assert figure is not None
+    inset = style.add_axes(figure, left + 0.6 * width, bottom + 0.6 * height, side, side)
+    inset.spines[:].set(visible=True, color=style.INK)
+    inset.xaxis.tick_top()  # away from the points of the panel
+    inset.yaxis.tick_right()
+    inset.tick_params(labelsize=6, pad=1, length=2)
+    return inset
+
+
 class LatentSpaces:
     """Every model's posterior means of the same images, side by side on axes of the same reach."""
 
@@ -304,18 +326,12 @@ class LatentSpaces:
                 axes.yaxis.label.set_fontsize(7.5)
             self.planes.append((model, plane))
             own = limit_for(views[model].project(means), smallest=-16)
-            if (own / views[model].limit) ** 2 < SMALL and not plane.one_dimension:
-                axes.add_patch(Rectangle((-own, -own), 2 * own, 2 * own, fill=False, color=style.INK))
-                place = (left + 0.6 * (side - 0.75), bottom + 0.6 * (side - 0.8))
-                inset = style.add_axes(self.figure, *place, 0.35 * (side - 0.75), 0.35 * (side - 0.75))
+            if is_dot(own, views[model].limit) and not plane.one_dimension:
+                inset = add_inset(axes, (left, bottom, side - 0.75, side - 0.8), own)
                 view = replace(views[model], limit=own, names=("", ""))
                 self.insets.append((model, LatentPlane(inset, view, means, labels_N, class_names)))
                 self.insets[-1][1].legend.remove()
                 self.insets[-1][1].outside.remove()
-                inset.spines[:].set(visible=True, color=style.INK)
-                inset.xaxis.tick_top()  # away from the points of the panel
-                inset.yaxis.tick_right()
-                inset.tick_params(labelsize=6, pad=1, length=2)
                 inset.set(xticks=(-own, 0, own), yticks=(-own, 0, own))
             if number == columns - 1:  # one legend for all
                 plane.legend.set_bbox_to_anchor((1.03, 1.0), transform=axes.transAxes)

@@ -21,7 +21,7 @@ from vaelab.runs.folder import RunFolder
 
 KINDS = {
     "latent": "The latent space",
-    "samples": "The same prior draws",
+    "samples": "Decoded from the same prior draws",
     "reconstructions": "Originals above reconstructions",
 }
 SHEET_COLUMNS = 8  # of samples
@@ -88,11 +88,16 @@ def read_arrays(folder: RunFolder, most: int, points: int) -> EpochArrays | None
 
 
 def epochs_data(
-    runs: Mapping[str, RunFolder], class_names: Mapping[int, str], most: int = 25, points: int = 2000
+    runs: Mapping[str, RunFolder],
+    class_names: Mapping[int, str],
+    most: int = 25,
+    points: int = 2000,
+    first: int = 0,
 ) -> dict[str, Any] | None:
-    """For assets/epochs.js: by kind the panels of named runs. None where no run has anything to show.
+    """For assets/report.js: by kind the panels of named runs of the same images. None where there are none.
 
-    A run that kept no arrays is shown by the figures of its epochs.
+    A run that kept no arrays is shown by the figures of its epochs. `first` is the number of the first run
+    among all models of the page.
     """
     found = {name: read_arrays(folder, most, points) for name, folder in runs.items()}
     arrays = {name: each for name, each in found.items() if each}
@@ -100,7 +105,7 @@ def epochs_data(
     kinds: dict[str, list[dict[str, Any]]] = {}
     for kind in KINDS:
         panels = []
-        for place, (name, folder) in enumerate(runs.items()):
+        for place, (name, folder) in enumerate(runs.items(), first):
             own = found[name]
             shown = panel(kind, own) if own else figures_panel(folder, kind, most)
             panels += [{"name": name, "model": place, **shown}] if shown else []
@@ -108,7 +113,7 @@ def epochs_data(
             kinds[kind] = panels
     if not kinds:
         return None
-    first = next(iter(arrays.values()), None)
+    any_run = next(iter(arrays.values()), None)
     return {
         "kinds": kinds,
         "limit": limit,
@@ -116,8 +121,8 @@ def epochs_data(
             {"number": number, "name": name, "colours": [class_colour(number), class_colour(number, True)]}
             for number, name in class_names.items()
         ],
-        "labels": first.labels.tolist() if first else [],
-        "thumbnails": sprite(first.thumbnails) if first else None,
+        "labels": any_run.labels.tolist() if any_run else [],
+        "thumbnails": sprite(any_run.thumbnails) if any_run else None,
     }
 
 

@@ -6,6 +6,8 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
+from vaelab.runs.files import write_bytes
+
 BEGIN, END = "<!--pages-->", "<!--/pages-->"
 """Around the links in every page (assets/base.html.j2)."""
 
@@ -40,10 +42,8 @@ def linked(text: str, page: Path) -> str:
     return f"{before}{begin}{items}{end}{after}"
 
 
-def refresh(page: Path) -> bytes | None:
-    """What a page that is there must be for its links to be right; None where it is so already."""
-    if not page.is_file():
-        return None
-    text = page.read_text(encoding="utf-8")
-    now = linked(text, page)
-    return None if now == text else now.encode()
+def refresh(folder: Path) -> None:
+    """Give the pages of a run or a comparison the links to what is there now."""
+    for page in (folder / "report.html", folder / "explorer.html"):
+        if page.is_file() and (now := linked(text := page.read_text(encoding="utf-8"), page)) != text:
+            write_bytes(page, now.encode())

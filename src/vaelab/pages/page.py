@@ -62,7 +62,7 @@ def chart(
     vertical: Mapping[str, Any] | None = None,
     unit: str = "nats per image",
 ) -> dict[str, Any]:
-    """Named curves from epoch 1 on, for `drawCurves` of assets/report.js.
+    """Named curves from epoch 1 on, for `curvesPlot` of assets/report.js.
 
     Each of `series` has its name, `values`, the place of its `colour` among the page's, and its `dash`; with
     seeds also the `low` and `high` of a band. `vertical` is the axis: its `domain`, and of a logarithmic one
@@ -76,9 +76,11 @@ def chart(
     first_last = ", ".join(
         f"{each['name']} from {each['values'][0]:.4g} to {each['values'][-1]:.4g}" for each in series
     )
+    low, high = (vertical or {}).get("domain", (-math.inf, math.inf))
+    outside = any(each["values"][0] < low or each["values"][0] > high for each in series)
     return {
         "title": title, "unit": unit, "series": finite, "ticks": list(ticks),
-        "vertical": dict(vertical or {}),
+        "vertical": dict(vertical or {}), "outside": outside,
         "alt": f"{title}, epochs 1 to {ticks[-1]}: {first_last}",
     }  # fmt: skip
 

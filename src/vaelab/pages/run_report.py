@@ -41,6 +41,7 @@ def write_run_report(folder: RunFolder, facts: Mapping[str, Any] | None = None) 
     if epochs:
         stems = {"latent": "latent_space", "samples": "samples", "reconstructions": "reconstructions_ranked"}
         epochs["conclusions"] = {kind: captions.conclusion(stem, of_last) for kind, stem in stems.items()}
+    shown = curves(history, split) if history else []
     page = render(
         "run.html.j2",
         title=f"{config.model_label}{size}, {config.objective_label} · {facts['data']['description']}",
@@ -52,10 +53,9 @@ def write_run_report(folder: RunFolder, facts: Mapping[str, Any] | None = None) 
         splits=SPLIT_NAMES,
         likelihood=show(facts["likelihood"]),
         cards=cards(config, facts, history, first),
-        curves=curves(history, split) if history else [],
+        learned=[{"title": "", "about": "", "curves": shown, "epochs": epochs}],
         progress=progress(history, split) if history else "",
         colours=[(TRAIN, on_dark(TRAIN)), (SCORED, on_dark(SCORED))],
-        epochs=epochs,
         kinds=KINDS,
         last=history[-1] if history else {},
         best=next((row for row in history if facts["best"] and row["epoch"] == facts["best"]["epoch"]), None),
@@ -164,9 +164,9 @@ def changed(config: Config) -> list[tuple[str, str, str]]:
 
 
 def curves(history: Sequence[Mapping[str, float]], split: str) -> list[dict[str, Any]]:
-    """Reconstruction, KL and their total over the epochs, of training and of the split that is scored.
+    """Reconstruction, KL and neg_elbo over the epochs, of training and of the split that is scored.
 
-    The loss has a chart of its own where it is not the total. The vertical axes are those of a comparison.
+    The loss has a chart of its own where it is not neg_elbo. The vertical axes are those of a comparison.
     """
     plots = {"Reconstruction": "reconstruction", "KL": "kl", "neg_elbo": "neg_elbo"}
     if not all(math.isclose(row["train/loss"], row["train/neg_elbo"], rel_tol=1e-6) for row in history):

@@ -17,5 +17,28 @@ function colour(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }
 
+// An element with properties, or where their names have a "-", attributes.
+function made(tag, properties = {}, ...children) {
+  const found = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name.includes("-") || name === "role") found.setAttribute(name, value);
+    else found[name] = value;
+  }
+  found.append(...children);
+  return found;
+}
+
+const typographic = (text) => String(text).replace("-", "−");
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
-let onPaper = false;
+const page = document.documentElement.classList;
+const onDark = () => dark.matches && !page.contains("paper");
+
+// Paper is light. What is to be on it must be drawn before the event has ended: then the browser counts pages.
+function whenPrinting(show) {
+  for (const [event, paper] of [["beforeprint", true], ["afterprint", false]]) {
+    window.addEventListener(event, () => {
+      page.toggle("paper", paper);
+      show(paper);
+    });
+  }
+}

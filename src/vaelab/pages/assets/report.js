@@ -2,28 +2,15 @@
 
 const INTEGER = 32767;  // pages/epochs.py
 const SVG = "http://www.w3.org/2000/svg";
-const charts = dataOf("charts");  // curves over the epochs
-const rates = dataOf("rates");    // of each family of models, rate against distortion
-const shown = dataOf("epochs");   // images and latents of some epochs
+const learned = dataOf("learned") ?? [];  // of each family of models its curves and, at some epochs, images and latents
+const rates = dataOf("rates");            // of each family, rate against distortion
 const numbers = (count) => Array.from({ length: count }, (_, place) => place);
-const lastEpoch = Math.max(1, ...(charts ?? []).flatMap((spec) => spec.ticks), ...allEpochs());
+const panelsOf = ({ epochs }) => Object.values(epochs?.kinds ?? {}).flat();
+const lastEpoch = Math.max(1, ...learned.flatMap((family) => [...family.curves.flatMap((spec) => spec.ticks), ...panelsOf(family).flatMap((panel) => panel.epochs)]));
 let epoch = lastEpoch;
-let hovered = null;  // the number of the image under the pointer
-const hidden = new Set();  // classes
 
-function allEpochs() {
-  return Object.values(shown?.kinds ?? {}).flat().flatMap((panel) => panel.epochs);
-}
-
-function make(tag, attributes = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  element.append(...children);
-  return element;
-}
-
-const number = (value) => (value === null || value === undefined) ? "–" : value.toLocaleString("en", {
-  minimumFractionDigits: Math.abs(value) < 10 ? 3 : 2, maximumFractionDigits: Math.abs(value) < 10 ? 3 : 2 });
+const number = (value) => (value === null || value === undefined) ? "–" : typographic(value.toLocaleString("en", {
+  minimumFractionDigits: Math.abs(value) < 10 ? 3 : 2, maximumFractionDigits: Math.abs(value) < 10 ? 3 : 2 }));
 
 // --- charts: SVG in the style sheet's colours, so that a dark page and paper need no other drawing ---------------
 
@@ -46,7 +33,7 @@ function ofModel(model) {
   };
 }
 
-const plain = (value) => Number(value.toPrecision(6)).toString().replace("-", "−");
+const plain = (value) => typographic(Number(value.toPrecision(6)));
 
 function curvesPlot(spec, width) {
   const last = spec.ticks.at(-1);
@@ -69,7 +56,7 @@ function curvesPlot(spec, width) {
   const { domain, ticks } = spec.vertical;
   return Plot.plot({
     width, height: 270, style: { fontSize: "12px" }, marginLeft: 54, marginRight: 16, marginBottom: 38, marginTop: 24,
-    x: { domain: last === 1 ? [0.5, 1.5] : [1, last] },
+    x: { domain: last === 1 ? [0.5, 1.5] : [1, last], inset: 4 },  // the first and the last dot are whole
     y: { domain, type: ticks ? "log" : "linear", nice: !domain },
     marks: [
       Plot.gridY({ ticks, stroke: "var(--line)", strokeOpacity: 1 }),
@@ -101,7 +88,7 @@ function withEpoch(plot) {
 }
 
 function ratePlot(spec, width) {
-  const names = spec.points.map((point) => ({ ...point, dx: 9, dy: -9, textAnchor: "start" }));
+  const names = spec.points.map((point) => ({ ...point, place: null }));
   const draw = () => Plot.plot({
     width, height: Math.min(440, Math.max(300, 0.5 * width)), style: { fontSize: "12.5px" }, marginLeft: 60, marginBottom: 44, marginTop: 28, marginRight: 20,
     x: { domain: spec.x.domain, type: spec.x.ticks ? "log" : "linear" },
@@ -120,7 +107,8 @@ function ratePlot(spec, width) {
           Plot.link([point].filter((each) => each.intervals), { x1: "x", x2: "x", y1: (each) => each.intervals[1][0], y2: (each) => each.intervals[1][1], stroke: colour, ...of }),
           Plot.dot(point.seeds, { x: "x", y: "y", r: 3, fill: colour, fillOpacity: 0.65, title: "title", ...of }),
           Plot.dot([point], { x: "x", y: "y", r: 6, fill: colour, stroke: "var(--paper)", symbol: () => point.symbol, title: (each) => `${each.name}: rate ${number(each.x)}, distortion ${number(each.y)} nats`, ...of }),
-          Plot.text([point], { x: "x", y: "y", text: "name", dx: point.dx, dy: point.dy, textAnchor: point.textAnchor, fontSize: 13, stroke: "var(--paper)", strokeWidth: 4, fill: "var(--ink)", ...of }),
+          Plot.link([point].filter((each) => each.place?.far), { x1: "x", y1: "y", x2: (each) => each.place.x, y2: (each) => each.place.y, stroke: "var(--soft)", ...of }),
+          Plot.text([point].filter((each) => each.place), { ...point.place, text: "name", fontSize: 13, stroke: "var(--paper)", strokeWidth: 4, fill: "var(--ink)", ...of }),
         ];
       }),
     ],
@@ -130,42 +118,42 @@ function ratePlot(spec, width) {
   return draw();
 }
 
-// Beside each point, where the name covers no other name and no point.
+// Beside each point, where the name covers nothing and is nearest to its own point; else it has none but the tooltip's.
 function placeNames(names, plot, width) {
   const [x, y] = [plot.scale("x"), plot.scale("y")];
+  const [bottom, top] = y.range;
   const centres = names.map((each) => [x.apply(each.x), y.apply(each.y)]);
   const taken = centres.map(([across, down]) => [across - 8, down - 8, across + 8, down + 8]);
-  names.forEach((each, place) => {
+  const overlaps = (box) => taken.some((other) => box[0] < other[2] && other[0] < box[2] && box[1] < other[3] && other[1] < box[3]);
+  const distance = (box, [across, down]) => Math.hypot(Math.max(box[0] - across, 0, across - box[2]), Math.max(box[1] - down, 0, down - box[3]));
+  names.forEach((each, own) => {
     const long = 7.6 * each.name.length;
-    const [across, down] = centres[place];
-    const tries = [9, 20, 34, 50].flatMap((far) => [[1, -1], [1, 1], [-1, -1], [-1, 1]].map(([right, low]) => [right * far, low * far]));
-    const boxes = tries.map(([dx, dy]) => [across + dx - (dx < 0 ? long : 0), down + dy - 9, across + dx + (dx < 0 ? 0 : long), down + dy + 9]);
-    const overlaps = (box) => taken.some((other) => box[0] < other[2] && other[0] < box[2] && box[1] < other[3] && other[1] < box[3]);
-    const found = Math.max(0, boxes.findIndex((box) => box[0] > 60 && box[2] < width - 4 && box[1] > 24 && !overlaps(box)));
-    taken.push(boxes[found]);
-    [each.dx, each.dy] = tries[found];
-    each.textAnchor = each.dx < 0 ? "end" : "start";
+    const [across, down] = centres[own];
+    for (const far of [9, 20, 34, 50]) for (const [right, low] of [[1, -1], [1, 1], [-1, -1], [-1, 1], [0, -1.8], [0, 1.8]]) {
+      const [left, middle] = [across + right * far + long * (right - 1) / 2, down + low * far];
+      const box = [left, middle - 9, left + long, middle + 9];
+      const nearest = centres.every((other) => distance(box, other) >= distance(box, centres[own]));
+      if (each.place || box[0] < 62 || box[2] > width - 4 || box[1] < top || box[3] > bottom || overlaps(box) || !nearest) continue;
+      taken.push(box);
+      each.place = { x: x.invert(across + right * far), y: y.invert(middle), textAnchor: ["end", "middle", "start"][right + 1], far: far >= 20 };
+    }
   });
 }
 
-function drawCharts() {
-  const draw = (place, plot, spec) => {
-    const width = Math.round(place.clientWidth);
-    if (!width || Number(place.dataset.width) === width) return;  // folded away, or as wide as before
-    place.dataset.width = width;
-    const drawn = plot(spec, width);
-    drawn.querySelectorAll("[aria-label]").forEach((each) => each.removeAttribute("aria-label"));  // one for the whole
-    drawn.setAttribute("role", "img");
-    drawn.setAttribute("aria-label", spec.alt);
-    place.replaceChildren(drawn);
-  };
-  const sized = new ResizeObserver((entries) => entries.forEach(({ target }) => redraw(target)));
-  const redraw = (place) => {
-    if (place.dataset.rate) draw(place, ratePlot, rates[place.dataset.rate]);
-    else draw(place, (spec, width) => withEpoch(curvesPlot(spec, width)), charts[place.dataset.curves]);
-  };
-  document.querySelectorAll(".chart").forEach((place) => { redraw(place); sized.observe(place); });
+function drawChart(place) {
+  const width = Math.round(place.clientWidth);
+  if (!globalThis.Plot || !width || Number(place.dataset.width) === width) return;  // folded away, or as wide as before
+  place.dataset.width = width;
+  const [family, chart] = (place.dataset.curves ?? "").split(" ");
+  const spec = chart ? learned[family].curves[chart] : rates[place.dataset.rate];
+  const drawn = chart ? withEpoch(curvesPlot(spec, width)) : ratePlot(spec, width);
+  drawn.querySelectorAll("[aria-label]").forEach((each) => each.removeAttribute("aria-label"));  // one for the whole
+  drawn.setAttribute("role", "img");
+  drawn.setAttribute("aria-label", spec.alt);
+  place.replaceChildren(drawn);
 }
+
+const allCharts = document.querySelectorAll(".chart");
 
 // --- the epochs: one slider moves curves' cursors, values, latents and images -------------------------------------
 
@@ -176,9 +164,9 @@ function setEpoch(value) {
   slider.setAttribute("aria-valuetext", `epoch ${epoch}`);
   document.getElementById("epoch-now").textContent = `epoch ${epoch} of ${lastEpoch}`;
   document.querySelectorAll(".chart svg").forEach((plot) => plot.showEpoch?.());
-  document.querySelectorAll("#values [data-curve]").forEach((cell) => {
-    const [chart, series] = cell.dataset.curve.split(" ");
-    cell.textContent = number(charts[chart].series[series]?.values[epoch - 1]);
+  document.querySelectorAll("[data-curve]").forEach((cell) => {
+    const [family, chart, series] = cell.dataset.curve.split(" ");
+    cell.textContent = number(learned[family].curves[chart].series[series]?.values[epoch - 1]);
   });
   panels.forEach((panel) => panel.show());
 }
@@ -188,25 +176,25 @@ function placeOf(panel) {
   return Math.max(0, panel.epochs.findLastIndex((each) => each <= epoch));
 }
 
-let panels = [];
+const panels = [];
 
 // An evaluation is of the last epoch: what it concludes is said there.
-function captionOf(kind, panel, many) {
+function captionOf(shown, kind, panel, many) {
   const own = panel.epochs[placeOf(panel)];
   const said = !many && epoch === lastEpoch && shown.conclusions?.[kind];
   return `${many ? panel.name : KINDS[kind]}${own === epoch ? "" : `, epoch ${own}`}${said ? `. ${said}` : ""}`;
 }
 
-function imagesPanel(kind, panel, many) {
-  const image = make("img", { class: panel.pixels ? "pixels" : "", width: panel.width, height: panel.height });
-  const caption = make("figcaption");
+function imagesPanel(shown, kind, panel, many) {
+  const image = made("img", { className: panel.pixels ? "pixels" : "", width: panel.width, height: panel.height });
+  const caption = made("figcaption");
   const show = () => {
     const place = placeOf(panel);
     image.src = panel.images[place];
     image.alt = `${KINDS[kind]}${many ? `, ${panel.name}` : ""}, epoch ${panel.epochs[place]}`;
-    caption.textContent = captionOf(kind, panel, many);
+    caption.textContent = captionOf(shown, kind, panel, many);
   };
-  return { element: make("figure", many ? { "data-model": panel.model } : {}, image, caption), show };
+  return { element: made("figure", many ? { "data-model": panel.model } : {}, image, caption), show };
 }
 
 function unpackIntegers(text, scale) {
@@ -214,18 +202,18 @@ function unpackIntegers(text, scale) {
   return Float32Array.from(new Int16Array(bytes.buffer), (value) => value * scale / INTEGER);
 }
 
-function latentPanel(panel, many) {
-  const canvas = make("canvas", { role: "img", width: 720, height: 720 });
-  const caption = make("figcaption");
+function latentPanel(shown, panel, many) {
+  const canvas = made("canvas", { role: "img", width: 720, height: 720 });
+  const caption = made("figcaption");
   const points = panel.points.map((text) => unpackIntegers(text, panel.scale));
   const place = new Map(shown.classes.map(({ number }, index) => [number, index]));
-  const limit = () => document.getElementById("own-axes")?.checked ? panel.limit : shown.limit;
+  const limit = () => document.getElementById(`own-axes-${shown.own}`)?.checked ? panel.limit : shown.limit;
   const toCanvas = (value, down) => 360 + (down ? -1 : 1) * value / limit() * 330;
   const draw = () => {
     const context = canvas.getContext("2d");
     const at = points[placeOf(panel)];
-    const colours = shown.classes.map(({ colours }) => colours[dark.matches && !onPaper ? 1 : 0]);
-    caption.textContent = captionOf("latent", panel, many);
+    const colours = shown.classes.map(({ colours }) => colours[onDark() ? 1 : 0]);
+    caption.textContent = captionOf(shown, "latent", panel, many);
     context.clearRect(0, 0, 720, 720);
     axes(context, panel, limit(), toCanvas);
     const dots = (chosen, radius, edge) => chosen.forEach((index) => {
@@ -235,7 +223,7 @@ function latentPanel(panel, many) {
       context.fill();
       if (edge) { context.lineWidth = 4; context.strokeStyle = colour("--ink"); context.stroke(); }
     });
-    const visible = numbers(shown.labels.length).filter((index) => !hidden.has(shown.labels[index]));
+    const visible = numbers(shown.labels.length).filter((index) => !shown.hidden.has(shown.labels[index]));
     context.save();
     context.beginPath();
     context.rect(30, 30, 660, 660);
@@ -243,7 +231,7 @@ function latentPanel(panel, many) {
     context.globalAlpha = 0.75;
     dots(visible, 4.2);
     context.globalAlpha = 1;
-    if (hovered !== null) dots([hovered], 11, true);
+    if (shown.hovered !== null) dots([shown.hovered], 11, true);
     context.restore();
     canvas.setAttribute("aria-label", `${KINDS.latent}${many ? ` of ${panel.name}` : ""}, epoch ${panel.epochs[placeOf(panel)]}: ` +
       `posterior means of ${shown.labels.length} images by class, axes from −${plain(limit())} to ${plain(limit())}`);
@@ -255,13 +243,13 @@ function latentPanel(panel, many) {
     let [found, least] = [null, 30 ** 2];
     shown.labels.forEach((label, index) => {
       const far = (toCanvas(at[2 * index]) - x) ** 2 + (toCanvas(at[2 * index + 1], true) - y) ** 2;
-      if (far < least && !hidden.has(label)) [found, least] = [index, far];
+      if (far < least && !shown.hidden.has(label)) [found, least] = [index, far];
     });
-    if (found !== null) setHovered(found);
+    if (found !== null) setHovered(shown, found);
   };
   canvas.addEventListener("pointermove", nearest);
   canvas.addEventListener("pointerdown", nearest);
-  return { element: make("figure", { class: "latent", ...(many ? { "data-model": panel.model } : {}) }, canvas, caption), show: draw };
+  return { element: made("figure", { className: "latent", ...(many ? { "data-model": panel.model } : {}) }, canvas, caption), show: draw };
 }
 
 // Frame, ticks, names of the axes, and the prior at 1 to 3 standard deviations.
@@ -294,13 +282,12 @@ function axes(context, panel, limit, toCanvas) {
   context.setLineDash([]);
 }
 
-function setHovered(index) {
-  hovered = index;
-  const { thumbnails } = shown;
-  const input = document.getElementById("image-number");
+function setHovered(shown, index) {
+  const { thumbnails, own } = shown;
+  shown.hovered = index;
+  const input = document.getElementById(`image-${own}`);
   if (document.activeElement !== input) input.value = index;
-  const name = shown.classes.find((each) => each.number === shown.labels[index])?.name ?? "";
-  const thumbnail = document.getElementById("thumbnail");
+  const thumbnail = document.getElementById(`thumbnail-${own}`);
   thumbnail.hidden = !thumbnails || index >= thumbnails.count;
   if (!thumbnail.hidden) {
     const { width, height, columns } = thumbnails;
@@ -309,54 +296,50 @@ function setHovered(index) {
       backgroundPosition: `-${index % columns * width}px -${Math.floor(index / columns) * height}px`,
     });
   }
-  document.getElementById("image-class").textContent = name;
-  panels.forEach((panel) => panel.show());
+  document.getElementById(`class-${own}`).textContent = shown.classes.find((each) => each.number === shown.labels[index])?.name ?? "";
+  shown.panels.forEach((panel) => panel.show());
 }
 
 const KINDS = dataOf("kinds") ?? {};
 
 function showEpochs() {
-  const place = document.getElementById("panels");
   const slider = document.getElementById("epoch");
   if (!slider) return;
   slider.min = 1;
   slider.max = lastEpoch;
-  for (const [kind, list] of Object.entries(shown?.kinds ?? {})) {
-    const many = place.classList.contains("many");
-    const made = list.map((panel) => panel.points ? latentPanel(panel, many) : imagesPanel(kind, panel, many));
-    if (list.some((panel) => panel.points)) place.append(...document.getElementById("latent-controls").content.children);
-    const row = make("div", { class: `row-of ${kind}` }, ...made.map(({ element }) => element));
-    if (many) place.append(make("h3", {}, KINDS[kind]));
-    place.append(row);
-    panels.push(...made);
+  for (const row of document.querySelectorAll(".row-of")) {
+    const [{ family, kind }, many] = [row.dataset, row.parentNode.classList.contains("many")];
+    const shown = learned[family].epochs;
+    const found = shown.kinds[kind].map((panel) => panel.points ? latentPanel(shown, panel, many) : imagesPanel(shown, kind, panel, many));
+    row.append(...found.map(({ element }) => element));
+    (shown.panels ??= []).push(...found);
+    panels.push(...found);
   }
-  latentControls();
+  learned.forEach(({ epochs }, own) => { if (epochs?.labels.length) latentControls(Object.assign(epochs, { own, hovered: null, hidden: new Set() })); });
   slider.addEventListener("input", () => setEpoch(Number(slider.value)));
   play(slider);
   setEpoch(lastEpoch);
   dark.addEventListener("change", () => setEpoch(epoch));
 }
 
-function latentControls() {
-  const legend = document.getElementById("classes");
-  if (!legend) return;
-  for (const [index, { number, name }] of shown.classes.entries()) {
-    const button = make("button", { type: "button", class: "class", "aria-pressed": "true", style: `--own: var(--class-${index})` }, name);
+function latentControls(shown) {
+  for (const { number, name } of shown.classes) {
+    const button = made("button", { type: "button", className: "class", "aria-pressed": "true", style: `--own: var(--class-${number})` }, name);
     button.addEventListener("click", () => {
-      if (!hidden.delete(number)) hidden.add(number);
-      button.setAttribute("aria-pressed", String(!hidden.has(number)));
-      panels.forEach((panel) => panel.show());
+      if (!shown.hidden.delete(number)) shown.hidden.add(number);
+      button.setAttribute("aria-pressed", String(!shown.hidden.has(number)));
+      shown.panels.forEach((panel) => panel.show());
     });
-    legend.append(button);
+    document.getElementById(`classes-${shown.own}`).append(button);
   }
-  if (shown.thumbnails) document.getElementById("thumbnail").style.backgroundImage = `url(${shown.thumbnails.source})`;
-  const input = document.getElementById("image-number");
+  if (shown.thumbnails) document.getElementById(`thumbnail-${shown.own}`).style.backgroundImage = `url(${shown.thumbnails.source})`;
+  const input = document.getElementById(`image-${shown.own}`);
   input.max = shown.labels.length - 1;
   input.addEventListener("input", () => {
     const index = Number(input.value);
-    if (input.value !== "" && index in shown.labels) setHovered(index);
+    if (input.value !== "" && index in shown.labels) setHovered(shown, index);
   });
-  document.getElementById("own-axes")?.addEventListener("change", () => setEpoch(epoch));
+  document.getElementById(`own-axes-${shown.own}`)?.addEventListener("change", () => setEpoch(epoch));
 }
 
 function play(slider) {
@@ -420,19 +403,13 @@ function foldGroups() {
   reveal();
 }
 
-// On paper everything is open, and light.
-function preparePrint() {
+function openOnPaper() {
   let opened = [];
-  window.matchMedia("print").addEventListener("change", ({ matches }) => {
-    onPaper = matches;
-    document.documentElement.classList.toggle("paper", matches);
-    if (matches) {
-      opened = [...document.querySelectorAll("details:not([open])")];
-      opened.forEach((each) => { each.open = true; });
-    } else {
-      opened.forEach((each) => { each.open = false; });
-    }
+  whenPrinting((paper) => {
+    if (paper) opened = [...document.querySelectorAll("details:not([open])")];
+    opened.forEach((each) => { each.open = paper; });
     panels.forEach((panel) => panel.show());
+    allCharts.forEach(drawChart);
   });
 }
 
@@ -440,8 +417,9 @@ showEpochs();
 lightModels();
 enlargeFigures();
 foldGroups();
-preparePrint();
+openOnPaper();
 loadPlot().then(() => {
-  drawCharts();
+  const sized = new ResizeObserver((entries) => entries.forEach(({ target }) => drawChart(target)));
+  allCharts.forEach((place) => { drawChart(place); sized.observe(place); });
   document.documentElement.dataset.ready = "true";
 });

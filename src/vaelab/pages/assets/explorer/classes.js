@@ -8,13 +8,14 @@ function give(label) {
   if (element("given")) element("given").value = label;
 }
 
-// What `show` draws of a subject that the mouse is over is given its own class.
-function givenItsOwn(subject, show) {
+// What `compute` finds of a subject that the mouse is over, which is given its own class.
+function givenItsOwn(subject, compute) {
   const chosen = Network.given;
   if (state.hovered !== null) Network.given = given.labels[subject.index];
-  show();
-  Network.given = chosen;
+  try { return compute(); } finally { Network.given = chosen; }
 }
+
+const likelihoodOf = (view) => (view.network.spec.classes.length ? "p(x|z, y)" : "p(x|z)");
 
 function fillClasses() {
   const select = element("given");

@@ -366,8 +366,9 @@ async function readFile(file) {
     return say(`${file.name} is not an image that this browser can read.`);
   }
   const { raster, dark } = inkOf(pixels);
-  Object.assign(pad, { actions: [], pasted: normalised(widened(raster)) });
-  if (!pad.pasted.some((value) => value > FAINT)) return say(`${file.name} shows nothing that differs from its background.`);
+  const pasted = normalised(widened(raster));
+  if (!pasted.some((value) => value > FAINT)) return say(`${file.name} shows nothing that differs from its background.`);
+  Object.assign(pad, { actions: [], pasted });
   const inverted = dark !== form.light;
   say(`${file.name}: cut out of its ${dark ? "light" : "dark"} background${inverted ? ", inverted" : ""}, and scaled as the data is.`);
   drawingChanged();

@@ -33,7 +33,10 @@ function showReadings() {
   imageTile.text.textContent = subject.text;
   for (const view of views) {
     const posterior = view.posterior(subject);
-    givenItsOwn(subject, () => paint(view.reconstruction, view.network.decode(posterior.mean)));
+    const [bits, least] = givenItsOwn(subject, () => {
+      paint(view.reconstruction, view.network.decode(posterior.mean));
+      return [view.z, posterior.mean].map((z) => view.network.reconstruction(subject.pixels, z));
+    });
     const where = whereIs(view);
     view.where = where;
     const line = (text, className = "") => made("p", { textContent: text, className });
@@ -41,8 +44,8 @@ function showReadings() {
       line(coordinates(view, view.z), "where"),
       line(where.far),
       line(where.cover, where.hole ? "hole" : "covered"),
-      line(`−log p(x|z) of the image: ${shown(view.network.reconstruction(subject.pixels, view.z), 1)} nats, at its posterior mean `
-           + `${shown(view.network.reconstruction(subject.pixels, posterior.mean), 1)}. Its KL: ${shown(klOf(posterior), 1)} nats.`),
+      line(`−log ${likelihoodOf(view)} of the image: ${shown(bits, 1)} nats, at its posterior mean ${shown(least, 1)}. `
+           + `Its KL: ${shown(klOf(posterior), 1)} nats.`),
     );
   }
 }
@@ -56,7 +59,7 @@ function showNearest() {
     const votes = {};
     for (const image of found) votes[given.labels[image]] = (votes[given.labels[image]] ?? 0) + 1;
     const [label, count] = Object.entries(votes).sort((a, b) => b[1] - a[1])[0];
-    view.nearText.textContent = `Nearest test images: ${count} of ${found.length} are ${names[label]}.`;
+    view.nearText.textContent = `Nearest test images: ${count} of ${found.length} are of ${ofClass(label)}.`;
     while (view.near.children.length < found.length) {
       const button = made("button", { type: "button", className: "thumb" }, newImage(""));
       button.addEventListener("click", () => choose(testImage(Number(button.dataset.image)), view));
@@ -95,10 +98,12 @@ function showNoise() {
     view.noiseStrip ??= strip("noise", view, `z = μ, then ${DRAWS} draws`, DRAWS + 1);
     const { mean } = view.posterior(subject);
     const draws = view.noisy(subject);
-    [mean, ...draws].forEach((z, column) => paint(view.noiseStrip.canvas, view.network.decode(z), column));
-    const at = view.network.reconstruction(subject.pixels, mean);
-    const noisy = sum(draws.map((z) => view.network.reconstruction(subject.pixels, z))) / draws.length;
-    view.noiseStrip.text.textContent = `${named(view)}−log p(x|z) of ${subject.text} is ${shown(at, 1)} nats at μ and ${shown(noisy, 1)} `
+    const [at, ...costs] = givenItsOwn(subject, () => [mean, ...draws].map((z, column) => {
+      paint(view.noiseStrip.canvas, view.network.decode(z), column);
+      return view.network.reconstruction(subject.pixels, z);
+    }));
+    const noisy = average(costs);
+    view.noiseStrip.text.textContent = `${named(view)}−log ${likelihoodOf(view)} of ${subject.text} is ${shown(at, 1)} nats at μ and ${shown(noisy, 1)} `
       + `on average over the draws: the noise costs ${shown(noisy - at, 1)} nats.`;
   }
 }
@@ -188,7 +193,7 @@ async function showTraversals() {  // a dimension at a time, so that the page an
         paint(strips[view.number], view.network.decode(z), step);
       }
     }
-    await new Promise((done) => setTimeout(done));
+    await later();
     if (own !== traversals) return;  // the point has moved on
   }
 }
@@ -234,7 +239,7 @@ function showArithmetic(view) {
   const latents = [...LETTERS.map((letter) => view.posterior(state[letter]).mean), z];
   latents.forEach((each, column) => paint(view.sum.canvas, view.network.decode(each), column));
   const found = view.nearestImages(z, 1)[0];
-  view.sum.text.textContent = `${named(view)}A, B, C, and A − B + C decoded. The nearest test image is of class ${names[given.labels[found]]}`
+  view.sum.text.textContent = `${named(view)}A, B, C, and A − B + C decoded. The nearest test image is of ${ofClass(given.labels[found])}`
     + `${view.isHole(z) ? "; the sum lies in a hole" : ""}.`;
 }
 

@@ -1,11 +1,17 @@
 // The latent plane of one model, with the images that it decodes.
 
+// Places around a point, the nearest first, in lines of text.
+const AROUND = [...Array(21 * 21).keys()].map((place) => [(place % 21 - 10) / 2, (Math.floor(place / 21) - 10) / 2])
+  .sort((a, b) => Math.hypot(...a) - Math.hypot(...b));
+const NEAR = AROUND.findLastIndex((place) => Math.hypot(...place) < 1.6);
+
 class View {
   constructor(model, number) {
     Object.assign(this, { model, number, z: new Float32Array(LATENTS), moment: null, loaded: new Map() });
     this.canvas = made("canvas", { tabIndex: 0, role: "application", "aria-describedby": "keys",
                                    "aria-label": `Latent plane of ${model.name}` });
     this.background = document.createElement("canvas");
+    this.manifold = document.createElement("canvas");
     this.outputs = made("div", { className: "outputs" });
     this.decoded = tile(this.outputs, "decoded at z", `Decoded at z by ${model.name}`).canvas;
     this.reconstruction = tile(this.outputs, "reconstruction", `Reconstruction by ${model.name}`).canvas;
@@ -113,7 +119,6 @@ class View {
     const rest = second.map((value, k) => value - along * first[k]);
     const length = Math.hypot(...rest);
     this.basis = [first, length > 1e-6 ? rest.map((value) => value / length) : rest];
-    this.off = null;
     this.points = new Float32Array(2 * COUNT);
     for (let image = 0; image < COUNT; image++) {
       const mean = this.mean(image);
@@ -138,7 +143,7 @@ class View {
   }
 
   backgroundIsOld() {
-    return state.background !== "none" && LATENTS > 2 && !dragging && this.off !== null && this.offPlane().some((value, k) => Math.abs(value - this.off[k]) > 1e-3);
+    return state.background !== "none" && LATENTS > 2 && this.off !== asText(this.offPlane());
   }
 
   get size() { return this.canvas.width; }
@@ -154,7 +159,7 @@ class View {
 
   resize() {
     const size = Math.max(64, Math.round(this.canvas.clientWidth * window.devicePixelRatio));
-    if (this.canvas.width !== size) for (const canvas of [this.canvas, this.background]) canvas.width = canvas.height = size;
+    if (this.canvas.width !== size) for (const canvas of [this.canvas, this.background, this.manifold]) canvas.width = canvas.height = size;
   }
 
   nearest(x, y, within) {  // the image whose point is there
@@ -172,26 +177,49 @@ class View {
 
   drawBackground() {
     this.resize();
+    this.off = asText(this.offPlane());
+    if (state.background === "manifold") this.drawManifold();
+    this.compose();
+  }
+
+  compose() {
     const [context, size] = [this.background.getContext("2d"), this.size];
     context.clearRect(0, 0, size, size);
-    this.off = this.offPlane();
-    if (state.background === "manifold") this.drawManifold(context);
+    if (state.background === "manifold") context.drawImage(this.manifold, 0, 0);
     if (state.background === "holes") this.drawHoles(context);
     this.drawGrid(context);
     if (state.points !== "none") this.drawPoints(context);
     this.drawPrior(context);
-    if (state.names && LATENTS > 1) this.drawNames(context);
+    if (state.names) this.drawNames(context);
   }
 
-  drawManifold(context) {
+  // A few images at a time, so that the page answers meanwhile; those of another plane are cleared at once.
+  async drawManifold() {
+    const [plane, shown] = [[this.frame, this.size, state.axes, this.epoch], [this.off, Network.given]].map((each) => JSON.stringify(each));
+    if (this.drawn?.join() === [plane, shown].join()) return;
+    const context = this.manifold.getContext("2d");
+    if (this.drawn?.[0] !== plane) context.clearRect(0, 0, this.size, this.size);
+    const own = this.drawn = [plane, shown];
     const cells = this.network.spec.decoder.some((layer) => layer.op.startsWith("convolution") || layer.op === "residual") ? 14 : 20;
     const [cell, z, image] = [this.size / cells, this.z.slice(), newImage("")];
     const rows = LATENTS === 1 ? [cells - 1] : [...Array(cells).keys()];
+    let began = performance.now();
     for (const row of rows) for (let column = 0; column < cells; column++) {
       this.moveTo(...this.fromPixel((column + 0.5) * cell, (row + 0.5) * cell), z);
       paint(image, this.network.decode(z));
       context.drawImage(image, column * cell, row * cell, cell, cell);
+      if (performance.now() - began < 15) continue;
+      await later();
+      if (own !== this.drawn) return;  // another one is being drawn
+      began = performance.now();
+      if (column === cells - 1) this.showManifold();
     }
+    this.showManifold();
+  }
+
+  showManifold() {
+    this.compose();
+    this.draw();
   }
 
   drawHoles(context) {  // hatched
@@ -266,7 +294,7 @@ class View {
           context.lineTo(axis ? size : x, axis ? y : size);
           context.stroke();
         }
-        const text = String(Math.round(tick * 10) / 10).replace("-", "−");
+        const text = typographic(Math.round(tick * 10) / 10);
         if (axis ? y > 30 * ratio && y < size - 24 * ratio : x > 24 * ratio && x < size - 90 * ratio) {
           this.write(context, text, axis ? 5 * ratio : x, axis ? y + 4 * ratio : size - 7 * ratio, { align: axis ? "left" : "center" });
         }
@@ -295,29 +323,32 @@ class View {
     context.globalAlpha = 1;
   }
 
-  drawNames(context) {  // at the median of a class's points, moved down where another is there
-    const placed = [];
-    for (const each of given.classes) {
-      if (state.hidden.has(each.number)) continue;
-      const own = [...Array(COUNT).keys()].filter((image) => given.labels[image] === each.number);
-      if (!own.length) continue;
-      const median = (axis) => own.map((image) => this.points[2 * image + axis]).sort((a, b) => a - b)[own.length >> 1];
-      placed.push({ name: each.name, place: this.toPixel([median(0), median(1)]) });
+  // At the median of a class's points or, where another name is, at the nearest free place, with a line to the median.
+  drawNames(context) {
+    const [high, edge, found] = [17 * this.ratio, 22 * this.ratio, []];
+    const free = ([left, top, right, bottom]) => left > 0 && top > edge && right < this.size && bottom < this.size - edge
+      && found.every(({ box }) => left >= box[2] || box[0] >= right || top >= box[3] || box[1] >= bottom);
+    this.font(context, "bold", 13);
+    for (const { name, number } of given.classes) {
+      const own = [...Array(COUNT).keys()].filter((image) => given.labels[image] === number);
+      if (state.hidden.has(number) || !own.length) continue;
+      const median = [0, 1].map((axis) => own.map((image) => this.points[2 * image + axis]).sort((a, b) => a - b)[own.length >> 1]);
+      const [[x, y], half] = [this.toPixel(median), context.measureText(name).width / 2 + 2 * this.ratio];
+      const boxes = AROUND.map(([right, down]) => [x + right * high - half, y + (down - 0.5) * high, x + right * high + half, y + (down + 0.5) * high]);
+      const box = boxes.find(free);
+      if (box) found.push({ name, box, x, y, far: boxes.indexOf(box) > NEAR });  // else the class is not in this part of the plane
     }
-    const [high, wide] = [16 * this.ratio, 80 * this.ratio];
-    placed.sort((a, b) => a.place[1] - b.place[1]);
-    const written = [];
-    for (const { name, place: [x, y] } of placed) {
-      let free = y;
-      for (const [a, b] of written) if (Math.abs(x - a) < wide && free - b < high) free = b + high;
-      if (free - y > 1.1 * high) continue;  // no place near its points
-      written.push([x, free]);
-      this.write(context, name, x, free, { weight: "bold", size: 13 });
-    }
+    const middle = ({ box }) => [(box[0] + box[2]) / 2, (box[1] + box[3]) / 2];
+    for (const each of found.filter(({ far }) => far)) this.outlined(context, () => { context.moveTo(each.x, each.y); context.lineTo(...middle(each)); }, 1);
+    for (const each of found) this.write(context, each.name, middle(each)[0], middle(each)[1] + 4.5 * this.ratio, { weight: "bold", size: 13 });
+  }
+
+  font(context, weight, size) {
+    context.font = `${weight} ${size * this.ratio}px ${getComputedStyle(document.body).fontFamily}`;
   }
 
   write(context, text, x, y, { align = "center", weight = "normal", size = 12 } = {}) {
-    context.font = `${weight} ${size * this.ratio}px ${getComputedStyle(document.body).fontFamily}`;
+    this.font(context, weight, size);
     context.textAlign = align;
     context.lineJoin = "round";
     context.lineWidth = 3.5 * this.ratio;

@@ -7,8 +7,9 @@ const PIXELS = HEIGHT * WIDTH;
 const LATENTS = given.models[0].network.latents;
 const COUNT = given.labels.length;
 const colours = Object.fromEntries(given.classes.map((each) => [each.number, each.colours]));  // on light and on dark
-const classColour = (label) => colours[label][dark.matches && !document.documentElement.classList.contains("paper") ? 1 : 0];
+const classColour = (label) => colours[label][onDark() ? 1 : 0];
 const names = Object.fromEntries(given.classes.map((each) => [each.number, each.name]));
+const ofClass = (label) => `class ${names[label]}`;
 
 // `subject` is the image whose posterior is looked at: one of the test images, or the drawing. `active` is the model
 // whose point moves by drags, arrow keys and sliders; with `sameZ` all do. A, B and C are subjects too. Each model has a
@@ -23,22 +24,12 @@ let images = null;
 
 const element = (id) => document.getElementById(id);
 const dot = (a, b) => { let sum = 0; for (let k = 0; k < a.length; k++) sum += a[k] * b[k]; return sum; };
-const shown = (value, digits = 2) => value.toFixed(digits).replace(/^-(?=0\.?0*$)/, "").replace("-", "−");
+const shown = (value, digits = 2) => typographic(value.toFixed(digits).replace(/^-(?=0\.?0*$)/, ""));
 const precise = (value) => String(Number(value.toPrecision(2)));
 const whole = (count) => count.toLocaleString("en");
 const percent = (share) => `${Math.round(100 * share)} %`;
 const latentName = (dimension) => "z" + String(dimension + 1).replace(/\d/g, (digit) => "₀₁₂₃₄₅₆₇₈₉"[digit]);
 const counted = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
-
-function made(tag, properties = {}, ...children) {
-  const found = document.createElement(tag);
-  for (const [name, value] of Object.entries(properties)) {
-    if (name.includes("-") || name === "role") found.setAttribute(name, value);
-    else found[name] = value;
-  }
-  found.append(...children);
-  return found;
-}
 
 // --- random numbers: the same for everyone who opens the page -------------------------------------------------
 
@@ -63,7 +54,7 @@ const grey = (number) => Float32Array.from(images.subarray(number * PIXELS, (num
 
 // A test image as a subject. Its posterior is the one that PyTorch has computed.
 function testImage(index) {
-  return { index, pixels: grey(index), name: names[given.labels[index]], text: `test image ${index}, ${names[given.labels[index]]}` };
+  return { index, pixels: grey(index), name: names[given.labels[index]], text: `test image ${index}, ${ofClass(given.labels[index])}` };
 }
 
 const subjectShown = () => (state.hovered === null ? state.subject : testImage(state.hovered));
@@ -96,6 +87,7 @@ function tile(place, caption, label = caption) {
 const redrawn = [];  // functions that show the state, in the order in which they are called
 let settled = null;
 let pending = { draw: false, background: false };
+const later = () => new Promise((done) => setTimeout(done));
 
 function requestRedraw(background = false) {
   if (background) pending.background = true;
@@ -108,7 +100,7 @@ function redraw() {
   const { background } = pending;
   pending = { draw: false, background: false };
   for (const view of views) {
-    if (background || view.backgroundIsOld()) view.drawBackground();
+    if (background) view.drawBackground();
     view.draw();
   }
   for (const show of redrawn) show();
@@ -118,5 +110,6 @@ function redraw() {
 
 const whenSettled = [];
 function showSettled() {
+  for (const view of views) if (view.backgroundIsOld()) view.drawBackground();
   for (const show of whenSettled) show();
 }

@@ -165,8 +165,7 @@ function listenToControls() {
     for (const view of views) view.nearShown = null;  // its edges have the colours of classes
     requestRedraw(true);
   });
-  window.matchMedia("print").addEventListener("change", (print) => {  // paper is light, and waits for no frame
-    document.documentElement.classList.toggle("paper", print.matches);
+  whenPrinting(() => {
     pending.background = true;
     redraw();
   });

@@ -24,18 +24,18 @@ const TOUR = [
     enter: drawPrior,
     action: ["Draw another z", drawPrior],
     text: () => `A VAE makes an image by drawing z from the prior N(0, I) and decoding it. Half of all draws lie within |z| = ${shown(given.median)}, `
-      + `95 % within ${shown(Math.sqrt(given.covered.square))}; the dashed circles are at 1, 2 and 3. The cross is such a draw: what it is decoded to looks like the data `
+      + `95 % within ${shown(Math.sqrt(given.covered.square))}; the dashed ${LATENTS === 1 ? "lines are at 1, 2 and 3 on either side" : "circles are at 1, 2 and 3"}. The cross is such a draw: what it is decoded to looks like the data `
       + "only where the encoder has put images.",
   },
   {
     title: "The posterior",
+    panel: "noise-panel",
     enter: () => {
-      element("noise-panel").open = true;
       state.showNoise = true;
       choose(state.subject.index === null ? testImage(0) : state.subject);
     },
     action: ["New ε", () => { drawNoise(); requestRedraw(); }],
-    text: () => `The encoder doesn't give one z for an image, but q(z|x) = N(μ, σ²): the ellipses are at 1 and 2 σ around μ, the dots are draws μ + σ·ε. `
+    text: () => `The encoder doesn't give one z for an image, but q(z|x) = N(μ, σ²): ${LATENTS === 1 ? "" : "the ellipses are at 1 and 2 σ around μ, "}the dots are draws μ + σ·ε. `
       + ofEach((view) => {
         const { logVariance } = view.posterior(state.subject);
         const sigma = average(logVariance.map((value) => Math.exp(0.5 * value)));
@@ -54,7 +54,7 @@ const TOUR = [
       + ofEach((view) => {
         const share = holesOf(view).length / priorDraws.length;
         return `${percent(share)} of 1,000 prior draws land in a hole${share > 0.5 ? ": most samples are decoded from places from which the decoder has had little or nothing to learn."
-          : share > 0 ? ": from there the decoder has had little to learn, and its images may look like nothing." : "."}`;
+          : share > 0 ? ": from there the decoder has had little to learn, and its images may resemble none of the data." : "."}`;
       }) + " With more images there are fewer holes; an evaluation counts them against all training images, as prior_not_covered.",
   },
   {
@@ -75,8 +75,8 @@ const TOUR = [
   },
   {
     title: "Interpolation",
+    panel: "between-panel",
     enter: () => {
-      element("between-panel").open = true;
       state.share = 0.5;
       element("share").value = 0.5;
       interpolate();
@@ -108,10 +108,16 @@ function showTour() {
 
 function goTo(step) {
   tourStep = step !== null && step >= 0 && step < TOUR.length ? step : null;
-  if (tourStep !== null) TOUR[tourStep].enter();
+  const { panel, enter } = TOUR[tourStep] ?? {};
+  if (panel) element(panel).open = true;
+  enter?.();
   showControls();
   showTour();
   requestRedraw(true);
+  requestAnimationFrame(() => requestAnimationFrame(() => {  // all is drawn: to what the step speaks of
+    if (panel) element(panel).scrollIntoView({ block: "nearest" });
+    else if (tourStep !== null) window.scrollTo(0, 0);
+  }));
 }
 
 function startTour() {
