@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import json
 import re
 import shutil
@@ -14,6 +15,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import numpy as np
+import pypdfium2
 import pytest
 import torch
 from axe_playwright_python.base import AXE_SCRIPT
@@ -33,7 +35,7 @@ from vaelab.models import build, names
 from vaelab.objectives import likelihoods
 from vaelab.objectives.likelihoods.gaussian import GaussianPixels
 from vaelab.pages.glossary import MEANINGS, meaning, with_arrow
-from vaelab.pages.page import ASSETS, data_block, render
+from vaelab.pages.page import ASSETS, chart, data_block, render
 from vaelab.pages.run_report import write_run_report
 from vaelab.runs.folder import RunFolder
 
@@ -69,6 +71,29 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder, _ = once(tmp_path_factory, "pages", make)
     return folder / "sweep"
+
+
+@pytest.fixture(scope="session")
+def families(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sweep of four runs that don't compare, and the explorer of a class-conditional one with one latent."""
+
+    def make(folder: Path) -> None:
+        result = command_line_of("vaelab.train", folder)(
+            "-m", *PLAIN, "dataset.classes=[1,7]", "epochs=1", "model.latent_dim=1", "artifacts.gif=false",
+            "artifacts.figures=false", "dataset=mnist,fashion_mnist", "model.conditional=false,true",
+            "hydra.callbacks.compare.evaluate=false", "hydra.callbacks.compare.figures=false",
+            "hydra.sweep.dir=sweep",
+        )  # fmt: skip
+        assert result.returncode == 0, result.stderr
+        run = "sweep/3_dataset-fashion_mnist_model.conditional-true"
+        explored = command_line_of("vaelab.explore", folder)(f"run={run}", "images=300", "epochs=0")
+        assert explored.returncode == 0, explored.stderr
+
+    folder, _ = once(tmp_path_factory, "families", make)
+    return folder / "sweep"
+
+
+CONDITIONAL = "3_dataset-fashion_mnist_model.conditional-true"
 
 
 def test_a_run_has_its_report(made: Path) -> None:
@@ -291,10 +316,10 @@ def test_the_report_of_a_run_in_a_browser(made: Path, watched: Watched) -> None:
     assert page.locator(".chart svg").count() == 3  # loss and neg_elbo are one
     assert fits(page)
     assert violations(page) == []
-    last = [float(text.replace(",", "")) for text in page.locator("#values td").all_text_contents()]
+    last = [float(text.replace(",", "")) for text in page.locator(".values td").all_text_contents()]
     row = (made / "0_beta-1_model-mlp" / "metrics.csv").read_text().splitlines()[-1].split(",")
     assert float(f"{float(row[1]):.2f}") in last
-    images = page.locator("#panels img")
+    images = page.locator(".panels img")
     before, plane = (
         images.first.get_attribute("src"),
         page.locator("canvas").evaluate("(canvas) => canvas.toDataURL()"),
@@ -303,7 +328,7 @@ def test_the_report_of_a_run_in_a_browser(made: Path, watched: Watched) -> None:
     page.keyboard.press("Home")
     assert page.locator("#epoch-now").text_content() == "epoch 1 of 2"
     assert images.first.get_attribute("src") != before
-    assert images.first.get_attribute("alt") == "The same prior draws, epoch 1"
+    assert images.first.get_attribute("alt") == "Decoded from the same prior draws, epoch 1"
     assert page.locator("canvas").evaluate("(canvas) => canvas.toDataURL()") != plane
     page.locator(".chart svg").first.scroll_into_view_if_needed()
     box = page.locator(".chart svg").first.bounding_box()
@@ -311,8 +336,8 @@ def test_the_report_of_a_run_in_a_browser(made: Path, watched: Watched) -> None:
     page.mouse.click(box["x"] + 0.93 * box["width"], box["y"] + box["height"] / 2)  # the second epoch
     assert page.locator("#epoch-now").text_content() == "epoch 2 of 2"
     assert page.locator(".chart svg").first.evaluate("(svg) => getComputedStyle(svg).touchAction") == "auto"
-    page.fill("#image-number", "3")  # what hovering does, from the keyboard
-    assert page.locator("#image-class").text_content() in ("Trouser", "Sneaker")
+    page.fill("#image-0", "3")  # what hovering does, from the keyboard
+    assert page.locator("#class-0").text_content() in ("Trouser", "Sneaker")
     page.get_by_role("button", name="Trouser").press("Enter")
     assert page.get_by_role("button", name="Trouser").get_attribute("aria-pressed") == "false"
     if page.evaluate("navigator.maxTouchPoints"):
@@ -353,7 +378,7 @@ def test_the_report_of_a_comparison_in_a_browser(made: Path, watched: Watched) -
     lit = page.locator("[data-model].lit")
     assert {each.evaluate("(each) => each.dataset.model") for each in lit.all()[:5]} == {"1"}
     assert page.locator(".chart svg .lit").count() >= 6
-    assert page.locator("#panels figure.lit").count() == 3
+    assert page.locator(".panels figure.lit").count() == 3
 
 
 def test_charts_offer_nothing_that_leaves_the_page(made: Path) -> None:
@@ -361,27 +386,151 @@ def test_charts_offer_nothing_that_leaves_the_page(made: Path) -> None:
         assert not re.search(r"plotly|chart-studio|upload", page.read_text(), re.IGNORECASE), page
 
 
-@pytest.mark.parametrize("name", ["comparison", "0_beta-1_model-mlp"])
-def test_a_printed_report_is_whole_and_black(made: Path, browser: Browser, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "last"), [("comparison", "Not compared"), ("0_beta-1_model-mlp", "git commit")]
+)
+def test_a_printed_report_is_whole_and_black(made: Path, browser: Browser, name: str, last: str) -> None:
     page = browser.new_context(color_scheme="dark", viewport={"width": 720, "height": 1000}).new_page()
     page.goto((made / name / "report.html").absolute().as_uri())
     page.wait_for_selector(READY)
-    closed = page.locator("details:not([open])").count()
+    closed = "document.querySelectorAll('details:not([open])').length"
     colour = "getComputedStyle(document.querySelector('.chart svg text')).fill"
-    dark = page.evaluate(colour)
-    assert dark == "rgb(236, 236, 239)"
+    before = page.evaluate(f"[{closed}, {colour}]")
+    assert before[1] == "rgb(236, 236, 239)"
+    document = pypdfium2.PdfDocument(page.pdf(format="A4"))
+    text = "".join(sheet.get_textpage().get_text_range() for sheet in document)
+    for each in (last, "at that epoch", "Made by vaelab"):  # of folded sections, and the end
+        assert each in text
+    assert "each model on axes of its own" not in text
+    grey = document[0].render().to_numpy().mean()
+    assert grey > 200  # ink on paper
+    assert page.evaluate(f"[{closed}, {colour}]") == before
     page.emulate_media(media="print")
-    page.wait_for_function("() => document.querySelectorAll('details:not([open])').length === 0")
-    assert page.evaluate(colour) == "rgb(0, 0, 0)"
-    wide = "[...document.querySelectorAll('table, svg, img, canvas')].filter((each) => each.getBoundingClientRect().right > innerWidth + 1).length"
-    page.wait_for_function(f"() => {wide} === 0")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate(f"[{closed}, {colour}]") == [0, "rgb(0, 0, 0)"]
+    if name == "comparison":
+        page.evaluate(TWELVE_MODELS)
+    assert page.evaluate(
+        "[...document.querySelectorAll('table, svg, img, canvas')].filter((each) => each.getBoundingClientRect().right > innerWidth + 1).length"
+    ) == 0  # fmt: skip
     assert page.locator("tbody tr:not(.group)").evaluate_all(
         "(rows) => rows.every((row) => row.offsetHeight > 0)"
     )
-    page.emulate_media(media="screen")
-    page.wait_for_function(f"() => document.querySelectorAll('details:not([open])').length === {closed}")
-    assert page.evaluate(colour) == dark
     page.context.close()
+
+
+TWELVE_MODELS = """
+for (const cell of document.querySelectorAll(".models [data-model='1']")) for (let more = 0; more < 10; more++) cell.after(cell.cloneNode(true));
+document.querySelector(".models").style.setProperty("--models", 12);
+"""
+
+
+def test_a_wide_table_shows_that_there_is_more(made: Path, watched: Watched) -> None:
+    """A shadow at its edge, which the last column covers; names of models take several lines."""
+    page = watched.open(made / "comparison" / "report.html", READY)
+    page.evaluate(TWELVE_MODELS)
+    table = page.locator(".scroll", has=page.locator(".models"))
+    table.scroll_into_view_if_needed()
+
+    def edge() -> Any:
+        shown = Image.open(io.BytesIO(table.screenshot())).convert("L")
+        return np.asarray(shown)[:, -4:].mean()
+
+    shaded = edge()
+    table.evaluate("(each) => { each.scrollLeft = each.scrollWidth; }")
+    assert shaded < edge() - 20
+    page.evaluate(
+        "document.querySelector('.models th.number').append(' with a name of many words that is long')"
+    )
+    assert page.locator(".models th.number").first.evaluate("(cell) => cell.offsetWidth") <= 150
+
+
+@pytest.mark.parametrize("watched", ["light", "phone"], indirect=True)
+def test_families_have_classes_images_and_values_of_their_own(families: Path, watched: Watched) -> None:
+    page = watched.open(families / "comparison" / "report.html", READY)
+    assert page.inner_text("h1") == (
+        "What do the data set and conditioning on the class do? mlp, 1 latent dimension, "
+        "MNIST (embedded subset; classes 1, 7), Fashion-MNIST (embedded subset; classes Trouser, Sneaker), 1 seed"
+    )
+    titles = page.locator("section h2").all_inner_texts()
+    assert len({*titles}) == 4
+    labels = [each.strip() for each in page.locator(".models thead th[data-model]").all_text_contents()]
+    assert sorted(labels) == 2 * ["class-conditional"] + 2 * ["unconditional"]
+    page.click("text=Epoch by epoch, side by side")
+    page.wait_for_function("() => document.querySelectorAll('.chart svg').length === 4 * 7")
+    assert violations(page) == []
+    assert fits(page)
+    for number, title in enumerate(titles):
+        own = ("Trouser", "Sneaker") if title.startswith("Fashion") else ("1", "7")
+        assert tuple(page.locator(f"#classes-{number} button").all_text_contents()) == own
+        page.fill(f"#image-{number}", "3")
+        assert page.inner_text(f"#class-{number}") in own
+        table = page.locator("table.values").nth(number)
+        assert table.locator("thead th[data-model]").get_attribute("data-model") == str(number)
+        assert all(float(text) > 0 for text in table.locator("td").all_text_contents())
+    assert "".join(page.locator("figcaption.heading").all_inner_texts()).count("Grey line") == 0
+    page.evaluate(
+        "document.querySelector('section').append(document.createElement('p')); document.querySelector('section p:last-child').textContent = 'long'.repeat(50)"
+    )
+    assert fits(page)
+
+
+def test_names_of_models_stand_at_their_own_points(made: Path, watched: Watched) -> None:
+    """On a phone, where points are near each other, some have none: then the tooltip tells."""
+    page = watched.open(made / "comparison" / "report.html", READY)
+    rates = [
+        (20.0, 285.1),
+        (19.2, 285.0),
+        (17, 285.1),
+        (13.7, 285.5),
+        (10.5, 286),
+        (8, 288),
+        (4, 297),
+        (1.4, 332),
+    ]
+    points = [
+        {"name": f"beta {place}", "model": 0, "colour": 0, "symbol": "circle", "x": x, "y": y, "intervals": None, "seeds": []}
+        for place, (x, y) in enumerate(rates)
+    ]  # fmt: skip
+    spec = {
+        "points": points, "frontier": rates, "x": {"domain": [0, 22], "ticks": None, "label": "rate"},
+        "y": {"domain": [280, 336], "label": "distortion"},
+    }  # fmt: skip
+    for width in (1120, 360):
+        found = page.evaluate(
+            "([spec, width]) => { const plot = ratePlot(spec, width); document.body.append(plot);"
+            "  const [corner, scales] = [plot.getBoundingClientRect(), ['x', 'y'].map((each) => plot.scale(each))];"
+            "  const texts = [...plot.querySelectorAll('text')].filter((each) => each.textContent.startsWith('beta')).map((each) => {"
+            "    const box = each.getBoundingClientRect();"
+            "    return [each.textContent, box.left - corner.left, box.top - corner.top, box.right - corner.left, box.bottom - corner.top]; });"
+            "  plot.remove();"
+            "  return [texts, spec.points.map((each) => [scales[0].apply(each.x), scales[1].apply(each.y)])]; }",
+            [spec, width],
+        )
+        texts, centres = found
+        assert len(texts) >= (7 if width > 1000 else 4)
+        for name, left, top, right, bottom in texts:
+            assert 0 < left < right < width
+            far = [np.hypot(max(left - x, 0, x - right), max(top - y, 0, y - bottom)) for x, y in centres]
+            assert min(far) == far[int(name.removeprefix("beta "))], (width, name)
+
+
+def test_compare_links_explorers_that_were_there_before(made: Path, tmp_path: Path) -> None:
+    sweep = Path(shutil.copytree(made, tmp_path / "sweep", ignore=shutil.ignore_patterns("comparison")))
+    explorer = sweep / "0_beta-1_model-mlp" / "explorer.html"
+    explorer.write_text(
+        re.sub("<!--pages-->.*?<!--/pages-->", "<!--pages--><!--/pages-->", explorer.read_text())
+    )
+    compared = command_line_of("vaelab.compare", tmp_path)("sweep=sweep", "evaluate=false", "figures=false")
+    assert compared.returncode == 0, compared.stderr
+    assert '<a href="../comparison/report.html">Comparison</a>' in explorer.read_text()
+
+
+def test_an_axis_that_leaves_the_first_epoch_out_is_told() -> None:
+    series = [{"name": "beta 1", "values": [100.0, 2.0, 1.0], "colour": 0, "dash": "none"}]
+    assert chart("KL", series, [1, 3], {"domain": [0, 3]})["outside"]
+    assert not chart("KL", series, [1, 3], {"domain": [0, 100]})["outside"]
+    assert not chart("KL", series, [1, 3])["outside"]
 
 
 def test_a_figure_can_be_enlarged_from_the_keyboard(made: Path, watched: Watched, tmp_path: Path) -> None:
@@ -536,6 +685,88 @@ def test_cause_and_effect_are_on_one_screen(
     page.context.close()
 
 
+@pytest.mark.parametrize("which", [SINGLE, PAIR])
+def test_a_plane_is_never_too_small_nor_the_page_too_wide(made: Path, browser: Browser, which: str) -> None:
+    """On low screens, narrow ones, ones that are zoomed in, and such that are nearly square."""
+    page = browser.new_page()
+    page.goto((made / which).absolute().as_uri())
+    page.wait_for_selector(EXPLORER)
+    for width, height in (
+        (667, 375), (844, 390), (320, 568), (720, 450), (1280, 960), (1280, 1024), (1201, 900), (701, 1000),
+    ):  # fmt: skip
+        page.set_viewport_size({"width": width, "height": height})
+        least = 140 if which == PAIR and width == 320 else 220
+        for box in page.locator(".plane canvas").evaluate_all("(all) => all.map((each) => each.clientWidth)"):
+            assert box >= least, (width, height)
+        assert fits(page), (width, height)
+    page.close()
+
+
+def test_every_class_has_its_name_in_the_plane(made: Path, families: Path, watched: Watched) -> None:
+    """Ten classes at one place, and classes side by side with one latent dimension."""
+    names = (
+        "() => { const view = window.explorer.views[0]; const written = []; const write = view.write;"
+        "  view.write = (context, text, x, y, ...more) => { written.push([text, x, y]); write.call(view, context, text, x, y, ...more); };"
+        "  view.compose(); view.write = write;"
+        "  return written.filter(([text]) => given.classes.some((each) => each.name === text)); }"
+    )
+    page = watched.open(families / CONDITIONAL / "explorer.html", EXPLORER)
+    assert {text for text, _, _ in page.evaluate(names)} == {"Trouser", "Sneaker"}
+    page.click("#tour-switch")
+    assert "dashed lines are at 1, 2 and 3 on either side" in page.inner_text("#tour-text")
+    page.goto((made / SINGLE).absolute().as_uri())
+    page.wait_for_selector(EXPLORER)
+    page.evaluate(
+        "() => { given.classes = [...Array(10).keys()].map((number) => ({ number, name: `name ${number}`, colours: ['#000000', '#ffffff'] }));"
+        "  given.classes.forEach((each) => { colours[each.number] = each.colours; });"
+        "  given.labels = given.labels.map((_, image) => image % 10); }"
+    )
+    found = page.evaluate(names)
+    assert len(found) == 10
+    for number, (_, x, y) in enumerate(found):
+        assert all(abs(x - other[1]) > 30 or abs(y - other[2]) > 12 for other in found[number + 1 :])
+
+
+def test_a_class_conditional_image_is_scored_given_its_own_class(families: Path, watched: Watched) -> None:
+    """Also while another class is given, as when the mouse is over it."""
+    run = vaelab.load(families / CONDITIONAL)
+    page = watched.open(families / CONDITIONAL / "explorer.html", EXPLORER)
+    labels = page.evaluate("given.labels")
+    first, other = labels.index(1), labels.index(7)
+    page.fill("#number", str(first))
+    page.evaluate("document.getElementById('noise-panel').open = true")
+    page.fill("#sigma", "0")
+    page.evaluate(f"hover({other})")
+    page.evaluate(FRAMES)
+    assert page.evaluate("Network.given") == 1
+    pixels = np.array(page.evaluate(f"Array.from(grey({other}))"), np.float32)
+    x = torch.from_numpy(pixels).reshape(1, 1, 28, 28)
+    z = torch.tensor([[*page.evaluate("Array.from(window.explorer.views[0].z)")]])
+    mean = torch.tensor([[*page.evaluate(f"Array.from(window.explorer.views[0].mean({other}))")]])
+    given = torch.tensor([7])
+
+    def nats(at: torch.Tensor) -> float:
+        with torch.no_grad():
+            return -run.objective.likelihood.log_prob(run.model.given(given).decode(at), x).item()
+
+    said = page.inner_text(".reading")
+    assert f"−log p(x|z, y) of the image: {nats(z):.1f} nats, at its posterior mean {nats(mean):.1f}." in said
+    assert f"is {nats(mean):.1f} nats at μ" in page.inner_text("#noise")
+
+
+def test_a_printed_explorer_is_light_and_has_its_keys(made: Path, browser: Browser) -> None:
+    page = browser.new_context(color_scheme="dark").new_page()
+    page.goto((made / SINGLE).absolute().as_uri())
+    page.wait_for_selector(EXPLORER)
+    sheet = pypdfium2.PdfDocument(page.pdf(format="A4"))[0]
+    assert sheet.render().to_numpy().mean() > 200
+    page.emulate_media(media="print")
+    for selector in (".legend i", ".hatched"):
+        own = page.locator(selector).first.evaluate("(each) => getComputedStyle(each).printColorAdjust")
+        assert own == "exact"
+    page.context.close()
+
+
 @pytest.mark.parametrize(
     ("watched", "which"), [("light", PAIR), ("dark", SINGLE), ("phone", SINGLE)], indirect=["watched"]
 )
@@ -651,7 +882,7 @@ def test_keys_do_all_and_what_they_do_is_said(made: Path, watched: Watched) -> N
         "() => document.getElementById('announce').textContent.startsWith('z₁ = 0.00, z₂ = 0.00')"
     )
     assert re.search(
-        r"(Covered|Hole): .* Nearest test images: \d of 6 are \w+\.", page.inner_text("#announce")
+        r"(Covered|Hole): .* Nearest test images: \d of 6 are of class \w+\.", page.inner_text("#announce")
     )
     page.keyboard.press("Enter")
     page.evaluate(FRAMES)
@@ -788,6 +1019,8 @@ def test_an_image_file_is_read_as_the_data_is(made: Path, watched: Watched, tmp_
     page.wait_for_function(
         "() => document.getElementById('message').textContent === 'paper.png shows nothing that differs from its background.'"
     )
+    np.testing.assert_array_equal(seen(page), read["negative"])  # what was there stays, in the pad too
+    assert page.evaluate("pad.pasted.some((value) => value > 0.5)")
 
 
 def test_any_two_axes_make_a_plane_in_which_the_point_is_under_the_pointer(
@@ -869,7 +1102,7 @@ def test_what_is_seen_is_in_the_address(made: Path, watched: Watched) -> None:
 
 def test_epochs_are_those_of_their_checkpoints(made: Path, watched: Watched, data: Data) -> None:
     page = watched.open(made / PAIR, EXPLORER)
-    assert "2 epochs are in this page: 1, 2; all of it is" in page.inner_text("main")
+    assert "2 epochs are in this page: 1, 2; their weights and posteriors take" in page.inner_text("main")
     page.locator("#epoch").focus()
     page.keyboard.press("Home")
     page.wait_for_function("() => document.getElementById('epoch-now').textContent === 'epoch 1'")
@@ -890,6 +1123,11 @@ def test_the_tour_has_five_steps_and_ends(made: Path, watched: Watched) -> None:
         page.evaluate(FRAMES)
         assert page.inner_text("#tour-title").startswith(f"{step} of 5: ")
         said.append(page.inner_text("#tour-text"))
+        if step in (2, 5):  # the slider that the text speaks of is on the screen
+            page.wait_for_function(
+                "(id) => { const box = document.getElementById(id).getBoundingClientRect(); return box.top > 0 && box.bottom < innerHeight; }",
+                arg="sigma" if step == 2 else "share",
+            )
         page.click("#tour-next")
     assert page.is_hidden("#tour")
     share = page.evaluate("holesOf(window.explorer.views[0]).length / 1000")
@@ -959,16 +1197,29 @@ def test_the_plane_shows_decoded_images_holes_and_thumbnails(made: Path, watched
     assert len(seen) == 4
     page.select_option("#points", "dots")
     page.select_option("#background", "manifold")
+    page.wait_for_function(WHOLE)
     page.evaluate(FRAMES)
     manifold = page.evaluate(background)
     page.locator(".plane canvas").focus()
     page.keyboard.press("ArrowRight")
     page.evaluate(FRAMES)
     assert page.evaluate(background) == manifold  # a move in the plane leaves the others where they were
+    page.evaluate(
+        "() => { const { network } = window.explorer.views[0]; const { decode } = network; window.decoded = 0;"
+        "  network.decode = (z) => { window.decoded += 1; return decode.call(network, z); }; }"
+    )
     page.evaluate("setZ(Array.from(window.explorer.views[0].z, (value) => value + 1.5))")
+    page.evaluate(FRAMES)
+    assert page.evaluate("window.decoded") < 50  # the background waits until the point rests
     page.wait_for_function(f"before => {background} !== before", arg=manifold)
-    page.emulate_media(media="print", color_scheme="dark")
-    page.wait_for_function("() => document.documentElement.classList.contains('paper')")
+    page.wait_for_function("() => window.decoded > 400")
+
+
+WHOLE = (
+    "() => { const view = window.explorer.views[0];"
+    " return view.manifold.getContext('2d').getImageData(view.size - 3, view.size - 3, 1, 1).data[3] === 255; }"
+)
+"""Whether the last image of the plane is drawn."""
 
 
 @pytest.mark.parametrize("name", likelihoods.names())
