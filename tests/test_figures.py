@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import subprocess
 from collections.abc import Callable
 from itertools import combinations
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage.color import deltaE_ciede2000, rgb2lab
 
+from vaelab.config import CONF_DIR
 from vaelab.figures import fonts, style
 from vaelab.figures.curves import (
     MINIMUM_SPAN,
@@ -201,6 +203,21 @@ def test_names_of_models_hide_neither_each_other_nor_points_nor_edges() -> None:
         assert edge.x0 <= box.x0 <= box.x1 <= edge.x1
         assert edge.y0 <= box.y0 <= box.y1 <= edge.y1
         assert not any(box.overlaps(other) for other in boxes[:number])
+
+
+def test_densities_of_several_models_are_on_the_same_axes() -> None:
+    """And what is a dot there has an inset."""
+    covered = np.zeros((21, 21), bool)
+    sizes = {4.0: 1.0, 96.0: 20.0}
+    figure = hole_panels(
+        [Holes(scale * MEANS, limit, covered, "model") for limit, scale in sizes.items()],
+        4.0,
+        "95 %",
+        "T",
+        "s",
+    )
+    limits = [axes.get_ylim()[1] for axes in figure.axes]
+    assert limits == [96, 4, 4, 96, 4]  # of the first model above, below and its inset, and of the second
 
 
 def test_models_with_kl_of_one_weight_differ_in_colour() -> None:
@@ -402,9 +419,32 @@ def test_a_colour_is_a_function_of_beta() -> None:
         assert (np.diff(lightness) > 0.01).all()  # in the order of beta, for who sees no colours
     same = styles([1, 1, 0, 0.5, 1])
     assert len({(each.colour, each.dashes) for each in same}) == 5
+    for (
+        betas
+    ) in PRESET_BETAS:  # where two colours are hard to tell apart, as lines and as points they are not
+        looks = styles(betas)
+        lab = rgb2lab(np.array([mpl.colors.to_rgb(each.colour) for each in looks]))
+        apart = deltaE_ciede2000(lab[:, None], lab[None])
+        for one, other in combinations(range(len(betas)), 2):
+            assert apart[one, other] > 7 or looks[one].dashes != looks[other].dashes, (
+                betas[one],
+                betas[other],
+            )
+            assert apart[one, other] > 7 or looks[one].marker != looks[other].marker, (
+                betas[one],
+                betas[other],
+            )
     network = styles([1, 1, 1, 1])
     assert len({each.colour for each in network}) == len({each.marker for each in network}) == 4
     assert model_colour(0) not in {each.colour for each in network}
+
+
+PRESET_BETAS = [
+    [float(beta) for beta in found.group(1).split(",")]
+    for path in sorted((CONF_DIR / "experiment").glob("*.yaml"))
+    if (found := re.search(r"^ +beta: ([\d.,]+,[\d.]+)$", path.read_text(), re.MULTILINE))
+]
+"""Of the shipped sweeps over beta."""
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -430,7 +470,9 @@ def test_colours_can_be_told_apart_and_seen(seen: np.ndarray, dark: bool) -> Non
     """Of classes and of the assignments' betas, also with colour blindness; on their background as curves need it."""
     classes = [style.class_colour(number, dark) for number in range(10)]
     models = [model_colour(weight, dark) for weight in (0, 0.1, 0.25, 0.5, 1, 2, 4)]
-    for names, least in ((classes, 13.0), (models, 4.5)):
+    assert len(PRESET_BETAS) >= 3
+    presets = [model_colour(weight, dark) for betas in PRESET_BETAS for weight in (0, *betas)]
+    for names, least in ((classes, 13.0), (models, 4.5), (presets, -1)):
         colours = np.array([mpl.colors.to_rgb(name) for name in names])
         linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
         shown = (linear @ seen.T).clip(0, 1)

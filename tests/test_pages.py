@@ -114,6 +114,8 @@ def test_a_failed_run_has_its_report_too(made: Path) -> None:
     assert "The loss is not finite" in text
     comparison = (made / "comparison" / "report.html").read_text()
     assert "2_beta-1e+39_model-mlp" in comparison
+    assert "<b>Latent spaces on the same axes.</b>" not in comparison  # the slider shows them
+    assert "<b>Samples with reduced σ.</b>" in comparison
 
 
 def test_what_a_user_types_is_inert(made: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from scipy import stats
 
 from vaelab.comparison.findings import ONE_SEED, findings, in_short
+from vaelab.comparison.report import conclusion
 from vaelab.comparison.statistics import Estimate, differences, holm, t_test, typographic
 from vaelab.comparison.table import (
     Column,
@@ -294,6 +295,9 @@ def test_holes_are_not_ranked_where_posteriors_are_too_narrow(models: int, ranke
     assert verdict.startswith("–") != ranked
     assert bool(said) == ranked
     assert not any("model 0" in sentence for sentence in said)
+    assert conclusion("latent_holes", family).startswith(
+        "Prior draws that land where a training image was encoded, %: model 0 not told, σ is too small; model 1 "
+    )
 
 
 def test_numbers_for_readers_have_a_minus_sign() -> None:

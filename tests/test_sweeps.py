@@ -502,6 +502,9 @@ def test_seeds_give_mean_and_standard_deviation(train: CommandLine, tmp_path: Pa
     low, high = stats.t.interval(0.95, 2, statistics.fmean(values), stats.sem(values))
     assert (float(row["val/neg_elbo_low"]), float(row["val/neg_elbo_high"])) == pytest.approx((low, high))
     assert (row["val/neg_elbo_n"], row["seeds"]) == ("3", "1 2 3")
+    report = (folder / "comparison" / "report.html").read_text()
+    assert "Latents and images are those of seed 1; curves are means over seeds" in report
+    assert "Grey line" not in report  # one model has no frontier
     shown = f"{statistics.fmean(values):.2f} ± {statistics.stdev(values):.2f}"
     assert shown in (folder / "comparison" / "comparison.md").read_text()
     assert [path.name for path in tmp_path.rglob("*.zip")] == ["sweep.zip"]
