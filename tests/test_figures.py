@@ -426,11 +426,11 @@ def test_a_colour_is_a_function_of_beta() -> None:
         lab = rgb2lab(np.array([mpl.colors.to_rgb(each.colour) for each in looks]))
         apart = deltaE_ciede2000(lab[:, None], lab[None])
         for one, other in combinations(range(len(betas)), 2):
-            assert apart[one, other] > 7 or looks[one].dashes != looks[other].dashes, (
+            assert apart[one, other] > 12 or looks[one].dashes != looks[other].dashes, (
                 betas[one],
                 betas[other],
             )
-            assert apart[one, other] > 7 or looks[one].marker != looks[other].marker, (
+            assert apart[one, other] > 12 or looks[one].marker != looks[other].marker, (
                 betas[one],
                 betas[other],
             )
