@@ -115,10 +115,11 @@ function ratePlot(spec, width) {
     symbol: { type: "identity" },
   });
   placeNames(names, draw(), width);
-  return draw();
+  const unnamed = names.filter((each) => !each.place).sort((a, b) => a.x - b.x).map((each) => each.name);
+  return Object.assign(draw(), { note: unnamed.length ? `Points without a name, from left to right: ${unnamed.join("; ")}.` : "" });
 }
 
-// Beside each point, where the name covers nothing and is nearest to its own point; else it has none but the tooltip's.
+// Beside each point, where the name covers nothing and is nearest to its own point; else it has none there.
 function placeNames(names, plot, width) {
   const [x, y] = [plot.scale("x"), plot.scale("y")];
   const [bottom, top] = y.range;
@@ -150,7 +151,7 @@ function drawChart(place) {
   drawn.querySelectorAll("[aria-label]").forEach((each) => each.removeAttribute("aria-label"));  // one for the whole
   drawn.setAttribute("role", "img");
   drawn.setAttribute("aria-label", spec.alt);
-  place.replaceChildren(drawn);
+  place.replaceChildren(drawn, ...(drawn.note ? [made("p", { className: "small soft", textContent: drawn.note })] : []));
 }
 
 const allCharts = document.querySelectorAll(".chart");
