@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -105,6 +106,8 @@ def main() -> None:
                 make(config, shipped(name))
         else:
             with composing("train") as compose:
+                if others := [each for each in arguments.settings if not each.startswith("dataset")]:
+                    raise VaelabError(f"{others[0]} is none of the data's settings: leave it out.")
                 config = settings_of(compose(arguments.settings), Config).dataset
             config = config.replace(val_size=0, binarize="none", classes=None)
             make(config, arguments.output, arguments.epochs)
@@ -134,6 +137,11 @@ def make(config: DatasetConfig, path: Path | None, epochs: int | None = None) ->
     )
     if (least := LEAST_ACCURACY.get(data.spec.name, 0)) > reached:
         raise VaelabError(f"{name}: at least {least} was expected; nothing is written.")
+    if reached - most < 3 * math.sqrt(most * (1 - most) / len(data.test)):
+        raise VaelabError(
+            f"{name}: that is not clearly more than naming the most frequent class gives; nothing is "
+            "written. Train for more --epochs, or on more images."
+        )
     facts = {"test_accuracy": f"{reached:.4f}", "trained_on": f"all {len(data.train)} training images"}
     if path != shipped(data.spec.name):
         facts |= {

@@ -11,6 +11,7 @@ import pytest
 
 import vaelab
 from conftest import TINY, command_line_of, environment
+from vaelab.cli import api
 
 SCRIPT = """
 import json, os, random, sys, warnings
@@ -91,7 +92,7 @@ def test_train_sample_evaluate_and_load(tmp_path: Path) -> None:
 )
 def test_a_sweep_is_not_taken_for_one_run(line: list[str]) -> None:
     with pytest.raises(vaelab.VaelabError) as error:
-        vaelab.train(*line)
+        api.train(*line)
     assert str(error.value) == (
         "This is a sweep, and vaelab.train makes one run: call vaelab.sweep with these settings."
     )
@@ -108,7 +109,7 @@ def test_a_sweep_has_the_folders_of_the_command_line(tmp_path: Path, monkeypatch
         "-m", *quick, "kl=true,false", "beta=0.5,1", "hydra.sweep.dir=typed"
     )
     assert typed.returncode == 0
-    called = vaelab.sweep(*quick, "kl=true,false", beta=[0.5, 1], **{"hydra.sweep.dir": "called"})
+    called = api.sweep(*quick, "kl=true,false", beta=[0.5, 1], **{"hydra.sweep.dir": "called"})
     assert (called.folder, called.interrupted) == (Path("called"), False)
     files = [
         sorted(
@@ -158,6 +159,6 @@ def test_a_sweep_is_refused_before_it_starts(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(vaelab.VaelabError) as error:
-        vaelab.sweep("dataset.source=embedded", *overrides, **settings)
+        api.sweep("dataset.source=embedded", *overrides, **settings)
     assert str(error.value) == message
     assert not [*tmp_path.iterdir()]

@@ -15,6 +15,7 @@ from torch import Generator
 import vaelab
 from conftest import TINY, command_line_of, fresh, once, run_folder, settings
 from vaelab import models
+from vaelab.cli import api
 from vaelab.config import ConfigError, EvaluationConfig, VaelabError, show
 from vaelab.data.splits import Data
 from vaelab.evaluation.evaluate import Evaluation, evaluated_model
@@ -230,7 +231,25 @@ def test_samples_of_one_class_and_of_all(trained: Path, tmp_path: Path) -> None:
     result = sample(f"run={trained}", "count=3", "format=png", "output=files", "class=7")
     assert result.returncode == 0, result.stderr
     names = [path.name for path in sorted((tmp_path / "files").glob("*.png"))]
-    assert names == [f"{number:05d}_class-7.png" for number in range(3)]
+    assert names == [f"{number:05d}_class-sneaker.png" for number in range(3)]
+
+
+def test_python_and_the_shell_mean_the_same_class(trained: Path) -> None:
+    """By name, its beginning or number; what is no class of the run is refused."""
+    run = vaelab.load(trained)
+    given = run.sample(3, seed=1, labels="sneaker")
+    for named in ("Sneaker", "snea", 7, 7.0, np.array(7), torch.tensor([7, 7, 7]), ["sneaker"] * 3):
+        assert torch.equal(run.sample(3, seed=1, labels=named), given)
+    for named in ("Sneaker", "snea", 7):
+        assert torch.equal(api.sample(run, count=3, seed=1, **{"class": named}), given)
+    for wrong, message in (
+        ("pullover", "class: the run was trained on Trouser and Sneaker, without Pullover"),
+        (12, "class: 12 is none of its classes"),
+    ):
+        with pytest.raises(VaelabError, match=message):
+            api.sample(run, count=2, **{"class": wrong})
+    with pytest.raises(VaelabError, match=r"labels: 7\.5 is none of its classes"):
+        run.sample(2, labels=7.5)
 
 
 def test_reconstructions_and_interpolations_take_test_images_own_classes(

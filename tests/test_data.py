@@ -24,9 +24,9 @@ import pytest
 import torch
 import torchvision.datasets
 
-import vaelab
 from conftest import UNREACHABLE, SmallDisk
 from fault_points import fill
+from vaelab.cli import api
 from vaelab.config import ConfigError, DatasetConfig
 from vaelab.data import download, folders, sources, splits
 from vaelab.data.datasets import EMBEDDED, FILES, class_numbers, datasets, published
@@ -640,7 +640,7 @@ def test_a_run_on_the_published_binarisation_is_trained_evaluated_and_explored(
     amat_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    run = vaelab.train(
+    run = api.train(
         "dataset=mnist", "dataset.binarize=larochelle", "dataset.classes=[1,7]", "model.hidden=[30]", "epochs=1",
         "artifacts.every=0", "artifacts.figures=false", "artifacts.gif=false", "hydra.run.dir=run",
     )  # fmt: skip
@@ -649,9 +649,9 @@ def test_a_run_on_the_published_binarisation_is_trained_evaluated_and_explored(
     assert facts["binarize"] == "larochelle"
     assert facts["images"] == {name: len(data.split(name)) for name in ("train", "val", "test")}
     assert {*ROWS} < {*facts["sha256"]}
-    evaluated = vaelab.evaluate(run, nll_images=20, importance_samples=5, figures=False, split="val")
+    evaluated = api.evaluate(run, nll_images=20, importance_samples=5, figures=False, split="val")
     assert "−log of a probability of the 0/1 pixels that Larochelle & Murray (2011) published" in " ".join(
         evaluated.text.split()
     )
     assert "Not measured" not in evaluated.text
-    assert vaelab.explore(run).path.is_file()
+    assert api.explore(run).path.is_file()

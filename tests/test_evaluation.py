@@ -30,6 +30,7 @@ from PIL import Image
 
 import vaelab
 from conftest import TINY, CommandLine, command_line_of, environment, once, rewrite, run_folder
+from vaelab.cli import api
 from vaelab.config import Config, EvaluatedDataConfig, EvaluationConfig, VaelabError
 from vaelab.config.evaluate import ON_REQUEST
 from vaelab.evaluation.evaluate import evaluated_model
@@ -436,7 +437,7 @@ def test_the_last_model_by_name(
         ):
             vaelab.load(path, which="best")
     assert torch.equal(vaelab.sample("run/last", 4), last.sample(4))
-    page = vaelab.explore("run/last", images=10, output="page.html")
+    page = api.explore("run/last", images=10, output="page.html")
     assert '"run: last, epoch 3"' in page.path.read_text()
     assert (repr(page), Path(page)) == ("<Explorer: page.html>", page.path)
     resumed = train("resume=run/epoch_0001", "epochs=2")
@@ -751,7 +752,7 @@ def test_a_number_is_finite_and_shown_with_its_error() -> None:
         "-----  -------------  --------------",
         "nll ↓  261.23 ± 0.12  nats per image",
         "  Verdict.",
-        "  nll: A tighter bound on −log p(x), from K importance samples.",
+        "  nll: A tighter bound on −log p(x), given the class on −log p(x|y), from K importance samples.",
         "  test split · 1,000 images · 500 importance samples per image · seed 7",
         "  Remark.",
     ]

@@ -218,10 +218,14 @@ def test_numbers_of_an_image_depend_on_no_other_and_an_interrupted_table_goes_on
     assert [float(value) for key, value in row.items() if key != "file"] == pytest.approx(
         [float(value) for key, value in same.items() if key != "file"], rel=1e-4
     )
-    before = table.read_bytes()
+    (_, other), _ = reconstructions.reconstruct(ReconstructConfig(**settings, samples=3))
+    assert other.name == f"{table.stem}_samples-3.csv"
+    table.write_text("mine")
+    files = {path.name for path in table.parent.iterdir()}
     with pytest.raises(VaelabError, match="exists already, with another content"):
-        reconstructions.reconstruct(ReconstructConfig(**settings, samples=3))
-    assert table.read_bytes() == before
+        reconstructions.reconstruct(ReconstructConfig(**settings))
+    assert table.read_text() == "mine"
+    assert {path.name for path in table.parent.iterdir()} == files
 
 
 def test_a_light_background_is_reported_and_inverted(trained: Path, tmp_path: Path) -> None:

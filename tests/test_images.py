@@ -19,13 +19,14 @@ import pytest
 import torch
 from PIL import Image
 
+import vaelab
 from conftest import REPOSITORY, command_line_of, environment, once, run_folder
 from test_extensions import idx
 from vaelab.config import DatasetConfig, VaelabError
 from vaelab.data import splits
 from vaelab.data.datasets import datasets, published
 from vaelab.data.folders import DataError, sha256
-from vaelab.data.image_files import read_images
+from vaelab.data.image_files import npz_images, read_images
 from vaelab.data.sources import find
 from vaelab.data.splits import Data
 
@@ -80,7 +81,7 @@ FOLDERS: dict[str, tuple[Make, dict[str, Any], str]] = {
         "them, or type dataset.skip_broken=true to leave them out."
     ),
     "nothing left": (
-        lambda root: (root.mkdir(), (root / "x.png").write_bytes(b"")), {"skip_broken": True}, "1 of 1 image file in"
+        lambda root: (root.mkdir(), (root / "x.png").write_bytes(b"")), {"skip_broken": True}, "The image file in"
     ),
     "animated": (
         with_image("a/x.gif", PIXELS[0], save_all=True, append_images=[Image.fromarray(PIXELS[1])]), {},
@@ -112,8 +113,8 @@ def test_what_is_wrong_with_a_folder_is_said(tmp_path: Path, name: str) -> None:
 
 ARCHIVES: dict[str, tuple[dict[str, np.ndarray], str]] = {
     "digits of scikit-learn": ({"images": PIXELS / 16}, "the values of images are from 0.0625 to 15.9375 and not floats"),
-    "from -1": ({"images": PIXELS / 127.5 - 1}, "and not floats from 0 to 1: scale them"),
-    "not a number": ({"images": np.full((4, 8, 8), np.nan)}, "from nan to nan and not floats"),
+    "from -1": ({"images": PIXELS / 127.5 - 1}, "and not floats from 0 to 1: save integers"),
+    "not a number": ({"images": np.full((4, 8, 8), np.nan)}, "images hold NaN or infinite values"),
     "0 and 1": ({"images": np.eye(8, dtype=np.uint8)[None]}, "save images.astype(bool), or images * 255"),
     "channels first": ({"images": np.zeros((9, 3, 8, 8))}, "save images.transpose(0, 2, 3, 1)"),
     "flat": ({"images": np.zeros((9, 64))}, "images has the shape (9, 64) and must have (N, H, W)"),
@@ -330,9 +331,15 @@ def test_a_classifier_is_found_beside_the_data(trained: Path, tmp_path: Path) ->
     shutil.copytree(trained / "runs" / "digits", tmp_path / "digits_run")
     moved = f"dataset.root={tmp_path / 'digits'}"
     script = (sys.executable, str(REPOSITORY / "scripts" / "make_classifiers.py"), "dataset=images", moved)
-    made = subprocess.run(
-        [*script, "--epochs=2"], env=environment(), capture_output=True, text=True, check=False
-    )
+
+    def make(epochs: int) -> subprocess.CompletedProcess[str]:
+        line = [*script, f"--epochs={epochs}"]
+        return subprocess.run(line, env=environment(), capture_output=True, text=True, check=False)
+
+    barely = make(1)
+    assert "that is not clearly more than naming the most frequent class gives" in barely.stderr
+    assert not (tmp_path / "digits.features.safetensors").exists()
+    made = make(40)
     assert made.returncode == 0, made.stderr
     only = (*EVALUATED, "figures=false", "checkpoint=digits_run", moved, "metrics.nll=false")
     result = command("evaluate", tmp_path, *only)
@@ -371,3 +378,57 @@ def test_a_sweep_over_copies_of_the_same_images_trains_once(trained: Path, tmp_p
     next((tmp_path / "digits" / "3").iterdir()).unlink()
     result = command("train", tmp_path, *line, *more)
     assert "holds a run on other images than" in result.stderr
+
+
+def test_a_run_keeps_the_classes_of_images_that_are_gone(tmp_path: Path) -> None:
+    """Also where numbers are names: label 1 is the first class, and no position."""
+    noise = np.random.default_rng(0)
+    labels = np.arange(60) % 3 + 1
+    images = (noise.random((60, 8, 8)) * 80 * labels[:, None, None]).astype(np.uint8)
+    np.savez(tmp_path / "three.npz", images=images, labels=labels)
+    line = (
+        "dataset=images",
+        "dataset.root=three.npz",
+        "model.conditional=true",
+        "model.hidden=[8]",
+        "epochs=2",
+    )
+    result = command_line_of("vaelab.train", tmp_path)(
+        *line, "artifacts.every=0", "artifacts.figures=false", "artifacts.gif=false", "hydra.run.dir=run"
+    )
+    assert result.returncode == 0, result.stderr
+    (tmp_path / "three.npz").unlink()
+    run = vaelab.load(tmp_path / "run")
+    assert run.trained_on["classes"] == ["1", "2", "3"]
+    assert run.class_numbers([1, 2, 3], 3).tolist() == [0, 1, 2]
+    assert run.class_numbers(np.array([3, 1]), 2).tolist() == [2, 0]
+    result = command_line_of("vaelab.sample", tmp_path)("run=run", "count=3", "format=npz", "class=3")
+    assert result.returncode == 0, result.stderr
+    with np.load(tmp_path / "run" / "samples" / "best_seed-0_class-3_3.npz") as archive:
+        assert [archive["class_names"][number] for number in archive["labels"]] == ["3"] * 3
+        expected = run.sample(3, seed=0, labels=3)
+    assert (tmp_path / "run" / "samples").is_dir()
+    assert torch.equal(expected, run.sample(3, seed=0, labels="3"))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.arange(17), "nearly black, their largest value is 16 of 255"),
+        (np.array([0, 0.05]), "nearly black, their largest value is 13 of 255"),
+        (np.array([0, np.nan]), "images hold NaN or infinite values"),
+        (np.array([0, 1]), "images are integers of 0 and 1, where 255 is white"),
+    ],
+    ids=["0 to 16", "0 to 0.05", "NaN", "0 and 1"],
+)
+def test_values_of_another_range_are_said(tmp_path: Path, values: np.ndarray, message: str) -> None:
+    np.savez(tmp_path / "x.npz", images=np.resize(values, (40, 8, 8)))
+    with pytest.raises(VaelabError, match=message):
+        load(tmp_path / "x.npz")
+
+
+def test_integers_of_any_type_up_to_255_are_taken_as_they_are(tmp_path: Path) -> None:
+    pixels = np.resize(np.arange(256), (40, 8, 8))
+    for kind in (np.uint8, np.uint16, np.int64):
+        np.savez(tmp_path / "x.npz", images=pixels.astype(kind))
+        assert np.array_equal(npz_images(tmp_path / "x.npz")[..., 0], pixels)

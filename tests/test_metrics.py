@@ -530,16 +530,15 @@ def test_ssim_and_psnr_agree_with_scikit_image(data: Data) -> None:
 
 def test_a_mixture_finds_the_clusters_and_comes_in_random_order() -> None:
     points, _ = make_blobs(3000, centers=[[-20, 0], [20, 0]], random_state=0)
-    draws = generation.mixture_draws(points, 2000, seed=1)
+    mixture = generation.fitted_mixture(points, seed=1)
+    draws = generation.mixture_draws(mixture, 2000, seed=1)
     left = draws[:, 0] < 0
     assert left.mean() == pytest.approx(0.5, abs=0.05)
     assert left[:100].mean() == pytest.approx(0.5, abs=0.2)
     assert (np.abs(np.abs(draws[:, 0]) - 20) < 6).all()
-    assert np.array_equal(draws, generation.mixture_draws(points, 2000, seed=1))
-    assert generation.mixture_draws(np.random.default_rng(0).normal(size=(500, 70)), 10, seed=0).shape == (
-        10,
-        70,
-    )
+    assert np.array_equal(draws, generation.mixture_draws(mixture, 2000, seed=1))
+    many = generation.fitted_mixture(np.random.default_rng(0).normal(size=(500, 70)), seed=0)
+    assert generation.mixture_draws(many, 10, seed=0).shape == (10, 70)
 
 
 def test_training_and_evaluation_share_the_bound(trained: TrainingState, data: Data) -> None:

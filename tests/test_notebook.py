@@ -19,6 +19,7 @@ from nbclient import NotebookClient
 
 import vaelab
 from conftest import REPOSITORY, TINY, environment
+from vaelab.cli import api
 from vaelab.pages.notebook import SHOWN, Rows
 from vaelab.training.run import Run
 
@@ -197,7 +198,7 @@ def test_rows_are_a_list_a_table_and_a_data_frame(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_run_without_its_images_shows_the_rest(outside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run: Run = vaelab.train(*QUICK, "artifacts.every=0", "hydra.run.dir=run", epochs=1)
+    run: Run = api.train(*QUICK, "artifacts.every=0", "hydra.run.dir=run", epochs=1)
 
     def nowhere(*_: object) -> None:
         raise vaelab.VaelabError("There are no images here.")

@@ -297,7 +297,7 @@ def test_figures_that_would_teach_nothing_are_left_out_and_the_log_says_why(
     (message,) = [record.getMessage() for record in caplog.records if "left out" in record.getMessage()]
     assert message == (
         "latent_manifold.png is left out: the posterior means of all images are nearly the same, with a variance of "
-        "at most 0.01 along every direction."
+        "at most 0.01 in every latent dimension."
     )
 
 

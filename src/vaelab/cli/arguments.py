@@ -62,7 +62,7 @@ def prepare(line: Sequence[str], command: str, schema: type[config.Settings]) ->
     - Flags may stand between settings: they go first.
     - `~/` at the beginning of a path is read, which Hydra doesn't.
     - `repeat=RUN` becomes all settings of that run.
-    - `images=12,40` is a list, and no sweep.
+    - `images=12,FILE.png` is a list, and no sweep.
     - With `resume=RUN`, Hydra makes no folder: the run has its own.
 
     Raises VaelabError for flags that Hydra doesn't know, and for what can't be read or is no setting.
@@ -72,7 +72,7 @@ def prepare(line: Sequence[str], command: str, schema: type[config.Settings]) ->
         return Arguments(given, overrides, [])
     overrides = [with_home(override) for override in overrides]
     if command == "reconstruct":
-        overrides = [re.sub(r"^images=(\d+(?:,\d+)+)$", r"images=[\1]", each) for each in overrides]
+        overrides = [images_listed(each) for each in overrides]
     if given["package"] and not (given["cfg"] or given["help"]):
         raise config.VaelabError(
             f"--package is a part of what --cfg shows: type --cfg job --package {given['package']}."
@@ -90,6 +90,19 @@ def prepare(line: Sequence[str], command: str, schema: type[config.Settings]) ->
     for part in parsed:
         check(part, schema)
     return Arguments(given, overrides, parsed)
+
+
+def images_listed(override: str) -> str:
+    """`images=[12,40]` of `images=12,40`, where each part is the number of a test image or is there."""
+    key, _, value = override.partition("=")
+    parts = value.split(",")
+    if (
+        key != "images"
+        or len(parts) < 2
+        or not all(part.isdecimal() or Path(part).exists() for part in parts)
+    ):
+        return override
+    return config.quote_override(key, [int(part) if part.isdecimal() else part for part in parts])
 
 
 def searched(overrides: Sequence[str]) -> list[str]:

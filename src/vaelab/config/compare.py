@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from vaelab.config.base import Device, RunsPath, Settings, Switch
-from vaelab.config.evaluate import EvaluatedDataConfig
+from vaelab.config.evaluate import ScoredDataConfig
 
 
 class CompareConfig(Settings):
@@ -11,4 +11,4 @@ class CompareConfig(Settings):
     evaluate: Switch = Field(True, description="measure what no evaluation has measured yet")
     figures: Switch = Field(True, description="draw the figures")
     device: Device = Field("auto", description="auto takes CUDA where there is one")
-    dataset: EvaluatedDataConfig = EvaluatedDataConfig()
+    dataset: ScoredDataConfig = ScoredDataConfig()

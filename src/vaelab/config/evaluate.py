@@ -24,6 +24,24 @@ class EvaluatedDataConfig(Settings):
     root: base.FolderPath | None = Field(
         None, description="the data in torchvision's layout, or a user's own images; null: as the run"
     )
+
+    @model_validator(mode="after")
+    def check_root(self) -> Self:
+        if self.root is not None and not (Path(self.root).is_dir() or self.root.lower().endswith(".npz")):
+            raise ConfigError(
+                f"dataset.root={self.root} is not a directory: type one with the data, or make it for a "
+                "download."
+            )
+        return self
+
+    def scored(self) -> "ScoredDataConfig":
+        """The same for an evaluation."""
+        return ScoredDataConfig(source=self.source, root=self.root)
+
+
+class ScoredDataConfig(EvaluatedDataConfig):
+    """The same where samples are scored against images."""
+
     features: Annotated[base.AnyPath, Allowed("a file's path")] | None = Field(
         None,
         description="the feature network of fid and the like, from scripts/make_classifiers.py; null: the "
@@ -31,15 +49,10 @@ class EvaluatedDataConfig(Settings):
     )
 
     @model_validator(mode="after")
-    def check_root(self) -> Self:
+    def check_features(self) -> Self:
         if self.features is not None and not Path(self.features).is_file():
             raise ConfigError(
                 f"dataset.features={self.features} is not a file: type a feature network's path."
-            )
-        if self.root is not None and not (Path(self.root).is_dir() or self.root.lower().endswith(".npz")):
-            raise ConfigError(
-                f"dataset.root={self.root} is not a directory: type one with the data, or make it for a "
-                "download."
             )
         return self
 
@@ -68,4 +81,4 @@ class EvaluationConfig(Settings):
         default_factory=lambda: {name: name not in ON_REQUEST for name in SECTIONS.names()}
     )
     """What is measured. A section that is not named is, but for those on request."""
-    dataset: EvaluatedDataConfig = EvaluatedDataConfig()
+    dataset: ScoredDataConfig = ScoredDataConfig()

@@ -71,7 +71,8 @@ class InterpolateConfig(Settings):
     class_: OneClass | None = Field(
         None,
         alias="class",
-        description="of a class-conditional run: the class that is decoded; null: that of test image `from`",
+        description="of a class-conditional run: the class of files, and the one that is decoded; null: "
+        "that of test image `from`",
     )
     npz: Switch = Field(False, description="write all images and latents as a NumPy archive too")
     invert: Switch = Field(False, description=INVERT)

@@ -48,6 +48,11 @@ class SampleConfig(Settings):
                 f"format=grid draws at most {LARGEST_GRID:,} images in one picture, and count={self.count}: "
                 "type format=npz or format=png."
             )
+        if self.source == "prior" and self.dataset != EvaluatedDataConfig():
+            raise ConfigError(
+                "dataset.root and dataset.source say where the images are that source=mixture is fitted to: "
+                "leave them out with source=prior."
+            )
         if self.source == "mixture" and self.sigma != 1:
             raise ConfigError(
                 f"sigma={self.sigma:g} scales draws of the prior: leave it out with source=mixture."

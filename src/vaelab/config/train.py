@@ -210,6 +210,13 @@ class Config(Settings):
     artifacts: ArtifactsConfig = ArtifactsConfig()
 
     @model_validator(mode="after")
+    def check_loggers(self) -> Self:
+        names = [name_of(each) for each in self.loggers]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ConfigError(f"logger names {twice} twice: type each once.")
+        return self
+
+    @model_validator(mode="after")
     def check_warmup(self) -> Self:
         takes_warmup = not self.kl_off and name_of(self.loss.schedule) != "constant"
         if takes_warmup and self.loss.warmup_epochs >= self.epochs:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -123,31 +123,36 @@ def class_numbers(spec: DatasetSpec, wanted: list[Any] | None) -> list[int]:
         return list(range(max(1, len(spec.classes))))  # without labels all have the number 0
     if not spec.classes:
         raise ConfigError(f"dataset.classes={show(wanted)}: the images of {spec.title} have no labels.")
-    numbers = [class_number(spec, entry, "dataset.classes") for entry in wanted]
+    numbers = [class_number(spec.classes, entry, "dataset.classes", spec.title) for entry in wanted]
     if len(set(numbers)) < len(numbers):
         raise ConfigError(f"dataset.classes names a class twice: {show(wanted)}. Type each once.")
     return sorted(numbers)
 
 
-def class_number(spec: DatasetSpec, entry: object, setting: str) -> int:
-    """The number of a class from its number or its name, as `class_numbers` takes it for `setting`."""
-    words = [letters_and_digits(name) for name in spec.classes]
-    numbered = all(name.isdecimal() for name in spec.classes)  # 5 is then the class that is called so
-    if type(entry) is int and not numbered:
-        matches = [entry] if entry in range(len(words)) else []
-    else:
-        word = letters_and_digits(str(entry))
-        exact = [number for number, name in enumerate(words) if name == word]
-        prefixed = [number for number, name in enumerate(words) if word and name.startswith(word)]
-        matches = exact if exact or numbered else prefixed
+def class_number(classes: Sequence[str], entry: object, setting: str, title: str) -> int:
+    """The number of the class that is called `entry`, else that has this number or begins so.
+
+    `title` names the data set in messages. Raises ConfigError, which begins with `setting`.
+    """
+    words = [letters_and_digits(name) for name in classes]
+    numbered = all(name.isdecimal() for name in classes)  # 5 is then the class that is called so
+    if isinstance(entry, float) and entry.is_integer():
+        entry = int(entry)
+    word = "" if isinstance(entry, float) else letters_and_digits(str(entry))
+    matches = [number for number, name in enumerate(words) if word and name == word]
+    if not matches and not numbered:
+        if type(entry) is int:
+            matches = [entry] if entry in range(len(words)) else []
+        else:
+            matches = [number for number, name in enumerate(words) if word and name.startswith(word)]
     if len(matches) != 1:
         problem = "fits several classes" if matches else "is none of its classes"
-        known = ", ".join(f"{number} {name}" for number, name in enumerate(spec.classes))
+        known = ", ".join(f"{number} {name}" for number, name in enumerate(classes))
         if numbered:
-            known = ", ".join(spec.classes)
-            if spec.classes == (*map(str, range(len(spec.classes))),):
-                known = f"0 to {len(spec.classes) - 1}"
-        raise ConfigError(f"{setting}: {show(entry)} {problem}. {spec.title} has {known}.")
+            known = ", ".join(classes)
+            if [*classes] == [*map(str, range(len(classes)))]:
+                known = f"0 to {len(classes) - 1}"
+        raise ConfigError(f"{setting}: {show(entry)} {problem}. {title} has {known}.")
     return matches[0]
 
 

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from vaelab.config import counted
 from vaelab.data.folders import DataError
 from vaelab.runs.logs import progress
 
@@ -64,7 +63,8 @@ def read_images(path: Path, shape: tuple[int, int, int]) -> tuple[list[str], NDA
         files = [path] if path.is_file() else image_files(path)[0]
         if not files:
             raise DataError(f"{path} holds no images: type a folder with {', '.join(SUFFIXES)} files.")
-        found = read_files(files, files[0].parent if path.is_file() else path, layout)
+        root = files[0].parent if path.is_file() else path
+        found = read_files(files, root, layout, advice="type other images")
         names, pixels_NHWC = found.names, found.pixels_NHWC
     return names, np.moveaxis(pixels_NHWC, 3, 1).astype(np.float32) / np.float32(255)
 
@@ -95,7 +95,7 @@ def image_files(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def read_files(
-    files: Sequence[Path], root: Path, layout: Layout, skip: bool = False, advice: str = "remove them"
+    files: Sequence[Path], root: Path, layout: Layout, skip: bool = False, *, advice: str
 ) -> Pictures:
     """All files in one layout; their names are relative to `root`.
 
@@ -124,7 +124,9 @@ def refuse(unusable: dict[str, str], count: int, root: Path, advice: str) -> Non
     """Raise DataError for files that can't be used."""
     first = "; ".join(f"{name}: {reason}" for name, reason in list(unusable.items())[:3])
     more = f"; and {len(unusable) - 3:,} more" if len(unusable) > 3 else ""
-    which = f"{len(unusable):,} of {counted(count, 'image file')} in {root} can't be used"
+    which = f"{len(unusable):,} of {count:,} image files in {root} can't be used"
+    if count == 1:
+        which = f"The image file in {root} can't be used"
     raise DataError(f"{which} ({first}{more}): {advice}.")
 
 
@@ -183,6 +185,8 @@ def eight_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
         return values.astype(np.uint8) * np.uint8(255)
     if values.dtype.kind not in "uif":
         raise Unusable(f"its values are {values.dtype}")
+    if not np.isfinite(values).all():
+        raise Unusable("it holds NaN or infinite values")
     low, high = float(values.min()), float(values.max())
     whole = values.dtype.kind in "ui"
     if whole and low >= 0 and high <= 255 and values.dtype != np.uint16:
@@ -239,12 +243,16 @@ def npz_images(path: Path) -> NDArray[np.uint8]:
         if images.ndim == 4 and images.shape[1] in (1, 3) and 0 not in images.shape:
             advice = "save images.transpose(0, 2, 3, 1)"
         raise DataError(f"{path}: images has the shape {images.shape} and must have {layout}: {advice}.")
+    whole = images.dtype.kind in "ui"
+    if whole and images.min() >= 0 and images.max() <= 255:
+        images = images.astype(np.uint8)  # whatever integers they were
     try:
         pixels = eight_bits(images)
     except Unusable as reason:
-        text = str(reason).replace("its values", "the values of images")
-        raise DataError(f"{path}: {text}: scale them before they are saved.") from reason
-    if images.dtype.kind in "ui" and pixels.max() == 1:
+        text = str(reason).replace("its values", "the values of images").replace("it holds", "images hold")
+        advice = "save integers from 0 to 255, or floats from 0 to 1"
+        raise DataError(f"{path}: {text}: {advice}.") from reason
+    if whole and pixels.max() == 1 == images.max():
         raise DataError(
             f"{path}: images are integers of 0 and 1, where 255 is white: save images.astype(bool), or "
             "images * 255."

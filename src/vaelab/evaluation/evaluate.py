@@ -30,6 +30,7 @@ from vaelab.evaluation.numbers import WIDTH, Section, paragraph
 from vaelab.evaluation.sections import MEASURES_VERSION, section_names, sections
 from vaelab.evaluation.summary import summary
 from vaelab.figures import style
+from vaelab.metrics.features import feature_network
 from vaelab.pages.glossary import ARROWS_MEAN
 from vaelab.pages.notebook import Rows
 from vaelab.pages.page import render
@@ -136,7 +137,10 @@ def evaluated_model(run: Run, config: EvaluationConfig, loaded: dict[str, Any]) 
     """
     key = repr((run.config.dataset, config.dataset, config.split, config.device))
     if key not in loaded:
-        loaded[key] = (*load_data(run, config), {})
+        data, source = load_data(run, config)
+        if (path := config.dataset.features) is not None:
+            feature_network(data.spec.name, data.train.images.device, Path(path))  # or say now why not
+        loaded[key] = data, source, {}
     return EvaluatedModel(run, config, *loaded[key])
 
 

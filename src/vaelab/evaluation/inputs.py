@@ -38,10 +38,19 @@ class Inputs:
 
         None where the run takes none. Raises VaelabError.
         """
-        if chosen is None and None not in self.labels and run.model.classes:
-            return torch.tensor(self.labels)
-        numbers = run.class_numbers(chosen, len(self.images), "class")
-        return numbers if run.model.classes else None
+        if not run.model.classes:
+            run.class_numbers(chosen, 1, "class")  # which refuses a class
+            return None
+        own = self.encoded(run, chosen)
+        return own if chosen is None else run.class_numbers(chosen, len(own), "class")
+
+    def encoded(self, run: Run, chosen: int | str | None) -> Tensor:
+        """The label that each image is encoded with, (N,): its own, of files the class that was chosen.
+
+        Raises VaelabError, also where there is a file and no class was chosen.
+        """
+        of_files = run.class_numbers(chosen, 1, "class") if None in self.labels or chosen is not None else 0
+        return torch.tensor([int(of_files) if own is None else own for own in self.labels])
 
 
 def read_inputs(
@@ -88,7 +97,7 @@ def read_inputs(
 
 def test_images(run: Run, numbers: Sequence[int], dataset: EvaluatedDataConfig) -> tuple[Tensor, Tensor, str]:
     """Test images of the run's data by number, their labels, and a description. Raises VaelabError."""
-    settings = EvaluationConfig(checkpoint="the run's", device="cpu", dataset=dataset)
+    settings = EvaluationConfig(checkpoint="the run's", device="cpu", dataset=dataset.scored())
     data, _ = load_data(run, settings)
     if (highest := max(numbers)) >= len(data.test):
         raise ConfigError(
@@ -108,9 +117,11 @@ def warn_of_background(run: Run, x_NCHW: Tensor, invert: bool) -> None:
     if apart:
         theirs, its = ("light", "dark") if own <= 0.5 else ("dark", "light")
         advice = "leave invert=true out" if invert else "type invert=true to swap black and white"
+        which = f"{apart:,} of {len(x_NCHW):,} images {'has' if apart == 1 else 'have'}"
+        if len(x_NCHW) == 1:
+            which = "The image has"
         log.warning(
-            f"{apart:,} of {counted(len(x_NCHW), 'image')} {'has' if apart == 1 else 'have'} a {theirs} "
-            f"background, and the images that the model makes a {its} one: {advice}."
+            f"{which} a {theirs} background, and the images that the model makes a {its} one: {advice}."
         )
 
 

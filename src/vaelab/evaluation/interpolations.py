@@ -40,13 +40,16 @@ def interpolate(config: InterpolateConfig) -> list[Path]:
             raise ConfigError("from and to are one image each: type a test image's number, or a file of one.")
         paths = list(PATHS) if config.path == "both" else [config.path]
         labels_2 = inputs.given(run, config.class_)
-        own_2 = labels_2 if None in inputs.labels else inputs.given(run, None)
-        mean_2L = run.encode(inputs.images, own_2).mean
+        own_2 = None if labels_2 is None else inputs.encoded(run, config.class_)
+        mean_2L = run.encoded(inputs.images, own_2).mean
         decoded = None if labels_2 is None else labels_2[:1]
         z_PSL = torch.stack([between(mean_2L[0], mean_2L[1], config.steps, path) for path in paths])
-        x_PSCHW = torch.stack([run.decode(z_SL, decoded) for z_SL in z_PSL])
+        x_PSCHW = torch.stack(
+            [run.decoded(z_SL, None if decoded is None else decoded.expand(config.steps)) for z_SL in z_PSL]
+        )
         name = f"{run.checkpoint.stem}_{inputs.file_name}_{config.path}_{config.steps}"
-        name += class_in_name(decoded if config.class_ is not None else None)
+        if decoded is not None and config.class_ is not None:
+            name += class_in_name(run, int(decoded))
         drawn = output_file(config.output, run, "interpolations", f"{name}.png")
         shown = np.linspace(0, config.steps - 1, min(config.steps, MOST_DRAWN)).round().astype(int)
         rows = [
@@ -61,14 +64,14 @@ def interpolate(config: InterpolateConfig) -> list[Path]:
             about(run),
             row_labels=paths if len(paths) > 1 else (),
             column_labels=["original", *percents, "original"],
-            bottom_label=f"decoded at equal steps on {ways} between posterior means"
+            bottom_label=f"decoded at {config.steps} equal steps on {ways} between posterior means"
             f"{given_classes(run, decoded)}\n{inputs.preparation}",
         )
         written = [write_new(drawn, style.signed_png(figure, run.config.artifacts.watermark))]
         if config.npz:
             content = io.BytesIO()
             facts = facts_of(run) | {"from": inputs.names[0], "to": inputs.names[1], "paths": paths}
-            facts |= {} if decoded is None else {"class": decoded.item()}
+            facts |= {} if decoded is None else {"class": run.trained_on["classes"][int(decoded)]}
             images = as_bytes(x_PSCHW.flatten(0, 1))
             np.savez(
                 content, images=images, latents=z_PSL.flatten(0, 1).numpy(), about=np.array(json.dumps(facts))

@@ -14,7 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
 from vaelab.config import VaelabError, counted
-from vaelab.data.datasets import spec_of
+from vaelab.data.datasets import letters_and_digits
 from vaelab.runs.files import through_link, write_bytes, writing
 from vaelab.runs.folder import RunFolder
 from vaelab.runs.logs import progress
@@ -35,7 +35,10 @@ def output_folder(output: str | None, run: Run, name: str) -> Path:
 
 def output_file(output: str | None, run: Run, folder: str, name: str) -> Path:
     """`output` where it ends as `name` does; else `name` in the folder that `output` or `folder` names."""
-    if output is not None and Path(output).suffix.lower() == Path(name).suffix:
+    ending = "" if output is None else Path(output).suffix.lower()
+    if ending in (".png", ".npz", ".csv") and ending != Path(name).suffix:
+        raise VaelabError(f"output={output} ends in {ending}, and a {Path(name).suffix} file is written.")
+    if output is not None and ending == Path(name).suffix:
         return output_folder(str(Path(output).parent), run, folder) / Path(output).name
     return output_folder(output, run, folder) / name
 
@@ -64,19 +67,19 @@ def about(run: Run) -> str:
     """The model in a figure's subtitle."""
     latents = counted(run.model.latent_dim, "latent dimension")
     model = f"{run.config.model_label}, {latents}, {run.config.objective_label}"
-    return f"{model} · {run.moment} · {spec_of(run.config.dataset).title}"
+    return f"{model} · {run.moment} · {run.trained_on['description']}"
 
 
-def class_in_name(labels: Tensor | None) -> str:
-    """`_class-3` for a file's name, where a class was chosen for all images."""
-    return "" if labels is None else f"_class-{labels[0]}"
+def class_in_name(run: Run, number: int) -> str:
+    """`_class-trouser` for a file's name."""
+    return f"_class-{letters_and_digits(run.trained_on['classes'][number])}"
 
 
 def given_classes(run: Run, labels: Tensor | None) -> str:
     """`, given the class trouser`, or each image's own; nothing where the run is not class-conditional."""
     if labels is None:
         return ""
-    name = spec_of(run.config.dataset).classes[labels[0]]
+    name = run.trained_on["classes"][labels[0]]
     return f", given {f'the class {name}' if (labels == labels[0]).all() else 'the class of each image'}"
 
 

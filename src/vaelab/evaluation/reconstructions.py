@@ -51,20 +51,37 @@ def reconstruct(config: ReconstructConfig) -> tuple[list[Path], str]:
         inputs = read_inputs(run, wanted, config.dataset, config.invert, config.seed)
         labels_N = inputs.given(run, config.class_)
         folder = output_folder(config.output, run, "reconstructions")
-        chosen = class_in_name(labels_N if config.class_ is not None else None)
-        path = folder / f"{run.checkpoint.stem}_{inputs.file_name}{chosen}.csv"
+        path = folder / f"{run.checkpoint.stem}_{inputs.file_name}{other_settings(run, config, labels_N)}.csv"
         pixels = hashlib.sha256(inputs.images.numpy().tobytes()).hexdigest()
         facts = facts_of(run) | {"pixels": pixels, "samples": config.samples, "seed": config.seed}
-        facts |= {} if labels_N is None else {"classes": labels_N.tolist()}
+        facts |= (
+            {} if labels_N is None else {"classes": [run.trained_on["classes"][each] for each in labels_N]}
+        )
         rows = computed(
             path, facts, len(inputs.images), AT_ONCE, (len(TERMS) + 2 * run.model.latent_dim,), np.float64,
             lambda number: described(run, inputs.images, labels_N, number, config), "encoding",
         )  # fmt: skip
-        write_new(path, table(inputs.names, rows, run.model.latent_dim))
-        figure = pairs(run, inputs, labels_N, rows, config)
-        drawn = write_new(path.with_suffix(".png"), style.signed_png(figure, run.config.artifacts.watermark))
-        unfinished(path, facts).unlink(missing_ok=True)
+        try:
+            write_new(path, table(inputs.names, rows, run.model.latent_dim))
+            figure = pairs(run, inputs, labels_N, rows, config)
+            drawn = write_new(
+                path.with_suffix(".png"), style.signed_png(figure, run.config.artifacts.watermark)
+            )
+        finally:  # also of a file that is in the way
+            unfinished(path, facts).unlink(missing_ok=True)
     return [drawn, path], summary(inputs, rows, config)
+
+
+def other_settings(run: Run, config: ReconstructConfig, labels_N: Tensor | None) -> str:
+    """What tells the file's name from that with the defaults."""
+    untouched = ReconstructConfig(run=config.run)
+    parts = [
+        f"_{key}-{getattr(config, key)}"
+        for key in ("samples", "seed")
+        if getattr(config, key) != getattr(untouched, key)
+    ]
+    chosen = "" if labels_N is None or config.class_ is None else class_in_name(run, int(labels_N[0]))
+    return "".join([*parts, "_inverted" * config.invert, chosen])
 
 
 def described(
@@ -109,8 +126,8 @@ def pairs(
     """The first images in bands, each band above its reconstructions from posterior means."""
     shown = min(len(inputs.images), MOST_DRAWN)
     columns = min(COLUMNS, shown)
-    images = inputs.images[:shown]
-    reconstructed = run.reconstruct(images, None if labels_N is None else labels_N[:shown])
+    images, given_N = inputs.images[:shown], None if labels_N is None else labels_N[:shown]
+    reconstructed = run.decoded(run.encoded(images, given_N).mean, given_N)
     rows_of = [in_rows(as_arrays(x), columns) for x in (images, reconstructed)]
     bands = np.stack(rows_of, axis=1).reshape(-1, *rows_of[0].shape[1:])
     labels = []

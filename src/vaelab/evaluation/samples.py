@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vaelab.config import EvaluationConfig, SampleConfig, VaelabError, counted
-from vaelab.data.datasets import spec_of
 from vaelab.evaluation.evaluate import evaluated_model
 from vaelab.evaluation.outputs import (
     about,
     can_go_on,
+    class_in_name,
     computed,
     facts_of,
     given_classes,
@@ -58,7 +58,9 @@ def write_samples(config: SampleConfig) -> Path:
         drawn: dict[str, Any] = config.model_dump(include={"source", "sigma", "seed", "count"})
         facts = facts_of(run) | drawn
         if run.model.classes:
-            facts |= {"class": config.class_, "class_prior": run.model.class_prior.tolist()}
+            names = run.trained_on["classes"]
+            chosen = names[config.class_] if isinstance(config.class_, int) else config.class_
+            facts |= {"class": chosen, "class_prior": run.model.class_prior.tolist()}
         return WRITERS[config.format](config, run, facts)
 
 
@@ -97,7 +99,9 @@ def latents(run: Run, config: SampleConfig) -> Iterator[Tensor]:
     """Endless latents to decode, (B, L) each: the same for the same seed, however many are taken."""
     if config.source == "prior":
         return run.prior_draws(config.seed, config.sigma)
-    settings = EvaluationConfig(checkpoint="the run's", device="cpu", dataset=config.dataset, split="train")
+    settings = EvaluationConfig(
+        checkpoint="the run's", device="cpu", dataset=config.dataset.scored(), split="train"
+    )
     try:
         evaluated = evaluated_model(run, settings, {})
     except OtherImages as error:
@@ -122,14 +126,16 @@ def batches(run: Run, config: SampleConfig, start: int = 0) -> Iterator[tuple[Te
 
 
 def sample(run: Run, config: SampleConfig) -> Tensor:
-    """The images, shape (N, C, H, W), in [0, 1]."""
+    """The images, shape (N, C, H, W), in [0, 1]. Raises VaelabError."""
+    config = with_classes(run, config)
     return torch.cat([x_BCHW for _, _, x_BCHW in batches(run, config)])[: config.count]
 
 
 def name_of(config: SampleConfig, run: Run) -> str:
     """`best_seed-0_64`: all that decides the images, but for the weights."""
     parts = [run.checkpoint.stem, f"seed-{config.seed}"]
-    parts += [f"class-{config.class_}"] * (config.class_ is not None)
+    if config.class_ is not None:
+        parts.append("class-all" if config.class_ == ALL else class_in_name(run, int(config.class_))[1:])
     parts += [f"sigma-{config.sigma:g}"] * (config.sigma != 1) + ["mixture"] * (config.source == "mixture")
     return "_".join([*parts, str(config.count)])
 
@@ -141,21 +147,22 @@ def given_class(run: Run, config: SampleConfig) -> str:
     if config.class_ is None:
         return ", classes drawn from p(y)"
     if config.class_ == ALL:
-        return ", the same for each class"
+        return ", decoded given each class"
     return given_classes(run, torch.tensor([config.class_]))
 
 
 def write_grid(config: SampleConfig, run: Run, facts: Mapping[str, Any]) -> Path:
     images, names = as_arrays(sample(run, config)), []
     if config.class_ == ALL:
-        names = [spec_of(run.config.dataset).classes[number] for number in run.model.classes]
+        names = [run.trained_on["classes"][number] for number in run.model.classes]
         images = images.reshape(-1, len(names), *images.shape[1:]).swapaxes(0, 1)
     else:
         images = in_rows(images, math.ceil(math.sqrt(config.count)))
     source = "the prior" if config.sigma == 1 else f"N(0, σ²) with σ = {config.sigma:g}"
     if config.source == "mixture":
         source = "a mixture fitted to posterior samples"
-    title = f"{counted(config.count, 'sample')} from {source}{given_class(run, config)}"
+    what = counted(images.shape[1], "draw") if names else counted(config.count, "sample")
+    title = f"{what} from {source}{given_class(run, config)}"
     caption = "in each column the same z, decoded given each class" if names else ""
     figure = image_grid(
         images, title, f"{about(run)} · seed {config.seed}", row_labels=names, bottom_label=caption
@@ -192,6 +199,8 @@ def write_npz(config: SampleConfig, run: Run, facts: Mapping[str, Any]) -> Path:
     rows = computed(path, facts, config.count, AT_ONCE, (), row, compute, "sampling")
     content = io.BytesIO()
     arrays = {name: rows[name] for name in row.names or ()}
+    if run.model.classes:
+        arrays["class_names"] = np.array(run.trained_on["classes"])
     np.savez(content, allow_pickle=False, **arrays, about=np.array(json.dumps(facts)))
     write_bytes(path, content.getvalue())
     kept.unlink(missing_ok=True)
@@ -218,7 +227,7 @@ def write_png(config: SampleConfig, run: Run, facts: Mapping[str, Any]) -> Path:
                 raise VaelabError(f"{folder} holds other files: type output=FOLDER, a new or an empty one.")
         write_bytes(folder / FACTS, text.encode())
         paths = [folder / f"{number:05d}{ending}.png" for number, ending in enumerate(endings(run, config))]
-        missing = next((number for number, path in enumerate(paths) if not path.is_file()), None)
+        missing = next((number for number, path in enumerate(paths) if not is_whole(path)), None)
         if missing is None:
             log.info("%s is complete already", folder)
             return folder
@@ -234,13 +243,18 @@ def write_png(config: SampleConfig, run: Run, facts: Mapping[str, Any]) -> Path:
     return folder
 
 
+def is_whole(path: Path) -> bool:
+    """Whether a PNG is there to its end, which a power cut may have left out."""
+    return path.is_file() and path.read_bytes().endswith(b"IEND\xaeB`\x82")
+
+
 def endings(run: Run, config: SampleConfig) -> list[str]:
-    """What ends the name of each image's file: the class that it was given, as `_class-3`."""
+    """What ends the name of each image's file: the class that it was given, as `_class-trouser`."""
     if not run.model.classes:
         return [""] * config.count
     batches = islice(draws(run, config), math.ceil(config.count / AT_ONCE))
     labels = [label for _, labels_B in batches for label in labels_B.tolist()]
-    return [f"_class-{label}" for label in labels[: config.count]]
+    return [class_in_name(run, label) for label in labels[: config.count]]
 
 
 WRITERS = {"grid": write_grid, "npz": write_npz, "png": write_png}

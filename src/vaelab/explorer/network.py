@@ -1,5 +1,6 @@
 """A model for the page: layers as plain values, weights as one array. assets/network.js runs them."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,7 +46,8 @@ def network(model: VAE, likelihood: str, weights: Weights) -> dict[str, Any]:
         raise not_available(
             "this model, with its own encode or decode", "only an encoder and a decoder of layers"
         )
-    x_CHW, per_class = torch.rand(model.image_shape), 0
+    pixels, per_class = math.prod(model.image_shape), 0
+    x_CHW = torch.linspace(0.2, 0.8, pixels).reshape(model.image_shape)  # none is a label's 0 or 1
     given = x_CHW
     if classes := len(model.classes):
         one_hot_YY = torch.eye(classes)

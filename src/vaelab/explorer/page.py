@@ -96,7 +96,9 @@ def pair(sweep: Path, wanted: Sequence[str] | None) -> list[Member]:
 
 def page(runs: Sequence[Run], config: ExploreConfig) -> str:
     """The page of one or two models of the same images and as many latent dimensions."""
-    settings = EvaluationConfig(checkpoint="the run's", device="cpu", nll_images=None, dataset=config.dataset)
+    settings = EvaluationConfig(
+        checkpoint="the run's", device="cpu", nll_images=None, dataset=config.dataset.scored()
+    )
     loaded: dict[str, Any] = {}
     models = [evaluated_model(run, settings, loaded) for run in runs]
     first = models[0]

@@ -28,7 +28,12 @@ class Rows(list[dict[str, Any]]):
             import pandas
         except ImportError as error:
             raise VaelabError("to_pandas() needs pandas: type pip install pandas.") from error
-        return pandas.DataFrame(list(self))
+        frame = pandas.DataFrame(list(self))
+        for name in frame:  # what is missing among numbers is NaN, as pandas has it
+            values = frame[name].replace({"": None}).dropna()
+            if len(values) and all(isinstance(each, int | float) for each in values):
+                frame[name] = pandas.to_numeric(frame[name], errors="coerce")
+        return frame
 
     def _repr_html_(self) -> str:
         from vaelab.pages.page import render  # jinja2: only for a notebook

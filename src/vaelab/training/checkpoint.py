@@ -20,6 +20,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from vaelab.config import Config, VaelabError, did_you_mean, flattened, resolve_saved
+from vaelab.data.datasets import published
 from vaelab.data.splits import Data
 from vaelab.models import VAE, with_weights
 from vaelab.objectives import Objective, build_objective
@@ -48,6 +49,9 @@ class DataFacts(BaseModel):
     name: str
     sha256: dict[str, str]  # of each decompressed file
     complete: bool  # False for the embedded subset
+    title: str = ""  # of the data set; this and the next are missing from older versions' checkpoints
+    description: str = ""  # the title, with the classes that were kept and the like
+    classes: list[str] = []  # of the data set, by number; none without labels
 
 
 class Checkpoint(BaseModel):
@@ -92,11 +96,26 @@ class Checkpoint(BaseModel):
         return self
 
 
+def known_data(facts: DataFacts) -> DataFacts:
+    """With title and classes where an older version, which had published data sets alone, left them out."""
+    if facts.title or (spec := published().get(facts.name)) is None:
+        return facts
+    more = {"title": spec.title, "description": spec.title, "classes": [*spec.classes]}
+    return facts.model_copy(update=more)
+
+
 def content_of(state: TrainingState, config: Config, data: Data) -> Checkpoint:
     optimizer, origin = state.optimizer.state_dict(), data.origin
     return Checkpoint(
         config=config.to_dict(),
-        data=DataFacts(name=data.spec.name, sha256=dict(origin.sha256), complete=origin.complete),
+        data=DataFacts(
+            name=data.spec.name,
+            sha256=dict(origin.sha256),
+            complete=origin.complete,
+            title=data.spec.title,
+            description=data.description,
+            classes=[*data.spec.classes],
+        ),
         image_shape=list(data.spec.image_shape),
         epoch=state.epoch,
         step=state.step,

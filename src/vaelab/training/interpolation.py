@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from vaelab.config import unknown
+from vaelab.config.errors import must_be
 
 
 def linear_path(start_KL: Tensor, end_KL: Tensor, share_S: Tensor) -> Tensor:
@@ -39,6 +40,8 @@ are for draws of a prior of many dimensions, which have nearly the same norm.
 
 def between(start_L: Tensor, end_L: Tensor, steps: int, path: str = "linear") -> Tensor:
     """Latents at equal steps, both ends included, shape (S, L). Raises ConfigError for an unknown path."""
+    if steps < 2:
+        raise must_be("steps", "a whole number of at least 2", steps)
     if path not in PATHS:
         raise unknown("path", path, PATHS)
     return PATHS[path](start_L[None], end_L[None], torch.linspace(0, 1, steps))[0]

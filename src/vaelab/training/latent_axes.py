@@ -64,9 +64,10 @@ class LatentAxes:
         least = ACTIVE_VARIANCE * max(1.0, self.variances.sum().item() if len(self.names) > 2 else 0)
         found: list[int] = (self.variances > least).nonzero().flatten().tolist()
         if not found:
+            where = "along every direction" if len(self.names) > 2 else "in every latent dimension"
             raise NothingToShow(
-                "the posterior means of all images are nearly the same, with a variance of at most "
-                f"{ACTIVE_VARIANCE} along every direction"
+                "the posterior means of the test images are nearly the same, with a variance of at most "
+                f"{ACTIVE_VARIANCE} {where}"
             )
         return found
 

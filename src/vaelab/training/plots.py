@@ -70,13 +70,13 @@ class Plots:
 
         Of a class-conditional run given one class, the first if none is named.
         """
-        return self.examples.manifold(label=self.class_number(label))
+        return self.examples.manifold(label=self._class_number(label))
 
     def traversals(self, label: str | int | None = None) -> Figure:
         """Images decoded along one latent direction per row, those of most variance on top."""
-        return self.examples.traversals(self.class_number(label))
+        return self.examples.traversals(self._class_number(label))
 
-    def class_number(self, label: str | int | None) -> int | None:
+    def _class_number(self, label: str | int | None) -> int | None:
         return None if label is None else int(self.run.class_numbers(label, 1, "label"))
 
     def variations(self) -> Figure:

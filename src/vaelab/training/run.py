@@ -20,9 +20,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vaelab.config import Config, ConfigError, DatasetConfig, EvaluationConfig, VaelabError, counted
+from vaelab.config import (
+    Config,
+    ConfigError,
+    DatasetConfig,
+    EvaluationConfig,
+    SampleConfig,
+    VaelabError,
+    counted,
+    resolve,
+)
 from vaelab.data import sources, splits
-from vaelab.data.datasets import class_number, spec_of
+from vaelab.data.datasets import class_number
 from vaelab.data.splits import Data
 from vaelab.models import VAE, Gaussian, evaluating
 from vaelab.objectives import Objective
@@ -60,7 +69,8 @@ class Run:
     epoch: int  # complete epochs behind these weights
     checkpoint: Path
     trained_on: Mapping[str, Any]
-    """The data set's `name`, the `sha256` of its files, and whether it was `complete` or the subset."""
+    """The data set's `name`, `title` and `classes`, a `description` of the images, the `sha256` of the files,
+    and whether it was `complete` or the subset."""
     best_epoch: int  # whose weights the run's best checkpoint has; 0 before one
 
     def __repr__(self) -> str:
@@ -93,6 +103,7 @@ class Run:
         Of more images, the first ones are the same. `sigma` is the standard deviation of the draws. The
         `labels` of a class-conditional run are a class, or one for each image; by default drawn from p(y).
         """
+        resolve({"run": "this", "format": "npz", "count": count, "seed": seed, "sigma": sigma}, SampleConfig)
         drawn, needed = self.label_draws(seed), math.ceil(count / AT_ONCE)
         if labels is not None:
             place_N = torch.arange(needed * AT_ONCE).clamp(max=count - 1)
@@ -131,15 +142,12 @@ class Run:
                 f"The run is class-conditional (model.conditional=true): give it the class, {setting}=NAME."
             )
         if isinstance(labels, Tensor | np.ndarray):
-            numbers = as_tensor(labels).reshape(-1).long().tolist()
-        else:
-            spec = spec_of(self.config.dataset)
-            entries = [labels] if isinstance(labels, str | int) else labels
-            numbers = [class_number(spec, each, setting) for each in entries]
+            labels = labels.tolist()
+        entries = [labels] if isinstance(labels, str | int | float) else labels
+        names, title = self.trained_on["classes"], self.trained_on["title"]
+        numbers = [class_number(names, each, setting, title) for each in entries]
         if unknown := {*numbers} - {*known}:
-            names = spec_of(self.config.dataset).classes
-            trained = " and ".join(names[each] for each in known)
-            without = ", ".join(names[each] if each in range(len(names)) else str(each) for each in unknown)
+            trained, without = (" and ".join(names[each] for each in some) for some in (known, unknown))
             raise VaelabError(f"{setting}: the run was trained on {trained}, without {without}.")
         if len(numbers) not in (1, count):
             raise VaelabError(
@@ -153,7 +161,11 @@ class Run:
         A class-conditional run needs `labels`, as `class_numbers` takes them; so do the methods below.
         """
         x_NCHW = self.as_images(images)
-        model = self.model.given(self.class_numbers(labels, len(x_NCHW)))
+        return self.encoded(x_NCHW, self.class_numbers(labels, len(x_NCHW)))
+
+    def encoded(self, x_NCHW: Tensor, numbers_N: Tensor | None) -> Gaussian:
+        """The same of what need not be checked, given the classes' numbers."""
+        model = self.model.given(numbers_N)
         with evaluating(model):
             return model.encode(x_NCHW)
 
@@ -164,9 +176,9 @@ class Run:
             raise VaelabError(f"Latents have the shape (N, {latents}) in this run, not {tuple(z_NL.shape)}.")
         return self.decoded(z_NL, self.class_numbers(labels, len(z_NL)))
 
-    def decoded(self, z_NL: Tensor, labels_N: Tensor) -> Tensor:
-        """The same of what need not be checked."""
-        model = self.model.given(labels_N)
+    def decoded(self, z_NL: Tensor, numbers_N: Tensor | None) -> Tensor:
+        """The same of what need not be checked, given the classes' numbers."""
+        model = self.model.given(numbers_N)
         with evaluating(model):
             return self.objective.likelihood.mean(model.decode(z_NL))
 
@@ -182,13 +194,13 @@ class Run:
 
         `path` is linear, or spherical for a great circle. Of two `labels` the first one's class is decoded.
         """
-        labels_2 = self.class_numbers(labels, 2)
-        start_L, end_L = (
-            self.encode(image, None if labels is None else labels_2[[place]]).mean[0]
-            for place, image in enumerate((start, end))
-        )
+        numbers_2 = self.class_numbers(labels, 2)
+        x_2CHW = torch.cat([self.as_images(image) for image in (start, end)])
+        if len(x_2CHW) != 2:
+            raise VaelabError("Interpolations are between two images: give one as start and one as end.")
+        start_L, end_L = self.encoded(x_2CHW, numbers_2).mean
         z_SL = between(start_L, end_L, steps, path)
-        return self.decoded(z_SL, labels_2[0].expand(len(z_SL)))
+        return self.decoded(z_SL, numbers_2[0].expand(len(z_SL)))
 
     def as_images(self, images: Tensor | NDArray[np.generic]) -> Tensor:
         """Floats of shape (N, C, H, W) from (N, C, H, W), of grey images also from (N, H, W) or (H, W).
@@ -228,7 +240,7 @@ def load(path: Path | str, which: str | None = None) -> Run:
     saved = checkpoint.load(path)
     last = saved if folder is None else newest(folder, path)
     model, objective = checkpoint.model_of(saved)
-    config, facts = checkpoint.config_of(saved), saved.data.model_dump()
+    config, facts = checkpoint.config_of(saved), checkpoint.known_data(saved.data).model_dump()
     metrics, best = Rows(last.history), last.best_epoch
     return Run(config, metrics, model, objective, saved.epoch, path, facts, best)
 

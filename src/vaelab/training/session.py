@@ -167,6 +167,8 @@ class TrainingRun:
     ) -> None:
         self.config, self.folder, self.resumed = config, folder, resumed is not None
         self.resume_command = command([quote_override("resume", folder.path)])
+        if not caller.owns_process:  # in Python
+            self.resume_command = f"vaelab.train(resume={str(folder.path)!r})"
         device = check_settings(config)
         for kind in (np.float32, np.float64):
             np.finfo(kind)  # NumPy keeps the answer, and would warn of it once denormals are flushed

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 NEEDED = "dataset.root=FOLDER of images, or of one folder per class, or dataset.root=FILE.npz"
 MOST_CLASSES = 256
+DARKEST = 32
+"""The least that the brightest pixel of all may be, of 255: below, the values are of another range."""
 SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation"}
 
 
@@ -63,12 +65,18 @@ class OwnImages(UnpublishedSpec):
         """All images, the test images drawn at random. Raises ConfigError and DataError."""
         import numpy as np
 
+        from vaelab.data.folders import DataError
         from vaelab.data.sources import Origin, RawData
         from vaelab.runs.random_streams import stream
 
         identity = self.identity()
         found = self.pictures(identity)
         count = len(found.pixels_NHWC)
+        if (brightest := int(found.pixels_NHWC.max(initial=0))) < DARKEST:
+            raise DataError(
+                f"The images in {self.root} are nearly black, their largest value is {brightest} of 255: "
+                "scale them so that white is 255, of 16 bits 65,535, of floats 1."
+            )
         test_size = max(1, round(count / 5)) if self.config.test_size is None else self.config.test_size
         if test_size >= count:
             given = "" if self.config.test_size is None else f"dataset.test_size={test_size} of "
@@ -101,7 +109,7 @@ def decoded(root: Path, paths: tuple[Path, ...], layout: Layout, skip: bool, ide
     from vaelab.data.image_files import read_files
 
     advice = "repair or remove them, or type dataset.skip_broken=true to leave them out"
-    return read_files(paths, root, layout, skip, advice)
+    return read_files(paths, root, layout, skip, advice=advice)
 
 
 class ArchivedImages(OwnImages):

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from vaelab.config import Config, VaelabError, flattened, lacks, show
@@ -48,9 +49,10 @@ class MLflow(Callback):
             from mlflow.exceptions import MlflowException
 
             try:
-                client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or local)
+                uri = os.environ.get("MLFLOW_TRACKING_URI") or local
+                client = MlflowClient(uri)
                 found = client.get_experiment_by_name(self.experiment)
-                experiment = found.experiment_id if found else client.create_experiment(self.experiment)
+                experiment = found.experiment_id if found else self.new_experiment(client, uri)
                 tag = tracked_id(self.folder)
                 earlier = client.search_runs([experiment], f"tags.`{TAG}` = '{tag}'", max_results=1)
                 run = earlier[0] if earlier else self.new_run(client, experiment, tag)
@@ -58,6 +60,13 @@ class MLflow(Callback):
             except MlflowException as error:
                 raise VaelabError(f"logger=mlflow can't start: {' '.join(str(error).split())}") from error
         self.client, self.run_id = client, run.info.run_id
+
+    def new_experiment(self, client: Any, uri: str) -> str:
+        """Figures go beside a database in a file; MLflow's own choice is the working directory."""
+        _, is_file, path = uri.partition("sqlite:///")
+        folder = (Path(path).absolute().parent / "mlruns").as_uri() if is_file else None
+        made: str = client.create_experiment(self.experiment, artifact_location=folder)
+        return made
 
     def new_run(self, client: Any, experiment: str, tag: str) -> Any:
         from mlflow.entities import Param

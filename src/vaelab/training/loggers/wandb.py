@@ -41,7 +41,7 @@ class WeightsAndBiases(Callback):
                     dir=str(self.folder.path), config=self.config.to_dict(), settings=settings,
                     resume=None if mode == "offline" else "allow", reinit="create_new",
                 )  # fmt: skip
-            except wandb.errors.Error as error:
+            except (wandb.errors.Error, ValueError) as error:  # a server's answer, or WANDB_MODE and its like
                 raise VaelabError(f"logger=wandb can't start: {' '.join(str(error).split())}") from error
 
     def on_epoch(self, state: TrainingState) -> None:
