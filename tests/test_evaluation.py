@@ -31,7 +31,7 @@ from PIL import Image
 import vaelab
 from conftest import TINY, CommandLine, command_line_of, environment, once, rewrite, run_folder
 from vaelab.cli import api
-from vaelab.config import Config, EvaluatedDataConfig, EvaluationConfig, VaelabError
+from vaelab.config import Config, EvaluationConfig, ScoredDataConfig, VaelabError
 from vaelab.config.evaluate import ON_REQUEST
 from vaelab.evaluation.evaluate import evaluated_model
 from vaelab.evaluation.figures import FIGURES
@@ -778,7 +778,7 @@ def test_binarised_runs_find_their_grey_images_where_the_others_were_found(
     assert result.returncode == 0, result.stderr
     assert list(metrics(tmp_path / "run" / "evaluation" / "best")["numbers"]) == list(SECTIONS)
     loaded: dict[str, Any] = {}
-    config = EvaluationConfig(checkpoint="any", dataset=EvaluatedDataConfig(source="embedded"))
+    config = EvaluationConfig(checkpoint="any", dataset=ScoredDataConfig(source="embedded"))
     one, other = (evaluated_model(vaelab.load(tmp_path / "run"), config, loaded) for _ in range(2))
     assert one.grey_data is other.grey_data, "read once for several runs"
 

@@ -76,7 +76,7 @@ def test_images_that_are_all_alike(data: Data, model: str, likelihood: str, grey
     examples = ExampleImages(config, constant, constant.test, state.model, state.objective)
     means = examples.means()
     for draw in (examples.manifold, examples.traversals):
-        with pytest.raises(NothingToShow, match="posterior means of all images are nearly the same"):
+        with pytest.raises(NothingToShow, match="posterior means of the test images are nearly the same"):
             draw()
     assert examples.latent_plot(means, examples.view_of([means]), "alike", coloured=True).figure.axes
 

@@ -296,8 +296,8 @@ def test_figures_that_would_teach_nothing_are_left_out_and_the_log_says_why(
     assert not folder.figure("latent_manifold.png").exists()
     (message,) = [record.getMessage() for record in caplog.records if "left out" in record.getMessage()]
     assert message == (
-        "latent_manifold.png is left out: the posterior means of all images are nearly the same, with a variance of "
-        "at most 0.01 in every latent dimension."
+        "latent_manifold.png is left out: the posterior means of the test images are nearly the same, with a variance of "
+        "at most 0.01 along every direction."
     )
 
 

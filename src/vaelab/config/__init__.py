@@ -29,7 +29,7 @@ from vaelab.config.errors import (
     show,
     unknown,
 )
-from vaelab.config.evaluate import EvaluatedDataConfig, EvaluationConfig
+from vaelab.config.evaluate import EvaluatedDataConfig, EvaluationConfig, ScoredDataConfig
 from vaelab.config.explore import ExploreConfig
 from vaelab.config.export import ExportConfig
 from vaelab.config.reconstruct import InterpolateConfig, ReconstructConfig
