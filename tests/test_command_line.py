@@ -294,26 +294,11 @@ def test_help_lists_groups_knobs_and_examples_without_torch(tmp_path: Path) -> N
     assert max(len(line) for line in lines if not line.startswith("experiment: ")) <= 132  # Hydra's
 
 
-WRONG = [  # in processes of their own; many more are in bad_input.txt
-    (("beta=-1",), "beta must be a number of at least 0, got -1.0."),
-    (("epohcs=3",), "Unknown setting 'epohcs'. Did you mean 'epochs'? --help lists all settings."),
-    (("model.latent_dim=0", "dataset.source=embedded"), "model.latent_dim must be a whole number of at least 1, got 0."),
-    (("beta=[1",), "'beta=[1' can't be read: type settings as key=value, and lists as key=[a,b]; brackets and quotes come in pairs."),
-    (("hydra.run.dir=/proc/x",), None),
-    (("dataset.source=full",), None),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("arguments", "message"), WRONG, ids=[" ".join(arguments) for arguments, _ in WRONG])
-def test_a_wrong_value_is_one_line(
-    train: CommandLine, tmp_path: Path, arguments: tuple[str, ...], message: str | None
-) -> None:
-    result = train(*arguments)
-    assert result.returncode == 1
-    assert result.stdout == ""
-    assert len(result.stderr.splitlines()) == 1, result.stderr
-    if message is not None:
-        assert result.stderr == f"vaelab: {message}\n"
+def test_a_wrong_value_is_one_line(train: CommandLine, tmp_path: Path) -> None:
+    """In a process of its own; bad_input.txt has many more."""
+    result = train("beta=-1")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == "vaelab: beta must be a number of at least 0, got -1.0.\n"
     assert not list(tmp_path.rglob("outputs/*"))
 
 
