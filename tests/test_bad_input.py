@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from conftest import TINY, command_line_of, environment, once, run_folder
+from harness import TINY, command_line_of, environment, once, run_folder
 from vaelab import config
 from vaelab.cli.arguments import prepare
 from vaelab.cli.compose import composing, plain, settings_of

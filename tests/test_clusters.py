@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import TINY, environment
+from harness import TINY, environment
 
 SWEEP = (
     "-m", *TINY, "artifacts.every=0", "artifacts.gif=false", "artifacts.figures=false",

@@ -13,7 +13,7 @@ import torch
 from torch import Generator
 
 import vaelab
-from conftest import TINY, command_line_of, fresh, once, run_folder, settings
+from harness import TINY, command_line_of, fresh, once, run_folder, settings
 from vaelab import models
 from vaelab.cli import api
 from vaelab.config import ConfigError, EvaluationConfig, VaelabError, show

@@ -13,7 +13,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import vaelab
-from conftest import TINY, CommandLine, command_line_of, once, run_folder
+from harness import TINY, CommandLine, command_line_of, once, run_folder
 from vaelab.config import ExportConfig, VaelabError
 from vaelab.evaluation import exports
 from vaelab.runs.folder import RunFolder

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import CommandLine, command_line_of, once, run_folder
+from harness import CommandLine, command_line_of, idx, once, run_folder
 from vaelab.config import VaelabError
 from vaelab.config.registry import Registry
 from vaelab.explorer.network import Weights, network
@@ -49,12 +49,6 @@ def install(folder: Path) -> None:
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: plugin\nVersion: 1.0\n")
     lines = [f"[{group}]\n{name} = {name}\n" for group, name in ENTRY_POINTS.items()]
     (metadata / "entry_points.txt").write_text("\n".join(lines))
-
-
-def idx(values: np.ndarray) -> bytes:
-    """An array of bytes as an IDX file."""
-    header = bytes([0, 0, 8, values.ndim]) + b"".join(size.to_bytes(4, "big") for size in values.shape)
-    return header + values.astype(np.uint8).tobytes()
 
 
 def write_stripes(folder: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from conftest import TINY, CommandLine, command_line_of, fresh, settings
+from harness import TINY, CommandLine, command_line_of, fresh, settings
 from vaelab.data.splits import Data, Split
 from vaelab.models import LOG_VARIANCE_RANGE, Gaussian, names
 from vaelab.runs.random_streams import stream

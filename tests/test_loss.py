@@ -10,9 +10,10 @@ import torch
 from torch import distributions as D
 from torch import nn
 
-from conftest import settings
+from harness import settings
+from training_helpers import terms_of
 from vaelab.config import ConfigError
-from vaelab.models import Gaussian, build
+from vaelab.models import Gaussian
 from vaelab.objectives import (
     Terms,
     build_objective,
@@ -156,17 +157,6 @@ def test_bound_is_tight_where_the_posterior_is_exact() -> None:
     torch.testing.assert_close(neg_elbo(x / 2, 0.5), evidence)
     assert (neg_elbo(x / 2 + 0.1, 0.5) > evidence).all()
     assert (neg_elbo(x / 2, 0.6) > evidence).all()
-
-
-BATCH = torch.rand(7, 1, 28, 28, generator=torch.Generator().manual_seed(2))
-
-
-def terms_of(*overrides: str, weight: float | torch.Tensor | None = None) -> Terms:
-    """Of a new mlp on a batch, at the full weight of these settings or another one."""
-    config = settings(*overrides)
-    objective, model = build_objective(config), build({"name": "mlp"}, (1, 28, 28), seed=0)
-    noise = torch.Generator().manual_seed(3)
-    return objective(model, BATCH, noise, kl_weight(config).full if weight is None else weight)  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.5, 1.0, 4.0])

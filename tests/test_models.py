@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from conftest import settings
+from harness import settings
 from vaelab import models
 from vaelab.config import ConfigError
 from vaelab.models import Gaussian, build

@@ -18,7 +18,7 @@ from jupyter_client.manager import KernelManager, start_new_kernel
 from nbclient import NotebookClient
 
 import vaelab
-from conftest import REPOSITORY, TINY, environment
+from harness import REPOSITORY, TINY, environment
 from vaelab.cli import api
 from vaelab.pages.notebook import SHOWN, Rows
 from vaelab.training.run import Run

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from conftest import TINY, CommandLine, environment, fresh, run_folder, settings
-from test_command_line import assert_same_run, run_json
-from test_training import AtStep
+from harness import TINY, CommandLine, environment, fresh, run_folder, settings
+from training_helpers import AtStep
 from vaelab.data import splits
 from vaelab.models import names
 from vaelab.training.loop import fit
 from vaelab.training.state import TrainingState
+from whole_runs import assert_same_run, run_json
 
 CURVES = Path(__file__).parent / "golden_curves"
 
