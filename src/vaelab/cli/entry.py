@@ -33,7 +33,7 @@ def entry_point(command: str) -> Callable[[Callable[[Job], object]], Callable[[]
 
 
 def version_line() -> str:
-    """`vaelab 0.1.0, Hydra 1.3.8, PyTorch 2.11.0`, without importing them."""
+    """`vaelab 0.2.0, Hydra 1.3.8, PyTorch 2.11.0`, without importing them."""
     names = {"vaelab": "vaelab", "Hydra": "hydra-core", "PyTorch": "torch"}
     return ", ".join(f"{name} {version(package)}" for name, package in names.items())
 
