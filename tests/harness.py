@@ -18,7 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-# One thread a process: the tests run side by side, and threads that outnumber the cores wait for each other.
+# One thread per process: tests run in parallel, and more threads than cores wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
@@ -43,12 +43,12 @@ TINY = (
     "artifacts.report=false",
     "artifacts.mp4=false",
 )
-"""Overrides for real images of two classes, some 500 to train on: 8 or 9 steps an epoch."""
+"""Overrides for real images of two classes, about 500 for training: 8 or 9 steps per epoch."""
 
 CACHE = tempfile.TemporaryDirectory(prefix="vaelab-cache-")
-"""Of this session: what depends on images alone is measured once, and nothing is left on the machine."""
+"""Cache folder of this session: results that depend on images alone are computed once, then deleted."""
 atexit.register(CACHE.cleanup)
-os.environ["SQLALCHEMY_SILENCE_UBER_WARNING"] = "1"  # Optuna 2 is for 1.4, which tells of 2.0
+os.environ["SQLALCHEMY_SILENCE_UBER_WARNING"] = "1"  # Optuna 2 uses SQLAlchemy 1.4, which warns about 2.0
 
 UNREACHABLE = "http://127.0.0.1:9"
 """A mirror that refuses every connection at once."""
@@ -197,7 +197,7 @@ Made = TypeVar("Made")
 
 
 def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Made]) -> tuple[Path, Made]:
-    """A folder that is made once for all of pytest's worker processes, and what making it returned."""
+    """A folder that is made once for all of pytest's workers, and the return value of `make`."""
     shared = factory.getbasetemp().parent if "PYTEST_XDIST_WORKER" in os.environ else factory.getbasetemp()
     folder, done = shared / name, shared / f"{name}.pickle"
     with FileLock(shared / f"{name}.lock"):

@@ -49,7 +49,7 @@ def test_truncated_at_fifty_places(run: Path) -> None:
     for part in range(50):
         path.write_bytes(whole[: part * len(whole) // 50])
         assert refusal(path).endswith(
-            f"The newest good one beside it is {run}/checkpoints/best.safetensors (epoch 2): type that."
+            f"The newest good one in the same folder is {run}/checkpoints/best.safetensors (epoch 2): type that path."
         )
     path.write_bytes(whole[:-1])
     assert "damaged" in refusal(path)
@@ -72,11 +72,13 @@ def test_flipped_bits_anywhere(run: Path) -> None:
             checkpoint.read(path)
 
 
-def test_the_newest_good_one_is_named_by_every_command(run: Path, tmp_path: Path, train: CommandLine) -> None:
+def test_every_command_names_the_newest_good_checkpoint(
+    run: Path, tmp_path: Path, train: CommandLine
+) -> None:
     for name in ("last.safetensors", "best.safetensors"):
         path = run / "checkpoints" / name
         path.write_bytes(path.read_bytes()[:-200])
-    better = "The newest good one beside it is run/checkpoints/epoch_0002.safetensors (epoch 2): type that."
+    better = "The newest good one in the same folder is run/checkpoints/epoch_0002.safetensors (epoch 2): type that path."
     for command, line, name in (
         ("train", ("resume=run", "epochs=3"), "last.safetensors"), ("evaluate", ("checkpoint=run",), "best.safetensors"),
         ("explore", ("run=run",), "best.safetensors"), ("export", ("run=run",), "best.safetensors"),
@@ -94,10 +96,10 @@ def test_the_newest_good_one_is_named_by_every_command(run: Path, tmp_path: Path
     assert checkpoint.load(run / "checkpoints" / "best.safetensors").epoch in (2, 3)
 
 
-def test_without_a_good_one_that_is_said(tmp_path: Path) -> None:
+def test_a_run_without_a_good_checkpoint_is_reported(tmp_path: Path) -> None:
     (tmp_path / "x.safetensors").write_bytes(b"epoch,train/loss\n1,2.0\n")
     assert refusal(tmp_path / "x.safetensors").endswith(
-        "There is no good checkpoint beside it: train again, or type another run."
+        "There is no good checkpoint in the same folder: train again, or type another run."
     )
 
 
@@ -110,7 +112,7 @@ def test_a_damaged_run_json_is_written_again_by_resuming(
 ) -> None:
     before = json.loads((run / "run.json").read_text())
     (run / "run.json").write_bytes(content)
-    said = "run/run.json is damaged: python -m vaelab.train resume=run writes it again."
+    said = "run/run.json is damaged: python -m vaelab.train resume=run restores it."
     compared = command_line_of("vaelab.compare", tmp_path)("sweep=.", "figures=false", "evaluate=false")
     assert f"Not compared: run: {said}\n" in compared.stdout
     assert "Traceback" not in compared.stderr
@@ -118,7 +120,7 @@ def test_a_damaged_run_json_is_written_again_by_resuming(
     assert (evaluated.returncode, evaluated.stderr) == (0, f"WARNING: {said}\n")
     resumed = train("resume=run")
     assert resumed.returncode == 0, resumed.stderr
-    assert "run/run.json was damaged: it is written again, without earlier sessions.\n" in resumed.stderr
+    assert "run/run.json was damaged: it is rewritten without earlier sessions.\n" in resumed.stderr
     after = json.loads((run / "run.json").read_text())
     assert {key: after[key] for key in ("status", "data", "epochs", "best", "model")} == {
         key: before[key] for key in ("status", "data", "epochs", "best", "model")
@@ -136,7 +138,7 @@ def test_other_damaged_files_are_written_again_from_the_checkpoint(
     evaluated = evaluate("checkpoint=run", "figures=false", *BOUND_ONLY)
     assert (evaluated.returncode, evaluated.stderr) == (
         0,
-        "WARNING: Damaged or edited, so written again from run/checkpoints/last.safetensors: "
+        "WARNING: Damaged or edited, therefore restored from run/checkpoints/last.safetensors: "
         "metrics.csv and config.yaml.\n",
     )
     assert {path: path.read_bytes() for path in whole} == whole
@@ -187,7 +189,9 @@ def test_this_versions_format_is_kept() -> None:
 
 
 @pytest.mark.parametrize("name", ["format_1_mlp", "format_2_mlp"])
-def test_a_run_of_an_older_format_goes_on(train: CommandLine, run: Path, tmp_path: Path, name: str) -> None:
+def test_a_run_of_an_older_format_can_be_continued(
+    train: CommandLine, run: Path, tmp_path: Path, name: str
+) -> None:
     """Its *.pt is found where no *.safetensors is, and stays; what is written then is today's format."""
     for path in (run / "checkpoints").iterdir():
         path.unlink()

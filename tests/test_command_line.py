@@ -114,7 +114,7 @@ def test_a_run_is_packed_at_any_time(train: CommandLine, tmp_path: Path) -> None
     assert zip_command(f"sweep={sweep}").stdout == f"Zip: {sweep}.zip\n"
     for arguments in ((), (f"run={folder}", f"sweep={sweep}")):
         refused = zip_command(*arguments)
-        message = "vaelab: One folder is packed: type run=FOLDER or sweep=FOLDER.\n"
+        message = "vaelab: vaelab.zip packs one folder: type either run=FOLDER or sweep=FOLDER.\n"
         assert (refused.returncode, refused.stderr) == (1, message)
 
 
@@ -125,7 +125,7 @@ def test_the_commands_and_versions_are_listed(train: CommandLine, tmp_path: Path
     assert listed.startswith(f"vaelab {vaelab.__version__}, Hydra {version('hydra-core')}, PyTorch ")
 
 
-def test_the_fallback_is_said_and_recorded(train: CommandLine, tmp_path: Path) -> None:
+def test_the_fallback_is_reported_and_recorded(train: CommandLine, tmp_path: Path) -> None:
     result = train("epochs=1", "dataset.val_size=9000", *NO_FIGURES)
     folder = tmp_path / run_folder(result)
     assert "WARNING: EMBEDDED SUBSET instead of the full set: Fashion-MNIST is neither in" in result.stderr
@@ -155,7 +155,7 @@ def test_a_users_own_yaml(train: CommandLine, tmp_path: Path) -> None:
     (folder / "rootless.yaml").write_text("epochs: 1\n")
     (tmp_path / "mine" / "loss").mkdir()
     (tmp_path / "mine" / "loss" / "rootless.yaml").write_text("beta: 2\n")
-    begin = "A yaml in {0}/ must begin with the line '# @package _global_'."
+    begin = "A YAML file in {0}/ must begin with the line '# @package _global_'."
     for choice, message in (
         ("experiment=bad", "bad.yaml, line 3, is not valid YAML: "),
         ("experiment=rootless", begin.format("experiment")),
@@ -170,8 +170,8 @@ def test_a_users_own_yaml(train: CommandLine, tmp_path: Path) -> None:
         result = train(*given, "loss=vae", *TINY)
         assert result.returncode == 1
         assert result.stderr == (
-            "vaelab: mine/loss/vae.yaml has the name of a shipped file, which would be taken instead: rename it, to "
-            "my_vae.yaml for example, and type loss=my_vae.\n"
+            "vaelab: mine/loss/vae.yaml has the name of a shipped file, which it would replace: rename it, for example to "
+            "my_vae.yaml, and type loss=my_vae.\n"
         )
     own = train(
         "--config-path", "mine", "--config-name", "experiment/tiny", "--cfg", "job"
@@ -237,7 +237,7 @@ def test_help_lists_groups_knobs_and_examples_without_torch(tmp_path: Path) -> N
         assert line in result.stdout
     assert re.search(r"beta=1\.0 +weight of the KL term \(a number of at least 0\)\n", result.stdout)
     assert re.search(
-        r"optimizer\.lr=0\.001 +Adam's step size, dimensionless \(a number above 0 and below 1\)\n",
+        r"optimizer\.lr=0\.001 +learning rate of Adam, dimensionless \(a number above 0 and below 1\)\n",
         result.stdout,
     )
     assert re.search(r"dataset\.name=fashion_mnist +the data set", result.stdout)
@@ -251,7 +251,7 @@ def test_help_lists_groups_knobs_and_examples_without_torch(tmp_path: Path) -> N
     assert max(len(line) for line in lines if not line.startswith("experiment: ")) <= 132  # Hydra's
 
 
-def test_a_wrong_value_is_one_line(train: CommandLine, tmp_path: Path) -> None:
+def test_a_wrong_value_prints_one_line(train: CommandLine, tmp_path: Path) -> None:
     """In a process of its own; bad_input.txt has many more."""
     result = train("beta=-1")
     assert (result.returncode, result.stdout) == (1, "")

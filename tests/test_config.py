@@ -129,7 +129,7 @@ def test_warmup_must_end() -> None:
     with pytest.raises(ConfigError) as error:
         settings("loss.warmup_epochs=20")
     assert str(error.value) == (
-        "loss.warmup_epochs=20 leaves no epoch at the full KL weight: type fewer than epochs=20, or more epochs."
+        "loss.warmup_epochs=20 leaves no epoch at the full KL weight: type a number smaller than epochs=20, or more epochs."
     )
 
 
@@ -178,7 +178,7 @@ def test_resume_refuses_what_would_make_another_run(overrides: tuple[str, ...], 
         continued(saved, settings(*overrides), [override.split("=")[0] for override in overrides])
     assert str(error.value).startswith(message)
     assert str(error.value).endswith(
-        "What may change: epochs, early_stopping, device, deterministic, logger, dataset.root, dataset.source, artifacts."
+        "These may change: epochs, early_stopping, device, deterministic, logger, dataset.root, dataset.source, artifacts."
     )
 
 

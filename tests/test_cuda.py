@@ -100,7 +100,7 @@ def captured(step: Callable[..., torch.Tensor], state: TrainingState, said: list
 
 
 @pytest.mark.parametrize("overrides", CASES)
-def test_the_loop_does_not_notice_whether_a_step_is_captured(
+def test_captured_and_eager_steps_train_alike(
     overrides: tuple[str, ...], data: Data, said: list[str]
 ) -> None:
     """With a KL weight that changes in every step, and a last batch that is not a full one."""

@@ -67,7 +67,7 @@ def test_falling_back_is_recorded() -> None:
 
 
 def test_full_never_falls_back() -> None:
-    with pytest.raises(DataError, match=r"dataset\.source=embedded the shipped subset\.$"):
+    with pytest.raises(DataError, match=r"dataset\.source=embedded the embedded subset\.$"):
         find(DatasetConfig(source="full"))
 
 
@@ -98,8 +98,8 @@ def test_a_damaged_file_is_named(tmp_path: Path, damage: str) -> None:
     with pytest.raises(DataError) as error:
         find(DatasetConfig())
     assert str(path) in str(error.value)
-    assert "is damaged or of another data set" in str(error.value)
-    assert "move it away and run again" in str(error.value)
+    assert "is damaged or belongs to another data set" in str(error.value)
+    assert "remove it and run again" in str(error.value)
 
 
 @pytest.mark.usefixtures("small_set")
@@ -135,14 +135,14 @@ def test_files_near_a_root_are_found(tmp_path: Path, folder: str, root: str, end
 
 @pytest.mark.usefixtures("small_set")
 @pytest.mark.parametrize("folder", ["MNIST/raw", "MNIST", "raw", ""])
-def test_files_of_another_data_set_are_told_what_they_are(tmp_path: Path, folder: str) -> None:
+def test_files_of_another_data_set_are_named_as_such(tmp_path: Path, folder: str) -> None:
     files = copy_files(tmp_path / folder if folder else tmp_path / "flat")
     root = tmp_path if folder else files
     with pytest.raises(DataError) as error:
         find(DatasetConfig(name="mnist", root=str(root)))
     assert str(error.value) == (
         f"{files}/t10k-labels-idx1-ubyte.gz is a file of Fashion-MNIST: "
-        "type dataset=fashion_mnist, or dataset.root=FOLDER of the data set that is meant."
+        "type dataset=fashion_mnist, or dataset.root=FOLDER with the intended data set."
     )
 
 
@@ -154,7 +154,7 @@ def test_other_data_sets_beside_are_passed_over(tmp_path: Path) -> None:
     )
     assert find(DatasetConfig(name="mnist")).origin.source == "embedded"
     assert not sources.holds(DatasetConfig(name="mnist"), str(tmp_path / "root"))
-    with pytest.raises(DataError, match=r"is of the subset: type dataset\.source=embedded"):
+    with pytest.raises(DataError, match=r"belongs to the embedded subset: type dataset\.source=embedded"):
         find(DatasetConfig())
 
 
@@ -181,7 +181,7 @@ def test_files_truncated_at_twenty_places_or_with_flipped_bits(tmp_path: Path, r
         assert "\n" not in str(error.value)
 
 
-def test_a_file_that_unfolds_without_end_is_given_up(tmp_path: Path) -> None:
+def test_a_decompression_bomb_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "bomb.gz"
     with gzip.open(path, "wb", compresslevel=1) as file:
         for _ in range(300):
@@ -218,9 +218,9 @@ def test_classes_by_number_or_name(wanted: list[object] | None, numbers: list[in
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
-        ([12], "dataset.classes: 12 is none of its classes. Fashion-MNIST has 0 T-shirt/top, 1 Trouser,"),
-        (["s"], "dataset.classes: s fits several classes."),
-        ([-1], "dataset.classes: -1 is none of its classes."),
+        ([12], "dataset.classes: 12 is not one of its classes. Fashion-MNIST has 0 T-shirt/top, 1 Trouser,"),
+        (["s"], "dataset.classes: s matches several classes."),
+        ([-1], "dataset.classes: -1 is not one of its classes."),
         ([1, "trouser"], "dataset.classes names a class twice: [1,trouser]. Type each once."),
     ],
 )
@@ -265,7 +265,7 @@ def test_val_size_that_leaves_nothing() -> None:
     with pytest.raises(ConfigError) as error:
         splits.load(DatasetConfig(source="embedded", val_size=10_000), CPU)
     assert str(error.value) == (
-        "dataset.val_size=10000 leaves nothing of the 10000 training images: "
+        "dataset.val_size=10000 leaves none of the 10,000 training images for training: "
         "type a smaller number, such as dataset.val_size=833."
     )
 

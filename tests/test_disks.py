@@ -54,11 +54,11 @@ def test_a_full_disk_is_named_and_the_run_continues_when_there_is_room(
     assert_every_file_opens(disk.seen)
     (disk.seen / "filler").unlink()
     if (disk.seen / "run" / "run.json").exists():
-        assert last.endswith("then continue with: python -m vaelab.train resume=run")
+        assert last.endswith("To continue: python -m vaelab.train resume=run")
         assert run_json(disk.seen / "run")["status"] in ("failed", "running")
         result = disk.train("resume=run")
     else:
-        assert last.endswith("Nothing is kept of this run.") or file == ".lock.json"
+        assert last.endswith("Nothing of this run was saved.") or file == ".lock.json"
         result = disk.train(*command, "hydra.run.dir=run")
     assert result.returncode == 0, result.stderr
     run = Path(shutil.copytree(disk.seen / "run", tmp_path / "run"))
@@ -73,7 +73,7 @@ def test_a_disk_that_is_full_for_tensorboard(disk: SmallDisk) -> None:
     assert "Traceback" not in result.stderr
     last = result.stderr.splitlines()[-1]
     assert re.search(r"run/\S+ can't be written: the disk at \S+ \(62.9 MB\) is full\.", last), last
-    assert last.endswith("then continue with: python -m vaelab.train resume=run")
+    assert last.endswith("To continue: python -m vaelab.train resume=run")
 
 
 def test_a_disk_that_is_read_only(disk: SmallDisk) -> None:
@@ -105,5 +105,5 @@ def test_a_run_folder_that_is_deleted_while_training_is_not_recreated(
     result = train(*SHORT, "hydra.run.dir=run", going_wrong={"fault": fault})
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
-    assert " was deleted or moved. Nothing is kept of this run." in result.stderr.splitlines()[-1]
+    assert " was deleted or moved. Nothing of this run was saved." in result.stderr.splitlines()[-1]
     assert not (tmp_path / "run").exists()

@@ -130,7 +130,7 @@ def test_a_bad_mirror_leaves_no_file(
 
 @pytest.mark.usefixtures("small_set")
 @pytest.mark.parametrize("behaviour", ["drips", "drips headers"])
-def test_a_mirror_that_drips_is_given_up(
+def test_a_mirror_that_sends_too_slowly_is_given_up(
     mirror: type[Mirror], monkeypatch: pytest.MonkeyPatch, behaviour: str
 ) -> None:
     monkeypatch.setattr(download, "PATIENCE", 0.5)
@@ -152,7 +152,7 @@ def test_eight_at_a_dead_mirror_fail_as_the_first_and_are_not_held_back_later(mi
 
 
 @pytest.mark.usefixtures("small_set", "mirror")
-def test_a_cache_that_cannot_be_written_stops_no_download(
+def test_a_cache_that_cannot_be_written_does_not_stop_downloads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
@@ -199,13 +199,13 @@ def test_eight_processes_at_an_empty_root(
     for line in failed:
         assert len(line.splitlines()) == 1
         assert reason in line
-        assert "dataset.root=FOLDER names a folder that has it" in line
+        assert "dataset.root=FOLDER selects a folder with the data" in line
     assert len(mirror.served) <= downloads  # those that wait fail as the first
     files = {path.name for path in (tmp_path / "root").rglob("*.*")}
     assert files == ({f"{name}.gz" for name in FILES.values()} if behaviour == "slow" else set())
 
 
-def test_a_full_disk_is_said_and_no_reason_for_the_subset(
+def test_a_full_disk_is_reported_and_does_not_fall_back_to_the_subset(
     mounted: SmallDisk, mirror: type[Mirror], small_set: None
 ) -> None:
     fill(mounted.seen)
@@ -218,7 +218,9 @@ def test_a_full_disk_is_said_and_no_reason_for_the_subset(
     assert not list(mounted.seen.rglob("train-images*"))
 
 
-def test_what_a_killed_download_left_goes(tmp_path: Path, mirror: type[Mirror], small_set: None) -> None:
+def test_leftovers_of_a_killed_download_are_removed(
+    tmp_path: Path, mirror: type[Mirror], small_set: None
+) -> None:
     left = tmp_path / "root" / "FashionMNIST" / "raw" / ".train-images-idx3-ubyte.gz.abc.partial"
     left.parent.mkdir(parents=True)
     left.write_bytes(b"half")

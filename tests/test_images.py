@@ -66,7 +66,7 @@ COLOUR = np.tile(np.array([255, 0, 0], np.uint8), (8, 8, 1))
 FOLDERS: dict[str, tuple[Make, dict[str, Any], str]] = {
     "no images": (lambda root: root.mkdir(), {}, "holds no images (.png, .jpg"),
     "images beside folders": (
-        with_image("x.png", PIXELS[0]), {}, "holds images (x.png) beside folders of them (a): put all into"
+        with_image("x.png", PIXELS[0]), {}, "has both images (x.png) and folders of images (a): put all images into"
     ),
     "an empty class": (
         lambda root: (folder(root, "a"), (root / "c").mkdir()), {}, "has folders without images: c: remove them"
@@ -74,7 +74,7 @@ FOLDERS: dict[str, tuple[Make, dict[str, Any], str]] = {
     "splits": (lambda root: folder(root, "train/a", "test/a"), {}, "the folders test, train, which are no classes"),
     "damaged": (
         with_file("a/x.jpg", b"no"), {},
-        "1 of 13 image files in ROOT can't be used (a/x.jpg: it is damaged, or no image): repair or remove "
+        "1 of 13 image files in ROOT can't be used (a/x.jpg: it is damaged or not an image): repair or remove "
         "them, or type dataset.skip_broken=true to leave them out."
     ),
     "nothing left": (
@@ -82,24 +82,24 @@ FOLDERS: dict[str, tuple[Make, dict[str, Any], str]] = {
     ),
     "animated": (
         with_image("a/x.gif", PIXELS[0], save_all=True, append_images=[Image.fromarray(PIXELS[1])]), {},
-        "a/x.gif: it is 2 pictures in one file",
+        "a/x.gif: it contains 2 images",
     ),
     "another size": (
-        with_image("b/x.png", PIXELS[0][:5]), {}, "b/x.png has 5 x 8 pixels, and others 8 x 8: type dataset.image_size=8"
+        with_image("b/x.png", PIXELS[0][:5]), {}, "b/x.png has 5 x 8 pixels, but others have 8 x 8: type dataset.image_size=8"
     ),
-    "colour": (with_image("b/x.png", COLOUR), {}, "b/x.png is in colour, and others are grey: type dataset.grayscale=true"),
+    "colour": (with_image("b/x.png", COLOUR), {}, "b/x.png is in colour, but others are grey: type dataset.grayscale=true"),
     "large": (lambda root: save(root / "x.png", np.zeros((300, 8), np.uint8)), {}, "have 300 x 8 pixels, and vaelab's models take 4 to 256"),
     "one image": (lambda root: save(root / "x.png"), {}, "1 image in ROOT would leave nothing to train on: type a folder with more"),
     "test images": (lambda root: folder(root, "a"), {"test_size": 6}, "dataset.test_size=6 of 6 images in"),
     "no labels": (lambda root: folder(root, ""), {"classes": [1]}, "the images of root have no labels"),
-    "no such class": (lambda root: folder(root, "10", "9"), {"classes": [1]}, "1 is none of its classes. root has 9, 10."),
-    "missing": (lambda root: None, {}, "does not exist: type dataset.root=FOLDER of images"),
+    "no such class": (lambda root: folder(root, "10", "9"), {"classes": [1]}, "1 is not one of its classes. root has 9, 10."),
+    "missing": (lambda root: None, {}, "does not exist: type dataset.root=FOLDER with images"),
     "embedded": (lambda root: None, {"source": "embedded"}, "has no embedded subset"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", FOLDERS)
-def test_what_is_wrong_with_a_folder_is_said(tmp_path: Path, name: str) -> None:
+def test_what_is_wrong_with_a_folder_is_reported(tmp_path: Path, name: str) -> None:
     make, settings, message = FOLDERS[name]
     make(tmp_path / "root")
     with pytest.raises(VaelabError) as raised:
@@ -118,13 +118,13 @@ ARCHIVES: dict[str, tuple[dict[str, np.ndarray], str]] = {
     "none": ({"images": np.zeros((0, 8, 8))}, "images has the shape (0, 8, 8, 1)"),
     "other names": ({"x_train": PIXELS}, "has no array 'images', but x_train"),
     "objects": ({"images": np.array([{}, 1], dtype=object)}, "images holds Python objects"),
-    "few labels": ({"images": PIXELS, "labels": np.zeros(5, int)}, "labels has the shape (5,), and images 20 images"),
-    "label 0.5": ({"images": PIXELS, "labels": np.full(20, 0.5)}, "labels are no whole numbers and no texts"),
+    "few labels": ({"images": PIXELS, "labels": np.zeros(5, int)}, "labels has the shape (5,), but there are 20 images"),
+    "label 0.5": ({"images": PIXELS, "labels": np.full(20, 0.5)}, "labels are neither whole numbers nor text"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ARCHIVES)
-def test_what_is_wrong_with_an_archive_is_said(tmp_path: Path, name: str) -> None:
+def test_what_is_wrong_with_an_archive_is_reported(tmp_path: Path, name: str) -> None:
     arrays, message = ARCHIVES[name]
     np.savez(tmp_path / "x.npz", **arrays)  # type: ignore[arg-type]
     with pytest.raises(DataError) as raised:
@@ -134,7 +134,7 @@ def test_what_is_wrong_with_an_archive_is_said(tmp_path: Path, name: str) -> Non
 
 def test_a_damaged_archive_is_named(tmp_path: Path) -> None:
     (tmp_path / "x.npz").write_bytes(b"PK nope")
-    with pytest.raises(DataError, match=r"x.npz is damaged, or no .npz file"):
+    with pytest.raises(DataError, match=r"x.npz is damaged or not an .npz file"):
         load(tmp_path / "x.npz")
 
 
@@ -181,7 +181,7 @@ def test_classes_are_the_folders_and_what_is_left_out_is_recorded(tmp_path: Path
     (tmp_path / "9" / "x.png").write_bytes(b"")
     data = load(tmp_path, skip_broken=True)
     assert data.spec.classes == ("2", "9", "10")
-    assert data.origin.left_out == {"notes.txt": "no image", "9/x.png": "it is damaged, or no image"}
+    assert data.origin.left_out == {"notes.txt": "not an image", "9/x.png": "it is damaged or not an image"}
     assert len(data.train) + len(data.test) == 18
     for split in (data.train, data.test):  # an image keeps its label
         for image, label in zip(split.images, split.labels, strict=True):
@@ -216,7 +216,7 @@ def test_emnist_is_read_from_its_archive(tmp_path: Path, monkeypatch: pytest.Mon
     path = tmp_path / "EMNIST" / "raw" / "gzip.zip"
     path.write_bytes(buffer.getvalue())
     config = DatasetConfig(name="emnist_letters", root=str(tmp_path))
-    with pytest.raises(DataError, match="damaged or of another data set"):
+    with pytest.raises(DataError, match="damaged or belongs to another data set"):
         find(config)
     right = replace(spec, digests={"gzip.zip": sha256(buffer.getvalue())})
     monkeypatch.setitem(datasets.registered, "emnist_letters", right)
@@ -251,14 +251,14 @@ def test_without_a_network_it_is_said_which_files_to_put_where(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (np.arange(17), "nearly black, their largest value is 16 of 255"),
-        (np.array([0, 0.05]), "nearly black, their largest value is 13 of 255"),
+        (np.arange(17), "nearly black (their largest value is 16 of 255)"),
+        (np.array([0, 0.05]), "nearly black (their largest value is 13 of 255)"),
         (np.array([0, np.nan]), "images hold NaN or infinite values"),
         (np.array([0, 1]), "images are integers of 0 and 1, where 255 is white"),
     ],
     ids=["0 to 16", "0 to 0.05", "NaN", "0 and 1"],
 )
-def test_values_of_another_range_are_said(tmp_path: Path, values: np.ndarray, message: str) -> None:
+def test_values_of_another_range_are_reported(tmp_path: Path, values: np.ndarray, message: str) -> None:
     np.savez(tmp_path / "x.npz", images=np.resize(values, (40, 8, 8)))
     with pytest.raises(VaelabError, match=message):
         load(tmp_path / "x.npz")

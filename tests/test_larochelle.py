@@ -109,7 +109,7 @@ def test_published_images_in_another_order_are_refused(amat_files: Path, problem
         splits.load(LAROCHELLE, CPU)
     assert str(error.value) == (
         f"The images in {amat_files} are not those in {amat_files.parent / 'MNIST' / 'raw'} in the same order, whose "
-        "labels would be wrong: type dataset.root=FOLDER of another copy, or dataset.binarize=static."
+        "labels would be wrong: type dataset.root=FOLDER with another copy, or dataset.binarize=static."
     )
 
 
@@ -133,7 +133,7 @@ def test_published_files_of_another_shape_are_refused(
         splits.load(LAROCHELLE, CPU)
     assert str(error.value) == (
         f"{path} must be 1,000 rows of 784 zeros and ones separated by spaces, and has {found}: "
-        "type dataset.root=FOLDER of another copy."
+        "type dataset.root=FOLDER with another copy."
     )
 
 

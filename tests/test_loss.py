@@ -183,7 +183,7 @@ def test_kl_weight_warms_up_linearly_step_by_step() -> None:
     assert kl_weight(settings("beta=2", "kl=false", "loss.warmup_epochs=4"))(3) == 0
 
 
-def test_free_bits_stop_the_push_on_dimensions_below_them() -> None:
+def test_free_bits_remove_the_gradient_of_dimensions_below_them() -> None:
     class Fixed(nn.Module):
         mean = nn.Parameter(torch.tensor([[2.0, 0.1], [2.0, 0.1]]))
 

@@ -47,7 +47,7 @@ def test_importance_weighting_closes_the_gap_of_a_wrong_posterior() -> None:
 
 
 def test_a_mixture_of_scales_finds_what_a_sharp_posterior_misses() -> None:
-    """An encoder whose sigma is 50 times too small, as without KL: its own samples see no other latents."""
+    """An encoder whose sigma is 50 times too small, as without KL: its samples miss other latents."""
     torch.manual_seed(0)
     model, objective, x = linear_gaussian(spread=0.02)
     exact = -model.marginal.log_prob(x.flatten(1).double()).mean()

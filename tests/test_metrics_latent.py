@@ -21,7 +21,7 @@ from vaelab.runs.random_streams import stream
 from vaelab.training.interpolation import linear_path, spherical_path
 
 
-def test_codes_that_are_far_apart_name_their_image() -> None:
+def test_mutual_information_is_maximal_for_well_separated_posteriors() -> None:
     mean = 100.0 * torch.arange(50, dtype=torch.float64)[:, None].expand(50, 3)
     q = Gaussian(mean, torch.full((50, 3), -2.0, dtype=torch.float64))
     parts = kl_parts(q, q.sample(noise()).double())
@@ -29,7 +29,7 @@ def test_codes_that_are_far_apart_name_their_image() -> None:
     assert parts.mutual_information.value + parts.marginal_kl.value == pytest.approx(q.kl().mean().item())
 
 
-def test_codes_that_are_all_alike_say_nothing() -> None:
+def test_mutual_information_is_zero_for_identical_posteriors() -> None:
     q = Gaussian(torch.full((2000, 2), 0.5), torch.full((2000, 2), -1.0))
     parts = kl_parts(q, q.sample(noise()))
     assert parts.mutual_information.value == pytest.approx(0, abs=1e-9)
@@ -37,7 +37,7 @@ def test_codes_that_are_all_alike_say_nothing() -> None:
 
 
 def test_an_aggregate_posterior_equal_to_the_prior() -> None:
-    """Means from N(0, 1 − s²) with sigma s: q(z) is the prior, and I(x; z) is −ln s a dimension."""
+    """Means from N(0, 1 − s²) with sigma s: q(z) is the prior, and I(x; z) is −ln s per dimension."""
     sigma = 0.5
     mean = torch.randn(8000, 1, generator=noise(), dtype=torch.float64) * math.sqrt(1 - sigma**2)
     q = Gaussian(mean, torch.full((8000, 1), 2 * math.log(sigma), dtype=torch.float64))
@@ -85,7 +85,7 @@ def test_auroc_agrees_with_scikit_learn() -> None:
     assert 0.01 < found.standard_error < 0.03
 
 
-def test_kl_parts_hold_where_sigma_is_tiny_and_codes_are_far() -> None:
+def test_kl_parts_are_accurate_for_tiny_sigma_and_distant_means() -> None:
     mean = 1000 + 10 * torch.randn(300, 2, generator=noise(), dtype=torch.float64)
     q = Gaussian(mean, torch.full((300, 2), -16.0, dtype=torch.float64))
     z = mean + math.exp(-8) * torch.randn(300, 2, generator=noise(1), dtype=torch.float64)
@@ -121,8 +121,8 @@ def test_great_circles_keep_lengths_and_straight_lines_do_not() -> None:
     torch.testing.assert_close(opposite, linear_path(-start, start, share))
 
 
-def test_codes_cover_each_other_where_they_lie_close() -> None:
-    """With their own image left out: all of a crowd but its outliers, and none of a scattered few."""
+def test_posteriors_cover_each_other_where_they_are_close() -> None:
+    """With their own posterior left out: all of a dense cluster but its outliers, none of scattered ones."""
     crowd = Gaussian(0.1 * torch.randn(500, 2, generator=noise()), torch.zeros(500, 2))
     assert uncovered(crowd, crowd.sample(noise(1)), own=False).double().mean() < 0.05
     few = Gaussian(100 * torch.randn(500, 2, generator=noise()), torch.full((500, 2), -4.0))
@@ -135,7 +135,7 @@ def labelled(features: np.ndarray, labels: np.ndarray) -> Labelled:
     return Labelled(torch.from_numpy(features).float(), torch.from_numpy(labels).long())
 
 
-def test_probes_know_what_is_there_and_no_more() -> None:
+def test_probes_find_the_class_information_and_no_more() -> None:
     points, labels = make_blobs(1200, centers=[[0, 0], [12, 0], [0, 12]], random_state=0)
     shuffled = np.random.default_rng(0).permutation(labels)
     train, scored = labelled(points[:900], labels[:900]), labelled(points[900:], labels[900:])
@@ -186,7 +186,7 @@ EMBEDDINGS = {
 
 
 @pytest.mark.parametrize("library", [pytest.param("umap", marks=pytest.mark.slow), "openTSNE", "sklearn"])
-def test_embeddings_repeat_themselves(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_embeddings_are_reproducible(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip(library)
     if library == "sklearn":
         monkeypatch.setattr(latent, "find_spec", lambda name: None)

@@ -137,7 +137,7 @@ def test_density_and_coverage_by_hand() -> None:
     )
 
 
-def test_narrow_samples_are_precise_and_wide_ones_recall() -> None:
+def test_narrow_samples_have_precision_and_wide_ones_recall() -> None:
     real = torch.randn(800, 4, generator=noise(), dtype=torch.float64)
     narrow, wide = (
         manifold_scores(real, scale * torch.randn(800, 4, generator=noise(1), dtype=torch.float64))
@@ -148,7 +148,7 @@ def test_narrow_samples_are_precise_and_wide_ones_recall() -> None:
     assert wide["precision"] < 0.3 < wide["recall"]
 
 
-def test_generated_noise_is_far_from_the_floor(data: Data) -> None:
+def test_noise_images_are_far_from_real_ones(data: Data) -> None:
     full = splits.load(settings("dataset.source=embedded").dataset, torch.device("cpu"))
     network = feature_network("fashion_mnist", torch.device("cpu"))
     test, train = (next(scored_images(split, 0)) for split in (full.test, full.train))

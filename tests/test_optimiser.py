@@ -86,7 +86,7 @@ def test_a_gradient_is_scaled_to_the_largest_norm_and_dropped_where_it_is_not_fi
         assert (clipped.item(), skipped.item()) == counts
 
 
-def test_a_gradient_that_is_not_finite_is_survived_and_counted(data: Data) -> None:
+def test_a_gradient_that_is_not_finite_is_skipped_and_counted(data: Data) -> None:
     config = settings(*TINY, "epochs=1", "optimizer.clip_norm=1000")
     state = fresh(config, data)
     hooked = next(state.model.parameters())
@@ -126,7 +126,7 @@ def test_early_stopping_ends_a_training_that_gets_no_better(data: Data, tmp_path
         settings("early_stopping=1", "dataset.val_size=0")
 
 
-def test_tiny_moments_are_dropped_and_no_weight_notices(data: Data) -> None:
+def test_tiny_moments_are_dropped_without_changing_a_weight(data: Data) -> None:
     config = settings(*TINY, "epochs=1")
     states = fresh(config, data), fresh(config, data)
     for state in states:

@@ -124,7 +124,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * (1 if sys.
     {"step": 10**9}, {"step": -1}, {"step_terms": torch.zeros(1)}, {"best_epoch": -1},
     {"history": [{"epoch": 1, "val/neg_elbo": None}, {"epoch": 2}]},
 ], ids=str)  # fmt: skip
-def test_what_does_not_agree_is_refused(
+def test_inconsistent_content_is_refused(
     run: Path, tmp_path: Path, train: CommandLine, lie: dict[str, Any]
 ) -> None:
     rewrite(run / "checkpoints" / "last.safetensors", lambda content: content.update(lie))
@@ -133,7 +133,7 @@ def test_what_does_not_agree_is_refused(
     assert (result.returncode, result.stderr) == (
         1,
         "vaelab: run/checkpoints/last.safetensors is damaged: its metadata and tensors are inconsistent. "
-        "The newest good one beside it is run/checkpoints/best.safetensors (epoch 2): type that.\n",
+        "The newest good one in the same folder is run/checkpoints/best.safetensors (epoch 2): type that path.\n",
     )
     assert (run / "run.json").read_bytes() == before
 

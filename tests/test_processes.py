@@ -78,7 +78,7 @@ def test_what_a_run_has_left_is_not_mixed_with_another(
     (tmp_path / "run" / "run.json").unlink()
     result = train(*TINY, "epochs=1", "hydra.run.dir=run")
     assert (result.returncode, result.stderr) == (
-        1, "vaelab: run holds files of a run, but no run.json: type another folder.\n"
+        1, "vaelab: run has files of a run, but no run.json: type another folder.\n"
     )  # fmt: skip
 
 
@@ -119,7 +119,7 @@ def test_of_two_processes_at_one_run_one_works_and_the_other_says_who_holds_it(
     first = start(tmp_path, *command, "hydra.run.dir=run")
     wait_for(run, "checkpoints/epoch_0001.safetensors", first)
     first.send_signal(signal.SIGSTOP)  # else it may end before the others start
-    holder = rf"vaelab: run is in use by process {first.pid} on \S+ \(since [\d-]+ [\d:]+\): wait until it has ended, or end it\.\n"
+    holder = rf"vaelab: run is in use by process {first.pid} on \S+ \(since [\d-]+ [\d:]+\): wait for that process to end, or end it\.\n"
     try:
         seconds = [train(*line) for line in (["resume=run"], [*command, "hydra.run.dir=run"])]
     finally:
@@ -223,10 +223,10 @@ def test_a_signal_in_a_sweep_saves_the_job_and_says_how_to_continue(
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 128 + number
     assert stderr.splitlines()[-1].endswith(
-        f"To continue the sweep, add hydra.sweep.dir={tmp_path}/sweep to the line."
-    ) or stderr.splitlines()[-1].endswith("To continue the sweep, add hydra.sweep.dir=sweep to the line."), (
-        stderr
-    )
+        f"To continue the sweep, add hydra.sweep.dir={tmp_path}/sweep to the command."
+    ) or stderr.splitlines()[-1].endswith(
+        "To continue the sweep, add hydra.sweep.dir=sweep to the command."
+    ), stderr
     assert "Traceback" not in stderr
     assert run_json(tmp_path / "sweep" / "0_seed-1")["status"] == "interrupted"
     assert not (tmp_path / "sweep" / "1_seed-2").exists()

@@ -188,5 +188,5 @@ def test_an_embedding_that_is_not_installed_is_said_before_training(monkeypatch:
     with pytest.raises(ConfigError) as refused:
         check_names(resolve({"artifacts": {"embedding": "umap"}}, Config))
     assert str(refused.value) == (
-        "artifacts.embedding=umap needs an additional package: type pip install 'vaelab[embedding]'."
+        "artifacts.embedding=umap needs a package that is not installed: type pip install 'vaelab[embedding]'."
     )

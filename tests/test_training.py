@@ -143,7 +143,7 @@ def test_with_free_bits_images_are_scored_in_batches_as_they_are_trained_on(data
     assert row["val/neg_elbo"] == scored.averages()["neg_elbo"]
 
 
-def test_drawing_is_no_training_time_and_no_time_is_lost_by_an_interruption(
+def test_drawing_is_not_training_time_and_an_interruption_loses_no_time(
     data: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = settings(*TINY, "epochs=1")

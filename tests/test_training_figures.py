@@ -68,7 +68,7 @@ def test_a_video_that_cannot_be_made_is_announced(
         examples = ExampleImages(config, data, data.test, state.model, state.objective)
         FinalFigures(config, examples, RunFolder(tmp_path)).on_start(state)
     assert caplog.messages == [
-        "artifacts.mp4=true requires ffmpeg, or pip install 'vaelab[video]': there will be no latent_evolution.mp4."
+        "artifacts.mp4=true requires ffmpeg, or pip install 'vaelab[video]': latent_evolution.mp4 will not be written."
     ]
 
 
@@ -160,7 +160,7 @@ def test_the_manifold_goes_where_the_posterior_means_are(data: Data) -> None:
     share = (np.abs(means) <= 1.8339).all(axis=1).mean()
     assert text.endswith(
         "in equal steps of the posterior means' probability: "
-        f"only {100 * share:.0f} % of them are within the prior's steps, from −1.83 to 1.83"
+        f"only {100 * share:.0f} % of the posterior means are within the prior's steps, from −1.83 to 1.83"
     )
 
 
@@ -186,11 +186,11 @@ def test_all_figures_of_many_dimensions_have_the_same_directions(data: Data) -> 
     shares = 100 * (means @ plane).var(axis=0) / means.var(axis=0).sum()
     assert names[0] == f"1st principal direction, {shares[0]:.0f} % of variance"
     assert caption(figure).endswith(
-        "3 of 8 directions are drawn: the variance of the posterior means along the others is at most 1 % of all"
+        "3 of 8 directions are shown: the variance of the posterior means along the others is at most 1 % of all"
     )
 
 
-def test_figures_that_would_teach_nothing_are_left_out_and_the_log_says_why(
+def test_uninformative_figures_are_left_out_and_the_log_says_why(
     data: Data, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     examples, _ = examples_at(data, np.full((len(data.test), 8), 0.5))
