@@ -90,7 +90,7 @@ def run(trained: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(trained, tmp_path / "run"))
 
 
-@pytest.fixture(scope="session", params=["mlp", "conv"])
+@pytest.fixture(scope="session", params=["mlp", pytest.param("conv", marks=pytest.mark.slow)])
 def undisturbed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     command = [*SHORT, f"model={request.param}"]
 

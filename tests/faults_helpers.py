@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from PIL import Image, ImageSequence
 
 from harness import TINY, CommandLine
@@ -31,9 +30,6 @@ KILLED = -signal.SIGKILL
 
 Undisturbed = tuple[Path, list[str], int, float]
 """A run that nothing disturbs, its command, its changes to files, and the seconds that it took."""
-
-
-ONE_MODEL = pytest.mark.parametrize("undisturbed", ["mlp"], indirect=True)
 
 
 def opens(path: Path) -> None:

@@ -104,7 +104,7 @@ def both_train(sweep: subprocess.Popen[str], *runs: Path) -> None:
 def test_joblib_says_how_to_continue_after_a_job_was_killed(tmp_path: Path) -> None:
     engine = ("hydra/launcher=parallel", "hydra.launcher.n_jobs=2")
     env = environment(PYTHONWARNINGS="ignore")  # loky's resource tracker warns of what the killed one left
-    sweep = start(tmp_path, env, "epochs=60", "seed=1,2", *engine)
+    sweep = start(tmp_path, env, "epochs=40", "seed=1,2", *engine)
     killed = tmp_path / "sweep" / "0_seed-1"
     both_train(sweep, killed)
     kill(killed)
@@ -115,11 +115,11 @@ def test_joblib_says_how_to_continue_after_a_job_was_killed(tmp_path: Path) -> N
     last = err.splitlines()[-1]
     assert last.startswith("vaelab: These jobs of the sweep failed: ")
     assert "0_seed-1" in last
-    _, err = start(tmp_path, env, "epochs=60", "seed=1,2", *engine).communicate(timeout=PATIENCE_S)
-    assert_continued(killed, 60, err)
+    _, err = start(tmp_path, env, "epochs=40", "seed=1,2", *engine).communicate(timeout=PATIENCE_S)
+    assert_continued(killed, 40, err)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_joblib_lets_all_jobs_save_when_it_is_interrupted(tmp_path: Path, number: signal.Signals) -> None:
     env = environment(PYTHONWARNINGS="ignore")
     sweep = start(
@@ -212,7 +212,7 @@ def slurm(tmp_path: Path) -> Iterator[dict[str, str]]:
 def test_slurm_jobs_survive_being_queued_again_and_being_lost(slurm: dict[str, str], tmp_path: Path) -> None:
     """One of two jobs is preempted and continues where it stopped; the other is killed: named, and continued later."""
     queue = ("hydra/launcher=slurm", "hydra.launcher.cpus_per_task=1", "hydra.launcher.mem_gb=1")
-    sweep = start(tmp_path, slurm, "epochs=60", "seed=1,2", *queue)
+    sweep = start(tmp_path, slurm, "epochs=40", "seed=1,2", *queue)
     preempted, killed = tmp_path / "sweep" / "0_seed-1", tmp_path / "sweep" / "1_seed-2"
     both_train(sweep, preempted, killed)
     subprocess.run(["scontrol", "requeue", slurm_job(slurm, 0)], env=slurm, check=True)
@@ -225,8 +225,8 @@ def test_slurm_jobs_survive_being_queued_again_and_being_lost(slurm: dict[str, s
     assert (status(preempted), epochs_done(preempted)) == ("finished", 60)
     assert f"Continuing after epoch {done}," in (preempted / "train.log").read_text()
     assert "- 1_seed-2: running after epoch" in out
-    out, err = start(tmp_path, slurm, "epochs=60", "seed=1,2", *queue).communicate(timeout=PATIENCE_S)
-    assert_continued(killed, 60, err)
+    out, err = start(tmp_path, slurm, "epochs=40", "seed=1,2", *queue).communicate(timeout=PATIENCE_S)
+    assert_continued(killed, 40, err)
     assert "## Not compared" not in out
 
 

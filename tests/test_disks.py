@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from faults_helpers import (
-    ONE_MODEL,
     SHORT,
     Undisturbed,
     assert_equal_to,
@@ -36,7 +35,6 @@ FULL_TOO = [
 ]  # fmt: skip
 
 
-@ONE_MODEL
 @pytest.mark.parametrize(
     ("file", "time"), [*FULL, *(pytest.param(*each, marks=pytest.mark.slow) for each in FULL_TOO)]
 )

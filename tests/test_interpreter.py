@@ -212,9 +212,13 @@ NEEDED = {
 }
 
 
-@pytest.mark.parametrize("value", ["~/x", "'~/x'", '"~/x"'])
 @pytest.mark.parametrize(
-    ("command", "key"), [(command, key) for command, keys in PATHS.items() for key in keys]
+    ("command", "key", "value"),
+    [
+        *((command, key, "~/x") for command, keys in PATHS.items() for key in keys),
+        ("sample", "output", "'~/x'"),
+        ("sample", "output", '"~/x"'),
+    ],
 )
 def test_a_path_may_begin_at_home(command: str, key: str, value: str, home: Path) -> None:
     (home / "x").mkdir()

@@ -90,7 +90,9 @@ def test_killed_before_every_change_to_a_file(
         assert killed_and_resumed(train, tmp_path, undisturbed, [{"fault": {"do": "kill", "at": at}}]) == 1
 
 
-@pytest.mark.parametrize("file", ["checkpoints/.last.safetensors", "/.metrics.csv"])
+@pytest.mark.parametrize(
+    "file", ["checkpoints/.last.safetensors", pytest.param("/.metrics.csv", marks=pytest.mark.slow)]
+)
 def test_killed_while_going_back_to_an_older_checkpoint(
     train: CommandLine, tmp_path: Path, file: str
 ) -> None:

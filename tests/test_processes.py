@@ -13,7 +13,6 @@ import pytest
 
 from faults_helpers import (
     KILLED,
-    ONE_MODEL,
     SHORT,
     Undisturbed,
     assert_equal_to,
@@ -104,13 +103,9 @@ def test_a_job_that_finds_its_folder_in_use_leaves_the_log_alone(train: CommandL
         assert (job / "train.log").read_text() == "of another process\n"
 
 
-# --- disks ------------------------------------------------------------------------------------------------
-
-
 # --- two processes ----------------------------------------------------------------------------------------
 
 
-@ONE_MODEL
 def test_of_two_processes_at_one_run_one_works_and_the_other_says_who_holds_it(
     train: CommandLine, tmp_path: Path, undisturbed: Undisturbed
 ) -> None:
@@ -162,7 +157,6 @@ def test_two_processes_that_run_one_sweep_share_its_jobs(tmp_path: Path) -> None
 # --- signals ----------------------------------------------------------------------------------------------
 
 
-@ONE_MODEL
 @pytest.mark.parametrize(
     "moment", [1, 3, pytest.param(0, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)]
 )
@@ -188,8 +182,7 @@ def test_a_signal_at_any_moment_leaves_nothing_incomplete(
 
 
 @pytest.mark.parametrize(("command", "number"), [
-    ("compare sweep=.", signal.SIGINT), ("explore run=run", signal.SIGTERM), ("export run=run", signal.SIGINT),
-    ("evaluate checkpoint=run", signal.SIGTERM), ("compare sweep=.", signal.SIGTERM),
+    ("compare sweep=.", signal.SIGINT), ("explore run=run", signal.SIGTERM), ("evaluate checkpoint=run", signal.SIGTERM),
 ])  # fmt: skip
 def test_a_signal_during_the_other_commands(
     tmp_path: Path, finished: Path, command: str, number: int
@@ -204,7 +197,7 @@ def test_a_signal_during_the_other_commands(
         assert not list(tmp_path.rglob(".*"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_signal_in_a_sweep_saves_the_job_and_says_how_to_continue(
     train: CommandLine, tmp_path: Path, number: int
 ) -> None:
