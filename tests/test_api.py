@@ -166,6 +166,10 @@ def test_a_sweep_has_the_folders_of_the_command_line(tmp_path: Path, monkeypatch
     table = called.comparison.table
     assert [row["model"] for row in table] == ["KL off", "beta 0.5", "beta 1"]
     assert table[2]["val/kl"] == called.runs[1].metrics[-1]["val/kl"]
+    shown = table._repr_html_()
+    for row in table:
+        cell = f"{row['val/kl']:.2f}"
+        assert (f" {cell} " in called.comparison.text, f">{cell}<" in shown) == (True, True)
     assert repr(called) == "<Sweep: 3 finished runs, called>"
     assert "<td>one seed each: not tested</td>" in called._repr_html_()
     again = vaelab.compare(called, figures=False, evaluate=False)

@@ -310,12 +310,13 @@ def of_one_run(settings: Mapping[str, Any]) -> Iterator[None]:
     except Exception:
         for key, value in settings.items():
             part = parse([several_values(key, value)])[0]
-            if part.is_sweep_override() and not accepted(quote_override(key, value)):
-                if accepted(f"{key}={next(part.sweep_string_iterator())}"):
-                    raise VaelabError(
-                        f"{key} has several values, and vaelab.train makes one run: call vaelab.sweep with "
-                        "these settings."
-                    ) from None
+            if not part.is_sweep_override() or accepted(quote_override(key, value)):
+                continue
+            if accepted(f"{key}={next(part.sweep_string_iterator())}"):
+                raise VaelabError(
+                    f"{key} has several values, and vaelab.train makes one run: call vaelab.sweep with these "
+                    "settings."
+                ) from None
         raise
 
 

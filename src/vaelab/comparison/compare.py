@@ -28,6 +28,7 @@ from vaelab.comparison.table import (
     TERMINAL,
     answers,
     comma_separated,
+    decimals,
     further,
     groups,
     markdown,
@@ -181,8 +182,8 @@ class Comparison(Steps):
                     for folder in [self.folder, *(member.folder.path for member in self.found.members)]:
                         refresh(folder)
             RunFolder(self.folder.parent).refresh_zip()
-            summary, rows = self.summary(), Rows(rows)
-            return ComparisonResult(self.folder, text, summary, self.failed, rows, self.found, self.notes)
+            summary, shown = self.summary(), Rows(rows, decimals(self.found.families))
+            return ComparisonResult(self.folder, text, summary, self.failed, shown, self.found, self.notes)
 
     def evaluate_missing(self) -> None:
         """Evaluate the last checkpoint of each run whose numbers the table lacks or can't stand in it."""
@@ -262,8 +263,8 @@ class Comparison(Steps):
             for member in family.members:
                 (member.evaluation or {"numbers": {}})["numbers"].pop("samples", None)
             self.said.append(
-                f"FID, precision and recall of {family.title} are left out: its runs were scored on different "
-                f"feature networks (SHA-256 {', '.join(f'{each[:12]}…' for each in sorted(used))}). "
+                f"FID, precision and recall of {family.title} are left out: its runs were scored on "
+                f"different feature networks (SHA-256 {', '.join(f'{each[:12]}…' for each in sorted(used))}). "
                 + ("" if self.config.evaluate else "evaluate=true measures them again on one of them.")
             )
 

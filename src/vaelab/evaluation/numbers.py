@@ -14,6 +14,7 @@ from torch import Tensor
 from vaelab.config import VaelabError, counted
 from vaelab.metrics.resampling import Score, mean_score
 from vaelab.pages.glossary import bare, meaning, with_arrow
+from vaelab.pages.numbers import written
 
 NATS = "nats per image"
 WIDTH = 100  # characters of a terminal
@@ -54,13 +55,7 @@ class Number:
             )
 
     def __str__(self) -> str:
-        if isinstance(self.value, int):
-            return f"{self.value:,}"
-        if not self.standard_error:
-            text = f"{self.value:.2f}" if abs(self.value) >= 100 else f"{self.value:.4g}"
-            return text if self.standard_error is None else f"{text} ± 0"
-        digits = min(6, max(0, 1 - math.floor(math.log10(self.standard_error))))  # two of the error
-        return f"{self.value:.{digits}f} ± {self.standard_error:.{digits}f}"
+        return written(self.value, self.standard_error)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as they are saved in metrics.json."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
 from vaelab.config import VaelabError
+from vaelab.pages.numbers import written
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -21,6 +23,11 @@ class Rows(list[dict[str, Any]]):
     It is a list whatever is installed, so that the same line does the same everywhere; where pandas is
     installed, `to_pandas()` makes a DataFrame of it.
     """
+
+    def __init__(self, rows: Iterable[dict[str, Any]] = (), digits: Mapping[str, int] | None = None) -> None:
+        """`digits` are the decimals that a column is shown with."""
+        super().__init__(rows)
+        self.digits = digits or {}
 
     def to_pandas(self) -> DataFrame:
         """A DataFrame with these rows and columns. Raises VaelabError where pandas is not installed."""
@@ -41,16 +48,23 @@ class Rows(list[dict[str, Any]]):
         half = SHOWN // 2
         shown = [*self[:half], {}, *self[-half:]] if len(self) > SHOWN else self
         names = list(dict.fromkeys(name for row in self for name in row))
-        cells = [[as_text(row[name]) if name in row else "…"[: not row] for name in names] for row in shown]
+        texts = [self._texts(row) for row in shown]
+        cells = [[row.get(name, "" if row else "…") for name in names] for row in texts]
         return render("rows.cell.html.j2", names=names, rows=cells)
 
+    def _texts(self, row: Mapping[str, Any]) -> dict[str, str]:
+        found = {name: as_text(value, self.digits.get(name)) for name, value in row.items()}
+        if row.get("standard_error") is not None:
+            found["value"], found["standard_error"] = written(row["value"], row["standard_error"]).split(
+                " ± "
+            )
+        return found
 
-def as_text(value: Any) -> str:
-    """A number with as many digits as the pages show; nothing for None."""
-    from vaelab.pages.run_report import number
 
+def as_text(value: Any, digits: int | None = None) -> str:
+    """A number as the pages show it; nothing for None."""
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return number(value)
+        return written(value, digits=digits)
     return "" if value is None else str(value)
 
 
