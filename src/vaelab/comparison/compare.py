@@ -262,9 +262,10 @@ class Comparison(Steps):
         if len(used) > 1:
             for member in family.members:
                 (member.evaluation or {"numbers": {}})["numbers"].pop("samples", None)
+            digests = ", ".join(f"{each[:12]}…" for each in sorted(used))
             self.said.append(
                 f"FID, precision and recall of {family.title} are left out: its runs were scored on "
-                f"different feature networks (SHA-256 {', '.join(f'{each[:12]}…' for each in sorted(used))}). "
+                f"different feature networks (SHA-256 {digests}). "
                 + ("" if self.config.evaluate else "evaluate=true measures them again on one of them.")
             )
 

@@ -199,9 +199,10 @@ def typical_alone(family: Family, precision: Column, recall: Column) -> Iterator
         if not (exact and found and real and covered):
             continue
         floor = fmean(real)
+        shown = written(floor, digits=3)
         if exact.mean - floor > 2 * precision.resolution(family) and found.mean < fmean(covered) / 10:
             yield (
-                f"{model.label}: precision {exact.show(3)} is above that of real images, {written(floor, digits=3)}, while "
+                f"{model.label}: precision {exact.show(3)} is above that of real images, {shown}, while "
                 f"recall is {found.show(3)}. {TYPICAL_ALONE}"
             )
 
