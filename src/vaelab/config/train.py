@@ -371,6 +371,11 @@ MAY_CHANGE = (
 )  # fmt: skip
 """What may be given beside `resume`: none of it changes the numbers of an epoch."""
 
+
+def may_change(key: str) -> bool:
+    return key in MAY_CHANGE or key.partition(".")[0] in MAY_CHANGE
+
+
 GROUP_SETTINGS = {"model": ["model.name"], "dataset": ["dataset.name"], "loss": ["kl", "beta"]}
 """What the choice in a group stands for when it is given beside `resume`."""
 
@@ -386,7 +391,7 @@ def continued(saved: Config, given: Config, keys: Iterable[str]) -> Config:
             continue
         if key == "experiment":
             raise ConfigError("A run that is resumed has its settings already: leave experiment= out.")
-        if key.split(".")[0] in MAY_CHANGE or key in MAY_CHANGE:
+        if may_change(key):
             group, _, name = key.rpartition(".")
             (look_up(before, group) if group else before)[name] = look_up(after, key)
             continue
