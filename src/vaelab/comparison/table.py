@@ -5,7 +5,7 @@ import io
 import math
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
@@ -122,6 +122,15 @@ def published_settings(family: Family, name: str) -> str:
 
 def columns(family: Family) -> list[Column]:
     """A family's numbers: those of the last epoch, and of the last checkpoint's evaluation."""
+    known, bound = columns_of(family), "−log p(x|y)" if family.conditional else "−log p(x)"
+    texts = [family.notation(each.meaning.format(bound=bound)) for each in known]
+    return [
+        replace(each, heading=family.notation(each.heading), meaning=text)
+        for each, text in zip(known, texts, strict=True)
+    ]
+
+
+def columns_of(family: Family) -> list[Column]:
     split, name = family.scored, family.models[0].members[0].facts["data"]["name"]
     scored, fid, prior, means = SPLIT_NAMES[split], f"fid_{name}_cnn", "prior samples", "posterior means"
     pixels = pixels_of(family.members[0].facts["data"])
@@ -141,7 +150,7 @@ def columns(family: Family) -> list[Column]:
         ),
         Column(
             f"{split}/neg_elbo", f"both together, unweighted, {scored} (nats)", "↓", 2, "", "neg_elbo",
-            "The negative ELBO, a bound on −log p(x), whatever beta was in training.",
+            "The negative ELBO, a bound on {bound}, whatever beta was in training.",
         ),
         Column(
             fid, f"{fid} of prior samples", "↓", 1, f"samples.{fid}.{prior}", "sampling, generation",

@@ -48,6 +48,14 @@ def check_model(model: object) -> object:
     return model
 
 
+def notation(text: str, conditional: bool) -> str:
+    """A text in which a class-conditional model's distributions are given the class y too."""
+    if not conditional:
+        return text
+    text = text.replace("p(x|z)", "p(x|z, y)").replace("q(z|x)", "q(z|x, y)")
+    return text.replace("−log p(x), given the class on −log p(x|y)", "−log p(x|y)")
+
+
 def is_conditional(model: Mapping[str, Any]) -> bool:
     """Whether encoder and decoder are given the class. Raises ConfigError for no truth value."""
     if not isinstance(chosen := model.get("conditional", False), bool):
@@ -271,6 +279,10 @@ class Config(Settings):
     def conditional(self) -> bool:
         """Whether encoder and decoder are given the class."""
         return is_conditional(self.model)
+
+    def notation(self, text: str) -> str:
+        """p(x|z) and q(z|x) in a text as they are of this model."""
+        return notation(text, self.conditional)
 
     @property
     def model_label(self) -> str:

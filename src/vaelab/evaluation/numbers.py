@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -97,7 +97,7 @@ class Section:
         rows = {name: {of: each.to_dict() for of, each in row.items()} for name, row in self.rows.items()}
         return {**rows, **self.details}
 
-    def table(self, said: set[str]) -> str:
+    def table(self, said: set[str], notation: Callable[[str], str] = str) -> str:
         """The section as text: its numbers, what they say, and what a reader must know.
 
         Lines that are in `said` are left out, and those that are printed are added.
@@ -121,10 +121,10 @@ class Section:
             if wide or meaning(name)
         ]
         bases = (str(number.basis) for row in self.rows.values() for number in row.values())
-        notes = list(dict.fromkeys([*notes, *bases, *self.remark.splitlines()]))
+        notes = list(dict.fromkeys(map(notation, [*notes, *bases, *self.remark.splitlines()])))
         notes = [note for note in notes if note not in said]
         said |= {*notes}
-        return "\n".join([self.title, text, *map(paragraph, [*self.verdicts, *notes])])
+        return "\n".join([self.title, text, *map(paragraph, [*map(notation, self.verdicts), *notes])])
 
 
 def value_and_error(number: Number) -> tuple[float, float]:

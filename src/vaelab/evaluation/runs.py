@@ -90,6 +90,14 @@ class Family:
         return [member for model in self.models for member in model.members]
 
     @property
+    def conditional(self) -> bool:
+        return self.models[0].config.conditional
+
+    def notation(self, text: str) -> str:
+        """p(x|z) and q(z|x) in a text as they are of these models."""
+        return self.models[0].config.notation(text)
+
+    @property
     def objectives(self) -> list[str]:
         """What its models minimise: only losses of one objective compare."""
         return sorted({name_of(model.config.loss.objective) for model in self.models})

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from vaelab.config import VaelabError
+from vaelab.config.train import notation
 from vaelab.pages.numbers import written
 
 if TYPE_CHECKING:
@@ -24,10 +25,15 @@ class Rows(list[dict[str, Any]]):
     installed, `to_pandas()` makes a DataFrame of it.
     """
 
-    def __init__(self, rows: Iterable[dict[str, Any]] = (), digits: Mapping[str, int] | None = None) -> None:
-        """`digits` are the decimals that a column is shown with."""
+    def __init__(
+        self,
+        rows: Iterable[dict[str, Any]] = (),
+        digits: Mapping[str, int] | None = None,
+        conditional: bool = False,
+    ) -> None:
+        """`digits` are the decimals that a column is shown with; `conditional` says whose numbers they are."""
         super().__init__(rows)
-        self.digits = digits or {}
+        self.digits, self.conditional = digits or {}, conditional
 
     def to_pandas(self) -> DataFrame:
         """A DataFrame with these rows and columns. Raises VaelabError where pandas is not installed."""
@@ -50,7 +56,7 @@ class Rows(list[dict[str, Any]]):
         names = list(dict.fromkeys(name for row in self for name in row))
         texts = [self._texts(row) for row in shown]
         cells = [[row.get(name, "" if row else "…") for name in names] for row in texts]
-        return render("rows.cell.html.j2", names=names, rows=cells)
+        return notation(render("rows.cell.html.j2", names=names, rows=cells), self.conditional)
 
     def _texts(self, row: Mapping[str, Any]) -> dict[str, str]:
         found = {name: as_text(value, self.digits.get(name)) for name, value in row.items()}

@@ -65,7 +65,7 @@ def write_run_report(folder: RunFolder, facts: Mapping[str, Any] | None = None) 
         table=table,
         figures=figures(folder, evaluations, [*epochs["kinds"]] if epochs else [], of_last),
     )
-    folder.write_text(folder.report, linked(page, folder.report))
+    folder.write_text(folder.report, linked(config.notation(page), folder.report))
 
 
 def cards(
