@@ -31,7 +31,7 @@ class Rows(list[dict[str, Any]]):
         digits: Mapping[str, int] | None = None,
         conditional: bool = False,
     ) -> None:
-        """`digits` are the decimals that a column is shown with; `conditional` says whose numbers they are."""
+        """`digits` are the decimals of a column; `conditional` says of which kind of model the rows are."""
         super().__init__(rows)
         self.digits, self.conditional = digits or {}, conditional
 
