@@ -140,7 +140,8 @@ def loss_curves(
     """
     split, scored = ("val", "validation") if "val/loss" in history[0] else ("test", "test")
     epochs = [row["epoch"] for row in history]
-    dot = 7.0 if len(epochs) == 1 else 3.5  # one epoch makes no line
+    alone = len(epochs) == 1  # which makes no line
+    dot, dashes = (7.0, ("none", "none")) if alone else (3.5, ("-", "--"))
     style: dict[str, Any] = {"marker": "o" if len(epochs) < 40 else "", "markersize": dot}
     weights = [row["kl_weight"] for row in history]
     varies = len({*weights}) > 1
@@ -154,15 +155,17 @@ def loss_curves(
         panels[-1].set_ylim(bottom=0)
     for axes, (key, heading) in zip(panels, PANELS.items(), strict=False):
         of_training, of_scored = ([row[f"{each}/{key}"] for row in history] for each in ("train", split))
-        axes.plot(epochs, of_training, "-", color=TRAIN, label="training (weights changing)", **style)
-        axes.plot(epochs, of_scored, "--", color=SCORED, label=scored, **style)
+        label = "training (weights changing)"
+        axes.plot(epochs, of_training, ls=dashes[0], color=TRAIN, label=label, **style)
+        axes.plot(epochs, of_scored, ls=dashes[1], color=SCORED, label=scored, **style)
         axes.set_title(notation(heading, conditional), loc="left")
         axes.set_xlabel("epoch")
         axes.set_xticks(epoch_ticks(len(epochs)))
         if key == "kl":
-            axes.set_ylim(bottom=0)
+            axes.set_ylim(0, 1.05 * axes.get_ylim()[1])  # the highest dot is whole
         minimum_span(axes)
-    if split == "val" and best_epoch:  # on test images nothing is chosen: the best epoch is the last one
+    # On test images nothing is chosen: the best epoch is the last one.
+    if split == "val" and best_epoch and not alone:
         panels[0].plot(
             best_epoch, history[best_epoch - 1]["val/loss"], "*", color=INK, markersize=11, linestyle="",
             label=f"best epoch ({best_epoch}), by validation loss",
