@@ -26,7 +26,7 @@ from torch import nn
 
 import vaelab
 import vaelab.explorer.network
-from conftest import TINY, command_line_of, once, settings
+from harness import TINY, command_line_of, once, settings
 from vaelab.data import splits
 from vaelab.data.splits import Data
 from vaelab.explorer.network import Weights, layer
