@@ -353,7 +353,7 @@ class Comparison(Steps):
             said.append(f"They fall into {count} families whose numbers don't compare: {reason}.")
         if len({member.config.conditional for member in members}) > 1:
             said.append(
-                "Class-conditional runs have tables of their own: their bounds are on −log p(x|y). With "
+                "Class-conditional runs have separate tables: their bounds are on −log p(x|y). With "
                 "−log p(y) added, as in their evaluations, these compare with bounds on −log p(x); scores of "
                 "samples and latents compare as they are."
             )
