@@ -127,6 +127,7 @@ def family_of(noise: np.random.Generator, models: int, seeds: int, same_seeds: b
                 kl_off=k < 2,
                 model={"latent_dim": 2},
                 dataset=SimpleNamespace(binarize="none"),
+                conditional=False,
                 loss=SimpleNamespace(likelihood_name="bernoulli"),
             ),
             facts={"data": {"name": "mnist", "binarize": "none", "classes": [], "complete": True}},
@@ -339,6 +340,7 @@ def test_published_numbers_stand_beside_those_of_the_same_settings(
             objective_name=objective,
             model={"name": "conv", "latent_dim": 2},
             dataset=SimpleNamespace(binarize=binarize),
+            conditional=False,
             loss=SimpleNamespace(likelihood_name="bernoulli"),
         )
         for beta in (0.5, 1.0)

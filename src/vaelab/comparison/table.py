@@ -122,8 +122,10 @@ def published_settings(family: Family, name: str) -> str:
 
 def columns(family: Family) -> list[Column]:
     """A family's numbers: those of the last epoch, and of the last checkpoint's evaluation."""
-    known, bound = columns_of(family), "−log p(x|y)" if family.conditional else "−log p(x)"
-    texts = [family.notation(each.meaning.format(bound=bound)) for each in known]
+    known = columns_of(family)
+    if not family.conditional:
+        return known
+    texts = [family.notation(each.meaning.replace("−log p(x)", "−log p(x|y)")) for each in known]
     return [
         replace(each, heading=family.notation(each.heading), meaning=text)
         for each, text in zip(known, texts, strict=True)
@@ -150,7 +152,7 @@ def columns_of(family: Family) -> list[Column]:
         ),
         Column(
             f"{split}/neg_elbo", f"both together, unweighted, {scored} (nats)", "↓", 2, "", "neg_elbo",
-            "The negative ELBO, a bound on {bound}, whatever beta was in training.",
+            "The negative ELBO, a bound on −log p(x), whatever beta was in training.",
         ),
         Column(
             fid, f"{fid} of prior samples", "↓", 1, f"samples.{fid}.{prior}", "sampling, generation",

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaelab.config import Config, VaelabError, effective, flattened, look_up, show
-from vaelab.config.train import KL_SETTINGS, name_of
+from vaelab.config.train import KL_SETTINGS, name_of, notation
 from vaelab.evaluation.sections import MEASURES_VERSION
 from vaelab.runs.folder import SPLIT_NAMES, RunFolder, read_metrics_json, run_folders
 from vaelab.training import checkpoint
@@ -95,7 +95,7 @@ class Family:
 
     def notation(self, text: str) -> str:
         """p(x|z) and q(z|x) in a text as they are of these models."""
-        return self.models[0].config.notation(text)
+        return notation(text, self.conditional)
 
     @property
     def objectives(self) -> list[str]:
