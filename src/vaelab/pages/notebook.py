@@ -40,7 +40,7 @@ class Rows(list[dict[str, Any]]):
         try:
             import pandas
         except ImportError as error:
-            raise VaelabError("to_pandas() needs pandas: type pip install pandas.") from error
+            raise VaelabError("to_pandas() needs pandas: run pip install pandas.") from error
         frame = pandas.DataFrame(list(self))
         for name in frame:  # what is missing among numbers is NaN, as pandas has it
             values = frame[name].replace({"": None}).dropna()
