@@ -98,6 +98,43 @@ def test_a_sweep_is_not_taken_for_one_run(line: list[str]) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"beta": [1, 2]},
+        {"beta": "0.1,0.5,1"},
+        {"model": ("mlp", "conv"), "model.latent_dim": 2},
+        {"beta": range(1, 3)},
+    ],
+)
+def test_a_keyword_of_several_values_is_not_taken_for_one_run(settings: dict[str, object]) -> None:
+    with pytest.raises(vaelab.VaelabError) as error:
+        api.train("dataset.source=embedded", epochs=1, **{"dataset.classes": ["trouser", "bag"]}, **settings)
+    assert str(error.value) == (
+        f"{next(iter(settings))} has several values, and vaelab.train makes one run: call vaelab.sweep with these "
+        "settings."
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "line"),
+    [
+        ("beta", [0.1, 0.5], "beta=0.1,0.5"),
+        ("beta", "0.1,0.5,1", "beta=0.1,0.5,1"),
+        ("seed", range(1, 4), "seed=1,2,3"),
+        ("seed", "range(1,4)", "seed=range(1,4)"),
+        ("model.hidden", [[400], [200, 100]], "model.hidden=[400],[200,100]"),
+        ("model.hidden", "[400],[200,100]", "model.hidden=[400],[200,100]"),
+        ("dataset.root", Path("a,b"), "dataset.root='a,b'"),
+        ("dataset.root", ["a,b", "c"], "dataset.root='a,b',c"),
+        ("hydra.sweep.dir", "a,b", "hydra.sweep.dir='a,b'"),
+        ("dataset.root", "a{b,c", "dataset.root='a{b,c'"),
+    ],
+)
+def test_a_sweep_by_keyword_is_that_of_the_command_line(key: str, value: object, line: str) -> None:
+    assert api.several_values(key, value) == line
+
+
 def test_a_sweep_has_the_folders_of_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same names, files and settings, and the same training once."""
     monkeypatch.chdir(tmp_path)
@@ -109,7 +146,7 @@ def test_a_sweep_has_the_folders_of_the_command_line(tmp_path: Path, monkeypatch
         "-m", *quick, "kl=true,false", "beta=0.5,1", "hydra.sweep.dir=typed"
     )
     assert typed.returncode == 0
-    called = api.sweep(*quick, "kl=true,false", beta=[0.5, 1], **{"hydra.sweep.dir": "called"})
+    called = api.sweep(*quick, kl="true,false", beta=[0.5, 1], **{"hydra.sweep.dir": "called"})
     assert (called.folder, called.interrupted) == (Path("called"), False)
     files = [
         sorted(
@@ -129,6 +166,10 @@ def test_a_sweep_has_the_folders_of_the_command_line(tmp_path: Path, monkeypatch
     table = called.comparison.table
     assert [row["model"] for row in table] == ["KL off", "beta 0.5", "beta 1"]
     assert table[2]["val/kl"] == called.runs[1].metrics[-1]["val/kl"]
+    shown = table._repr_html_()
+    for row in table:
+        cell = f"{row['val/kl']:.2f}"
+        assert (f" {cell} " in called.comparison.text, f">{cell}<" in shown) == (True, True)
     assert repr(called) == "<Sweep: 3 finished runs, called>"
     assert "<td>one seed each: not tested</td>" in called._repr_html_()
     again = vaelab.compare(called, figures=False, evaluate=False)

@@ -200,6 +200,20 @@ def test_an_evaluation_says_what_its_bounds_are_of(trained: Path, tmp_path: Path
     most = f"{labels.bincount().max() / len(labels):.3f}"
     assert f"always predicting the most frequent class would reach {most}." in " ".join(result.text.split())
     assert "Published" not in result.text
+    everywhere = [
+        result.text,
+        (tmp_path / "out" / "summary.md").read_text(),
+        json.dumps(result.content),
+        result._repr_html_(),
+    ]
+    everywhere += [
+        run._repr_html_(),
+        run.metrics._repr_html_(),
+        run.plot.loss().axes[1].get_title(loc="left"),
+    ]
+    for text in everywhere:
+        assert ("p(x|z)" in text, "q(z|x)" in text, "given the class on" in text) == (False, False, False)
+    assert all("p(x|z, y)" in text for text in [*everywhere[:2], *everywhere[3:]])
     assert result.content["not_measured"]["ood"].startswith(
         "the model needs a class, which images of another"
     )
@@ -354,6 +368,15 @@ def test_bounds_given_the_class_stand_in_a_table_of_their_own(tmp_path: Path) ->
         f"## {title}", f"## {title}, class-conditional",
     ]  # fmt: skip
     assert "Class-conditional runs have separate tables" in text
+    plain, given = text.replace("\\|", "|").split(f"## {title}")[1:]
+    for of, wanted, never in (
+        (plain, ("−log p(x|z), ", "KL(q(z|x) ‖"), ", y)"),
+        (given, ("−log p(x|z, y), ", "KL(q(z|x, y) ‖"), "q(z|x) "),
+    ):
+        assert all(each in of for each in wanted)
+        assert never not in of.partition("What the numbers mean")[0]
+    for each in ("a bound on −log p(x), whatever", "a bound on −log p(x|y), whatever"):
+        assert each in text
 
 
 def test_a_model_that_places_labels_elsewhere_has_no_explorer() -> None:

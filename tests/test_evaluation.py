@@ -33,7 +33,7 @@ from harness import TINY, CommandLine, command_line_of, environment, once, rewri
 from vaelab.cli import api
 from vaelab.config import Config, EvaluationConfig, ScoredDataConfig, VaelabError
 from vaelab.config.evaluate import ON_REQUEST
-from vaelab.evaluation.evaluate import evaluated_model
+from vaelab.evaluation.evaluate import EvaluationResult, evaluated_model
 from vaelab.evaluation.figures import FIGURES
 from vaelab.evaluation.numbers import Basis, CannotMeasure, Number, Section, as_percent
 from vaelab.evaluation.sections import section_names, sections
@@ -42,6 +42,9 @@ from vaelab.evaluation.sections.latent import collapse_verdict
 from vaelab.evaluation.sections.samples import precision_verdicts, sampling_verdict
 from vaelab.evaluation.summary import summary
 from vaelab.metrics.features import untrained_network
+from vaelab.pages.notebook import Rows
+from vaelab.pages.run_report import write_run_report
+from vaelab.runs.folder import RunFolder
 
 SECTIONS = [name for name in section_names() if name not in ON_REQUEST]
 QUICK = ("importance_samples=5", "nll_images=40")
@@ -154,6 +157,30 @@ def test_an_evaluation_leaves_numbers_a_table_and_figures(evaluate: CommandLine,
         assert sentence.count(".\n") == 0, "one sentence"
     report = (run / "report.html").read_text() if (run / "report.html").exists() else ""
     assert not report, "artifacts.report=false"
+    assert_reads_the_same(run, found)
+
+
+def assert_reads_the_same(run: Path, found: dict[str, Any]) -> None:
+    """Each number in table.txt, on the run's page, and in a notebook's tables."""
+    folder = run / "evaluation" / "best"
+    write_run_report(RunFolder(run))
+    result = EvaluationResult(folder, "", [], 0, found)
+    cells = {
+        name: re.findall(r'<td class="number">(.*?)</td>', html)
+        for name, html in (
+            ("page", (run / "report.html").read_text()),
+            ("notebook", result._repr_html_()),
+            ("rows", "".join(Rows([row])._repr_html_() for row in result.table)),
+        )
+    }
+    printed = re.split(r"\s{2,}|\n", (folder / "table.txt").read_text())
+    for row in result.table:
+        basis = Basis(row["split"], row["images"], row["seed"])
+        text = str(Number(row["value"], row["unit"], basis, row.get("standard_error")))
+        assert text in printed, row
+        assert text in cells["page"], row
+        assert text in cells["notebook"], row
+        assert {*text.removesuffix(" ± 0").split(" ± ")} <= {*cells["rows"]}, row
 
 
 def assert_carried(text: str, found: dict[str, Any]) -> None:
@@ -166,7 +193,7 @@ def assert_carried(text: str, found: dict[str, Any]) -> None:
                     basis = Basis(number["split"], number["images"], number["seed"])
                     each = Number(number["value"], number["unit"], basis, number["standard_error"])
                     known |= {str(each), as_percent(each)}
-    said = re.findall(r"-?[\d.]+ ± [\d.]+(?: %)?", text)
+    said = re.findall(r"−?[\d,.]+ ± [\d,.]+\d(?: %)?", text)
     assert len(said) > 15
     assert [each for each in said if each not in known] == []
 

@@ -383,6 +383,22 @@ def test_loss_curves_show_noise_as_noise_and_the_best_epoch_on_its_curve(split: 
         assert stars[0].get_label() == "best epoch (3), by validation loss"
 
 
+def test_the_dots_of_one_epoch_are_whole() -> None:
+    row = {"epoch": 1, "kl_weight": 1.0, "train/kl": 5.0, "val/kl": 7.2}
+    row |= {f"{split}/{term}": 250.0 for split in ("train", "val") for term in ("loss", "reconstruction")}
+    figure = loss_curves([row], "Title", "Subtitle", 1, conditional=True)
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        low, high = axes.bbox.intervaly
+        dots = [axes.transData.transform((1, line.get_ydata()[0]))[1] for line in axes.lines]
+        assert len(dots) == 2  # no star hides one
+        assert low < min(dots) - 5
+        assert high > max(dots) + 5
+    assert [axes.get_title(loc="left") for axes in figure.axes[1:]] == [
+        "Reconstruction, −log p(x|z, y)", "KL(q(z|x, y) ‖ p(z))"
+    ]  # fmt: skip
+
+
 def test_the_axes_of_several_models_show_what_differs() -> None:
     """A first epoch far above, a KL of two sizes: that axis is logarithmic, and says so."""
 

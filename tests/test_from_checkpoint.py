@@ -65,6 +65,17 @@ def test_every_format_has_the_same_images_however_many_are_drawn(trained: Path, 
     torch.testing.assert_close(halved, run.decode(0.5 * latents[:2]))
 
 
+def test_a_grid_says_what_it_shows_and_is_nearly_square(trained: Path) -> None:
+    settings = SampleConfig(run=str(trained), count=6, sigma=0.5, seed=3)
+    figure = samples.grid_of(settings, vaelab.load(trained))
+    title, about = (text.get_text().replace("\n", " · ") for text in figure.texts[:2])
+    assert title == "6 samples from N(0, σ²) with σ = 0.5"
+    for said in ("conv, 3 latent dimensions, beta 1", "best, epoch 1", "run run", "seed 3, σ = 0.5"):
+        assert said in about
+    counts = (1, 2, 3, 5, 7, 10, 12, 13, 64, 100, 2500)
+    assert [samples.columns_of(count) for count in counts] == [1, 2, 3, 3, 4, 5, 4, 5, 8, 10, 50]
+
+
 def test_an_interrupted_command_goes_on_where_it_was(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

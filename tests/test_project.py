@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 import zipfile
@@ -58,6 +59,28 @@ def test_imports_point_down(path: Path) -> None:
         parts = module.split(".")
         if parts[0] == "vaelab" and len(parts) > 1 and parts[1] != package(path):
             assert LAYER[parts[1]] < LAYER[package(path)], f"{path.name} imports {module}"
+
+
+def test_text_files_are_utf_8_on_every_system() -> None:
+    """Windows reads and writes in a code page of its own unless the encoding is named."""
+    unnamed = []
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            called, text = ast.unparse(node.func), ast.unparse(node)
+            is_binary = bool(re.search(r"""'[rwxa]?\+?b""", text))
+            others = (
+                "os.open",
+                "Image.open",
+                "home.write_text",
+                "self.write_text",
+                "folder.write_text",
+            )  # UTF-8
+            is_file = called.rpartition(".")[2] in ("open", "read_text", "write_text")
+            if is_file and not is_binary and "encoding=" not in text and not called.endswith(others):
+                unnamed.append(f"{path.relative_to(SOURCE)}: {text}")
+    assert unnamed == []
 
 
 def test_libraries_stay_in_their_packages() -> None:

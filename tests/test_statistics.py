@@ -13,7 +13,7 @@ from scipy import stats
 
 from vaelab.comparison.findings import ONE_SEED, findings, in_short
 from vaelab.comparison.report import conclusion
-from vaelab.comparison.statistics import Estimate, differences, holm, t_test, typographic
+from vaelab.comparison.statistics import Estimate, differences, holm, t_test
 from vaelab.comparison.table import (
     Column,
     answers,
@@ -25,6 +25,7 @@ from vaelab.comparison.table import (
     on_terminal,
 )
 from vaelab.evaluation.runs import Family, Model
+from vaelab.pages.numbers import written
 
 REPETITIONS = 2000
 MODELS, SEEDS = (2, 3, 5, 8), (2, 3, 5)
@@ -126,6 +127,7 @@ def family_of(noise: np.random.Generator, models: int, seeds: int, same_seeds: b
                 kl_off=k < 2,
                 model={"latent_dim": 2},
                 dataset=SimpleNamespace(binarize="none"),
+                conditional=False,
                 loss=SimpleNamespace(likelihood_name="bernoulli"),
             ),
             facts={"data": {"name": "mnist", "binarize": "none", "classes": [], "complete": True}},
@@ -301,9 +303,17 @@ def test_holes_are_not_ranked_where_posteriors_are_too_narrow(models: int, ranke
 
 
 def test_numbers_for_readers_have_a_minus_sign() -> None:
-    assert [typographic(each) for each in ("-1.50", "-0.00", "0.00", "-0.001")] == [
-        "−1.50", "0.00", "0.00", "−0.001"
+    assert [written(each, digits=2) for each in (-1.5, -0.001, 0.0, -1234.5)] == [
+        "−1.50", "0.00", "0.00", "−1,234.50"
     ]  # fmt: skip
+    assert [written(each) for each in (-1e-5, 10.0, 9.87654, 12345, math.nan)] == [
+        "−1e-05", "10.00", "9.877", "12,345", "nan"
+    ]  # fmt: skip
+    assert [written(0.28313, each) for each in (0.0123, 0.0, None)] == [
+        "0.283 ± 0.012",
+        "0.2831 ± 0",
+        "0.2831",
+    ]
     assert Estimate.of([-1.0, -2.0]).show(1) == "−1.5 ± 0.7"
 
 
@@ -330,6 +340,7 @@ def test_published_numbers_stand_beside_those_of_the_same_settings(
             objective_name=objective,
             model={"name": "conv", "latent_dim": 2},
             dataset=SimpleNamespace(binarize=binarize),
+            conditional=False,
             loss=SimpleNamespace(likelihood_name="bernoulli"),
         )
         for beta in (0.5, 1.0)

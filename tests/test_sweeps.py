@@ -615,6 +615,30 @@ def test_evaluations_that_were_made_otherwise_are_made_again(swept: tuple[Path, 
     assert f"Evaluations of other images, made again: {other_images}.\n" in again.stdout
 
 
+def test_scores_on_different_feature_networks_are_never_compared(
+    swept: tuple[Path, Any], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(swept[0], tmp_path / "sweep"))
+    path = folder / JOBS[2] / "evaluation" / "last" / "metrics.json"
+    found = json.loads(path.read_text(encoding="utf-8"))
+    features = found["numbers"]["samples"]["features"]
+    present, features["sha256"] = features["sha256"], "0" * 64
+    path.write_text(json.dumps(found), encoding="utf-8")
+    compare = command_line_of("vaelab.compare", tmp_path)
+    apart = compare("sweep=sweep", "figures=false", "evaluate=false")
+    said = " ".join(apart.stdout.split())
+    assert "FID, precision and recall of Fashion-MNIST" in said
+    assert (
+        f"are left out: its runs were scored on different feature networks (SHA-256 000000000000…, {present[:12]}…). "
+        "evaluate=true measures them again on one of them."
+    ) in said
+    assert not [key for key in table(folder)[0] if key.startswith(("fid", "precision", "recall"))]
+    assert table(folder)[0]["silhouette"] == table(swept[0])[0]["silhouette"]
+    again = compare("sweep=sweep", "figures=false")
+    assert f"Evaluations on another feature network, made again: {JOBS[2]}.\n" in again.stdout
+    assert table(folder) == table(swept[0])
+
+
 def test_a_folder_of_links_to_runs_is_compared(swept: tuple[Path, Any], tmp_path: Path) -> None:
     folder = Path(shutil.copytree(swept[0], tmp_path / "elsewhere" / "sweep"))
     links = tmp_path / "links"

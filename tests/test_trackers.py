@@ -45,6 +45,7 @@ def test_trackers_have_settings_epochs_figures_and_status_and_go_on_when_resumed
     (run,) = client.search_runs([client.get_experiment_by_name("vaelab").experiment_id])
     assert (run.info.status, run.info.run_name) == ("FINISHED", "run")
     assert run.data.params["beta"] == "0.5"
+    assert ("epochs" in run.data.params, run.data.tags["epochs"]) == (False, "2")  # a parameter can't change
     found = client.get_metric_history(run.info.run_id, "val/neg_elbo")
     assert [(each.step, each.value) for each in found] == [
         (row["epoch"], row["val/neg_elbo"]) for row in rows

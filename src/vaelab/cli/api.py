@@ -11,7 +11,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vaelab.cli.arguments import Arguments, prepare, refuse_several_values, shows_only, swept_keys
+from hydra.errors import HydraException
+
+from vaelab.cli.arguments import (
+    Arguments,
+    parse,
+    prepare,
+    refuse_several_values,
+    shows_only,
+    swept_keys,
+)  # fmt: skip
 from vaelab.cli.compose import composing, is_sweep, settings_of
 from vaelab.cli.messages import one_line
 from vaelab.cli.plan import planned
@@ -125,9 +134,10 @@ class SweepResult:
 def sweep(*overrides: str, **settings: Any) -> SweepResult:
     """A run for each combination, then their comparison, as `python -m vaelab.train -m`.
 
-    `sweep("beta=0.1,0.5,1", "kl=true,false")`, or `sweep(beta=[0.1, 0.5, 1], kl=[True, False])`: what is
-    iterable stands for several values, and a list of lists for several lists. The runs are trained one after
-    the other in this process, so that models and the like that it has registered can be swept too.
+    `sweep("beta=0.1,0.5,1", "kl=true,false")`, or `sweep(beta=[0.1, 0.5, 1], kl="true,false")`: what is
+    iterable stands for several values, a list of lists for several lists, and a text for what it is on the
+    command line; a path with a comma is a `Path`. The runs are trained one after the other in this process,
+    so that models and the like that it has registered can be swept too.
 
     An interrupt saves the run that is being trained and returns what there is; the same call with
     `"hydra.sweep.dir=FOLDER"` continues. Raises VaelabError, before anything is trained, for settings that
@@ -161,7 +171,11 @@ def sweep(*overrides: str, **settings: Any) -> SweepResult:
 
 
 def several_values(key: str, value: object) -> str:
-    """An override of a sweep: what is iterable, but for a text or a mapping, is several values."""
+    """An override of a sweep: what is iterable is several values, but for a mapping, and a text of one."""
+    if isinstance(value, str) and not key.startswith("hydra."):
+        with suppress(VaelabError, HydraException):  # what can't be read is one text
+            if parse([f"{key}={value}"])[0].is_sweep_override():
+                return f"{key}={value}"
     if not isinstance(value, Iterable) or isinstance(value, str | Mapping):
         return quote_override(key, value)
     return f"{key}={','.join(show(each, quoted) for each in value)}"
@@ -266,7 +280,7 @@ def composed(
 ) -> tuple[Schema, Path, list[str]]:
     """Checked settings, Hydra's output folder, and the overrides. Raises VaelabError."""
     lines = [*overrides, *(quote_override(key, value) for key, value in settings.items())]
-    with in_one_sentence(schema):
+    with in_one_sentence(schema), of_one_run(settings if command == "train" else {}):
         arguments = settings_alone(command, lines, schema)
         several = command == "train" and swept_keys(arguments.parsed)
         if not several:
@@ -279,6 +293,31 @@ def composed(
             )
         folder = Path(expand_home(whole.hydra.run.dir))
         return settings_of(whole, schema), folder, arguments.overrides
+
+
+@contextmanager
+def of_one_run(settings: Mapping[str, Any]) -> Iterator[None]:
+    """Inside, a setting that is refused because it has several values is said to make a sweep."""
+
+    def accepted(line: str) -> bool:
+        with suppress(Exception), composing("train", {}) as compose:
+            settings_of(compose([line]), Config)
+            return True
+        return False
+
+    try:
+        yield
+    except Exception:
+        for key, value in settings.items():
+            part = parse([several_values(key, value)])[0]
+            if not part.is_sweep_override() or accepted(quote_override(key, value)):
+                continue
+            if accepted(f"{key}={next(part.sweep_string_iterator())}"):
+                raise VaelabError(
+                    f"{key} has several values, and vaelab.train makes one run: call vaelab.sweep with these "
+                    "settings."
+                ) from None
+        raise
 
 
 def settings_alone(command: str, lines: Sequence[str], schema: type[Settings]) -> Arguments:

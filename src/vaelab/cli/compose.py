@@ -64,7 +64,8 @@ def vaelab_help(_root_: DictConfig) -> str:
     )
     if model:
         studies = sorted((config.CONF_DIR / "experiment").glob("*.yaml"))
-        questions = {f"experiment={path.stem}": path.read_text().splitlines()[1] for path in studies}
+        texts = {f"experiment={path.stem}": path.read_text(encoding="utf-8") for path in studies}
+        questions = {typed: text.splitlines()[1] for typed, text in texts.items()}
         lines = ["Studies"]
         lines += [wrapper.fill(f"{typed:<{width}}  {text.strip('# ')}") for typed, text in questions.items()]
         lines.append("")
@@ -76,7 +77,7 @@ def vaelab_help(_root_: DictConfig) -> str:
 
 def explained(path: Path) -> dict[str, str]:
     """The comments next to the settings in a yaml of conf/; empty for a file elsewhere."""
-    lines = path.read_text().splitlines() if path.is_file() else []
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     return {line.partition(":")[0]: line.partition("# ")[2] for line in lines if "# " in line[1:]}
 
 
@@ -100,7 +101,8 @@ def sweep_name(number: int, overrides: ListConfig, left_out: Sequence[str]) -> s
     kept = sorted(line for line in lines if line.partition("=")[0].lstrip("+~") not in left_out)
     text = "_".join(map(as_typed, kept)).replace("=", "-").replace(",", "+").replace("/", "-")
     safe = re.sub(r"[^\w.+-]", "", text)
-    return f"{number}_{safe}"[:120].rstrip("_")  # file systems take 255, and paths have a limit too
+    # File systems take 255, Windows a path of 260 and no dot at the end.
+    return f"{number}_{safe}"[:120].rstrip("_.")
 
 
 @contextmanager

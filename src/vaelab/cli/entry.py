@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +39,21 @@ def version_line() -> str:
     return ", ".join(f"{name} {version(package)}" for name, package in names.items())
 
 
+def write_any_character() -> None:
+    """Let −, ± and → be printed where the encoding of an output lacks them, as on Windows that of a pipe."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper) and not stream.encoding.lower().startswith("utf"):
+            chosen = os.name != "nt" or "PYTHONIOENCODING" in os.environ
+            stream.reconfigure(encoding=stream.encoding if chosen else "utf-8", errors="replace")
+
+
 @standard_streams()
 def run_command(command: str, body: Callable[[Job], object]) -> None:
     """Check the command line, let Hydra compose conf/COMMAND.yaml with it, and run the job or the jobs."""
     schema = SCHEMAS[command]
     tracebacks = os.environ.get(TRACEBACKS) == "1"
     failed: list[str] = []
+    write_any_character()
     with errors_in_one_line(schema, tracebacks):
         register()
         arguments = prepare(sys.argv[1:], command, schema)

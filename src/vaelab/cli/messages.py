@@ -116,7 +116,7 @@ def errors_in_one_line(schema: type[config.Settings], tracebacks: bool) -> Itera
         os.dup2(
             os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
         )  # else Python prints an error when it ends
-        sys.exit(BY_SIGNAL + signal.SIGPIPE)
+        sys.exit(BY_SIGNAL + 13)  # SIGPIPE, a name that Windows lacks
     except (config.VaelabError, HydraException, OmegaConfBaseException, YAMLError, OSError) as error:
         if tracebacks:
             raise

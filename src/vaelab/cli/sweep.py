@@ -195,7 +195,7 @@ def forward_signals() -> Iterator[list[int]]:
         if received or not running:
             raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(BY_SIGNAL + number)
         received.append(number)
-        for process in running:
+        for process in running if os.name != "nt" else ():  # there it kills, and Ctrl-C reaches all anyway
             os.kill(process.pid or 0, number)
 
     before = {number: signal.signal(number, note) for number in Signals.OURS}
@@ -235,7 +235,7 @@ def train_job(job: Job, *, owns_process: bool) -> TrainingResult | None:
     assert job.sweep is not None
     home = folder = job.folder
     try:
-        sweep = json.loads((job.sweep / TRAININGS / STARTED).read_text())
+        sweep = json.loads((job.sweep / TRAININGS / STARTED).read_text(encoding="utf-8"))
         config = job.settings(Config)
         hydra = HydraConfig.get().job
         place = f"run {hydra.num + 1} of {sweep['jobs']}"
@@ -279,7 +279,7 @@ def claim_runs(sweep: Path) -> None:
             found[str(path.relative_to(sweep))] = training_digest(checkpoint.config_of(saved), images)
     for name, digest in found.items():
         claim = claim_of(sweep, digest)
-        before = claim.read_text() if claim.exists() else ""
+        before = claim.read_text(encoding="utf-8") if claim.exists() else ""
         if found.get(before, digest) != digest or not (sweep / before / "run.json").exists():
             write_bytes(claim, name.encode())
 
@@ -302,7 +302,7 @@ def claimed(digest: str, sweep: Path, folder: RunFolder) -> Iterator[RunFolder]:
     with locked(claim.with_suffix(".lock")):
         if not claim.exists() and not folder.run_json.exists():  # of another training
             write_bytes(claim, str(folder.path.absolute().relative_to(sweep.absolute())).encode())
-        home = RunFolder(sweep / claim.read_text()) if claim.exists() else folder
+        home = RunFolder(sweep / claim.read_text(encoding="utf-8")) if claim.exists() else folder
         if home.path != folder.path:
             remove_if_empty(folder.path)  # Hydra has made it
         yield home

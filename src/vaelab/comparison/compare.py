@@ -28,17 +28,19 @@ from vaelab.comparison.table import (
     TERMINAL,
     answers,
     comma_separated,
+    decimals,
     further,
     groups,
     markdown,
     on_terminal,
     plain_rows,
 )
-from vaelab.config import CompareConfig, EvaluationConfig, VaelabError, counted
+from vaelab.config import CompareConfig, EvaluationConfig, VaelabError, counted, look_up
 from vaelab.evaluation.evaluate import Evaluation, Steps, evaluated_model, switched_off
 from vaelab.evaluation.model import EvaluatedModel
 from vaelab.evaluation.runs import Family, FoundRuns, Member, family_of, find
 from vaelab.evaluation.sections import section_names
+from vaelab.evaluation.sections.samples import network_of
 from vaelab.pages.epochs import KINDS
 from vaelab.pages.glossary import ARROWS_MEAN
 from vaelab.pages.links import linked, refresh
@@ -162,6 +164,8 @@ class Comparison(Steps):
     def run(self) -> ComparisonResult:
         with held(self.folder):
             self.evaluate_missing()
+            for family in self.found.families:
+                self.leave_out_other_networks(family)
             rows = plain_rows(self.found.families, self.found.not_finished)
             write_bytes(self.folder / "comparison.csv", comma_separated(rows).encode())
             drawn = len(FIGURES) * len(self.found.families) if self.config.figures else 0
@@ -178,13 +182,16 @@ class Comparison(Steps):
                     for folder in [self.folder, *(member.folder.path for member in self.found.members)]:
                         refresh(folder)
             RunFolder(self.folder.parent).refresh_zip()
-            summary, rows = self.summary(), Rows(rows)
-            return ComparisonResult(self.folder, text, summary, self.failed, rows, self.found, self.notes)
+            summary, shown = self.summary(), Rows(rows, decimals(self.found.families))
+            return ComparisonResult(self.folder, text, summary, self.failed, shown, self.found, self.notes)
 
     def evaluate_missing(self) -> None:
         """Evaluate the last checkpoint of each run whose numbers the table lacks or can't stand in it."""
         others = [member for family in self.found.families for member in self.of_other_images(family)]
         for member in others:
+            member.evaluation = None
+        rescored = [member for family in self.found.families for member in self.of_other_networks(family)]
+        for member in rescored:
             member.evaluation = None
         lacking = [each for each in self.found.members if lacks_numbers(each) and each not in self.not_here]
         if lacking and not self.config.evaluate:
@@ -196,6 +203,9 @@ class Comparison(Steps):
         if others:
             names = ", ".join(member.folder.name for member in others if member not in self.not_here)
             self.said += [f"Evaluations of other images, made again: {names}."] if names else []
+        if rescored:
+            names = ", ".join(member.folder.name for member in rescored)
+            self.said.append(f"Evaluations on another feature network, made again: {names}.")
         for place, member in enumerate(lacking, 1):
             name = member.folder.name
             with self.step(f"the evaluation of {name}"):
@@ -231,6 +241,33 @@ class Comparison(Steps):
                 )
                 self.not_here += [member for member in members if lacks_numbers(member) or member in own]
         return own
+
+    def of_other_networks(self, family: Family) -> list[Member]:
+        """The runs whose samples are scored on other features than those that are to be evaluated now."""
+        members = [member for member in family.members if member.evaluation]
+        used = {feature_digest(member) for member in members} - {None}
+        now = len(used) > 1 or any(map(lacks_numbers, family.members)) or self.config.dataset.features
+        if used and now and self.config.evaluate:
+            with suppress(VaelabError):  # without images or a network nothing can be measured again
+                here = self.evaluated_model(family.members[0])
+                present, images = network_of(here).sha256, here.data.origin.sha256
+                known = [(member, member.evaluation or {}) for member in members]
+                again = [member for member, found in known if found["data"]["sha256"] == images]
+                return [member for member in again if feature_digest(member) != present]
+        return []
+
+    def leave_out_other_networks(self, family: Family) -> None:
+        """Scores on the features of different networks are no numbers of one column."""
+        used = {digest for member in family.members if (digest := feature_digest(member))}
+        if len(used) > 1:
+            for member in family.members:
+                (member.evaluation or {"numbers": {}})["numbers"].pop("samples", None)
+            digests = ", ".join(f"{each[:12]}…" for each in sorted(used))
+            self.said.append(
+                f"FID, precision and recall of {family.title} are left out: its runs were scored on "
+                f"different feature networks (SHA-256 {digests}). "
+                + ("" if self.config.evaluate else "evaluate=true measures them again on one of them.")
+            )
 
     def evaluated_model(self, member: Member) -> EvaluatedModel:
         """The last checkpoint: to measure what the table needs and what a replaced evaluation had."""
@@ -316,7 +353,7 @@ class Comparison(Steps):
             said.append(f"They fall into {count} families whose numbers don't compare: {reason}.")
         if len({member.config.conditional for member in members}) > 1:
             said.append(
-                "Class-conditional runs have tables of their own: their bounds are on −log p(x|y). With "
+                "Class-conditional runs have separate tables: their bounds are on −log p(x|y). With "
                 "−log p(y) added, as in their evaluations, these compare with bounds on −log p(x); scores of "
                 "samples and latents compare as they are."
             )
@@ -372,6 +409,12 @@ def not_shown(figures: Sequence[Path], epochs: Mapping[str, Any] | None) -> list
 
 def bullets(lines: Sequence[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
+
+
+def feature_digest(member: Member) -> str | None:
+    """The SHA-256 of the feature network that samples were scored on; None where they were not."""
+    found: str | None = look_up(member.evaluation or {}, "numbers.samples.features.sha256")
+    return found
 
 
 def lacks_numbers(member: Member) -> bool:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from vaelab.comparison.statistics import Estimate
 from vaelab.comparison.table import LEAST_COVERED
 from vaelab.config import look_up
+from vaelab.config.train import notation
 from vaelab.evaluation.model import COVERED, FROZEN_SIGMAS
 from vaelab.evaluation.numbers import CannotMeasure, percent
 from vaelab.evaluation.runs import Family
@@ -52,7 +53,7 @@ class FamilyFigures:
         self.first = next(iter(examples.values()))
         self.looks = dict(zip(examples, styles(family.weights_to_draw), strict=True))
         seeds = ", ".join(map(str, sorted({model.seeds[0] for model in family.models})))
-        self.title = family.title
+        self.title, self.conditional = family.title, family.conditional
         self.about = f"{family.title} · seed {seeds} · after the last epoch"
         """Which seed is drawn, where one run stands for each model, and which checkpoint."""
         # Losses of different objectives don't compare.
@@ -74,8 +75,9 @@ class FamilyFigures:
         if "loss" not in self.terms:
             subtitle += " · what each objective minimises is left out: losses of different ones don't compare"
         return overlaid_curves(
-            histories, self.looks, splits, self.terms, "Loss curves of all models", subtitle
-        )
+            histories, self.looks, splits, self.terms, "Loss curves of all models", subtitle,
+            conditional=self.conditional,
+        )  # fmt: skip
 
     def rate_distortion(self) -> Figure:
         points = {
@@ -83,7 +85,7 @@ class FamilyFigures:
             for model in self.models
         }
         of = f"{self.title} · {SPLIT_NAMES[self.scored]} images, last epoch{self.about_seeds('bars')}"
-        return rate_distortion(points, self.looks, "Rate and distortion", of)
+        return rate_distortion(points, self.looks, "Rate and distortion", of, conditional=self.conditional)
 
     def about_seeds(self, drawn: str) -> str:
         """What stands for the spread over seeds in a figure, or that there is none to show."""
@@ -124,13 +126,15 @@ class FamilyFigures:
             samples_N2 = examples.posterior_samples()
             missed_YX = uncovered_grid(examples.train_posterior(), reach, HOLE_GRID, COVERED).cpu().numpy()
             drawn.append(Holes(samples_N2, limit_for(samples_N2), missed_YX, heading))
+        q = notation("q(z|x)", self.conditional)
         return hole_panels(
             drawn,
             reach,
             percent(COVERED),
             "Aggregate posteriors, and holes of the prior that they leave",
-            f"{self.about} · above: a sample of q(z|x) for each of {len(self.first.labels_N):,} test images; "
-            f"below: q(z|x) of {len(self.first.data.train):,} training images",
+            f"{self.about} · above: a sample of {q} for each of {len(self.first.labels_N):,} test images; "
+            f"below: {q} of {len(self.first.data.train):,} training images",
+            conditional=self.conditional,
         )
 
     def reconstructions(self) -> Figure:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean
 
-from vaelab.comparison.statistics import LEVEL, Difference, differences, tested, typographic
+from vaelab.comparison.statistics import LEVEL, Difference, differences, tested
 from vaelab.comparison.table import NOT_RANKED, Column, by_seed, columns, estimate
 from vaelab.evaluation.runs import Family
+from vaelab.pages.numbers import written
 
 TYPICAL_ALONE = (
     "These images lie where real images are densest and leave nearly all of the others out: that is no sign "
@@ -139,7 +140,9 @@ def verdict(column: Column, ranking: Ranking) -> str:
 def effect(difference: Difference, column: Column) -> str:
     """`1.24 nats (0.90 to 1.58, p = 0.004)`: the size of a difference, its 95 % interval, and p."""
     larger = difference if difference.mean >= 0 else difference.against(difference.second)
-    size, low, high = (typographic(f"{value:.{column.digits}f}") for value in (larger.mean, *larger.interval))
+    size, low, high = (
+        written(float(value), digits=column.digits) for value in (larger.mean, *larger.interval)
+    )
     if column.unit == "(nats)":
         size += " nats"
     if math.isinf(larger.interval[1]):
@@ -196,9 +199,10 @@ def typical_alone(family: Family, precision: Column, recall: Column) -> Iterator
         if not (exact and found and real and covered):
             continue
         floor = fmean(real)
+        shown = written(floor, digits=3)
         if exact.mean - floor > 2 * precision.resolution(family) and found.mean < fmean(covered) / 10:
             yield (
-                f"{model.label}: precision {exact.show(3)} is above that of real images, {floor:.3f}, while "
+                f"{model.label}: precision {exact.show(3)} is above that of real images, {shown}, while "
                 f"recall is {found.show(3)}. {TYPICAL_ALONE}"
             )
 

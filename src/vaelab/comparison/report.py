@@ -40,7 +40,6 @@ SYMBOLS = {
     "h": "hexagon",
 }
 """matplotlib's markers as Observable Plot calls them."""
-DISTORTION = "−log p(x|z), nats per image"
 
 
 def about_all(found: FoundRuns) -> str:
@@ -151,7 +150,7 @@ def curves(family: Family, first: int) -> list[dict[str, Any]]:
                 number = first + place
                 own = {"name": model.label, "model": number, "colour": number, "dash": DASHES[look.dashes]}
                 series.append({**own, "values": over.means, **band})
-            title = f"{heading}, {SPLIT_NAMES[split]}"
+            title = f"{family.notation(heading)}, {SPLIT_NAMES[split]}"
             ticks = epoch_ticks(max(len(each.means) for each in by_split[split]))
             found.append(chart(title, series, ticks, axis.for_page()))
     return found
@@ -190,10 +189,10 @@ def rate_distortion(family: Family, first: int) -> dict[str, Any]:
     return {
         "points": points,
         "frontier": frontier(means_M2).tolist(),
-        "x": {**across, "label": f"rate: KL(q(z|x) ‖ p(z)), nats per image{scale}"},
+        "x": {**across, "label": family.notation(f"rate: KL(q(z|x) ‖ p(z)), nats per image{scale}")},
         "y": {
             "domain": [low_y - margin, high_y + margin],
-            "label": "distortion: −log p(x|z), nats per image",
+            "label": family.notation("distortion: −log p(x|z), nats per image"),
         },
         "alt": f"Rate and distortion in nats per image after the last epoch. {said}",
     }
@@ -258,4 +257,4 @@ def conclusion(stem: str, family: Family) -> str:
         f"{model.label} {'not told, σ is too small' if model.label in unresolved else cell(model, column)}"
         for model in family.models
     )
-    return f"{words[0].upper()}{words[1:]}: {said}." if measured(family, [column]) else ""
+    return f"{words[0].upper()}{family.notation(words[1:])}: {said}." if measured(family, [column]) else ""

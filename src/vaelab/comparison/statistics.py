@@ -12,17 +12,13 @@ from statistics import fmean
 
 from scipy.special import stdtr, stdtrit
 
+from vaelab.pages.numbers import written
+
 LEVEL = 0.05
 """Family-wise error rate: the probability of any claim in a column where no two models differ."""
 
 BySeed = Mapping[int, float]
 """A model's number for each of its seeds."""
-
-
-def typographic(number: str) -> str:
-    """A number for readers: with a minus sign, and without one before zero."""
-    zero = number.startswith("-") and not number.strip("-0.")
-    return number[1:] if zero else number.replace("-", "−")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +42,7 @@ class Estimate:
         return cls(mean, count, deviation, (mean - half, mean + half))
 
     def show(self, digits: int) -> str:
-        spread = "" if self.standard_deviation is None else f" ± {self.standard_deviation:.{digits}f}"
-        return typographic(f"{self.mean:.{digits}f}{spread}")
+        return written(self.mean, self.standard_deviation, digits)
 
 
 @dataclass(frozen=True, slots=True)

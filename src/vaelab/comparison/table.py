@@ -5,18 +5,19 @@ import io
 import math
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
 from tabulate import tabulate
 
-from vaelab.comparison.statistics import Estimate, typographic
+from vaelab.comparison.statistics import Estimate
 from vaelab.config import look_up
 from vaelab.evaluation.model import pixels_of
 from vaelab.evaluation.runs import Family, Member, Model
 from vaelab.evaluation.sections.latent import NEAR_CEILING
 from vaelab.evaluation.sections.samples import FLOOR
+from vaelab.pages.numbers import written
 from vaelab.pages.published import published
 from vaelab.runs.folder import SPLIT_NAMES
 
@@ -107,8 +108,8 @@ class Column:
         if "." not in where:
             return f"{where} ({what})" if where else ""
         found = [self.references(model) for model in family.models]
-        shown = [f"{fmean(values):.{self.digits}f}" if values else "–" for values in found]
-        numbers = typographic(", ".join(shown if len({*shown}) > 1 else shown[:1]))
+        shown = [written(fmean(values), digits=self.digits) if values else "–" for values in found]
+        numbers = ", ".join(shown if len({*shown}) > 1 else shown[:1])
         return f"{numbers} ({what})" if any(found) else ""
 
 
@@ -116,11 +117,22 @@ def published_settings(family: Family, name: str) -> str:
     """What was published for these very settings, in the order of the models; else nothing."""
     data = family.members[0].facts["data"]
     found = [published(model.config, data, name) for model in family.models]
-    return ", ".join(f"{each[0]:.2f}" for each in found if each) if all(found) else ""
+    return ", ".join(written(each[0], digits=2) for each in found if each) if all(found) else ""
 
 
 def columns(family: Family) -> list[Column]:
     """A family's numbers: those of the last epoch, and of the last checkpoint's evaluation."""
+    known = columns_of(family)
+    if not family.conditional:
+        return known
+    texts = [family.notation(each.meaning.replace("−log p(x)", "−log p(x|y)")) for each in known]
+    return [
+        replace(each, heading=family.notation(each.heading), meaning=text)
+        for each, text in zip(known, texts, strict=True)
+    ]
+
+
+def columns_of(family: Family) -> list[Column]:
     split, name = family.scored, family.models[0].members[0].facts["data"]["name"]
     scored, fid, prior, means = SPLIT_NAMES[split], f"fid_{name}_cnn", "prior samples", "posterior means"
     pixels = pixels_of(family.members[0].facts["data"])
@@ -348,6 +360,12 @@ def plain_rows(families: Sequence[Family], not_finished: Mapping[str, str]) -> l
                     }  # fmt: skip
             rows.append(row)
     return rows + [{"model": name, "status": reason} for name, reason in not_finished.items()]
+
+
+def decimals(families: Sequence[Family]) -> dict[str, int]:
+    """The decimals of the columns of `plain_rows`, as the tables have them."""
+    found = {column.name: column.digits for family in families for column in columns(family)}
+    return {f"{name}{of}": digits for name, digits in found.items() for of in ("", "_std", "_low", "_high")}
 
 
 def comma_separated(rows: Sequence[Mapping[str, Any]]) -> str:

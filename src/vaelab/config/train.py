@@ -48,6 +48,14 @@ def check_model(model: object) -> object:
     return model
 
 
+def notation(text: str, conditional: bool) -> str:
+    """A text in which a class-conditional model's distributions are given the class y too."""
+    if not conditional:
+        return text
+    text = text.replace("p(x|z)", "p(x|z, y)").replace("q(z|x)", "q(z|x, y)")
+    return text.replace("−log p(x), given the class on −log p(x|y)", "−log p(x|y)")
+
+
 def is_conditional(model: Mapping[str, Any]) -> bool:
     """Whether encoder and decoder are given the class. Raises ConfigError for no truth value."""
     if not isinstance(chosen := model.get("conditional", False), bool):
@@ -272,6 +280,10 @@ class Config(Settings):
         """Whether encoder and decoder are given the class."""
         return is_conditional(self.model)
 
+    def notation(self, text: str) -> str:
+        """p(x|z) and q(z|x) in a text as they are of this model."""
+        return notation(text, self.conditional)
+
     @property
     def model_label(self) -> str:
         """`mlp`, or `mlp, class-conditional`."""
@@ -371,6 +383,11 @@ MAY_CHANGE = (
 )  # fmt: skip
 """What may be given beside `resume`: none of it changes the numbers of an epoch."""
 
+
+def may_change(key: str) -> bool:
+    return key in MAY_CHANGE or key.partition(".")[0] in MAY_CHANGE
+
+
 GROUP_SETTINGS = {"model": ["model.name"], "dataset": ["dataset.name"], "loss": ["kl", "beta"]}
 """What the choice in a group stands for when it is given beside `resume`."""
 
@@ -386,7 +403,7 @@ def continued(saved: Config, given: Config, keys: Iterable[str]) -> Config:
             continue
         if key == "experiment":
             raise ConfigError("A run that is resumed has its settings already: leave experiment= out.")
-        if key.split(".")[0] in MAY_CHANGE or key in MAY_CHANGE:
+        if may_change(key):
             group, _, name = key.rpartition(".")
             (look_up(before, group) if group else before)[name] = look_up(after, key)
             continue

@@ -106,7 +106,7 @@ def subset_digests(spec: DatasetSpec) -> dict[str, str]:
     """SHA-256 of each decompressed file of the embedded subset, by name; nothing where there is none."""
     if spec.subset is None or not (spec.subset / "SHA256SUMS").is_file():
         return {}
-    lines = (spec.subset / "SHA256SUMS").read_text().splitlines()
+    lines = (spec.subset / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
     return {name: digest for digest, name in map(str.split, lines)}
 
 

@@ -24,6 +24,7 @@ from vaelab.config import (
     unknown,
 )  # fmt: skip
 from vaelab.config.evaluate import ON_REQUEST
+from vaelab.config.train import is_conditional, notation
 from vaelab.evaluation.figures import FIGURES
 from vaelab.evaluation.model import EvaluatedModel
 from vaelab.evaluation.numbers import WIDTH, Section, paragraph
@@ -82,7 +83,8 @@ class EvaluationResult:
 
     def _repr_html_(self) -> str:
         shown = {"found": self.content, "table": table, "folder": self.folder}
-        return render("evaluation.cell.html.j2", interrupted=bool(self.interrupted_by), **shown)
+        html = render("evaluation.cell.html.j2", interrupted=bool(self.interrupted_by), **shown)
+        return notation(html, is_conditional(self.content.get("model", {})))
 
 
 def evaluate(run: Run, config: EvaluationConfig) -> EvaluationResult:
@@ -271,8 +273,9 @@ class Evaluation(Steps):
         if before and any(before.get(key) != facts[key] for key in ("checkpoint", "data", "seed")):
             for name in FIGURES:
                 self.path(name).unlink(missing_ok=True)
-        said = summary(self.numbers, self.left_out)
-        verdicts = [verdict for section in self.numbers.values() for verdict in section.verdicts]
+        notation = self.evaluated.notation
+        said = {title: notation(text) for title, text in summary(self.numbers, self.left_out).items()}
+        verdicts = [notation(verdict) for section in self.numbers.values() for verdict in section.verdicts]
         content = {
             "status": status,
             **facts,
@@ -280,7 +283,7 @@ class Evaluation(Steps):
             "titles": {name: section.title for name, section in self.numbers.items()},
             "summary": said,
             "verdicts": verdicts,
-            "remarks": {name: section.remark for name, section in self.numbers.items()},
+            "remarks": {name: notation(section.remark) for name, section in self.numbers.items()},
             "not_measured": {name: why for name, why in self.left_out.items() if name not in FIGURES},
             "times": {"started": self.started, "written": now(), "seconds": self.seconds},
         }
@@ -301,7 +304,7 @@ class Evaluation(Steps):
         ]
         said = {basis}
         parts = ["\n".join(textwrap.fill(line, WIDTH) for line in heading)]
-        parts += [section.table(said) for section in self.numbers.values()]
+        parts += [section.table(said, evaluated.notation) for section in self.numbers.values()]
         if self.left_out:
             reasons = [paragraph(f"{name}: {reason}") for name, reason in self.left_out.items()]
             parts.append("\n".join(["Not measured", *reasons]))

@@ -79,7 +79,7 @@ def draw_density(evaluated: EvaluatedModel) -> Figure:
         raise CannotMeasure("requires 10 images")
     view = examples.view_of([examples.means()])
     view = replace(view, limit=limit_for(view.project(samples_NL)))
-    drawn = f"{len(samples_NL):,} {examples.images_name}, one sample of q(z|x) each"
+    drawn = f"{len(samples_NL):,} {examples.images_name}, one sample of {evaluated.notation('q(z|x)')} each"
     title = "The aggregate posterior against the prior"
     return density_plot(samples_NL, view, title, f"{examples.about} · {drawn}")
 
@@ -91,9 +91,11 @@ def draw_holes(evaluated: EvaluatedModel) -> Figure:
     missed = uncovered_grid(evaluated.train_posterior, reach, 201, COVERED).cpu().numpy()
     share = number_of(evaluated.prior_not_covered, "share of prior draws", evaluated.basis(COVERAGE_POINTS))
     title = "Holes: prior mass that no posterior covers"
-    about = f"{evaluated.examples.about} · q(z|x) of {counted(len(evaluated.data.train), 'training image')}"
+    of = counted(len(evaluated.data.train), "training image")
+    about = f"{evaluated.examples.about} · {evaluated.notation('q(z|x)')} of {of}"
     holes = f"holes: {as_percent(share)}\nof prior draws"
-    return hole_map(missed, reach, percent(COVERED), holes, title, about)
+    given = evaluated.run.config.conditional
+    return hole_map(missed, reach, percent(COVERED), holes, title, about, conditional=given)
 
 
 def draw_kl_bars(evaluated: EvaluatedModel) -> Figure:

@@ -92,6 +92,9 @@ class EvaluatedModel:
             self.of_images[digest] = read_cached(path) or write_cached(path, compute())
         return {name: tensor.to(self.device) for name, tensor in self.of_images[digest].items()}
 
+    def notation(self, text: str) -> str:
+        return self.run.config.notation(text)
+
     @property
     def pixels(self) -> str:
         """What the encoder saw: grey, colour or binary pixels."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from vaelab.config import VaelabError, counted
 from vaelab.metrics.resampling import Score, mean_score
 from vaelab.pages.glossary import bare, meaning, with_arrow
+from vaelab.pages.numbers import written
 
 NATS = "nats per image"
 WIDTH = 100  # characters of a terminal
@@ -54,13 +55,7 @@ class Number:
             )
 
     def __str__(self) -> str:
-        if isinstance(self.value, int):
-            return f"{self.value:,}"
-        if not self.standard_error:
-            text = f"{self.value:.2f}" if abs(self.value) >= 100 else f"{self.value:.4g}"
-            return text if self.standard_error is None else f"{text} ± 0"
-        digits = min(6, max(0, 1 - math.floor(math.log10(self.standard_error))))  # two of the error
-        return f"{self.value:.{digits}f} ± {self.standard_error:.{digits}f}"
+        return written(self.value, self.standard_error)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as they are saved in metrics.json."""
@@ -102,7 +97,7 @@ class Section:
         rows = {name: {of: each.to_dict() for of, each in row.items()} for name, row in self.rows.items()}
         return {**rows, **self.details}
 
-    def table(self, said: set[str]) -> str:
+    def table(self, said: set[str], notation: Callable[[str], str] = str) -> str:
         """The section as text: its numbers, what they say, and what a reader must know.
 
         Lines that are in `said` are left out, and those that are printed are added.
@@ -126,10 +121,10 @@ class Section:
             if wide or meaning(name)
         ]
         bases = (str(number.basis) for row in self.rows.values() for number in row.values())
-        notes = list(dict.fromkeys([*notes, *bases, *self.remark.splitlines()]))
+        notes = list(dict.fromkeys(map(notation, [*notes, *bases, *self.remark.splitlines()])))
         notes = [note for note in notes if note not in said]
         said |= {*notes}
-        return "\n".join([self.title, text, *map(paragraph, [*self.verdicts, *notes])])
+        return "\n".join([self.title, text, *map(paragraph, [*map(notation, self.verdicts), *notes])])
 
 
 def value_and_error(number: Number) -> tuple[float, float]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaelab.config import Config, VaelabError, effective, flattened, look_up, show
-from vaelab.config.train import KL_SETTINGS, name_of
+from vaelab.config.train import KL_SETTINGS, name_of, notation
 from vaelab.evaluation.sections import MEASURES_VERSION
 from vaelab.runs.folder import SPLIT_NAMES, RunFolder, read_metrics_json, run_folders
 from vaelab.training import checkpoint
@@ -88,6 +88,14 @@ class Family:
     @property
     def members(self) -> list[Member]:
         return [member for model in self.models for member in model.members]
+
+    @property
+    def conditional(self) -> bool:
+        return self.models[0].config.conditional
+
+    def notation(self, text: str) -> str:
+        """p(x|z) and q(z|x) in a text as they are of these models."""
+        return notation(text, self.conditional)
 
     @property
     def objectives(self) -> list[str]:

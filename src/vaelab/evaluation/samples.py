@@ -33,11 +33,12 @@ from vaelab.evaluation.outputs import (
     unfinished,
     write_new,
 )
-from vaelab.figures import style
+from vaelab.figures import Figure, style
 from vaelab.figures.images import image_grid
 from vaelab.metrics.generation import batches_of
 from vaelab.runs import logs as console
 from vaelab.runs.files import held, write_bytes
+from vaelab.runs.folder import RunFolder
 from vaelab.training.examples import as_arrays, as_bytes
 from vaelab.training.run import AT_ONCE, OtherImages, Run, load
 
@@ -151,22 +152,44 @@ def given_class(run: Run, config: SampleConfig) -> str:
     return given_classes(run, torch.tensor([config.class_]))
 
 
-def write_grid(config: SampleConfig, run: Run, facts: Mapping[str, Any]) -> Path:
+MOST_COLUMNS = 12  # whose names have room above them
+
+
+def columns_of(count: int) -> int:
+    """The columns of a nearly square grid that leave the fewest places of the last row empty."""
+    least = math.ceil(math.sqrt(count))
+    return min(range(least, max(least, math.isqrt(3 * count)) + 1), key=lambda columns: -count % columns)
+
+
+def grid_of(config: SampleConfig, run: Run) -> Figure:
     images, names = as_arrays(sample(run, config)), []
     if config.class_ == ALL:
         names = [run.trained_on["classes"][number] for number in run.model.classes]
         images = images.reshape(-1, len(names), *images.shape[1:]).swapaxes(0, 1)
     else:
-        images = in_rows(images, math.ceil(math.sqrt(config.count)))
+        images = in_rows(images, columns_of(config.count))
     source = "the prior" if config.sigma == 1 else f"N(0, σ²) with σ = {config.sigma:g}"
     if config.source == "mixture":
         source = "a mixture fitted to posterior samples"
     what = counted(images.shape[1], "draw") if names else counted(config.count, "sample")
     title = f"{what} from {source}{given_class(run, config)}"
-    caption = "in each column the same z, decoded given each class" if names else ""
-    figure = image_grid(
-        images, title, f"{about(run)} · seed {config.seed}", row_labels=names, bottom_label=caption
-    )
+    labels: dict[str, Any] = {}
+    if names:
+        caption = "in each column the same z, decoded given each class"
+        labels = {"row_labels": names, "bottom_label": caption}
+        if 3 * images.shape[1] <= len(names) <= MOST_COLUMNS:  # else it were a narrow strip
+            images = images.swapaxes(0, 1)
+            labels = {"column_labels": names, "bottom_label": caption.replace("column", "row")}
+    home = RunFolder.around(run.checkpoint)
+    which = run.checkpoint.name if home is None else f"run {home.name}"
+    sigma = f", σ = {config.sigma:g}" if config.source == "prior" else ""
+    subtitle = f"{about(run)} · {which} · seed {config.seed}{sigma}"
+    zoom = max(3, min(8, 22 // max(images.shape[:2])))  # few images are shown larger
+    return image_grid(images, title, subtitle, zoom=zoom, **labels)
+
+
+def write_grid(config: SampleConfig, run: Run, facts: Mapping[str, Any]) -> Path:
+    figure = grid_of(config, run)
     path = output_file(config.output, run, "samples", f"{name_of(config, run)}.png")
     return write_new(path, style.signed_png(figure, run.config.artifacts.watermark))
 

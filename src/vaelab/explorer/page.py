@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from vaelab.config import EvaluationConfig, ExploreConfig, VaelabError, counted, unknown
+from vaelab.config.train import notation
 from vaelab.evaluation.evaluate import evaluated_model
 from vaelab.evaluation.model import COVERED, EvaluatedModel
 from vaelab.evaluation.runs import Member, find
@@ -134,7 +135,7 @@ def page(runs: Sequence[Run], config: ExploreConfig) -> str:
     moments = [moment for model in chosen for moment in model["moments"]]
     epochs = sorted({moment["epoch"] for moment in moments})
     content = sum(len(moment["weights"]) + len(moment["posterior"]) for moment in moments)
-    return render(
+    page = render(
         "explorer.html.j2",
         title=f"{' beside '.join(names)} · {first.data.description}",
         heading=" beside ".join(names),
@@ -164,6 +165,7 @@ def page(runs: Sequence[Run], config: ExploreConfig) -> str:
         },
         images=packed(bytes_N.tobytes()),
     )
+    return notation(page, all(run.config.conditional for run in runs))
 
 
 def chi_square(share: float, dimensions: int) -> float:

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from matplotlib.transforms import Bbox
 
+from vaelab.config.train import notation
 from vaelab.figures import Floats, style
 from vaelab.figures.style import (
     INK,
@@ -125,7 +126,12 @@ def unused(looks: Sequence[str], used: Sequence[str], first: int) -> str:
 
 @house_style()
 def loss_curves(
-    history: Sequence[Mapping[str, float]], title: str, subtitle: str, best_epoch: int | None
+    history: Sequence[Mapping[str, float]],
+    title: str,
+    subtitle: str,
+    best_epoch: int | None,
+    *,
+    conditional: bool = False,
 ) -> Figure:
     """Loss, reconstruction and KL over epochs, training beside validation or test images.
 
@@ -134,7 +140,9 @@ def loss_curves(
     """
     split, scored = ("val", "validation") if "val/loss" in history[0] else ("test", "test")
     epochs = [row["epoch"] for row in history]
-    style: dict[str, Any] = {"marker": "o" if len(epochs) < 40 else "", "markersize": 3.5}
+    alone = len(epochs) == 1  # which makes no line
+    dot, dashes = (7.0, ("none", "none")) if alone else (3.5, ("-", "--"))
+    style: dict[str, Any] = {"marker": "o" if len(epochs) < 40 else "", "markersize": dot}
     weights = [row["kl_weight"] for row in history]
     varies = len({*weights}) > 1
     figure = new_figure(15.5 if varies else 12.0, 4.0, title, subtitle, plots=True)
@@ -147,15 +155,17 @@ def loss_curves(
         panels[-1].set_ylim(bottom=0)
     for axes, (key, heading) in zip(panels, PANELS.items(), strict=False):
         of_training, of_scored = ([row[f"{each}/{key}"] for row in history] for each in ("train", split))
-        axes.plot(epochs, of_training, "-", color=TRAIN, label="training (weights changing)", **style)
-        axes.plot(epochs, of_scored, "--", color=SCORED, label=scored, **style)
-        axes.set_title(heading, loc="left")
+        label = "training (weights changing)"
+        axes.plot(epochs, of_training, ls=dashes[0], color=TRAIN, label=label, **style)
+        axes.plot(epochs, of_scored, ls=dashes[1], color=SCORED, label=scored, **style)
+        axes.set_title(notation(heading, conditional), loc="left")
         axes.set_xlabel("epoch")
         axes.set_xticks(epoch_ticks(len(epochs)))
         if key == "kl":
-            axes.set_ylim(bottom=0)
+            axes.set_ylim(0, 1.05 * axes.get_ylim()[1])  # the highest dot is whole
         minimum_span(axes)
-    if split == "val" and best_epoch:  # on test images nothing is chosen: the best epoch is the last one
+    # On test images nothing is chosen: the best epoch is the last one.
+    if split == "val" and best_epoch and not alone:
         panels[0].plot(
             best_epoch, history[best_epoch - 1]["val/loss"], "*", color=INK, markersize=11, linestyle="",
             label=f"best epoch ({best_epoch}), by validation loss",
@@ -173,6 +183,8 @@ def overlaid_curves(
     terms: Sequence[str],
     title: str,
     subtitle: str,
+    *,
+    conditional: bool = False,
 ) -> Figure:
     """Small multiples: a column per term, a row per split, in each the mean of every model over its seeds.
 
@@ -194,7 +206,8 @@ def overlaid_curves(
                 numbers = np.arange(1, len(curve.means) + 1)
                 axes.plot(
                     numbers, curve.means, look.dashes, color=look.colour, marker=look.marker,
-                    markersize=3.5, markevery=max(1, epochs // 10), label=legend_label(model),
+                    markersize=7 if epochs == 1 else 3.5, markevery=max(1, epochs // 10),
+                    label=legend_label(model),
                 )  # fmt: skip
                 axes.fill_between(
                     numbers, curve.low_E, curve.high_E, color=look.colour, alpha=0.2, linewidth=0
@@ -206,7 +219,7 @@ def overlaid_curves(
         vertical.set(axes)
         axes.set_xticks(epoch_ticks(epochs))
         scale = ", logarithmic" if vertical.logarithmic else ""
-        axes.set_title(f"{PANELS[term]}{scale}", loc="left")
+        axes.set_title(f"{notation(PANELS[term], conditional)}{scale}", loc="left")
     for axes in grid[-1]:
         axes.set_xlabel("epoch")
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside right center", fontsize=8.5)
@@ -302,7 +315,12 @@ def log_ticks(axis: Axis) -> None:
 
 @house_style()
 def rate_distortion(
-    points: Mapping[str, Mapping[str, OverSeeds]], looks: Mapping[str, Style], title: str, subtitle: str
+    points: Mapping[str, Mapping[str, OverSeeds]],
+    looks: Mapping[str, Style],
+    title: str,
+    subtitle: str,
+    *,
+    conditional: bool = False,
 ) -> Figure:
     """KL against reconstruction after the last epoch: every seed, means with intervals, and the frontier.
 
@@ -332,8 +350,8 @@ def rate_distortion(
     else:
         axes.set_xlim(left=0)
     scale = ", logarithmic" if logarithmic else ""
-    axes.set_xlabel(f"rate: KL(q(z|x) ‖ p(z)), nats per image{scale}")
-    axes.set_ylabel("distortion: reconstruction, −log p(x|z), nats per image")
+    axes.set_xlabel(notation(f"rate: KL(q(z|x) ‖ p(z)), nats per image{scale}", conditional))
+    axes.set_ylabel(notation("distortion: reconstruction, −log p(x|z), nats per image", conditional))
     write_names(axes, means_M2, list(points))
     return figure
 

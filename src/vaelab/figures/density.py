@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from scipy.stats import gaussian_kde
 
 from vaelab.config import counted
+from vaelab.config.train import notation
 from vaelab.figures import Floats, style
 from vaelab.figures.latent import IN_A_ROW, LatentView, add_inset, is_dot, note_outside, outside, panel_title
 
@@ -79,7 +80,14 @@ def draw_density(axes: Axes, points_N2: Floats, limit: float, places: int = DENS
 
 @style.house_style()
 def hole_map(
-    uncovered_YX: NDArray[np.bool_], reach: float, share: str, holes: str, title: str, subtitle: str
+    uncovered_YX: NDArray[np.bool_],
+    reach: float,
+    share: str,
+    holes: str,
+    title: str,
+    subtitle: str,
+    *,
+    conditional: bool = False,
 ) -> Figure:
     """Where from −reach to reach there is no posterior, in stronger colour where the prior is denser.
 
@@ -87,13 +95,15 @@ def hole_map(
     """
     figure = style.new_figure(8.6, 6.9, title, subtitle)
     axes = style.add_axes(figure, 0.75, 0.6, 5.5, 5.5)
-    style.legend_beside(axes, draw_holes(axes, uncovered_YX, reach, share, holes), labelspacing=0.9)
+    style.legend_beside(
+        axes, draw_holes(axes, uncovered_YX, reach, share, holes, conditional), labelspacing=0.9
+    )
     axes.set(xlabel="z₁", ylabel="z₂")
     return figure
 
 
 def draw_holes(
-    axes: Axes, uncovered_YX: NDArray[np.bool_], reach: float, share: str, holes: str
+    axes: Axes, uncovered_YX: NDArray[np.bool_], reach: float, share: str, holes: str, conditional: bool
 ) -> list[Artist]:
     """The map of `hole_map`; returns the legend's handles."""
     axis = np.linspace(-reach, reach, len(uncovered_YX))
@@ -107,7 +117,9 @@ def draw_holes(
     axes.grid(False)
     axes.set(xlim=(-reach, reach), ylim=(-reach, reach))
     return [
-        Patch(color=COVERED, label=f"inside the {share} ellipse\nof an image's q(z|x)"),
+        Patch(
+            color=COVERED, label=notation(f"inside the {share} ellipse\nof an image's q(z|x)", conditional)
+        ),
         Patch(color=style.SCORED, label=f"{holes},\npaler where its density is low"),
         style.prior_circles(axes, style.INK),
     ]
@@ -124,7 +136,15 @@ class Holes:
 
 
 @style.house_style()
-def hole_panels(models: Sequence[Holes], reach: float, share: str, title: str, subtitle: str) -> Figure:
+def hole_panels(
+    models: Sequence[Holes],
+    reach: float,
+    share: str,
+    title: str,
+    subtitle: str,
+    *,
+    conditional: bool = False,
+) -> Figure:
     """A column per model, each row on the same axes: above its density, below the holes of the prior."""
     side, limit = 3.3, max(model.limit for model in models)
     rows = 2 * math.ceil(len(models) / IN_A_ROW)
@@ -143,7 +163,7 @@ def hole_panels(models: Sequence[Holes], reach: float, share: str, title: str, s
             draw_density(inset, model.samples_N2, model.limit, places=DENSITY_GRID // 2)
             inset.texts[0].remove()  # how many lie outside, of which the panel has another
             inset.set(xticks=(-model.limit, 0, model.limit), yticks=(-model.limit, 0, model.limit))
-        holes = draw_holes(below, model.uncovered_YX, reach, share, "holes of the prior")
+        holes = draw_holes(below, model.uncovered_YX, reach, share, "holes of the prior", conditional)
         panel_title(above, model.heading, [each.heading for each in models])
         above.set(xticks=np.linspace(-limit, limit, 5), yticks=np.linspace(-limit, limit, 5))
         for axes, handles in ((above, densities), (below, holes)):

@@ -112,6 +112,8 @@ class ImageGrid:
         if row_labels:
             left += max(style.text_width(label, label_size) for label in row_labels) + 0.08
         needed = max(left + width + MARGIN, 0.3 + style.text_width(title, style.TITLE_SIZE, "bold"))
+        about = min(style.text_width(subtitle, style.SUBTITLE_SIZE), style.SUBTITLE_ROOM)
+        needed = max(needed, 0.24 + about)  # as wide as the figure
         caption = style.wrapped(bottom_label, label_size, needed - left - MARGIN) if bottom_label else ""
         bottom = 0.15 + (0.06 + LINE * (caption.count("\n") + 1) if caption else 0)
         top = LINE * max((label.count("\n") + 1 for label in column_labels), default=0)

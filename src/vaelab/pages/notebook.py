@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
 from vaelab.config import VaelabError
+from vaelab.config.train import notation
+from vaelab.pages.numbers import written
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -22,12 +25,22 @@ class Rows(list[dict[str, Any]]):
     installed, `to_pandas()` makes a DataFrame of it.
     """
 
+    def __init__(
+        self,
+        rows: Iterable[dict[str, Any]] = (),
+        digits: Mapping[str, int] | None = None,
+        conditional: bool = False,
+    ) -> None:
+        """`digits` are the decimals of a column; `conditional` says of which kind of model the rows are."""
+        super().__init__(rows)
+        self.digits, self.conditional = digits or {}, conditional
+
     def to_pandas(self) -> DataFrame:
         """A DataFrame with these rows and columns. Raises VaelabError where pandas is not installed."""
         try:
             import pandas
         except ImportError as error:
-            raise VaelabError("to_pandas() needs pandas: type pip install pandas.") from error
+            raise VaelabError("to_pandas() needs pandas: run pip install pandas.") from error
         frame = pandas.DataFrame(list(self))
         for name in frame:  # what is missing among numbers is NaN, as pandas has it
             values = frame[name].replace({"": None}).dropna()
@@ -41,16 +54,23 @@ class Rows(list[dict[str, Any]]):
         half = SHOWN // 2
         shown = [*self[:half], {}, *self[-half:]] if len(self) > SHOWN else self
         names = list(dict.fromkeys(name for row in self for name in row))
-        cells = [[as_text(row[name]) if name in row else "…"[: not row] for name in names] for row in shown]
-        return render("rows.cell.html.j2", names=names, rows=cells)
+        texts = [self._texts(row) for row in shown]
+        cells = [[row.get(name, "" if row else "…") for name in names] for row in texts]
+        return notation(render("rows.cell.html.j2", names=names, rows=cells), self.conditional)
+
+    def _texts(self, row: Mapping[str, Any]) -> dict[str, str]:
+        found = {name: as_text(value, self.digits.get(name)) for name, value in row.items()}
+        if row.get("standard_error") is not None:
+            found["value"], found["standard_error"] = written(row["value"], row["standard_error"]).split(
+                " ± "
+            )
+        return found
 
 
-def as_text(value: Any) -> str:
-    """A number with as many digits as the pages show; nothing for None."""
-    from vaelab.pages.run_report import number
-
+def as_text(value: Any, digits: int | None = None) -> str:
+    """A number as the pages show it; nothing for None."""
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return number(value)
+        return written(value, digits=digits)
     return "" if value is None else str(value)
 
 

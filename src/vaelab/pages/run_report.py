@@ -13,6 +13,7 @@ from vaelab.figures.style import SCORED, TRAIN, on_dark
 from vaelab.pages import captions
 from vaelab.pages.epochs import KINDS, epochs_data
 from vaelab.pages.links import linked
+from vaelab.pages.numbers import written
 from vaelab.pages.page import chart, images, render
 from vaelab.pages.published import published
 from vaelab.runs.folder import SPLIT_NAMES, RunFolder
@@ -59,12 +60,12 @@ def write_run_report(folder: RunFolder, facts: Mapping[str, Any] | None = None) 
         kinds=KINDS,
         last=history[-1] if history else {},
         best=next((row for row in history if facts["best"] and row["epoch"] == facts["best"]["epoch"]), None),
-        number=number,
+        number=written,
         evaluations=list(evaluations.values()),
         table=table,
         figures=figures(folder, evaluations, [*epochs["kinds"]] if epochs else [], of_last),
     )
-    folder.write_text(folder.report, linked(page, folder.report))
+    folder.write_text(folder.report, linked(config.notation(page), folder.report))
 
 
 def cards(
@@ -86,7 +87,7 @@ def cards(
         elif known := published(config, facts["data"], f"train/{name}"):
             reference = f"training {last[f'train/{name}']:.2f}, published {known[0]:.2f} ({known[1]})"
         unit = f"nats, {SPLIT_NAMES[split]} images, epoch {last['epoch']}"
-        found.append((name, number(last[key]), unit, reference))
+        found.append((name, written(last[key], digits=2), unit, reference))
     numbers = evaluation.get("numbers", {})
     if not numbers:
         return found
@@ -98,19 +99,19 @@ def evaluated_cards(numbers: captions.Numbers, checkpoint: str) -> list[Card]:
     accuracies = numbers.get("classes", {}).get("knn_accuracy", {})
     pixels = next((of for of in accuracies if of.endswith("pixels")), "pixels")
     found: list[Card] = []
-    for name, unit, shape, (section, row), of, beside, words in (
-        ("FID of prior samples", "squared distance", "{:.1f}", ("samples", "fid"), "prior samples",
+    for name, unit, percent, (section, row), of, beside, words in (
+        ("FID of prior samples", "squared distance", "", ("samples", "fid"), "prior samples",
          ("fid", "real images (floor)"), "real images"),
-        ("k-NN accuracy", "classes from the latent space", "{:.1f} %", ("classes", "knn_accuracy"),
+        ("k-NN accuracy", "classes from the latent space", " %", ("classes", "knn_accuracy"),
          "posterior means", ("knn_accuracy", pixels), f"from {pixels}"),
-        ("prior draws in holes", "covered by no posterior", "{:.1f} %", ("latent", "prior_not_covered"),
+        ("prior draws in holes", "covered by no posterior", " %", ("latent", "prior_not_covered"),
          "model", ("posterior_not_covered", "model"), "posterior samples"),
     ):  # fmt: skip
         with suppress(LookupError, StopIteration):
-            scale = 100 if "%" in shape else 1
-            own = shape.format(scale * captions.value(numbers, section, row, of))
-            other = shape.format(scale * captions.value(numbers, section, *beside))
-            found.append((name, own, f"{unit}, {checkpoint}", f"{words} {other}"))
+            scale = 100 if percent else 1
+            own = written(scale * captions.value(numbers, section, row, of), digits=1)
+            other = written(scale * captions.value(numbers, section, *beside), digits=1)
+            found.append((name, own + percent, f"{unit}, {checkpoint}", f"{words} {other}{percent}"))
     return found
 
 
@@ -192,12 +193,6 @@ def curves(history: Sequence[Mapping[str, float]], split: str) -> list[dict[str,
     return found
 
 
-def number(value: float) -> str:
-    if isinstance(value, int):
-        return f"{value:,}"
-    return f"{value:,.2f}" if abs(value) >= 10 or not math.isfinite(value) else f"{value:.4g}"
-
-
 def table(section: Mapping[str, Any]) -> dict[str, Any]:
     """The numbers of a section without its details: of each row the name, a text per column, and the unit."""
     numbers = {name: row for name, row in section.items() if is_row(row)}
@@ -216,5 +211,4 @@ def is_row(row: Any) -> bool:
 
 
 def with_error(found: Mapping[str, Any]) -> str:
-    error = f" ± {found['standard_error']:.2g}" if "standard_error" in found else ""
-    return f"{number(found['value'])}{error}"
+    return written(found["value"], found.get("standard_error"))

@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 import socket
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -50,10 +51,20 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object], sync: boo
                 file.flush()
                 if sync:
                     os.fsync(file.fileno())
-            partial.replace(path)
+            replace(partial, path)
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
+
+
+def replace(partial: Path, path: Path) -> None:
+    """On Windows a file that another program is reading can't be replaced: for a moment, try again."""
+    for wait in (0.05, 0.1, 0.2, 0.5, 1.0) if os.name == "nt" else ():
+        with suppress(PermissionError):
+            partial.replace(path)
+            return
+        time.sleep(wait)
+    partial.replace(path)
 
 
 def write_bytes(path: Path, content: bytes, sync: bool = True) -> None:
@@ -80,7 +91,8 @@ def writing(path: Path) -> Iterator[None]:
 def reason(error: OSError, path: Path) -> str:
     """Why `path` can't be written, and what to do."""
     folder = next((parent for parent in path.absolute().parents if parent.exists()), path)
-    disk = next(each for each in (folder, *folder.parents) if each.is_mount())
+    # os.path's, for Path.is_mount isn't for Windows before Python 3.12.
+    disk = next(each for each in (folder, *folder.parents) if os.path.ismount(each))
     if error.errno in FULL:
         what = "is full" if error.errno == errno.ENOSPC else "has no space left: your quota is exhausted"
         return f"the disk at {disk} ({size(shutil.disk_usage(disk).total)}) {what}. Free some space there."
@@ -171,7 +183,7 @@ def held(folder: Path) -> Iterator[None]:
             lock.release()
             who = "another process"
             with suppress(OSError, ValueError):  # it may have written nothing yet
-                who = json.loads(holder.read_text())
+                who = json.loads(holder.read_text(encoding="utf-8"))
             raise InUse(f"{folder} is in use by {who}: wait for that process to end, or end it.")
         remove_leftovers(folder)
         who = f"process {os.getpid()} on {socket.gethostname()} (since {datetime.now():%Y-%m-%d %H:%M:%S})"

@@ -249,7 +249,7 @@ class RunFolder:
         try:
             rows = [
                 {key: int(text) if text.isdecimal() else float(text) for key, text in row.items()}
-                for row in csv.DictReader(self.metrics_csv.read_text().splitlines())
+                for row in csv.DictReader(self.metrics_csv.read_text(encoding="utf-8").splitlines())
             ]
             if [row.get("epoch") for row in rows] != [*range(1, len(rows) + 1)] or not rows:
                 raise ValueError

@@ -228,7 +228,9 @@ class ExampleImages:
             caption += f"\n{emptiest}the entropy of grey pixels is part of the term"
             caption += "" if emptiest else ", least where they are near black or white"
         title = "Best, median and worst reconstructions"
-        subtitle = f"{self.about} · of {len(order):,} {self.images_name}, by −log p(x|z)"
+        subtitle = (
+            f"{self.about} · of {len(order):,} {self.images_name}, by {self.config.notation('−log p(x|z)')}"
+        )
         return image_grid(
             np.stack(rows), title, subtitle, row_labels=labels, bottom_label=caption, row_group=2
         )

@@ -103,7 +103,7 @@ def as_html(run: Run) -> str:
         images = {name: embedded(content)[0] for name, content in pictures(run)}
     except VaelabError as reason:  # the images are not here, say
         missing.append(str(reason))
-    return render(
+    html = render(
         "run.cell.html.j2",
         title=f"{config.model_label}, {latents}, {config.objective_label} · {data}",
         about=" · ".join([progress(run), f"seed {config.seed}", str(run.checkpoint)]),
@@ -113,6 +113,7 @@ def as_html(run: Run) -> str:
         missing=missing,
         images=images,
     )
+    return config.notation(html)
 
 
 def progress(run: Run) -> str:

@@ -241,7 +241,7 @@ def load(path: Path | str, which: str | None = None) -> Run:
     last = saved if folder is None else newest(folder, path)
     model, objective = checkpoint.model_of(saved)
     config, facts = checkpoint.config_of(saved), checkpoint.known_data(saved.data).model_dump()
-    metrics, best = Rows(last.history), last.best_epoch
+    metrics, best = Rows(last.history, conditional=config.conditional), last.best_epoch
     return Run(config, metrics, model, objective, saved.epoch, path, facts, best)
 
 

@@ -194,7 +194,9 @@ def curves_of(
     loss = f"loss = {formula}" if formula else f"loss of the objective {config.objective_name}"
     chosen = chosen_by(history[best_epoch - 1], config, objective) is not None
     subtitle = f"{about} · {loss}, in nats per image"
-    return loss_curves(history, "Loss curves", subtitle, best_epoch if chosen else None)
+    return loss_curves(
+        history, "Loss curves", subtitle, best_epoch if chosen else None, conditional=config.conditional
+    )
 
 
 class FinalFigures(Drawing):

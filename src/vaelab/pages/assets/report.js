@@ -45,7 +45,7 @@ function curvesPlot(spec, width) {
       series.low && Plot.areaY(rows.filter((row) => row.low !== null), { x: "epoch", y1: "low", y2: "high", ...look, stroke: "none", fill: look.stroke, fillOpacity: 0.18 }),
       Plot.lineY(rows, { x: "epoch", y: "y", ...look, stroke: "transparent", strokeWidth: 14 }),
       Plot.lineY(rows, { x: "epoch", y: "y", ...look, strokeWidth: 2, strokeDasharray: series.dash }),
-      (last < 40 && !series.low || last === 1) && Plot.dot(rows, { x: "epoch", y: "y", ...look, fill: look.stroke, r: 2.2 }),
+      (last < 40 && !series.low || last === 1) && Plot.dot(rows, { x: "epoch", y: "y", ...look, fill: look.stroke, r: last === 1 ? 4 : 2.2 }),
     ];
   });
   const under = numbers(last).map((place) => ({

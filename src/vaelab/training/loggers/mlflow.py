@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vaelab.config import Config, VaelabError, flattened, lacks, show
+from vaelab.config.train import may_change
 from vaelab.runs.environment import importing
 from vaelab.runs.files import writing
 from vaelab.runs.folder import RunFolder
@@ -46,6 +47,7 @@ class MLflow(Callback):
             for name, value in OURS.items():
                 os.environ.setdefault(name, value)
             from mlflow import MlflowClient
+            from mlflow.entities import RunTag
             from mlflow.exceptions import MlflowException
 
             try:
@@ -57,6 +59,9 @@ class MLflow(Callback):
                 earlier = client.search_runs([experiment], f"tags.`{TAG}` = '{tag}'", max_results=1)
                 run = earlier[0] if earlier else self.new_run(client, experiment, tag)
                 client.update_run(run.info.run_id, "RUNNING")
+                # MLflow refuses a parameter with another value: what resuming may change is a tag.
+                tags = [RunTag(key, value) for key, value in self.settings() if may_change(key)]
+                client.log_batch(run.info.run_id, tags=tags)
             except MlflowException as error:
                 raise VaelabError(f"logger=mlflow can't start: {' '.join(str(error).split())}") from error
         self.client, self.run_id = client, run.info.run_id
@@ -72,9 +77,12 @@ class MLflow(Callback):
         from mlflow.entities import Param
 
         run = client.create_run(experiment, run_name=self.folder.name, tags={TAG: tag})
-        values = [Param(key, show(value)) for key, value in flattened(self.config.to_dict())]
+        values = [Param(key, value) for key, value in self.settings() if not may_change(key)]
         client.log_batch(run.info.run_id, params=values)
         return run
+
+    def settings(self) -> list[tuple[str, str]]:
+        return [(key, show(value)) for key, value in flattened(self.config.to_dict()) if key != "resume"]
 
     def on_epoch(self, state: TrainingState) -> None:
         from mlflow.entities import Metric
