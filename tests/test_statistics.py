@@ -67,7 +67,7 @@ def test_holms_correction_by_hand() -> None:
     assert holm([]) == []
 
 
-def test_one_seed_is_never_tested_and_a_lack_of_spread_is_no_proof() -> None:
+def test_one_seed_is_never_tested_and_a_lack_of_spread_proves_nothing() -> None:
     assert differences({"a": {0: 1.0}, "b": {0: 2.0}}) == []
     equal, apart = {0: 1.0, 1: 1.0}, {0: 2.0, 1: 2.0}
     assert [each.p for each in differences({"a": equal, "b": dict(equal), "c": apart})] == [1.0, 1.0, 1.0]
@@ -214,8 +214,8 @@ def test_findings_of_identical_models_name_a_winner_in_at_most_one_of_twenty_col
 def test_of_one_seed_each_no_winner_is_named() -> None:
     (said,) = findings(family_of(np.random.default_rng(4), models=5, seeds=1))
     assert said == (
-        "Differences were not tested: a test takes two or more seeds of each model, so add seed=1,2,3 "
-        "(for example) to the sweep."
+        "Differences were not tested: a test needs two or more seeds of each model. Add seed=1,2,3, "
+        "for example, to the sweep."
     )
     some = family_of(np.random.default_rng(4), models=3, seeds=2)
     some.models[0].members.pop()
@@ -250,7 +250,10 @@ def test_a_verdict_is_short_in_the_table_and_none_is_drawn_from_sharpness() -> N
 
 @pytest.mark.parametrize(
     ("error", "verdict"),
-    [(0.004, "no clear difference (less than the measure resolves, 0.004, p"), (0.001, "model 1 higher")],
+    [
+        (0.004, "no clear difference (smaller than the error of the measure, 0.004, p"),
+        (0.001, "model 1 higher"),
+    ],
 )
 def test_no_verdict_on_differences_below_what_a_measure_resolves(error: float, verdict: str) -> None:
     """A difference of 0.003 in a share of images, the same for all seeds but for rounding."""
@@ -263,7 +266,7 @@ def test_no_verdict_on_differences_below_what_a_measure_resolves(error: float, v
     said = next(sentence for sentence in findings(family) if sentence.startswith("k-NN"))
     assert in_short(family, column_of(family, "knn_accuracy")).startswith(verdict)
     assert ("no clear difference" in said) == (error > 0.003)
-    assert (f"less than the measure resolves ({error:g})" in said) == (error > 0.003)
+    assert (f"smaller than the error of the measure ({error:g})" in said) == (error > 0.003)
 
 
 @pytest.mark.parametrize(
@@ -281,7 +284,7 @@ def test_a_precision_above_that_of_real_images_is_explained(
             "real images (floor)": floor,
         }
     said = " ".join(findings(family))
-    assert ("that is no sign of quality" in said) == explained
+    assert ("does not indicate quality" in said) == explained
 
 
 @pytest.mark.parametrize(("models", "ranked"), [(2, False), (3, True)])
@@ -298,7 +301,7 @@ def test_holes_are_not_ranked_where_posteriors_are_too_narrow(models: int, ranke
     assert bool(said) == ranked
     assert not any("model 0" in sentence for sentence in said)
     assert conclusion("latent_holes", family).startswith(
-        "Prior draws that land where a training image was encoded, %: model 0 not told, σ is too small; model 1 "
+        "Prior draws that fall where a training image was encoded, %: model 0 unknown, σ is too small; model 1 "
     )
 
 

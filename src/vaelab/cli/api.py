@@ -1,4 +1,7 @@
-"""The commands as functions: settings as on the command line, results as values. `vaelab` offers them."""
+"""The commands as Python functions, which `vaelab` exports.
+
+They take the settings of the command line, and return results instead of printing them.
+"""
 
 from __future__ import annotations
 
@@ -57,11 +60,23 @@ if TYPE_CHECKING:
 
 @standard_streams()
 def train(*overrides: str, **settings: Any) -> Run:
-    """One run, as `python -m vaelab.train`: `train("model=conv", "dataset.val_size=0", beta=0.5)`.
+    """Train one run, as `python -m vaelab.train` does.
 
-    Returns the run at its best checkpoint, as `load` does. An interrupt (Ctrl-C, or the notebook's stop
-    button) ends the training at the next step, saves it and returns the run so far; `train(resume=FOLDER)`
-    continues it. Raises VaelabError with the sentence that the command line prints.
+    Args:
+        overrides: settings as on the command line, such as "model=conv" or "dataset.val_size=0".
+        settings: the same as keyword arguments, such as beta=0.5. resume=FOLDER continues a run.
+
+    Returns:
+        The run at its best checkpoint, as `load` returns it. An interrupt (Ctrl-C, or the notebook's stop
+        button) ends the training after the current step, saves it, and returns the run as it is then.
+
+    Raises:
+        VaelabError: settings or data can't be used, or the training diverged. The message is the line that
+            the command prints.
+
+    >>> run = vaelab.train("dataset.source=embedded", "hydra.run.dir=outputs/example", epochs=1)
+    >>> run
+    <Run: mlp, fashion_mnist, beta 1, epoch 1, outputs/example/checkpoints/best.safetensors>
     """
     config, folder, lines = composed("train", Config, overrides, settings)
     result = new_or_resumed(config, RunFolder(folder), lines)
@@ -94,23 +109,28 @@ def new_or_resumed(
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SweepResult:
-    """The runs of a sweep and their comparison; a notebook shows the comparison."""
+    """The result of `sweep`: the runs and their comparison, which a notebook displays."""
 
     folder: Path
+    """The folder of the sweep, with a run folder for each job."""
     comparison: ComparisonResult | None
-    """None of a sweep that was interrupted, or with hydra.callbacks.compare.enabled=false."""
+    """The comparison; None if the sweep was interrupted, or with hydra.callbacks.compare.enabled=false."""
     interrupted: bool
+    """Whether an interrupt (Ctrl-C, or the stop button) ended the sweep early."""
 
     @cached_property
     def runs(self) -> list[Run]:
-        """The finished runs in the order of the jobs, each at its best checkpoint; equal ones once."""
+        """The finished runs in the order of the jobs, each at its best checkpoint.
+
+        Jobs with the same effective settings share one run, which is in the list once.
+        """
         from vaelab.training.run import load
 
         return [load(path) for path in self.finished]
 
     @property
     def finished(self) -> list[Path]:
-        """The folders of the finished runs."""
+        """The run folders of the finished runs, in the order of the jobs."""
         found = []
         for path in run_folders(self.folder):
             with suppress(RunFolderError, OSError):
@@ -182,22 +202,35 @@ def several_values(key: str, value: object) -> str:
 
 
 def refuse_other_processes(choices: Mapping[str, str]) -> None:
-    """Raise VaelabError for launchers and sweepers that start processes, or choose as they go."""
+    """Raise VaelabError for launchers that start other processes, and for sweepers that search."""
     for group in ("hydra/launcher", "hydra/sweeper"):
         if choices[group] != "basic":
             raise VaelabError(
                 f"{group}={choices[group]} is for the command line, python -m vaelab.train -m: in Python "
-                "leave it out, or run that line and call vaelab.compare with the sweep's folder."
+                "leave it out, or run that command and call vaelab.compare with the folder of the sweep."
             )
 
 
 @standard_streams()
 def evaluate(run: Run | Path | str, *overrides: str, **settings: Any) -> EvaluationResult:
-    """Evaluate a run or a checkpoint, as `python -m vaelab.evaluate`: `evaluate(run, "split=val", seed=7)`.
+    """Evaluate a run or a checkpoint, as `python -m vaelab.evaluate` does.
 
-    `.table` has a row per number with its unit and standard error, `.numbers` the same by section and name,
-    `.text` is the table as text, `.folder` where it is written. An interrupt returns what is measured by
-    then. Raises VaelabError for settings or data that can't be used.
+    Args:
+        run: a run, the path of a run folder (for its best checkpoint) or of a checkpoint.
+        overrides: settings as on the command line, such as "split=val" or "metrics.nll=false".
+        settings: the same as keyword arguments, such as seed=7.
+
+    Returns:
+        The result: `.table` has a row per number with its unit and standard error, `.numbers` the same nested
+        by section and name, `.text` is the table as text, `.folder` the folder that it was written to. An
+        interrupt returns what has been measured so far.
+
+    Raises:
+        VaelabError: settings or data can't be used; raised before anything is written.
+
+    >>> result = vaelab.evaluate("outputs/example", "metrics.nll=false", figures=False)
+    >>> result.numbers["bound"]["neg_elbo"]["model"]["unit"]
+    'nats per image'
     """
     from vaelab.runs.environment import importing
 
@@ -212,10 +245,23 @@ def evaluate(run: Run | Path | str, *overrides: str, **settings: Any) -> Evaluat
 
 @standard_streams()
 def explore(run: Run | SweepResult | Path | str | None = None, *overrides: str, **settings: Any) -> Explorer:
-    """Write a run's latent space, or two of a sweep's, as a web page, as `python -m vaelab.explore`.
+    """Write the latent space of a run, or of two of a sweep, as a web page, as `python -m vaelab.explore`.
 
-    A notebook shows the page, which has `images` test images in it (2,000: 4 MB with the default model);
-    `.path` is its file. Raises VaelabError for a run that can't be used.
+    Args:
+        run: a run, a run folder, a checkpoint, or the result of `sweep`; None with sweep=FOLDER or run=PATH.
+        overrides: settings as on the command line, such as "pair=[0_kl-false,1_kl-true]".
+        settings: the same as keyword arguments, such as images=500: the number of test images in the page,
+            by default 2,000, which make 4 MB with the default model.
+
+    Returns:
+        The page: `.path` is its file, and a notebook displays it.
+
+    Raises:
+        VaelabError: a run can't be used, has a layer that the page can't compute, or two runs can't be shown
+            side by side.
+
+    >>> vaelab.explore("outputs/example", images=100)
+    <Explorer: outputs/example/explorer.html>
     """
     from vaelab.runs.environment import importing
 
@@ -234,10 +280,22 @@ def explore(run: Run | SweepResult | Path | str | None = None, *overrides: str, 
 
 @standard_streams()
 def compare(sweep: SweepResult | Path | str, *overrides: str, **settings: Any) -> ComparisonResult:
-    """Compare the runs of a sweep, or of any folder with runs in it, as `python -m vaelab.compare`.
+    """Compare the runs of a sweep, or of any folder with runs in it, as `python -m vaelab.compare` does.
 
-    `.table` has a row per model with the means over its seeds, `.text` is comparison.md, `.folder` where
-    figures and page are. Raises VaelabError where there is no run.
+    Args:
+        sweep: the result of `sweep`, or the path of a folder with runs.
+        overrides: settings as on the command line, such as "figures=false".
+        settings: the same as keyword arguments, such as evaluate=False.
+
+    Returns:
+        The comparison: `.table` has a row per model with its means over seeds, `.text` is comparison.md,
+        `.folder` the folder with figures and report.html.
+
+    Raises:
+        VaelabError: settings can't be used, or there is no run in the folder.
+
+    >>> vaelab.compare("outputs/example_sweep", figures=False)
+    <Comparison: 2 runs, outputs/example_sweep/comparison>
     """
     from vaelab.runs.environment import importing
 
@@ -252,7 +310,7 @@ def compare(sweep: SweepResult | Path | str, *overrides: str, **settings: Any) -
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Inside, an interrupt is KeyboardInterrupt, where a command would end with its exit status."""
+    """Within the context, an interrupt raises KeyboardInterrupt instead of ending the process."""
     try:
         yield
     except SystemExit as end:
@@ -263,7 +321,24 @@ def interruptible() -> Iterator[None]:
 
 @standard_streams()
 def sample(run: Run | Path | str, count: int = 64, seed: int = 0, **settings: Any) -> Tensor:
-    """The images of `python -m vaelab.sample`, shape (count, 1, H, W), in [0, 1]; nothing is written."""
+    """Draw images from a run, as `python -m vaelab.sample` does; nothing is written.
+
+    Args:
+        run: a run, the path of a run folder (for its best checkpoint) or of a checkpoint.
+        count: number of images; a larger count returns the same first images.
+        seed: start of the random stream.
+        settings: further settings of the command, such as sigma=0.5 or source="mixture".
+
+    Returns:
+        The expected image E[x|z] of each draw z, shape (count, C, H, W), float32; in [0, 1] under all
+        likelihoods that vaelab ships.
+
+    Raises:
+        VaelabError: a setting or the run can't be used.
+
+    >>> vaelab.sample("outputs/example", count=16, seed=1).shape
+    torch.Size([16, 1, 28, 28])
+    """
     given = {"run": "a run", "format": "npz", "count": count, "seed": seed, **settings}
     config, _, _ = composed("sample", SampleConfig, (), given)
     from vaelab.runs.environment import importing
@@ -278,7 +353,7 @@ def sample(run: Run | Path | str, count: int = 64, seed: int = 0, **settings: An
 def composed(
     command: str, schema: type[Schema], overrides: tuple[str, ...], settings: dict[str, Any]
 ) -> tuple[Schema, Path, list[str]]:
-    """Checked settings, Hydra's output folder, and the overrides. Raises VaelabError."""
+    """The checked settings, Hydra's output folder, and the overrides. Raises VaelabError for wrong ones."""
     lines = [*overrides, *(quote_override(key, value) for key, value in settings.items())]
     with in_one_sentence(schema), of_one_run(settings if command == "train" else {}):
         arguments = settings_alone(command, lines, schema)
@@ -289,7 +364,7 @@ def composed(
                 whole = compose(arguments.overrides)
         if several or is_sweep(whole, arguments.given):
             raise VaelabError(
-                "This is a sweep, and vaelab.train makes one run: call vaelab.sweep with these settings."
+                "These settings make a sweep, and vaelab.train makes one run: call vaelab.sweep with them."
             )
         folder = Path(expand_home(whole.hydra.run.dir))
         return settings_of(whole, schema), folder, arguments.overrides
@@ -321,17 +396,17 @@ def of_one_run(settings: Mapping[str, Any]) -> Iterator[None]:
 
 
 def settings_alone(command: str, lines: Sequence[str], schema: type[Settings]) -> Arguments:
-    """A command line that runs something. Raises VaelabError for one that shows something."""
+    """Parse a command line. Raises VaelabError for flags that print something instead of running."""
     arguments = prepare(lines, command, schema)
     if shows_only(arguments):
         flags = [flag for flag in arguments.flags if flag != "--multirun"]
-        raise VaelabError(f"A function takes settings alone: leave {' '.join(flags)} out.")
+        raise VaelabError(f"Python functions take only settings: leave out {' '.join(flags)}.")
     return arguments
 
 
 @contextmanager
 def in_one_sentence(schema: type[Settings]) -> Iterator[None]:
-    """Inside, what goes wrong is a VaelabError with the sentence that the command line prints."""
+    """Within the context, every error becomes a VaelabError with the line that the command would print."""
     try:
         yield
     except Exception as error:

@@ -56,27 +56,30 @@ NEEDED = ("latent", "classes", "samples", "images")
 """Sections of an evaluation that a comparison has columns for."""
 
 NOT_IN_PAGE = ("curves.png", "rate_distortion.png", "latent_evolution.gif")
-"""Figures that are interactive in report.html,"""
+"""Figures that report.html shows as interactive charts instead."""
 
 OF_KINDS = {"latent": "latent_spaces.png", "samples": "samples.png", "reconstructions": "reconstructions.png"}
-"""and what its slider shows, where the runs have kept it."""
+"""Figures that its slider over epochs shows instead, by kind, if the runs have kept the arrays."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ComparisonResult:
-    """The result of a comparison, which a notebook shows as its table and findings."""
+    """The result of a comparison; a notebook displays its tables and findings."""
 
     folder: Path
+    """The comparison/ folder with tables, figures and report.html."""
     text: str
-    """comparison.md."""
+    """The content of comparison.md."""
     summary: str
-    """What a terminal shows of it, in 100 columns or fewer."""
+    """A shorter text for the terminal, at most 100 columns wide."""
     failed: list[str]
-    """What stopped with an unforeseen error."""
+    """Names of evaluations and figures that ended with an unexpected error."""
     table: Rows
-    """What comparison.csv has: a dict per model, with each number's mean over seeds and more."""
+    """The rows of comparison.csv, a dict per model: the mean of each number over seeds, and its spread."""
     found: FoundRuns
+    """The runs that were compared, and those that were left out."""
     notes: Sequence[str]
+    """Remarks for the reader, such as runs that were left out, with the reason."""
 
     def __repr__(self) -> str:
         return f"<Comparison: {counted(len(self.found.members), 'run')}, {self.folder}>"
@@ -119,15 +122,15 @@ def unfinished(folder: Path) -> list[str]:
 def compare(config: CompareConfig) -> ComparisonResult:
     """Compare all finished runs below a folder.
 
-    Raises VaelabError where there is no run. Runs on other images, or scored by another likelihood, are never
-    in one table: each family gets its own, and that is said.
+    Runs on other images, or scored by another likelihood, are never in one table: each such family has a
+    table of its own, and a note says so. Raises VaelabError if there is no run.
     """
     with console.logging_to(console.ProgressBarHandler()):
         return Comparison(config).run()
 
 
 class Comparison(Steps):
-    """Goes through evaluations, table and figures; what can't be done is noted, and the rest continues."""
+    """The steps of a comparison; one that fails is noted, and the others continue."""
 
     def __init__(self, config: CompareConfig) -> None:
         super().__init__()
@@ -136,19 +139,19 @@ class Comparison(Steps):
         self.folder = folder / "comparison"
         self.found = find(folder)
         self.said = [
-            f"{name} is the same training as {other}: counted once."
+            f"{name} is the same training as {other} and is counted once."
             for name, other in self.found.repeated.items()
         ]
         self.said += [
             f"{family.title}: models minimise different objectives ({', '.join(family.objectives)}). Their "
-            "losses don't compare; reconstruction, KL, neg_elbo, and what is measured of latents and "
-            "samples do."
+            "losses are not comparable; reconstruction, KL, neg_elbo and the measures of latents and "
+            "samples are."
             for family in self.found.families
             if len(family.objectives) > 1
         ]
         self.not_here: list[Member] = []  # runs to be evaluated whose own images are not on this machine
         self.loaded: dict[str, Any] = {}
-        """The images of the runs, and what depends on them alone."""
+        """Cached images of the runs, and results that depend only on the images."""
         self.figures: list[list[Path]] = []
         """The figures of each family."""
         self.bar: tqdm[Any] = tqdm(disable=True)
@@ -186,7 +189,7 @@ class Comparison(Steps):
             return ComparisonResult(self.folder, text, summary, self.failed, shown, self.found, self.notes)
 
     def evaluate_missing(self) -> None:
-        """Evaluate the last checkpoint of each run whose numbers the table lacks or can't stand in it."""
+        """Evaluate the last checkpoint of each run that lacks numbers, or whose numbers are outdated."""
         others = [member for family in self.found.families for member in self.of_other_images(family)]
         for member in others:
             member.evaluation = None
@@ -196,13 +199,13 @@ class Comparison(Steps):
         lacking = [each for each in self.found.members if lacks_numbers(each) and each not in self.not_here]
         if lacking and not self.config.evaluate:
             self.said.append(
-                f"{len(lacking)} of {counted(len(self.found.members), 'run')} without an evaluation of these "
-                "images (evaluate=false): their numbers are left out."
+                f"No evaluation on these images for {len(lacking)} of "
+                f"{counted(len(self.found.members), 'run')} (evaluate=false): their numbers are left out."
             )
             return
         if others:
             names = ", ".join(member.folder.name for member in others if member not in self.not_here)
-            self.said += [f"Evaluations of other images, made again: {names}."] if names else []
+            self.said += [f"Evaluated again, because on other images: {names}."] if names else []
         if rescored:
             names = ", ".join(member.folder.name for member in rescored)
             self.said.append(f"Evaluations on another feature network, made again: {names}.")
@@ -227,7 +230,7 @@ class Comparison(Steps):
         own = others(data["sha256"], data["images"]["test"])
         given = self.config.dataset.source is not None or self.config.dataset.root is not None
         if self.config.evaluate and (own or given or any(map(lacks_numbers, members))):
-            with suppress(VaelabError):  # without images nothing can be measured: that is said then
+            with suppress(VaelabError):  # without images nothing can be measured, which is reported later
                 now = self.evaluated_model(members[0]).data
                 here = (dict(now.origin.sha256), len(now.test))
                 evaluated = [member for member in members if member.evaluation]
@@ -237,7 +240,7 @@ class Comparison(Steps):
                     return others(*here)
                 self.said.append(
                     f"The runs' own images of {family.title} are not on this machine: runs that were not "
-                    "evaluated on them are left out of those columns."
+                    "evaluated on them have no numbers from evaluations."
                 )
                 self.not_here += [member for member in members if lacks_numbers(member) or member in own]
         return own
@@ -349,8 +352,8 @@ class Comparison(Steps):
         members = [family.members[0] for family in self.found.families]
         said = []
         if len({family_of(member)[:-1] for member in members}) > 1:
-            reason = "other images, or another likelihood"
-            said.append(f"They fall into {count} families whose numbers don't compare: {reason}.")
+            reason = "their images or likelihoods differ"
+            said.append(f"They form {count} groups whose numbers are not comparable: {reason}.")
         if len({member.config.conditional for member in members}) > 1:
             said.append(
                 "Class-conditional runs have separate tables: their bounds are on −log p(x|y). With "
@@ -418,7 +421,7 @@ def feature_digest(member: Member) -> str | None:
 
 
 def lacks_numbers(member: Member) -> bool:
-    """Whether a section of the table was never measured, was switched off, or failed unforeseen."""
+    """Whether a section of the table was never measured, was switched off, or failed unexpectedly."""
     found = member.evaluation or {"numbers": {}, "not_measured": {}}
     missing = [name for name in NEEDED if name not in found["numbers"]]
     reasons = {name: found["not_measured"].get(name, switched_off(name)) for name in missing}

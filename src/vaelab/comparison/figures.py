@@ -1,6 +1,6 @@
-"""What a comparison draws of a family of models: one method per file, entered in FIGURES.
+"""The figures of a comparison for a family of models: one method per file, listed in FIGURES.
 
-Each raises CannotMeasure with the reason where it makes no sense; the others continue.
+Each raises CannotMeasure with the reason if it does not apply; the others continue.
 """
 
 import math
@@ -38,8 +38,8 @@ NOT_COVERED = (
     "numbers.latent.prior_not_covered.model.value",
     "numbers.latent.posterior_not_covered.model.value",
 )
-"""Where an evaluation has the share of prior draws outside every training image's ellipsoid, and that of the
-test images' posterior samples, with which it compares."""
+"""The keys, in an evaluation, of the share of prior draws outside every training image's ellipsoid, and of
+the share of the test images' posterior samples, to compare it with."""
 
 HOLE_GRID = 101  # points each way of the map of holes
 
@@ -55,8 +55,8 @@ class FamilyFigures:
         seeds = ", ".join(map(str, sorted({model.seeds[0] for model in family.models})))
         self.title, self.conditional = family.title, family.conditional
         self.about = f"{family.title} · seed {seeds} · after the last epoch"
-        """Which seed is drawn, where one run stands for each model, and which checkpoint."""
-        # Losses of different objectives don't compare.
+        """The subtitle of figures that show one run per model: its seed and checkpoint."""
+        # Losses of different objectives are not comparable.
         self.terms = [term for term in PANELS if term != "loss" or len(family.objectives) == 1]
 
     def views(self, moments: Mapping[str, list[NDArray[np.floating]]]) -> dict[str, LatentView]:
@@ -73,7 +73,7 @@ class FamilyFigures:
         }
         subtitle = f"{self.title}{self.about_seeds('bands')}"
         if "loss" not in self.terms:
-            subtitle += " · what each objective minimises is left out: losses of different ones don't compare"
+            subtitle += " · losses are left out: those of different objectives are not comparable"
         return overlaid_curves(
             histories, self.looks, splits, self.terms, "Loss curves of all models", subtitle,
             conditional=self.conditional,
@@ -90,7 +90,7 @@ class FamilyFigures:
     def about_seeds(self, drawn: str) -> str:
         """What stands for the spread over seeds in a figure, or that there is none to show."""
         if all(len(model.members) == 1 for model in self.models):
-            return f" · one seed each: their spread is unknown, and there are no {drawn}"
+            return f" · one seed each: the spread over seeds is unknown, and there are no {drawn}"
         return f" · means over seeds, {drawn}: 95 % confidence intervals (Student's t)"
 
     def latent_spaces(self) -> Figure:
@@ -122,7 +122,7 @@ class FamilyFigures:
             heading = f"{model.label}\n{percent(float(np.mean(found)), 1)} of prior draws in holes{seeds}"
             if own:
                 small = ": σ too small" if 100 * (1 - np.mean(own)) < LEAST_COVERED else ""
-                heading += f"\n{percent(float(np.mean(own)), 1)} of test images' samples{small}"
+                heading += f"\n{percent(float(np.mean(own)), 1)} of posterior samples (test){small}"
             samples_N2 = examples.posterior_samples()
             missed_YX = uncovered_grid(examples.train_posterior(), reach, HOLE_GRID, COVERED).cpu().numpy()
             drawn.append(Holes(samples_N2, limit_for(samples_N2), missed_YX, heading))
@@ -177,7 +177,7 @@ class FamilyFigures:
             np.stack(rows),
             FROZEN_TITLE,
             f"{self.about} · {'the same ' if self.same_draws else ''}{FROZEN_DRAWS} draws of ε"
-            f"{'' if self.same_draws else ', others for each latent dimension'}; σ = 1 is the prior",
+            f"{'' if self.same_draws else ', different for each number of latents'}; σ = 1 is the prior",
             row_labels=list(self.examples),
             column_labels=[f"σ = {sigma:g}" for sigma in FROZEN_SIGMAS],
             column_group=FROZEN_DRAWS,
@@ -207,7 +207,7 @@ class FamilyFigures:
 
 
 def over_seeds(values_SE: NDArray[np.float64]) -> OverSeeds:
-    """With the 95 % confidence interval of the mean at each epoch."""
+    """Values of shape (S, E) with the 95 % confidence interval of their mean at each epoch."""
     intervals = [Estimate.of(values).interval or (math.nan, math.nan) for values in values_SE.T.tolist()]
     return OverSeeds(values_SE, *np.array(intervals).T)
 

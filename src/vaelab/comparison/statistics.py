@@ -1,7 +1,7 @@
 """Tests of differences between models: t-tests over seeds with Holm's correction.
 
-A training's number varies with its seed. The seeds of a model are a sample of it, and two models differ
-clearly where a t-test over their seeds says so after correction for all pairs that were looked at.
+The result of a training varies with its seed. The seeds of a model are a sample, and two models differ
+clearly if a t-test over their seeds is significant after correction for all pairs compared.
 """
 
 import math
@@ -30,7 +30,7 @@ class Estimate:
     standard_deviation: float | None
     """The sample's standard deviation, with n − 1; None for one seed."""
     interval: tuple[float, float] | None
-    """The 95 % confidence interval of the mean, by Student's t; None of one seed."""
+    """The 95 % confidence interval of the mean, by Student's t; None for one seed."""
 
     @classmethod
     def of(cls, values: Collection[float]) -> "Estimate":
@@ -47,7 +47,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Two models beside each other in one column."""
+    """The difference between two models in one column."""
 
     first: str
     second: str
@@ -60,14 +60,14 @@ class Difference:
     paired: bool
     """Whether both have the same seeds, so that seeds are compared one by one."""
     seeds: int
-    """Of the model that has fewer."""
+    """Number of seeds of the model that has fewer."""
 
     @property
     def clear(self) -> bool:
         return self.p <= LEVEL
 
     def against(self, first: str) -> "Difference":
-        """The same from the side of one of the two."""
+        """The same difference with `first` as the first of the two models."""
         if first == self.first:
             return self
         low, high = self.interval
@@ -75,10 +75,10 @@ class Difference:
 
 
 def t_test(first: BySeed, second: BySeed) -> tuple[float, tuple[float, float], float, bool]:
-    """Mean difference, its 95 % interval, the two-sided p, and whether the test was paired.
+    """Mean difference, its 95 % interval, the two-sided p-value, and whether the test was paired.
 
-    Paired over seeds where both have the same ones, else Welch's (1947) test for unequal variances.
-    Raises ValueError for fewer than two seeds of either.
+    Paired over seeds (Student's t) if both models have the same ones, else Welch's (1947) test for unequal
+    variances. Raises ValueError for fewer than two seeds of either model.
     """
     if min(len(first), len(second)) < 2:
         raise ValueError("a test requires at least two seeds of each model")
@@ -91,7 +91,7 @@ def t_test(first: BySeed, second: BySeed) -> tuple[float, tuple[float, float], f
     parts = [(variance(sample) / len(sample), len(sample) - 1) for sample in samples]
     error = math.sqrt(sum(part for part, _ in parts))
     largest = max(map(abs, [*first.values(), *second.values()]))
-    if error <= 1e-9 * largest:  # shares of few images agree by chance: a lack of spread is no proof
+    if error <= 1e-9 * largest:  # shares of few images may agree by chance: a lack of spread proves nothing
         return difference, (-math.inf, math.inf), 1.0, paired
     freedom = error**4 / sum(part**2 / free for part, free in parts)
     p = 2 * float(stdtr(freedom, -abs(difference) / error))
@@ -100,13 +100,17 @@ def t_test(first: BySeed, second: BySeed) -> tuple[float, tuple[float, float], f
 
 
 def variance(values: Collection[float]) -> float:
-    """Variance of a sample, with n − 1."""
+    """Unbiased sample variance, with n − 1."""
     mean = fmean(values)
     return math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p after Holm's (1979) correction: of k, the smallest times k, the next times k − 1, and so on."""
+    """p-values after Holm's (1979) correction, in the given order.
+
+    Of k p-values, the smallest is multiplied by k, the next by k − 1, and so on; none is below its
+    predecessor or above 1.
+    """
     adjusted, largest = [0.0] * len(p_values), 0.0
     for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
@@ -115,7 +119,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def tested(pairs: Sequence[tuple[tuple[str, BySeed], tuple[str, BySeed]]]) -> list[Difference]:
-    """Labelled pairs, each with two seeds or more on both sides, tested together."""
+    """The differences of labelled pairs of models, each with two or more seeds, corrected together."""
     tests = [t_test(first, second) for (_, first), (_, second) in pairs]
     corrected = holm([p for _, _, p, _ in tests])
     return [
@@ -127,5 +131,5 @@ def tested(pairs: Sequence[tuple[tuple[str, BySeed], tuple[str, BySeed]]]) -> li
 
 
 def differences(models: Mapping[str, BySeed]) -> list[Difference]:
-    """Every pair of models, tested. Those with one seed are left out: nothing is known of their spread."""
+    """The differences of all pairs of models. Models with one seed are left out: their spread is unknown."""
     return tested(list(combinations([each for each in models.items() if len(each[1]) > 1], 2)))

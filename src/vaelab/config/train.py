@@ -57,7 +57,7 @@ def notation(text: str, conditional: bool) -> str:
 
 
 def is_conditional(model: Mapping[str, Any]) -> bool:
-    """Whether encoder and decoder are given the class. Raises ConfigError for no truth value."""
+    """Whether encoder and decoder are given the class. Raises ConfigError for a non-boolean value."""
     if not isinstance(chosen := model.get("conditional", False), bool):
         raise must_be("model.conditional", "true or false", chosen)
     return chosen
@@ -72,11 +72,13 @@ class DatasetConfig(Settings):
     """Which images, and where they come from."""
 
     name: DatasetName = Field("fashion_mnist", description="the data set, chosen by dataset=NAME")
-    source: base.Source = Field("auto", description="root, system, download, then subset; full: no subset")
+    source: base.Source = Field(
+        "auto", description="auto: root, system, download, then subset; full: no subset"
+    )
     root: Annotated[base.FolderPath, AfterValidator(absolute)] | None = Field(
         None,
-        description="the data in torchvision's layout; null: $VAELAB_DATA, else the user's cache folder; "
-        "of dataset=images a folder of images, or of one folder per class, or an .npz file",
+        description="folder with the data in torchvision's layout; null: $VAELAB_DATA, else the user's cache "
+        "folder; with dataset=images: a folder of images or of one folder per class, or an .npz file",
     )
     classes: Annotated[list[Any] | None, CLASSES] = Field(
         None, min_length=1, description="the classes to keep, such as [0,1,7] or [trouser,sneaker]; null: all"
@@ -84,30 +86,32 @@ class DatasetConfig(Settings):
     val_size: Annotated[int | None, Allowed("a whole number of at least 0, or null")] = Field(
         None,
         ge=0,
-        description="validation images, last of the training file; null: 5,000, at most a tenth of the file, "
-        "of larochelle the published 10,000; 0: each epoch scores the test set",
+        description="number of validation images, the last of the training file; null: 5,000, or a tenth of "
+        "a smaller file; with larochelle the published 10,000; 0: each epoch scores the test set",
     )
     binarize: Literal["none", "dynamic", "static", "larochelle"] = Field(
-        "none", description="grey pixels, or 0/1 pixels drawn each time or once, or MNIST's published ones"
+        "none",
+        description="none: grey pixels; dynamic or static: 0/1 pixels drawn for each use or once; "
+        "larochelle: MNIST's published 0/1 pixels",
     )
     image_size: Annotated[Side | Annotated[list[Side], Field(min_length=2, max_length=2)] | None, SIZES] = (
         Field(
             None,
-            description="of dataset=images: height and width in pixels, or one number for both; images are "
-            "scaled to cover them, and the rest is cut off; null: all have one size",
+            description="for dataset=images: height and width in pixels, or one number for both; images are "
+            "scaled to cover this size and cropped; null: all images must have the same size",
         )
     )
     grayscale: base.Switch | None = Field(
-        None, description="of dataset=images: grey, or colour; null: as the first image"
+        None, description="for dataset=images: convert to grey (true) or colour; null: as the first image"
     )
     test_size: Annotated[int | None, Allowed("a whole number of at least 1, or null")] = Field(
-        None, ge=1, description="of dataset=images: test images, drawn at random; null: a fifth"
+        None, ge=1, description="for dataset=images: number of test images, drawn at random; null: a fifth"
     )
     split_seed: base.Seed = Field(
-        0, description="of dataset=images: start of that draw, the same for all values of seed"
+        0, description="for dataset=images: seed of that draw, which does not depend on seed"
     )
     skip_broken: base.Switch = Field(
-        False, description="of dataset=images: leave out, and name, files that can't be read"
+        False, description="for dataset=images: leave out files that cannot be read, and name them"
     )
 
 
@@ -115,20 +119,20 @@ class LossConfig(Settings):
     """What is minimised, beside the two knobs of the KL term."""
 
     objective: base.Component = Field("neg_elbo", description="what is minimised, chosen by loss=NAME")
-    likelihood: Likelihood = Field("bernoulli", description="p(x|z) of a pixel")
-    schedule: KLSchedule = Field("linear", description="how the KL's weight reaches beta")
+    likelihood: Likelihood = Field("bernoulli", description="distribution p(x|z) of each pixel")
+    schedule: KLSchedule = Field("linear", description="how the KL weight reaches beta")
     warmup_epochs: base.Natural = Field(
-        0, description="epochs over which the KL's weight rises to beta; of cyclical: 0 is all epochs"
+        0, description="epochs over which the KL weight rises to beta; with cyclical, 0 means all epochs"
     )
-    cycles: base.Count = Field(4, description="times that the weight rises with schedule=cyclical")
+    cycles: base.Count = Field(4, description="number of cycles with schedule=cyclical")
     ratio: Annotated[float, Allowed("a number above 0 and up to 1")] = Field(
-        0.5, gt=0, le=1, description="share of a cycle in which it rises; the rest is at beta"
+        0.5, gt=0, le=1, description="share of a cycle in which the weight rises; then it stays at beta"
     )
-    importance_samples: base.Count = Field(1, description="latents per image, K, with objective=iwae")
+    importance_samples: base.Count = Field(1, description="K, samples of z per image with objective=iwae")
     free_bits: Annotated[float, Allowed("a number of at least 0, in nats per latent dimension")] = Field(
         0.0,
         ge=0,
-        description="nats per latent dimension below which KL is not minimised further (batch mean)",
+        description="nats per latent dimension below which its KL, averaged over the batch, is not minimised",
     )
 
     @property
@@ -141,61 +145,70 @@ class OptimizerConfig(Settings):
     """Adam (Kingma & Ba 2015) with its usual moments."""
 
     lr: Annotated[float, Allowed("a number above 0 and below 1")] = Field(
-        1e-3, gt=0, lt=1, description="Adam's step size, dimensionless"
+        1e-3, gt=0, lt=1, description="learning rate of Adam, dimensionless"
     )
     schedule: Literal["constant", "cosine", "step"] = Field(
         "constant",
-        description="of the step size: cosine falls to 0, step to a tenth at 1/2 and at 3/4 of the epochs",
+        description="of the learning rate: cosine falls to 0; step divides it by 10 at 1/2 and 3/4 of the "
+        "epochs",
     )
-    warmup_epochs: base.Natural = Field(0, description="epochs over which the step size rises linearly to lr")
+    warmup_epochs: base.Natural = Field(
+        0, description="epochs over which the learning rate rises linearly to lr"
+    )
     clip_norm: Annotated[float, Allowed("a number above 0, or null")] | None = Field(
         None,
         gt=0,
-        description="largest norm of a gradient, scaled down to it, and to 0 if not finite; null: any",
+        description="largest norm of the gradient: a longer one is scaled down to it, and one that is not "
+        "finite is set to 0; null: no limit",
     )
     weight_average: Annotated[float, Allowed("a number of at least 0 and below 1")] = Field(
         0.0,
         ge=0,
         lt=1,
-        description="decay per step of the averaged weights that are evaluated; 0: no average",
+        description="decay per step of the moving average of the weights that is scored and saved; 0: no "
+        "average",
     )
 
 
 class ArtifactsConfig(Settings):
     """What is drawn and kept. None of it changes the loss curve."""
 
-    every: base.Natural = Field(1, description="epochs between figures; 0: none while training")
+    every: base.Natural = Field(1, description="epochs between figures; 0: none during training")
     figures: base.Switch = Field(True, description="draw the figures of the finished run")
     report: base.Switch = Field(True, description="write report.html when the run ends")
     gif: base.Switch = Field(True, description="animate the latent space and reconstructions")
     gif_every_batches: base.Natural = Field(
-        12, description="batches between frames of the animation, doubled until 64 are enough; 0: an epoch"
+        12,
+        description="batches between frames of the animation, doubled until there are at most 64 frames; 0: "
+        "one epoch",
     )
     mp4: Annotated[base.Switch | Literal["auto"], Allowed("auto, true or false")] = Field(
-        "auto", description="the animation as a video too; auto: where ffmpeg or vaelab[video] is installed"
+        "auto",
+        description="also write the animation as a video; auto: if ffmpeg or vaelab[video] is installed",
     )
     embedding: Literal["pca", "tsne", "umap"] = Field(
         "pca",
-        description="final latent plot of more than two dimensions; each epoch's and the animation: pca",
+        description="for the final plot of more than two latent dimensions; the plots of epochs and the "
+        "animation always use pca",
     )
     checkpoint_every: base.Natural = Field(
-        0, description="epochs between checkpoints kept permanently (epoch_0005); 0: only last and best"
+        0, description="epochs between checkpoints that are kept (epoch_0005); 0: only last and best"
     )
-    zip: base.Switch = Field(False, description="leave the run as one zip file beside its folder")
+    zip: base.Switch = Field(False, description="also pack the run into one zip file beside its folder")
     watermark: Annotated[base.Text, Allowed(f"a text of at most {LONGEST_WATERMARK} characters")] | None = (
-        Field(None, max_length=LONGEST_WATERMARK, description="text in every figure, such as a name")
+        Field(None, max_length=LONGEST_WATERMARK, description="a text in every figure, such as a name")
     )
 
 
 KL_SETTINGS = (
     "beta", "loss.free_bits", "loss.schedule", "loss.warmup_epochs", "loss.cycles", "loss.ratio",
 )  # fmt: skip
-"""What has no effect where the KL term is not minimised."""
+"""Settings that have no effect if the KL term is not minimised."""
 
 
 class Config(Settings):
     beta: NonNegative = Field(1.0, description="weight of the KL term")
-    kl: base.Switch = Field(True, description="whether the KL term is minimised at all")
+    kl: base.Switch = Field(True, description="whether the KL term is minimised")
     epochs: Annotated[int, Allowed("a whole number from 1 to 1,000,000")] = Field(
         20, ge=1, le=1_000_000, description="passes over the training images"
     )
@@ -203,11 +216,11 @@ class Config(Settings):
     early_stopping: base.Natural = Field(
         0, description="epochs without a lower validation loss after which the training ends; 0: never"
     )
-    seed: base.Seed = Field(42, description="start of every random stream")
-    device: base.Device = Field("auto", description="auto takes CUDA where there is one; mps: an Apple GPU")
-    deterministic: base.Switch = Field(False, description="bitwise reproducible on CUDA too; slower")
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="of the network; the loss is always fp32")
-    logger: Logger = Field("none", description="what else records each epoch, or a list: [tensorboard,wandb]")
+    seed: base.Seed = Field(42, description="seed of all random streams")
+    device: base.Device = Field("auto", description="auto: CUDA if available, else cpu; mps: an Apple GPU")
+    deterministic: base.Switch = Field(False, description="bitwise reproducible on CUDA as well; slower")
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="of the network; the loss uses fp32")
+    logger: Logger = Field("none", description="additional logger, or a list: [tensorboard,wandb]")
     resume: Annotated[base.AnyPath, Allowed("a run folder, a checkpoint")] | None = Field(
         None, description="run folder or checkpoint to continue"
     )
@@ -221,7 +234,7 @@ class Config(Settings):
     def check_loggers(self) -> Self:
         names = [name_of(each) for each in self.loggers]
         if twice := next((name for name in names if names.count(name) > 1), None):
-            raise ConfigError(f"logger names {twice} twice: type each once.")
+            raise ConfigError(f"logger names {twice} twice: type each logger once.")
         return self
 
     @model_validator(mode="after")
@@ -230,23 +243,23 @@ class Config(Settings):
         if takes_warmup and self.loss.warmup_epochs >= self.epochs:
             raise ConfigError(
                 f"loss.warmup_epochs={self.loss.warmup_epochs} leaves no epoch at the full KL weight: "
-                f"type fewer than epochs={self.epochs}, or more epochs."
+                f"type a number smaller than epochs={self.epochs}, or more epochs."
             )
         if self.optimizer.warmup_epochs >= self.epochs:
             raise ConfigError(
                 f"optimizer.warmup_epochs={self.optimizer.warmup_epochs} leaves no epoch at optimizer.lr: "
-                f"type fewer than epochs={self.epochs}, or more epochs."
+                f"type a number smaller than epochs={self.epochs}, or more epochs."
             )
         if self.early_stopping and self.dataset.val_size == 0:
             raise ConfigError(
-                "early_stopping with dataset.val_size=0 would choose by the test images: type "
+                "early_stopping with dataset.val_size=0 would select by the test images: type "
                 "dataset.val_size=5000, or early_stopping=0."
             )
         return self
 
     @property
     def loggers(self) -> list[str | dict[str, Any]]:
-        """One component each."""
+        """The chosen loggers, a component each."""
         chosen = self.logger
         return chosen if isinstance(chosen, list) else [chosen]
 
@@ -270,7 +283,7 @@ class Config(Settings):
 
     @property
     def objective_name(self) -> str:
-        """Of the negative ELBO recon_only, vae or beta_vae, by `kl` and `beta`; else the objective's name."""
+        """The objective's name; for the negative ELBO recon_only, vae or beta_vae, by `kl` and `beta`."""
         if (name := name_of(self.loss.objective)) != "neg_elbo":
             return name
         return "recon_only" if self.kl_off else "vae" if self.beta == 1 else "beta_vae"
@@ -290,10 +303,12 @@ class Config(Settings):
         return f"{self.model['name']}{', class-conditional' if self.conditional else ''}"
 
     def without_effect(self) -> list[str]:
-        """A sentence for each setting that changes nothing beside the others."""
+        """A sentence for each setting that has no effect in combination with the others."""
         idle = []
         if self.dataset.source == "embedded" and self.dataset.root is not None:
-            idle.append("dataset.root has no effect with dataset.source=embedded: it is in the package.")
+            idle.append(
+                "dataset.root has no effect with dataset.source=embedded: the subset is in the package."
+            )
         latents, embedding = self.model.get("latent_dim"), self.artifacts.embedding
         if embedding != "pca" and isinstance(latents, int) and latents <= 2:
             cause = f"has no effect with model.latent_dim={latents}: the latent plot shows all dimensions."
@@ -349,9 +364,10 @@ def short(number: object) -> str:
 
 
 def effective(config: Config) -> dict[str, Any]:
-    """What decides a training's numbers and figures: plain values, those without effect at their defaults.
+    """The settings that determine the numbers and figures of a training, as plain values.
 
-    Two settings with the same effective values are one training.
+    Settings without effect are at their defaults: two sets of settings with equal effective values describe
+    the same training.
     """
     plain = config.to_dict()
     for key in ("device", "deterministic", "logger", "resume"):
@@ -369,9 +385,9 @@ def effective(config: Config) -> dict[str, Any]:
 
 
 def training_digest(config: Config, images: str = "") -> str:
-    """SHA-256 of the effective settings: the same for the same training, in every process.
+    """SHA-256 of the effective settings: equal for the same training, in every process.
 
-    `images` tells data apart that settings don't: the digest of a user's own files.
+    `images` distinguishes data that the settings don't: it is the digest of a user's own files.
     """
     text = json.dumps(effective(config), sort_keys=True, separators=(",", ":")) + images
     return hashlib.sha256(text.encode()).hexdigest()
@@ -381,7 +397,7 @@ MAY_CHANGE = (
     "epochs", "early_stopping", "device", "deterministic", "logger", "dataset.root", "dataset.source",
     "artifacts",
 )  # fmt: skip
-"""What may be given beside `resume`: none of it changes the numbers of an epoch."""
+"""Settings that may be given together with `resume`: none of them changes the numbers of an epoch."""
 
 
 def may_change(key: str) -> bool:
@@ -389,20 +405,20 @@ def may_change(key: str) -> bool:
 
 
 GROUP_SETTINGS = {"model": ["model.name"], "dataset": ["dataset.name"], "loss": ["kl", "beta"]}
-"""What the choice in a group stands for when it is given beside `resume`."""
+"""The settings that a choice in a group stands for when it is given together with `resume`."""
 
 
 def continued(saved: Config, given: Config, keys: Iterable[str]) -> Config:
-    """The settings of a run that is continued: its own, changed by what was given where that may change.
+    """The settings of a run that is continued: its own, with the permitted changes from `given`.
 
-    `keys` are those on the command line. Raises ConfigError for one that would make it another run.
+    `keys` are the settings on the command line. Raises ConfigError for one that would change the training.
     """
     before, after = saved.to_dict(), given.to_dict()
     for key in keys:
         if key == "resume" or key.startswith("hydra"):
             continue
         if key == "experiment":
-            raise ConfigError("A run that is resumed has its settings already: leave experiment= out.")
+            raise ConfigError("A resumed run already has its settings: leave experiment= out.")
         if may_change(key):
             group, _, name = key.rpartition(".")
             (look_up(before, group) if group else before)[name] = look_up(after, key)
@@ -411,14 +427,14 @@ def continued(saved: Config, given: Config, keys: Iterable[str]) -> Config:
             value = look_up(before, changed)
             if value != look_up(after, changed):
                 raise ConfigError(
-                    f"{key} can't change when a run is resumed ({changed} is {show(value)} there): leave it "
-                    f"out, or start a new run. What may change: {', '.join(MAY_CHANGE)}."
+                    f"{key} can't change when a run is resumed (its {changed} is {show(value)}): leave it "
+                    f"out, or start a new run. These may change: {', '.join(MAY_CHANGE)}."
                 )
     return base.resolve(before, Config)
 
 
 def overrides_of(config: Config, keys: Collection[str]) -> list[str]:
-    """The command line that repeats these settings, but for the `keys` that are given anew."""
+    """The overrides that repeat these settings, without the `keys` that are given anew."""
     left_out = {"resume", "dataset.name", *keys, *(GROUP_SETTINGS["loss"] if "loss" in keys else ())}
     plain = config.to_dict()
     values = {"model": config.model["name"], "dataset": config.dataset.name}

@@ -51,23 +51,26 @@ SUMMARY = "summary.md"
 
 @dataclass(frozen=True, eq=False, repr=False)
 class EvaluationResult:
-    """The result of an evaluation, which a notebook shows as its summary and tables."""
+    """The result of an evaluation; a notebook displays its summary and tables."""
 
     folder: Path
-    text: str  # table.txt, or nothing where it was not written
-    failed: list[str]  # what stopped with an unforeseen error
-    interrupted_by: int  # the signal that ended it early, or 0
+    text: str  # the content of table.txt; empty if it was not written
+    failed: list[str]  # names of sections and figures that ended with an unexpected error
+    interrupted_by: int  # number of the signal that ended the evaluation early, or 0
     content: Mapping[str, Any]
-    """What metrics.json has; empty where it was not written."""
+    """The content of metrics.json; empty if it was not written."""
 
     @property
     def numbers(self) -> dict[str, Any]:
-        """`numbers["bound"]["neg_elbo"]["model"]` has value, unit, split, images, seed, standard_error."""
+        """The numbers by section, name, and what was measured: `numbers["bound"]["neg_elbo"]["model"]`.
+
+        Each is a dict with value, unit, split, images, seed, and, where known, standard_error and draws.
+        """
         return dict(self.content.get("numbers", {}))
 
     @property
     def table(self) -> Rows:
-        """The same, a row per number: section, name, what it was measured `of`, value, unit and so on."""
+        """The numbers as rows: section, name, what was measured (`of`), value, unit, standard_error, …"""
         return Rows(
             {"section": section, "name": name, "of": of, **found}
             for section, rows in self.numbers.items()
@@ -110,11 +113,11 @@ def evaluate(run: Run, config: EvaluationConfig) -> EvaluationResult:
 
 
 def rebuild(folder: RunFolder, run: Run) -> None:
-    """Write metrics.csv and config.yaml again where they differ from the checkpoint's, with a warning."""
+    """Write metrics.csv and config.yaml again, with a warning, if they differ from the checkpoint."""
     saved, rows, config = newest(folder, run.checkpoint), [], None
     with suppress(RunFolderError, OSError):
         rows = folder.read_metrics()
-    with suppress(Exception):  # YAML's, the disk's and ours
+    with suppress(Exception):  # errors of YAML, of the disk, and of vaelab
         config = resolve_saved(read_yaml(folder.config_yaml))
     rebuilt = []
     if rows[: saved.epoch] != saved.history:
@@ -125,7 +128,7 @@ def rebuild(folder: RunFolder, run: Run) -> None:
         rebuilt.append(folder.config_yaml.name)
     if rebuilt:
         names = " and ".join(rebuilt)
-        log.warning("Damaged or edited, so written again from %s: %s.", folder.last_checkpoint, names)
+        log.warning("Damaged or edited, therefore restored from %s: %s.", folder.last_checkpoint, names)
     try:
         folder.read_run_json()
     except RunFolderError as damage:
@@ -152,7 +155,7 @@ def switched_off(name: str) -> str:
 
 
 class Steps:
-    """Steps that fail individually: what can't be done is noted with its reason, and the rest continues."""
+    """Base class: steps that fail individually; the reason is noted, and the others continue."""
 
     def __init__(self) -> None:
         self.left_out: dict[str, str] = {}  # by name, why there is no result
@@ -160,7 +163,7 @@ class Steps:
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Inside, an error ends this step alone, unless every other step would fail too."""
+        """Within the context, an error ends only this step, unless every other step would fail too."""
         try:
             yield
         except (Interrupted, OSError):  # a full disk, say
@@ -174,7 +177,7 @@ class Steps:
 
 
 class Evaluation(Steps):
-    """Goes through sections and figures one by one."""
+    """An evaluation, section by section and figure by figure."""
 
     def __init__(self, evaluated: EvaluatedModel, which: str = "") -> None:
         super().__init__()
@@ -210,8 +213,8 @@ class Evaluation(Steps):
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             file = isinstance(error, FileExistsError | NotADirectoryError)
-            why = ", a file is in the way" if file else f" ({error.strerror})"
-            raise ConfigError(f"{self.folder} can't be made{why}: type output=FOLDER.") from error
+            why = " (it, or a folder above it, is a file)" if file else f" ({error.strerror})"
+            raise ConfigError(f"{self.folder} can't be created{why}: type output=FOLDER.") from error
         try:
             with held(self.folder), Signals() as signals, self.bar:
                 try:
@@ -261,14 +264,14 @@ class Evaluation(Steps):
         before = read_metrics_json(self.folder) or {}
         kept = "nothing was written"
         if self.text:
-            kept = "all numbers are there, but not all figures"
+            kept = "all numbers were written, but not all figures"
         elif self.numbers and before.get("status") != "finished":
             self.write("interrupted")
-            kept = "only some of the numbers are there"
+            kept = "only some of the numbers were written"
         log.warning("Interrupted (%s): %s.", signal.Signals(number).name, kept)
 
     def write(self, status: str) -> None:
-        """metrics.json and table.txt; figures of other weights or other images go."""
+        """Write metrics.json and table.txt; remove figures of other weights or other images."""
         facts, before = self.facts(), read_metrics_json(self.folder)
         if before and any(before.get(key) != facts[key] for key in ("checkpoint", "data", "seed")):
             for name in FIGURES:
@@ -300,7 +303,7 @@ class Evaluation(Steps):
             evaluated.examples.about,
             f"{evaluated.run.checkpoint}, epoch {evaluated.run.epoch}",
             f"Measured on: {basis}, unless a table says otherwise. ± is the standard error over images.",
-            f"{ARROWS_MEAN} What several tables have in common is explained below the first of them.",
+            f"{ARROWS_MEAN} Notes that apply to several tables are given only below the first.",
         ]
         said = {basis}
         parts = ["\n".join(textwrap.fill(line, WIDTH) for line in heading)]
@@ -319,11 +322,11 @@ class Evaluation(Steps):
             f"# {self.home.name}: {run.moment}",
             examples.about,
             *(f"**{title}.** {text}" for title, text in said.items()),
-            "± is the standard error. What each number means and was measured on: table.txt; every digit: "
-            "metrics.json.",
+            "± is the standard error. table.txt explains each number and what it was measured on; "
+            "metrics.json has all digits.",
         ]
         if not self.evaluated.data.origin.complete:
-            parts.append("Embedded subset: numbers don't compare with the full set's.")
+            parts.append("Embedded subset: results are not comparable with those of the full set.")
         write_bytes(self.path(SUMMARY), ("\n\n".join(parts) + "\n").encode())
 
     def facts(self) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""What an evaluation draws: one function per file, entered in FIGURES; a plugin enters its own there too.
+"""The figures of an evaluation: one function per file, listed in FIGURES, to which plugins may add.
 
-Each raises CannotMeasure with the reason where it makes no sense for a run; the others go on.
+Each raises CannotMeasure with the reason if it does not apply to a run; the others continue.
 """
 
 from collections.abc import Callable
@@ -30,7 +30,7 @@ from vaelab.training.examples import FROZEN_TITLE, LATENT_POINTS, as_arrays, as_
 
 def draw_mixture_samples(evaluated: EvaluatedModel) -> Figure:
     if evaluated.count < 64:
-        raise CannotMeasure(f"requires 64 draws, and only {evaluated.count} are made for so few images")
+        raise CannotMeasure(f"requires 64 samples, but only {evaluated.count} are drawn for so few images")
     images = as_grid(as_arrays(evaluated.mixture_samples[:64]))
     title = "Samples from a mixture fitted to posterior samples"
     return image_grid(
@@ -54,7 +54,7 @@ def draw_frozen_latents(evaluated: EvaluatedModel) -> Figure:
     references = {f"{of}: {measured[of]}": measured[of] for of in (REAL, BASELINE)}
     about = (
         f"{evaluated.examples.about} · diversity: {PAIR_DISTANCE} between pairs of {count:,} images, "
-        f"± standard error; the first {shown} are drawn, from the same ε for each σ"
+        f"± standard error; the first {shown} are shown, with the same ε for each σ"
         f"{evaluated.examples.drawn_classes}"
     )
     return diversity_panels(
@@ -80,7 +80,7 @@ def draw_density(evaluated: EvaluatedModel) -> Figure:
     view = examples.view_of([examples.means()])
     view = replace(view, limit=limit_for(view.project(samples_NL)))
     drawn = f"{len(samples_NL):,} {examples.images_name}, one sample of {evaluated.notation('q(z|x)')} each"
-    title = "The aggregate posterior against the prior"
+    title = "Aggregate posterior and prior"
     return density_plot(samples_NL, view, title, f"{examples.about} · {drawn}")
 
 
@@ -90,7 +90,7 @@ def draw_holes(evaluated: EvaluatedModel) -> Figure:
     reach = 4.0  # standard deviations of the prior
     missed = uncovered_grid(evaluated.train_posterior, reach, 201, COVERED).cpu().numpy()
     share = number_of(evaluated.prior_not_covered, "share of prior draws", evaluated.basis(COVERAGE_POINTS))
-    title = "Holes: prior mass that no posterior covers"
+    title = "Prior holes: prior mass that no posterior covers"
     of = counted(len(evaluated.data.train), "training image")
     about = f"{evaluated.examples.about} · {evaluated.notation('q(z|x)')} of {of}"
     holes = f"holes: {as_percent(share)}\nof prior draws"

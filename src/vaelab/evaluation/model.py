@@ -48,7 +48,10 @@ BASELINE = "posterior samples"
 
 @dataclass(eq=False, repr=False)
 class EvaluatedModel:
-    """All is computed once, on first use, on the device of the data; images are floats in [0, 1]."""
+    """A model with the split that it is evaluated on. Results are computed once, on first use.
+
+    They are computed on the device of the data; images are floats in [0, 1].
+    """
 
     run: Run
     config: EvaluationConfig
@@ -80,7 +83,7 @@ class EvaluatedModel:
         return samples, f"posterior sample{'s' if samples > 1 else ''} per image"
 
     def once(self, name: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        """What depends on the images alone: computed once, and kept in the user's cache folder."""
+        """Results that depend on the images alone, computed once and cached in the user's cache folder."""
         data, split = self.data, self.split.name
         facts = (
             MEASURES_VERSION, name, sorted(data.origin.sha256.items()), sorted(data.classes), data.binarize,
@@ -183,7 +186,7 @@ class EvaluatedModel:
 
     @cached_property
     def labels_drawn(self) -> Tensor:
-        """Given which all samples are decoded: of a class-conditional model from p(y)."""
+        """The labels with which all samples are decoded, drawn from p(y) if class-conditional."""
         noise = stream(self.seed, "labels of an evaluation", device=self.device)
         return self.model.draw_labels(self.count, noise)
 
@@ -201,10 +204,10 @@ class EvaluatedModel:
 
     @cached_property
     def frozen_latents(self) -> dict[str, tuple[Tensor, Score]]:
-        """At most 2,000 images, and their diversity: of the baseline, then with frozen latent parameters.
+        """At most 2,000 images each, with their diversity: the baseline, then with frozen latent parameters.
 
-        The baseline is decoded from a sample each of q(z|x); all others from z = σ·ε with the same ε, so that
-        those of σ = 1 are the first prior samples.
+        The baseline is decoded from one sample of q(z|x) per image; the others from z = σ·ε (μ = 0), with the
+        same ε, so that those with σ = 1 are the first prior samples.
         """
         count = min(self.count, PAIRED)
         if count < 2:
@@ -219,7 +222,7 @@ class EvaluatedModel:
 
     @cached_property
     def mixture(self) -> Mixture:
-        """Fitted to one posterior sample each of the first `fitted` training images."""
+        """A mixture fitted to one posterior sample of each of the first `fitted` training images."""
         noise = stream(self.seed, "latents of the mixture", device=self.device)
         z_NL = first_images(self.train_posterior).sample(noise)
         return fitted_mixture(z_NL.double().cpu().numpy(), self.numpy_seed)
@@ -245,14 +248,14 @@ def pixels_of(data: Mapping[str, Any]) -> str:
 
 
 def read_cached(path: Path) -> dict[str, Tensor]:
-    """Tensors that an earlier evaluation has left; none where there is no such file, or a damaged one."""
+    """Tensors cached by an earlier evaluation; empty if there is no such file, or it is damaged."""
     with suppress(OSError, SafetensorError):
         return load(path.read_bytes())
     return {}
 
 
 def write_cached(path: Path, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors, on the CPU. A cache that can't be written costs time, nothing else."""
+    """Cache tensors and return them on the CPU. If writing fails, only the cache is lost."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with suppress(StorageError), writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)

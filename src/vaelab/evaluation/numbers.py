@@ -1,4 +1,4 @@
-"""A number always has its unit, split, sample size and seed; sections of numbers make a table."""
+"""Numbers with their unit, split, sample size and seed, and sections of numbers as tables."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WIDTH = 100  # characters of a terminal
 
 
 class CannotMeasure(VaelabError):
-    """Why a section has no numbers here. The others continue."""
+    """A section can't be measured for this run; the message says why. The others continue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Basis:
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """One value. Raises CannotMeasure where it is not finite."""
+    """One value with its unit and basis. Raises CannotMeasure if it is not finite."""
 
     value: float
     unit: str
@@ -51,7 +51,7 @@ class Number:
     def __post_init__(self) -> None:
         if not math.isfinite(self.value):
             raise CannotMeasure(
-                f"the result is {self.value}: the model's outputs are not finite, or too large"
+                f"the result is {self.value}: the model's outputs are not finite or too large"
             )
 
     def __str__(self) -> str:
@@ -76,7 +76,7 @@ def mean_of(values_N: Tensor, unit: str, basis: Basis) -> Number:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """Numbers that are read together: a row for each name, a column for each thing it was measured of."""
+    """A table of numbers: a row for each name, a column for each thing that was measured."""
 
     title: str
     rows: Mapping[str, Mapping[str, Number]]
@@ -128,7 +128,7 @@ class Section:
 
 
 def value_and_error(number: Number) -> tuple[float, float]:
-    """An unknown error is 0."""
+    """The value and its standard error, 0 if unknown."""
     return number.value, number.standard_error or 0.0
 
 

@@ -1,4 +1,4 @@
-"""The runs of a folder, in families that may be compared, of models that differ by more than a seed."""
+"""The runs of a folder, grouped into families that may be compared, and models with several seeds."""
 
 import hashlib
 import re
@@ -25,15 +25,15 @@ class Member:
     folder: RunFolder
     config: Config
     facts: Mapping[str, Any]  # run.json
-    rows: list[dict[str, float]]  # one per epoch, from the last checkpoint: nobody has edited or cut them
+    rows: list[dict[str, float]]  # one per epoch, from the checkpoint: metrics.csv may have been edited
     evaluation: dict[str, Any] | None = None
-    """metrics.json of the last checkpoint, where it is of these very weights and measured as it is today."""
+    """metrics.json of the last checkpoint, if it is of these weights and this version of the metrics."""
 
     def __post_init__(self) -> None:
         self.read_evaluation()
 
     def read_evaluation(self, sha256: Mapping[str, str] | None = None) -> None:
-        """Read the evaluation of the run's own images; of files with these digests where there is one."""
+        """Read an evaluation: of images with the digests `sha256` if any, else of the run's own images."""
         digest = hashlib.sha256(self.folder.last_checkpoint.read_bytes()).hexdigest()
         wanted = [digest, MEASURES_VERSION, self.config.seed, "test"]
         paths = [self.folder.evaluation("last", other_data=each) for each in ("", "full_set", "subset")]
@@ -46,7 +46,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Model:
-    """The runs that differ in nothing but their seed."""
+    """Runs that differ only in their seed."""
 
     label: str
     members: Sequence[Member]
@@ -79,7 +79,7 @@ class Family:
     """The models that may stand in one table: trained and scored on the same images, by one likelihood."""
 
     title: str
-    """No other family of a comparison has it, nor its `slug`."""
+    """Unique among the families of a comparison, as is `slug`."""
     models: Sequence[Model]
     scored: str  # val or test: what each epoch was scored on
     slug: str = ""
@@ -109,7 +109,7 @@ class Family:
 
     @property
     def weights_to_draw(self) -> list[float]:
-        """What colours are chosen by: beta, which means something else in each of several objectives."""
+        """KL weights for choosing colours; 1 or 0 if objectives differ, in which beta differs in meaning."""
         if len(self.objectives) == 1:
             return self.kl_weights
         return [min(weight, 1.0) and 1.0 for weight in self.kl_weights]
@@ -159,7 +159,7 @@ def read(folder: RunFolder) -> Member:
     """A finished run; raises VaelabError for any other, with the reason."""
     if not folder.run_json.is_file():
         lines = folder.log.read_text(encoding="utf-8").strip().splitlines()
-        raise VaelabError(f"failed before it started: {lines[-1] if lines else 'no reason is known'}")
+        raise VaelabError(f"failed before it started: {lines[-1] if lines else 'reason unknown'}")
     facts = folder.read_run_json()
     if facts["status"] != "finished":
         error = f": {facts['error']}" if "error" in facts else ""
@@ -184,7 +184,10 @@ def likelihood_of(config: Config) -> tuple[str, str]:
 
 
 def distinct_titles(firsts: Sequence[Member]) -> list[str]:
-    """For a run of each family its data and likelihood, and what else tells it from families of the same."""
+    """A title for each family: its data and likelihood, and whatever else distinguishes it from the others.
+
+    `firsts` are the first runs of the families.
+    """
     plain = []
     for member in firsts:
         likelihood, arguments = likelihood_of(member.config)
@@ -259,7 +262,7 @@ def differing(configs: Sequence[Config]) -> list[str]:
 
 
 def settings_of(config: Config) -> dict[str, Any]:
-    """What makes a model: all that has an effect on its numbers, but for the seed."""
+    """The settings that define a model: all that affect its numbers, except the seed."""
     plain = effective(config)
     for key in ("seed", "artifacts"):
         del plain[key]

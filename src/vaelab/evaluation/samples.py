@@ -49,7 +49,7 @@ FACTS = "samples.json"
 
 
 def write_samples(config: SampleConfig) -> Path:
-    """Draw images and write them: the path of a grid, an archive or a folder of PNG files.
+    """Draw images and write them; returns the path of a grid, an archive or a folder of PNG files.
 
     Raises VaelabError.
     """
@@ -69,7 +69,7 @@ ALL = "all"  # classes
 
 
 def with_classes(run: Run, config: SampleConfig) -> SampleConfig:
-    """The settings for this run: of all classes the count is rounded up to as many images of each.
+    """The settings for this run: with class=all, the count is rounded up to a multiple of the classes.
 
     Raises VaelabError for a class that the run doesn't have.
     """
@@ -83,7 +83,7 @@ def with_classes(run: Run, config: SampleConfig) -> SampleConfig:
 
 
 def draws(run: Run, config: SampleConfig) -> Iterator[tuple[Tensor, Tensor]]:
-    """Endless latents to decode, (B, L) each, and labels; with class=all, each latent with every class."""
+    """An endless stream of latents (B, L) and labels (B,); with class=all, each latent with every class."""
     drawn = latents(run, config)
     if config.class_ == ALL:
         every_Y = run.model.class_numbers
@@ -97,7 +97,7 @@ def draws(run: Run, config: SampleConfig) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def latents(run: Run, config: SampleConfig) -> Iterator[Tensor]:
-    """Endless latents to decode, (B, L) each: the same for the same seed, however many are taken."""
+    """An endless stream of latents, (B, L) each: the same for the same seed, however many are taken."""
     if config.source == "prior":
         return run.prior_draws(config.seed, config.sigma)
     settings = EvaluationConfig(
@@ -107,8 +107,8 @@ def latents(run: Run, config: SampleConfig) -> Iterator[Tensor]:
         evaluated = evaluated_model(run, settings, {})
     except OtherImages as error:
         raise VaelabError(
-            "source=mixture is fitted to the images that the run was trained on, and those found are others: "
-            "type dataset.root=FOLDER with them, or source=prior."
+            "source=mixture is fitted to the images that the run was trained on, but other images were "
+            "found: type dataset.root=FOLDER with the original images, or source=prior."
         ) from error
     with console.doing("fitting the mixture"):
         mixture = evaluated.mixture
@@ -133,7 +133,7 @@ def sample(run: Run, config: SampleConfig) -> Tensor:
 
 
 def name_of(config: SampleConfig, run: Run) -> str:
-    """`best_seed-0_64`: all that decides the images, but for the weights."""
+    """The file name, `best_seed-0_64`: everything that determines the images, except the weights."""
     parts = [run.checkpoint.stem, f"seed-{config.seed}"]
     if config.class_ is not None:
         parts.append("class-all" if config.class_ == ALL else class_in_name(run, int(config.class_))[1:])
@@ -200,7 +200,7 @@ def write_npz(config: SampleConfig, run: Run, facts: Mapping[str, Any]) -> Path:
     if path.exists():
         if facts_in(path) != facts:
             raise in_the_way(path)
-        log.info("%s is complete already", path)
+        log.info("%s is already complete", path)
         return path
     kept = unfinished(path, facts)
     shape = as_bytes(torch.zeros(1, *run.model.image_shape)).shape[1:]
@@ -240,19 +240,19 @@ def facts_in(path: Path) -> object:
 
 
 def write_png(config: SampleConfig, run: Run, facts: Mapping[str, Any]) -> Path:
-    """One file per image, numbered; those that are there already stay."""
+    """Write one numbered file per image; existing ones are kept."""
     folder = output_folder(config.output, run, f"samples/{name_of(config, run)}")
     text = json.dumps(facts, indent=2) + "\n"
     with held(folder), can_go_on():
         if any(path for path in folder.iterdir() if not path.name.startswith(".")):
             found = folder / FACTS
             if not found.is_file() or found.read_text(encoding="utf-8") != text:
-                raise VaelabError(f"{folder} holds other files: type output=FOLDER, a new or an empty one.")
+                raise VaelabError(f"{folder} has other files: type output=FOLDER, a new or an empty one.")
         write_bytes(folder / FACTS, text.encode())
         paths = [folder / f"{number:05d}{ending}.png" for number, ending in enumerate(endings(run, config))]
         missing = next((number for number, path in enumerate(paths) if not is_whole(path)), None)
         if missing is None:
-            log.info("%s is complete already", folder)
+            log.info("%s is already complete", folder)
             return folder
         first = missing // AT_ONCE
         with console.progress(
@@ -267,7 +267,7 @@ def write_png(config: SampleConfig, run: Run, facts: Mapping[str, Any]) -> Path:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a PNG is there to its end, which a power cut may have left out."""
+    """Whether a PNG file is complete to its end, which a power failure may have cut off."""
     return path.is_file() and path.read_bytes().endswith(b"IEND\xaeB`\x82")
 
 

@@ -28,7 +28,7 @@ from vaelab.training.interpolation import linear_path, spherical_path
 from vaelab.training.latent_axes import PRIOR_STEPS, PROBABILITIES, LatentAxes, NothingToShow
 
 LATENT_POINTS = 5000
-"""Images in a latent plot, the first ones of the split: more would only hide each other."""
+"""Number of images in a latent plot, the first of the split: more points would hide each other."""
 
 COLUMNS = 10  # images in a row of reconstructions, as many for each class as fit
 VARIATIONS = 9  # images of a traversal, or of a class's variations
@@ -40,17 +40,17 @@ FROZEN_TITLE = "Samples with frozen latent parameters: μ = 0, z = σ·ε"
 
 
 class ExampleImages:
-    """Draws what a model makes of a split's images, without changing the model or any other random stream."""
+    """Figures of a model on a split's images. Drawing changes neither the model nor other random streams."""
 
     def __init__(
         self, config: Config, data: Data, split: Split, model: VAE, objective: Objective,
         evaluated_with_seed: int | None = None, moment: str = "",
     ) -> None:  # fmt: skip
-        """`moment` says which checkpoint the model is of, where no title of a figure says the epoch."""
+        """`moment` names the checkpoint that the model is from, for figures whose title has no epoch."""
         self.config, self.data, self.model, self.likelihood = config, data, model, objective.likelihood
         self.seed = config.seed if evaluated_with_seed is None else evaluated_with_seed
         device = split.images.device
-        noise = stream(config.seed, "gallery", device=device)  # the name that older runs' figures come from
+        noise = stream(config.seed, "gallery", device=device)  # the name in older versions
         self.prior_ZL = torch.randn(64, model.latent_dim, generator=noise, device=device)
         self.points_N1HW = split.batch(slice(0, LATENT_POINTS), noise)
         self.points_labels = split.labels[:LATENT_POINTS]
@@ -85,7 +85,7 @@ class ExampleImages:
         self.drawn_classes = "; classes drawn from p(y)" if model.classes else ""
 
     def posterior(self, x_N1HW: Tensor, labels_N: Tensor) -> Gaussian:
-        """q(z|x), of a class-conditional model q(z|x, y), encoded in batches."""
+        """q(z|x), or q(z|x, y) of a class-conditional model, encoded in batches."""
         with evaluating(self.model):
             batches = zip(x_N1HW.split(BATCH), labels_N.split(BATCH), strict=True)
             parts = [self.model.given(labels_B).encode(batch) for batch, labels_B in batches]
@@ -99,7 +99,7 @@ class ExampleImages:
 
     @contextmanager
     def encoded_once(self) -> Iterator[None]:
-        """Inside, the model stays as it is, and the latent plot's images are encoded a single time."""
+        """Within the context, the model must not change, and the latent plot's images are encoded once."""
         self.encoded = self.posterior(self.points_N1HW, self.points_labels)
         try:
             yield
@@ -165,9 +165,9 @@ class ExampleImages:
         )
 
     def sample_rows(self) -> NDArray[np.floating]:
-        """The prior's draws, decoded, shape (8, 8, H, W).
+        """Images decoded from draws from the prior, shape (8, 8, H, W).
 
-        Of a class-conditional model a row per class, of the same draws: (classes, 10, H, W).
+        For a class-conditional model a row per class, decoded from the same draws: (classes, 10, H, W).
         """
         if not self.model.classes:
             return as_grid(self.decoded(self.prior_ZL, self.prior_labels))
@@ -182,11 +182,11 @@ class ExampleImages:
             title,
             f"{self.about} · {COLUMNS} draws, the same for every class",
             row_labels=[self.data.class_names[number] for number in self.classes],
-            bottom_label="in each column the same z, decoded given each class",
+            bottom_label="each column shows the same z, decoded given each class",
         )
 
     def title_given(self, title: str, label: int) -> str:
-        """With the class that a class-conditional model is given."""
+        """The title, with the class that a class-conditional model is given."""
         return f"{title}, given the class {self.data.class_names[label]}" if self.model.classes else title
 
     def above_reconstructions(self, x_N1HW: Tensor, labels_N: Tensor, columns: int) -> NDArray[np.float32]:
@@ -210,7 +210,7 @@ class ExampleImages:
         )
 
     def ranking(self, x_N1HW: Tensor, labels_N: Tensor, reconstruction_N: Tensor) -> Figure:
-        """The images with the lowest, middle and highest reconstruction terms, above what is decoded."""
+        """Images with the lowest, middle and highest reconstruction terms, above their reconstructions."""
         order = reconstruction_N.argsort(stable=True)
         count = min(COLUMNS, len(order))
         rest = len(order) - count
@@ -222,11 +222,11 @@ class ExampleImages:
             rows += [as_arrays(images), self.reconstructed(images, labels_B)]
             ends = dict.fromkeys(f"{each:.0f}" for each in (nats.min(), nats.max()))
             labels += [name, f"{' to '.join(ends)} nats"]
-        caption = "originals above, below them the images decoded from their posterior means"
+        caption = "originals above, images decoded from their posterior means below"
         if self.data.binarize == "none" and self.config.loss.likelihood_name == "bernoulli":
-            emptiest = "the best are mostly the emptiest: " if self.data.spec.is_published else ""
+            emptiest = "the best images are mostly the darkest: " if self.data.spec.is_published else ""
             caption += f"\n{emptiest}the entropy of grey pixels is part of the term"
-            caption += "" if emptiest else ", least where they are near black or white"
+            caption += "" if emptiest else ", smallest where they are nearly black or white"
         title = "Best, median and worst reconstructions"
         subtitle = (
             f"{self.about} · of {len(order):,} {self.images_name}, by {self.config.notation('−log p(x|z)')}"
@@ -263,8 +263,8 @@ class ExampleImages:
     def latent_picture(self) -> tuple[NDArray[np.floating], LatentView]:
         """The points and axes of a finished model's latent plot.
 
-        Of more than two latent dimensions the embedding that `artifacts.embedding` names. Where fewer than
-        three directions vary, the plane of two shows all there is.
+        With more than two latent dimensions, they are those of the embedding that `artifacts.embedding`
+        names. If fewer than three directions vary, the plane of two directions shows everything.
         """
         means, method = self.means(), self.config.artifacts.embedding
         varying = int((LatentAxes.of(means).variances > ACTIVE_VARIANCE).sum())
@@ -272,7 +272,7 @@ class ExampleImages:
             return means, self.view_of([means])
         points_N2, words = embedding(torch.from_numpy(means), method, self.config.seed)
         points_N2 -= (points_N2.max(axis=0) + points_N2.min(axis=0)) / 2
-        names = (f"{words}\nnear points are alike; other distances have no meaning", "")
+        names = (f"{words}\nnearby points are similar images; larger distances have no meaning", "")
         limit = 1.05 * float(np.abs(points_N2).max())
         return points_N2, LatentView(np.eye(2), names, limit, has_units=False)
 
@@ -282,13 +282,13 @@ class ExampleImages:
         labels_N = self.labels_N if coloured and self.data.class_names else None
         subtitle = f"{self.about} · posterior means of {len(means_NL):,} {self.images_name}"
         if self.model.classes:
-            subtitle += ": what is left to z when the class is given"
+            subtitle += ": what z represents when the class is given"
         return LatentPlot(means_NL, labels_N, self.data.class_names, view, title, subtitle)
 
     def manifold(self, title: str = "Decoder manifold", label: int | None = None) -> Figure:
-        """The decoder on the plane of the latent plot, in equal steps of probability, not of z.
+        """Images decoded on a grid in the plane of the latent plot, at equal steps of probability, not of z.
 
-        Of a class-conditional model given the class `label`, by default the first.
+        `label` is the class that a class-conditional model is given, by default the first one.
         """
         label = self.classes[0] if label is None else label
         axes = LatentAxes.of(self.means())
@@ -315,19 +315,22 @@ class ExampleImages:
         return image_grid(images, title, self.about, bottom_label=caption, zoom=2, gap=0)
 
     def traversals(self, label: int | None = None) -> Figure:
-        """One direction per row while all else stays, those of most variance on top; `label` as above."""
+        """Images along one direction per row, the others fixed, largest variance first; `label` as above."""
         label = self.classes[0] if label is None else label
         axes = LatentAxes.of(self.means())
         shown = axes.varying[:MOST_ROWS]
         steps_V = torch.linspace(-3, 3, VARIATIONS, dtype=torch.float64)
         origin_L, unit_D, unit = torch.zeros_like(axes.mean_L), torch.ones_like(axes.variances), ""
-        caption = "z along one direction, all others 0"
+        caption = "z along one direction, all other directions 0"
         if not axes.prior_fits:
             origin_L, unit_D, unit = axes.mean_L, axes.variances.sqrt(), " sd"
-            caption = f"in standard deviations of the posterior means, all others at the mean{axes.elsewhere}"
+            caption = (
+                "in standard deviations of the posterior means, all other directions at their mean"
+                f"{axes.elsewhere}"
+            )
         z_RVL = [origin_L + (steps_V * unit_D[row])[:, None] * axes.directions_LD[:, row] for row in shown]
         if len(shown) < self.model.latent_dim:
-            caption += f"\n{len(shown)} of {self.model.latent_dim} directions are drawn"
+            caption += f"\n{len(shown)} of {self.model.latent_dim} directions are shown"
             if len(shown) == len(axes.varying):
                 few = "1 % of all" if axes.variances.sum() > 1 else str(ACTIVE_VARIANCE)
                 caption += f": the variance of the posterior means along the others is at most {few}"
@@ -387,7 +390,7 @@ class ExampleImages:
         images = self.decoded_grid(z_RSL, labels.repeat_interleave(len(paths)).tolist())
         caption = f"decoded at equal steps on {ways} between the two posterior means"
         if self.model.classes:
-            caption += "\ngiven the class of the image on the left: of the other one only z is used"
+            caption += "\ngiven the class of the image on the left; only z is used of the image on the right"
         return image_grid(
             np.concatenate([ends[0], images, ends[1]], axis=1),
             f"Interpolations between {self.images_name}{when}",
@@ -411,7 +414,7 @@ def as_bytes(x_NCHW: Tensor) -> NDArray[np.uint8]:
 
 
 def in_bytes(images: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Values in [0, 1] as whole numbers up to 255; what is not finite is 0."""
+    """Values in [0, 1] as uint8, 0 to 255; values that are not finite become 0."""
     return np.nan_to_num(images * 255).round().astype(np.uint8)
 
 

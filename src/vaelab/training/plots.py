@@ -1,4 +1,4 @@
-"""`run.plot`, the figures of a trained model as matplotlib Figures, and how a notebook shows a run."""
+"""`run.plot`: the figures of a trained model as matplotlib Figures; and how a notebook displays a run."""
 
 import math
 from collections.abc import Iterator
@@ -18,15 +18,16 @@ from vaelab.training.run import Run, load_data
 from vaelab.training.snapshots import curves_of
 
 SHOWN = ("loss", "reconstruction", "kl", "neg_elbo")
-"""The numbers that a notebook shows of a run."""
+"""The numbers of a run that a notebook displays."""
 
 
 class Plots:
-    """Figures of a run's model, on the same images, latents and axes as those in its folder.
+    """Figures of a run's model, with the same images, latents and axes as the figures in its folder.
 
-    Each is a matplotlib Figure, made without pyplot: `figure.savefig("latent.pdf")` writes it, and the last
-    line of a notebook's cell shows it. Images are those of the run's test split, which are read on first
-    use. Raises VaelabError where they can't be found, or where there is nothing to show.
+    Each method returns a matplotlib Figure, made without pyplot: `figure.savefig("latent.pdf")` writes it,
+    and as the last line of a notebook cell it is displayed. The images are those of the run's test split,
+    which are read on first use. Raises VaelabError if they can't be found, and NothingToShow, a VaelabError,
+    if the figure would be empty.
     """
 
     def __init__(self, run: Run) -> None:
@@ -42,22 +43,23 @@ class Plots:
         """Loss, reconstruction and KL in nats per image over the epochs, training beside validation."""
         run, examples = self.run, self.examples
         if not run.metrics:
-            raise NothingToShow("no epoch is complete yet")
+            raise NothingToShow("no epoch has been completed yet")
         steps = math.ceil(len(examples.data.train) / run.config.batch_size)
         return curves_of(run.metrics, run.config, run.objective, examples.about, steps, run.best_epoch)
 
     def latent(self) -> Figure:
         """Posterior means of at most 5,000 test images, coloured by class.
 
-        Of more than two latent dimensions, on the plane of their two principal directions.
+        With more than two latent dimensions, projected on their first two principal directions, or embedded
+        with the method that artifacts.embedding names.
         """
         examples = self.examples
         return examples.latent_plot(*examples.latent_picture(), "Latent space", coloured=True).figure
 
     def samples(self) -> Figure:
-        """64 images decoded from draws of the prior, always the same draws.
+        """64 images decoded from draws from the prior, always the same draws.
 
-        Of a class-conditional run a row per class, decoded from the same draws.
+        For a class-conditional run: a row per class, decoded from the same draws.
         """
         return self.examples.samples("Samples from the prior").figure
 
@@ -66,14 +68,14 @@ class Plots:
         return self.examples.reconstructions("Reconstructions").figure
 
     def manifold(self, label: str | int | None = None) -> Figure:
-        """The decoder on the plane of `latent`, in equal steps of the prior's probability.
+        """Images decoded on a grid in the plane of `latent`, at equal steps of the prior's probability.
 
-        Of a class-conditional run given one class, the first if none is named.
+        `label` is the class that a class-conditional run decodes, by default the first one.
         """
         return self.examples.manifold(label=self._class_number(label))
 
     def traversals(self, label: str | int | None = None) -> Figure:
-        """Images decoded along one latent direction per row, those of most variance on top."""
+        """Images decoded along one latent direction per row, largest variance first; `label` as above."""
         return self.examples.traversals(self._class_number(label))
 
     def _class_number(self, label: str | int | None) -> int | None:
@@ -89,14 +91,14 @@ class Plots:
 
 
 def as_html(run: Run) -> str:
-    """A run for a notebook: setup, the numbers of this epoch, loss curves, samples and reconstructions."""
+    """HTML for a notebook: setup, this epoch's numbers, loss curves, samples and reconstructions."""
     config, row = run.config, run.metrics[run.epoch - 1] if run.epoch else {}
     splits = [split for split in SPLIT_NAMES if f"{split}/loss" in row]
     rows = {name: [as_text(row[f"{split}/{name}"]) for split in splits] for name in SHOWN if row}
     spec = published().get(config.dataset.name)  # of a user's own images, which may be gone, there is none
     data = spec.title if spec else config.dataset.name
     if not run.trained_on["complete"]:
-        data += " (embedded subset: numbers don't compare with the full set's)"
+        data += " (embedded subset: results are not comparable with those of the full set)"
     latents = counted(run.model.latent_dim, "latent dimension")
     images, missing = {}, []
     try:
@@ -127,7 +129,7 @@ def progress(run: Run) -> str:
 
 
 def pictures(run: Run) -> Iterator[tuple[str, bytes]]:
-    """PNGs of a run by name: those of the epoch in its folder, which are there already, else drawn."""
+    """Names and PNGs of a run's figures: from its folder if they are of this epoch, else drawn now."""
     watermark, folder = run.config.artifacts.watermark, RunFolder.around(run.checkpoint)
     if run.metrics:
         yield "loss curves", signed_png(run.plot.loss(), watermark)

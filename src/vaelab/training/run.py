@@ -1,6 +1,6 @@
-"""A finished run in Python: `vaelab.load(path)`.
+"""A trained model in Python: `Run`, and `load`, which opens one.
 
-Shapes: N images, C channels (1, of colours 3), H height, W width, L latent dimensions.
+Shapes: N images, C channels (1, or 3 for colour), H height, W width, L latent dimensions.
 """
 
 from __future__ import annotations
@@ -43,9 +43,10 @@ from vaelab.training import checkpoint
 from vaelab.training.interpolation import between
 
 AT_ONCE = 64
-"""Images that are sampled at once."""
+"""Images per batch of samples. A constant, because the random numbers depend on it."""
 
 Labels = str | int | Sequence[str | int] | Tensor | NDArray[np.generic]
+"""A class for all images, or one for each: names, or numbers as in the labels of the data set."""
 
 if TYPE_CHECKING:
     from vaelab.training.plots import Plots
@@ -55,23 +56,36 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Run:
-    """A trained model with all that is known about it, which a notebook shows. Tensors come on the CPU."""
+    """A trained model with all that is known about it. Its methods return tensors on the CPU.
 
-    config: Config
+    `vaelab.train` and `vaelab.load` return it; a notebook displays its settings, numbers and figures.
+
+    >>> run = vaelab.load("outputs/example")
+    >>> images = run.sample(8, seed=1)  # (8, 1, 28, 28)
+    >>> run.encode(images).mean.shape  # the posterior means
+    torch.Size([8, 2])
+    >>> run.reconstruct(images).shape
+    torch.Size([8, 1, 28, 28])
+    >>> run.interpolate(images[0], images[1], steps=5).shape
+    torch.Size([5, 1, 28, 28])
+    """
+
+    config: Config  # the resolved settings
     metrics: Rows
-    """What metrics.csv shows, a dict per epoch, in nats per image; of a checkpoint, up to its epoch.
+    """The rows of metrics.csv, a dict per epoch: the loss and its terms are in nats per image.
 
-    `metrics[-1]["val/neg_elbo"]` is the last epoch's, and `metrics.to_pandas()` a DataFrame.
+    They end with the last epoch, or with that of the checkpoint if a checkpoint was loaded by its path.
+    `metrics[-1]["val/neg_elbo"]` is the last one's negative ELBO, and `metrics.to_pandas()` a DataFrame.
     """
     model: VAE  # in eval mode, on the CPU
     objective: Objective
     """What was minimised: `objective(model, x, noise, kl_weight)` gives its terms in nats per image."""
-    epoch: int  # complete epochs behind these weights
-    checkpoint: Path
+    epoch: int  # number of complete epochs that these weights were trained for
+    checkpoint: Path  # the file that holds them
     trained_on: Mapping[str, Any]
     """The data set's `name`, `title` and `classes`, a `description` of the images, the `sha256` of the files,
-    and whether it was `complete` or the subset."""
-    best_epoch: int  # whose weights the run's best checkpoint has; 0 before one
+    and `complete`, which is False for the embedded subset."""
+    best_epoch: int  # the epoch of the run's best checkpoint; 0 before the first epoch is complete
 
     def __repr__(self) -> str:
         config = self.config
@@ -85,23 +99,29 @@ class Run:
 
     @cached_property
     def plot(self) -> Plots:
-        """Figures of this model for a report of one's own: `run.plot.latent()`, `run.plot.samples()` …"""
+        """Figures of this model, such as `run.plot.latent()` and `run.plot.samples()`: see `Plots`."""
         from vaelab.training.plots import Plots
 
         return Plots(self)
 
     @property
     def moment(self) -> str:
-        """`best, epoch 12`: which of the run's checkpoints this is."""
+        """Checkpoint and epoch in words, such as `best, epoch 12`."""
         return f"{self.checkpoint.stem}, epoch {self.epoch}"
 
     def sample(
         self, count: int = 64, seed: int = 0, sigma: float = 1.0, labels: Labels | None = None
     ) -> Tensor:
-        """Expected images of `count` draws from the prior, shape (count, 1, H, W), in [0, 1].
+        """Decode draws from the prior: expected images E[x|z], shape (count, C, H, W), float32, in [0, 1].
 
-        Of more images, the first ones are the same. `sigma` is the standard deviation of the draws. The
-        `labels` of a class-conditional run are a class, or one for each image; by default drawn from p(y).
+        Args:
+            count: number of images, 1 to 100,000; a larger count returns the same first images.
+            seed: start of the random stream.
+            sigma: standard deviation of the draws, 1 for the prior itself; dimensionless.
+            labels: for a class-conditional run, a class or one for each image; None draws them from p(y).
+
+        Raises ConfigError for a value outside its range, and VaelabError for labels that the run doesn't
+        have.
         """
         resolve({"run": "this", "format": "npz", "count": count, "seed": seed, "sigma": sigma}, SampleConfig)
         drawn, needed = self.label_draws(seed), math.ceil(count / AT_ONCE)
@@ -112,25 +132,28 @@ class Run:
         return torch.cat([self.decoded(z_BL, labels_B) for z_BL, labels_B in batches])[:count]
 
     def label_draws(self, seed: int) -> Iterator[Tensor]:
-        """Endless labels drawn from p(y), (64,) each; all 0 of a run that is not class-conditional."""
+        """An endless stream of labels drawn from p(y), (64,) each; all 0 if not class-conditional."""
         noise = stream(seed, "labels of a sample")
         while True:
             yield self.model.draw_labels(AT_ONCE, noise)
 
     def prior_draws(self, seed: int, sigma: float = 1.0) -> Iterator[Tensor]:
-        """Endless latents, (64, L) each: always drawn, and to be decoded, as many at once.
+        """An endless stream of draws from the prior, (64, L) each.
 
-        The last bits of an image depend on how many are decoded at once, and draws on how many are drawn.
+        The batch size is fixed, because the random numbers depend on how many are drawn at once, and the last
+        bits of an image on how many are decoded at once.
         """
         noise = stream(seed, "sample")
         while True:
             yield sigma * torch.randn(AT_ONCE, self.model.latent_dim, generator=noise)
 
     def class_numbers(self, labels: Labels | None, count: int, setting: str = "labels") -> Tensor:
-        """The numbers of the classes that a class-conditional run is given, (count,); else all 0.
+        """The class number of each of `count` images, shape (count,), int64; all 0 if not class-conditional.
 
-        `labels` is a class for all, or a list of one each: names, or numbers as the data set's own labels.
-        Raises VaelabError for what isn't among the classes that it was trained on.
+        `labels` is one class for all images, or a list with one for each: names, or numbers as in the labels
+        of the data set. Raises VaelabError, which begins with `setting`, for classes that the run was not
+        trained on, for another number of them than `count` or 1, and for labels that are missing or not
+        needed.
         """
         known = self.model.classes
         if not known:
@@ -148,64 +171,78 @@ class Run:
         numbers = [class_number(names, each, setting, title) for each in entries]
         if unknown := {*numbers} - {*known}:
             trained, without = (" and ".join(names[each] for each in some) for some in (known, unknown))
-            raise VaelabError(f"{setting}: the run was trained on {trained}, without {without}.")
+            raise VaelabError(f"{setting}: the run was trained on {trained}, not on {without}.")
         if len(numbers) not in (1, count):
             raise VaelabError(
-                f"{setting}: {len(numbers)} classes for {counted(count, 'image')}: type one each."
+                f"{setting}: {len(numbers)} classes for {counted(count, 'image')}: give one per image."
             )
         return torch.tensor(numbers).expand(count)
 
     def encode(self, images: Tensor | NDArray[np.generic], labels: Labels | None = None) -> Gaussian:
-        """q(z|x): `.mean` and `.log_variance`, shape (N, L) each. For `images` see `as_images`.
+        """The posterior q(z|x) of images: `.mean` and `.log_variance`, shape (N, L) each.
 
-        A class-conditional run needs `labels`, as `class_numbers` takes them; so do the methods below.
+        `images` are as `as_images` takes them. A class-conditional run needs `labels`, a class for all images
+        or one for each, here and in the methods below. Raises VaelabError for other images or labels.
         """
         x_NCHW = self.as_images(images)
         return self.encoded(x_NCHW, self.class_numbers(labels, len(x_NCHW)))
 
     def encoded(self, x_NCHW: Tensor, numbers_N: Tensor | None) -> Gaussian:
-        """The same of what need not be checked, given the classes' numbers."""
+        """`encode` without checks, for images (N, C, H, W) in [0, 1] and class numbers (N,)."""
         model = self.model.given(numbers_N)
         with evaluating(model):
             return model.encode(x_NCHW)
 
     def decode(self, z: Tensor | NDArray[np.floating], labels: Labels | None = None) -> Tensor:
-        """Expected images of latents of shape (N, L) or (L,): (N, 1, H, W), in [0, 1]."""
+        """Expected images E[x|z] of latents of shape (N, L) or (L,): shape (N, C, H, W), in [0, 1].
+
+        `labels` as for `encode`. Raises VaelabError for latents of another shape, and for wrong labels.
+        """
         z_NL, latents = torch.atleast_2d(as_tensor(z).float()), self.model.latent_dim
         if z_NL.ndim != 2 or z_NL.shape[1] != latents:
             raise VaelabError(f"Latents have the shape (N, {latents}) in this run, not {tuple(z_NL.shape)}.")
         return self.decoded(z_NL, self.class_numbers(labels, len(z_NL)))
 
     def decoded(self, z_NL: Tensor, numbers_N: Tensor | None) -> Tensor:
-        """The same of what need not be checked, given the classes' numbers."""
+        """`decode` without checks, for latents (N, L) and class numbers (N,)."""
         model = self.model.given(numbers_N)
         with evaluating(model):
             return self.objective.likelihood.mean(model.decode(z_NL))
 
     def reconstruct(self, images: Tensor | NDArray[np.generic], labels: Labels | None = None) -> Tensor:
-        """The images decoded from their posterior means, shape (N, 1, H, W), in [0, 1]."""
+        """Images decoded from the posterior means of `images`: shape (N, C, H, W), in [0, 1].
+
+        `images` and `labels` as for `encode`, with the same errors.
+        """
         return self.decode(self.encode(images, labels).mean, labels)
 
     def interpolate(
         self, start: Tensor | NDArray[np.generic], end: Tensor | NDArray[np.generic], steps: int = 10,
         path: str = "linear", labels: Labels | None = None,
     ) -> Tensor:  # fmt: skip
-        """Images decoded at equal steps between the posterior means of two images, (steps, 1, H, W).
+        """Decode equally spaced points between the posterior means of two images: shape (steps, C, H, W).
 
-        `path` is linear, or spherical for a great circle. Of two `labels` the first one's class is decoded.
+        Args:
+            start, end: one image each, as `as_images` takes them.
+            steps: number of images, both ends included; at least 2.
+            path: "linear", or "spherical" for a great circle (White 2016).
+            labels: for a class-conditional run, one class or two; all images are decoded with the first.
+
+        Raises VaelabError for several images at an end, and for wrong images, labels, steps or path.
         """
         numbers_2 = self.class_numbers(labels, 2)
         x_2CHW = torch.cat([self.as_images(image) for image in (start, end)])
         if len(x_2CHW) != 2:
-            raise VaelabError("Interpolations are between two images: give one as start and one as end.")
+            raise VaelabError("An interpolation needs two images: give one as start and one as end.")
         start_L, end_L = self.encoded(x_2CHW, numbers_2).mean
         z_SL = between(start_L, end_L, steps, path)
         return self.decoded(z_SL, numbers_2[0].expand(len(z_SL)))
 
     def as_images(self, images: Tensor | NDArray[np.generic]) -> Tensor:
-        """Floats of shape (N, C, H, W) from (N, C, H, W), of grey images also from (N, H, W) or (H, W).
+        """Floats in [0, 1] of shape (N, C, H, W) from an array or tensor of images.
 
-        uint8 is taken as 0 … 255, floats as [0, 1]. Raises VaelabError for other shapes and ranges.
+        Grey images may also have the shape (N, H, W) or (H, W), and a colour image (C, H, W). uint8 values
+        are divided by 255. Raises VaelabError for other shapes, and for values out of range.
         """
         x = as_tensor(images)
         x = x.float() / 255 if x.dtype == torch.uint8 else x.float()
@@ -220,20 +257,32 @@ class Run:
 
 
 def as_tensor(values: Tensor | NDArray[np.generic]) -> Tensor:
-    """A tensor as it is, and a copy of anything else: PyTorch warns of arrays that can't be written to."""
+    """A tensor as it is, and a copy of anything else: PyTorch warns about arrays that are not writeable."""
     return values if isinstance(values, Tensor) else torch.as_tensor(np.array(values))
 
 
 def load(path: Path | str, which: str | None = None) -> Run:
-    """The run of a run folder (its best checkpoint) or of a checkpoint. Needs no data, and no GPU.
+    """Open a run at one of its checkpoints. It needs neither the data nor a GPU.
 
-    `which` is another checkpoint of the folder: last, epoch_0005. FOLDER/last is the same.
-    Raises RunFolderError or CheckpointError, with a sentence that says what to give instead.
+    Args:
+        path: a run folder, for its best checkpoint; a checkpoint; or FOLDER/last, FOLDER/epoch_0005.
+        which: the name of another checkpoint in the run folder: "last", "epoch_0005".
+
+    Returns:
+        The run, with its model on the CPU in eval mode.
+
+    Raises:
+        RunFolderError: there is no run or no such checkpoint at the path.
+        CheckpointError: the file is damaged, is not a checkpoint, or needs a newer version of vaelab. Both
+            are VaelabErrors, with a message that says what to give instead.
+
+    >>> vaelab.load("outputs/example", which="last").epoch
+    1
     """
     path = existing(path)
     if which is not None:
         if path.is_file():
-            raise RunFolderError(f"{path} is a checkpoint already: give which={which} with a run folder.")
+            raise RunFolderError(f"{path} is itself a checkpoint: give which={which} with a run folder.")
         path = existing(path / which)
     folder = None if path.is_file() else RunFolder.holding(path)
     path = path if folder is None else folder.best_checkpoint
@@ -246,7 +295,7 @@ def load(path: Path | str, which: str | None = None) -> Run:
 
 
 def newest(folder: RunFolder, other: Path) -> checkpoint.Checkpoint:
-    """The last checkpoint, which knows all epochs, or another one where the last can't be read."""
+    """The last checkpoint of a folder, whose history has all epochs, or `other` if that can't be read."""
     with suppress(checkpoint.CheckpointError, OSError):
         return checkpoint.load(folder.last_checkpoint)
     return checkpoint.load(other)
@@ -257,7 +306,11 @@ class OtherImages(ConfigError):
 
 
 def load_data(run: Run, config: EvaluationConfig) -> tuple[Data, DatasetConfig]:
-    """The images of a run, or what replaces them, with a warning; and where they come from."""
+    """The images of a run, or those that `config` names instead, and the settings that they were loaded with.
+
+    Warns if they are not the images that the run was trained on. Raises OtherImages, ConfigError or DataError
+    if they can't be used.
+    """
     saved, given = run.config.dataset, config.dataset
     root, source = given.root or saved.root, given.source or saved.source
     # What a checkpoint names is read, but never written to: a download goes where this user's downloads go.
@@ -284,15 +337,15 @@ def load_data(run: Run, config: EvaluationConfig) -> tuple[Data, DatasetConfig]:
     if data.origin.sha256 != run.trained_on["sha256"]:
         if not data.spec.is_published:
             raise ConfigError(
-                f"The images in {data.origin.folder} are not those that the run was trained on, so that test "
-                "images could be among its training images: type dataset.root=FOLDER with the files as they "
-                "were."
+                f"The images in {data.origin.folder} are not those that the run was trained on, so some of "
+                "its training images could be among the test images: type dataset.root=FOLDER with the "
+                "original files."
             )
         trained = "the embedded subset" if data.origin.complete else "the full set"
         if config.split != "test":
             raise OtherImages(
-                f"split={config.split} of {data.description} holds other images than those of the run, which "
-                f"was trained on {trained}: type split=test."
+                f"split={config.split} of {data.description} has different images from those of the run, "
+                f"which was trained on {trained}: type split=test."
             )
-        log.warning("The run was trained on %s and is scored on %s.", trained, data.description)
+        log.warning("The run was trained on %s and is evaluated on %s.", trained, data.description)
     return data, wanted

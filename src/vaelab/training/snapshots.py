@@ -1,4 +1,4 @@
-"""What is drawn while training and at its end: always the same images, latents and axes.
+"""Figures drawn during and after training, always with the same images, latents and axes.
 
 Shapes: N images, L latent dimensions, C example images, H height, W width.
 """
@@ -30,7 +30,7 @@ from vaelab.training.state import Record, TrainingState, chosen_by, is_complete
 log = logging.getLogger("vaelab.training")
 
 MOST_FRAMES = 64
-"""In an animation, which takes ten seconds then. A longer run has its frames further apart."""
+"""Largest number of frames in an animation, ten seconds of it; longer runs have frames further apart."""
 
 MILLISECONDS = 150  # between frames
 ANIMATED = 1000  # images in an animation, the first ones of the latent plot
@@ -52,9 +52,9 @@ def read_frame(folder: RunFolder, step: int, count: int = ANIMATED) -> Frame:
 
 
 def frame_distance(config: Config, steps_per_epoch: int) -> int:
-    """Steps between frames of the animation: artifacts.gif_every_batches, doubled until they are few.
+    """Steps between frames of the animation: artifacts.gif_every_batches, doubled until there are few enough.
 
-    Doubled, so that the frames of a run that is extended are those of one that was longer from the start.
+    Doubling ensures that a run that is extended has the same frames as one that was longer from the start.
     """
     distance = config.artifacts.gif_every_batches or steps_per_epoch
     while config.epochs * steps_per_epoch > MOST_FRAMES * distance:
@@ -69,12 +69,12 @@ def as_npz(arrays: Mapping[str, Any], compressed: bool = False) -> bytes:
 
 
 class Drawing(Callback):
-    """Base class: draws the same images of a run into its folder."""
+    """Base class of callbacks that draw the same images of a run into its folder."""
 
     def __init__(
         self, config: Config, examples: ExampleImages, folder: RunFolder, bar: Bar = lambda items, *_: items
     ) -> None:
-        """`bar` shows which of some items are done."""
+        """`bar` wraps items in a progress bar."""
         self.config, self.examples, self.folder, self.bar = config, examples, folder, bar
 
     def has_figures(self, epoch: int) -> bool:
@@ -117,7 +117,7 @@ class AnimationFrames(Drawing):
             self.save(state, ANIMATED)
 
     def save(self, state: TrainingState, count: int) -> None:
-        """An epoch that has figures has its plane and samples beside what the animation needs."""
+        """Save a frame; for an epoch that has figures, with its plane and samples."""
         examples = self.examples
         means_NL = examples.means(count).clip(-HALF_PRECISION, HALF_PRECISION).astype(np.float16)
         images = examples.first_band_reconstructed()
@@ -133,9 +133,11 @@ class AnimationFrames(Drawing):
 
 
 class EpochFigures(Drawing):
-    """Reconstructions, samples and the latent space after each epoch; in the end, the latter on common axes.
+    """Draws reconstructions, samples and the latent space after each epoch.
 
-    Comes after AnimationFrames, whose frame of the epoch it draws.
+    At the end, all latent plots are drawn on common axes.
+
+    It must come after AnimationFrames, whose frame of the epoch it draws.
     """
 
     plot: LatentPlot | None = None
@@ -206,7 +208,7 @@ class FinalFigures(Drawing):
         artifacts = self.config.artifacts
         if artifacts.mp4 is True and not (artifacts.gif and ffmpeg()):
             needs = "ffmpeg, or pip install 'vaelab[video]'" if artifacts.gif else "artifacts.gif=true"
-            log.warning("artifacts.mp4=true requires %s: there will be no latent_evolution.mp4.", needs)
+            log.warning("artifacts.mp4=true requires %s: latent_evolution.mp4 will not be written.", needs)
 
     def on_end(self, state: TrainingState, facts: Mapping[str, Any]) -> None:
         if facts["status"] != "finished":
@@ -241,11 +243,11 @@ class FinalFigures(Drawing):
         self, after: str, picture: tuple[NDArray[np.floating], LatentView], *, coloured: bool
     ) -> Figure:
         if not coloured and not self.examples.data.class_names:
-            raise NothingToShow("latent_space.png is the same, without labels")
+            raise NothingToShow("without labels it is the same as latent_space.png")
         return self.examples.latent_plot(*picture, f"Latent space{after}", coloured=coloured).figure
 
     def animate(self, state: TrainingState) -> None:
-        """Write the animation of the frames that a run of this length has, if it was extended too."""
+        """Write the animation, with the frames that a run of this length has, even if it was extended."""
         distance, last = frame_distance(self.config, state.steps_per_epoch), state.total_steps
         kept = [step for step, _ in self.folder.numbered("latent/frames")]
         steps = [step for step in kept if step == last or (step < last and step % distance == 0)]

@@ -22,15 +22,15 @@ log = logging.getLogger(__name__)
 
 STATUS = {"finished": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}
 OURS = {"MLFLOW_ALLOW_FILE_STORE": "true", "MLFLOW_DISABLE_TELEMETRY": "true"}
-"""Without the first MLflow 3 asks for a database, and without the second it reports its use to a server."""
+"""Without the first, MLflow 3 requires a database; without the second, it reports its use to a server."""
 TAG = "vaelab.run"
 
 
 @loggers.register("mlflow")
 class MLflow(Callback):
-    """Writes mlruns/ into the run's folder, or to MLFLOW_TRACKING_URI, a server's or sqlite:///FILE.
+    """Writes mlruns/ into the run folder, or to MLFLOW_TRACKING_URI: a server's address or sqlite:///FILE.
 
-    Raises ConfigError where MLflow is not installed.
+    Raises ConfigError if MLflow is not installed.
     """
 
     def __init__(self, config: Config, folder: RunFolder, experiment: str = "vaelab") -> None:
@@ -41,7 +41,7 @@ class MLflow(Callback):
         self.run_id = ""
 
     def on_start(self, state: TrainingState) -> None:
-        """A run that is resumed goes on in the same run there, which has a tag of ours."""
+        """Start a run in MLflow, or continue the one that this run has a tag in."""
         local = (self.folder.path / "mlruns").absolute().as_uri()
         with importing():
             for name, value in OURS.items():
@@ -67,7 +67,10 @@ class MLflow(Callback):
         self.client, self.run_id = client, run.info.run_id
 
     def new_experiment(self, client: Any, uri: str) -> str:
-        """Figures go beside a database in a file; MLflow's own choice is the working directory."""
+        """Create an experiment, with figures next to the database if that is a file.
+
+        MLflow itself would put them into the working directory.
+        """
         _, is_file, path = uri.partition("sqlite:///")
         folder = (Path(path).absolute().parent / "mlruns").as_uri() if is_file else None
         made: str = client.create_experiment(self.experiment, artifact_location=folder)
@@ -105,7 +108,7 @@ class MLflow(Callback):
 
     @contextmanager
     def reported(self) -> Iterator[None]:
-        """Inside, a server that doesn't answer is a warning: the training goes on."""
+        """Within the context, a server that does not answer causes a warning, and the training continues."""
         from mlflow.exceptions import MlflowException
 
         try:
