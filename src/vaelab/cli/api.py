@@ -152,16 +152,29 @@ class SweepResult:
 
 @standard_streams()
 def sweep(*overrides: str, **settings: Any) -> SweepResult:
-    """A run for each combination, then their comparison, as `python -m vaelab.train -m`.
+    """Train a run for each combination of settings, then compare them, as `python -m vaelab.train -m` does.
 
-    `sweep("beta=0.1,0.5,1", "kl=true,false")`, or `sweep(beta=[0.1, 0.5, 1], kl="true,false")`: what is
-    iterable stands for several values, a list of lists for several lists, and a text for what it is on the
-    command line; a path with a comma is a `Path`. The runs are trained one after the other in this process,
-    so that models and the like that it has registered can be swept too.
+    The runs are trained one after another in this process, so models and other classes registered in it can
+    be swept too.
 
-    An interrupt saves the run that is being trained and returns what there is; the same call with
-    `"hydra.sweep.dir=FOLDER"` continues. Raises VaelabError, before anything is trained, for settings that
-    can't be used, and after the comparison where jobs failed.
+    Args:
+        overrides: settings as on the command line, such as "beta=0.1,0.5,1" or "kl=true,false".
+        settings: the same as keyword arguments. An iterable holds several values, as in
+            beta=[0.1, 0.5, 1]; for several lists, as of model.channels, give a list of lists. A string is
+            read as on the command line, kl="true,false"; a path that has a comma in it is given as a `Path`.
+
+    Returns:
+        The finished runs and their comparison. An interrupt saves the run that is being trained and returns
+        what is finished; the same call with "hydra.sweep.dir=FOLDER" continues the sweep.
+
+    Raises:
+        VaelabError: settings can't be used (raised before any training), or jobs failed (raised after the
+            comparison, and names them).
+
+    >>> runs = vaelab.sweep("dataset.source=embedded", "dataset.classes=[0,1]", "artifacts.figures=false",
+    ...                     "hydra.sweep.dir=outputs/example_sweep", beta=[0.5, 1], epochs=1)
+    >>> runs
+    <Sweep: 2 finished runs, outputs/example_sweep>
     """
     from vaelab.runs.environment import importing
 
@@ -191,7 +204,7 @@ def sweep(*overrides: str, **settings: Any) -> SweepResult:
 
 
 def several_values(key: str, value: object) -> str:
-    """An override of a sweep: what is iterable is several values, but for a mapping, and a text of one."""
+    """An override in a sweep: an iterable holds several values; a string is read as on the command line."""
     if isinstance(value, str) and not key.startswith("hydra."):
         with suppress(VaelabError, HydraException):  # what can't be read is one text
             if parse([f"{key}={value}"])[0].is_sweep_override():

@@ -357,8 +357,8 @@ class Comparison(Steps):
         if len({member.config.conditional for member in members}) > 1:
             said.append(
                 "Class-conditional runs have separate tables: their bounds are on −log p(x|y). With "
-                "−log p(y) added, as in their evaluations, these compare with bounds on −log p(x); scores of "
-                "samples and latents compare as they are."
+                "−log p(y) added, as in their evaluations, these are comparable with bounds on −log p(x); "
+                "scores of samples and latents are comparable directly."
             )
         return said
 

@@ -131,7 +131,7 @@ class FamilyFigures:
             drawn,
             reach,
             percent(COVERED),
-            "Aggregate posteriors, and holes of the prior that they leave",
+            "Aggregate posteriors and prior holes",
             f"{self.about} · above: a sample of {q} for each of {len(self.first.labels_N):,} test images; "
             f"below: {q} of {len(self.first.data.train):,} training images",
             conditional=self.conditional,

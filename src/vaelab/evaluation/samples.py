@@ -175,7 +175,7 @@ def grid_of(config: SampleConfig, run: Run) -> Figure:
     title = f"{what} from {source}{given_class(run, config)}"
     labels: dict[str, Any] = {}
     if names:
-        caption = "in each column the same z, decoded given each class"
+        caption = "each column shows the same z, decoded given each class"
         labels = {"row_labels": names, "bottom_label": caption}
         if 3 * images.shape[1] <= len(names) <= MOST_COLUMNS:  # else it were a narrow strip
             images = images.swapaxes(0, 1)
