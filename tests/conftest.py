@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 # One thread a process: the tests run side by side, and threads that outnumber the cores wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -32,6 +32,9 @@ from vaelab.data import splits
 from vaelab.data.splits import Data
 from vaelab.training import checkpoint
 from vaelab.training.state import TrainingState
+
+if TYPE_CHECKING:
+    from browsing import Looks, Watched
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -267,3 +270,37 @@ def data() -> Data:
 
 def fresh(config: Config, data: Data) -> TrainingState:
     return TrainingState.fresh(config, data, torch.device("cpu"))
+
+
+# --- pages: see browsing.py, which needs more packages than most tests ------------------------------------
+
+
+@pytest.fixture(scope="session")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a sweep with reports, a comparison and explorers."""
+    from browsing import make_pages
+
+    return once(tmp_path_factory, "pages", make_pages)[0] / "sweep"
+
+
+@pytest.fixture(scope="session")
+def families(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a sweep whose runs fall into four families."""
+    from browsing import make_families
+
+    return once(tmp_path_factory, "families", make_families)[0] / "sweep"
+
+
+@pytest.fixture(scope="session")
+def looks() -> Iterator[Looks]:
+    from browsing import Looks, chromium
+
+    with chromium() as browser:
+        yield Looks(browser)
+
+
+@pytest.fixture
+def watched(looks: Looks, request: pytest.FixtureRequest) -> Iterator[Watched]:
+    """A page that is watched, light unless a test asks for `dark` or `phone`."""
+    with looks.opened(getattr(request, "param", "light")) as watched:
+        yield watched

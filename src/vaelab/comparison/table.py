@@ -100,7 +100,7 @@ class Column:
         return [value for value in found if value is not None]
 
     def show_reference(self, family: Family) -> str:
-        """`0.32 (real images)`: the same for all models, or of each in their order."""
+        """`0.32 (real images)`: the same for all models, or of each in their order; of many the range."""
         where, what = self.reference
         if known := published_settings(family, self.name):
             return f"{known} (published)"
@@ -108,7 +108,11 @@ class Column:
             return f"{where} ({what})" if where else ""
         found = [self.references(model) for model in family.models]
         shown = [f"{fmean(values):.{self.digits}f}" if values else "–" for values in found]
-        numbers = typographic(", ".join(shown if len({*shown}) > 1 else shown[:1]))
+        range_of = sorted({*shown} - {"–"}, key=float)
+        if len(range_of) < 2 or len(shown) > 3:
+            numbers = typographic(" to ".join(dict.fromkeys([*range_of[:1], *range_of[-1:]])))
+        else:
+            numbers = typographic(", ".join(shown))
         return f"{numbers} ({what})" if any(found) else ""
 
 
