@@ -20,9 +20,10 @@ from conftest import TINY, command_line_of
 
 PLAIN = [setting for setting in TINY if "report" not in setting]
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
-SINGLE = "0_beta-1_model-mlp/explorer.html"
+RUNS = ("0_beta-1_model.hidden-32", "1_beta-1_model.hidden-48")
+FAILED = "2_beta-1e+39_model.hidden-32"
+SINGLE = f"{RUNS[0]}/explorer.html"
 PAIR = "comparison/explorer.html"
-RUNS = ("0_beta-1_model-mlp", "1_beta-1_model-conv")
 CONDITIONAL = "3_dataset-fashion_mnist_model.conditional-true"
 
 READY = "html[data-ready]"
@@ -33,9 +34,9 @@ FRAMES = "new Promise((done) => requestAnimationFrame(() => requestAnimationFram
 def make_pages(folder: Path) -> None:
     """A sweep of two runs with images and two that fail, its comparison, and two explorers."""
     result = command_line_of("vaelab.train", folder)(
-        "-m", *PLAIN, "epochs=2", "optimizer.lr=0.005", "artifacts.checkpoint_every=1", "beta=1,1e39", "model=mlp,conv", "artifacts.gif=false",
+        "-m", *PLAIN, "epochs=2", "optimizer.lr=0.005", "artifacts.checkpoint_every=1", "beta=1,1e39", "model.hidden=[32],[48]", "artifacts.gif=false",
         "artifacts.figures=false", "model.latent_dim=3", f'artifacts.watermark="{HOSTILE}"',
-        "hydra.callbacks.compare.evaluate=false", "hydra.sweep.dir=sweep",
+        "hydra.callbacks.compare.evaluate=false", "hydra.callbacks.compare.figures=false", "hydra.sweep.dir=sweep",
     )  # fmt: skip
     assert result.returncode == 1, result.stderr  # an absurd beta diverges
     explore = command_line_of("vaelab.explore", folder)

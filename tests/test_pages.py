@@ -15,34 +15,43 @@ from torch import nn
 
 import vaelab
 import vaelab.explorer.network
-from browsing import CONDITIONAL, HOSTILE
+from browsing import CONDITIONAL, FAILED, HOSTILE, RUNS
 from conftest import command_line_of
+from vaelab.comparison.compare import not_shown
+from vaelab.comparison.figures import FIGURES
 from vaelab.explorer.network import Weights, layer
 from vaelab.models import build, names
+from vaelab.pages.epochs import KINDS
 from vaelab.pages.glossary import MEANINGS, meaning, with_arrow
 from vaelab.pages.page import ASSETS, chart, data_block, render
 
 
 def test_a_run_has_its_report(pages: Path) -> None:
-    text = (pages / "0_beta-1_model-mlp" / "report.html").read_text()
+    text = (pages / RUNS[0] / "report.html").read_text()
     assert (
         "mlp, 3 latent dimensions, beta 1 · Fashion-MNIST (embedded subset; classes Trouser, Sneaker)" in text
     )
     assert "Embedded subset: numbers don't compare with the full set's." in text
     assert '<span class="status finished">finished</span>' in text
     assert '<code>model.latent_dim</code></td><td><code>3</code></td><td class="soft"><code>2</code>' in text
-    last = (pages / "0_beta-1_model-mlp" / "metrics.csv").read_text().splitlines()[-1].split(",")
+    last = (pages / RUNS[0] / "metrics.csv").read_text().splitlines()[-1].split(",")
     assert f">{float(last[1]):,.2f}<" in text
 
 
 def test_a_failed_run_has_its_report_too(pages: Path) -> None:
-    text = (pages / "2_beta-1e+39_model-mlp" / "report.html").read_text()
+    text = (pages / FAILED / "report.html").read_text()
     assert '<span class="status failed">failed</span>' in text
     assert "The loss is not finite" in text
-    comparison = (pages / "comparison" / "report.html").read_text()
-    assert "2_beta-1e+39_model-mlp" in comparison
-    assert "<b>Latent spaces on the same axes.</b>" not in comparison  # the slider shows them
-    assert "<b>Samples with reduced σ.</b>" in comparison
+    assert FAILED in (pages / "comparison" / "report.html").read_text()
+
+
+def test_a_comparison_shows_no_figure_twice() -> None:
+    """What the slider shows is left out, as the charts are."""
+    drawn, epochs = [Path(name) for name in FIGURES], {"kinds": dict.fromkeys(KINDS)}
+    shown = {path.stem for path in not_shown(drawn, epochs)}
+    assert shown == {"latent_holes", "frozen_latents"}
+    without_arrays = {path.stem for path in not_shown(drawn, None)}
+    assert without_arrays == shown | {"latent_spaces", "reconstructions", "samples"}
 
 
 def test_what_a_user_types_is_inert(pages: Path) -> None:
@@ -50,7 +59,7 @@ def test_what_a_user_types_is_inert(pages: Path) -> None:
         text = page.read_text()
         assert HOSTILE not in text, page
         assert "<img src=x" not in text, page
-    assert "alert(1)" in (pages / "0_beta-1_model-mlp" / "report.html").read_text()  # shown, escaped
+    assert "alert(1)" in (pages / RUNS[0] / "report.html").read_text()  # shown, escaped
     assert data_block("x", {"a": HOSTILE}).count("<") == 2
 
 
@@ -69,13 +78,13 @@ def test_pages_of_a_sweep_lead_to_each_other(pages: Path) -> None:
     def links(page: Path) -> dict[str, str]:
         return dict(re.findall(r'<a href="([^"]*)"[^>]*>([^<]*)</a>', page.read_text().partition("<main")[0]))
 
-    run, comparison = pages / "0_beta-1_model-mlp", pages / "comparison"
+    run, comparison = pages / RUNS[0], pages / "comparison"
     wanted = {"explorer.html": "Explorer", "../comparison/report.html": "Comparison"}
     assert wanted.items() <= links(run / "report.html").items()
     assert ("explorer.html", "Explorer") in links(comparison / "report.html").items()
     assert "report.html" in links(comparison / "explorer.html")
-    assert 'href="../0_beta-1_model-mlp/report.html"' in (comparison / "report.html").read_text()
-    without = pages / "2_beta-1e+39_model-mlp" / "report.html"  # failed, and has no explorer
+    assert f'href="../{RUNS[0]}/report.html"' in (comparison / "report.html").read_text()
+    without = pages / FAILED / "report.html"  # failed, and has no explorer
     assert "explorer.html" not in links(without)
 
 
@@ -94,7 +103,7 @@ def test_libraries_are_those_that_their_digests_say() -> None:
 
 
 def test_evaluate_writes_the_report_again(pages: Path, tmp_path: Path) -> None:
-    run = Path(shutil.copytree(pages / "0_beta-1_model-mlp", tmp_path / "run"))
+    run = Path(shutil.copytree(pages / RUNS[0], tmp_path / "run"))
     before = (run / "report.html").read_text()
     assert "Evaluation of best.safetensors" not in before
     result = command_line_of("vaelab.evaluate", tmp_path)(
@@ -114,7 +123,7 @@ def test_evaluate_writes_the_report_again(pages: Path, tmp_path: Path) -> None:
 
 
 def test_every_column_of_metrics_csv_has_a_sentence(pages: Path) -> None:
-    header = (pages / "0_beta-1_model-mlp" / "metrics.csv").read_text().splitlines()[0]
+    header = (pages / RUNS[0] / "metrics.csv").read_text().splitlines()[0]
     assert [name for name in header.split(",") if not meaning(name)] == ["epoch"]
     assert meaning("val/kl") == MEANINGS["kl"]
 

@@ -45,12 +45,21 @@ def test_the_page_computes_what_pytorch_computes(pages: Path, watched: Watched, 
         np.testing.assert_allclose([log for _, log in encoded], posterior.log_variance, atol=1e-3)
 
 
-def test_residual_blocks_and_group_norm_in_the_page_are_pytorchs(watched: Watched) -> None:
-    """With weights that are as far from their first values as trained ones, with one group and with eight."""
-    model = build({"name": "resnet", "channels": [16, 12, 32], "blocks": 2}, (1, 16, 24), seed=0)
+NETWORKS = [
+    {"name": "conv"},
+    {"name": "resnet", "channels": [16, 12, 32], "blocks": 2},  # groups of one and of eight
+    {"name": "mlp", "hidden": [32], "activation": "gated"},
+]
+
+
+@pytest.mark.parametrize("settings", NETWORKS, ids=lambda settings: str(settings["name"]))
+def test_layers_in_the_page_are_pytorchs(watched: Watched, settings: dict[str, Any]) -> None:
+    """With weights and averages that are as far from their first values as trained ones."""
+    model = build(settings, (1, 16, 24), seed=0).eval()
     noise = torch.Generator().manual_seed(1)
-    for parameter in model.parameters():
-        parameter.data += 0.1 * torch.randn(parameter.shape, generator=noise)
+    for value in (*model.parameters(), *model.buffers()):
+        if value.is_floating_point():
+            value.data += 0.1 * torch.rand(value.shape, generator=noise)
     weights = Weights()
     spec = vaelab.explorer.network.network(model, "bernoulli", weights)
     x, z = torch.rand(5, 1, 16, 24, generator=noise), 4 * torch.randn(6, 2, generator=noise)
@@ -116,7 +125,7 @@ def test_a_class_conditional_image_is_scored_given_its_own_class(families: Path,
 
 def test_the_readings_are_pytorchs(pages: Path, watched: Watched, data: Data) -> None:
     """−log p(x|z) and KL of an image, and which prior draws are holes."""
-    run = vaelab.load(pages / "0_beta-1_model-mlp" / "checkpoints" / "last.safetensors")
+    run = vaelab.load(pages / RUNS[0] / "checkpoints" / "last.safetensors")
     page = watched.open(pages / SINGLE, EXPLORER)
     page.fill("#number", "5")
     page.evaluate(FRAMES)

@@ -35,15 +35,21 @@ def scrolls_over(page: Page, selector: str) -> bool:
     return bool(page.evaluate("scrollY") > before)
 
 
-@pytest.mark.parametrize("watched", ["light", "dark", "phone"], indirect=True)
-def test_the_report_of_a_run_in_a_browser(pages: Path, watched: Watched) -> None:
-    page = watched.open(pages / "0_beta-1_model-mlp" / "report.html", READY)
+LOOKS = pytest.mark.parametrize(
+    ("watched", "judged"), [("light", True), ("dark", True), ("phone", False)], indirect=["watched"]
+)
+"""axe judges colours and markup, which on a phone are those of the first."""
+
+
+@LOOKS
+def test_the_report_of_a_run_in_a_browser(pages: Path, watched: Watched, judged: bool) -> None:
+    page = watched.open(pages / RUNS[0] / "report.html", READY)
     assert page.locator(".chart svg").count() == 3  # loss and neg_elbo are one
     assert fits(page)
     page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
-    assert violations(page) == []
+    assert not judged or violations(page) == []
     last = [float(text.replace(",", "")) for text in page.locator(".values td").all_text_contents()]
-    row = (pages / "0_beta-1_model-mlp" / "metrics.csv").read_text().splitlines()[-1].split(",")
+    row = (pages / RUNS[0] / "metrics.csv").read_text().splitlines()[-1].split(",")
     assert float(f"{float(row[1]):.2f}") in last
     images = page.locator(".panels img")
     before, plane = (
@@ -72,7 +78,7 @@ def test_the_report_of_a_run_in_a_browser(pages: Path, watched: Watched) -> None
 
 
 def test_a_figure_can_be_enlarged_from_the_keyboard(pages: Path, watched: Watched, tmp_path: Path) -> None:
-    run = Path(shutil.copytree(pages / "0_beta-1_model-mlp", tmp_path / "run"))
+    run = Path(shutil.copytree(pages / RUNS[0], tmp_path / "run"))
     Image.new("RGB", (400, 300), "white").save(run / "latent_holes.png")
     (run / "figures").mkdir(exist_ok=True)
     (run / "latent_holes.png").rename(run / "figures" / "latent_holes.png")
@@ -125,12 +131,12 @@ def test_a_printed_report_is_whole_and_black(pages: Path, watched: Watched, name
     )
 
 
-@pytest.mark.parametrize("watched", ["light", "dark", "phone"], indirect=True)
-def test_the_report_of_a_comparison_in_a_browser(pages: Path, watched: Watched) -> None:
+@LOOKS
+def test_the_report_of_a_comparison_in_a_browser(pages: Path, watched: Watched, judged: bool) -> None:
     page = watched.open(pages / "comparison" / "report.html", READY)
     assert (
         page.locator("h1").text_content()
-        == "What does the network do? 3 latent dimensions, Fashion-MNIST (embedded subset; classes Trouser, Sneaker), 1 seed"
+        == "What does model.hidden do? mlp, 3 latent dimensions, Fashion-MNIST (embedded subset; classes Trouser, Sneaker), 1 seed"
     )
     table = page.locator("table.models")
     group = table.get_by_role("button", name="Training")
@@ -145,7 +151,7 @@ def test_the_report_of_a_comparison_in_a_browser(pages: Path, watched: Watched) 
     page.click("text=Epoch by epoch, side by side")
     # Three terms, of training and validation images, and rate and distortion.
     page.wait_for_function("() => document.querySelectorAll('.chart svg').length === 7")
-    assert violations(page) == []
+    assert not judged or violations(page) == []
     assert fits(page)
     axes = page.locator("canvas").evaluate_all("(all) => all.map((each) => each.ariaLabel.split('axes')[1])")
     assert len(axes) == 2
