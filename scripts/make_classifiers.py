@@ -95,9 +95,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("settings", nargs="*", help="dataset=… dataset.root=…")
-    parser.add_argument("--output", type=Path, help="the file to write; beside the data without it")
-    parser.add_argument("--epochs", type=int, help="of the training; as many as make 7,000 steps without it")
-    parser.add_argument("--shipped", metavar="FOLDER", help="has both full data sets in torchvision's layout")
+    parser.add_argument("--output", type=Path, help="the file to write; by default beside the data")
+    parser.add_argument("--epochs", type=int, help="of the training; by default as many as make 7,000 steps")
+    parser.add_argument("--shipped", metavar="FOLDER", help="both full data sets in torchvision's layout")
     arguments = parser.parse_args()
     try:
         if arguments.shipped:
@@ -107,7 +107,7 @@ def main() -> None:
         else:
             with composing("train") as compose:
                 if others := [each for each in arguments.settings if not each.startswith("dataset")]:
-                    raise VaelabError(f"{others[0]} is none of the data's settings: leave it out.")
+                    raise VaelabError(f"{others[0]} is not a dataset setting: leave it out.")
                 config = settings_of(compose(arguments.settings), Config).dataset
             config = config.replace(val_size=0, binarize="none", classes=None)
             make(config, arguments.output, arguments.epochs)
@@ -139,7 +139,7 @@ def make(config: DatasetConfig, path: Path | None, epochs: int | None = None) ->
         raise VaelabError(f"{name}: at least {least} was expected; nothing is written.")
     if reached - most < 3 * math.sqrt(most * (1 - most) / len(data.test)):
         raise VaelabError(
-            f"{name}: that is not clearly more than naming the most frequent class gives; nothing is "
+            f"{name}: that is not clearly better than always predicting the most frequent class; nothing is "
             "written. Train for more --epochs, or on more images."
         )
     facts = {"test_accuracy": f"{reached:.4f}", "trained_on": f"all {len(data.train)} training images"}

@@ -16,7 +16,7 @@ import pytest
 from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from conftest import TINY, command_line_of
+from harness import TINY, command_line_of
 
 PLAIN = [setting for setting in TINY if "report" not in setting]
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"

@@ -1,204 +1,32 @@
-"""What the tests share: the command line in a subprocess, settings composed as Hydra does it, small real data."""
+"""The fixtures that test modules share."""
 
 from __future__ import annotations
 
-import atexit
-import copy
-import json
-import os
-import pickle
-import select
 import shutil
-import subprocess
-import sys
-import tempfile
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
+import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar
-
-# One thread a process: the tests run side by side, and threads that outnumber the cores wait for each other.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from filelock import FileLock
 
-from vaelab.cli.compose import composing, plain
-from vaelab.config import Config, resolve
+from faults_helpers import SHORT, Undisturbed
+from harness import TINY, CommandLine, SmallDisk, command_line_of, once, run_folder, settings, warm
+from vaelab.config import DatasetConfig
 from vaelab.data import splits
+from vaelab.data.datasets import datasets, published
+from vaelab.data.sources import find
 from vaelab.data.splits import Data
-from vaelab.training import checkpoint
-from vaelab.training.state import TrainingState
 
 if TYPE_CHECKING:
     from browsing import Looks, Watched
-
-REPOSITORY = Path(__file__).parents[1]
-
-TINY = (
-    "dataset.source=embedded",
-    "dataset.classes=[trouser,sneaker]",
-    "dataset.val_size=7500",
-    "batch_size=64",
-    "artifacts.report=false",
-    "artifacts.mp4=false",
-)
-"""Overrides for real images of two classes, some 500 to train on: 8 or 9 steps an epoch."""
-
-CACHE = tempfile.TemporaryDirectory(prefix="vaelab-cache-")
-"""Of this session: what depends on images alone is measured once, and nothing is left on the machine."""
-atexit.register(CACHE.cleanup)
-os.environ["SQLALCHEMY_SILENCE_UBER_WARNING"] = "1"  # Optuna 2 is for 1.4, which tells of 2.0
-
-UNREACHABLE = "http://127.0.0.1:9"
-"""A mirror that refuses every connection at once."""
-
-
-def settings(*overrides: str) -> Config:
-    """The settings of a command line, composed in this process."""
-    with composing("train") as compose:
-        return resolve(plain(compose(list(overrides))), Config)
-
-
-def environment(**more: str | None) -> dict[str, str]:
-    """A subprocess's environment: no network, no data of this machine, warnings are errors.
-
-    None takes a variable away.
-    """
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("VAELAB", "HYDRA"))}
-    # PyTorch 2.6 leaves a temporary folder to the end of the interpreter.
-    strict = "error,ignore:Implicitly cleaning up:ResourceWarning"
-    whole = kept | {"VAELAB_MIRROR": UNREACHABLE, "PYTHONWARNINGS": strict, "COLUMNS": "120"}
-    whole |= {"XDG_CACHE_HOME": CACHE.name, **more}
-    return {key: value for key, value in whole.items() if value is not None}
-
-
-CommandLine = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-def command_line_of(module: str, tmp_path: Path) -> CommandLine:
-    """`python -m module …`, in a folder that has no data. `going_wrong`: `signals` or a `fault`, see warm.py."""
-
-    def run(
-        *arguments: str, cwd: Path = tmp_path, going_wrong: Mapping[str, Any] | None = None, **env: str | None
-    ) -> subprocess.CompletedProcess[str]:
-        whole = environment(VAELAB_DATA=str(tmp_path / "no-data"), **env)
-        if going_wrong is not None:
-            return warm().run(module, arguments, cwd, whole, going_wrong)
-        if (
-            not env
-            and hasattr(os, "fork")
-            and not any(word in COLD for each in arguments for word in each.split("="))
-        ):
-            return warm().run(module, arguments, cwd, whole)
-        return subprocess.run(
-            [sys.executable, "-m", module, *arguments], cwd=cwd, env=whole, capture_output=True, text=True,
-            timeout=240,
-        )  # fmt: skip
-
-    return run
-
-
-COLD = ("--help", "hydra/launcher", "hydra/sweeper")
-"""Command lines with these get a process of their own: they look at what is imported, or start processes."""
-
-
-class Warm:
-    """A process of tests/warm.py: see there."""
-
-    def __init__(self, *within: str) -> None:
-        """`within` is a command that runs the rest of its line, in another namespace, say."""
-        self.process = subprocess.Popen(
-            [*within, sys.executable, str(Path(__file__).with_name("warm.py"))], env=environment(), text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        )  # fmt: skip
-        if self.read() != "warm":
-            raise OSError(f"{within} does not run here")
-
-    def read(self) -> str:
-        assert self.process.stdout is not None
-        ready, _, _ = select.select([self.process.stdout], [], [], 240)
-        if not ready:
-            self.process.kill()
-            warm.cache_clear()
-            raise TimeoutError("a command line took more than 240 s")
-        return self.process.stdout.readline().strip()
-
-    def run(
-        self,
-        module: str,
-        arguments: Sequence[str],
-        cwd: Path,
-        env: Mapping[str, str],
-        going_wrong: Mapping[str, Any] = MappingProxyType({}),
-    ) -> subprocess.CompletedProcess[str]:
-        assert self.process.stdin is not None
-        with tempfile.TemporaryDirectory() as folder:
-            stdout, stderr = Path(folder, "stdout"), Path(folder, "stderr")
-            job = {
-                "module": module, "arguments": arguments, "cwd": str(cwd), "env": dict(env), "stdout": str(stdout),
-                "stderr": str(stderr),
-                **going_wrong,
-            }  # fmt: skip
-            self.process.stdin.write(json.dumps(job) + "\n")
-            self.process.stdin.flush()
-            status = int(self.read())
-            texts = [path.read_text() if path.exists() else "" for path in (stdout, stderr)]
-        return subprocess.CompletedProcess([module, *arguments], status, *texts)
-
-    def end(self) -> None:
-        for stream in (self.process.stdin, self.process.stdout):
-            assert stream is not None
-            stream.close()
-        self.process.wait()
-
-
-@cache
-def warm() -> Warm:
-    """One for each of pytest's workers."""
-    return Warm()
 
 
 def pytest_sessionfinish() -> None:
     if warm.cache_info().currsize:
         warm().end()
-
-
-class SmallDisk:
-    """A disk in memory, of its own for the command lines that run on it."""
-
-    def __init__(self, where: Path, megabytes: int) -> None:
-        where.mkdir()
-        self.where = where
-        mount = 'mount -t tmpfs -o size="$0"m tmpfs "$1" && shift && exec "$@"'
-        self.warm = Warm(
-            "unshare", "--map-root-user", "--mount", "sh", "-c", mount, str(megabytes), str(where)
-        )
-
-    @property
-    def seen(self) -> Path:
-        """The disk, seen from outside."""
-        return Path(f"/proc/{self.warm.process.pid}/root{self.where}")
-
-    def train(self, *arguments: str, **going_wrong: Any) -> subprocess.CompletedProcess[str]:
-        env = environment(
-            VAELAB_DATA=str(self.where / "no-data"),
-            VAELAB_MIRROR=os.environ.get("VAELAB_MIRROR", UNREACHABLE),
-        )
-        return self.warm.run("vaelab.train", arguments, self.where, env, going_wrong)
-
-    def remount(self, options: str) -> None:
-        inside = [
-            "nsenter",
-            "--user",
-            "--mount",
-            "--preserve-credentials",
-            f"--target={self.warm.process.pid}",
-        ]
-        subprocess.run([*inside, "mount", "-o", f"remount,{options}", str(self.where)], check=True)
 
 
 @pytest.fixture(scope="session")
@@ -213,20 +41,6 @@ def mounted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallDisk]:
     disk.warm.end()
 
 
-Made = TypeVar("Made")
-
-
-def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Made]) -> tuple[Path, Made]:
-    """A folder that is made once for all of pytest's worker processes, and what making it returned."""
-    shared = factory.getbasetemp().parent if "PYTEST_XDIST_WORKER" in os.environ else factory.getbasetemp()
-    folder, done = shared / name, shared / f"{name}.pickle"
-    with FileLock(shared / f"{name}.lock"):
-        if not done.exists():
-            folder.mkdir()
-            done.write_bytes(pickle.dumps(make(folder)))
-    return folder, pickle.loads(done.read_bytes())
-
-
 @pytest.fixture
 def train(tmp_path: Path) -> CommandLine:
     """`train("model=conv", …)`: the command line in a folder of its own, which has no data either."""
@@ -239,37 +53,76 @@ def evaluate(tmp_path: Path) -> CommandLine:
     return command_line_of("vaelab.evaluate", tmp_path)
 
 
-def run_folder(result: subprocess.CompletedProcess[str]) -> Path:
-    """The folder that a successful run has printed."""
-    assert result.returncode == 0, result.stderr
-    first = result.stdout.splitlines()[0]
-    assert first.startswith("Run folder: ")
-    return Path(first.removeprefix("Run folder: "))
-
-
-def rewrite(path: Path, change: Callable[[dict[str, Any]], object], to: Path | None = None) -> None:
-    """A checkpoint with other content, as vaelab would have written it; in its place, or `to` another."""
-    content = copy.deepcopy(dict(checkpoint.load(path)))
-    content["data"] = content["data"].model_dump()
-    change(content)
-    (to or path).write_bytes(encoded(checkpoint.Checkpoint.model_construct(**content)))
-
-
-def encoded(content: checkpoint.Checkpoint) -> bytes:
-    """A checkpoint's file, whatever pydantic thinks of its content."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return checkpoint.encode(content)
-
-
 @pytest.fixture(scope="session")
 def data() -> Data:
     """The images of TINY."""
     return splits.load(settings(*TINY).dataset, torch.device("cpu"))
 
 
-def fresh(config: Config, data: Data) -> TrainingState:
-    return TrainingState.fresh(config, data, torch.device("cpu"))
+@pytest.fixture
+def small_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The full set's place taken by the embedded one, whose files are here: its digests count as the right ones."""
+    embedded = find(DatasetConfig(source="embedded")).origin.sha256
+    monkeypatch.setitem(
+        datasets.registered, "fashion_mnist", replace(published()["fashion_mnist"], digests=embedded)
+    )
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small run whose checkpoints are of epochs 1, 2 (best.safetensors, last.safetensors) and 2."""
+
+    def make(folder: Path) -> None:
+        quiet = (
+            "artifacts.every=0",
+            "artifacts.figures=false",
+            "artifacts.gif=false",
+            "artifacts.checkpoint_every=1",
+        )
+        run_folder(
+            command_line_of("vaelab.train", folder)(
+                *TINY, *quiet, "model.hidden=[4]", "epochs=2", "hydra.run.dir=run"
+            )
+        )
+
+    folder, _ = once(tmp_path_factory, "trained-in-two-epochs", make)
+    return folder / "run"
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+@pytest.fixture(scope="session", params=["mlp", "conv"])
+def undisturbed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    command = [*SHORT, f"model={request.param}"]
+
+    def make(folder: Path) -> tuple[int, float]:
+        count = folder / "count"
+        started = time.monotonic()
+        result = command_line_of("vaelab.train", folder)(
+            *command, "hydra.run.dir=run", going_wrong={"fault": {"count_into": str(count)}}
+        )
+        assert result.returncode == 0, result.stderr
+        return int(count.read_text()), time.monotonic() - started
+
+    folder, (changes, seconds) = once(tmp_path_factory, f"undisturbed-{request.param}", make)
+    return folder / "run", command, changes, seconds
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run, to be copied."""
+
+    def make(folder: Path) -> None:
+        train = command_line_of("vaelab.train", folder)
+        run_folder(
+            train(*TINY, "artifacts.every=0", "artifacts.figures=false", "epochs=2", "hydra.run.dir=run")
+        )
+
+    folder, _ = once(tmp_path_factory, "finished", make)
+    return folder / "run"
 
 
 # --- pages: see browsing.py, which needs more packages than most tests ------------------------------------

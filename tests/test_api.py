@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import vaelab
-from conftest import TINY, command_line_of, environment
+from harness import TINY, command_line_of, environment
 from vaelab.cli import api
 
 SCRIPT = """

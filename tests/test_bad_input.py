@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from conftest import TINY, command_line_of, environment, once, run_folder
+from harness import TINY, command_line_of, environment, once, run_folder
 from vaelab import config
 from vaelab.cli.arguments import prepare
 from vaelab.cli.compose import composing, plain, settings_of
@@ -96,7 +96,7 @@ def somewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("command", "wrong"), chunks(), ids=lambda value: value if isinstance(value, str) else ""
 )
-def test_a_wrong_line_is_answered_by_one(
+def test_a_wrong_command_line_prints_one_line(
     somewhere: Path, tmp_path: Path, command: str, wrong: list[tuple[list[str], str]]
 ) -> None:
     folder = Path(shutil.copytree(somewhere, tmp_path / "here"))
@@ -232,7 +232,7 @@ def test_no_run_to_resume_or_repeat_leaves_the_folder_alone() -> None:
 
 
 def test_a_misspelt_setting_is_unknown_and_the_right_one_is_named() -> None:
-    """Each setting without its middle letter: the nearest name is the right one, but where there are several."""
+    """Each setting without its middle letter: the nearest name is the right one, unless there are several."""
     named = 0
     for command, key in ALL:
         group, dot, name = key.rpartition(".")

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import TINY, environment
+from harness import TINY, environment
 
 SWEEP = (
     "-m", *TINY, "artifacts.every=0", "artifacts.gif=false", "artifacts.figures=false",
@@ -111,7 +111,7 @@ def test_joblib_says_how_to_continue_after_a_job_was_killed(tmp_path: Path) -> N
     _, err = sweep.communicate(timeout=PATIENCE_S)
     assert sweep.returncode == 1
     assert "vaelab: the sweep ended with TerminatedWorkerError: " in err
-    assert "vaelab: to continue it, add hydra.sweep.dir=sweep to the line." in err
+    assert "vaelab: to continue it, add hydra.sweep.dir=sweep to the command." in err
     last = err.splitlines()[-1]
     assert last.startswith("vaelab: These jobs of the sweep failed: ")
     assert "0_seed-1" in last

@@ -13,7 +13,7 @@ import torch
 from torch import Generator
 
 import vaelab
-from conftest import TINY, command_line_of, fresh, once, run_folder, settings
+from harness import TINY, command_line_of, fresh, once, run_folder, settings
 from vaelab import models
 from vaelab.cli import api
 from vaelab.config import ConfigError, EvaluationConfig, VaelabError, show
@@ -161,8 +161,8 @@ def test_a_run_takes_names_numbers_and_one_label_each(trained: Path, data: Data)
     torch.testing.assert_close(run.sample(5), run.sample(5, labels=drawn))
     for wrong, message in (
         (None, r"class-conditional \(model.conditional=true\): give it the class, labels=NAME"),
-        ("sandal", r"labels: the run was trained on trouser and sneaker, without sandal"),
-        ("hat", r"labels: hat is none of its classes"),
+        ("sandal", r"labels: the run was trained on trouser and sneaker, not on sandal"),
+        ("hat", r"labels: hat is not one of its classes"),
         ([1, 7], r"labels: 2 classes for 3 images"),
     ):
         with pytest.raises(VaelabError, match=f"(?i){message}"):
@@ -196,11 +196,13 @@ def test_an_evaluation_says_what_its_bounds_are_of(trained: Path, tmp_path: Path
         found = {key: row["model"]["value"] for key, row in numbers[section].items()}
         difference = found[f"{name} - log p(y)"] - found[name]
         assert difference == pytest.approx(-log_prior[:images].mean().item(), abs=1e-6)
-    assert "−log p(x|y), which don't compare" in " ".join(result.text.split())
+    assert "−log p(x|y), which are not comparable" in " ".join(result.text.split())
     most = f"{labels.bincount().max() / len(labels):.3f}"
-    assert f"naming the most frequent class always would get {most}." in " ".join(result.text.split())
+    assert f"always predicting the most frequent class would reach {most}." in " ".join(result.text.split())
     assert "Published" not in result.text
-    assert result.content["not_measured"]["ood"].startswith("images of another data set have none")
+    assert result.content["not_measured"]["ood"].startswith(
+        "the model needs a class, which images of another"
+    )
 
 
 def test_the_shares_of_the_classes_are_recorded(trained: Path) -> None:
@@ -243,12 +245,12 @@ def test_python_and_the_shell_mean_the_same_class(trained: Path) -> None:
     for named in ("Sneaker", "snea", 7):
         assert torch.equal(api.sample(run, count=3, seed=1, **{"class": named}), given)
     for wrong, message in (
-        ("pullover", "class: the run was trained on Trouser and Sneaker, without Pullover"),
-        (12, "class: 12 is none of its classes"),
+        ("pullover", "class: the run was trained on Trouser and Sneaker, not on Pullover"),
+        (12, "class: 12 is not one of its classes"),
     ):
         with pytest.raises(VaelabError, match=message):
             api.sample(run, count=2, **{"class": wrong})
-    with pytest.raises(VaelabError, match=r"labels: 7\.5 is none of its classes"):
+    with pytest.raises(VaelabError, match=r"labels: 7\.5 is not one of its classes"):
         run.sample(2, labels=7.5)
 
 
@@ -285,9 +287,9 @@ def test_reconstructions_and_interpolations_take_test_images_own_classes(
 @pytest.mark.parametrize(
     ("command", "arguments", "message"),
     [
-        ("sample", ["class=hat"], "class: hat is none of its classes. Fashion-MNIST has 0 T-shirt/top, "),
-        ("sample", ["class=sandal"], "class: the run was trained on Trouser and Sneaker, without Sandal."),
-        ("reconstruct", ["images=a.npy.png"], "a.npy.png doesn't exist"),
+        ("sample", ["class=hat"], "class: hat is not one of its classes. Fashion-MNIST has 0 T-shirt/top, "),
+        ("sample", ["class=sandal"], "class: the run was trained on Trouser and Sneaker, not on Sandal."),
+        ("reconstruct", ["images=a.npy.png"], "a.npy.png does not exist"),
         (
             "reconstruct",
             ["images=white.png"],
@@ -351,7 +353,7 @@ def test_bounds_given_the_class_stand_in_a_table_of_their_own(tmp_path: Path) ->
     assert [line for line in text.splitlines() if line.startswith(f"## {title}")] == [
         f"## {title}", f"## {title}, class-conditional",
     ]  # fmt: skip
-    assert "Class-conditional runs have tables of their own" in text
+    assert "Class-conditional runs have separate tables" in text
 
 
 def test_a_model_that_places_labels_elsewhere_has_no_explorer() -> None:

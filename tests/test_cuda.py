@@ -11,9 +11,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from conftest import TINY, CommandLine, fresh, run_folder, settings
-from test_command_line import assert_same_run
-from test_training import assert_same, without_times
+from harness import TINY, CommandLine, fresh, run_folder, settings
+from training_helpers import assert_same, without_times
 from vaelab.config import ConfigError, EvaluationConfig
 from vaelab.data import splits
 from vaelab.data.splits import Data
@@ -24,6 +23,7 @@ from vaelab.training.cuda_graph import WARM_UP, CapturedStep
 from vaelab.training.loop import fit
 from vaelab.training.state import TrainingState
 from vaelab.training.train_step import EagerStep
+from whole_runs import assert_same_run
 
 has_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 CASES = [
@@ -100,7 +100,7 @@ def captured(step: Callable[..., torch.Tensor], state: TrainingState, said: list
 
 
 @pytest.mark.parametrize("overrides", CASES)
-def test_the_loop_does_not_notice_whether_a_step_is_captured(
+def test_captured_and_eager_steps_train_alike(
     overrides: tuple[str, ...], data: Data, said: list[str]
 ) -> None:
     """With a KL weight that changes in every step, and a last batch that is not a full one."""

@@ -29,7 +29,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 import vaelab
-from conftest import TINY, CommandLine, command_line_of, environment, once, rewrite, run_folder
+from harness import TINY, CommandLine, command_line_of, environment, once, rewrite, run_folder
 from vaelab.cli import api
 from vaelab.config import Config, EvaluationConfig, ScoredDataConfig, VaelabError
 from vaelab.config.evaluate import ON_REQUEST

@@ -13,7 +13,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import vaelab
-from conftest import TINY, CommandLine, command_line_of, once, run_folder
+from harness import TINY, CommandLine, command_line_of, once, run_folder
 from vaelab.config import ExportConfig, VaelabError
 from vaelab.evaluation import exports
 from vaelab.runs.folder import RunFolder
@@ -63,7 +63,7 @@ def test_an_export_that_computes_otherwise_is_not_written(
 ) -> None:
     monkeypatch.setattr(exports, "graph", lambda *_: b"")
     monkeypatch.setattr(exports, "difference", lambda *_: 0.5)
-    with pytest.raises(VaelabError, match=r"other numbers than PyTorch for the encoder, by 0\.5: "):
+    with pytest.raises(VaelabError, match=r"The encoder in onnxruntime differs from PyTorch by 0\.5: "):
         exports.export(ExportConfig(run=str(trained), output=str(tmp_path)))
     assert not list(tmp_path.iterdir())
 
@@ -79,7 +79,7 @@ def test_tensorboard_reads_scalars_images_and_means(trained: Path) -> None:
     assert set(labels) == {"Trouser", "Sneaker"}
 
 
-def test_a_format_that_is_none(tmp_path: Path) -> None:
+def test_an_unknown_format(tmp_path: Path) -> None:
     result = command_line_of("vaelab.export", tmp_path)("run=x", "format=onx")
     assert (result.returncode, result.stderr) == (1, "vaelab: format must be onnx or safetensors, got onx.\n")
 

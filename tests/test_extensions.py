@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import CommandLine, command_line_of, once, run_folder
+from harness import CommandLine, command_line_of, idx, once, run_folder
 from vaelab.config import VaelabError
 from vaelab.config.registry import Registry
 from vaelab.explorer.network import Weights, network
@@ -49,12 +49,6 @@ def install(folder: Path) -> None:
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: plugin\nVersion: 1.0\n")
     lines = [f"[{group}]\n{name} = {name}\n" for group, name in ENTRY_POINTS.items()]
     (metadata / "entry_points.txt").write_text("\n".join(lines))
-
-
-def idx(values: np.ndarray) -> bytes:
-    """An array of bytes as an IDX file."""
-    header = bytes([0, 0, 8, values.ndim]) + b"".join(size.to_bytes(4, "big") for size in values.shape)
-    return header + values.astype(np.uint8).tobytes()
 
 
 def write_stripes(folder: Path) -> None:
@@ -223,9 +217,9 @@ def test_evaluations_of_the_subset_never_stand_beside_those_of_the_full_set(tmp_
     compared = command("compare", tmp_path, "sweep=runs", "figures=false")
     assert images("last") == [120, 120]
     assert images("last_subset") == [60]
-    assert "\nEvaluations of other images, made again: a.\n" in compared.stdout
+    assert "\nEvaluated again, because on other images: a.\n" in compared.stdout
     shutil.rmtree(full)  # what was measured on the full set is kept, as long as all of it is there
-    assert "made again" not in command("compare", tmp_path, "sweep=runs", "figures=false").stdout
+    assert "Evaluated again" not in command("compare", tmp_path, "sweep=runs", "figures=false").stdout
     assert images("last") == [120, 120]
     (tmp_path / "runs" / "b" / "evaluation" / "last" / "metrics.json").unlink()
     compared = command("compare", tmp_path, "sweep=runs", "figures=false")
@@ -233,7 +227,7 @@ def test_evaluations_of_the_subset_never_stand_beside_those_of_the_full_set(tmp_
     assert not (tmp_path / "runs" / "b" / "evaluation" / "last" / "metrics.json").exists()
     compared = command("compare", tmp_path, "sweep=runs", "figures=false", "dataset.source=embedded")
     assert (images("last_subset"), images("last")) == ([60, 60], [120])
-    assert "made again" not in compared.stdout  # that of run a was kept beside its own images'
+    assert "Evaluated again" not in compared.stdout  # that of run a was kept beside its own images'
 
 
 def test_explore_shows_what_it_can_and_says_what_it_can_not(trained: Path) -> None:
@@ -256,7 +250,7 @@ def test_a_data_set_without_subset_and_network_says_where_it_was_looked_for(trai
     assert result.returncode == 1
     (line,) = result.stderr.splitlines()
     assert re.search(r"Stripes is not in \S+/Stripes/raw, and http://127\.0\.0\.1:9/Stripes/train-images-idx3-ubyte\.gz "
-                     r"can't be reached .*: dataset\.root=FOLDER names a folder that has it; or put train-images-idx3-ubyte\.gz, .* into \S+/Stripes/raw\.$", line)  # fmt: skip
+                     r"can't be reached .*: dataset\.root=FOLDER selects a folder with the data; or put train-images-idx3-ubyte\.gz, .* into \S+/Stripes/raw\.$", line)  # fmt: skip
     result = command(
         "train", trained, *QUICK, "dataset=stripes", "dataset.source=embedded", "hydra.run.dir=nothing"
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from conftest import TINY, CommandLine, command_line_of, fresh, settings
+from harness import TINY, CommandLine, command_line_of, fresh, settings
 from vaelab.data.splits import Data, Split
 from vaelab.models import LOG_VARIANCE_RANGE, Gaussian, names
 from vaelab.runs.random_streams import stream
@@ -42,7 +42,7 @@ EXTREMES_TOO = [
 def test_every_command_gives_a_result_or_one_line(
     train: CommandLine, tmp_path: Path, extreme: tuple[str, ...]
 ) -> None:
-    """Trained, evaluated, compared and explored; what can't be is said, and nothing is a traceback."""
+    """Trained, evaluated, compared and explored: failures are reported in one line, never as a traceback."""
     result = train(*TINY, *QUIET, *extreme, "epochs=2", "hydra.run.dir=run")
     assert "Traceback" not in result.stderr
     if result.returncode:

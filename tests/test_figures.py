@@ -226,7 +226,7 @@ def test_models_with_kl_of_one_weight_differ_in_colour() -> None:
     assert looks[0] == styles([0, 0.5])[0]  # red without KL, whatever the others are
 
 
-def test_the_frontier_holds_who_is_beaten_by_nobody_in_both() -> None:
+def test_the_frontier_has_the_models_that_no_other_beats_in_both() -> None:
     points = np.array([[5.0, 270], [2, 280], [5, 271], [8, 260], [3, 290], [8, 260], [9, 265]])
     assert frontier(points).tolist() == [[2, 280], [5, 270], [8, 260]]
     assert frontier(points[:1]).tolist() == [[5, 270]]

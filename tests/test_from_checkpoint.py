@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 import vaelab
-from conftest import TINY, command_line_of, once, run_folder
+from harness import TINY, command_line_of, once, run_folder
 from vaelab.config import EvaluatedDataConfig, InterpolateConfig, ReconstructConfig, SampleConfig, VaelabError
 from vaelab.data import splits
 from vaelab.evaluation import interpolations, reconstructions, samples

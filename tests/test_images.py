@@ -1,13 +1,9 @@
-"""Images of one's own: what is read, converted and refused, and a run on them through the commands."""
+"""Images of one's own and data sets without a subset: how they are read, and what is wrong with them."""
 
 from __future__ import annotations
 
 import gzip
 import io
-import json
-import shutil
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,9 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-import vaelab
-from conftest import REPOSITORY, command_line_of, environment, once, run_folder
-from test_extensions import idx
+from harness import command_line_of, idx
 from vaelab.config import DatasetConfig, VaelabError
 from vaelab.data import splits
 from vaelab.data.datasets import datasets, published
@@ -30,18 +24,20 @@ from vaelab.data.image_files import npz_images, read_images
 from vaelab.data.sources import find
 from vaelab.data.splits import Data
 
-Make = Callable[[Path], object]
 PIXELS = np.random.default_rng(0).integers(1, 256, (20, 8, 8), dtype=np.uint8)
-
-
-def load(root: Path, **settings: Any) -> Data:
-    config = DatasetConfig(name="images", root=str(root), val_size=0, **settings)
-    return splits.load(config, torch.device("cpu"))
 
 
 def save(path: Path, pixels: np.ndarray = PIXELS[0], **more: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path, **more)
+
+
+Make = Callable[[Path], object]
+
+
+def load(root: Path, **settings: Any) -> Data:
+    config = DatasetConfig(name="images", root=str(root), val_size=0, **settings)
+    return splits.load(config, torch.device("cpu"))
 
 
 def folder(root: Path, *names: str) -> None:
@@ -66,10 +62,11 @@ def with_image(name: str, pixels: np.ndarray, **more: Any) -> Make:
 
 COLOUR = np.tile(np.array([255, 0, 0], np.uint8), (8, 8, 1))
 
+
 FOLDERS: dict[str, tuple[Make, dict[str, Any], str]] = {
     "no images": (lambda root: root.mkdir(), {}, "holds no images (.png, .jpg"),
     "images beside folders": (
-        with_image("x.png", PIXELS[0]), {}, "holds images (x.png) beside folders of them (a): put all into"
+        with_image("x.png", PIXELS[0]), {}, "has both images (x.png) and folders of images (a): put all images into"
     ),
     "an empty class": (
         lambda root: (folder(root, "a"), (root / "c").mkdir()), {}, "has folders without images: c: remove them"
@@ -77,7 +74,7 @@ FOLDERS: dict[str, tuple[Make, dict[str, Any], str]] = {
     "splits": (lambda root: folder(root, "train/a", "test/a"), {}, "the folders test, train, which are no classes"),
     "damaged": (
         with_file("a/x.jpg", b"no"), {},
-        "1 of 13 image files in ROOT can't be used (a/x.jpg: it is damaged, or no image): repair or remove "
+        "1 of 13 image files in ROOT can't be used (a/x.jpg: it is damaged or not an image): repair or remove "
         "them, or type dataset.skip_broken=true to leave them out."
     ),
     "nothing left": (
@@ -85,24 +82,24 @@ FOLDERS: dict[str, tuple[Make, dict[str, Any], str]] = {
     ),
     "animated": (
         with_image("a/x.gif", PIXELS[0], save_all=True, append_images=[Image.fromarray(PIXELS[1])]), {},
-        "a/x.gif: it is 2 pictures in one file",
+        "a/x.gif: it contains 2 images",
     ),
     "another size": (
-        with_image("b/x.png", PIXELS[0][:5]), {}, "b/x.png has 5 x 8 pixels, and others 8 x 8: type dataset.image_size=8"
+        with_image("b/x.png", PIXELS[0][:5]), {}, "b/x.png has 5 x 8 pixels, but others have 8 x 8: type dataset.image_size=8"
     ),
-    "colour": (with_image("b/x.png", COLOUR), {}, "b/x.png is in colour, and others are grey: type dataset.grayscale=true"),
+    "colour": (with_image("b/x.png", COLOUR), {}, "b/x.png is in colour, but others are grey: type dataset.grayscale=true"),
     "large": (lambda root: save(root / "x.png", np.zeros((300, 8), np.uint8)), {}, "have 300 x 8 pixels, and vaelab's models take 4 to 256"),
     "one image": (lambda root: save(root / "x.png"), {}, "1 image in ROOT would leave nothing to train on: type a folder with more"),
     "test images": (lambda root: folder(root, "a"), {"test_size": 6}, "dataset.test_size=6 of 6 images in"),
     "no labels": (lambda root: folder(root, ""), {"classes": [1]}, "the images of root have no labels"),
-    "no such class": (lambda root: folder(root, "10", "9"), {"classes": [1]}, "1 is none of its classes. root has 9, 10."),
-    "missing": (lambda root: None, {}, "does not exist: type dataset.root=FOLDER of images"),
+    "no such class": (lambda root: folder(root, "10", "9"), {"classes": [1]}, "1 is not one of its classes. root has 9, 10."),
+    "missing": (lambda root: None, {}, "does not exist: type dataset.root=FOLDER with images"),
     "embedded": (lambda root: None, {"source": "embedded"}, "has no embedded subset"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", FOLDERS)
-def test_what_is_wrong_with_a_folder_is_said(tmp_path: Path, name: str) -> None:
+def test_what_is_wrong_with_a_folder_is_reported(tmp_path: Path, name: str) -> None:
     make, settings, message = FOLDERS[name]
     make(tmp_path / "root")
     with pytest.raises(VaelabError) as raised:
@@ -121,13 +118,13 @@ ARCHIVES: dict[str, tuple[dict[str, np.ndarray], str]] = {
     "none": ({"images": np.zeros((0, 8, 8))}, "images has the shape (0, 8, 8, 1)"),
     "other names": ({"x_train": PIXELS}, "has no array 'images', but x_train"),
     "objects": ({"images": np.array([{}, 1], dtype=object)}, "images holds Python objects"),
-    "few labels": ({"images": PIXELS, "labels": np.zeros(5, int)}, "labels has the shape (5,), and images 20 images"),
-    "label 0.5": ({"images": PIXELS, "labels": np.full(20, 0.5)}, "labels are no whole numbers and no texts"),
+    "few labels": ({"images": PIXELS, "labels": np.zeros(5, int)}, "labels has the shape (5,), but there are 20 images"),
+    "label 0.5": ({"images": PIXELS, "labels": np.full(20, 0.5)}, "labels are neither whole numbers nor text"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ARCHIVES)
-def test_what_is_wrong_with_an_archive_is_said(tmp_path: Path, name: str) -> None:
+def test_what_is_wrong_with_an_archive_is_reported(tmp_path: Path, name: str) -> None:
     arrays, message = ARCHIVES[name]
     np.savez(tmp_path / "x.npz", **arrays)  # type: ignore[arg-type]
     with pytest.raises(DataError) as raised:
@@ -137,7 +134,7 @@ def test_what_is_wrong_with_an_archive_is_said(tmp_path: Path, name: str) -> Non
 
 def test_a_damaged_archive_is_named(tmp_path: Path) -> None:
     (tmp_path / "x.npz").write_bytes(b"PK nope")
-    with pytest.raises(DataError, match=r"x.npz is damaged, or no .npz file"):
+    with pytest.raises(DataError, match=r"x.npz is damaged or not an .npz file"):
         load(tmp_path / "x.npz")
 
 
@@ -184,7 +181,7 @@ def test_classes_are_the_folders_and_what_is_left_out_is_recorded(tmp_path: Path
     (tmp_path / "9" / "x.png").write_bytes(b"")
     data = load(tmp_path, skip_broken=True)
     assert data.spec.classes == ("2", "9", "10")
-    assert data.origin.left_out == {"notes.txt": "no image", "9/x.png": "it is damaged, or no image"}
+    assert data.origin.left_out == {"notes.txt": "not an image", "9/x.png": "it is damaged or not an image"}
     assert len(data.train) + len(data.test) == 18
     for split in (data.train, data.test):  # an image keeps its label
         for image, label in zip(split.images, split.labels, strict=True):
@@ -219,7 +216,7 @@ def test_emnist_is_read_from_its_archive(tmp_path: Path, monkeypatch: pytest.Mon
     path = tmp_path / "EMNIST" / "raw" / "gzip.zip"
     path.write_bytes(buffer.getvalue())
     config = DatasetConfig(name="emnist_letters", root=str(tmp_path))
-    with pytest.raises(DataError, match="damaged or of another data set"):
+    with pytest.raises(DataError, match="damaged or belongs to another data set"):
         find(config)
     right = replace(spec, digests={"gzip.zip": sha256(buffer.getvalue())})
     monkeypatch.setitem(datasets.registered, "emnist_letters", right)
@@ -251,177 +248,17 @@ def test_without_a_network_it_is_said_which_files_to_put_where(tmp_path: Path) -
         assert result.stderr.count("\n") == 1
 
 
-QUICK = ("epochs=2", "artifacts.gif_every_batches=0", "artifacts.mp4=false", "device=cpu")
-EVALUATED = ("nll_images=20", "importance_samples=5")
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Runs on scikit-learn's digits as a folder, and on patches of a photograph, without labels."""
-
-    def make(where: Path) -> None:
-        from sklearn.datasets import load_digits, load_sample_image
-
-        digits = load_digits()
-        for number, (image, label) in enumerate(zip(digits.images[:400], digits.target, strict=False)):
-            save(
-                where / "digits" / str(label) / f"{number:03}.png", np.rint(image / 16 * 255).astype(np.uint8)
-            )
-        photograph = load_sample_image("flower.jpg")
-        places = np.random.default_rng(0).integers(0, 400, (150, 2))
-        np.savez(
-            where / "patches.npz", images=np.stack([photograph[y : y + 16, x : x + 16] for y, x in places])
-        )
-        train = command_line_of("vaelab.train", where)
-        data = ("dataset=images", "dataset.root=digits")
-        plain = (
-            "epochs=1",
-            "artifacts.every=0",
-            "artifacts.gif=false",
-            "artifacts.figures=false",
-            "device=cpu",
-        )
-        run_folder(train(*data, "model=conv", "model.channels=[8]", *plain, "hydra.run.dir=runs/digits"))
-        data = ("dataset=images", "dataset.root=patches.npz")
-        run_folder(train(*data, "model.hidden=[32]", *QUICK, "hydra.run.dir=runs/patches"))
-
-    found, _ = once(tmp_path_factory, "images", make)
-    return found
-
-
-def command(name: str, where: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    result = command_line_of(f"vaelab.{name}", where)(*arguments)
-    assert "Traceback" not in result.stderr
-    return result
-
-
-def test_colours_without_labels(trained: Path, tmp_path: Path) -> None:
-    """Every figure that can be is drawn, in colour; what needs labels is said."""
-    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
-    run = tmp_path / "runs" / "patches"
-    facts = json.loads((run / "run.json").read_text())["data"]
-    assert (facts["image_shape"], facts["classes"], facts["source"]) == ([3, 16, 16], {}, "own")
-    figures = {path.name for path in (run / "figures").iterdir()}
-    assert {
-        "dataset_overview.png",
-        "latent_space.png",
-        "interpolations.png",
-        "latent_evolution.gif",
-    } <= figures
-    assert not figures & {"category_variations.png", "latent_space_plain.png"}
-    for path in (run / "figures" / "dataset_overview.png", run / "reconstructions" / "epoch_0002.png"):
-        with Image.open(path) as image:
-            assert np.ptp(np.asarray(image).astype(int), axis=2).max() > 50
-    result = command("evaluate", tmp_path, "checkpoint=runs/patches", *EVALUATED)
-    assert result.returncode == 0, result.stderr
-    assert "classes: the images have no labels" in result.stdout
-    assert "there is no feature network for patches; without labels none" in result.stdout.replace(
-        "\n  ", " "
-    )
-    result = command("explore", tmp_path, "run=runs/patches")
-    assert result.stderr.startswith(
-        "vaelab: The explorer shows grey images of at most 64 × 64 pixels, and those"
-    )
-    result = command("sample", tmp_path, "run=runs/patches", "count=5", "output=samples")
-    assert result.returncode == 0, result.stderr
-
-
-def test_a_classifier_is_found_beside_the_data(trained: Path, tmp_path: Path) -> None:
-    shutil.copytree(trained / "digits", tmp_path / "digits")
-    shutil.copytree(trained / "runs" / "digits", tmp_path / "digits_run")
-    moved = f"dataset.root={tmp_path / 'digits'}"
-    script = (sys.executable, str(REPOSITORY / "scripts" / "make_classifiers.py"), "dataset=images", moved)
-
-    def make(epochs: int) -> subprocess.CompletedProcess[str]:
-        line = [*script, f"--epochs={epochs}"]
-        return subprocess.run(line, env=environment(), capture_output=True, text=True, check=False)
-
-    barely = make(1)
-    assert "that is not clearly more than naming the most frequent class gives" in barely.stderr
-    assert not (tmp_path / "digits.features.safetensors").exists()
-    made = make(40)
-    assert made.returncode == 0, made.stderr
-    only = (*EVALUATED, "figures=false", "checkpoint=digits_run", moved, "metrics.nll=false")
-    result = command("evaluate", tmp_path, *only)
-    assert result.returncode == 0, result.stderr
-    saved = json.loads((tmp_path / "digits_run" / "evaluation" / "best" / "metrics.json").read_text())
-    assert "fid_images_cnn" in saved["numbers"]["samples"]
-    accuracy = float(made.stdout.partition("test accuracy ")[2].split()[0])
-    assert f"test accuracy {accuracy:.2%}".replace("%", " %") in result.stdout.replace("\n  ", " ")
-    # Other images: those of the run are refused.
-    next((tmp_path / "digits" / "3").iterdir()).unlink()
-    result = command("evaluate", tmp_path, *only)
-    assert "are not those that the run was trained on, so that test images could" in result.stderr
-
-
-def test_a_sweep_over_copies_of_the_same_images_trains_once(trained: Path, tmp_path: Path) -> None:
-    for name in ("digits", "copy"):
-        shutil.copytree(trained / "digits", tmp_path / name)
-    line = (
-        "-m",
-        "dataset=images",
-        "dataset.root=digits,copy",
-        "model.hidden=[8]",
-        "epochs=1",
-        "artifacts.every=0",
-    )
-    more = (
-        "artifacts.figures=false",
-        "artifacts.gif=false",
-        "hydra.callbacks.compare.enabled=false",
-        "hydra.sweep.dir=sweep",
-    )
-    result = command("train", tmp_path, *line, *more)
-    assert result.returncode == 0, result.stderr
-    assert "is the same training as" in result.stderr
-    assert len([*(tmp_path / "sweep").glob("*/run.json")]) == 1
-    next((tmp_path / "digits" / "3").iterdir()).unlink()
-    result = command("train", tmp_path, *line, *more)
-    assert "holds a run on other images than" in result.stderr
-
-
-def test_a_run_keeps_the_classes_of_images_that_are_gone(tmp_path: Path) -> None:
-    """Also where numbers are names: label 1 is the first class, and no position."""
-    noise = np.random.default_rng(0)
-    labels = np.arange(60) % 3 + 1
-    images = (noise.random((60, 8, 8)) * 80 * labels[:, None, None]).astype(np.uint8)
-    np.savez(tmp_path / "three.npz", images=images, labels=labels)
-    line = (
-        "dataset=images",
-        "dataset.root=three.npz",
-        "model.conditional=true",
-        "model.hidden=[8]",
-        "epochs=2",
-    )
-    result = command_line_of("vaelab.train", tmp_path)(
-        *line, "artifacts.every=0", "artifacts.figures=false", "artifacts.gif=false", "hydra.run.dir=run"
-    )
-    assert result.returncode == 0, result.stderr
-    (tmp_path / "three.npz").unlink()
-    run = vaelab.load(tmp_path / "run")
-    assert run.trained_on["classes"] == ["1", "2", "3"]
-    assert run.class_numbers([1, 2, 3], 3).tolist() == [0, 1, 2]
-    assert run.class_numbers(np.array([3, 1]), 2).tolist() == [2, 0]
-    result = command_line_of("vaelab.sample", tmp_path)("run=run", "count=3", "format=npz", "class=3")
-    assert result.returncode == 0, result.stderr
-    with np.load(tmp_path / "run" / "samples" / "best_seed-0_class-3_3.npz") as archive:
-        assert [archive["class_names"][number] for number in archive["labels"]] == ["3"] * 3
-        expected = run.sample(3, seed=0, labels=3)
-    assert (tmp_path / "run" / "samples").is_dir()
-    assert torch.equal(expected, run.sample(3, seed=0, labels="3"))
-
-
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (np.arange(17), "nearly black, their largest value is 16 of 255"),
-        (np.array([0, 0.05]), "nearly black, their largest value is 13 of 255"),
+        (np.arange(17), "nearly black (their largest value is 16 of 255)"),
+        (np.array([0, 0.05]), "nearly black (their largest value is 13 of 255)"),
         (np.array([0, np.nan]), "images hold NaN or infinite values"),
         (np.array([0, 1]), "images are integers of 0 and 1, where 255 is white"),
     ],
     ids=["0 to 16", "0 to 0.05", "NaN", "0 and 1"],
 )
-def test_values_of_another_range_are_said(tmp_path: Path, values: np.ndarray, message: str) -> None:
+def test_values_of_another_range_are_reported(tmp_path: Path, values: np.ndarray, message: str) -> None:
     np.savez(tmp_path / "x.npz", images=np.resize(values, (40, 8, 8)))
     with pytest.raises(VaelabError, match=message):
         load(tmp_path / "x.npz")

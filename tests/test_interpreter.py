@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import TINY, environment, once
+from harness import TINY, environment, once
 from vaelab.cli import api
 from vaelab.cli.arguments import prepare
 from vaelab.cli.compose import composing, settings_of

@@ -10,9 +10,10 @@ import torch
 from torch import distributions as D
 from torch import nn
 
-from conftest import settings
+from harness import settings
+from training_helpers import terms_of
 from vaelab.config import ConfigError
-from vaelab.models import Gaussian, build
+from vaelab.models import Gaussian
 from vaelab.objectives import (
     Terms,
     build_objective,
@@ -158,17 +159,6 @@ def test_bound_is_tight_where_the_posterior_is_exact() -> None:
     assert (neg_elbo(x / 2, 0.6) > evidence).all()
 
 
-BATCH = torch.rand(7, 1, 28, 28, generator=torch.Generator().manual_seed(2))
-
-
-def terms_of(*overrides: str, weight: float | torch.Tensor | None = None) -> Terms:
-    """Of a new mlp on a batch, at the full weight of these settings or another one."""
-    config = settings(*overrides)
-    objective, model = build_objective(config), build({"name": "mlp"}, (1, 28, 28), seed=0)
-    noise = torch.Generator().manual_seed(3)
-    return objective(model, BATCH, noise, kl_weight(config).full if weight is None else weight)  # type: ignore[no-any-return]
-
-
 @pytest.mark.parametrize("beta", [0.0, 0.5, 1.0, 4.0])
 def test_loss_is_reconstruction_plus_beta_kl(beta: float) -> None:
     terms = terms_of(f"beta={beta}")
@@ -193,7 +183,7 @@ def test_kl_weight_warms_up_linearly_step_by_step() -> None:
     assert kl_weight(settings("beta=2", "kl=false", "loss.warmup_epochs=4"))(3) == 0
 
 
-def test_free_bits_stop_the_push_on_dimensions_below_them() -> None:
+def test_free_bits_remove_the_gradient_of_dimensions_below_them() -> None:
     class Fixed(nn.Module):
         mean = nn.Parameter(torch.tensor([[2.0, 0.1], [2.0, 0.1]]))
 

@@ -18,7 +18,7 @@ from jupyter_client.manager import KernelManager, start_new_kernel
 from nbclient import NotebookClient
 
 import vaelab
-from conftest import REPOSITORY, TINY, environment
+from harness import REPOSITORY, TINY, environment
 from vaelab.cli import api
 from vaelab.pages.notebook import SHOWN, Rows
 from vaelab.training.run import Run
@@ -193,7 +193,7 @@ def test_rows_are_a_list_a_table_and_a_data_frame(monkeypatch: pytest.MonkeyPatc
         "91",
     ]
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(vaelab.VaelabError, match=r"^to_pandas\(\) needs pandas: type pip install pandas\.$"):
+    with pytest.raises(vaelab.VaelabError, match=r"^to_pandas\(\) needs pandas: run pip install pandas\.$"):
         rows.to_pandas()
 
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch import distributions as D
 
-from conftest import settings
-from test_loss import BATCH, terms_of
-from test_metrics import LinearPixels, linear_gaussian
+from exact_models import LinearPixels, linear_gaussian
+from harness import settings
+from training_helpers import BATCH, terms_of
 from vaelab.models import Gaussian, build
 from vaelab.objectives import Objective, Terms, build_objective, kl_weight
 from vaelab.objectives.beta_tcvae import decomposed_kl

@@ -16,7 +16,7 @@ from torch import nn
 import vaelab
 import vaelab.explorer.network
 from browsing import CONDITIONAL, FAILED, HOSTILE, RUNS
-from conftest import command_line_of
+from harness import command_line_of
 from vaelab.comparison.compare import not_shown
 from vaelab.comparison.figures import FIGURES
 from vaelab.explorer.network import Weights, layer

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from playwright.sync_api import Page
 
 from browsing import EXPLORER, FRAMES, SINGLE, Watched, box_and_mass, seen, z
-from conftest import settings
+from harness import settings
 from vaelab.data import splits
 
 MNIST_FORM = "{ light: false, side: 20, by: 'mass', at: [14.5, 14.5], level: 1, stroke: 1.84 }"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from conftest import REPOSITORY, environment
+from harness import REPOSITORY, environment
 from vaelab.runs.environment import versions
 
 SOURCE = REPOSITORY / "src" / "vaelab"

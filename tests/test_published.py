@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import environment
+from harness import environment
 
 DATA = os.environ.get("VAELAB_DATA", "")
 

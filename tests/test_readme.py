@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import REPOSITORY, TINY, command_line_of, once
+from harness import REPOSITORY, TINY, command_line_of, once
 
 READMES = [REPOSITORY / each for each in ("README.md", "conf/README.md", "scripts/README.md", "tests/extensions/README.md")]  # fmt: skip
 README = READMES[0].read_text()

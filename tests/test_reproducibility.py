@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from conftest import TINY, CommandLine, environment, fresh, run_folder, settings
-from test_command_line import assert_same_run, run_json
-from test_training import AtStep
+from harness import TINY, CommandLine, environment, fresh, run_folder, settings
+from training_helpers import AtStep
 from vaelab.data import splits
 from vaelab.models import names
 from vaelab.training.loop import fit
 from vaelab.training.state import TrainingState
+from whole_runs import assert_same_run, run_json
 
 CURVES = Path(__file__).parent / "golden_curves"
 
@@ -126,7 +126,7 @@ def test_a_config_yaml_that_is_damaged_changes_nothing(
     assert "val_size: 7500\n" in result.stdout
 
 
-def test_other_versions_are_said(train: CommandLine, tmp_path: Path) -> None:
+def test_other_versions_are_reported(train: CommandLine, tmp_path: Path) -> None:
     quiet = ("artifacts.every=0", "artifacts.gif=false", "artifacts.figures=false")
     run = tmp_path / run_folder(train(*TINY, *quiet, "epochs=1", "hydra.run.dir=run"))
     facts = run_json(run)
@@ -155,7 +155,7 @@ def test_deterministic_says_that_the_cpu_is(train: CommandLine) -> None:
     result = train(*TINY, *quiet, "epochs=1", "deterministic=true")
     run_folder(result)
     assert (
-        "WARNING: deterministic=true has no effect on the CPU, which is bitwise reproducible anyway."
+        "WARNING: deterministic=true has no effect on the CPU, which is always bitwise reproducible."
         in result.stderr
     )
 

@@ -53,14 +53,14 @@ def test_a_run_is_found_from_its_files(tmp_path: Path, monkeypatch: pytest.Monke
     assert RunFolder.holding(".").zip == tmp_path / "run.zip"
 
 
-def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+def test_what_is_not_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match=r"no run\.json there"):
         RunFolder.holding(tmp_path)
-    with pytest.raises(RunFolderError, match="doesn't exist"):
+    with pytest.raises(RunFolderError, match="does not exist"):
         RunFolder.holding(tmp_path / "nowhere")
 
 
-def test_only_empty_folders_are_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_empty_folders_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     empty = tmp_path / "outputs" / "day" / "run"
     empty.mkdir(parents=True)
@@ -94,7 +94,7 @@ def test_going_back_touches_nothing_but_the_runs_own_files(tmp_path: Path) -> No
     assert not folder.remove_after(epoch=5, step=500)
 
 
-def test_leftovers_of_a_killed_process_go(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_process_are_removed(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.write_run_json({})
     (tmp_path / ".run.json.abc.partial").touch()
@@ -103,7 +103,7 @@ def test_leftovers_of_a_killed_process_go(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP])
-def test_a_file_system_without_locks_is_said_once(
+def test_a_file_system_without_locks_is_reported_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, number: int
 ) -> None:
     def refuse(*arguments: object) -> None:
@@ -115,6 +115,6 @@ def test_a_file_system_without_locks_is_said_once(
         with files.held(tmp_path / name), files.locked(tmp_path / f"{name}.lock"):
             assert (tmp_path / name / files.HOLDER).is_file()
     assert [record.message for record in caplog.records] == [
-        "This file system has no locks: let no two processes write into one folder at a time."
+        "This file system has no locks: do not let two processes write to one folder."
     ]
     files.warn_of_no_locks.cache_clear()

@@ -25,7 +25,7 @@ from hydra.errors import MissingConfigException
 from PIL import Image
 from scipy import stats
 
-from conftest import TINY, CommandLine, command_line_of, environment, once, settings
+from harness import TINY, CommandLine, command_line_of, environment, once, settings
 from vaelab.cli.arguments import parse, prepare
 from vaelab.cli.messages import one_line
 from vaelab.cli.plan import Sweep, planned

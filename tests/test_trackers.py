@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import TINY, command_line_of, run_folder
+from harness import TINY, command_line_of, run_folder
 from vaelab.config import ConfigError
 from vaelab.runs.folder import RunFolder
 from vaelab.training.loggers import loggers

@@ -3,7 +3,7 @@
 `python warm.py` reads a job a line from stdin, JSON with module, arguments, cwd, env, stdout and stderr (paths),
 and answers each with its exit status, minus the signal's number where one killed it. A job may also have `signals`,
 pairs of seconds and a signal's number, and a `fault` (see fault_points.py). vaelab itself is imported anew in every fork, and what depends on the
-environment or on libraries not being there takes a process of its own (see conftest.py).
+environment or on libraries not being there takes a process of its own (see harness.py).
 """
 
 from __future__ import annotations

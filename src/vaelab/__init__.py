@@ -1,10 +1,16 @@
 """vaelab: variational autoencoders on MNIST and Fashion-MNIST, from a shell line to a run folder.
 
+The functions take the settings of the command line, as strings or as keyword arguments, and return results:
+
 >>> import vaelab
->>> run = vaelab.train("model=conv", beta=0.5, epochs=5)  # the settings of the command line
->>> sweep = vaelab.sweep("beta=0.1,0.5,1", "kl=true,false")  # a run for each combination, compared
->>> run = vaelab.load("outputs/2026-11-21/...")  # its best checkpoint; which="last" for the last
->>> images = run.sample(64, seed=0)  # (64, 1, 28, 28) in [0, 1]
+>>> run = vaelab.train("dataset.source=embedded", "artifacts.figures=false", beta=0.5, epochs=1)
+>>> run.sample(64, seed=0).shape  # images (N, C, H, W) with values in [0, 1]
+torch.Size([64, 1, 28, 28])
+>>> same = vaelab.load(run.checkpoint)  # or a run folder, for its best checkpoint
+
+`train` makes one run and `sweep` one for each combination of settings; `load` opens a run; `evaluate`,
+`compare`, `sample` and `explore` work on runs. Every function raises `VaelabError` with a message that says
+what to change.
 """
 
 import importlib
@@ -38,7 +44,10 @@ LAZY_IMPORTS = {
 
 
 def __getattr__(name: str) -> Any:
-    """The names above on first use: most import torch, which `--help` must not wait for."""
+    """Import the names in `__all__` on first use; raises AttributeError for others.
+
+    Most of them import torch, which `--help` must not wait for.
+    """
     for home, names in LAZY_IMPORTS.items():
         if name in names:
             return getattr(importlib.import_module(home), name)

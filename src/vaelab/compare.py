@@ -15,7 +15,7 @@ def main(job: Job) -> None:
     outcome = comparison.compare(config)
     print(f"{outcome.summary}\nComparison: {outcome.folder}")
     if outcome.failed:
-        raise VaelabError(f"These could not be made, see above: {', '.join(outcome.failed)}.")
+        raise VaelabError(f"These steps failed (see above): {', '.join(outcome.failed)}.")
 
 
 if __name__ == "__main__":

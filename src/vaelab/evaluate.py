@@ -27,7 +27,7 @@ def main(job: Job) -> None:
     print(f"\nSummary: {outcome.folder / evaluation.SUMMARY}")
     print(f"Evaluation folder: {outcome.folder}")
     if outcome.failed:
-        raise VaelabError(f"These could not be evaluated, see above: {', '.join(outcome.failed)}.")
+        raise VaelabError(f"These steps failed (see above): {', '.join(outcome.failed)}.")
 
 
 if __name__ == "__main__":

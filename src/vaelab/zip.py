@@ -15,7 +15,7 @@ def main(job: Job) -> None:
     elif config.sweep is not None and config.run is None:
         folder = RunFolder(folder_of_runs(config.sweep))
     else:
-        raise ConfigError("One folder is packed: type run=FOLDER or sweep=FOLDER.")
+        raise ConfigError("vaelab.zip packs one folder: type either run=FOLDER or sweep=FOLDER.")
     with held(folder.path):
         folder.write_zip()
     print(f"Zip: {folder.zip}")

@@ -23,17 +23,17 @@ from vaelab.runs.folder import CHECKPOINT_SUFFIXES, RunFolder, RunFolderError, e
 
 SWITCHES = "--help -h, --hydra-help, --version, --resolve, --run -r, --multirun -m, --shell-completion -sc"
 TAKE_A_VALUE = "--package -p, --config-path -cp, --config-name -cn, --config-dir -cd"
-"""The flags that Hydra documents, but for two that have choices."""
+"""The flags that Hydra documents and that take a value, except two with fixed choices."""
 EXCLUSIVE = ("run", "multirun", "cfg", "info", "shell_completion")
-"""What a command is to do: one of these."""
+"""Flags of which a command takes at most one, because each says what it is to do."""
 NUMBER = re.compile(r"(?<![^[,:({])[-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?![^],:)}])", re.ASCII)
 """The numbers in an override's value, not those in a text in quotes or in a path."""
 
 NULL_BY_DEFAULT = ("repeat", "resume", "experiment", "hydra.mode", "hydra.sweeper.params")
-"""What starts something else than a plain run, unless it is null."""
+"""Settings that start something other than a plain run, unless they are null."""
 
 MOST_JOBS = 10_000
-"""Of a grid: each is composed and checked before the first starts, and trained for seconds at least."""
+"""Largest number of jobs in a grid: all are composed and checked before the first one starts."""
 
 
 @dataclass(frozen=True)
@@ -59,23 +59,24 @@ class Arguments:
 def prepare(line: Sequence[str], command: str, schema: type[config.Settings]) -> Arguments:
     """Check a command line and convert it for Hydra.
 
-    - Flags may stand between settings: they go first.
-    - `~/` at the beginning of a path is read, which Hydra doesn't.
+    - Flags between settings are moved to the front.
+    - `~/` at the beginning of a path is expanded, which Hydra doesn't do.
     - `repeat=RUN` becomes all settings of that run.
-    - `images=12,FILE.png` is a list, and no sweep.
-    - With `resume=RUN`, Hydra makes no folder: the run has its own.
+    - `images=12,FILE.png` becomes a list, and is not a sweep.
+    - With `resume=RUN`, Hydra creates no folder, because the run has its own.
 
-    Raises VaelabError for flags that Hydra doesn't know, and for what can't be read or is no setting.
+    Raises VaelabError for flags that Hydra doesn't know, and for arguments that can't be parsed or name no
+    setting.
     """
     given, overrides = parse_flags(line)
-    if given["shell_completion"]:  # `install=bash` is no setting
+    if given["shell_completion"]:  # `install=bash` is not a setting
         return Arguments(given, overrides, [])
     overrides = [with_home(override) for override in overrides]
     if command == "reconstruct":
         overrides = [images_listed(each) for each in overrides]
     if given["package"] and not (given["cfg"] or given["help"]):
         raise config.VaelabError(
-            f"--package is a part of what --cfg shows: type --cfg job --package {given['package']}."
+            f"--package selects a part of what --cfg prints: type --cfg job --package {given['package']}."
         )
     if given["config_path"] and "://" not in given["config_path"]:  # Hydra's are relative to a module
         given["config_path"] = str(Path(given["config_path"]).absolute())
@@ -93,7 +94,7 @@ def prepare(line: Sequence[str], command: str, schema: type[config.Settings]) ->
 
 
 def images_listed(override: str) -> str:
-    """`images=[12,40]` of `images=12,40`, where each part is the number of a test image or is there."""
+    """`images=12,40` as `images=[12,40]`, if each part is the number of a test image or an existing path."""
     key, _, value = override.partition("=")
     parts = value.split(",")
     if (
@@ -120,19 +121,19 @@ def refuse_shadowed(folder: Path) -> None:
             other = path.with_stem(f"my_{path.stem}")
             choice = f"{name.parent}={other.stem}" if name.parent.name else f"--config-name {other.stem}"
             raise config.VaelabError(
-                f"{path} has the name of a shipped file, which would be taken instead: rename it, to "
-                f"{other.name} for example, and type {choice}."
+                f"{path} has the name of a shipped file, which it would replace: rename it, for example to "
+                f"{other.name}, and type {choice}."
             )
 
 
 def shows_only(arguments: Arguments) -> bool:
-    """Whether nothing is to run."""
+    """Whether the flags only print something, and nothing is to run."""
     shows = ("cfg", "help", "hydra_help", "info", "shell_completion", "version")
     return any(arguments.given[name] for name in shows)
 
 
 def parse_flags(line: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """The flags with their values, and all that is no flag."""
+    """The flags with their values, and the remaining arguments."""
     parser = ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("overrides", nargs="*")
     for names in SWITCHES.split(", "):
@@ -162,7 +163,7 @@ def parse_flags(line: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     if len(kinds) > 1:
         raise config.VaelabError(f"{' and '.join(kinds)} can't be combined: type one of them.")
     if given["resolve"] and not (given["cfg"] or given["help"]):
-        raise config.VaelabError("--resolve says how --cfg prints: type --cfg job beside it.")
+        raise config.VaelabError("--resolve only changes how --cfg prints: type --cfg job as well.")
     return given, overrides
 
 
@@ -178,7 +179,7 @@ def parse(overrides: list[str]) -> list[Override]:
 
 
 def is_unset(part: Override) -> bool:
-    """Whether an override is a null that is the default, and so means nothing."""
+    """Whether an override sets a default of null to null, and so has no effect."""
     return part.key_or_group in NULL_BY_DEFAULT and not part.is_delete() and part.value() is None
 
 
@@ -205,8 +206,8 @@ def expand_repeat(overrides: list[str]) -> list[str]:
     keys = {override.partition("=")[0].lstrip("+") for override in others}
     if len(repeats) > 1 or keys & {"resume", "experiment"} or any(key.startswith("~") for key in keys):
         raise config.ConfigError(
-            "repeat starts a new run with the settings of one other: leave resume=, experiment=, ~SETTING "
-            "and more repeat= out."
+            "repeat starts a new run with the settings of another run: leave out resume=, experiment=, "
+            "~SETTING and any second repeat=."
         )
     value = parse(repeats)[0].value()
     if is_missing(value):
@@ -232,14 +233,14 @@ def expand_repeat(overrides: list[str]) -> list[str]:
 
 
 def check(part: Override, schema: type[config.Settings]) -> None:
-    """Raise VaelabError for an override that can't be meant."""
+    """Raise VaelabError for an override that is certainly a mistake."""
     key, line = part.key_or_group, str(part.input_line)
     value = part.value()
     names = value.list if isinstance(value, ChoiceSweep) else [value]
     is_choice = (key in GROUPS or key.startswith("hydra/")) and not part.is_delete()
     if not key or (is_choice and not all(isinstance(each, str | QuotedString | Glob) for each in names)):
         raise config.VaelabError(f"'{line}' can't be read: type a name, such as model=conv.")
-    if problem := {0: "no value in it", math.inf: "no end"}.get(count(part)):
+    if problem := {0: "no values", math.inf: "infinitely many values"}.get(count(part)):
         raise config.VaelabError(f"'{line}' has {problem}: type one or more values, such as beta=0.5,1.")
     if isinstance(part.value(), Glob) and key not in GROUPS and not key.startswith("hydra"):
         raise config.VaelabError(f"'{line}': glob chooses names, as in model=glob(*): type {key}=a,b.")
@@ -252,10 +253,10 @@ def check(part: Override, schema: type[config.Settings]) -> None:
         for number in NUMBER.findall(line.partition("=")[2]):
             check_held(key, number)
     if part.is_add() and key in {*leaves, *GROUPS}:
-        raise config.VaelabError(f"'{line}': there is such a setting already, type {line.lstrip('+')}.")
+        raise config.VaelabError(f"'{line}': this setting already exists, type {line.lstrip('+')}.")
     is_setting = key.partition(".")[0] in fields_of(schema) and key != "experiment"
     if part.is_delete() and is_setting:
-        raise config.VaelabError(f"'{line}' can't be left out: every setting has a value, type {key}=VALUE.")
+        raise config.VaelabError(f"'{line}' can't be removed: every setting has a value. Type {key}=VALUE.")
     if key in GROUPS and schema is not config.Config:
         raise config.VaelabError(f"'{key}' can't be chosen here: the checkpoint determines it.")
     above = {key[: dot.start()] for dot in re.finditer(r"[./]", key)}
@@ -280,7 +281,7 @@ def refuse_several_values(parsed: Sequence[Override]) -> None:
 
 
 def count(part: Override) -> float:
-    """How many values an override has, without making them: a range may have any number."""
+    """The number of values of an override, without enumerating them: a range may have any number."""
     value = part.value()
     if isinstance(value, RangeSweep):
         numbers = (value.start or 0, value.stop or 0, value.step)
@@ -294,11 +295,12 @@ def count(part: Override) -> float:
 
 
 def refuse_too_many(parsed: Sequence[Override]) -> None:
-    """Raise VaelabError for a grid that nobody means."""
+    """Raise VaelabError for a grid of more than MOST_JOBS jobs."""
     sizes = [(part.key_or_group, count(part)) for part in parsed if part.is_sweep_override()]
     jobs = math.prod(size for _, size in sizes)
     if jobs > MOST_JOBS:
         each = ", ".join(f"{key} has {size:,}" for key, size in sizes)
         raise config.VaelabError(
-            f"This sweep has {jobs:,} jobs, and one may have {MOST_JOBS:,}: type fewer values ({each})."
+            f"This sweep has {jobs:,} jobs, and at most {MOST_JOBS:,} are allowed: type fewer values "
+            f"({each})."
         )

@@ -1,6 +1,6 @@
-"""Completion in a shell: `-sc install=bash` prints what the shell is to run, `-sc query` the words that fit.
+"""Completion in a shell: `-sc install=bash` prints a script for the shell, `-sc query` the words that fit.
 
-Hydra's own completes no `python -m`, and offers to every command all groups of conf/.
+Hydra's own completion does not complete `python -m`, and offers all groups of conf/ for every command.
 """
 
 import itertools
@@ -56,12 +56,12 @@ FLAGS = f"{SWITCHES}, {TAKE_A_VALUE}, --cfg -c, --info -i".replace(",", "").spli
 
 
 def answer(request: str, schema: type[config.Settings]) -> str:
-    """What `-sc REQUEST` prints. Raises VaelabError for what is none."""
+    """What `-sc REQUEST` prints. Raises VaelabError for an unknown request."""
     if request in SCRIPTS:
         return SCRIPTS[request]
     if request not in [f"query={shell}" for shell in SHELLS]:
         wanted = " or ".join(f"-sc install={shell}" for shell in SHELLS)
-        raise config.VaelabError(f"Completion is for {', '.join(SHELLS)}: type {wanted}.")
+        raise config.VaelabError(f"Completion is available for {', '.join(SHELLS)}: type {wanted}.")
     line = os.environ.get("COMP_LINE", "")
     words = line.split()
     word = "" if line[-1:].isspace() or not words else words[-1]

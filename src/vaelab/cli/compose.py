@@ -49,7 +49,7 @@ def vaelab_help(_root_: DictConfig) -> str:
     model = plain(_root_).get("model", {})
     rows, lines = [], []
     for each in config.describe(config.SCHEMAS[_root_.hydra.job.name]):
-        # What has no default says itself what it takes.
+        # The description of a setting without a default says what it takes.
         plain_default = each.default is None or isinstance(each.default, bool)
         allowed = ", ".join(each.choices) or ("" if plain_default else each.allowed)
         text = f"{each.description} ({allowed})" if allowed else each.description
@@ -75,7 +75,7 @@ def vaelab_help(_root_: DictConfig) -> str:
 
 
 def explained(path: Path) -> dict[str, str]:
-    """The comments beside the settings of a yaml of conf/; none of a file that is elsewhere."""
+    """The comments next to the settings in a yaml of conf/; empty for a file elsewhere."""
     lines = path.read_text().splitlines() if path.is_file() else []
     return {line.partition(":")[0]: line.partition("# ")[2] for line in lines if "# " in line[1:]}
 
@@ -90,12 +90,12 @@ def run_name(_root_: DictConfig) -> str:
 
 
 def as_typed(line: str) -> str:
-    """An override of a sweep's job with true and false as people type them."""
+    """An override of a sweep's job, with true and false in lower case, as users type them."""
     return re.sub(r"=(True|False)$", lambda match: match[0].lower(), line)
 
 
 def sweep_name(number: int, overrides: ListConfig, left_out: Sequence[str]) -> str:
-    """The name of a job's folder in a sweep, `0_beta-0.1_kl-true`, that a shell and Hydra take as it is."""
+    """The name of a job's folder in a sweep, `0_beta-0.1_kl-true`, which needs no quotes in a shell."""
     lines = cast("list[str]", OmegaConf.to_container(overrides, resolve=False))
     kept = sorted(line for line in lines if line.partition("=")[0].lstrip("+~") not in left_out)
     text = "_".join(map(as_typed, kept)).replace("=", "-").replace(",", "+").replace("/", "-")
@@ -107,16 +107,16 @@ def sweep_name(number: int, overrides: ListConfig, left_out: Sequence[str]) -> s
 def composing(
     command: str, flags: Mapping[str, Any] = MappingProxyType({})
 ) -> Iterator[Callable[[Sequence[str]], DictConfig]]:
-    """Inside, `compose(overrides)` gives the config of a command, Hydra's own settings included.
+    """Within the context, `compose(overrides)` returns a command's config, with Hydra's own settings.
 
-    Of Hydra's `flags`, those that name directories of yaml count. Leaves Hydra's state as it was.
+    Of Hydra's `flags`, those that name directories of yaml are used. Hydra's global state is restored.
     """
     register()
     name = flags.get("config_name") or command
     path = str(Path(flags.get("config_path") or config.CONF_DIR).absolute())
     folder = flags.get("config_dir")
     if folder and not Path(folder).is_dir():
-        raise config.ConfigError(f"--config-dir {folder} is not a directory: type one with yaml files in it.")
+        raise config.ConfigError(f"--config-dir {folder} is not a directory: type one with YAML files.")
     more = [f"hydra.searchpath=['file://{Path(folder).absolute()}']"] if folder else []
 
     def composed(overrides: Sequence[str]) -> DictConfig:
@@ -124,7 +124,7 @@ def composing(
             return compose(name, [*more, *overrides], return_hydra_config=True)
         except UnicodeDecodeError as error:
             files = (file for each in (folder, path) if each for file in Path(each).rglob("*.yaml"))
-            culprit = next((file for file in files if error.object in file.read_bytes()), "A yaml file")
+            culprit = next((file for file in files if error.object in file.read_bytes()), "A YAML file")
             raise config.ConfigError(f"{culprit} is not UTF-8 text: save it as UTF-8.") from error
 
     with initialize_config_dir(path, job_name=command, **VERSION_BASE):
@@ -132,13 +132,13 @@ def composing(
 
 
 def is_sweep(composed: DictConfig, flags: Mapping[str, Any]) -> bool:
-    """Whether Hydra takes it for a sweep: a `hydra.mode` that is set wins over the flags."""
+    """Whether Hydra treats it as a sweep: a `hydra.mode` that is set takes precedence over flags."""
     mode = composed.hydra.mode
     return mode == RunMode.MULTIRUN or (mode is None and bool(flags.get("multirun")))
 
 
 def plain(composed: DictConfig) -> dict[str, Any]:
-    """Nested plain values without Hydra's own, references resolved."""
+    """Nested plain values, without Hydra's own settings and with references resolved."""
     ours = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
     return cast("dict[str, Any]", OmegaConf.to_container(ours, resolve=True))
 
@@ -157,7 +157,7 @@ def settings_of(composed: DictConfig, schema: type[config.Schema]) -> config.Sch
             unknown = {*(values.get(group) or {})} - {*known.get(group, {})}
             if unknown & {*known, "defaults", "hydra"}:
                 line = "'# @package _global_'"
-                raise config.ConfigError(f"A yaml in {group}/ must begin with the line {line}.")
+                raise config.ConfigError(f"A YAML file in {group}/ must begin with the line {line}.")
             if unknown and group == "experiment":
                 raise unknown_setting(min(unknown), schema)
     resolved = config.resolve(values, schema)
@@ -169,7 +169,7 @@ def settings_of(composed: DictConfig, schema: type[config.Schema]) -> config.Sch
 def check_files(hydra: DictConfig) -> None:
     """Raise ConfigError for what composing yaml loses: `???`, 1e-400, a header after a byte-order mark.
 
-    In OmegaConf, `???` leaves the value that an earlier file gives.
+    OmegaConf lets `???` keep the value of an earlier file.
     """
     sources = [Path(source.path) for source in hydra.runtime.config_sources if source.schema == "file"]
     if {*sources} == {config.CONF_DIR}:  # none of the user's
@@ -203,7 +203,7 @@ NUMBER = re.compile(r"[-+]?(?:(?:0|[1-9][\d_]*)(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)
 
 
 def scalars(node: yaml.Node | None, key: str) -> Iterator[tuple[str, yaml.ScalarNode]]:
-    """The values in yaml, as they are written, with their keys."""
+    """The scalar values in a yaml document as they are written, with their dotted keys."""
     if isinstance(node, yaml.MappingNode):
         for name, value in node.value:
             yield from scalars(value, f"{key}.{name.value}".lstrip("."))
@@ -230,7 +230,7 @@ def check_without_torch(settings: config.Config) -> None:
 
 @dataclass(frozen=True)
 class Job:
-    """One job of Hydra's: a run, or one of a sweep."""
+    """One job of Hydra: a single run, or one run of a sweep."""
 
     composed: DictConfig
     folder: RunFolder

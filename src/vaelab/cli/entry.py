@@ -24,16 +24,16 @@ from vaelab.runs.folder import RunFolder
 from vaelab.runs.logs import standard_streams
 
 TRACEBACKS = "HYDRA_FULL_ERROR"
-"""Set to 1, Hydra raises what went wrong instead of printing it, and vaelab prints tracebacks."""
+"""If 1, Hydra raises errors instead of printing them, and vaelab prints tracebacks."""
 
 
 def entry_point(command: str) -> Callable[[Callable[[Job], object]], Callable[[], None]]:
-    """Decorator: turns the function of one job into the function behind `python -m vaelab.COMMAND`."""
+    """Decorator: turns a function that runs one job into the main function of a command."""
     return lambda body: partial(run_command, command, body)
 
 
 def version_line() -> str:
-    """`vaelab 0.1.0, Hydra 1.3.8, PyTorch 2.11.0`, without importing them."""
+    """`vaelab 0.2.0, Hydra 1.3.8, PyTorch 2.11.0`, without importing them."""
     names = {"vaelab": "vaelab", "Hydra": "hydra-core", "PyTorch": "torch"}
     return ", ".join(f"{name} {version(package)}" for name, package in names.items())
 
@@ -80,4 +80,4 @@ def run_command(command: str, body: Callable[[Job], object]) -> None:
             finally:
                 sys.argv[1:] = typed
         if failed:
-            raise VaelabError(f"These jobs failed, see above: {', '.join(failed)}.")
+            raise VaelabError(f"These jobs failed (see above): {', '.join(failed)}.")

@@ -54,7 +54,7 @@ def one_line(error: Exception, schema: type[config.Settings]) -> str:
 
 
 UNQUOTED = "_/-\\+.$%*@?|:,[]{}'\" \t"
-"""What Hydra reads in a value without quotes, beside letters and digits."""
+"""Characters that Hydra reads in a value without quotes, in addition to letters and digits."""
 
 
 def unreadable(line: str) -> str:
@@ -67,7 +67,7 @@ def unreadable(line: str) -> str:
     if special is None:
         return (
             f"'{line}' can't be read: type settings as key=value, and lists as key=[a,b]; "
-            "brackets and quotes come in pairs."
+            "brackets and quotes must be closed."
         )
     # In a list, only the item that has the character.
     part = rf"[^][{{}},:]*{re.escape(special)}[^][{{}},:]*" if value[0] in "[{" else r"(?s:.+)"
@@ -85,7 +85,7 @@ def explain(error: OmegaConfBaseException, schema: type[config.Settings]) -> str
     reason = str(error.msg or error).partition("\n")[0]
     if isinstance(error, InterpolationResolutionError):
         return (
-            f"{reason}: ${{NAME}} stands for the value of another setting, which has to be there; "
+            f"{reason}: ${{NAME}} stands for the value of another setting, which must exist; "
             "type \\${NAME} in quotes for the literal text."
         )
     siblings = [str(name) for name in (error.parent_node or ())]
@@ -97,7 +97,7 @@ def explain(error: OmegaConfBaseException, schema: type[config.Settings]) -> str
     above = key.rpartition(".")[0]
     where = "See --hydra-help."
     if above in ("hydra.launcher", "hydra.sweeper"):
-        where = f"What can be set is in conf/{above.replace('.', '/')}/."
+        where = f"The files in conf/{above.replace('.', '/')}/ list its settings."
     near = config.did_you_mean(key, [f"{above}.{name}" for name in siblings])
     return f"Unknown setting '{key}'. {near}{where}"
 
@@ -133,7 +133,7 @@ def show_run(folder: RunFolder) -> None:
     for path, meaning in folder.main_files():
         print(f"  {path:<32}{meaning}")
     if folder.zip.is_file():
-        print(f"All of it in one file: {folder.zip}")
+        print(f"The whole run in one file: {folder.zip}")
     if folder.best_checkpoint.is_file():
         evaluate, explore = (config.quote_override(key, folder.path) for key in ("checkpoint", "run"))
         print(f"To evaluate it: {shlex.join(['python', '-m', 'vaelab.evaluate', evaluate])}")

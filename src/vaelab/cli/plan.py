@@ -1,4 +1,4 @@
-"""A sweep before it starts: which jobs it has, and that each of them can run."""
+"""A sweep before it starts: which jobs it has, and checks that each of them can run."""
 
 import itertools
 import os
@@ -44,10 +44,10 @@ EXCLUDED = "hydra.job.config.override_dirname.exclude_keys"
 """Keys that don't name the folders of jobs."""
 
 PARAMS = "hydra.sweeper.params."
-"""Begins the settings of a sweep in yaml: what it sweeps over."""
+"""Prefix of the settings that a yaml sweeps over."""
 
 JOBLIB = ("parallel", "joblib")
-"""The launchers that would end the other jobs while they save, if one ended with a signal's status."""
+"""Launchers that, if a job ends with the exit status of a signal, terminate the others while they save."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Sweep:
     zip: bool
     jobs: int
     overrides: list[str]
-    """Overrides for every job, beside those of the command line."""
+    """Overrides for every job, in addition to those of the command line."""
     combinations: Sequence[tuple[str, ...]] = field(default=(), compare=False)
     """The command line's overrides of each job, where they are known before it starts."""
     composed: DictConfig = field(default_factory=lambda: DictConfig({}), compare=False)
@@ -78,11 +78,11 @@ def planned(arguments: Arguments) -> Sweep | None:
         in_yaml = [f"{key}={value}" for key, value in (config.sweeper.get("params") or {}).items()]
         if not is_sweep(whole, given):
             if given["multirun"]:
-                raise VaelabError("hydra.mode=RUN makes one run, and -m a sweep: leave one of them out.")
+                raise VaelabError("hydra.mode=RUN starts one run, and -m a sweep: leave one of them out.")
             refuse_several_values(parsed)
             settings_of(whole, Config)
             if in_yaml:
-                print(f"WARNING: only a sweep has {' '.join(in_yaml)}: type -m for it.", file=sys.stderr)
+                print(f"WARNING: {' '.join(in_yaml)} has no effect without -m.", file=sys.stderr)
             return None
         parsed = [*parse(in_yaml), *parsed]
         for part in parsed:
@@ -108,7 +108,7 @@ def planned(arguments: Arguments) -> Sweep | None:
     check_jobs(configs, config)
     if not is_grid and any(each.dataset.val_size == 0 for each in configs):
         raise ConfigError(
-            "A search with dataset.val_size=0 would choose by the test images: type dataset.val_size=5000."
+            "A search with dataset.val_size=0 would select by the test images: type dataset.val_size=5000."
         )
     same = sorted({str(part.key_or_group) for part in parsed} - swept_keys(parsed))
     overrides = [
@@ -129,7 +129,7 @@ def planned(arguments: Arguments) -> Sweep | None:
 
 
 def for_all_jobs(composed: DictConfig) -> dict[str, Any]:
-    """Hydra's own settings that it reads once for a whole sweep, as they would be typed; a choice first."""
+    """Hydra's own settings that it reads once per sweep, as they would be typed; choices first."""
     hydra = composed.hydra
     found = {key: hydra.runtime.choices[key] for key in ("hydra/launcher", "hydra/sweeper")}
     nested = OmegaConf.masked_copy(hydra, ["sweeper", "launcher", "callbacks", "sweep"])
@@ -140,7 +140,7 @@ def for_all_jobs(composed: DictConfig) -> dict[str, Any]:
 def refuse_what_is_for_all_jobs(
     job: DictConfig, whole: DictConfig, overrides: Sequence[str], parsed: Sequence[Override]
 ) -> None:
-    """Raise VaelabError where a choice among several would set what holds for all jobs, as a study does."""
+    """Raise VaelabError if a swept choice, such as an experiment, sets what must be the same for all jobs."""
     common = for_all_jobs(whole)
     lost = {key: value for key, value in for_all_jobs(job).items() if common.get(key, key) != value}
     if not lost:
@@ -150,19 +150,19 @@ def refuse_what_is_for_all_jobs(
     params = [key.removeprefix(PARAMS) + f"={lost[key]}" for key in lost if key.startswith(PARAMS)]
     if params:
         raise VaelabError(
-            f"{choice} is a sweep of its own ({' '.join(params)}) and can't be one value of another: type "
+            f"{choice} is itself a sweep ({' '.join(params)}) and can't be a value in another sweep: type "
             f"one at a time, -m {choice}."
         )
     setting = quote_override(*next(iter(lost.items())))
     raise VaelabError(
-        f"{choice} has {setting}, which holds for all jobs of a sweep and not for one: type {setting} on the "
-        "command line."
+        f"{choice} sets {setting}, which applies to all jobs of a sweep and not to one: type {setting} on "
+        "the command line."
     )
 
 
 @contextmanager
 def known_to_hydra(composed: DictConfig) -> Iterator[None]:
-    """Inside, `${hydra:…}` stands for what was composed."""
+    """Within the context, references `${hydra:…}` resolve to what was composed."""
     hydra = HydraConfig.instance()
     before = hydra.cfg
     hydra.set_config(composed)
@@ -173,9 +173,9 @@ def known_to_hydra(composed: DictConfig) -> Iterator[None]:
 
 
 def combinations(parsed: Sequence[Override], is_grid: bool) -> Iterator[tuple[str, ...]]:
-    """The overrides of each job of a grid; of a search, whose jobs are not known yet, those of one.
+    """The overrides of each job of a grid; for a search, whose jobs are not known yet, those of example jobs.
 
-    A search has one for each choice in its groups.
+    A search has one example for each combination of choices in its groups.
     """
     values: dict[str, list[str]] = {}
     for part in parsed:
@@ -183,7 +183,7 @@ def combinations(parsed: Sequence[Override], is_grid: bool) -> Iterator[tuple[st
         if part.is_interval_sweep():
             if is_grid:
                 raise VaelabError(
-                    f"'{part.input_line}' is for a search: type hydra/sweeper=search beside it, or values, "
+                    f"'{part.input_line}' is for a search: type hydra/sweeper=search as well, or values, "
                     f"{key}=a,b."
                 )
             values[key] = [f"{key}={part.value().start}"]  # type: ignore[union-attr]
@@ -203,19 +203,19 @@ def subfolder(composed: DictConfig, number: int) -> str:
 
 
 def check_subfolders(subfolders: Sequence[str]) -> None:
-    """Raise ConfigError for jobs that would not have a folder each, inside the sweep's."""
+    """Raise ConfigError unless each job has a folder of its own inside the sweep's."""
     for each, jobs in Counter(subfolders).items():
         if each == "." or each.startswith("..") or Path(each).is_absolute():
             raise ConfigError(f"hydra.sweep.subdir={each} is not a folder inside the sweep's: leave it out.")
         if jobs > 1:
-            raise ConfigError(f"hydra.sweep.subdir={each} is the folder of several jobs: leave it out.")
+            raise ConfigError(f"hydra.sweep.subdir={each} is the same for several jobs: leave it out.")
 
 
 def check_jobs(configs: Sequence[Config], hydra: DictConfig) -> None:
-    """Raise VaelabError for what could never run in a sweep, because of a model or the data too."""
+    """Raise VaelabError for jobs that can never run, including because of their model or data."""
     if any(config.resume is not None for config in configs):
         raise ConfigError(
-            "resume continues one run: leave -m out. A sweep is continued by its own command and "
+            "resume continues one run: leave -m out. To continue a sweep, repeat its command with "
             "hydra.sweep.dir=FOLDER."
         )
     runs_here = hydra.runtime.choices["hydra/launcher"] in ("basic", *JOBLIB)

@@ -1,4 +1,4 @@
-"""A search by Optuna whose trials are in a storage: how another process continues it."""
+"""An Optuna search whose trials are in a storage: how another process continues it."""
 
 import warnings
 from collections.abc import Mapping
@@ -9,21 +9,22 @@ from vaelab.config import ConfigError, quote_override
 from vaelab.config.errors import must_be
 
 AGAIN = "numbers of the trials that were enqueued again"
-"""An attribute of the study. Each is tried again once; the next time, the trial that did so."""
+"""An attribute of the study: each such trial has been repeated once, by one that may be repeated in turn."""
 
 
 def continuing(sweeper: Mapping[str, Any], folder: Path) -> list[str]:
     """Overrides with which the search in `hydra.sweeper.storage` is completed instead of started again.
 
-    Trials that have a value count for n_trials. In the same sweep folder, those without one (their process
-    was killed, say) are tried again first. Raises ConfigError for a storage that can't be opened.
+    Trials with a value count towards n_trials. In the same sweep folder, trials without one (because their
+    process was killed, for example) are repeated first. Raises ConfigError for a storage that can't be
+    opened.
     """
     storage, name = sweeper.get("storage"), sweeper.get("study_name")
     if storage is None or isinstance(storage, Mapping):  # of an object, which Hydra makes
         return []
     if name is None:
         raise ConfigError(
-            "hydra.sweeper.storage keeps a search under a name: type hydra.sweeper.study_name=NAME too."
+            "hydra.sweeper.storage stores a search under a name: type hydra.sweeper.study_name=NAME as well."
         )
     import optuna
     from optuna.trial import TrialState

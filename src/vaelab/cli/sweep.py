@@ -1,4 +1,4 @@
-"""A sweep runs: each training happens once, signals reach every job, and failed jobs are named last."""
+"""Running a sweep: each training happens once, signals reach every job, failed jobs are named."""
 
 from __future__ import annotations
 
@@ -39,21 +39,21 @@ if TYPE_CHECKING:
     from vaelab.training.session import TrainingResult
 
 FAILURE = ".failed"
-"""The ending of the file that reports a failed job to the sweep, wherever it ran."""
+"""Suffix of the file by which a failed job, on whatever machine, is reported to the sweep."""
 
 STARTED = "sweep.json"
 """The file that tells each job, wherever it runs, the command of the whole sweep and its number of jobs."""
 
 INTERRUPTED = "interrupted"
-"""The file that tells joblib's processes that a signal has ended a job: they start no other."""
+"""The file that tells joblib's processes that a signal ended a job, so that they start no further one."""
 
 
 @dataclass
 class Comparison(Callback):
-    """The comparison when the last job has ended: the settings `hydra.callbacks.compare.…`.
+    """The comparison after the last job, with the settings `hydra.callbacks.compare.…`.
 
-    Hydra 1.3 doesn't call its callbacks when a launcher raises, and 1.4 doesn't pass them the error.
-    So these are read here, and `end` compares.
+    Hydra 1.3 doesn't call its callbacks when a launcher raises, and 1.4 doesn't pass them the error. So this
+    callback only holds the settings, and `end` compares.
     """
 
     enabled: bool = True
@@ -69,7 +69,7 @@ class Comparison(Callback):
 
 @contextmanager
 def sweeping(command: str, arguments: Arguments) -> Iterator[list[str]]:
-    """Around a command: where it is a sweep of trainings, check it, yield its overrides, and end it."""
+    """Context of a command: if it is a sweep of trainings, check it, yield its overrides, then compare."""
     sweep = planned(arguments) if command == "train" else None
     if sweep is None:
         if arguments.given["multirun"]:
@@ -105,7 +105,7 @@ def start(sweep: Sweep, line: Sequence[str]) -> None:
 
 
 def failures(sweep: Sweep) -> list[Path]:
-    """A file for each job that has failed."""
+    """The files that report failed jobs."""
     return [*(sweep.folder / TRAININGS).glob(f"*{FAILURE}")]
 
 
@@ -126,7 +126,7 @@ def end(sweep: Sweep, error: Exception | None) -> None:
             raise VaelabError(f"The sweep did not start: {reason}") from error
         resume_command = quote_override("hydra.sweep.dir", folder.path)
         print(f"vaelab: the sweep ended with {type(error).__name__}: {reason}", file=sys.stderr)
-        print(f"vaelab: to continue it, add {resume_command} to the line.", file=sys.stderr)
+        print(f"vaelab: to continue it, add {resume_command} to the command.", file=sys.stderr)
     failed = failed_jobs(sweep)
     if sweep.comparison is not None:
         try:
@@ -154,7 +154,7 @@ def failed_jobs(sweep: Sweep) -> list[str]:
 
 
 def pack(sweep: Sweep, failed: Sequence[str]) -> None:
-    """Pack a sweep where it is to be, and raise a VaelabError that names what failed."""
+    """Pack a sweep if its settings say so, then raise a VaelabError that names the failures, if any."""
     folder = RunFolder(sweep.folder)
     if sweep.zip:
         folder.remove_leftovers()
@@ -164,7 +164,7 @@ def pack(sweep: Sweep, failed: Sequence[str]) -> None:
 
 
 def in_this_process(sweep: Sweep, arguments: Arguments) -> bool:
-    """Run a sweep's jobs one after the other, as Hydra's basic launcher does; whether a signal ended it."""
+    """Run a sweep's jobs in turn, as Hydra's basic launcher does; returns whether a signal ended it."""
     start(sweep, [*arguments.flags, *arguments.overrides])
     OmegaConf.save(sweep.composed, sweep.folder / "multirun.yaml")
     for number, overrides in enumerate(sweep.combinations):
@@ -183,9 +183,10 @@ def in_this_process(sweep: Sweep, arguments: Arguments) -> bool:
 
 @contextmanager
 def forward_signals() -> Iterator[list[int]]:
-    """Inside, SIGINT and SIGTERM go to the processes that run jobs: when these have saved, the waiting ends.
+    """Within the context, SIGINT and SIGTERM are forwarded to the processes that run jobs, which then save.
 
-    Yields the signals that came. Ctrl-C in a terminal reaches those processes twice: see `Signals`.
+    Yields the list of signals received so far. Ctrl-C in a terminal reaches those processes twice: see
+    `Signals`.
     """
     received: list[int] = []
 
@@ -206,9 +207,9 @@ def forward_signals() -> Iterator[list[int]]:
 
 
 def job_of_a_sweep(job: Job) -> float | None:
-    """neg_elbo of the best checkpoint, validation images; or None, which a search takes as a failure.
+    """Run a job; returns neg_elbo of its best checkpoint on the validation images, or None.
 
-    An error goes into the job's log and to stderr, and ends no other job.
+    A search treats None as a failure. An error goes into the job's log and to stderr, and ends no other job.
     """
     assert job.sweep is not None
     interrupted = job.sweep / TRAININGS / INTERRUPTED
@@ -220,7 +221,9 @@ def job_of_a_sweep(job: Job) -> float | None:
     if not result.interrupted_by:
         return result.neg_elbo
     resume_command = quote_override("hydra.sweep.dir", job.sweep)
-    print(f"vaelab: interrupted. To continue the sweep, add {resume_command} to the line.", file=sys.stderr)
+    print(
+        f"vaelab: interrupted. To continue the sweep, add {resume_command} to the command.", file=sys.stderr
+    )
     if HydraConfig.get().runtime.choices["hydra/launcher"] not in JOBLIB:
         sys.exit(BY_SIGNAL + result.interrupted_by)
     write_bytes(interrupted, b"")
@@ -262,9 +265,9 @@ def train_job(job: Job, *, owns_process: bool) -> TrainingResult | None:
 
 
 def claim_runs(sweep: Path) -> None:
-    """Let the jobs of a sweep find the runs that are in its folder already, by their settings.
+    """Let the jobs of a sweep find existing runs in its folder by their settings.
 
-    Their numbers may be others: the grid may have been smaller, or the folder is a copy.
+    Their job numbers may differ: the grid may have been smaller, or the folder may be a copy.
     """
     from vaelab.training import checkpoint  # torch, which takes seconds: only for a sweep that may start
 
@@ -291,9 +294,9 @@ def claim_of(sweep: Path, digest: str) -> Path:
 
 @contextmanager
 def claimed(digest: str, sweep: Path, folder: RunFolder) -> Iterator[RunFolder]:
-    """Inside, no other job trains these settings; yields the folder in which they are, or are to be, trained.
+    """Within the context, no other job trains these settings; yields the folder in which they are trained.
 
-    The first job provides its own folder. Others wait, in this or another process, and find it finished.
+    The first job provides its own folder. Other jobs, in this or another process, wait and find it finished.
     """
     claim = claim_of(sweep, digest)
     with locked(claim.with_suffix(".lock")):

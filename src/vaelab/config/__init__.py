@@ -1,6 +1,6 @@
-"""What a user can set: every setting once, with its type, unit, range, help text and default.
+"""The settings: each declared once, with its type, unit, range, help text and default.
 
-`resolve` makes checked settings of plain values. The settings of a model are the arguments of its class
+`resolve` makes checked settings from plain values. The settings of a model are the arguments of its class
 (see `vaelab.models.build`).
 """
 

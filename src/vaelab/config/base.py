@@ -19,7 +19,7 @@ from vaelab.config.errors import ConfigError, did_you_mean, look_up, must_be, sh
 
 PACKAGE = Path(__file__).parents[1]
 CONF_DIR = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parents[1] / "conf"
-"""The shipped yaml: inside an installed package, or at the top of a checkout."""
+"""The shipped yaml files: in an installed package, or at the root of a repository."""
 
 GROUPS = ("model", "dataset", "loss", "experiment")
 """What is chosen by name: each is a folder of conf/."""
@@ -52,13 +52,13 @@ class Allowed:
 
 @dataclass(frozen=True)
 class NamesFrom:
-    """The names that a setting accepts: modules of a folder of the package, and a group of entry points."""
+    """The names that a setting accepts: modules in a folder of the package, and a group of plugins."""
 
     folder: str
     group: str
 
     def names(self) -> list[str]:
-        """All names, found without importing any module: torch takes seconds."""
+        """All names, found without importing any module, because torch takes seconds to import."""
         modules = sorted(path.stem for path in (PACKAGE / self.folder).glob("[!_]*.py"))
         return list(dict.fromkeys([*modules, *sorted(each.name for each in entry_points(group=self.group))]))
 
@@ -73,7 +73,7 @@ class NamesFrom:
         """The first line of a module's docstring."""
         path = PACKAGE / self.folder / f"{name}.py"
         text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) if path.is_file() else None
-        return (text or "of a plugin").partition("\n")[0].rstrip(".")
+        return (text or "from a plugin").partition("\n")[0].rstrip(".")
 
 
 BOOLEANS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)
@@ -93,7 +93,7 @@ def check_switch(key: str, value: object) -> bool:
 
 
 def to_text(value: object) -> object:
-    """The text of a path, and of a number: `artifacts.watermark=2026` is one for Hydra."""
+    """A path or number as a string: Hydra parses `artifacts.watermark=2026` as a number."""
     return show(value) if isinstance(value, bool | int | float | Path) else value
 
 
@@ -105,14 +105,14 @@ def expand_home(path: str | Path) -> str:
             return str(found.expanduser())
     except RuntimeError as error:
         raise ConfigError(
-            f"{text} begins with a home directory that is not known: type the whole path, or ./{text} "
-            "for a name that begins with ~."
+            f"{text} begins with an unknown home directory: type the whole path, or ./{text} for a name "
+            "that begins with ~."
         ) from error
     return str(found.absolute()) if str(found).startswith("~") else text  # ./~ is that name, once and for all
 
 
 def check_component(value: str | dict[str, Any]) -> str | dict[str, Any]:
-    """A name, or a mapping with a name in it; one with nothing else is that name."""
+    """A component, as a name if it has no arguments. Raises ValueError for a mapping without a name."""
     name = value.get("name") if isinstance(value, dict) else value
     if not isinstance(name, str) or not name.strip():
         raise ValueError("no name")
@@ -120,7 +120,7 @@ def check_component(value: str | dict[str, Any]) -> str | dict[str, Any]:
 
 
 def listed(value: object) -> object:
-    """A list of one from anything else than a list."""
+    """A list as it is, and any other value but None as a list of one."""
     return value if value is None or isinstance(value, list) else [value]
 
 
@@ -141,7 +141,7 @@ OneImage = Annotated[
     Natural | AnyPath, Field(union_mode="left_to_right"), Allowed("the number of a test image, or a file")
 ]
 Images = Annotated[
-    list[OneImage], BeforeValidator(listed), Allowed("a file, a folder, or numbers of test images as [12,40]")
+    list[OneImage], BeforeValidator(listed), Allowed("a file, a folder, or test images such as [12,40]")
 ]
 OneClass = Annotated[Natural | Text, Field(union_mode="left_to_right"), Allowed("a class's name or number")]
 COMPONENT = Allowed("a name, or {name:NAME} with arguments beside it")
@@ -150,15 +150,15 @@ Component = Annotated[str | dict[str, Any], AfterValidator(check_component), COM
 
 
 def resolve(plain: Mapping[str, Any], schema: type[Schema]) -> Schema:
-    """Typed, checked settings out of plain values: what was composed, or a checkpoint saved.
+    """Typed, checked settings from plain values, which were composed or read from a checkpoint.
 
-    Raises ConfigError for a key that nothing reads, a wrong type or a value outside its range.
+    Raises ConfigError for an unknown key, a wrong type, or a value outside its range.
     """
     try:
         return schema.model_validate(dict(plain))
     except ValidationError as invalid:
         error = invalid.errors(include_url=False)[0]
-        key = ".".join(map(str, error["loc"]))  # may end in a place in a list, or in a type of a union
+        key = ".".join(map(str, error["loc"]))  # may end in an index into a list, or in a type of a union
         setting = next((each for each in describe(schema) if f"{key}.".startswith(f"{each.key}.")), None)
         if setting is None or error["type"] == "extra_forbidden":
             raise unknown_setting(key, schema) from invalid
@@ -171,9 +171,9 @@ def resolve(plain: Mapping[str, Any], schema: type[Schema]) -> Schema:
 def unknown_setting(
     key: str, schema: type[Settings], siblings: Iterable[str] | None = None, model: str | None = None
 ) -> ConfigError:
-    """The error for a key that is no setting, with the one that was probably meant.
+    """The error for a key that is not a setting, with a suggestion of the one that was probably meant.
 
-    `siblings` are the settings beside it, where they are known: those of the `model` that was chosen.
+    `siblings` are the names of the settings next to it, if known: those of the `model` that was chosen.
     """
     known = [setting.key for setting in describe(schema) if setting.key != "dataset.name"]  # dataset=NAME
     if "model" in schema.model_fields:
@@ -181,7 +181,7 @@ def unknown_setting(
             siblings = (name for path in sorted(CONF_DIR.glob("model/*.yaml")) for name in read_yaml(path))
         known += [*dict.fromkeys(f"model.{name}" for name in siblings if name != "name"), *GROUPS]
     group, _, last = key.rpartition(".")
-    # The same name elsewhere, then a like one in the same place, then any like one.
+    # The same name in another group, then a similar one in the same group, then any similar one.
     by_name = {name.rpartition(".")[2]: name for name in reversed(known)}
     nearby = {name.rpartition(".")[2]: name for name in known if name.rpartition(".")[0] == group}
     elsewhere = [full for name, full in by_name.items() if name.lower() == last.lower()]
@@ -198,7 +198,7 @@ def defaults(schema: type[Settings]) -> dict[str, Any]:
 
 
 def fields_of(schema: type[Settings]) -> dict[str, FieldInfo]:
-    """The settings by the names that are typed: `from`, which is a word of Python, is `from_` in it."""
+    """The fields of a schema by the names that users type: `from`, a Python keyword, is the field `from_`."""
     return {field.alias or name: field for name, field in schema.model_fields.items()}
 
 
@@ -210,7 +210,7 @@ class Setting:
     default: Any
     description: str
     allowed: str  # completes "… must be …"
-    choices: Sequence[str] = ()  # the words or shipped names that it takes, where there are only a few
+    choices: Sequence[str] = ()  # the words or shipped names that it accepts, if there are few
 
 
 def describe(schema: type[Settings], prefix: str = "") -> Iterator[Setting]:
@@ -249,11 +249,11 @@ def alternatives(kind: Any, metadata: Sequence[Any] = ()) -> list[str]:
 
 
 class Loader(yaml.SafeLoader):
-    """Reads 1e-3 as the number that it is since YAML 1.2, and for Hydra."""
+    """Reads 1e-3 as a number, as YAML 1.2 and Hydra do, but PyYAML does not."""
 
 
 class Dumper(yaml.SafeDumper):
-    """Quotes what `Loader` would take for a number, and line breaks of Unicode, which it would fold."""
+    """Quotes strings that `Loader` would read as numbers, and Unicode line breaks, which it would fold."""
 
 
 NUMBER_WITH_EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+\Z")
@@ -269,11 +269,11 @@ Dumper.add_representer(
 
 
 def to_yaml(settings: Settings) -> str:
-    """config.yaml's text: plain values, which `read_yaml` and Hydra read back."""
+    """The text of config.yaml: plain values, which `read_yaml` and Hydra read back unchanged."""
     return yaml.dump(settings.to_dict(), Dumper=Dumper, sort_keys=False, allow_unicode=True)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Plain values of a yaml of ours: a config.yaml, or a file of conf/."""
+    """The plain values of a yaml file that vaelab has written or ships."""
     found: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), Loader)
     return found

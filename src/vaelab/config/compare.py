@@ -7,8 +7,8 @@ from vaelab.config.evaluate import ScoredDataConfig
 
 
 class CompareConfig(Settings):
-    sweep: RunsPath = Field(description="a folder with runs in it, such as a sweep's")
-    evaluate: Switch = Field(True, description="measure what no evaluation has measured yet")
+    sweep: RunsPath = Field(description="a folder of runs, such as that of a sweep")
+    evaluate: Switch = Field(True, description="evaluate runs that lack numbers for the comparison")
     figures: Switch = Field(True, description="draw the figures")
-    device: Device = Field("auto", description="auto takes CUDA where there is one")
+    device: Device = Field("auto", description="auto: CUDA if available, else cpu")
     dataset: ScoredDataConfig = ScoredDataConfig()

@@ -10,17 +10,26 @@ from typing import Any
 
 
 class VaelabError(Exception):
-    """Something a user can correct: the message says how, and is shown without a traceback."""
+    """Base class of all errors that a user can correct.
+
+    The message says what to type instead; the commands print it on one line, without a traceback.
+
+    >>> try:
+    ...     vaelab.train(beta=-1)
+    ... except vaelab.VaelabError as error:
+    ...     print(error)
+    beta must be a number of at least 0, got -1.0.
+    """
 
 
 class ConfigError(VaelabError):
-    """A setting has a value that can't be used."""
+    """A setting has a value that can't be used, or is unknown."""
 
 
 def did_you_mean(word: str, options: Iterable[str] | Mapping[str, str]) -> str:
-    """`"Did you mean 'conv'? "`, or nothing where no option is near. Capitals make no difference.
+    """`"Did you mean 'conv'? "`, or an empty string if no option is similar; case is ignored.
 
-    Of a mapping, the keys are compared and the values are shown.
+    If `options` is a mapping, its keys are compared and its values are shown.
     """
     shown = options if isinstance(options, Mapping) else {option: option for option in options}
     by_letters = {compared.lower(): option for compared, option in shown.items()}
@@ -29,8 +38,8 @@ def did_you_mean(word: str, options: Iterable[str] | Mapping[str, str]) -> str:
 
 
 def lacks(choice: str, extra: str) -> ConfigError:
-    """The error for a choice whose package, of an extra of vaelab's, is not installed."""
-    return ConfigError(f"{choice} needs an additional package: type pip install 'vaelab[{extra}]'.")
+    """The error for a choice that needs a package of one of vaelab's extras, which is not installed."""
+    return ConfigError(f"{choice} needs a package that is not installed: type pip install 'vaelab[{extra}]'.")
 
 
 def counted(count: int, noun: str) -> str:
@@ -48,7 +57,7 @@ def unknown(what: str, word: object, options: Iterable[str]) -> ConfigError:
 
 def must_be(key: str, allowed: str, value: object) -> ConfigError:
     """The error for a value outside what a setting allows."""
-    # Quotes show that a number, or a word, is a text: 'epochs="3"'.
+    # Quotes show that a number or a word is a string: 'epochs="3"'.
     shown = show(value) if isinstance(value, str) and PLAIN.fullmatch(value) else show(value, quoted)
     if len(shown) > 100:
         shown = f"{shown[:60]}… ({len(shown):,} characters)"
@@ -61,23 +70,23 @@ def no_value(key: str) -> ConfigError:
 
 
 def is_missing(value: object) -> bool:
-    """Whether a value is `???`, or has one in it."""
+    """Whether a value is `???`, or contains one."""
     if isinstance(value, Mapping):
         return any(map(is_missing, value.values()))
     return any(map(is_missing, value)) if isinstance(value, list | tuple) else value == "???"
 
 
 def check_held(what: str, number: str) -> None:
-    """Refuse a number, as it is written, that would silently become 0 or infinite."""
+    """Raise ConfigError for a number, as written, that a float would silently turn into 0 or infinity."""
     held = float(number.replace("_", ""))
     if math.isinf(held) or (held == 0 and re.search("[1-9]", re.split("[eE]", number)[0])):
-        becomes, advice = ("infinite", "one up to 1e300") if held else ("0", "0, or from 1e-300 to 1e300")
+        becomes, advice = ("infinite", "a number up to 1e300") if held else ("0", "0 or 1e-300 to 1e300")
         shown = number if len(number) < 40 else f"{number[:40]}…"
         raise ConfigError(f"{what}: {shown} would become {becomes}: type {advice}.")
 
 
 def show(value: object, text: Callable[[str], str] = str) -> str:
-    """A value as a user would write it; `text` formats the texts in it."""
+    """A value as a user would write it; `text` formats the strings in it."""
     if value is None or isinstance(value, bool):
         return json.dumps(value)
     if isinstance(value, Mapping):
@@ -95,10 +104,11 @@ def quote_override(key: str, value: object) -> str:
 PLAIN = re.compile(
     r"(?!(?:null|true|false|nan|inf)\Z)(?:[a-z_/]|\.(?!\d))[\w./+:-]*", re.ASCII | re.IGNORECASE
 )
-"""What Hydra parses as a text without quotes, and as nothing else."""
+"""What Hydra parses as a string without quotes, and as nothing else."""
 
 
 def quoted(text: str) -> str:
+    """A string in the quotes and escapes that Hydra's parser needs, or as it is if it needs none."""
     if PLAIN.fullmatch(text):
         return text
     # Hydra keeps backslashes, but before a quote each is written twice.
@@ -118,7 +128,7 @@ def flattened(plain: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
 
 
 def look_up(plain: Mapping[str, Any], key: str) -> Any:
-    """The value under a dotted key, or None."""
+    """The value at a dotted key, or None if there is none."""
     value: Any = plain
     for step in key.split("."):
         value = value.get(step) if isinstance(value, Mapping) else None

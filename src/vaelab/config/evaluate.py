@@ -14,22 +14,23 @@ SECTIONS = NamesFrom("evaluation/sections", "vaelab.metrics")
 
 
 ON_REQUEST = ("fid_untrained",)
-"""Sections that are only measured where their setting says so."""
+"""Sections that are measured only if their setting says so."""
 
 
 class EvaluatedDataConfig(Settings):
     """Where an evaluation takes its images from; the checkpoint determines which ones."""
 
-    source: base.Source | None = Field(None, description="auto, full or embedded; null: as the run")
+    source: base.Source | None = Field(None, description="auto, full or embedded; null: as for the run")
     root: base.FolderPath | None = Field(
-        None, description="the data in torchvision's layout, or a user's own images; null: as the run"
+        None,
+        description="folder with the data in torchvision's layout, or your own images; null: as for the run",
     )
 
     @model_validator(mode="after")
     def check_root(self) -> Self:
         if self.root is not None and not (Path(self.root).is_dir() or self.root.lower().endswith(".npz")):
             raise ConfigError(
-                f"dataset.root={self.root} is not a directory: type one with the data, or make it for a "
+                f"dataset.root={self.root} is not a directory: type one with the data, or create it for a "
                 "download."
             )
         return self
@@ -44,7 +45,7 @@ class ScoredDataConfig(EvaluatedDataConfig):
 
     features: Annotated[base.AnyPath, Allowed("a file's path")] | None = Field(
         None,
-        description="the feature network of fid and the like, from scripts/make_classifiers.py; null: the "
+        description="feature network for fid and similar scores, from scripts/make_classifiers.py; null: the "
         "one beside the data, else a shipped one",
     )
 
@@ -62,23 +63,24 @@ class EvaluationConfig(Settings):
         description="a run folder, for its best checkpoint, or a checkpoint: RUN/last"
     )
     output: base.FolderPath | None = Field(
-        None, description="folder to write into; null: evaluation/ in the run folder"
+        None, description="folder to write to; null: evaluation/ in the run folder"
     )
     split: Literal["test", "val", "train"] = Field("test", description="the images that are scored")
     seed: base.Seed | None = Field(
-        None, description="start of every random stream; null: the run's, for training's own numbers"
+        None, description="seed of all random streams; null: the run's, for the same numbers as in training"
     )
-    device: base.Device = Field("auto", description="auto takes CUDA where there is one; mps becomes cpu")
+    device: base.Device = Field("auto", description="auto: CUDA if available, else cpu; mps: uses cpu")
     importance_samples: base.Count = Field(500, description="K of nll, importance samples per image")
     proposal: Literal["mixture", "posterior"] = Field(
-        "mixture", description="where nll's samples are drawn: q(z|x) and wider Gaussians, or q(z|x) alone"
+        "mixture",
+        description="distribution of nll's importance samples: q(z|x) and wider Gaussians, or q(z|x) alone",
     )
     nll_images: Annotated[int | None, Allowed("a whole number of at least 1, or null for all")] = Field(
-        1000, ge=1, description="the first images of the split, for nll; null: all"
+        1000, ge=1, description="number of images for nll, the first of the split; null: all"
     )
     figures: base.Switch = Field(True, description="draw the figures")
     metrics: Annotated[dict[str, base.Switch], SECTIONS] = Field(
         default_factory=lambda: {name: name not in ON_REQUEST for name in SECTIONS.names()}
     )
-    """What is measured. A section that is not named is, but for those on request."""
+    """The sections to measure: by default all, except for those on request."""
     dataset: ScoredDataConfig = ScoredDataConfig()

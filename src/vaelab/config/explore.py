@@ -27,14 +27,14 @@ class ExploreConfig(Settings):
         Annotated[list[Text], AfterValidator(check_distinct)] | None,
         Allowed("two folders' names, such as [0_kl-false,1_kl-true], or null"),
     ] = Field(
-        None, description="which two of the sweep, by folder; null: KL off beside the beta nearest to 1"
+        None, description="which two runs of the sweep, by folder; null: KL off and the beta nearest to 1"
     )
     output: Annotated[AnyPath, Allowed("a file's path")] | None = Field(
         None, description="the file to write; null: explorer.html in the run folder"
     )
-    images: Count = Field(2000, description="test images in the page, the first ones")
+    images: Count = Field(2000, description="number of test images in the page, the first ones")
     epochs: Natural = Field(
-        5, description="earlier epochs in the page, of those that artifacts.checkpoint_every has kept"
+        5, description="number of earlier epochs in the page, from those kept by artifacts.checkpoint_every"
     )
     dataset: EvaluatedDataConfig = EvaluatedDataConfig()
 
@@ -46,5 +46,5 @@ class ExploreConfig(Settings):
                 "or sweep=outputs/multirun/2026-11-21/..."
             )
         if self.pair is not None and self.sweep is None:
-            raise ConfigError("pair names two runs of a sweep: type sweep=FOLDER beside it.")
+            raise ConfigError("pair names two runs of a sweep: type sweep=FOLDER as well.")
         return self

@@ -9,5 +9,5 @@ from vaelab.config.base import FolderPath, RunPath, Settings
 
 class ExportConfig(Settings):
     run: RunPath = Field(description="a run folder, for its best checkpoint, or a checkpoint: RUN/last")
-    format: Literal["onnx", "safetensors"] = Field("onnx", description="graphs that compute, or weights")
+    format: Literal["onnx", "safetensors"] = Field("onnx", description="computation graphs, or weights alone")
     output: FolderPath | None = Field(None, description="folder to write to; null: export/ in the run folder")

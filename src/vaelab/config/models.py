@@ -1,6 +1,6 @@
-"""What the settings of the shipped models must be: checked before PyTorch is imported, which takes seconds.
+"""The ranges of the settings of the shipped models, checked before PyTorch is imported, which takes seconds.
 
-The names are the arguments of the classes in models/. Any other model's class checks its own.
+The names are the arguments of the classes in models/. Classes of other models check their own arguments.
 """
 
 from collections.abc import Callable, Mapping
@@ -62,7 +62,7 @@ def channels(key: str, values: Any, image_shape: ImageShape) -> None:
         ]
         advice = f"fewer channels, such as {show(fewer)}" if fewer else "model=mlp"
         raise ConfigError(
-            f"{key}={show(values)} halves images {len(values)} times, and {height}x{width} pixels are not "
-            f"divisible by {halvings}: type {advice}, or with images of your own dataset.image_size="
+            f"{key}={show(values)} halves images {len(values)} times, but {height}x{width} pixels are not "
+            f"divisible by {halvings}: type {advice}, or for your own images dataset.image_size="
             f"{max(1, round(height / halvings)) * halvings}."
         )

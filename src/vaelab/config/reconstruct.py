@@ -20,13 +20,13 @@ from vaelab.config.base import (
 from vaelab.config.errors import ConfigError
 from vaelab.config.evaluate import EvaluatedDataConfig
 
-INVERT = "swap black and white of image files, for dark drawings on a light ground"
+INVERT = "swap black and white in image files, for dark drawings on a light background"
 
 
 def check_invert(invert: bool, images: Sequence[int | str]) -> None:
     """Raise ConfigError where test images alone would be inverted."""
     if invert and not any(isinstance(each, str) for each in images):
-        raise ConfigError("invert=true is for image files: test images are as the model knows them.")
+        raise ConfigError("invert=true is for image files: leave it out for test images.")
 
 
 class ReconstructConfig(Settings):
@@ -40,12 +40,12 @@ class ReconstructConfig(Settings):
     class_: OneClass | None = Field(
         None,
         alias="class",
-        description="of a class-conditional run: the class of every image; null: a test image's own",
+        description="for a class-conditional run: the class of every image; null: that of each test image",
     )
     samples: Annotated[int, Allowed("a whole number from 2 to 10,000")] = Field(
         16, ge=2, le=10_000, description="posterior samples per image over which −log p(x|z) is averaged"
     )
-    seed: Seed = Field(0, description="start of the random streams: those samples, and binarised pixels")
+    seed: Seed = Field(0, description="seed of the random streams: those samples, and binarised pixels")
     output: FolderPath | None = Field(
         None, description="folder to write to; null: reconstructions/ in the run folder"
     )
@@ -60,8 +60,8 @@ class ReconstructConfig(Settings):
 
 class InterpolateConfig(Settings):
     run: RunPath = Field(description="a run folder, for its best checkpoint, or a checkpoint: RUN/last")
-    from_: OneImage = Field(alias="from", description="where it starts: a test image's number, or a file")
-    to: OneImage = Field(description="where it ends, likewise")
+    from_: OneImage = Field(alias="from", description="the start: a test image's number, or a file")
+    to: OneImage = Field(description="the end: a test image's number, or a file")
     steps: Annotated[int, Allowed("a whole number from 2 to 10,000")] = Field(
         10, ge=2, le=10_000, description="images, both ends included; the figure shows at most 12 of them"
     )
@@ -71,12 +71,12 @@ class InterpolateConfig(Settings):
     class_: OneClass | None = Field(
         None,
         alias="class",
-        description="of a class-conditional run: the class of files, and the one that is decoded; null: "
+        description="for a class-conditional run: the class of files, and of the decoded images; null: "
         "that of test image `from`",
     )
-    npz: Switch = Field(False, description="write all images and latents as a NumPy archive too")
+    npz: Switch = Field(False, description="also write all images and latents as a NumPy archive")
     invert: Switch = Field(False, description=INVERT)
-    seed: Seed = Field(0, description="start of the random stream of pixels, where images are binarised")
+    seed: Seed = Field(0, description="seed of the random pixels, where images are binarised")
     output: FolderPath | None = Field(
         None, description="folder, or a file *.png; null: interpolations/ in the run folder"
     )

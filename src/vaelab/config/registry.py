@@ -1,7 +1,7 @@
-"""Names for classes: how a setting chooses a model, a likelihood, a data set …, the package's or a plugin's.
+"""Registries: how a setting chooses a model, a likelihood, a data set … by name, from vaelab or a plugin.
 
-A class is registered where it is written. The package's own are in the modules of one folder; a plugin names
-the module that registers its own as an entry point:
+A class is registered in the module that defines it. The classes of vaelab are in the modules of one package;
+a plugin declares the module that registers its own classes as an entry point:
 
     [project.entry-points."vaelab.models"]
     my_model = "my_package.my_model"
@@ -24,11 +24,16 @@ Registered = TypeVar("Registered")
 
 
 class Registry(Generic[Item]):
-    """The classes (or functions, or values) that one setting chooses from.
+    """The classes (or functions, or values) that one setting chooses from, by name.
 
-    All modules of `package` and all plugins of the entry-point group are imported once, at the first lookup:
-    a name, from a checkpoint say, only ever chooses among what is registered. `setting` is what messages
-    call it; `besides` are modules that register nothing.
+    All modules of `package` and all plugins of the entry-point group are imported once, at the first lookup.
+    A name, for example from a checkpoint, only selects among what is registered and never causes an import.
+
+    Args:
+        setting: the setting's name, for messages.
+        package: the package whose modules register the classes of vaelab.
+        group: the group of entry points of plugins, such as "vaelab.models".
+        besides: modules of the package that register nothing.
     """
 
     def __init__(self, setting: str, package: str, group: str, besides: Collection[str] = ()) -> None:
@@ -37,7 +42,7 @@ class Registry(Generic[Item]):
         self.complete = False
 
     def register(self, name: str) -> Callable[[Registered], Registered]:
-        """Decorator: registers a class under a name."""
+        """Decorator: registers a class, function or value under a name, and returns it unchanged."""
 
         def decorator(item: Registered) -> Registered:
             self.registered[name] = item  # type: ignore[assignment]
@@ -46,7 +51,7 @@ class Registry(Generic[Item]):
         return decorator
 
     def names(self) -> list[str]:
-        """All names, sorted. A plugin that can't be imported is named in a warning."""
+        """All registered names, sorted. Warns about plugins that can't be imported, and leaves them out."""
         if not self.complete:
             self.complete = True
             for module in pkgutil.iter_modules(import_module(self.package).__path__):
@@ -60,17 +65,19 @@ class Registry(Generic[Item]):
         return sorted(self.registered)
 
     def get(self, name: str) -> Item:
-        """What is registered under a name. Raises ConfigError for an unknown one."""
+        """The class registered under a name. Raises ConfigError, with a suggestion, for an unknown name."""
         names = self.names()
         if name not in names:
             raise unknown(self.setting, name, names)
         return self.registered[name]
 
     def build(self, component: str | Mapping[str, Any], **given: Any) -> Any:
-        """An instance of the class that a component chooses: a name, or {name: …} with arguments beside it.
+        """An instance of the class that `component` names.
 
-        `given` is what the caller offers: each class takes what its constructor asks for.
-        Raises ConfigError for an unknown name, an argument that the class doesn't take, and one it refuses.
+        `component` is a name, or a mapping {"name": …} with further arguments. Of `given`, the class receives
+        those arguments that its constructor takes. Raises ConfigError for an unknown name, for an argument
+        that the class doesn't take, and for a value that it refuses with TypeError, ValueError or
+        ArithmeticError.
         """
         arguments = {"name": component} if isinstance(component, str) else dict(component)
         name = arguments.pop("name")
@@ -92,7 +99,7 @@ class Registry(Generic[Item]):
             raise ConfigError(f"{self.setting}={show(component)} can't be used: {reason}.") from error
 
     def parameters(self, component: str | Mapping[str, Any]) -> list[str]:
-        """The names of the arguments that a component's class takes."""
+        """The arguments that a component's class takes. Raises ConfigError for an unknown name."""
         item: Any = self.get(component if isinstance(component, str) else component["name"])
         collected = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
         found = inspect.signature(item).parameters

@@ -10,7 +10,7 @@ from vaelab.config.errors import ConfigError
 from vaelab.config.evaluate import EvaluatedDataConfig
 
 LARGEST_GRID = 2500
-"""Images: 50 × 50; ten times as many take more memory than a laptop has."""
+"""Largest number of images in a grid, 50 × 50: ten times as many take more memory than a laptop has."""
 
 
 class SampleConfig(Settings):
@@ -20,26 +20,28 @@ class SampleConfig(Settings):
     )
     format: Literal["grid", "npz", "png"] = Field(
         "grid",
-        description="one picture of all, a NumPy archive of bytes with the latents, or a PNG file each",
+        description="grid: one picture of all images; npz: a NumPy archive of bytes and latents; png: one "
+        "file per image",
     )
     source: Literal["prior", "mixture"] = Field(
-        "prior", description="where latents are drawn: N(0, 1), or 10 Gaussians fitted to posterior samples"
+        "prior",
+        description="where latents are drawn from: N(0, I), or 10 Gaussians fitted to posterior samples",
     )
     class_: OneClass | None = Field(
         None,
         alias="class",
-        description="of a class-conditional run: the class of the images, or all, a row each of the same "
-        "latents; null: drawn from p(y)",
+        description="for a class-conditional run: the class of the images; all: one row per class, decoded "
+        "from the same latents; null: drawn from p(y)",
     )
     sigma: Annotated[float, Allowed("a number from 0 to 100")] = Field(
-        1.0, ge=0, le=100, description="standard deviation of the prior's draws, dimensionless"
+        1.0, ge=0, le=100, description="standard deviation of the prior draws, dimensionless"
     )
-    seed: Seed = Field(0, description="start of the random stream: the same images, however many")
+    seed: Seed = Field(0, description="seed of the random stream; the first images do not depend on count")
     output: FolderPath | None = Field(
         None, description="folder, or a file *.png, *.npz; null: samples/ in the run folder"
     )
     dataset: EvaluatedDataConfig = EvaluatedDataConfig()
-    """Of the training images that the mixture is fitted to; the prior needs none."""
+    """Where the training images are that the mixture is fitted to; the prior needs none."""
 
     @model_validator(mode="after")
     def check_together(self) -> Self:
@@ -50,11 +52,11 @@ class SampleConfig(Settings):
             )
         if self.source == "prior" and self.dataset != EvaluatedDataConfig():
             raise ConfigError(
-                "dataset.root and dataset.source say where the images are that source=mixture is fitted to: "
+                "dataset.root and dataset.source are only for the images that source=mixture is fitted to: "
                 "leave them out with source=prior."
             )
         if self.source == "mixture" and self.sigma != 1:
             raise ConfigError(
-                f"sigma={self.sigma:g} scales draws of the prior: leave it out with source=mixture."
+                f"sigma={self.sigma:g} scales draws from the prior: leave it out with source=mixture."
             )
         return self

@@ -1,4 +1,7 @@
-"""What must be known of a data set, and the registry: a new one is a module in sets/, or a plugin's."""
+"""The specification of a data set, and the registry of data sets.
+
+A new data set is a module in sets/ or in a plugin.
+"""
 
 from __future__ import annotations
 
@@ -30,20 +33,20 @@ FILES = {
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetSpec:
-    """Images and labels in four IDX files of bytes, as MNIST's are."""
+    """The specification of a data set: images and labels in four IDX files of bytes, like MNIST's."""
 
     name: str
     title: str
     classes: tuple[str, ...]  # none where the images have no labels
     folder: str  # in torchvision's layout: the files are in <root>/<folder>/raw
     digests: Mapping[str, str]
-    """SHA-256 of each decompressed file; of what has to be there as it was published (below), of that."""
+    """SHA-256 of each decompressed file, or of each file as published if `packed` is set."""
     image_shape: tuple[int, int, int] = (1, 28, 28)  # channels (1 or 3), height, width
     largest_file: int = 60_000 * 28 * 28 + 16  # bytes, decompressed: no more is ever read
     files: Mapping[str, str] = field(default_factory=lambda: FILES)
     packed: str | None = None
-    """The ending of files that are verified as they were published: ".gz", or ".zip" of one with all four."""
-    members: Mapping[str, str] = field(default_factory=dict)  # of that one, gzipped, instead of `files`
+    """Suffix of files that are verified as published: ".gz", or ".zip" for an archive of all four."""
+    members: Mapping[str, str] = field(default_factory=dict)  # gzipped files in it, replacing `files`
     transposed: bool = False  # whether the images are stored column by column
     first_label: int = 0
     urls: tuple[str, ...] = ()  # where `<file>.gz` can be downloaded: each ends with a slash
@@ -53,15 +56,15 @@ class DatasetSpec:
     """Published files of 0/1 pixels, training, validation and test, and how many images each has."""
 
     def __post_init__(self) -> None:
-        """Title and classes on one line each, as tables and the titles of figures have them."""
+        """Remove line breaks from title and classes, which tables and titles of figures show."""
         object.__setattr__(self, "title", " ".join(self.title.split()))
         object.__setattr__(self, "classes", tuple(" ".join(name.split()) for name in self.classes))
 
     is_published: ClassVar[bool] = True
-    """Whether its files are known, by their digests, and looked for."""
+    """Whether its files are known by their digests, and searched for."""
 
     def identity(self) -> str:
-        """SHA-256 of the images' files, where the name of the data set doesn't say which they are."""
+        """SHA-256 of the images' files, if the data set's name does not determine them; else empty."""
         return ""
 
 
@@ -84,7 +87,7 @@ class UnpublishedSpec(DatasetSpec, ABC):
 datasets: Registry[DatasetSpec | Callable[[DatasetConfig], DatasetSpec]] = Registry(
     "dataset", "vaelab.data.sets", "vaelab.datasets"
 )
-"""Specifications, and functions that make one of the settings, where these say which images are meant."""
+"""Specifications, and functions that make a specification from the settings."""
 
 
 def spec_of(config: DatasetConfig) -> DatasetSpec:
@@ -96,7 +99,7 @@ def spec_of(config: DatasetConfig) -> DatasetSpec:
     for setting in ("image_size", "grayscale", "test_size", "split_seed", "skip_broken"):
         if getattr(config, setting) != getattr(untouched, setting):
             raise ConfigError(
-                f"dataset.{setting} is for images of your own, dataset=images: leave it out with "
+                f"dataset.{setting} is for your own images, dataset=images: leave it out with "
                 f"dataset={config.name}."
             )
     return found
@@ -130,9 +133,9 @@ def class_numbers(spec: DatasetSpec, wanted: list[Any] | None) -> list[int]:
 
 
 def class_number(classes: Sequence[str], entry: object, setting: str, title: str) -> int:
-    """The number of the class that is called `entry`, else that has this number or begins so.
+    """The number of the class with the name `entry`, or else with that number or a name that begins so.
 
-    `title` names the data set in messages. Raises ConfigError, which begins with `setting`.
+    `title` names the data set in messages. Raises ConfigError, whose message begins with `setting`.
     """
     words = [letters_and_digits(name) for name in classes]
     numbered = all(name.isdecimal() for name in classes)  # 5 is then the class that is called so
@@ -146,7 +149,7 @@ def class_number(classes: Sequence[str], entry: object, setting: str, title: str
         else:
             matches = [number for number, name in enumerate(words) if word and name.startswith(word)]
     if len(matches) != 1:
-        problem = "fits several classes" if matches else "is none of its classes"
+        problem = "matches several classes" if matches else "is not one of its classes"
         known = ", ".join(f"{number} {name}" for number, name in enumerate(classes))
         if numbered:
             known = ", ".join(classes)
@@ -163,7 +166,7 @@ def check_root(config: DatasetConfig) -> None:
         return
     root = Path(expand_home(config.root))
     if not root.is_dir():
-        advice = f"type one with {spec.folder}/raw, or make it for a download."
+        advice = f"type one with {spec.folder}/raw, or create it for a download."
         raise ConfigError(f"dataset.root={root} is not a directory: {advice}")
 
 
@@ -178,13 +181,13 @@ def check_fixed_binarisation(config: DatasetConfig, spec: DatasetSpec) -> None:
         )
     if config.source == "embedded":
         raise ConfigError(
-            "dataset.binarize=larochelle is of the full set, not of the embedded subset: type "
+            "dataset.binarize=larochelle exists only for the full set, not for the embedded subset: type "
             "dataset.source=full, or dataset.binarize=static."
         )
     if config.val_size:
         raise ConfigError(
             f"dataset.val_size={config.val_size} is not the published split of "
-            "dataset.binarize=larochelle: leave it out for the published validation "
+            "dataset.binarize=larochelle: leave val_size out for the published validation "
             "images, or type dataset.val_size=0 to train on them too."
         )
 

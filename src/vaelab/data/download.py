@@ -1,4 +1,4 @@
-"""Fetch the files of a data set: one process for all, each file verified, and no endless waiting."""
+"""Download the files of a data set: by one process for all, verified, and with a time limit."""
 
 import logging
 import os
@@ -18,7 +18,7 @@ from vaelab.runs.logs import progress
 
 log = logging.getLogger(__name__)
 TIMEOUT = 20.0  # seconds without an answer
-PATIENCE, SLOWEST = 60.0, 10_000  # seconds for a file, and bytes that each earn it one second more
+PATIENCE, SLOWEST = 60.0, 10_000  # seconds for a file, plus one for each of so many bytes received
 
 
 def download(spec: DatasetSpec, folder: Path) -> None:
@@ -46,7 +46,7 @@ def download(spec: DatasetSpec, folder: Path) -> None:
 
 
 def fetch_missing(spec: DatasetSpec, folder: Path) -> None:
-    """Fetch into a folder, which is made for it; what was made is removed again where nothing came."""
+    """Fetch into a folder, which is created if needed and removed again if nothing was received."""
     made = [each for each in (folder, *folder.parents) if not each.exists()]
     try:
         with writing(folder):
@@ -75,7 +75,7 @@ def fetch(name: str, spec: DatasetSpec, folder: Path) -> None:
             if sha256(content if spec.packed else unpacked(content, spec.largest_file)) == spec.digests[name]:
                 return write_bytes(folder / file, content)
             reasons.append(f"{url} sent damaged bytes")
-    raise DataError("; ".join(reasons) or "nowhere to download it from is known")
+    raise DataError("; ".join(reasons) or "no download address is known")
 
 
 def mirrors(spec: DatasetSpec) -> tuple[str, ...]:
@@ -85,10 +85,9 @@ def mirrors(spec: DatasetSpec) -> tuple[str, ...]:
 
 
 class Transfer(Thread):
-    """What a server sends, received in a thread.
+    """A download in a thread of its own, so that its total time can be limited.
 
-    Only so can its whole time be limited: a socket's timeout starts anew with every byte, and the look-up of
-    a server's name has none.
+    A socket's timeout starts anew with every byte, and resolving a server's name has none.
     """
 
     def __init__(self, url: str, largest: int) -> None:
@@ -112,9 +111,9 @@ class Transfer(Thread):
 
 
 def received(url: str, largest: int) -> bytes:
-    """What a server sends, of what is no longer than any of the files; a bar shows the progress.
+    """The bytes that a server sends, at most `largest`, with a progress bar.
 
-    Raises OSError where the server is too slow, and what urllib raises.
+    Raises OSError if the server is too slow or the transfer ends early, and the errors of urllib.
     """
     transfer, started = Transfer(url, largest), time.monotonic()
     transfer.start()
@@ -127,7 +126,7 @@ def received(url: str, largest: int) -> bytes:
             bar.update(count - bar.n)
             if seconds > PATIENCE + count / SLOWEST:
                 transfer.given_up = True
-                raise OSError(f"it sent {count:,} bytes in {seconds:.0f} s")
+                raise OSError(f"too slow: {count:,} bytes in {seconds:.0f} s")
     if transfer.error is not None:
         try:
             raise transfer.error

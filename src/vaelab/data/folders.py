@@ -12,11 +12,11 @@ from vaelab.data.datasets import DatasetSpec, letters_and_digits, published
 
 
 class DataError(VaelabError):
-    """The data are missing, damaged, or can't be fetched."""
+    """The data are missing, damaged, or can't be downloaded; the message says what to do."""
 
 
-ANOTHER_COPY = "type dataset.root=FOLDER of another copy"
-OTHER_FOLDER = "or dataset.root=FOLDER of the data set that is meant"
+ANOTHER_COPY = "type dataset.root=FOLDER with another copy"
+OTHER_FOLDER = "or dataset.root=FOLDER with the intended data set"
 
 
 def standard_folder(spec: DatasetSpec, root: Path) -> Path:
@@ -25,10 +25,10 @@ def standard_folder(spec: DatasetSpec, root: Path) -> Path:
 
 
 def folders_near(spec: DatasetSpec, root: Path) -> Iterator[Path]:
-    """The folders with all files of a data set: in torchvision's layout, `root` itself, and those below it.
+    """The folders with all files of a data set: in torchvision's layout, `root` itself, and below it.
 
-    A folder that is named for anything else counts where its smallest file has the right digest: other data
-    sets' files have the same names.
+    Files of other data sets have the same names, so a folder with another name counts only if its smallest
+    file has the right digest.
     """
     patterns = ("*", "*/*", f"*/{spec.folder}/raw")
     below = chain.from_iterable(sorted(root.glob(pattern)) for pattern in patterns)  # only when asked for
@@ -94,10 +94,12 @@ def verified(path: Path, digest: str, largest: int, packed: bool = False) -> byt
         if found in spec.digests.values():
             raise DataError(f"{path} is a file of {spec.title}: type dataset={name}, {OTHER_FOLDER}.")
         if found in subset_digests(spec).values():
-            raise DataError(f"{path} is of the subset: type dataset.source=embedded, {OTHER_FOLDER}.")
+            raise DataError(
+                f"{path} belongs to the embedded subset: type dataset.source=embedded, {OTHER_FOLDER}."
+            )
     problem = f"its SHA-256 is {found[:12]}… where {digest[:12]}… is expected"
-    advice = f"move it away and run again to fetch it anew, or {ANOTHER_COPY}"
-    raise DataError(f"{path} is damaged or of another data set ({problem}): {advice}.")
+    advice = f"remove it and run again to download it, or {ANOTHER_COPY}"
+    raise DataError(f"{path} is damaged or belongs to another data set ({problem}): {advice}.")
 
 
 def subset_digests(spec: DatasetSpec) -> dict[str, str]:
@@ -109,7 +111,7 @@ def subset_digests(spec: DatasetSpec) -> dict[str, str]:
 
 
 def unpacked(content: bytes, largest: int) -> bytes:
-    """The bytes of a file, gzipped or not, and no more of them than one more than `largest`."""
+    """The bytes of a file, decompressed if gzipped, and at most one more than `largest`."""
     if content.startswith(b"\x1f\x8b"):
         with suppress(zlib.error):  # damaged: the digest says so
             return zlib.decompressobj(wbits=31).decompress(content, largest + 1)

@@ -1,7 +1,7 @@
-"""Image files as arrays: png, jpg and the like, folders of them, and .npz archives.
+"""Image files as arrays: PNG, JPEG and other formats, folders of them, and .npz archives.
 
-What has more than 8 bits is rounded to 8, as the training keeps its images.
-Shapes: N images, C channels (1 or 3), H height, W width.
+Values with more than 8 bits are rounded to 8, in which images are kept for training. Shapes: N images, C
+channels (1 or 3), H height, W width.
 """
 
 import os
@@ -21,7 +21,7 @@ from vaelab.runs.logs import progress
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".ppm")
 MOST_BYTES = 4 * 2**30
-"""Pixels that are kept in memory at most: 350,000 images of 64 × 64 pixels in colour."""
+"""Largest size in memory: 350,000 colour images of 64 × 64 pixels."""
 
 Size = tuple[int, int]  # height, width
 
@@ -32,7 +32,7 @@ class Unusable(Exception):
 
 @dataclass(frozen=True)
 class Layout:
-    """What images are brought to."""
+    """The size and number of channels to which images are converted."""
 
     channels: int  # 1: grey, 3: colour
     size: Size
@@ -52,7 +52,7 @@ class Pictures:
 def read_images(path: Path, shape: tuple[int, int, int]) -> tuple[list[str], NDArray[np.float32]]:
     """The names and images (N, C, H, W), in [0, 1], of an image file, a folder of them or an .npz.
 
-    They are scaled to `shape`, which is channels, height and width, and what is beside it is cut off.
+    They are scaled to cover `shape` (channels, height, width), and what exceeds it is cropped.
     Raises DataError, which names the files that can't be read.
     """
     layout = Layout(shape[0], shape[1:])
@@ -152,18 +152,18 @@ def opened(path: Path) -> Image.Image:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
                 if (frames := getattr(image, "n_frames", 1)) > 1:
-                    raise Unusable(f"it is {frames} pictures in one file")
+                    raise Unusable(f"it contains {frames} images")
                 return in_eight_bits(ImageOps.exif_transpose(image))
     except Unusable:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise Unusable("it has too many pixels") from error
     except FileNotFoundError as error:
-        raise Unusable("there is no such file") from error
+        raise Unusable("it does not exist") from error
     except PermissionError as error:
-        raise Unusable("reading it is not permitted") from error
+        raise Unusable("there is no permission to read it") from error
     except Exception as error:  # decoders raise many kinds for a damaged file
-        raise Unusable("it is damaged, or no image") from error
+        raise Unusable("it is damaged or not an image") from error
 
 
 def in_eight_bits(image: Image.Image) -> Image.Image:
@@ -196,11 +196,11 @@ def eight_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
     if not whole and low >= 0 and high <= 1:
         return np.rint(values * 255).astype(np.uint8)
     wanted = "integers from 0 to 255 or 65,535" if whole else "floats from 0 to 1"
-    raise Unusable(f"its values are from {low:g} to {high:g} and not {wanted}")
+    raise Unusable(f"its values are from {low:g} to {high:g}, not {wanted}")
 
 
 def is_colour(image: Image.Image) -> bool:
-    """Whether any pixel has a colour: many grey images are saved as RGB."""
+    """Whether any pixel is not grey: many grey images are saved as RGB."""
     if image.mode == "L":
         return False
     pixels_HWC = np.asarray(image)
@@ -208,15 +208,15 @@ def is_colour(image: Image.Image) -> bool:
 
 
 def pixels_of(image: Image.Image, layout: Layout) -> NDArray[np.uint8]:
-    """The pixels of an L or RGB image in a layout, shape (H, W, C). Raises DataError where it may not fit."""
+    """The pixels of an L or RGB image in a layout, (H, W, C). Raises DataError if it can't be converted."""
     height, width = layout.size
     if not layout.scale and image.size != (width, height):
         raise DataError(
-            f"has {image.height} x {image.width} pixels, and others {height} x {width}: type "
+            f"has {image.height} x {image.width} pixels, but others have {height} x {width}: type "
             f"dataset.image_size={min(layout.size)}, or another size, to scale all of them."
         )
     if layout.channels == 1 and not layout.convert and is_colour(image):
-        raise DataError("is in colour, and others are grey: type dataset.grayscale=true, or false.")
+        raise DataError("is in colour, but others are grey: type dataset.grayscale=true or false.")
     image = image.convert("L" if layout.channels == 1 else "RGB")
     if image.size != (width, height):
         image = ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
@@ -267,13 +267,13 @@ def npz_array(path: Path, name: str) -> NDArray[Any]:
             sizes = {each.filename.removesuffix(".npy"): each.file_size for each in archive.infolist()}
         if name not in sizes:
             raise DataError(
-                f"{path} has no array '{name}', but {', '.join(sorted(sizes)) or 'nothing'}: make it by "
+                f"{path} has no array '{name}', only {', '.join(sorted(sizes)) or 'none'}: create it with "
                 "np.savez(FILE, images=…, labels=…)."
             )
         if sizes[name] > 2 * MOST_BYTES:
             limit = 2 * MOST_BYTES / 2**30
             raise DataError(
-                f"{path}: {name} takes {sizes[name] / 2**30:,.1f} GiB, at most {limit:.0f} are read."
+                f"{path}: {name} takes {sizes[name] / 2**30:,.1f} GiB, and at most {limit:.0f} GiB are read."
             )
         with np.load(path, allow_pickle=False) as arrays:
             return arrays[name]
@@ -285,7 +285,7 @@ def npz_array(path: Path, name: str) -> NDArray[Any]:
     except ValueError as error:  # objects are pickled
         raise DataError(f"{path}: {name} holds Python objects: save it as numbers.") from error
     except Exception as error:  # damaged archives raise many kinds
-        raise DataError(f"{path} is damaged, or no .npz file: type another file.") from error
+        raise DataError(f"{path} is damaged or not an .npz file: type another file.") from error
 
 
 def npz_names(path: Path) -> Iterator[str]:

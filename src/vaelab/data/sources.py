@@ -1,4 +1,4 @@
-"""Find the four files of a data set, here or by a download, or fall back to the subset.
+"""Find the four files of a data set: on this machine, by a download, or in the embedded subset.
 
 Shapes: N images, H height, W width.
 """
@@ -35,7 +35,7 @@ SYSTEM = Path("/usr/share/datasets")
 
 @dataclass(frozen=True)
 class Origin:
-    """Where the images came from; written wherever their numbers are."""
+    """Where images come from; saved with all numbers measured on them."""
 
     source: str  # root, system, download or embedded; own of a user's own images
     folder: str
@@ -47,7 +47,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class RawData:
-    """A whole data set as its files hold it."""
+    """A whole data set as it is in its files."""
 
     train_images: NDArray[np.uint8]  # (N, H, W), of colours (N, C, H, W)
     train_labels: NDArray[np.uint8]  # (N,)
@@ -88,10 +88,10 @@ def find(config: DatasetConfig) -> RawData:
         looked = f"{'neither' if system else 'not'} in {' nor in '.join(map(str, [standard, *system]))}"
         if there := files_in(spec, standard):
             lacking = [name for name in spec.files.values() if name not in there]
-            looked = f"not complete in {standard} (no {', '.join(lacking)})"
-        advice = "dataset.root=FOLDER names a folder that has it"
+            looked = f"not complete in {standard} (missing: {', '.join(lacking)})"
+        advice = "dataset.root=FOLDER selects a folder with the data"
         if spec.subset is not None:
-            advice += ", dataset.source=embedded the shipped subset"
+            advice += ", dataset.source=embedded the embedded subset"
         why = f"{spec.title} is {looked}, and {str(error).rstrip('.')}: {advice}"
         if spec.subset is None:
             ending = "" if spec.packed == ".zip" else ".gz"

@@ -26,7 +26,7 @@ BINARISED = {
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Images with labels, in memory as bytes; nothing is copied until a batch is asked for."""
+    """Images with labels, in memory as uint8; nothing is converted until a batch is requested."""
 
     name: str  # train, val or test
     images: Tensor  # uint8, (N, H, W), of colours (N, C, H, W)
@@ -67,7 +67,7 @@ class Data:
 
     @property
     def class_names(self) -> dict[int, str]:
-        """By number; none where the images have no labels."""
+        """Class names by number; empty if the images have no labels."""
         if not self.spec.classes:
             return {}
         return {number: self.spec.classes[number] for number in self.classes}
@@ -79,7 +79,7 @@ class Data:
 
     @property
     def description(self) -> str:
-        """For titles and logs: which images these are, where they aren't simply all of them."""
+        """Which images these are, for titles and logs: the data set's title, with any restrictions."""
         parts = []
         if not self.origin.complete:
             parts.append("embedded subset")
@@ -92,11 +92,11 @@ class Data:
 
 
 def load(config: DatasetConfig, device: torch.device, grey: bool = False) -> Data:
-    """Find, verify and split a data set, and move it to `device`; with `grey`, the same images not binarised.
+    """Find, verify and split a data set, and move it to `device`. With `grey`, the images are not binarised.
 
-    The validation images are those among the last `val_size` of the training file, whatever the seed and the
-    classes; by default 5,000, of a smaller file at most a tenth, and of a published binarisation its own.
-    Raises ConfigError or DataError.
+    The validation images are taken from the last `val_size` of the training file, whatever the seed and the
+    classes: by default 5,000, at most a tenth of a smaller file; a published binarisation has its own. Raises
+    ConfigError or DataError.
     """
     spec = spec_of(config)
     classes = class_numbers(spec, config.classes)
@@ -109,7 +109,7 @@ def load(config: DatasetConfig, device: torch.device, grey: bool = False) -> Dat
         _, by_default, _ = spec.fixed_binarisation.values()
     val_size = by_default if config.val_size is None else config.val_size
     if val_size >= count:
-        problem = f"dataset.val_size={val_size} leaves nothing of the {count} training images"
+        problem = f"dataset.val_size={val_size} leaves none of the {count:,} training images for training"
         raise ConfigError(f"{problem}: type a smaller number, such as dataset.val_size={count // 12}.")
 
     def split(name: str, images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Split:
@@ -131,7 +131,7 @@ def load(config: DatasetConfig, device: torch.device, grey: bool = False) -> Dat
             raise ConfigError(f"{problem}{show(config.classes)}: type a {advice} number.")
     if not len(test):
         problem = f"there are no test images of dataset.classes={show(config.classes)}"
-        raise ConfigError(f"{problem}: type more of them, or a larger dataset.test_size.")
+        raise ConfigError(f"{problem}: type more classes, or a larger dataset.test_size.")
     scored = val if val_size else test
     return Data(spec, raw.origin, tuple(classes), train, scored, test, binarize)
 

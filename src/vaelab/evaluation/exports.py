@@ -57,7 +57,7 @@ def export(config: ExportConfig) -> dict[Path, float]:
             "checkpoints/best.safetensors in the run folder."
         )
     if not all(map(find_spec, ("onnx", "onnxscript", "onnxruntime"))):
-        raise VaelabError("format=onnx needs more packages: type pip install 'vaelab[onnx]'.")
+        raise VaelabError("format=onnx needs additional packages: type pip install 'vaelab[onnx]'.")
     with console.logging_to(console.ProgressBarHandler()):
         run = load(config.run)
     folder = output_folder(config.output, run, "export")
@@ -86,8 +86,8 @@ def export(config: ExportConfig) -> dict[Path, float]:
         path, apart = folder / f"{name}.onnx", difference(module, content, inputs)
         if not apart <= TOLERANCE:
             raise VaelabError(
-                f"onnxruntime computes other numbers than PyTorch for the {name}, by {apart:.2g}: "
-                f"{path} was not written. Another version of onnx or onnxscript may do better."
+                f"The {name} in onnxruntime differs from PyTorch by {apart:.2g}: {path} was not written. "
+                "Another version of onnx or onnxscript may solve this."
             )
         write_bytes(through_link(path), content)
         written[path] = apart

@@ -1,4 +1,4 @@
-"""Images that a user names, as the model takes them: files, or test images by their number.
+"""Images that a user gives, converted to what the model takes: files, or test images by their number.
 
 Shapes: N images, C channels, H height, W width.
 """
@@ -34,9 +34,9 @@ class Inputs:
     """What a file about them may be called."""
 
     def given(self, run: Run, chosen: int | str | None) -> Tensor | None:
-        """The label of each image, (N,): the class that was chosen, else each one's own.
+        """The label of each image, shape (N,): the class `chosen`, or else each image's own.
 
-        None where the run takes none. Raises VaelabError.
+        None if the run is not class-conditional. Raises VaelabError.
         """
         if not run.model.classes:
             run.class_numbers(chosen, 1, "class")  # which refuses a class
@@ -80,7 +80,7 @@ def read_inputs(
         channels, height, width = run.model.image_shape
         colours = "grey (luminance)" if channels == 1 else "in colour"
         said.append(
-            f"files: {height} × {width} pixels (scaled bilinearly, cut to the middle), {colours}, "
+            f"files: {height} × {width} pixels (scaled bilinearly, cropped to the centre), {colours}, "
             + ("inverted" if invert else "not inverted")
         )
     if numbers:
@@ -102,7 +102,7 @@ def test_images(run: Run, numbers: Sequence[int], dataset: EvaluatedDataConfig) 
     if (highest := max(numbers)) >= len(data.test):
         raise ConfigError(
             f"There is no test image {highest}: {data.description} has "
-            f"{counted(len(data.test), 'test image')}, type a number from 0 to {len(data.test) - 1}."
+            f"{counted(len(data.test), 'test image')}. Type a number from 0 to {len(data.test) - 1}."
         )
     grey = replace(data.test, dynamic=False)  # pixels that are drawn are drawn later
     index = torch.tensor(numbers)
@@ -120,9 +120,7 @@ def warn_of_background(run: Run, x_NCHW: Tensor, invert: bool) -> None:
         which = f"{apart:,} of {len(x_NCHW):,} images {'has' if apart == 1 else 'have'}"
         if len(x_NCHW) == 1:
             which = "The image has"
-        log.warning(
-            f"{which} a {theirs} background, and the images that the model makes a {its} one: {advice}."
-        )
+        log.warning(f"{which} a {theirs} background, but generated images have a {its} one: {advice}.")
 
 
 def margin(x_NCHW: Tensor) -> Tensor:

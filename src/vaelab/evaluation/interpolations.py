@@ -32,12 +32,12 @@ WAYS = {"linear": "a straight line", "spherical": "a great circle"}
 
 
 def interpolate(config: InterpolateConfig) -> list[Path]:
-    """Write the figure, and with `npz` the images; their paths. Raises VaelabError."""
+    """Write the figure and, with `npz`, the images; returns their paths. Raises VaelabError."""
     with console.logging_to(console.ProgressBarHandler()):
         run = load(config.run)
         inputs = read_inputs(run, [config.from_, config.to], config.dataset, config.invert, config.seed)
         if len(inputs.images) != 2:
-            raise ConfigError("from and to are one image each: type a test image's number, or a file of one.")
+            raise ConfigError("from and to need one image each: type a test image's number or an image file.")
         paths = list(PATHS) if config.path == "both" else [config.path]
         labels_2 = inputs.given(run, config.class_)
         own_2 = None if labels_2 is None else inputs.encoded(run, config.class_)

@@ -1,4 +1,4 @@
-"""Where commands write what a model makes, so that nothing is replaced and an interrupted one can go on."""
+"""Where commands write results: nothing is overwritten, and an interrupted command can continue."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 def output_folder(output: str | None, run: Run, name: str) -> Path:
-    """`output`, else a folder in the run's, or beside a checkpoint that has left its run; it is made."""
+    """`output`, else a folder in the run folder, or next to a checkpoint outside any run; it is created."""
     beside = RunFolder.around(run.checkpoint) or RunFolder(run.checkpoint.parent)
     folder = beside.path / name if output is None else Path(output)
     with writing(folder):
@@ -37,7 +37,7 @@ def output_file(output: str | None, run: Run, folder: str, name: str) -> Path:
     """`output` where it ends as `name` does; else `name` in the folder that `output` or `folder` names."""
     ending = "" if output is None else Path(output).suffix.lower()
     if ending in (".png", ".npz", ".csv") and ending != Path(name).suffix:
-        raise VaelabError(f"output={output} ends in {ending}, and a {Path(name).suffix} file is written.")
+        raise VaelabError(f"output={output} ends in {ending}, but a {Path(name).suffix} file is written.")
     if output is not None and ending == Path(name).suffix:
         return output_folder(str(Path(output).parent), run, folder) / Path(output).name
     return output_folder(output, run, folder) / name
@@ -48,17 +48,17 @@ def write_new(path: Path, content: bytes) -> Path:
     if path.exists():
         if not path.is_file() or path.read_bytes() != content:
             raise in_the_way(path)
-        log.info("%s is there already, and the same", path)
+        log.info("%s already exists with the same content", path)
     write_bytes(through_link(path), content)
     return path
 
 
 def in_the_way(path: Path) -> VaelabError:
-    return VaelabError(f"{path} exists already, with another content: type another output=, or remove it.")
+    return VaelabError(f"{path} already exists with different content: type another output=, or remove it.")
 
 
 def facts_of(run: Run) -> dict[str, Any]:
-    """Which weights: what is made of others is something else."""
+    """Checkpoint, epoch and SHA-256 of the weights, which determine the results."""
     digest = hashlib.sha256(run.checkpoint.read_bytes()).hexdigest()
     return {"checkpoint": run.checkpoint.stem, "epoch": run.epoch, "sha256": digest}
 
@@ -92,11 +92,11 @@ def in_rows(images: NDArray[np.float32], columns: int) -> NDArray[np.floating]:
 
 @contextmanager
 def can_go_on() -> Iterator[None]:
-    """Inside, Ctrl-C says that nothing is lost."""
+    """Within the context, Ctrl-C logs that nothing is lost."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
-        log.warning("Interrupted: what is complete is kept, and the same command again goes on from there.")
+        log.warning("Interrupted: everything complete is kept, and the same command continues from there.")
         raise
 
 
@@ -104,9 +104,9 @@ def computed(
     path: Path, facts: Mapping[str, Any], count: int, batch: int, row: Sequence[int], dtype: DTypeLike,
     compute: Callable[[int], NDArray[Any]], doing: str,
 ) -> NDArray[Any]:  # fmt: skip
-    """`count` rows, computed batch by batch into a hidden file beside `path`, whose caller removes it.
+    """`count` rows, computed batch by batch into a hidden file next to `path`, which the caller removes.
 
-    What an earlier process has left there is taken where it is of the same `facts`. Raises StorageError.
+    Rows that an earlier process has left there are used if they have the same `facts`. Raises StorageError.
     """
     kept, size = unfinished(path, facts), math.prod(row) * np.dtype(dtype).itemsize
     with writing(kept), can_go_on():

@@ -44,7 +44,10 @@ TERMS = ("reconstruction", "reconstruction_se", "kl", "neg_elbo")
 
 
 def reconstruct(config: ReconstructConfig) -> tuple[list[Path], str]:
-    """Write the figure and the table; their paths, and the table's first rows as text. Raises VaelabError."""
+    """Write the figure and the table; returns their paths, and the table's first rows as text.
+
+    Raises VaelabError.
+    """
     with console.logging_to(console.ProgressBarHandler()):
         run = load(config.run)
         wanted = list(range(FIRST)) if config.images is None else config.images
@@ -73,7 +76,7 @@ def reconstruct(config: ReconstructConfig) -> tuple[list[Path], str]:
 
 
 def other_settings(run: Run, config: ReconstructConfig, labels_N: Tensor | None) -> str:
-    """What tells the file's name from that with the defaults."""
+    """The suffix that distinguishes the file name from that of the default settings."""
     untouched = ReconstructConfig(run=config.run)
     parts = [
         f"_{key}-{getattr(config, key)}"
@@ -89,7 +92,7 @@ def described(
 ) -> NDArray[np.float64]:
     """A row of the table for each image: the terms in nats, then posterior means and standard deviations.
 
-    All images share their ε, so that the numbers of one depend on no other.
+    All images share the same ε, so that the numbers of an image don't depend on the other images.
     """
     noise, likelihood = stream(config.seed, "posterior samples of given images"), run.objective.likelihood
     index = slice(batch * AT_ONCE, (batch + 1) * AT_ONCE)
@@ -134,12 +137,12 @@ def pairs(
     if shown <= COLUMNS:
         short = [name.removeprefix("test image ") for name in inputs.names]
         labels = [f"{shortened(name)}\n{nats:.1f} nats" for name, nats in zip(short, rows[:, 3], strict=True)]
-    of = f", the first {shown}" if shown < len(inputs.images) else ""
+    of = f" (the first {shown})" if shown < len(inputs.images) else ""
     what = "its reconstruction" if len(inputs.images) == 1 else "their reconstructions"
     caption = f"{inputs.preparation}\nreconstructions: decoded from posterior means"
     caption += given_classes(run, labels_N)
     if labels:
-        caption += f"; nats: −ELBO of each image, {config.samples} posterior samples"
+        caption += f"; nats: neg_elbo of each image, {config.samples} posterior samples"
     return image_grid(
         bands,
         f"{counted(len(inputs.images), 'image')} and {what}{of}",
@@ -166,4 +169,5 @@ def summary(inputs: Inputs, rows: NDArray[np.float64], config: ReconstructConfig
     text = tabulate(body, head, colalign=("left", "right", "right", "right"), disable_numparse=True)
     if len(rows) > MOST_PRINTED:
         text += f"\n… {len(rows):,} images in all"
-    return f"{inputs.preparation}\n\n{text}\n± standard error over {config.samples} posterior samples\n"
+    error = f"± is the standard error over {config.samples} posterior samples"
+    return f"{inputs.preparation}\n\n{text}\n{error}\n"

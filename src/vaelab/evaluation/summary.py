@@ -50,7 +50,7 @@ def sentence(clauses: Sequence[str], missing: Mapping[str, str | None]) -> str:
     """Clauses about numbers, and which sections have none, with the reason."""
     reasons = {name: f" ({reason.rstrip('.')})" if reason else "" for name, reason in missing.items()}
     absent = ["not measured: " + ", ".join(f"{name}{reason}" for name, reason in reasons.items())]
-    whole = "; ".join([*clauses, *(absent if missing else [])]) or "no number says anything about it"
+    whole = "; ".join([*clauses, *(absent if missing else [])]) or "not measured"
     return f"{whole[0].upper()}{whole[1:]}."
 
 
@@ -68,7 +68,7 @@ def reconstruction(numbers: Numbers) -> list[str]:
         similar = f" and SSIM {ssim}" if ssim else ""
         sharpness = numbers.row("images", "sharpness_ratio")[RECONSTRUCTIONS]
         clauses.append(
-            f"reconstructions have PSNR {psnr} dB{similar}, with {as_percent(sharpness)} of the sharpness of "
+            f"reconstructions have PSNR {psnr} dB{similar}, and {as_percent(sharpness)} of the sharpness of "
             f"real images ({images(psnr)})"
         )
     return clauses
@@ -81,10 +81,10 @@ def quality(numbers: Numbers) -> list[str]:
     network = next(name for name in numbers.sections["samples"].rows if bare(name) == "fid")
     recall = numbers.row("samples", "recall")
     dense = misleading(precision[PRIOR], recall[PRIOR], precision[FLOOR], recall[FLOOR])
-    only = ", but only where those are densest, which is no sign of quality" if dense else ""
+    only = ", but only where real images are densest, which does not indicate quality" if dense else ""
     return [
         f"samples from the prior have {network} {fid[PRIOR]} (squared distance; the floor, real images "
-        f"against real ones, is {fid[FLOOR]}; {images(fid[PRIOR])} against as many)",
+        f"against other real images, is {fid[FLOOR]}; {images(fid[PRIOR])} against as many samples)",
         f"{as_percent(precision[PRIOR])} of them lie among real images{only} (precision; the floor is "
         f"{as_percent(precision[FLOOR])})",
     ]
@@ -115,27 +115,27 @@ def latent_space(numbers: Numbers) -> list[str]:
         of = active.unit.replace("dimension", "latent dimension")
         clauses += [
             f"{active} {of} {'is' if active.value == 1 else 'are'} active",
-            f"of a KL of {kl} {kl.unit}, {least}{information} tell images apart, I(x; z), and "
-            f"{most}{latent['marginal_kl']} are the distance of the aggregate posterior from the prior "
+            f"the KL of {kl} {kl.unit} consists of {least}{information} nats of mutual information I(x; z) "
+            f"and {most}{latent['marginal_kl']} nats between the aggregate posterior and the prior "
             f"({images(kl)})",
         ]
         missed, own = latent["prior_not_covered"], latent["posterior_not_covered"]
         clauses.append(
             f"{as_percent(missed)} of {missed.basis.draws:,} prior draws lie outside the 95 % region of "
-            f"every training image's posterior (of {own.basis.draws:,} posterior samples {as_percent(own)})"
+            f"every training image's posterior ({as_percent(own)} of {own.basis.draws:,} posterior samples)"
         )
     accuracy = numbers.row("classes", "knn_accuracy")
     if means := accuracy.get(MEANS):
         pixels = next(number for of, number in accuracy.items() if of.endswith("pixels"))
         clauses.append(
-            f"the 10 nearest neighbours give the class of {as_percent(means)} of {images(means)} (by pixels: "
-            f"{as_percent(pixels)})"
+            f"the 10 nearest neighbours predict the class of {as_percent(means)} of {images(means)} (from "
+            f"pixels: {as_percent(pixels)})"
         )
     return clauses
 
 
 def limit(numbers: Numbers) -> list[str]:
-    """What stands between samples and real images, as far as it can be told from chance."""
+    """The larger cause of the gap between samples and real images, if it is clearly larger."""
     active, fid = numbers.get("latent", "active_units"), numbers.row("samples", "fid")
     if active and not active.value:
         return [
@@ -162,8 +162,8 @@ def limiting(prior: Number, decoded: Number, floor: Number) -> str:
     if not clear or (more > 0) != (roots > 0):
         return ""
     if more > 0:
-        return "sampling from the prior costs more than encoding and decoding: "
-    return "encoding and decoding cost more than sampling from the prior: "
+        return "sampling from the prior adds more to the FID than encoding and decoding: "
+    return "encoding and decoding add more to the FID than sampling from the prior: "
 
 
 SENTENCES: dict[str, tuple[Callable[[Numbers], list[str]], Sequence[str]]] = {

@@ -1,1 +1,1 @@
-"""Numbers from tensors; nothing here opens a file."""
+"""Metrics: pure functions from tensors to numbers; nothing here opens a file."""

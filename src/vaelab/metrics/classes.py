@@ -1,6 +1,6 @@
-"""How well the classes of images can be told from a representation of them.
+"""How much class information a representation of images holds.
 
-Shapes: N training images, M scored images, F features of each: latents, or pixels; B rows at a time.
+Shapes: N training images, M scored images, F features of each (latents or pixels), B rows at a time.
 """
 
 import warnings
@@ -19,13 +19,13 @@ from vaelab.metrics.resampling import Score, mean_score, share_score
 
 NEIGHBOURS = 10
 ROWS = 250
-"""Rows of a table of all pairs that exist at one time."""
+"""Rows of a pairwise matrix that are in memory at a time."""
 
 STEPS = 100
-"""The most steps of the linear probe's solver."""
+"""Largest number of iterations of the linear probe's solver."""
 
 NEWTON_UP_TO = 64
-"""Features up to which Newton's method is the fastest solver of the probe."""
+"""Number of features up to which Newton's method is the fastest solver for the probe."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,7 +37,10 @@ class Labelled:
 
 
 def knn_accuracy(train: Labelled, scored: Labelled) -> Score:
-    """Share of the scored images whose 10 nearest training images (Euclidean) vote for their class."""
+    """Accuracy, in [0, 1], of a vote of the 10 nearest training images (Euclidean) on the scored images.
+
+    The standard error is binomial. Raises ValueError for fewer than 10 training images.
+    """
     classifier = KNeighborsClassifier(NEIGHBOURS)
     classifier.fit(train.features.cpu().numpy(), train.labels.cpu().numpy())
     guesses_M = torch.from_numpy(classifier.predict(scored.features.cpu().numpy()))
@@ -45,9 +48,9 @@ def knn_accuracy(train: Labelled, scored: Labelled) -> Score:
 
 
 def linear_accuracy(train: Labelled, scored: Labelled) -> tuple[Score, bool]:
-    """Share of images that a logistic regression on standardised features classifies right (scikit-learn).
+    """Accuracy, in [0, 1], of logistic regression on standardised features, and whether it converged.
 
-    And whether its solver converged.
+    Fitted on `train` and measured on `scored`, with scikit-learn. The standard error is binomial.
     """
     solver = "newton-cholesky" if train.features.shape[1] <= NEWTON_UP_TO else "lbfgs"
     probe = make_pipeline(StandardScaler(), LogisticRegression(solver=solver, max_iter=STEPS))
@@ -60,9 +63,10 @@ def linear_accuracy(train: Labelled, scored: Labelled) -> tuple[Score, bool]:
 
 
 def silhouette(scored: Labelled) -> Score:
-    """Mean silhouette of the classes (Rousseeuw 1987), −1 to 1: how far apart they lie, Euclidean.
+    """Mean silhouette coefficient of the classes (Rousseeuw 1987), −1 to 1, with Euclidean distances.
 
-    The standard error is that of a mean over images, the distances to the others given.
+    Higher values mean that classes are better separated. The standard error is that of a mean over images,
+    with the distances to the other images held fixed.
     """
     present, label_M = scored.labels.unique(return_inverse=True)
     features_MF = scored.features - scored.features.mean(dim=0)  # distances lose fewer digits near the origin
@@ -75,12 +79,12 @@ def silhouette(scored: Labelled) -> Score:
         inside_B = total_BC.gather(1, own).squeeze(1) / (size_C[own_B] - 1).clamp(min=1)
         between_B = (total_BC / size_C).scatter(1, own, torch.inf).min(dim=1).values
         value_B = (between_B - inside_B) / torch.maximum(inside_B, between_B)
-        values.append(torch.where(size_C[own_B] > 1, value_B.nan_to_num(), 0.0))  # 0 alone in a class
+        values.append(torch.where(size_C[own_B] > 1, value_B.nan_to_num(), 0.0))  # 0 if alone in its class
     return mean_score(torch.cat(values))
 
 
 def principal_components(train: Labelled, scored: Labelled, count: int) -> tuple[Labelled, Labelled]:
-    """Both on the training images' first `count` principal components."""
+    """Both sets on the first `count` principal components of `train`: (N, count) and (M, count)."""
     mean_F = train.features.mean(dim=0)
     scatter_FF = mean_F.new_zeros(len(mean_F), len(mean_F), dtype=torch.float64)
     for rows_BF in train.features.split(10 * ROWS):

@@ -1,6 +1,6 @@
-"""Features of images from a small classifier trained on each data set: what FID and its like are measured on.
+"""Features from a small classifier trained on each data set, on which FID and related scores are measured.
 
-Shapes: B batch, N images.
+Shapes: B batch, N images, C channels, H height, W width.
 """
 
 import hashlib
@@ -18,18 +18,18 @@ from torch import Tensor, nn
 from vaelab.config import VaelabError
 
 CLASSIFIERS = Path(__file__).parent / "classifiers"
-BATCH = 250  # twice as fast as 1000 on a CPU: what a layer makes stays in its cache
+BATCH = 250  # twice as fast as 1000 on a CPU, whose cache holds the activations
 
 
 CLASSIFIED = (1, 28, 28)  # the shape of the shipped classifiers' images
-SMALLEST = 8  # pixels of an image that three poolings leave something of
+SMALLEST = 8  # smallest height and width in pixels, which three poolings reduce to 1
 
 
 class Classifier(nn.Module):
-    """Three convolutions, each with batch norm, ReLU and pooling, then 64 features and the classes' logits.
+    """Three convolutions, each with batch norm, ReLU and pooling, then 64 features and class logits.
 
-    `scripts/make_classifiers.py` trains it on the full data. Its features are no Inception features: no score
-    on them compares with a published FID.
+    `scripts/make_classifiers.py` trains it on the full data. Its features are not those of Inception: no
+    score based on them is comparable with a published FID.
     """
 
     FEATURES = 64
@@ -57,51 +57,51 @@ class Classifier(nn.Module):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FeatureNetwork:
-    """A trained classifier and what must be said beside each score on its features (`fid_mnist_cnn`)."""
+    """A trained classifier, and the facts that are reported with each score on its features."""
 
-    name: str  # mnist_cnn, fashion_mnist_cnn; of another data set <its name>_cnn
-    image_shape: tuple[int, int, int]  # of the images that it takes
+    name: str  # the data set's name and _cnn: mnist_cnn, fashion_mnist_cnn
+    image_shape: tuple[int, int, int]  # (C, H, W) of its input
     network: Classifier
     test_accuracy: float  # of the classifier on the full test set, between 0 and 1
     sha256: str  # of the file with its weights
     trained_on: str | None = None
-    """What `digest_of` said of the images that it was trained on; None of a shipped one."""
+    """`digest_of` the images that it was trained on; None for a shipped network."""
 
     def facts(self) -> dict[str, Any]:
-        """For metrics.json."""
+        """Plain values for metrics.json: name, test accuracy and SHA-256."""
         return {"network": self.name, "test_accuracy": self.test_accuracy, "sha256": self.sha256}
 
     def __call__(self, x_N1HW: Tensor) -> Tensor:
-        """Features of images in [0, 1], shape (N, 64), float64."""
+        """Features of images (N, C, H, W) in [0, 1], shape (N, 64), float64."""
         return features_of(self.network, x_N1HW)
 
 
 def features_of(network: Classifier, x_N1HW: Tensor) -> Tensor:
-    """Features of images in [0, 1], shape (N, 64), float64."""
+    """Features of images (N, C, H, W) in [0, 1], shape (N, 64), float64."""
     with torch.no_grad():
         parts = [network.features(batch) for batch in x_N1HW.split(BATCH)]
     return torch.cat(parts).double()
 
 
 def shipped(dataset: str) -> Path:
-    """The file of a data set's classifier in the package, which there may not be."""
+    """The path of the classifier that ships for a data set; the file need not exist."""
     return CLASSIFIERS / f"{dataset}_cnn.safetensors"
 
 
 def beside(images: Path) -> Path:
-    """The file of the classifier of images that are in a folder or in a file: beside it."""
+    """The path of the classifier for images in a folder or an archive: next to it."""
     return images.with_name(f"{images.name}.features.safetensors")
 
 
 def digest_of(sha256: Mapping[str, str]) -> str:
-    """One SHA-256 of those of a data set's files."""
+    """One SHA-256 for all files of a data set, from the files' own."""
     return hashlib.sha256(repr(sorted(sha256.items())).encode()).hexdigest()
 
 
 def feature_network(dataset: str, device: torch.device, path: Path | None = None) -> FeatureNetwork:
-    """The classifier of a data set in a file, or the shipped one, in eval mode.
+    """Load the classifier of a data set, from `path` or the shipped one, in eval mode.
 
-    Raises VaelabError where there is none.
+    Raises VaelabError if there is no such file, or it is not a classifier.
     """
     path = shipped(dataset) if path is None else path
     if not path.is_file():
@@ -117,11 +117,11 @@ def feature_network(dataset: str, device: torch.device, path: Path | None = None
             network = Classifier((channels, height, width), int(facts.get("classes", 10)))
         network.load_state_dict(load(content), assign=True)
         accuracy = float(facts["test_accuracy"])
-    except Exception as error:  # of many kinds, for a damaged file and for one of another program
-        raise VaelabError(f"{path} is no feature network that scripts/make_classifiers.py wrote") from error
+    except Exception as error:  # of many types, for damaged files and files of other programs
+        raise VaelabError(f"{path} is not a feature network from scripts/make_classifiers.py") from error
     network.eval().requires_grad_(False)
     for place, layer in enumerate(network.features):
-        if isinstance(layer, nn.BatchNorm2d):  # a part of the convolution before it, once it is trained
+        if isinstance(layer, nn.BatchNorm2d):  # folded into the convolution before it
             convolution = cast(nn.Conv2d, network.features[place - 1])
             network.features[place - 1] = nn.utils.fuse_conv_bn_eval(convolution, layer)
             network.features[place] = nn.Identity()
@@ -133,7 +133,7 @@ def feature_network(dataset: str, device: torch.device, path: Path | None = None
 
 
 def untrained_network(seed: int, device: torch.device) -> Classifier:
-    """The same network with the random weights that PyTorch starts from: a warning, no measure."""
+    """The same network with PyTorch's random initial weights: it shows that its FID measures nothing."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # the CPU's alone
         return Classifier().eval().requires_grad_(False).to(device)

@@ -1,7 +1,7 @@
-"""How good generated images are: distances between two sets of features, real ones and others.
+"""The quality of generated images: distances between the features of real images and of others.
 
-Shapes: N real and M other images, D features of each, R bootstrap replicates, B rows at a time,
-Z draws, L latent dimensions.
+Shapes: N real and M other images, D features of each, R bootstrap replicates, B rows at a time, L latent
+dimensions.
 """
 
 import warnings
@@ -21,16 +21,16 @@ from torch import Tensor
 from vaelab.metrics.resampling import Score, bootstrap_counts, share_score
 
 NEIGHBOURS = 3
-"""Of precision and recall, as in the paper."""
+"""k of precision and recall, as in Kynkäänniemi et al. (2019)."""
 
 NEIGHBOURS_OF_DENSITY = 5
-"""Of density and coverage, as in the paper."""
+"""k of density and coverage, as in Naeem et al. (2020)."""
 
 ROWS = 250
-"""Rows of a table of all pairs that exist at one time."""
+"""Rows of a pairwise matrix that are in memory at a time."""
 
 COLUMNS = 2000
-"""Columns of such a table where it is made in blocks."""
+"""Columns of such a matrix, where it is computed in blocks."""
 
 COMPONENTS = 10
 FULL_COVARIANCE_UP_TO = 64
@@ -41,20 +41,21 @@ FULL_COVARIANCE_UP_TO = 64
 
 
 Moments = tuple[Tensor, Tensor]
-"""Means (1 + R, D) and covariances (1 + R, D, D), float64: of all features, then of bootstrap samples."""
+"""Means (1 + R, D) and covariances (1 + R, D, D), float64: of the features, then of R bootstrap samples."""
 
 
 def fid(real: Moments, other: Moments) -> Score:
-    """Squared Fréchet distance of Gaussians fitted to both sets (Heusel et al. 2017).
+    """Squared Fréchet distance of Gaussians fitted to two sets of features (Heusel et al. 2017).
 
-    It falls with the number of images: compare scores of equally many only.
+    Its unit is that of squared features; the standard error is the bootstrap's. It is biased upwards for
+    small sets, so compare only scores of equally many images.
     """
     distances = frechet_distance(*real, *other)
     return Score(distances[0].item(), distances[1:].std().item())
 
 
 def replicated_moments(features_ND: Tensor, seed: int) -> Moments:
-    """What FID needs of a set of features."""
+    """Mean and covariance of features (N, D), and of 200 bootstrap samples: an argument of `fid`."""
     count = len(features_ND)
     centre_D = features_ND.mean(dim=0)
     centred_ND = (features_ND - centre_D).double()
@@ -72,8 +73,11 @@ def replicated_moments(features_ND: Tensor, seed: int) -> Moments:
 
 
 def frechet_distance(mean_a: Tensor, covariance_a: Tensor, mean_b: Tensor, covariance_b: Tensor) -> Tensor:
-    """|μa − μb|² + tr(Σa + Σb − 2 (Σa Σb)^½) of Gaussians, shapes (..., D) and (..., D, D), result (...)."""
-    # With S = Σa^½, Σa Σb and the symmetric S Σb S have the same eigenvalues, whose roots make up the trace.
+    """|μa − μb|² + tr(Σa + Σb − 2 (Σa Σb)^½) of Gaussians, shape (...).
+
+    Means have the shape (..., D) and covariances (..., D, D). Dowson & Landau (1982).
+    """
+    # With S = Σa^½, Σa Σb and the symmetric S Σb S have the same eigenvalues; the trace sums their roots.
     values, vectors = torch.linalg.eigh(covariance_a)
     root = (vectors * values.clamp(min=0).sqrt().unsqueeze(-2)) @ vectors.mT
     overlap = torch.linalg.eigvalsh(root @ covariance_b @ root).clamp(min=0).sqrt().sum(dim=-1)
@@ -85,11 +89,11 @@ def frechet_distance(mean_a: Tensor, covariance_a: Tensor, mean_b: Tensor, covar
 
 
 def kid(real_ND: Tensor, other_ND: Tensor) -> Score:
-    """Squared kernel distance of two sets of equal size (Bińkowski et al. 2018): the unbiased estimator.
+    """Kernel distance of two equally large sets of features (N, D): unbiased MMD² (Bińkowski et al. 2018).
 
-    The mean of h(i, j) = k(x_i, x_j) + k(y_i, y_j) − k(x_i, y_j) − k(y_i, x_j) over all pairs of different
-    i and j, with k(a, b) = (a·b / D + 1)³. It can come out below 0. Its variance is that of a U-statistic
-    (Hoeffding 1948).
+    The mean of h(i, j) = k(x_i, x_j) + k(y_i, y_j) − k(x_i, y_j) − k(y_i, x_j) over all pairs with i ≠ j,
+    where k(a, b) = (a·b / D + 1)³. It can be negative. Its variance is that of a U-statistic (Hoeffding
+    1948).
     """
     count = len(real_ND)
     x, y = real_ND.float(), other_ND.float()
@@ -112,7 +116,7 @@ def kid(real_ND: Tensor, other_ND: Tensor) -> Score:
 
 
 def kernel(a_BD: Tensor, b_ND: Tensor) -> Tensor:
-    """(a·b / D + 1)³ of all pairs, shape (B, N)."""
+    """The polynomial kernel (a·b / D + 1)³ of all pairs, shape (B, N)."""
     base_BN = torch.addmm(a_BD.new_ones(()), a_BD, b_ND.T, alpha=1 / a_BD.shape[1])
     return base_BN.square().mul_(base_BN)
 
@@ -122,13 +126,14 @@ def kernel(a_BD: Tensor, b_ND: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Manifold:
-    """The union of balls around features, each reaching to one of the nearest other features."""
+    """A set of features with balls around each, which reach to its nearest neighbours in the set."""
 
     features: Tensor  # (N, D), float32
-    radii: Tensor  # (N, 5): distances to the five nearest others, ascending
+    radii: Tensor  # (N, 5): distances to the five nearest other features, ascending
 
     @classmethod
     def around(cls, features_ND: Tensor) -> "Manifold":
+        """The manifold of features (N, D); with five or fewer, it has fewer radii."""
         features, radii = features_ND.float(), []
         for start in range(0, len(features), ROWS):
             distance_BN = torch.cdist(features[start : start + ROWS], features)
@@ -139,12 +144,13 @@ class Manifold:
 
 
 def manifold_scores(real: Manifold, other: Manifold, seed: int) -> dict[str, Score]:
-    """Precision, recall, density and coverage of the other images.
+    """Precision, recall, density and coverage of the other images, by name.
 
-    Precision: share of the others within a ball of a real image, and recall the reverse, with balls to the
-    3rd neighbour (Kynkäänniemi et al. 2019). Density: balls of real images around an other image, divided by
-    5, and coverage: share of real images with an other one in their ball, with balls to the 5th neighbour
-    (Naeem et al. 2020). Standard errors: the bootstrap, both sets resampled, radii kept.
+    Precision is the share of other images within the ball of any real image, and recall the reverse, with
+    balls that reach to the 3rd neighbour (Kynkäänniemi et al. 2019). Density is the mean number of balls of
+    real images that contain an other image, divided by 5, and coverage the share of real images with an other
+    image in their ball, with balls that reach to the 5th neighbour (Naeem et al. 2020). All but density are
+    in [0, 1]. Standard errors are the bootstrap's, with both sets resampled and the radii fixed.
     """
     count, others = len(real.features), len(other.features)
     in_real, in_wide_real, in_other = membership(real, other)  # (M, N): other m and real n share a ball
@@ -169,7 +175,10 @@ def manifold_scores(real: Manifold, other: Manifold, seed: int) -> dict[str, Sco
 
 
 def membership(real: Manifold, other: Manifold) -> list[csr_array]:
-    """Which pairs are in a ball to the 3rd or the 5th neighbour of a real one, or to the 3rd of the other."""
+    """For each (other, real) pair, whether it is within three kinds of ball, as sparse matrices (M, N).
+
+    The balls reach to the 3rd and the 5th neighbour of the real image, and to the 3rd of the other image.
+    """
     shape = (len(other.features), len(real.features))
     rows, columns, members = [], [], []
     for start in range(0, shape[0], ROWS):
@@ -190,11 +199,14 @@ def membership(real: Manifold, other: Manifold) -> list[csr_array]:
 
 
 Mixture: TypeAlias = GaussianMixture
-"""Fitted to latents: what samples are drawn from beside the prior."""
+"""A mixture fitted to latents, from which samples are drawn as an alternative to the prior."""
 
 
 def fitted_mixture(z_NL: NDArray[np.floating], seed: int) -> Mixture:
-    """10 Gaussians fitted to latents (Ghosh et al. 2020)."""
+    """A mixture of 10 Gaussians fitted to latents (N, L) (Ghosh et al. 2020).
+
+    Covariances are full up to 64 latent dimensions, and diagonal beyond.
+    """
     covariance = "full" if z_NL.shape[1] <= FULL_COVARIANCE_UP_TO else "diag"
     mixture = GaussianMixture(min(COMPONENTS, len(z_NL)), covariance_type=covariance, random_state=seed)
     with warnings.catch_warnings():
@@ -209,8 +221,8 @@ def mixture_draws(mixture: Mixture, count: int, seed: int) -> NDArray[np.float32
 
 
 def batches_of(mixture: Mixture, batch: int, seed: int) -> Iterator[NDArray[np.float32]]:
-    """Endless draws, (batch, L) each, all of one random stream."""
-    random = np.random.RandomState(seed % 2**32)  # what scikit-learn takes
+    """An endless stream of draws, (batch, L) each, from one random stream."""
+    random = np.random.RandomState(seed % 2**32)  # the kind of generator that scikit-learn takes
     mixture.set_params(random_state=random)
     while True:
         draws, _ = mixture.sample(batch)

@@ -1,4 +1,4 @@
-"""Statistics of grey images, values in [0, 1]: of sets of them, and of pairs.
+"""Statistics of grey images with values in [0, 1]: of sets of images, and of pairs.
 
 Shapes: N images, H height, W width.
 """
@@ -12,14 +12,17 @@ from torch import Tensor
 from vaelab.metrics.resampling import Score
 
 PAIRED = 2000
-"""Images whose pairwise distances are averaged: two million pairs."""
+"""Number of images whose pairwise distances are averaged: they make two million pairs."""
 
 WINDOW, SIGMA = 11, 1.5
-"""Pixels and standard deviation of the Gaussian window of SSIM, as in the paper."""
+"""Size and standard deviation, in pixels, of the Gaussian window of SSIM (Wang et al. 2004)."""
 
 
 def sharpness(x_N1HW: Tensor) -> Tensor:
-    """Variance of the Laplacian of each image (Pech-Pacheco et al. 2000), shape (N,), borders mirrored."""
+    """Variance of the Laplacian of each image (Pech-Pacheco et al. 2000), shape (N,), in squared grey values.
+
+    Border pixels are replicated. Noise is sharp too: higher is not always better.
+    """
     x = F.pad(x_N1HW, (1, 1, 1, 1), mode="replicate")
     vertical = x[..., :-2, 1:-1] + x[..., 2:, 1:-1]
     horizontal = x[..., 1:-1, :-2] + x[..., 1:-1, 2:]
@@ -27,7 +30,10 @@ def sharpness(x_N1HW: Tensor) -> Tensor:
 
 
 def diversity(x_N1HW: Tensor) -> Score:
-    """Mean L2 distance between pairs of the first 2,000 images. Its variance is that of a U-statistic."""
+    """Mean Euclidean distance between pairs of the first 2,000 images, in grey values.
+
+    The standard error is that of a U-statistic. It takes at least two images.
+    """
     pixels = x_N1HW[:PAIRED].flatten(1)
     count = len(pixels)
     distance_NN = torch.cdist(pixels, pixels).fill_diagonal_(0).double()
@@ -37,15 +43,18 @@ def diversity(x_N1HW: Tensor) -> Score:
 
 
 def psnr(x_N1HW: Tensor, y_N1HW: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio of pairs, −10 log10 of the mean squared error, shape (N,), in dB."""
+    """Peak signal-to-noise ratio of each pair, −10 log10 of the mean squared error, shape (N,), in dB.
+
+    Infinite for equal images.
+    """
     return -10 * (x_N1HW - y_N1HW).square().flatten(1).mean(dim=1).log10()
 
 
 def ssim(x_N1HW: Tensor, y_N1HW: Tensor) -> Tensor:
-    """Structural similarity of pairs (Wang et al. 2004), −1 to 1, shape (N,).
+    """Structural similarity of each pair (Wang et al. 2004), −1 to 1, shape (N,).
 
-    Averaged over the positions where the 11 × 11 window lies in the image: padded borders would count for
-    half of a 28 × 28 image.
+    Averaged over the positions where the 11 × 11 window lies inside the image, which must therefore have at
+    least 11 × 11 pixels: padded borders would make up half of a 28 × 28 image.
     """
     x, y = x_N1HW, y_N1HW
     rows, columns = (windows(size, x.device) for size in x.shape[2:])
@@ -63,7 +72,7 @@ def ssim(x_N1HW: Tensor, y_N1HW: Tensor) -> Tensor:
 
 
 def windows(size: int, device: torch.device) -> Tensor:
-    """The Gaussian windows of SSIM at every position inside `size` pixels, one per column."""
+    """The Gaussian windows of SSIM at all positions in `size` pixels, as columns: (size, positions)."""
     offset = torch.arange(WINDOW, device=device) - WINDOW // 2
     window = (-0.5 * (offset / SIGMA).square()).exp()
     position = torch.arange(size - WINDOW + 1, device=device)

@@ -1,4 +1,4 @@
-"""Numbers about the latent space.
+"""Statistics of the latent space.
 
 Shapes: N images, Z points of the latent space, L latent dimensions.
 """
@@ -18,25 +18,29 @@ from vaelab.metrics.resampling import Score, mean_score, standard_error
 from vaelab.models import Gaussian
 
 ACTIVE_VARIANCE = 0.01  # the threshold of Burda et al. (2016)
-FACTORISED = 1000  # samples whose density under the product of marginals is measured
+FACTORISED = 1000  # samples at which the product of the marginals of q(z) is evaluated
 LOG_2PI = math.log(2 * math.pi)
-AT_ONCE = 1_000_000  # entries of a table of all points and images, (Z, N), that exist at one time
+AT_ONCE = 1_000_000  # entries of a (Z, N) matrix of points and images that are in memory at a time
 
 
 def is_active(mean_NL: Tensor) -> Tensor:
-    """Which latent dimensions have posterior means with a variance above 0.01 over the images, shape (L,)."""
+    """Which latent dimensions are active, shape (L,), bool (Burda et al. 2016).
+
+    A dimension is active if the variance of its posterior means over the images is above 0.01.
+    """
     return mean_NL.var(dim=0, correction=0) > ACTIVE_VARIANCE
 
 
 def active_units(mean_NL: Tensor) -> int:
-    """How many latent dimensions are active."""
+    """The number of active latent dimensions of posterior means (N, L); see `is_active`."""
     return int(is_active(mean_NL).sum())
 
 
 def principal_directions(mean_NL: Tensor, count: int = 2) -> Tensor:
-    """Orthonormal directions of most variance, shape (L, count), float64, largest first.
+    """Orthonormal directions of largest variance, shape (L, count), float64, in order of decreasing variance.
 
-    Signs are fixed by making the largest entry of each direction positive, so that a plot doesn't flip.
+    The largest entry of each direction is made positive, so that plots of similar data have the same
+    orientation.
     """
     centred = mean_NL.double() - mean_NL.double().mean(dim=0)
     _, _, rows = torch.linalg.svd(centred, full_matrices=False)
@@ -46,15 +50,16 @@ def principal_directions(mean_NL: Tensor, count: int = 2) -> Tensor:
 
 
 def embedding(mean_NL: Tensor, method: str, seed: int) -> tuple[NDArray[np.float64], str]:
-    """Two dimensions in which near points stay near, shape (N, 2), and the method in words.
+    """An embedding of posterior means (N, L) in two dimensions, shape (N, 2), and the method in words.
 
-    `tsne` (van der Maaten & Hinton 2008) is openTSNE's where that is installed, else scikit-learn's; `umap`
-    (McInnes et al. 2018) is umap-learn's. With a seed: the same points give the same picture.
+    `tsne` (van der Maaten & Hinton 2008) is computed by openTSNE if that is installed, else by scikit-learn;
+    `umap` (McInnes et al. 2018) by umap-learn, which must be installed. The same points and seed give the
+    same embedding.
     """
     points_NL, seed = mean_NL.double().cpu().numpy(), seed % 2**32
     if method == "umap":
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ImportWarning)  # of TensorFlow, which a part of it needs
+            warnings.simplefilter("ignore", ImportWarning)  # for TensorFlow, which only a part of it needs
             from umap import UMAP
         neighbours = min(15, len(points_NL) - 1)
         embedded = UMAP(n_neighbors=neighbours, random_state=seed, n_jobs=1).fit_transform(points_NL)
@@ -73,25 +78,25 @@ def embedding(mean_NL: Tensor, method: str, seed: int) -> tuple[NDArray[np.float
 
 
 class KLParts(NamedTuple):
-    """What the average KL is made of, in nats: `mutual_information + marginal_kl`.
+    """The parts of the average KL, in nats: it is `mutual_information + marginal_kl`.
 
-    Hoffman & Johnson 2016, with the aggregate posterior q(z) = 1/N Σ q(z|x_n). The marginal KL is again
+    Hoffman & Johnson (2016), with the aggregate posterior q(z) = 1/N Σ q(z|x_n). The marginal KL in turn is
     `total_correlation + dimension_wise_kl` (Chen et al. 2018).
     """
 
-    mutual_information: Score  # I(x; z) under q: what a latent tells of its image, at most ln N
+    mutual_information: Score  # I(x; z) under q: how much a latent says about its image, at most ln N
     marginal_kl: Score  # KL(q(z) ‖ p(z)): how far the aggregate posterior is from the prior
     total_correlation: Score  # KL(q(z) ‖ Π q(z_j)): how dependent the latent dimensions are
     dimension_wise_kl: Score  # Σ KL(q(z_j) ‖ p(z_j)): how far each dimension is from the prior
 
 
 def kl_parts(posterior: Gaussian, z_NL: Tensor) -> KLParts:
-    """Split the average KL of N posteriors, from one sample `z_NL` of each, shape (N, L).
+    """Estimate the parts of the average KL of N posteriors, from one sample `z_NL` of each, shape (N, L).
 
-    I(x; z) is the mean of log q(z|x) − log q(z) at the samples. It can't come out above ln N: where it comes
-    near that, it is too low, and the marginal KL too high. The last two parts are means over the first 1,000
-    samples. Standard errors over images: those of the first two by the infinitesimal jackknife (Efron 1982),
-    because every image is also part of q(z).
+    I(x; z) is the mean of log q(z|x) − log q(z) over the samples. The estimate can't exceed ln N: close to
+    that bound it is too low, and the marginal KL too high. The last two parts are means over the first 1,000
+    samples. Standard errors are over images; those of the first two parts are the infinitesimal jackknife's
+    (Efron 1982), because every image also contributes to q(z).
     """
     images, latents = z_NL.shape
     log_variance_NL = posterior.log_variance.double()
@@ -120,7 +125,7 @@ def kl_parts(posterior: Gaussian, z_NL: Tensor) -> KLParts:
 
 
 def log_marginals(posterior: Gaussian, z_ZL: Tensor) -> Tensor:
-    """log q(z_j) of each dimension of points, shape (Z, L), in nats, float64."""
+    """log q(z_j) of each dimension of points (Z, L): shape (Z, L), in nats, float64."""
     mean_LN, log_variance_LN = posterior.mean.double().T, posterior.log_variance.double().T
     rows = []
     for z_BL in z_ZL.split(max(1, AT_ONCE // len(posterior.mean))):
@@ -133,12 +138,13 @@ def log_marginals(posterior: Gaussian, z_ZL: Tensor) -> Tensor:
 
 
 def uncovered(posterior: Gaussian, z_ZL: Tensor, share: float = 0.95, *, own: bool = True) -> Tensor:
-    """Which points are outside the central `share` of every image's posterior, shape (Z,), bool.
+    """Which points (Z, L) are outside the central region of every image's posterior, shape (Z,), bool.
 
-    The central region of a Gaussian is the ellipsoid that holds that share of it. With `own` false, point n
-    is a sample of posterior n, and that one is left out: how well images cover what isn't theirs.
+    The central region of a Gaussian is the ellipsoid around its mean that contains `share` of its
+    probability. If `own` is False, point n is a sample of posterior n, and that posterior is left out: it
+    measures how well images cover the posteriors of other images.
     """
-    from scipy.special import gammaincinv  # half a second, for evaluations only
+    from scipy.special import gammaincinv  # its import takes half a second
 
     reach = 2 * float(gammaincinv(posterior.mean.shape[1] / 2, share))  # the chi-square quantile
     rows = []
@@ -150,7 +156,10 @@ def uncovered(posterior: Gaussian, z_ZL: Tensor, share: float = 0.95, *, own: bo
 
 
 def uncovered_grid(posterior: Gaussian, reach: float, points: int, share: float = 0.95) -> Tensor:
-    """`uncovered` of a square grid from −reach to reach in two dimensions, shape (Y, X), upwards, bool."""
+    """`uncovered` on a square grid from −reach to reach in two latent dimensions, shape (Y, X), bool.
+
+    `points` is the number per side; rows are in the order of increasing z₂.
+    """
     axis = torch.linspace(-reach, reach, points, dtype=torch.float64, device=posterior.mean.device)
     sigma_N, rows = (0.5 * posterior.log_variance[:, 1]).exp(), []
     for z in axis:  # a point is only covered by a posterior that reaches its row
@@ -161,9 +170,10 @@ def uncovered_grid(posterior: Gaussian, reach: float, points: int, share: float 
 
 
 def squared_distances(posterior: Gaussian, z_ZL: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """Squared distances in units of each posterior's sigma, float64, some rows (Z, N) and the first's number.
+    """Squared distances of points to posterior means in units of the posterior's σ, float64, in blocks.
 
-    As one matrix product. Its terms are centred first, because they cancel where sigma is small.
+    Yields the number of a block's first row and the block, (rows, N). Computed as one matrix product, whose
+    terms are centred first because they cancel where σ is small.
     """
     centre_L = posterior.mean.double().mean(dim=0)
     mean_NL = posterior.mean.double() - centre_L

@@ -1,4 +1,4 @@
-"""Scores with standard errors: by their formula where there is one, else by the bootstrap (Efron 1979).
+"""Scores with standard errors: from a formula where there is one, else from the bootstrap (Efron 1979).
 
 Shapes: N images, M images of another set.
 """
@@ -23,14 +23,14 @@ class Score(NamedTuple):
 
 @lru_cache(maxsize=4)
 def bootstrap_counts(images: int, seed: int) -> Tensor:
-    """How often each image is in each of 200 samples with replacement, shape (200, images), float32."""
+    """How often each image occurs in each of 200 bootstrap samples, shape (200, images), float32."""
     generator = np.random.default_rng(seed)
     share = np.full(images, 1 / images)
     return torch.from_numpy(generator.multinomial(images, share, REPLICATES).astype(np.float32))
 
 
 def standard_error(values_N: Tensor) -> float:
-    """Of the mean of independent values; 0 of one."""
+    """The standard error of the mean of independent values (N,); 0 for a single value."""
     return values_N.double().std().item() / sqrt(len(values_N)) if len(values_N) > 1 else 0.0
 
 
@@ -40,9 +40,10 @@ def mean_score(values_N: Tensor) -> Score:
 
 
 def share_score(members_N: Tensor) -> Score:
-    """The share of True with its binomial standard error.
+    """The share of True among booleans (N,), with its binomial standard error.
 
-    That of Agresti & Coull (1998), with two more of both kinds: it is not 0 where all are alike.
+    The error is computed as in Agresti & Coull (1998), with two successes and two failures added, so that it
+    is not 0 if all values are equal.
     """
     count, members = len(members_N), int(members_N.sum())
     share = (members + 2) / (count + 4)
@@ -50,9 +51,9 @@ def share_score(members_N: Tensor) -> Score:
 
 
 def auroc(inside_N: Tensor, outside_M: Tensor) -> Score:
-    """Area under the ROC curve: the probability that a value outside is higher than one inside, ties half.
+    """Area under the ROC curve: the probability that a value outside exceeds one inside; ties count half.
 
-    The variance is that of DeLong et al. (1988).
+    The standard error is that of DeLong et al. (1988).
     """
     higher_NM = (outside_M > inside_N[:, None]).double() + 0.5 * (outside_M == inside_N[:, None]).double()
     inside, outside = higher_NM.mean(dim=1), higher_NM.mean(dim=0)

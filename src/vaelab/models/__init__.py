@@ -1,6 +1,6 @@
 """The variational autoencoder: an encoder gives q(z|x), a decoder the parameters of p(x|z).
 
-A new model is a `VAE` subclass, registered where it is written, and a yaml of its arguments.
+A new model is a subclass of `VAE`, registered in the module that defines it, and a yaml with its arguments.
 
 Shapes: B batch, C channels, H height, W width, L latent dimensions, P parameters of the likelihood per pixel,
 Y classes.
@@ -27,12 +27,12 @@ from vaelab.config.train import is_conditional
 LOG_VARIANCE_RANGE = (-30.0, 20.0)
 
 NO_SIZES = ("name", "conditional")
-"""Settings of a model that a message about its size leaves out."""
+"""Settings of a model that don't change its size: messages about the size leave them out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gaussian:
-    """A batch of Gaussians with diagonal covariance: the posterior q(z|x)."""
+    """A batch of Gaussians with diagonal covariance, such as the posterior q(z|x)."""
 
     mean: Tensor  # (B, L)
     log_variance: Tensor  # (B, L)
@@ -43,7 +43,10 @@ class Gaussian:
         return self.mean + (0.5 * self.log_variance).exp() * eps_BL
 
     def log_prob_per_dimension(self, z: Tensor) -> Tensor:
-        """log N(z; mean, exp(log_variance)) of each dimension, in nats; `z` may have leading axes."""
+        """log N(z; mean, exp(log_variance)) of each latent dimension, in nats.
+
+        Shape (B, L); leading axes of `z`, such as importance samples, are kept: (..., B, L).
+        """
         standardised = (z - self.mean) * (-0.5 * self.log_variance).exp()
         return -0.5 * (standardised.square() + self.log_variance + math.log(2 * math.pi))
 
@@ -64,18 +67,21 @@ class Gaussian:
 
 
 class VAE(nn.Module):
-    """An encoder to 2·L numbers per image and a decoder to P numbers per pixel, as one model.
+    """An encoder with 2·L outputs per image and a decoder with P outputs per pixel and channel, as one model.
 
-    A subclass hands both to this constructor, or overrides `encode` and `decode`. Its own constructor takes
-    `image_shape`, `parameters_per_pixel` (P; 1 for all likelihoods with one logit) and the model's settings;
-    one that also takes `classes` can be class-conditional (Kingma et al. 2014, Sohn et al. 2015): encoder and
-    decoder are given the label y as a one-hot vector, q(z|x, y) and p(x|z, y), and the prior p(z) is the same
-    for every class.
+    A subclass passes both to this constructor, or overrides `encode` and `decode`. Its own constructor takes
+    `image_shape`, `parameters_per_pixel` (P, which is 1 for all shipped likelihoods) and the model's
+    settings. If it also takes `classes`, the model can be class-conditional (Kingma et al. 2014, Sohn et al.
+    2015): encoder and decoder are given the label y as a one-hot vector, q(z|x, y) and p(x|z, y), and the
+    prior p(z) is the same for all classes.
 
     Args:
-        encoder: (B, C, H, W) -> (B, 2L), means beside log-variances; with `classes`, of `with_labels`.
-        decoder: (B, L) -> (B, P·C, H, W); with `classes`, of (B, L + Y), the one-hot label after z.
-        classes: the numbers of the classes, of a class-conditional model.
+        image_shape: (C, H, W).
+        latent_dim: L.
+        encoder: (B, C, H, W) -> (B, 2L), means before log-variances; with `classes`, its input is the output
+            of `with_labels`.
+        decoder: (B, L) -> (B, P·C, H, W); with `classes`, its input is (B, L + Y), the one-hot label after z.
+        classes: the class numbers of a class-conditional model; empty for any other.
     """
 
     class_numbers: Tensor
@@ -83,7 +89,7 @@ class VAE(nn.Module):
     class_prior: Tensor
     """(Y,) p(y): the share of each class among the training images."""
     one_hot_BY: Tensor | None = None
-    """The labels of `given`."""
+    """The one-hot labels that `given` has set; None before."""
 
     def __init__(
         self,
@@ -104,9 +110,11 @@ class VAE(nn.Module):
         self.decoder = decoder or nn.Identity()
 
     def given(self, labels_B: Tensor | None) -> Self:
-        """The same model given the label of each image; of a model that is not class-conditional, itself.
+        """The same model, with the same weights, conditioned on the label of each image.
 
-        Of B labels it decodes any multiple of B latents, the labels in the same order again and again.
+        A model that is not class-conditional returns itself. After `given` with B labels, `decode` accepts
+        any multiple of B latents, whose labels are these B, repeated in order. Raises VaelabError if a
+        class-conditional model is given None.
         """
         if not self.classes:
             return self
@@ -117,26 +125,32 @@ class VAE(nn.Module):
         return view
 
     def one_hot(self, count: int) -> Tensor:
-        """The labels of `given`, repeated to `count` rows, (count, Y)."""
+        """The labels of `given`, repeated to shape (count, Y). Raises VaelabError if there are none."""
         if self.one_hot_BY is None:
             raise VaelabError("The model is class-conditional: use model.given(labels).")
         own = self.one_hot_BY.shape[0]  # as `len` is, but of any size in an exported graph
         return self.one_hot_BY if count == own else self.one_hot_BY.repeat(count // own, 1)
 
     def with_labels(self, x_BCHW: Tensor, one_hot_BY: Tensor) -> Tensor:
-        """What the encoder is given: images with a further channel per class, 1 or 0 at every pixel."""
+        """The encoder's input, (B, C + Y, H, W): the image and a channel per class, constant 1 or 0."""
         planes_BYHW = one_hot_BY[:, :, None, None].expand(-1, -1, *x_BCHW.shape[2:])
         return torch.cat([x_BCHW, planes_BYHW], dim=1)
 
     def encode(self, x_BCHW: Tensor) -> Gaussian:
-        """q(z|x) for images in [0, 1]. Always fp32, so that precision=bf16 never touches the loss."""
+        """The posterior q(z|x) of images (B, C, H, W) in [0, 1], shapes (B, L).
+
+        Its parameters are float32 even with precision=bf16, so that the loss is computed in full precision.
+        """
         if self.classes:
             x_BCHW = self.with_labels(x_BCHW, self.one_hot(x_BCHW.shape[0]))
         mean_BL, log_variance_BL = self.encoder(x_BCHW).float().chunk(2, dim=1)
         return Gaussian(mean_BL, log_variance_BL.clamp(*LOG_VARIANCE_RANGE))
 
     def decode(self, z_BL: Tensor) -> Tensor:
-        """Parameters of p(x|z), shape (B, P·C, H, W), fp32. A likelihood turns them into pixels."""
+        """The parameters of p(x|z), shape (B, P·C, H, W), float32.
+
+        The likelihood interprets them: for the Bernoulli, for example, they are logits.
+        """
         if self.classes:
             z_BL = torch.cat([z_BL, self.one_hot(z_BL.shape[0])], dim=1)
         return self.decoder(z_BL).float()
@@ -149,11 +163,12 @@ class VAE(nn.Module):
         return self.class_numbers[drawn_B]
 
     def sample(self, count: int, noise: Generator) -> Tensor:
-        """`decode` of `count` draws from the prior z ~ N(0, I), shape (count, P·C, H, W)."""
+        """`decode` of `count` draws from the prior N(0, I): parameters, shape (count, P·C, H, W)."""
         z_BL = torch.randn(count, self.latent_dim, generator=noise, device=noise.device)
         return self.decode(z_BL)
 
     def forward(self, x_BCHW: Tensor, noise: Generator) -> tuple[Tensor, Gaussian]:
+        """Encode, sample z and decode: parameters of p(x|z), (B, P·C, H, W), and the posterior."""
         posterior = self.encode(x_BCHW)  # q(z|x)
         z_BL = posterior.sample(noise)  # mu + sigma * eps
         return self.decode(z_BL), posterior  # parameters of p(x|z)
@@ -167,11 +182,11 @@ def build(
     settings: Mapping[str, Any], image_shape: ImageShape, seed: int, parameters_per_pixel: int = 1,
     classes: Sequence[int] = (),
 ) -> VAE:  # fmt: skip
-    """A freshly initialised model from the `model` settings: its name and its class's arguments.
+    """A newly initialised model from the `model` settings: its name and the arguments of its class.
 
-    The weights depend on `seed` alone; PyTorch's global random state is left as it was. `classes` are the
-    numbers of the data's, which only a class-conditional model needs.
-    Raises ConfigError for an unknown model, an argument it doesn't take, or a value it refuses.
+    The weights depend on `seed` alone, and PyTorch's global random state is unchanged. `classes` are the
+    class numbers of the data, which only a class-conditional model needs. Raises ConfigError for an unknown
+    model, for an argument that it doesn't take, and for a value that it refuses.
     """
     check_model(settings, image_shape)
     arguments, given = dict(settings), {}
@@ -181,7 +196,9 @@ def build(
                 "model.conditional=true needs images with labels: type model.conditional=false."
             )
         if "classes" not in models.parameters(settings):
-            raise ConfigError(f"model={settings['name']} takes no classes: type model.conditional=false.")
+            raise ConfigError(
+                f"model={settings['name']} can't be class-conditional: type model.conditional=false."
+            )
         given["classes"] = classes
     arguments.pop("conditional", None)
     with torch.random.fork_rng(devices=[]):
@@ -195,7 +212,7 @@ def outline(
     settings: Mapping[str, Any], image_shape: ImageShape, parameters_per_pixel: int = 1,
     classes: Sequence[int] = (),
 ) -> VAE:  # fmt: skip
-    """The model without memory for its weights, on PyTorch's meta device: names, shapes and types.
+    """The model on PyTorch's meta device: names, shapes and types of its weights, without memory for them.
 
     Raises ConfigError as `build` does, and for sizes that no tensor can have.
     """
@@ -206,7 +223,7 @@ def outline(
         sizes = ", ".join(
             f"model.{key}={show(value)}" for key, value in settings.items() if key not in NO_SIZES
         )
-        raise ConfigError(f"No model can have {sizes}: type smaller numbers.") from error
+        raise ConfigError(f"{sizes} is too large for any model: type smaller numbers.") from error
 
 
 def with_weights(
@@ -215,10 +232,10 @@ def with_weights(
     weights: Mapping[str, Tensor],
     parameters_per_pixel: int = 1,
 ) -> VAE:
-    """The model of these settings that has these weights, a state dict; it takes no memory beside theirs.
+    """The model of these settings with the given weights, a state dict, which are used without copying.
 
-    Raises ConfigError as `build` does, and ValueError or RuntimeError for weights of another model: settings
-    may ask for any size, and nothing is allocated before both are found to agree.
+    Raises ConfigError as `build` does, and ValueError or RuntimeError for weights of another model. Settings
+    may ask for any size: no memory is allocated before they are found to agree with the weights.
     """
     longest = max((len(value) for value in settings.values() if isinstance(value, list)), default=0)
     if longest > len(weights):
@@ -231,7 +248,7 @@ def with_weights(
 
 @contextmanager
 def evaluating(model: VAE) -> Iterator[None]:
-    """Inside, the model is in eval mode and nothing is recorded for gradients; then its mode comes back."""
+    """Within the context, the model is in eval mode and gradients are disabled; its mode is then restored."""
     was_training = model.training
     model.eval()
     try:

@@ -12,10 +12,10 @@ from vaelab.models import VAE, ImageShape, models
 
 
 class ToPixels(nn.ConvTranspose2d):
-    """A transposed convolution with kernel 4, stride 2 and padding 1 to few channels.
+    """A transposed convolution with kernel 4, stride 2 and padding 1, for few output channels.
 
-    Computed as a matrix product whose 4 x 4 patches are summed where they overlap: on a CPU a decoder takes
-    two thirds of the time that PyTorch's own transposed convolution to one channel needs.
+    It is computed as a matrix product whose 4 × 4 patches are summed where they overlap: on a CPU, this takes
+    two thirds of the time of PyTorch's own transposed convolution to one channel.
     """
 
     def __init__(self, before: int, after: int) -> None:
@@ -37,12 +37,12 @@ def deepest_shape(image_shape: ImageShape, channels: Sequence[int]) -> ImageShap
 
 @models.register("conv")
 class Conv(VAE):
-    """Stride-2 convolutions to the given channels, then a linear layer to means and log-variances.
+    """Stride-2 convolutions with the given channels, then a linear layer to means and log-variances.
 
-    `kernel` is the encoder's. The decoder's is 4: 2, its stride, divides it, so that every pixel gets the
-    same number of terms and no checkerboard appears (Odena et al. 2016).
+    `kernel` is the encoder's. The decoder's is 4, a multiple of its stride of 2, so that every pixel is the
+    sum of equally many terms and no checkerboard pattern appears (Odena et al. 2016).
 
-    Class-conditional, the image has a further channel per class, 1 or 0 at every pixel, and the one-hot label
+    If class-conditional, the image has one further channel per class, constant 1 or 0, and the one-hot label
     is appended to z.
     """
 

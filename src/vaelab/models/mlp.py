@@ -16,9 +16,9 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 
 @models.register("mlp")
 class MLP(VAE):
-    """Hidden layers of the given sizes on the way in, the same in reverse on the way out.
+    """Fully connected layers of the given hidden sizes in the encoder, in reverse order in the decoder.
 
-    Class-conditional, the one-hot label is appended to the pixels and to z.
+    If class-conditional, the one-hot label is appended to the pixels and to z.
     """
 
     def __init__(
@@ -43,9 +43,10 @@ class MLP(VAE):
 
 
 def layers(sizes: Sequence[int], activation: str) -> list[nn.Module]:
-    """Linear layers from each size to the next, the activation between them.
+    """Linear layers from each size to the next, with the activation between them.
 
-    Gated: a layer has twice its outputs, h and g, and passes h · σ(g) on (Dauphin et al. 2017).
+    With the "gated" activation, a layer has twice as many outputs, h and g, and passes on h · σ(g) (Dauphin
+    et al. 2017).
     """
     outputs = 2 if activation == "gated" else 1
     found: list[nn.Module] = []

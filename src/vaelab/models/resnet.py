@@ -11,7 +11,7 @@ from vaelab.models.conv import ToPixels, deepest_shape
 
 
 class ResidualBlock(nn.Module):
-    """x + f(x), f two convolutions, each after a norm and an activation (He et al. 2016, ECCV)."""
+    """x + f(x), where f is two convolutions, each after a norm and an activation (He et al. 2016, ECCV)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -23,9 +23,9 @@ class ResidualBlock(nn.Module):
 
 
 def normed(channels: int) -> list[nn.Module]:
-    """Group norm (Wu & He 2018), which is the same in training and evaluation, and SiLU.
+    """Group norm (Wu & He 2018), which is the same in training and evaluation, followed by SiLU.
 
-    Eight groups where they are of two channels or more; else one.
+    There are eight groups if each has two channels or more, else one.
     """
     groups = 8 if channels >= 16 and channels % 8 == 0 else 1
     return [nn.GroupNorm(groups, channels), nn.SiLU()]
@@ -33,12 +33,12 @@ def normed(channels: int) -> list[nn.Module]:
 
 @models.register("resnet")
 class ResNet(VAE):
-    """Stride-2 convolutions to the given channels, residual blocks after the last one, a linear layer.
+    """Stride-2 convolutions with the given numbers of channels, then residual blocks, then a linear layer.
 
-    The decoder mirrors it. All blocks are where the image is smallest: at twice its width they would take
-    twice the time.
+    The decoder mirrors the encoder. All residual blocks are at the lowest resolution: at twice its height and
+    width they would take twice the time.
 
-    Class-conditional, the image has a further channel per class, 1 or 0 at every pixel, and the one-hot label
+    If class-conditional, the image has one further channel per class, constant 1 or 0, and the one-hot label
     is appended to z.
     """
 
@@ -70,5 +70,5 @@ class ResNet(VAE):
 
 
 def residual_blocks(blocks: int, channels: int) -> list[nn.Module]:
-    """So many, and the norm and activation that their sum needs."""
+    """That many residual blocks, followed by the norm and activation that the sum of the last one needs."""
     return [*(ResidualBlock(channels) for _ in range(blocks)), *normed(channels)]

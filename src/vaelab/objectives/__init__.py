@@ -1,6 +1,6 @@
-"""What is minimised: likelihoods, schedules of the KL weight, and the objectives made of them.
+"""What is minimised: likelihoods, schedules of the KL weight, and the objectives that combine them.
 
-A new objective is an `Objective` in a module here or in a plugin, registered where it is written.
+A new objective is a subclass of `Objective` in a module of this package or of a plugin, which registers it.
 
 Shapes: B batch, C channels, H height, W width.
 """
@@ -27,37 +27,42 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """Per image, unreduced, in nats. Only `loss` is weighted."""
+    """The terms of an objective for each image: unreduced, in nats, and unweighted except for `loss`."""
 
     loss: Tensor  # (B,)  what is minimised, on average over the batch
     reconstruction: Tensor  # (B,)  -log p(x|z), one sample of z per image
     kl: Tensor  # (B,)  KL(q(z|x) || p(z))
-    parts: Mapping[str, Tensor] = field(default_factory=dict)  # (B,) each, by the names in Objective.parts
+    parts: Mapping[str, Tensor] = field(default_factory=dict)  # (B,) each; names as in Objective.parts
 
     @property
     def neg_elbo(self) -> Tensor:
-        """(B,), an upper bound on -log p(x) on average over z; lower is better."""
+        """reconstruction + kl, shape (B,), in nats; lower is better.
+
+        Averaged over z, it is an upper bound on −log p(x).
+        """
         return self.reconstruction + self.kl
 
 
 class Objective(nn.Module, ABC):
-    """What is minimised. Holds the likelihood, whose parameters are trained with the model's.
+    """Base class of objectives. It holds the likelihood, whose parameters are trained with the model's.
 
-    A constructor is given the likelihood, and where it asks for them `beta` (0 with kl=false) and settings
-    of `loss`: `free_bits`, `importance_samples`. What training changes besides the weights is a buffer.
+    The constructor is given the likelihood and, if it takes arguments of these names, `beta` (0 with
+    kl=false) and the settings `free_bits` and `importance_samples` of `loss`; its other arguments are
+    settings of its own. State that training changes, other than the weights, must be registered as a buffer,
+    so that checkpoints contain it.
     """
 
     parts: Sequence[str] = ()
-    """Further terms, averaged over images as train/NAME and val/NAME in metrics.csv."""
+    """Names of further terms; metrics.csv has their averages over images as train/NAME and val/NAME."""
 
     needs_whole_batches: bool = False
-    """Whether an image's loss depends on the others of its batch: scored, batches are as large as trained."""
+    """Whether an image's loss depends on the rest of its batch, which is then scored in the training size."""
 
     samples: int = 1
     """Posterior samples per image over which the reconstruction term is averaged."""
 
     is_stationary: bool = True
-    """Whether losses of different epochs compare, once the KL's weight is full: else no epoch is the best."""
+    """Whether losses of epochs are comparable at full KL weight; if not, no best epoch is chosen."""
 
     def __init__(self, likelihood: Likelihood) -> None:
         super().__init__()
@@ -65,10 +70,17 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, model: VAE, x_BCHW: Tensor, noise: Generator, kl_weight: Tensor | float) -> Terms:
-        """The terms of each image. `kl_weight` may be a tensor of one number: don't branch on it."""
+        """The terms of each image of a batch (B, C, H, W) with values in [0, 1].
+
+        `noise` is the random stream that z is to be sampled from. `kl_weight` may be a tensor with one
+        element, which a CUDA graph reads, so don't branch on its value.
+        """
 
     def formula(self, weight: str) -> str:
-        """The loss in words, for captions, or nothing; `weight` is that of the KL: `0.5`, `0 to 1`."""
+        """The loss as a formula for captions, or an empty string.
+
+        `weight` is the KL weight in words, as `0.5` or `(0 to 1)`.
+        """
         return ""
 
 
@@ -81,14 +93,14 @@ objectives: Registry[Callable[..., Objective]] = Registry(
 
 
 OF_OBJECTIVES = ("free_bits", "importance_samples")
-"""Settings of `loss` that objectives may ask for by name, beside `beta`, which is 0 with kl=false."""
+"""Settings of `loss` that objectives may take by name, in addition to `beta`, which is 0 with kl=false."""
 
 OF_SCHEDULES = ("warmup_epochs", "cycles", "ratio")
-"""Settings of `loss` that schedules of the KL's weight may ask for, beside `epochs`."""
+"""Settings of `loss` that schedules of the KL weight may take by name, in addition to `epochs`."""
 
 
 def build_objective(config: Config) -> Objective:
-    """The objective of the settings, with its likelihood. Raises ConfigError for what isn't registered."""
+    """The objective of a run's settings, with its likelihood. Raises ConfigError for wrong settings."""
     given = {key: getattr(config.loss, key) for key in OF_OBJECTIVES}
     beta = config.beta if config.kl else 0.0
     likelihood = likelihoods.build(config.loss.likelihood)
@@ -113,7 +125,7 @@ def not_taken(config: Config) -> list[str]:
 
 
 def planned_by_epochs(config: Config) -> str:
-    """The setting that makes each epoch depend on how many there are, or nothing."""
+    """The setting, KEY=VALUE, that makes each epoch depend on the number of epochs; else empty."""
     if config.optimizer.schedule != "constant":
         return f"optimizer.schedule={config.optimizer.schedule}"
     takes_epochs = "epochs" in kl_schedules.parameters(config.loss.schedule)
@@ -124,7 +136,7 @@ def planned_by_epochs(config: Config) -> str:
 
 @dataclass(frozen=True)
 class KLWeight:
-    """The KL weight as a function of time: 2.5 is the middle of the third epoch."""
+    """The KL weight as a function of time in epochs, where 2.5 is the middle of the third epoch."""
 
     full: float  # beta, or 0 with kl=false
     schedule: KLSchedule
@@ -133,12 +145,12 @@ class KLWeight:
         return self.full * self.schedule.weight(epoch)
 
     def in_words(self, epochs: int, steps: int) -> str:
-        """`0.5`, or `(0 to 0.5)` where it is not full at each of the steps of so many epochs."""
+        """`0.5` if the weight is full at every step of the training, else `(0 to 0.5)`; `steps` per epoch."""
         constant = all(self(step / steps) == self.full for step in range(epochs * steps))
         return f"{self.full:g}" if constant else f"(0 to {self.full:g})"
 
 
 def kl_weight(config: Config) -> KLWeight:
-    """beta times the schedule, 0 with kl=false. Raises ConfigError for a schedule that isn't registered."""
+    """beta times its schedule, or 0 with kl=false. Raises ConfigError if the schedule can't be used."""
     given = {"epochs": config.epochs, **{key: getattr(config.loss, key) for key in OF_SCHEDULES}}
     return KLWeight(config.beta if config.kl else 0.0, kl_schedules.build(config.loss.schedule, **given))

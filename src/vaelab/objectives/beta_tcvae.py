@@ -15,10 +15,11 @@ from vaelab.objectives import Likelihood, Objective, Terms, objectives
 
 @objectives.register("beta_tcvae")
 class BetaTCVAE(Objective):
-    """reconstruction + I(x; z) + beta · TC(z) + Σ KL(q(z_l) ‖ p(z_l)) of each image (equation 4).
+    """reconstruction + I(x; z) + beta · TC(z) + Σ KL(q(z_l) ‖ p(z_l)) of each image (equation 4), in nats.
 
-    Estimated from one sample of each posterior of a batch. With beta = 1 the three terms add up to a sampled
-    KL: the negative ELBO in expectation. A warm-up scales all three.
+    The last three terms are estimated from one posterior sample per image of the batch. With beta = 1 they
+    add up to a single-sample estimate of the KL, so that the loss is the negative ELBO in expectation. A
+    warm-up scales all three.
     """
 
     parts = ("mutual_information", "total_correlation", "dimension_wise_kl")
@@ -48,14 +49,15 @@ class BetaTCVAE(Objective):
 
 
 def decomposed_kl(posterior: Gaussian, z_BL: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """I(x; z), TC(z) and Σ KL(q(z_l) ‖ p(z_l)), (B,) each in nats, whose sum is log q(z|x) − log p(z).
+    """I(x; z), TC(z) and Σ KL(q(z_l) ‖ p(z_l)), shape (B,) each, in nats: they sum to log q(z|x) − log p(z).
 
-    With the batch as the data: q(z) is the mixture of its B posteriors, so that I(x; z) is at most log B.
-    Chen et al.'s minibatch-weighted sampling differs from it by constants, and has the same gradients.
+    The batch is treated as the whole data set: q(z) is the mixture of its B posteriors, so that I(x; z) is at
+    most log B. The minibatch-weighted sampling of Chen et al. (2018) differs by constants only, and so has
+    the same gradients.
     """
     log_prob_BBL = posterior.log_prob_per_dimension(
         z_BL[:, None]
-    )  # of sample i under the posterior of image j
+    )  # entry (i, j): sample i under the posterior of image j
     log_count = math.log(len(z_BL))
     log_aggregate_B = log_prob_BBL.sum(dim=2).logsumexp(dim=1) - log_count
     log_marginals_B = (log_prob_BBL.logsumexp(dim=1) - log_count).sum(dim=1)

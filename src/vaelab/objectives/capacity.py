@@ -12,10 +12,10 @@ from vaelab.objectives import Likelihood, Objective, Terms, objectives
 
 @objectives.register("capacity")
 class Capacity(Objective):
-    """reconstruction + γ · |KL − C| of each image, γ = beta, equation 8.
+    """reconstruction + γ · |KL − C| of each image, in nats, with γ = beta (equation 8).
 
-    C rises from 0 to `nats` as the schedule of the KL's weight rises from 0 to beta. With `nats` of 0 it is
-    the negative ELBO with the weight γ.
+    The capacity C rises from 0 to `nats` while the schedule of the KL weight rises from 0 to beta. With
+    `nats` = 0 the loss is the negative ELBO with KL weight γ. Raises ValueError for a negative capacity.
     """
 
     def __init__(self, likelihood: Likelihood, beta: float, nats: float = 25.0) -> None:
@@ -34,6 +34,6 @@ class Capacity(Objective):
         kl = posterior.kl()
         if not self.beta:
             return Terms(reconstruction, reconstruction, kl)
-        # In the same precision, whether the weight is a number or what a CUDA graph reads.
+        # The same precision for a Python number and for the tensor that a CUDA graph reads.
         capacity = self.nats / self.beta * torch.as_tensor(kl_weight, dtype=kl.dtype, device=kl.device)
         return Terms(reconstruction + self.beta * (kl - capacity).abs(), reconstruction, kl)

@@ -1,4 +1,4 @@
-"""The lowest KL at which images are reconstructed well enough (GECO, Rezende & Viola 2018).
+"""GECO: minimises the KL under a constraint on the reconstruction (Rezende & Viola 2018).
 
 Shapes: B batch, C channels, H height, W width.
 """
@@ -11,16 +11,17 @@ from vaelab.objectives import Likelihood, Objective, Terms, objectives
 
 MEMORY = 0.99  # of the moving average of the constraint over steps
 SMALLEST, LARGEST = 0.01, 100.0
-"""Bounds of the multiplier: without them the first epochs make one that many epochs have to undo."""
+"""Bounds of the multiplier: without them, many epochs would have to undo what the first ones do to it."""
 
 
 @objectives.register("geco")
 class GECO(Objective):
-    """weight · KL + λ · (reconstruction − tolerance) of each image, with a multiplier λ that is learned.
+    """weight · KL + λ · (reconstruction − tolerance) of each image, in nats, with a learned multiplier λ.
 
-    After each step λ is multiplied by exp(rate · C̄), where C̄ is the moving average of the constraint
-    C = (reconstruction − tolerance) / |tolerance|, averaged over the batch (algorithm 1): λ grows while
-    images are reconstructed worse than the tolerance, in nats per image, and shrinks while they are better.
+    After each step λ is multiplied by exp(rate · C̄), where C̄ is the moving average of the constraint C =
+    (reconstruction − tolerance) / |tolerance|, averaged over the batch (algorithm 1). λ therefore grows while
+    the reconstruction term is above the tolerance, in nats per image, and shrinks while it is below. Raises
+    ValueError for a tolerance of 0.
     """
 
     parts = ("multiplier",)
@@ -44,7 +45,7 @@ class GECO(Objective):
         parameters, posterior = model(x_BCHW, noise)
         reconstruction = -self.likelihood.log_prob(parameters, x_BCHW)
         kl = posterior.kl()
-        multiplier = self.multiplier.clone()  # of this step, whatever becomes of it
+        multiplier = self.multiplier.clone()  # this step's, because update() changes it in place
         loss = kl_weight * kl + multiplier * (reconstruction - self.tolerance)
         if model.training:
             self.update(reconstruction.detach().mean())
@@ -52,7 +53,7 @@ class GECO(Objective):
 
     @torch.no_grad()
     def update(self, reconstruction: Tensor) -> None:
-        """The multiplier of the next step, in place: a captured CUDA graph replays it."""
+        """Set the next step's multiplier, in place, because a captured CUDA graph replays the operation."""
         now = (reconstruction - self.tolerance) / abs(self.tolerance)
         average = MEMORY * self.constraint + (1 - MEMORY) * now
         average = torch.where(self.constraint.isnan(), now, average)

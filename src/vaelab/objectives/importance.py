@@ -16,16 +16,16 @@ from vaelab.objectives import Objective
 from vaelab.runs.random_streams import stream
 
 DRAWS_AT_ONCE, IMAGES_AT_ONCE = 50, 20
-"""Latents per batch, 1,000: what bounds its memory, whatever K is. Noise is always drawn for a whole batch,
-so that the first draws of a larger K or of more images are those of fewer."""
+"""A batch has at most 50 × 20 = 1,000 latents, which bounds the memory for any K. Noise is always drawn for a
+full batch, so that the first draws don't depend on K or on the number of images."""
 
 DECODED_AT_ONCE = 250
-"""Latents that are decoded together: what a layer makes of more leaves a CPU's cache."""
+"""Latents that are decoded together: the activations of more would not fit a CPU's cache."""
 
 Proposal = Sequence[float]
-"""r(z|x), a mixture of Gaussians around the mean of q(z|x), weighted as equally as K permits.
+"""r(z|x), a mixture of Gaussians around the mean of q(z|x), with weights as equal as K allows.
 
-Component t has the standard deviation σ^(1 − t): 0 is q(z|x) itself, 1 has the prior's width."""
+Component t has the standard deviation σ^(1 − t): t = 0 is q(z|x) itself, t = 1 has that of the prior."""
 
 POSTERIOR: Proposal = (0.0,)
 DEFENSIVE: Proposal = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -33,7 +33,7 @@ DEFENSIVE: Proposal = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 @dataclass(frozen=True, slots=True)
 class ImportanceWeighted:
-    """Estimates for each of N images."""
+    """Importance-weighted estimates for each of N images."""
 
     nll: Tensor  # (N,) nats, float64: an upper bound on −log p(x) on average over the samples
     effective_samples: Tensor  # (N,) (Σw)² / Σw², 1 to K (Kish 1965)
@@ -50,13 +50,20 @@ def importance_weighted_bound(
     done: Callable[[int], object] = lambda images: None,
     labels_N: Tensor | None = None,
 ) -> ImportanceWeighted:
-    """An upper bound on −log p(x) of each image that tightens with K = `importance_samples`.
+    """An upper bound on −log p(x) of each image, in nats, that tightens with K = `importance_samples`.
 
-    Burda et al. (2016), equation 8: −log of the mean of K weights p(x, z) / r(z|x), z ~ r(z|x). K = 1 with
-    r = q is the negative ELBO with a sampled KL. Where q is much narrower than p(z|x), as without KL, its
-    samples miss nearly all of p(x): a defensive mixture (Hesterberg 1995) also draws from wider Gaussians.
-    `done` is called with the number of images after each batch. Given `labels_N`, which a class-conditional
-    model needs, it is a bound on −log p(x|y).
+    Burda et al. (2016), equation 8: −log of the mean of K weights p(x, z) / r(z|x) with z ~ r(z|x). For K = 1
+    and r = q it is the negative ELBO with a single-sample estimate of the KL. Where q is much narrower than
+    p(z|x), as after training without KL, samples of q miss nearly all of p(x); a defensive mixture
+    (Hesterberg 1995) also draws from wider Gaussians.
+
+    Args:
+        x_NCHW: images in [0, 1], binarised if the model was trained on binarised ones.
+        seed: start of the random stream of the samples.
+        proposal: the components of r(z|x), `POSTERIOR` or `DEFENSIVE`.
+        done: called with the number of images after each batch.
+        labels_N: the class of each image, which a class-conditional model needs: the bound is then on
+            −log p(x|y).
     """
     parts = []
     with evaluating(model):
@@ -80,7 +87,7 @@ def importance_weighted_bound(
 
 
 def estimates(log_weight_PKB: Tensor) -> list[Tensor]:
-    """nll, effective samples and, where there are two kinds of weights, nll_8bit, (B,) each."""
+    """nll, effective sample size and, if there are two kinds of weights, nll_8bit, shape (B,) each."""
     log_sum_PB = log_weight_PKB.logsumexp(dim=1)
     log_squares_B = (2 * log_weight_PKB[0]).logsumexp(dim=0)
     nll_PB = math.log(log_weight_PKB.shape[1]) - log_sum_PB
@@ -96,10 +103,10 @@ def log_importance_weights(
     proposal: Proposal = POSTERIOR,
     labels_B: Tensor | None = None,
 ) -> Tensor:
-    """log p(x|z) + log p(z) − log r(z|x) of K samples of r for each image, shape (1, K, B), float64.
+    """log p(x|z) + log p(z) − log r(z|x) of K samples from r for each image, shape (1, K, B), float64.
 
-    With a `log_mass` also log P(8-bit values | z) + log p(z) − log r(z|x): shape (2, K, B). Sample k is of
-    component k modulo J, and r weighs each component by its share of the samples.
+    If the likelihood has a `log_mass`, also log P(8-bit values | z) + log p(z) − log r(z|x): shape (2, K, B).
+    Sample k is drawn from component k modulo J, and each component's weight in r is its share of the samples.
     """
     draws, likelihood = len(eps_KBL), objective.likelihood
     t_J = torch.tensor(proposal, dtype=torch.float64, device=x_BCHW.device)
@@ -125,7 +132,7 @@ def log_importance_weights(
     log_component_JKB = torch.stack(
         [-(0.5 * (offset_KBL / sigma_BL.exp()).square() + sigma_BL).sum(dim=2) for sigma_BL in log_sigma_JBL]
     )
-    # The share of the samples that each component has, none with fewer samples than components.
+    # Each component's share of the samples; 0 for some if there are fewer samples than components.
     share_J = component_K.bincount(minlength=len(proposal)).double().to(x_BCHW.device) / draws
     log_proposal_KB = (log_component_JKB + share_J.log()[:, None, None]).logsumexp(dim=0)
     return log_prob_PKB + log_prior_KB - log_proposal_KB

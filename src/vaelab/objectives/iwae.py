@@ -1,4 +1,4 @@
-"""The importance-weighted bound with K samples as what is minimised (IWAE, Burda et al. 2016).
+"""IWAE: minimises the importance-weighted bound with K samples (Burda et al. 2016).
 
 Shapes: K samples, B batch, C channels, H height, W width, L latent dimensions.
 """
@@ -14,10 +14,11 @@ from vaelab.objectives import Likelihood, Objective, Terms, objectives
 
 @objectives.register("iwae")
 class IWAE(Objective):
-    """−log of the mean of K weights p(x|z) · (p(z) / q(z|x))^weight of each image, equation 8 with weight 1.
+    """−log of the mean of K weights p(x|z) · (p(z) / q(z|x))^weight of each image, in nats.
 
-    With K = 1 it is the negative ELBO, its KL in closed form. `dreg`: doubly reparameterised gradients of
-    the encoder (Tucker et al. 2019), whose signal doesn't vanish as K grows.
+    With weight 1 it is equation 8 of the paper. With K = 1 it is the negative ELBO, with the KL in closed
+    form. `dreg` selects the doubly reparameterised gradients of the encoder (Tucker et al. 2019), whose
+    signal-to-noise ratio doesn't vanish as K grows.
     """
 
     def __init__(self, likelihood: Likelihood, importance_samples: int = 1, dreg: bool = False) -> None:
@@ -47,7 +48,7 @@ class IWAE(Objective):
         log_weight_KB = log_prob_KB + kl_weight * log_ratio_KBL.sum(dim=2)
         loss = math.log(samples) - log_weight_KB.logsumexp(dim=0)
         if self.dreg and z_KBL.requires_grad:
-            # Tucker et al.'s factor, the share, for any weight: log q counts with that weight alone.
+            # Tucker et al.'s factor, the normalised weight, generalised to any power of p(z) / q(z|x).
             factor_KB = 1 - kl_weight + kl_weight * log_weight_KB.detach().softmax(dim=0)
             z_KBL.register_hook(lambda gradient: gradient * factor_KB[..., None])
         return Terms(loss, reconstruction, kl)

@@ -1,4 +1,4 @@
-"""MMD-VAE: the aggregate posterior, not each posterior, is drawn to the prior (InfoVAE, Zhao et al. 2019).
+"""MMD-VAE: matches the aggregate posterior, not each posterior, to the prior (InfoVAE, Zhao et al. 2019).
 
 Shapes: B batch, C channels, H height, W width, L latent dimensions.
 """
@@ -11,9 +11,10 @@ from vaelab.objectives import Objective, Terms, objectives
 
 @objectives.register("mmd_vae")
 class MMDVAE(Objective):
-    """reconstruction + weight · MMD²(q(z), p(z)): InfoVAE with α = 1, equation 6, and λ = beta.
+    """reconstruction + weight · MMD²(q(z), p(z)): InfoVAE (equation 6) with α = 1 and λ = beta.
 
-    The squared maximum mean discrepancy has no unit and is at most 2: useful weights are in the hundreds.
+    The squared maximum mean discrepancy is dimensionless and at most 2, so useful weights are in the
+    hundreds.
     """
 
     parts = ("mmd",)
@@ -31,10 +32,10 @@ class MMDVAE(Objective):
 
 
 def squared_mmd(z_BL: Tensor) -> Tensor:
-    """Terms, (B,), whose mean is an unbiased estimate of MMD² between q(z) and N(0, I) (Gretton et al. 2012).
+    """Terms (B,) whose mean is an unbiased estimate of MMD² of q(z) and N(0, I) (Gretton et al. 2012).
 
-    The kernel is exp(−|a − b|² / 2L), L being half the mean squared distance of two draws from the prior. Its
-    expectations under the prior are Gaussian integrals, so that only q(z) is sampled.
+    The kernel is exp(−|a − b|² / 2L), where L is half the mean squared distance of two draws from the prior.
+    Its expectations under the prior are Gaussian integrals, so only q(z) is sampled. Dimensionless.
     """
     count, dimensions = z_BL.shape
     squared_B = z_BL.square().sum(dim=1)

@@ -11,10 +11,10 @@ from vaelab.objectives import Likelihood, Objective, Terms, objectives
 
 @objectives.register("neg_elbo")
 class NegElbo(Objective):
-    """reconstruction + weight · KL of each image.
+    """reconstruction + weight · KL of each image, in nats.
 
     With free bits (Kingma et al. 2016), a latent dimension whose KL, averaged over the batch, is below
-    `free_bits` counts as `free_bits`, and so has no gradient.
+    `free_bits` nats counts as `free_bits`, and so contributes no gradient.
     """
 
     def __init__(self, likelihood: Likelihood, free_bits: float = 0.0) -> None:

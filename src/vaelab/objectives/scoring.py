@@ -1,4 +1,4 @@
-"""The bound on a whole split, with which training scores its validation images.
+"""Scoring a whole split: the terms of the objective, as training computes them for the validation images.
 
 Shapes: N images, B batch, C channels, H height, W width, L latent dimensions.
 """
@@ -16,12 +16,12 @@ from vaelab.objectives import Objective, Terms
 from vaelab.runs.environment import doubled
 from vaelab.runs.random_streams import stream
 
-BATCH = 1000  # images when nothing is learned; a constant: it is part of the noise stream's order
+BATCH = 1000  # images per batch when scoring; a constant, because the order of random numbers depends on it
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """The terms of each image of a split, and where its posterior lies."""
+    """The terms of each image of a split, and its posterior."""
 
     terms: Terms  # (N,) each, nats, float64
     posterior: Gaussian  # (N, L), float64
@@ -34,24 +34,25 @@ class Bound:
 
 
 def scored_images(split: Split, seed: int) -> Iterator[Tensor]:
-    """All images of a split in batches (B, 1, H, W); where pixels are drawn, the same at each call."""
+    """All images of a split in batches (B, C, H, W), binarised with the same noise at each call."""
     noise = stream(seed, "pixels of a scored split", device=split.images.device)
     for start in range(0, len(split), BATCH):
         yield split.batch(slice(start, start + BATCH), noise)
 
 
 def scoring_batch(objective: Objective, config: Config) -> int:
-    """Images to score at once: where a loss depends on a batch's mean, as many as were trained on."""
+    """Images to score at once: if a loss depends on its whole batch, the training batch size."""
     return min(config.batch_size, BATCH) if objective.needs_whole_batches else BATCH
 
 
 def bound(
     model: VAE, objective: Objective, split: Split, seed: int, kl_weight: float = 1.0, batch: int = BATCH
 ) -> Bound:
-    """Score every image of a split once, with one posterior sample each, always in fp32.
+    """Score every image of a split once, with one posterior sample each, always in float32.
 
-    The noise is a stream of its own that starts anew at each call: the same weights give the same numbers,
-    in training and afterwards; only the loss depends on `kl_weight`. The model keeps its mode, train or eval.
+    The noise comes from a stream of its own, which starts anew at each call, so the same weights give the
+    same numbers during training and afterwards. Only the loss depends on `kl_weight`. The model's mode, train
+    or eval, is unchanged.
     """
     latent_noise = stream(seed, "latent of a scored split", device=split.images.device)
     parts = []

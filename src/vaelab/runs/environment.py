@@ -22,7 +22,7 @@ WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 
 
 def pick_device(name: str) -> torch.device:
-    """The device to train on, made CUDA's current one; raises ConfigError for one that isn't there."""
+    """The device to train on, set as CUDA's current one; raises ConfigError if it isn't available."""
     present = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
         return torch.device("cuda" if present else "cpu")
@@ -43,13 +43,13 @@ def pick_device(name: str) -> torch.device:
 
 
 def doubled(x: torch.Tensor) -> torch.Tensor:
-    """float64, on the tensor's device where it has such numbers, and on the CPU where it hasn't: of MPS."""
+    """A float64 copy, on the same device if it supports float64, and else (MPS) on the CPU."""
     return (x.cpu() if x.device.type == "mps" else x).double()
 
 
 @contextmanager
 def importing() -> Iterator[None]:
-    """Inside, libraries are loaded: warnings filters, variables and `random` are afterwards as before."""
+    """Within the context, libraries are imported; warning filters, variables and `random` are restored."""
     state, variables = random.getstate(), {*os.environ}
     with warnings.catch_warnings():
         try:
@@ -63,7 +63,7 @@ def importing() -> Iterator[None]:
 
 @contextmanager
 def torch_settings_kept() -> Iterator[None]:
-    """Inside, settings of PyTorch for the whole process may change; afterwards they are as before."""
+    """Within the context, PyTorch's global settings may change; they are then restored."""
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     benchmark, filled = torch.backends.cudnn.benchmark, torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
@@ -88,7 +88,7 @@ def now() -> str:
 
 
 def set_deterministic(wanted: bool, warn_only: bool = False) -> None:
-    """Whether CUDA computes by bitwise reproducible algorithms; the CPU's always are."""
+    """Set whether CUDA uses deterministic algorithms; those of the CPU always are."""
     if wanted == torch.are_deterministic_algorithms_enabled():
         return  # setting it again would import PyTorch's compiler
     if wanted:
@@ -108,7 +108,7 @@ def device_facts(device: torch.device) -> dict[str, Any]:
 
 
 def memory(device: torch.device) -> int | None:
-    """Bytes of memory that the device has in all, or None where the system doesn't say."""
+    """The device's total memory in bytes, or None if the system doesn't say."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
     known = hasattr(os, "sysconf")

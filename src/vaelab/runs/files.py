@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, locks on folders, and messages for disks that are full."""
+"""Files that are written completely or not at all, locks on folders, and messages for full disks."""
 
 import errno
 import json
@@ -20,7 +20,7 @@ from vaelab.config import VaelabError
 
 log = logging.getLogger(__name__)
 
-PARTIAL = ".*.partial"  # what a killed process has left of a file that it was writing
+PARTIAL = ".*.partial"  # incomplete files that a killed process has left
 LOCK, HOLDER = ".lock", ".lock.json"
 FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk, or this user's share of it
 TRAININGS = ".trainings"
@@ -32,7 +32,7 @@ class StorageError(VaelabError, OSError):
 
 
 class InUse(VaelabError):
-    """Another process is writing into a folder."""
+    """Another process is writing to a folder; the message names it."""
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object], sync: bool = True) -> None:
@@ -57,18 +57,18 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object], sync: boo
 
 
 def write_bytes(path: Path, content: bytes, sync: bool = True) -> None:
-    """A file with that content; see `write_atomically`."""
+    """Write a file with that content; see `write_atomically`. Raises StorageError."""
     write_atomically(path, lambda file: file.write(content), sync)
 
 
 def through_link(path: Path) -> Path:
-    """The file that a symbolic link leads to, so that writing what a user has named leaves the link."""
+    """The target of a symbolic link, so that writing to a path that a user gave keeps the link."""
     return path.resolve() if path.is_symlink() else path
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Inside, an OSError becomes a StorageError that says why `path` can't be written."""
+    """Within the context, an OSError becomes a StorageError that says why `path` can't be written."""
     try:
         yield
     except StorageError:
@@ -89,12 +89,12 @@ def reason(error: OSError, path: Path) -> str:
     if error.errno == errno.ENOENT and folder != path.absolute().parent:
         return f"{path.parent} was deleted or moved."
     if error.errno in (errno.EEXIST, errno.ENOTDIR):
-        return "a file is in the way. Type another folder."
+        return "it, or a folder above it, is a file. Type another folder."
     return f"{error.strerror or error}."
 
 
 def size(count: float) -> str:
-    """Bytes as a person reads them."""
+    """A number of bytes with a unit, such as `12.3 MB`."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.3g} {unit}"
@@ -103,11 +103,11 @@ def size(count: float) -> str:
 
 
 def check_images_exist(given: Iterable[int | str]) -> None:
-    """Raise VaelabError for the first path where nothing is; numbers are of test images."""
+    """Raise VaelabError for the first path that doesn't exist; numbers stand for test images."""
     for path in given:
         if isinstance(path, str) and not Path(path).exists():
             raise VaelabError(
-                f"{path} doesn't exist: type an image file, a folder, an .npz or the number of a test image."
+                f"{path} does not exist: type an image file, a folder, an .npz or the number of a test image."
             )
 
 
@@ -119,7 +119,7 @@ def remove_leftovers(*folders: Path) -> None:
 
 
 def acquire(lock: FileLock) -> None:
-    """Wait for a lock. Where the file system has none, go on without it. Raises Timeout, and OSError."""
+    """Wait for a lock; if the file system has no locks, warn and continue. Raises Timeout and OSError."""
     try:
         lock.acquire()
     except OSError as error:
@@ -130,13 +130,13 @@ def acquire(lock: FileLock) -> None:
 
 @cache
 def warn_of_no_locks() -> None:
-    """Once in a process."""
-    log.warning("This file system has no locks: let no two processes write into one folder at a time.")
+    """Warn, once per process, that the file system has no locks."""
+    log.warning("This file system has no locks: do not let two processes write to one folder.")
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Inside, a file is locked: others wait."""
+    """Within the context, a file is locked; other processes wait."""
     lock = FileLock(path)
     acquire(lock)
     try:
@@ -147,9 +147,10 @@ def locked(path: Path) -> Iterator[None]:
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Inside, `folder`, made where it is missing, is locked, until this process ends at the latest.
+    """Within the context, `folder`, created if missing, is locked.
 
-    Raises InUse, which names the holder, and StorageError.
+    The lock ends with this process at the latest. Raises InUse, which names the process that holds the lock,
+    and StorageError.
     """
     lock, holder = FileLock(folder / LOCK, timeout=0), folder / HOLDER
     free = False
@@ -171,7 +172,7 @@ def held(folder: Path) -> Iterator[None]:
             who = "another process"
             with suppress(OSError, ValueError):  # it may have written nothing yet
                 who = json.loads(holder.read_text())
-            raise InUse(f"{folder} is in use by {who}: wait until it has ended, or end it.")
+            raise InUse(f"{folder} is in use by {who}: wait for that process to end, or end it.")
         remove_leftovers(folder)
         who = f"process {os.getpid()} on {socket.gethostname()} (since {datetime.now():%Y-%m-%d %H:%M:%S})"
         write_bytes(holder, json.dumps(who).encode())

@@ -26,7 +26,7 @@ SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}  # in m
 
 
 class RunFolderError(VaelabError):
-    """A folder is not the run that it was taken for."""
+    """A path is not the run folder or checkpoint that it was taken for."""
 
 
 def existing(path: Path | str) -> Path:
@@ -47,13 +47,13 @@ def existing(path: Path | str) -> Path:
         names += found
         if found:
             advice = f"Its checkpoints: {', '.join(str(path.parent / name) for name in found)}."
-    raise RunFolderError(f"{path} doesn't exist. {did_you_mean(path.name, names)}{advice}")
+    raise RunFolderError(f"{path} does not exist. {did_you_mean(path.name, names)}{advice}")
 
 
 def folder_of_runs(path: Path | str) -> Path:
     """A folder with runs in it; raises RunFolderError for any other."""
     path = Path(expand_home(path))
-    advice = "type sweep=FOLDER, one that vaelab.train has put runs into."
+    advice = "type sweep=FOLDER with a folder of runs."
     if not path.is_dir():
         raise RunFolderError(f"{path} is not a directory: {advice}")
     refuse_system(path, "sweep")
@@ -63,7 +63,7 @@ def folder_of_runs(path: Path | str) -> Path:
 
 
 def run_folders(folder: Path) -> list[Path]:
-    """Folders of runs below one, and of jobs that never became one, in the order of their numbers."""
+    """The run folders below a folder, including those of jobs that never started, in numerical order."""
     found, seen = [], set()
     for path, folders, names in os.walk(folder, followlinks=True):
         if (real := os.path.realpath(path)) in seen:  # links may lead to what was seen already, or in circles
@@ -80,7 +80,7 @@ def run_folders(folder: Path) -> list[Path]:
 def refuse_system(path: Path, setting: str) -> None:
     """Raise RunFolderError for the root of the file system and the like; `setting` is what names it."""
     if path.resolve() in SYSTEM:
-        raise RunFolderError(f"{path} belongs to the operating system: type {setting}=FOLDER, another one.")
+        raise RunFolderError(f"{path} belongs to the operating system: type another {setting}=FOLDER.")
 
 
 def refuse_inside_a_run(path: Path, setting: str) -> None:
@@ -88,14 +88,16 @@ def refuse_inside_a_run(path: Path, setting: str) -> None:
     around = next((each for each in path.resolve().parents if (each / "run.json").is_file()), None)
     if around is not None:
         shown = RunFolder(around).path
-        raise RunFolderError(f"The run {shown} can't hold another: type {setting}=FOLDER, one outside of it.")
+        raise RunFolderError(
+            f"The run folder {shown} can't contain another run: type {setting}=FOLDER, outside of it."
+        )
     for sweep in (path, *path.parents):
         if (sweep / "multirun.yaml").is_file() and path in (sweep, sweep / "comparison"):
-            raise RunFolderError(f"{path} is a sweep's own folder: type {setting}=FOLDER, another one.")
+            raise RunFolderError(f"{path} is the folder of a sweep: type another {setting}=FOLDER.")
 
 
 def read_metrics_json(folder: Path) -> dict[str, Any] | None:
-    """What an evaluation has written into a folder; None where there is nothing, or a damaged file."""
+    """The content of an evaluation's metrics.json; None if it is missing or damaged."""
     with suppress(OSError, ValueError):
         found = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
         return found if isinstance(found, dict) else None
@@ -108,7 +110,7 @@ def natural(text: str) -> list[tuple[int, str]]:
 
 
 class RunFolder:
-    """The names inside one run's folder, and what is written under them."""
+    """The paths in a run folder, and the methods that write and read its files."""
 
     def __init__(self, path: Path | str) -> None:
         full = Path(path).absolute()
@@ -129,16 +131,16 @@ class RunFolder:
 
     @classmethod
     def holding(cls, path: Path | str) -> RunFolder:
-        """The run that is at `path`, or whose file (a checkpoint, say) `path` is; raises RunFolderError."""
+        """The run at `path`, or that of the file `path`, such as a checkpoint. Raises RunFolderError."""
         path = existing(path)
         if (found := cls.around(path)) is None:
-            problem = f"{path} is not a run folder and not a file of one (no run.json there)"
-            raise RunFolderError(f"{problem}: type a folder that vaelab.train has made.")
+            problem = f"{path} is neither a run folder nor a file in one (there is no run.json)"
+            raise RunFolderError(f"{problem}: type a folder that vaelab.train has created.")
         return found
 
     @classmethod
     def around(cls, path: Path) -> RunFolder | None:
-        """The run that is at `path` or two folders up at most, or None."""
+        """The run at `path` or up to two folders above, or None."""
         folders = (path, *path.absolute().parents[:2])
         return next((cls(folder) for folder in folders if (folder / "run.json").is_file()), None)
 
@@ -147,7 +149,7 @@ class RunFolder:
         return self.path / "checkpoints" / (name + CHECKPOINT_SUFFIXES[0])
 
     def readable(self, name: str) -> Path:
-        """The checkpoint to read: of an older run, the *.pt where there is no *.safetensors."""
+        """The checkpoint to read: the *.pt of an older run if there is no *.safetensors."""
         path = self.checkpoint(name)
         older = path.with_suffix(CHECKPOINT_SUFFIXES[1])
         return older if older.exists() and not path.exists() else path
@@ -177,7 +179,7 @@ class RunFolder:
         return self.path / "latent" / "frames" / f"step_{step:07d}.npz"
 
     def numbered(self, kind: str) -> list[tuple[int, Path]]:
-        """Epochs with their file, of one of EPOCH_FOLDERS; steps with theirs, of latent/frames. Sorted."""
+        """Sorted (epoch, file) pairs of one of EPOCH_FOLDERS, or (step, file) pairs of latent/frames."""
         name = re.compile(r"(?:epoch_\d{4,}|step_\d{7,})\.(?:png|npz|safetensors|pt)")
         found = (path for path in (self.path / kind).glob("*") if name.fullmatch(path.name))
         return sorted((int(path.stem.partition("_")[2]), path) for path in found)
@@ -203,15 +205,15 @@ class RunFolder:
     def main_files(self) -> list[tuple[str, str]]:
         """The main files of this run, with what each shows."""
         guide = {
-            "report.html": "all of it on one page, for the browser",
+            "report.html": "all results on one page, for the browser",
             "figures/loss_curves.png": "loss, reconstruction and KL over the epochs",
-            "figures/latent_space.png": "positions of the test images, by class",
-            "figures/latent_manifold.png": "what the decoder makes of the latent plane",
+            "figures/latent_space.png": "posterior means of the test images, by class",
+            "figures/latent_manifold.png": "images decoded from a grid in the latent plane",
             "figures/latent_evolution.gif": "animation of the latent space during training",
             "figures/latent_evolution.mp4": "the same as a video",
             "reconstructions": "originals above reconstructions, epoch by epoch",
-            "samples": "the same 64 prior draws, epoch by epoch",
-            "evaluation/best/metrics.json": "the best checkpoint measured, with units and sample sizes",
+            "samples": "images decoded from the same prior draws, epoch by epoch",
+            "evaluation/best/metrics.json": "evaluation of the best checkpoint, with units and sample sizes",
             "metrics.csv": "one row per epoch, in nats per image",
             "checkpoints/best.safetensors": f'the model; in Python: vaelab.load("{self.path}")',
         }
@@ -239,7 +241,7 @@ class RunFolder:
             facts["epochs"].setdefault("total", facts["epochs"].get("asked"))  # its name in older runs
         except (ValueError, AttributeError) as error:
             again = f"python -m vaelab.train {quote_override('resume', self.path)}"
-            raise RunFolderError(f"{self.run_json} is damaged: {again} writes it again.") from error
+            raise RunFolderError(f"{self.run_json} is damaged: {again} restores it.") from error
         return facts
 
     def read_metrics(self) -> list[dict[str, float]]:
@@ -253,7 +255,7 @@ class RunFolder:
                 raise ValueError
             return rows
         except (ValueError, AttributeError) as error:
-            advice = "the checkpoints hold the same rows, type the path of one."
+            advice = "the checkpoints hold the same rows. Type the path of one."
             raise RunFolderError(f"{self.metrics_csv} is damaged: {advice}") from error
 
     def write_metrics(self, history: Sequence[Mapping[str, float]]) -> None:
@@ -265,7 +267,7 @@ class RunFolder:
         self.write_text(self.metrics_csv, text.getvalue())
 
     def remove_after(self, epoch: int, step: int) -> bool:
-        """Delete files that this class names, of later moments; whether any was of a whole later epoch."""
+        """Delete the files of later epochs and steps; returns whether any was from a complete later epoch."""
         later = [each for kind in EPOCH_FOLDERS for each in self.numbered(kind) if each[0] > epoch]
         frames = [each for each in self.numbered("latent/frames") if each[0] > step]
         for _, path in later + frames:
@@ -277,16 +279,16 @@ class RunFolder:
         return self.metrics_csv.exists() or self.best_checkpoint.exists() or any(self.numbered("checkpoints"))
 
     def remove_leftovers(self) -> None:
-        """Delete the incomplete files of a killed process, and of the zip beside the folder."""
+        """Delete the incomplete files of a killed process, including those of the zip next to the folder."""
         names = ("", "figures", "latent/frames", *EPOCH_FOLDERS)
         files.remove_leftovers(*(self.path / name for name in names))
         for path in self.zip.parent.glob(f".{glob.escape(self.zip.name)}.*.partial"):
             path.unlink(missing_ok=True)
 
     def write_zip(self, facts: Mapping[str, Any] | None = None) -> None:
-        """The folder as one zip file beside it, but for hidden files and the animation's frames.
+        """Pack the folder as a zip file next to it, without hidden files and the frames of the animation.
 
-        `facts` stand for run.json. A progress bar shows which files are done.
+        `facts` replaces the content of run.json, if given. A progress bar shows which files are done.
         """
         names = (path.relative_to(self.path) for path in sorted(self.path.rglob("*")) if path.is_file())
         packed = [name for name in names if not name.match("latent/frames/*")]
@@ -304,7 +306,7 @@ class RunFolder:
         write_atomically(self.zip, pack)
 
     def refresh_zip(self) -> None:
-        """Pack again where there is a zip: an evaluation, say, has been added."""
+        """Pack again if there is a zip file, for example after an evaluation."""
         if self.zip.is_file():
             self.write_zip()
 

@@ -22,12 +22,12 @@ def in_notebook() -> bool:
 
 
 def terminal() -> TextIO:
-    """Where lines go that are no warnings: stderr; in a notebook, which shows that in red, stdout."""
+    """The stream for non-warnings: stderr; in a notebook, which shows stderr in red, stdout."""
     return sys.stdout if in_notebook() else sys.stderr
 
 
 def progress(*of: Any, **look: Any) -> tqdm[Any]:
-    """A progress bar of tqdm's: text on a terminal, a widget in a notebook, and nothing in a pipe."""
+    """A tqdm progress bar: text on a terminal, a widget in a notebook, and nothing in a pipe."""
     look = {"leave": False, "dynamic_ncols": True, **look}
     if not in_notebook():
         return tqdm(*of, **{**look, "disable": None})
@@ -50,7 +50,7 @@ class ProgressBarHandler(logging.Handler):
 
 
 class LogFile(logging.FileHandler):
-    """Appends lines with their time. Raises StorageError; a disk full later is reported elsewhere."""
+    """Appends log lines with their time. Raises StorageError; a disk full later is reported elsewhere."""
 
     def __init__(self, path: Path) -> None:
         with writing(path):
@@ -85,14 +85,14 @@ def logging_to(handler: logging.Handler) -> Iterator[None]:
 
 @contextmanager
 def doing(what: str) -> Iterator[None]:
-    """Inside, a line on the terminal says what is being done; nothing in a pipe."""
+    """Within the context, a line on a terminal says what is being done; nothing in a pipe."""
     with progress(desc=what, bar_format="{desc} …"):
         yield
 
 
 @contextmanager
 def standard_streams() -> Iterator[None]:
-    """Inside, every standard stream is there: one that is closed, as by `2>&-`, is the null device."""
+    """Within the context, every standard stream exists: a closed one, as by `2>&-`, is the null device."""
     modes = {"stdin": "r", "stdout": "w", "stderr": "w"}
     with ExitStack() as opened:
         for name in [name for name in modes if getattr(sys, name) is None]:

@@ -7,11 +7,11 @@ from torch import Generator
 
 
 def stream(seed: int, purpose: str, epoch: int = 0, device: torch.device | str = "cpu") -> Generator:
-    """The generator of one seed, purpose ("shuffle", "latent", …) and epoch, unrelated to all others."""
+    """A generator for one seed, purpose ("shuffle", "latent", …) and epoch, independent of all others."""
     return restart(Generator(device), seed, purpose, epoch)
 
 
 def restart(generator: Generator, seed: int, purpose: str, epoch: int = 0) -> Generator:
-    """The same generator, set to the beginning of a named stream."""
+    """Reset a generator to the beginning of a named stream, and return it."""
     digest = hashlib.sha256(f"{seed}/{purpose}/{epoch}".encode()).digest()
     return generator.manual_seed(int.from_bytes(digest[:8], "big") >> 1)

@@ -13,7 +13,7 @@ from typing import Any
 
 BY_SIGNAL = 128  # plus the signal's number: the exit status of what was interrupted, as shells have it
 DEBOUNCE_S = 1.0
-"""Seconds within which signals are one: Ctrl-C reaches a sweep's jobs from the terminal and the sweep."""
+"""Signals within this many seconds count as one: Ctrl-C reaches jobs from the terminal and from the sweep."""
 
 
 class Interrupted(Exception):
@@ -25,7 +25,7 @@ class Interrupted(Exception):
 
 @contextmanager
 def unwinding() -> Iterator[None]:
-    """Inside, SIGTERM raises SystemExit, as Ctrl-C raises KeyboardInterrupt: clean-up code runs."""
+    """Within the context, SIGTERM raises SystemExit, so that clean-up code runs as after Ctrl-C."""
     main = threading.current_thread() is threading.main_thread()  # elsewhere Python allows no handlers
     if not main or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield
@@ -42,7 +42,10 @@ def unwinding() -> Iterator[None]:
 
 
 def ended_within(error: BaseException | None) -> int | None:
-    """The exit status of a signal that a library turned into another error: an import, for example."""
+    """The exit status of a signal that a library, during an import for example, turned into another error.
+
+    None if no signal is among the causes.
+    """
     while error is not None:
         if isinstance(error, KeyboardInterrupt):
             return BY_SIGNAL + signal.SIGINT
@@ -53,9 +56,10 @@ def ended_within(error: BaseException | None) -> int | None:
 
 
 class Signals:
-    """While entered, SIGINT, SIGTERM and SIGHUP are noted; a second one acts as it would without this.
+    """Context manager: SIGINT, SIGTERM and SIGHUP are noted; a second signal has its usual effect.
 
-    So are the signals for which a cluster's launcher has set handlers: those run when everything is saved.
+    The same goes for signals with handlers of a cluster's launcher, which run after everything has been
+    saved.
     """
 
     OURS = (signal.SIGINT, signal.SIGTERM)
@@ -93,6 +97,6 @@ class Signals:
             signal.raise_signal(number)
 
     def check(self) -> None:
-        """Raise Interrupted if a signal has come."""
+        """Raise Interrupted if a signal has been received."""
         if self.received:
             raise Interrupted(self.received)

@@ -1,6 +1,6 @@
-"""What happens beside the training loop: each thing one class.
+"""What happens around the training loop: one class for each task.
 
-Callbacks look at the state and don't change what is learned; to stop the training they raise.
+Callbacks read the state and don't change what is learned; to stop the training they raise an exception.
 """
 
 import logging
@@ -28,23 +28,23 @@ log = logging.getLogger("vaelab.training")
 
 
 Bar = Callable[..., Iterable[Any]]
-"""Gives items one by one, with a progress bar: `bar(items, "drawing figures")`, or with their number."""
+"""Yields items with a progress bar: `bar(items, "drawing figures")`, or with their number as well."""
 
 
 class Callback:
-    """Base class: does nothing."""
+    """Base class of callbacks and loggers: every method does nothing unless overridden."""
 
     def on_start(self, state: TrainingState) -> None:
-        """Before the first step of a session, which may be in the middle of a run."""
+        """Called before the first step of a session, which may start in the middle of a run."""
 
     def on_step(self, state: TrainingState) -> None:
-        """After every step. Its time counts as training time, but for what `state.not_timed()` takes out."""
+        """Called after every step. Its time counts as training time, except within `state.not_timed()`."""
 
     def on_epoch(self, state: TrainingState) -> None:
-        """After every epoch; `state.history[-1]` has its numbers."""
+        """Called after every epoch; `state.history[-1]` has its numbers, named as in metrics.csv."""
 
     def on_end(self, state: TrainingState, facts: Mapping[str, Any]) -> None:
-        """When the session ends. `facts` is the content of run.json: status, best epoch, data, and so on."""
+        """Called when the session ends; `facts` is the content of run.json: status, best epoch, data, …"""
 
 
 def notify(callbacks: Sequence[Callback], event: str, state: TrainingState, *facts: Any) -> None:
@@ -56,7 +56,7 @@ def notify(callbacks: Sequence[Callback], event: str, state: TrainingState, *fac
 class CheckFinite(Callback):
     """Raises TrainingDiverged once a loss or a weight is not finite.
 
-    A CPU is looked at every 50 steps; a GPU would have to be waited for, and is when the epoch ends.
+    On a CPU it checks every 50 steps; on a GPU only at the end of each epoch, because it would have to wait.
     """
 
     def __init__(self, config: Config) -> None:
@@ -71,8 +71,9 @@ class CheckFinite(Callback):
 class DropTinyMoments(Callback):
     """Every 100 steps, sets Adam's moments below 1e-30 in magnitude to 0.
 
-    Pixels that are nearly always black have vanishing gradients. Their moments decay into denormal numbers,
-    which make a CPU's arithmetic several times slower; beside Adam's epsilon of 1e-8 they change no weight.
+    Pixels that are nearly always black have vanishing gradients, whose moments decay to denormal numbers.
+    These slow a CPU's arithmetic down several times, and are too small next to Adam's epsilon of 1e-8 to
+    change a weight.
     """
 
     def on_step(self, state: TrainingState) -> None:
@@ -83,7 +84,7 @@ class DropTinyMoments(Callback):
 
 
 class SaveEpochs(Callback):
-    """metrics.csv, and the checkpoints last, best and those that are kept."""
+    """Writes metrics.csv and the checkpoints: last, best, and those of artifacts.checkpoint_every."""
 
     def __init__(self, config: Config, data: Data, folder: RunFolder) -> None:
         self.config, self.data, self.folder = config, data, folder
@@ -93,20 +94,20 @@ class SaveEpochs(Callback):
         self.save(state, "last", *self.due(state))
 
     def due(self, state: TrainingState) -> list[str]:
-        """What the epoch that has just ended is saved as, beside last."""
+        """The names, besides last, under which the epoch that has just ended is saved."""
         every = self.config.artifacts.checkpoint_every
         best = ["best"] if state.best_epoch == state.epoch else []
         return best + ([f"epoch_{state.epoch:04d}"] if every and state.epoch % every == 0 else [])
 
     def save(self, state: TrainingState, *names: str) -> None:
-        """One checkpoint of this very step, under each of `names`."""
+        """Save the current step as one checkpoint under each of `names`."""
         content = checkpoint.encode(checkpoint.content_of(state, self.config, self.data))
         for name in names:
             self.folder.write(self.folder.checkpoint(name), content)
 
 
 class WriteReport(Callback):
-    """report.html, whatever the status; without it the run is still whole."""
+    """Writes report.html, whatever the status; if that fails, the run is complete without it."""
 
     def __init__(
         self, folder: RunFolder, write: Callable[[RunFolder, Mapping[str, Any]], None], bar: Bar
@@ -124,10 +125,10 @@ class WriteReport(Callback):
 
 
 class ProgressBar(Callback):
-    """One bar over the run, in images, with the terms of the last step; silent in a pipe."""
+    """A progress bar over the whole run, in images, with the terms of the last step; none in a pipe."""
 
     def __init__(self, config: Config, data: Data, place: str = "") -> None:
-        """`place` is the run's in a sweep: run 2 of 3."""
+        """`place` is the place of the run in a sweep, such as `run 2 of 3`."""
         self.config, self.images = config, len(data.train)
         self.before = f"{place}, " if place else ""
         self.bar: tqdm[Any] = tqdm(disable=True)  # until the first step
@@ -154,7 +155,7 @@ class ProgressBar(Callback):
             )
 
     def over(self, items: Iterable[Any], doing: str, total: int | None = None) -> Iterator[Any]:
-        """The items of something that is done after the training, with a bar of their own."""
+        """Yields the items of a task after the training, with a progress bar of its own."""
         self.bar.close()
         style = "{desc} |{bar}| {n_fmt}/{total_fmt}, {elapsed}"
         self.bar = progress(items, f"{self.before}{doing}", total, bar_format=style)
@@ -162,7 +163,7 @@ class ProgressBar(Callback):
 
 
 class LogEpochs(Callback):
-    """A line in the log for each epoch: training terms, score, speed; on the terminal too unless `brief`."""
+    """Logs a line per epoch: training terms, scored terms, speed; also on the terminal unless `brief`."""
 
     def __init__(self, config: Config, scored: str, *, brief: bool) -> None:
         self.config, self.scored, self.brief = config, scored, brief
@@ -184,7 +185,7 @@ class LogEpochs(Callback):
 
 
 class StopOnSignal(Callback):
-    """Raises Interrupted after a step or an epoch when a signal has come."""
+    """Raises Interrupted after a step or an epoch if a signal has been received."""
 
     def __init__(self, config: Config, signals: Signals) -> None:
         self.config, self.signals = config, signals
@@ -199,13 +200,13 @@ class StopOnSignal(Callback):
 
 
 class RunJson(Callback):
-    """run.json: what was run, on what data and machine, with which versions, and how far it has come."""
+    """Writes run.json: what was run, on which data and machine, with which versions, and how far it got."""
 
     def __init__(
         self, config: Config, data: Data, folder: RunFolder, state: TrainingState, before: Mapping[str, Any],
         arguments: Sequence[str], sweep: str,
     ) -> None:  # fmt: skip
-        """`before` is an earlier session's content; `sweep` the command of the sweep that this run is of."""
+        """`before` is the content written by an earlier session; `sweep` the sweep's command, if any."""
         self.folder, self.epochs, self.scored = folder, config.epochs, data.scored.name
         line = sweep or command(arguments)
         self.session = {"command": line, "started": now(), "from_epoch": state.epoch, **process_facts()}
@@ -218,7 +219,7 @@ class RunJson(Callback):
             "working_directory": str(Path.cwd()),
             "objective": config.objective_name,
             "likelihood": config.loss.likelihood_name,
-            "units": "nats per image: summed over pixels and latent dimensions, averaged over images",
+            "units": "nats per image: summed over pixels and latent dimensions, averaged over images only",
             "model": {**config.model, "parameters": sum(each.numel() for each in state.model.parameters())},
             "data": {
                 "name": data.spec.name,
@@ -266,12 +267,12 @@ class RunJson(Callback):
 
 
 def class_prior(model: VAE, data: Data) -> dict[str, float]:
-    """p(y) by the class's name, of a class-conditional model: what labels are drawn from."""
+    """p(y) of a class-conditional model by the names of the classes: labels are drawn from it."""
     return dict(zip(data.class_names.values(), model.class_prior.tolist(), strict=True))
 
 
 def best_of(facts: Mapping[str, Any]) -> float:
-    """neg_elbo of a run's best epoch on the scored images, from its run.json; infinite before one."""
+    """neg_elbo of a run's best epoch on the scored images, from its run.json; inf if there is none."""
     best = facts["best"] or {}
     return next((float(value) for key, value in best.items() if key.endswith("/neg_elbo")), math.inf)
 

@@ -1,7 +1,7 @@
-"""Checkpoints: one safetensors file with all tensors of a training, and a JSON text that explains them.
+"""Checkpoints: a safetensors file with all tensors of a training, and a JSON text that describes them.
 
-Reading one executes nothing and takes no more memory than the file. What older versions of vaelab wrote with
-`torch.save` (formats 1 and 2, *.pt) is still read.
+Reading one executes no code and takes no more memory than the file. Files that older versions of vaelab wrote
+with `torch.save` (formats 1 and 2, *.pt) can still be read.
 """
 
 import hashlib
@@ -28,15 +28,15 @@ from vaelab.runs.folder import CHECKPOINT_SUFFIXES
 from vaelab.training.state import TrainingState
 
 FORMAT = 3
-"""Raised when what is written changes. All formats are read."""
+"""Version of the format, incremented when it changes. All versions can be read."""
 
 
 class CheckpointError(VaelabError):
-    """A file is not a checkpoint that can be used."""
+    """A file is not a usable checkpoint; the message says which other one to give."""
 
 
 class Unusable(VaelabError):
-    """A checkpoint's error, as a clause that says what is wrong with the file."""
+    """What is wrong with a checkpoint's file, as a clause for the message of CheckpointError."""
 
 
 Count = Annotated[int, Field(ge=0)]
@@ -55,7 +55,10 @@ class DataFacts(BaseModel):
 
 
 class Checkpoint(BaseModel):
-    """A moment of a training: all that resuming it and using its model take. Tensors are on the CPU."""
+    """The content of a checkpoint: all that is needed to resume a training and to use its model.
+
+    Tensors are on the CPU.
+    """
 
     model_config = ConfigDict(strict=True, frozen=True, arbitrary_types_allowed=True, protected_namespaces=())
 
@@ -74,7 +77,7 @@ class Checkpoint(BaseModel):
     param_groups: list[dict[str, Any]]  # Adam's options
     model: Tensors
     trained: Tensors = Field({}, exclude=True)
-    """The weights that are trained, where the model's are their moving average."""
+    """The trained weights, if the model holds their moving average; else empty."""
     objective: Tensors
     optimizer: Annotated[dict[int, dict[str, Tensor]], Field(exclude=True)]
     """Adam's moments, by the parameter's index."""
@@ -84,7 +87,7 @@ class Checkpoint(BaseModel):
 
     @model_validator(mode="after")
     def check_agreement(self) -> Self:
-        """Whether epochs, steps, rows and tensors are of one moment."""
+        """Raise ValueError unless epoch, step, history and tensors are consistent."""
         if not (
             [row.get("epoch") for row in self.history] == [*range(1, self.epoch + 1)]
             and self.best_epoch <= self.epoch
@@ -97,7 +100,7 @@ class Checkpoint(BaseModel):
 
 
 def known_data(facts: DataFacts) -> DataFacts:
-    """With title and classes where an older version, which had published data sets alone, left them out."""
+    """Facts with title and classes, which older versions, for published data sets only, left out."""
     if facts.title or (spec := published().get(facts.name)) is None:
         return facts
     more = {"title": spec.title, "description": spec.title, "classes": [*spec.classes]}
@@ -189,8 +192,8 @@ def read(path: Path) -> Checkpoint:
 
 
 def content_of_file(path: Path) -> dict[str, Any]:
-    """The fields of a checkpoint, not checked yet. Raises errors of many kinds for a damaged file."""
-    content = path.read_bytes()  # once: a training may replace the file at any moment
+    """The fields of a checkpoint, not validated yet. Raises errors of many types for a damaged file."""
+    content = path.read_bytes()  # read once, because a training may replace the file at any moment
     # Copies, because a tensor's place in memory may decide how its arithmetic is rounded.
     tensors = {name: tensor.clone() for name, tensor in sorted(load_tensors(content).items())}
     header = content[8 : 8 + int.from_bytes(content[:8], "little")]  # the format: its size, then JSON
@@ -235,7 +238,7 @@ def checkpoints_in(folder: Path) -> list[Path]:
 
 
 def instead_of(path: Path) -> str:
-    """What to type instead of a checkpoint that can't be used: the newest good one beside it."""
+    """A sentence that says what to give instead of an unusable checkpoint: the newest good one next to it."""
     good: list[tuple[int, int, Path]] = []
     for other in checkpoints_in(path.parent):
         with suppress(Unusable, OSError):
@@ -243,10 +246,10 @@ def instead_of(path: Path) -> str:
                 found = read(other)
                 good.append((found.epoch, found.step, other))
     if not good:
-        return "There is no good checkpoint beside it: train again, or type another run."
+        return "There is no good checkpoint in the same folder: train again, or type another run."
     epoch, step, other = max(good, key=lambda each: each[:2])
     moment = f"epoch {epoch}, step {step}" if step else f"epoch {epoch}"
-    return f"The newest good one beside it is {other} ({moment}): type that."
+    return f"The newest good one in the same folder is {other} ({moment}): type that path."
 
 
 def config_of(checkpoint: Checkpoint) -> Config:
@@ -269,12 +272,12 @@ def model_of(checkpoint: Checkpoint) -> tuple[VAE, Objective]:
 
 
 def restore(checkpoint: Checkpoint, state: TrainingState, config: Config, data: Data) -> None:
-    """Restore the state of a checkpoint into a fresh one. Raises CheckpointError on other images."""
+    """Copy a checkpoint's state into a new training state. Raises CheckpointError for other images."""
     if checkpoint.data.sha256 != dict(data.origin.sha256):
         subset = data.spec.is_published and data.origin.complete and not checkpoint.data.complete
         advice = "dataset.source=embedded" if subset else "dataset.root=FOLDER, the folder with its data"
         raise CheckpointError(
-            f"The run was trained on other images than {data.origin.folder} holds ({data.description}): "
+            f"The run was trained on images other than those in {data.origin.folder} ({data.description}): "
             f"type {advice}."
         )
     state.model.load_state_dict(checkpoint.trained or checkpoint.model)

@@ -1,4 +1,4 @@
-"""A training step as one CUDA graph: hundreds of kernels, launched without Python between them."""
+"""A training step as one CUDA graph: hundreds of kernels, launched without Python in between."""
 
 import logging
 from collections.abc import Callable
@@ -11,14 +11,14 @@ from vaelab.training.state import TrainingState
 log = logging.getLogger(__name__)
 
 WARM_UP = 3
-"""Calls before the capture: libraries make their plans and workspaces in the first ones, and no graph may."""
+"""Calls before the capture, in which libraries allocate workspaces; that is not possible during a capture."""
 
 
 class CapturedStep:
-    """A train step, recorded once and then replayed (PyTorch's notes on CUDA graphs).
+    """A train step that is captured once and then replayed (PyTorch's notes on CUDA graphs).
 
-    Batch, labels and KL weight are copied to where the graph reads them. The first calls, and batches of
-    another size, run as they are; so do all where the step can't be recorded.
+    Batch, labels and KL weight are copied to the memory that the graph reads. The first calls and batches of
+    another size run without the graph, and so do all calls if the step can't be captured.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class CapturedStep:
         self.terms_T.copy_(self.step(self.x_BCHW, self.labels_B, self.kl_weight))
 
     def recorded(self) -> torch.cuda.CUDAGraph | None:
-        """The step as a graph, which has not run yet; None where that is impossible."""
+        """The captured step, not yet replayed; None if it can't be captured."""
         graph = torch.cuda.CUDAGraph()
         stream = torch.cuda.current_stream()
         states = {purpose: generator.get_state() for purpose, generator in self.noise.items()}

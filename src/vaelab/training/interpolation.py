@@ -1,4 +1,4 @@
-"""Ways from one latent to another.
+"""Paths from one latent to another.
 
 Shapes: K pairs, S steps, L latent dimensions.
 """
@@ -33,8 +33,8 @@ def spherical_path(start_KL: Tensor, end_KL: Tensor, share_S: Tensor) -> Tensor:
 
 
 PATHS = {"linear": linear_path, "spherical": spherical_path}
-"""By name. On a straight line a VAE's latents stay among those that its encoder uses; White's great circles
-are for draws of a prior of many dimensions, which have nearly the same norm.
+"""Paths by name. A straight line stays in the region that a VAE's encoder uses; White's great circles are
+meant for draws from a prior of many dimensions, which all have nearly the same norm.
 """
 
 

@@ -1,4 +1,4 @@
-"""The directions of the latent space that a model's figures have in common.
+"""The directions of the latent space that all figures of a model share.
 
 Shapes: N images, L latent dimensions, D directions.
 """
@@ -20,17 +20,17 @@ PROBABILITIES = (torch.arange(MANIFOLD, dtype=torch.float64) + 0.5) / MANIFOLD
 PRIOR_STEPS = torch.special.ndtri(PROBABILITIES)
 REACH = PRIOR_STEPS[-1].item()
 WHERE_THE_PRIOR_IS = 0.5
-"""Share of posterior means within the manifold's steps of the prior below which figures are drawn where those
-means are instead. Of the prior's own draws 93 % are within the steps of each direction."""
+"""If less than this share of the posterior means lies within the range of the manifold's grid over the prior,
+figures cover the range of those means instead. In each direction, 93 % of prior draws lie in that range."""
 
 
 class NothingToShow(VaelabError):
-    """Why a figure would teach nothing. The others are drawn."""
+    """A figure would be empty or uninformative; the message says why. The other figures are drawn."""
 
 
 @dataclass(frozen=True, eq=False)
 class LatentAxes:
-    """D directions of the latent space, and where the posterior means are along them; float64."""
+    """D directions of the latent space, and the coordinates of the posterior means on them; float64."""
 
     directions_LD: Tensor  # orthonormal
     names: Sequence[str]
@@ -39,10 +39,11 @@ class LatentAxes:
 
     @classmethod
     def of(cls, means_NL: NDArray[np.floating]) -> "LatentAxes":
-        """Of posterior means.
+        """The axes for posterior means (N, L).
 
-        Up to two latent dimensions are drawn themselves. Of more, principal directions of posterior means:
-        no other plane shows more of how images differ, with KL off as with it, and the prior prefers none.
+        With up to two latent dimensions these are the axes. With more, they are the principal directions of
+        the posterior means: no other plane shows more of how images differ, with or without KL, and the prior
+        is isotropic.
         """
         means = torch.from_numpy(means_NL).double()
         directions_LD, names = torch.eye(means_NL.shape[1], dtype=torch.float64), ["z₁", "z₂"]
@@ -57,9 +58,10 @@ class LatentAxes:
 
     @cached_property
     def varying(self) -> list[int]:
-        """The directions along which images differ: a variance as of active units, and of many 1 % of all.
+        """The directions along which images differ.
 
-        Raises NothingToShow where there is none.
+        Their variance is above that of an inactive unit and, of more than two, above 1 % of the total. Raises
+        NothingToShow if there is none.
         """
         least = ACTIVE_VARIANCE * max(1.0, self.variances.sum().item() if len(self.names) > 2 else 0)
         found: list[int] = (self.variances > least).nonzero().flatten().tolist()
@@ -73,22 +75,22 @@ class LatentAxes:
 
     @cached_property
     def inside(self) -> float:
-        """Share of the posterior means that are within the manifold's steps of the prior."""
+        """Share of the posterior means within the range of the manifold's grid over the prior."""
         return (self.means_ND[:, self.varying[:2]].abs() <= REACH).all(dim=1).double().mean().item()
 
     @property
     def prior_fits(self) -> bool:
-        """Whether the prior is where the posterior means are; else figures are drawn where those are."""
+        """Whether the posterior means lie where the prior does; if not, figures cover the means' range."""
         return self.inside >= WHERE_THE_PRIOR_IS
 
     @property
     def elsewhere(self) -> str:
         """Why figures are not drawn where the prior is."""
         steps = f"the prior's steps, from −{REACH:.2f} to {REACH:.2f}"
-        return f":\nonly {100 * self.inside:.0f} % of them are within {steps}"
+        return f":\nonly {100 * self.inside:.0f} % of the posterior means are within {steps}"
 
     def label(self, place: int) -> str:
-        """A direction, with how much of the posterior means' variance is along it."""
+        """The name of a direction, with its share of the posterior means' variance."""
         if len(self.variances) == 1:
             return self.names[place]
         return f"{self.names[place]}, {100 * self.variances[place] / self.variances.sum():.0f} % of variance"

@@ -1,4 +1,7 @@
-"""The training loop; checks, figures and files are in callbacks. Shapes: N images, B batch, C, H, W axes."""
+"""The training loop; checks, figures and files are callbacks.
+
+Shapes: N images, B batch, C channels, H height, W width.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -23,9 +26,10 @@ def fit(
     callbacks: Sequence[Callback] = (),
     train_step: TrainStep | None = None,
 ) -> list[Record]:
-    """Train until `config.epochs` epochs are complete; returns the records of all.
+    """Train until `config.epochs` epochs are complete, or early stopping ends the training.
 
-    A callback stops the training by raising: another `fit` then continues from the very next step.
+    Returns the records of all epochs. A callback stops the training by raising an exception; another `fit`
+    then continues with the next step.
     """
     train_step = train_step or train_step_for(state, config)
     weight_of = kl_weight(config)
@@ -54,9 +58,9 @@ def fit(
 def batches(
     images: Split, shuffled: Split, state: TrainingState, config: Config
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches of the current epoch from its current step on, images (B, C, H, W) and labels (B,).
+    """The batches of the current epoch from its current step on: images (B, C, H, W) and labels (B,).
 
-    They are slices of the images, which are shuffled at once.
+    They are slices of the images, which are shuffled in one operation at the start.
     """
     generator = stream(config.seed, "shuffle", state.epoch + 1, state.device)
     order_N = torch.randperm(len(images), generator=generator, device=state.device)

@@ -1,4 +1,4 @@
-"""Adam's step size over time, clipped gradients, and an average of the weights."""
+"""The learning rate over time, gradient clipping, and the moving average of the weights."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from vaelab.config import Config
 
 
 def learning_rate(config: Config, epoch: float) -> float:
-    """Adam's step size, where 2.5 is the middle of the third epoch."""
+    """Adam's learning rate at a time in epochs, where 2.5 is the middle of the third epoch."""
     optimizer, share = config.optimizer, epoch / config.epochs
     if epoch < optimizer.warmup_epochs:
         return optimizer.lr * epoch / optimizer.warmup_epochs
@@ -23,7 +23,7 @@ def learning_rate(config: Config, epoch: float) -> float:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """In place where it is a tensor, which a CUDA graph reads."""
+    """Set the learning rate, in place if it is a tensor, because a CUDA graph reads that."""
     for group in optimizer.param_groups:
         if isinstance(group["lr"], Tensor):
             group["lr"].fill_(rate)
@@ -32,9 +32,10 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 def clip(parameters: Sequence[nn.Parameter], largest: float) -> tuple[Tensor, Tensor]:
-    """Scale the gradient down to a norm of at most `largest`; one that is not finite becomes 0.
+    """Scale the gradient down to a norm of at most `largest`; a gradient that is not finite is set to 0.
 
-    Whether it was above that, and whether it was not finite: 0 or 1, shape () each, on its device.
+    Returns whether it was larger, and whether it was not finite: 0 or 1, shape () each, on the gradient's
+    device.
     """
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     norm = nn.utils.get_total_norm(gradients)
@@ -47,9 +48,10 @@ def clip(parameters: Sequence[nn.Parameter], largest: float) -> tuple[Tensor, Te
 
 @torch.no_grad()
 def update_average(average: nn.Module, model: nn.Module, decay: float, steps: int) -> None:
-    """average · decay + weights · (1 − decay), in place, after so many steps; of batch norm's statistics too.
+    """Set average to average · decay + weights · (1 − decay), in place, including batch norm's statistics.
 
-    At first the decay is smaller, so that the average forgets the weights before the training.
+    `steps` is the number of steps so far: at first the decay is smaller, so that the average forgets the
+    initial weights.
     """
     decay = min(decay, steps / (steps + 10))
     weights = model.state_dict()

@@ -1,4 +1,4 @@
-"""Training into a run folder: new, resumed, or what a sweep's job has left undone."""
+"""Training into a run folder: a new run, a resumed one, or the unfinished part of a job of a sweep."""
 
 import logging
 import signal
@@ -41,12 +41,12 @@ from vaelab.training.state import TrainingDiverged, TrainingState, check_setting
 log = logging.getLogger(__name__)
 
 LARGE = 1e6
-"""A weight of the KL term, or its free bits, above which the loss may exceed what fp32 holds."""
+"""KL weight, or free bits in nats, above which the loss may overflow fp32."""
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """How a session ended; one that failed raises instead."""
+    """How a session ended. A session that fails raises an exception instead."""
 
     folder: RunFolder
     neg_elbo: float
@@ -56,7 +56,7 @@ class TrainingResult:
 
 @dataclass(frozen=True)
 class Caller:
-    """Who trains: what differs between the command line and Python."""
+    """What differs between training from the command line and from Python."""
 
     arguments: Sequence[str] = ()  # the run's own settings
     report: Callable[[RunFolder, Mapping[str, Any]], None] | None = None
@@ -64,7 +64,7 @@ class Caller:
     owns_process: bool = False
     """Whether this process does nothing but train, so that settings of the whole process may change."""
     command: str = ""  # what was typed, where that is a sweep
-    place: str = ""  # in a sweep, as "run 2 of 3": its epochs go to the log file alone, but for the last one
+    place: str = ""  # in a sweep, as "run 2 of 3": only its last epoch is logged on the terminal too
 
 
 def train(config: Config, folder: RunFolder, caller: Caller) -> TrainingResult:
@@ -80,14 +80,14 @@ def train(config: Config, folder: RunFolder, caller: Caller) -> TrainingResult:
                 "continue it, or another hydra.run.dir for a new one."
             )
         if folder.holds_epochs():
-            raise ConfigError(f"{folder.path} holds files of a run, but no run.json: type another folder.")
+            raise ConfigError(f"{folder.path} has files of a run, but no run.json: type another folder.")
         return TrainingRun(config, folder, caller).run()
 
 
 def sweep_job(config: Config, folder: RunFolder, caller: Caller) -> TrainingResult:
-    """Train what is missing in a job's folder: all of it, what a failure or a kill left undone, or nothing.
+    """Train what is missing in a job's folder: everything, the rest of a failed or killed run, or nothing.
 
-    Raises VaelabError as `train` does, and where the folder holds a run with other settings.
+    Raises VaelabError as `train` does, and if the folder holds a run with other settings.
     """
     # A sweep is packed as a whole when it ends.
     config = config.replace(artifacts=config.artifacts.replace(zip=False))
@@ -113,9 +113,9 @@ def sweep_job(config: Config, folder: RunFolder, caller: Caller) -> TrainingResu
 
 
 def resume(config: Config, keys: Sequence[str], caller: Caller) -> TrainingResult:
-    """Continue in the folder of the run or checkpoint that `config.resume` names, with that run's settings.
+    """Continue the run or checkpoint that `config.resume` names, in its folder and with its settings.
 
-    Of what else was given (`keys`, as on the command line), only what can't change the numbers may differ.
+    `keys` are the settings given together with it: they may only differ where they can't change the numbers.
     Raises VaelabError as `train` does.
     """
     assert config.resume is not None
@@ -127,13 +127,13 @@ def resume(config: Config, keys: Sequence[str], caller: Caller) -> TrainingResul
         config = continued(before, config, keys)
         if config.epochs != before.epochs and (planned := planned_by_epochs(before)):
             raise ConfigError(
-                f"epochs can't change when a run with {planned} is resumed, which is planned for "
-                f"epochs={before.epochs}: leave it out, or start a new run."
+                f"epochs can't change when a run with {planned} is resumed, because that schedule depends on "
+                f"epochs={before.epochs}: leave epochs out, or start a new run."
             )
         done = saved.epoch
         if config.epochs < done or (config.epochs == done and saved.step > 0):
             raise ConfigError(
-                f"epochs={config.epochs}, but the run has done {done} already: "
+                f"epochs={config.epochs}, but the run has already completed {done}: "
                 f"type epochs={done + 1} or more."
             )
         if config.epochs == done and facts_before(folder)["status"] == "finished":
@@ -145,7 +145,7 @@ DAMAGED = {"status": "run.json is damaged"}
 
 
 def facts_before(folder: RunFolder) -> dict[str, Any]:
-    """What run.json says of earlier sessions, or that it is damaged."""
+    """The content of run.json from earlier sessions, or DAMAGED if it can't be read."""
     try:
         return folder.read_run_json()
     except RunFolderError:
@@ -154,13 +154,16 @@ def facts_before(folder: RunFolder) -> dict[str, Any]:
 
 @contextmanager
 def in_use(folder: RunFolder) -> Iterator[None]:
-    """Inside, the folder is this process's, and log lines go to the terminal. PyTorch's settings are kept."""
+    """Within the context, the folder is locked by this process, and log lines go to the terminal.
+
+    PyTorch's global settings are restored afterwards.
+    """
     with logs.logging_to(logs.ProgressBarHandler()), torch_settings_kept(), files.held(folder.path):
         yield
 
 
 class TrainingRun:
-    """One session of a run: state, data and callbacks, and how it ends. Making one writes nothing yet."""
+    """One session of a run: state, data, callbacks, and how it ends. Constructing it writes nothing."""
 
     def __init__(
         self, config: Config, folder: RunFolder, caller: Caller, resumed: Checkpoint | None = None
@@ -171,7 +174,7 @@ class TrainingRun:
             self.resume_command = f"vaelab.train(resume={str(folder.path)!r})"
         device = check_settings(config)
         for kind in (np.float32, np.float64):
-            np.finfo(kind)  # NumPy keeps the answer, and would warn of it once denormals are flushed
+            np.finfo(kind)  # cached by NumPy, which would warn if denormals were flushed by then
         flushed = caller.owns_process and torch.set_flush_denormal(True)
         set_deterministic(config.deterministic and device.type == "cuda")
         self.data = splits.load(config.dataset, device)
@@ -180,7 +183,7 @@ class TrainingRun:
             checkpoint.restore(resumed, self.state, config, self.data)
         before = facts_before(folder) if self.resumed else {}
         if before == DAMAGED:
-            log.warning("%s was damaged: it is written again, without earlier sessions.", folder.run_json)
+            log.warning("%s was damaged: it is rewritten without earlier sessions.", folder.run_json)
         self.signals = Signals()
         self.progress = callbacks.ProgressBar(config, self.data, caller.place)
         self.epochs = callbacks.SaveEpochs(config, self.data, folder)
@@ -219,8 +222,8 @@ class TrainingRun:
                     if self.state.epoch < self.config.epochs:
                         waited = counted(self.config.early_stopping, "epoch")
                         log.info(
-                            f"No lower validation loss for {waited}: ended after epoch {self.state.epoch}, "
-                            f"epoch {self.state.best_epoch} is the best"
+                            f"The validation loss has not decreased for {waited}: stopped after epoch "
+                            f"{self.state.epoch}; epoch {self.state.best_epoch} is the best"
                         )
                     self.signals.raise_immediately = True  # files appear whole or not at all
                     self.signals.check()
@@ -262,7 +265,7 @@ class TrainingRun:
         if data.origin.fallback is not None:
             log.warning(
                 f"EMBEDDED SUBSET instead of the full set: {data.origin.fallback}. "
-                "Numbers don't compare with the full set's.",
+                "Results are not comparable with those of the full set.",
                 extra=self.brief if not self.place.startswith("run 1 of ") else None,
             )
         if left_out := data.origin.left_out:
@@ -272,14 +275,16 @@ class TrainingRun:
         for idle in [*config.without_effect(), *not_taken(config)]:
             log.warning(idle)
         if data.scored.name == "val" and not self.chooses_best():
-            log.info("The best checkpoint is the last epoch's: no validation losses of two epochs compare")
+            log.info("Validation losses of different epochs are not comparable: best is the last epoch")
             if config.early_stopping:
-                log.warning("early_stopping has no effect: no validation losses of two epochs compare.")
+                log.warning(
+                    "early_stopping has no effect: validation losses of different epochs are not comparable."
+                )
         if decay := config.optimizer.weight_average:
-            log.info("What is scored, drawn and saved is the moving average of the weights, decay %g", decay)
+            log.info("The moving average of the weights is scored, drawn and saved (decay %g)", decay)
         if config.deterministic and self.state.device.type != "cuda":
             cpu = self.state.device.type == "cpu"
-            where = "the CPU, which is bitwise reproducible anyway" if cpu else "MPS"
+            where = "the CPU, which is always bitwise reproducible" if cpu else "MPS"
             log.warning("deterministic=true has no effect on %s.", where)
         if self.state.total_steps:
             log.info("Continuing after epoch %d, step %d", self.state.epoch, self.state.step)
@@ -291,7 +296,7 @@ class TrainingRun:
         return full and self.state.objective.is_stationary
 
     def roll_back(self) -> None:
-        """Bring the folder to the state's epoch: a killed process, or later epochs, may have written more."""
+        """Reset the folder to the state's epoch: a killed process, or later epochs, may have written more."""
         state, folder, save = self.state, self.folder, self.epochs.save
         # Before anything is removed: a process killed after this returns to this state and repeats the rest.
         save(state, "last")
@@ -306,7 +311,7 @@ class TrainingRun:
             save(state, *self.epochs.due(state))
 
     def restore_best(self) -> None:
-        """Where the best checkpoint is missing or later: the right one if it was kept, else this epoch."""
+        """Replace a missing or later best checkpoint: by the right one if it was kept, or by this epoch's."""
         state, folder, best = self.state, self.folder, self.state.best_epoch
         if best == state.epoch:
             return
@@ -323,7 +328,7 @@ class TrainingRun:
         self.epochs.save(state, "last")
 
     def finish(self) -> TrainingResult:
-        """Write what a finished run has. run.json is written last: a run killed before repeats this."""
+        """Write the rest of a finished run. run.json comes last: a run killed before repeats this."""
         facts = self.run_json.content(self.state, "finished")
         notify(self.callbacks, "on_end", self.state, facts)
         if self.config.artifacts.zip:
@@ -347,13 +352,13 @@ class TrainingRun:
         return TrainingResult(self.folder, best_of(facts), number)
 
     def failed(self, error: Exception) -> Exception:
-        """Mark the run as failed, as far as its disk allows: in the log, in run.json and in the report.
+        """Mark the run as failed, as far as the disk allows: in the log, in run.json and in the report.
 
-        Returns the error, with what is kept and what to do where it is one that a user can act on.
+        Returns the error; if a user can act on it, with a message that says what was saved and what to do.
         """
         if isinstance(error, TrainingDiverged):
             last = self.folder.last_checkpoint
-            good = f"The last good weights are in {last}" if self.state.epoch else "No epoch was complete yet"
+            good = f"The last good weights are in {last}" if self.state.epoch else "No epoch was completed"
             weights = {
                 "beta": self.config.beta * self.config.kl,
                 "loss.free_bits": self.config.loss.free_bits,
@@ -362,9 +367,9 @@ class TrainingRun:
             remedy = f"Lowering {large or 'optimizer.lr'} is the usual remedy."
             error = VaelabError(f"{error}. {good}. {remedy}")
         elif isinstance(error, StorageError):
-            kept = "Nothing is kept of this run."
+            kept = "Nothing of this run was saved."
             if self.folder.run_json.is_file():
-                kept = f"What was saved before is kept; then continue with: {self.resume_command}"
+                kept = f"Everything saved before is kept. To continue: {self.resume_command}"
             error = VaelabError(f"{error} {kept}")
         known = isinstance(error, VaelabError)
         reason = str(error) if known else f"{type(error).__name__}: {error}"

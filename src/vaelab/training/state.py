@@ -1,7 +1,6 @@
-"""The state of a training: all that changes, and so what a checkpoint must hold; its limits, and its numbers.
+"""The state of a training, which a checkpoint must hold; checks of settings; the numbers of an epoch.
 
-Shapes: S steps in an epoch, T terms: reconstruction, KL, loss, then the parts that an objective names,
-and counts.
+Shapes: S steps in an epoch, T terms: reconstruction, KL and loss, then the objective's parts and counts.
 """
 
 from __future__ import annotations
@@ -28,12 +27,12 @@ from vaelab.runs.files import size
 from vaelab.runs.random_streams import restart
 
 Record = dict[str, float]
-"""One epoch's numbers by the names of metrics.csv."""
+"""The numbers of one epoch by the column names of metrics.csv."""
 
 
 @dataclass
 class TrainingState:
-    """Model, optimizer, random streams, and how far they have come."""
+    """Model, objective, optimizer, random streams, and the position in the training."""
 
     model: VAE
     objective: Objective
@@ -48,11 +47,11 @@ class TrainingState:
     history: list[Record] = field(default_factory=list)
     best_epoch: int = 0
     average: VAE | None = None
-    """The moving average of the weights, where there is one."""
+    """The model with the moving average of the weights, or None."""
 
     @classmethod
     def fresh(cls, config: Config, data: Data, device: torch.device) -> TrainingState:
-        """A model with new weights, nothing trained. Raises ConfigError for settings it can't build."""
+        """The state before the first step, with new weights. Raises ConfigError for wrong settings."""
         objective = build_objective(config).to(device)
         per_pixel = objective.likelihood.parameters_per_pixel
         shape, classes = data.spec.image_shape, data.labelled_classes
@@ -76,7 +75,7 @@ class TrainingState:
 
     @property
     def evaluated(self) -> VAE:
-        """The model that is scored, drawn and saved as the run's: with averaged weights where there are."""
+        """The model that is scored, drawn and saved: with averaged weights, if the run averages them."""
         return self.average or self.model
 
     @property
@@ -103,7 +102,7 @@ class TrainingState:
             restart(generator, seed, f"{purpose} while training", self.epoch + 1)
 
     def end_epoch(self, record: Record, config: Config) -> None:
-        """Record a complete epoch: the best one if it has the lowest `chosen_by`, or if none has any yet."""
+        """Record a complete epoch: the best one if its `chosen_by` is the lowest, or if there was none."""
         self.epoch, self.step = self.epoch + 1, 0
         self.history.append(record)
         best, this = None, chosen_by(record, config, self.objective)
@@ -113,7 +112,7 @@ class TrainingState:
             self.best_epoch = self.epoch
 
     def now(self) -> float:
-        """The time in seconds, when the device has finished what it was given; the CPU has."""
+        """The time in seconds, after the device has finished its work (which a GPU does asynchronously)."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         elif self.device.type == "mps":
@@ -122,7 +121,7 @@ class TrainingState:
 
     @contextmanager
     def timed(self) -> Iterator[None]:
-        """Inside, time counts as training time."""
+        """Within the context, time counts as training time."""
         started = self.now()
         try:
             yield
@@ -131,27 +130,27 @@ class TrainingState:
 
     @contextmanager
     def not_timed(self) -> Iterator[None]:
-        """Inside, within `timed`, it doesn't: for figures."""
+        """Within the context, inside `timed`, time does not count as training time: for figures."""
         started = self.now()
         yield
         self.seconds -= self.now() - started
 
 
 def counts_of(config: Config) -> Sequence[str]:
-    """What is counted over the steps, after the terms in `step_terms_ST`."""
+    """The names of the counts that follow the terms in `step_terms_ST`."""
     return ("clipped_gradients", "zeroed_gradients") if config.optimizer.clip_norm else ()
 
 
 def check_model(config: Config) -> int:
-    """The number of parameters. Raises ConfigError for what can't be built: model, objective, schedule."""
+    """The model's number of parameters. Raises ConfigError if model, objective or schedule can't be built."""
     spec = spec_of(config.dataset)
     classes = class_numbers(spec, config.dataset.classes) if spec.classes else ()
     likelihood = build_objective(config).likelihood
     per_pixel, binarize = likelihood.parameters_per_pixel, config.dataset.binarize
     if likelihood.is_density and binarize != "none":
         raise ConfigError(
-            f"loss.likelihood={config.loss.likelihood_name} is a density of grey values, and means "
-            f"nothing for pixels of 0 and 1 (dataset.binarize={binarize}): type loss.likelihood=bernoulli or "
+            f"loss.likelihood={config.loss.likelihood_name} is a density of grey values, which is not "
+            f"meaningful for 0/1 pixels (dataset.binarize={binarize}): type loss.likelihood=bernoulli or "
             "dataset.binarize=none."
         )
     kl_weight(config)
@@ -161,9 +160,9 @@ def check_model(config: Config) -> int:
 
 
 def check_settings(config: Config) -> torch.device:
-    """The device to train on. Raises ConfigError for settings that can't be trained there.
+    """The device to train on. Raises ConfigError for settings that can't be used on it.
 
-    What depends on the images themselves (classes, val_size) is found when they are loaded.
+    Settings that depend on the images themselves (classes, val_size) are checked when these are loaded.
     """
     device = pick_device(config.device)
     parameters = check_model(config)
@@ -172,14 +171,14 @@ def check_settings(config: Config) -> torch.device:
         given = config.model.items()
         sizes = ", ".join(f"model.{key}={show(value)}" for key, value in given if key not in NO_SIZES)
         raise ConfigError(
-            f"{sizes} makes {parameters:,} parameters, which take {size(needed)} to train, and there are "
-            f"{size(there)}: type smaller numbers."
+            f"{sizes} gives {parameters:,} parameters, and training them takes {size(needed)} of memory, but "
+            f"there are {size(there)}: type smaller numbers."
         )
     return device
 
 
 class TrainingDiverged(VaelabError):
-    """The loss is not finite any more."""
+    """The loss has become infinite or NaN; the message has the terms in nats per image."""
 
     def __init__(self, epoch: int, step: int, reconstruction: float, kl: float, weight: float) -> None:
         super().__init__(
@@ -189,7 +188,7 @@ class TrainingDiverged(VaelabError):
 
 
 def check_finite(state: TrainingState, config: Config) -> None:
-    """Raise TrainingDiverged where the weights or a step's terms are not finite; the first step is named."""
+    """Raise TrainingDiverged, which names the first such step, if the weights or the terms are not finite."""
     terms_ST = state.step_terms_ST[: state.step]
     diverged = (~terms_ST.isfinite()).any(dim=1).nonzero().flatten().tolist()
     weights = [*state.model.parameters(), *state.objective.parameters()]
@@ -202,9 +201,9 @@ def check_finite(state: TrainingState, config: Config) -> None:
 
 
 def epoch_record(state: TrainingState, data: Data, config: Config) -> Record:
-    """The row of metrics.csv for the epoch whose steps are all done; scores the validation images.
+    """The row of metrics.csv for the epoch whose steps are done; it also scores the validation images.
 
-    Their loss is that of the epoch's last KL weight. Raises TrainingDiverged.
+    Their loss is computed with the epoch's last KL weight. Raises TrainingDiverged.
     """
     weight = kl_weight(config)(state.epoch + 1 - 1 / state.steps_per_epoch)
     sums_T, counts = doubled(state.step_terms_ST).sum(dim=0), counts_of(config)
@@ -237,17 +236,17 @@ def epoch_record(state: TrainingState, data: Data, config: Config) -> Record:
 
 
 def is_complete(state: TrainingState, config: Config) -> bool:
-    """Whether all epochs are done, or so many without a better one that the training ends early."""
+    """Whether all epochs are done, or early stopping ends the training."""
     patience, best = config.early_stopping, state.best_epoch
     waiting = best > 0 and chosen_by(state.history[best - 1], config, state.objective) is not None
     return state.epoch >= config.epochs or (0 < patience <= state.epoch - best and waiting)
 
 
 def chosen_by(record: Record, config: Config, objective: Objective) -> float | None:
-    """The loss on the validation images, by which the best epoch is chosen; None where it can't be.
+    """The validation loss by which the best epoch is chosen, in nats per image; None if it can't be.
 
-    Nothing may be chosen on test images, which are scored where there are no validation images. And the loss
-    is lower where the KL weight has not reached its full value, or changes with the objective's multiplier.
+    Without validation images the test images are scored, by which nothing may be chosen. And losses are not
+    comparable while the KL weight is below its full value, or if the objective's multiplier changes.
     """
     compares = objective.is_stationary and record.get("kl_weight") == kl_weight(config).full
     return record.get("val/loss") if compares else None

@@ -14,11 +14,14 @@ from vaelab.training.optimization import clip
 from vaelab.training.state import TrainingState
 
 TrainStep = Callable[[Tensor, Tensor, float], Tensor]
-"""Trains on a batch (B, C, H, W), its labels (B,) and a weight of the KL: the sums of its terms, (T,)."""
+"""Trains on a batch (B, C, H, W) with labels (B,) and a KL weight; returns the sums of its terms, (T,)."""
 
 
 def train_step_for(state: TrainingState, config: Config) -> TrainStep:
-    """The step that is fastest on this device: on CUDA, Python alone would take longer than the GPU."""
+    """The fastest step for the device: a CUDA graph on CUDA, eager operations elsewhere.
+
+    On CUDA, Python would take longer to launch the kernels than the GPU to run them.
+    """
     step = EagerStep(state, config)
     return CapturedStep(step, config.batch_size, state) if state.device.type == "cuda" else step
 

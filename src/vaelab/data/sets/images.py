@@ -1,4 +1,4 @@
-"""Images of one's own: a folder of them, with a sub-folder per class or none, or an .npz file."""
+"""A user's own images: a folder with or without a sub-folder per class, or an .npz archive."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from vaelab.data.image_files import Layout, Pictures
     from vaelab.data.sources import RawData
 
-NEEDED = "dataset.root=FOLDER of images, or of one folder per class, or dataset.root=FILE.npz"
+NEEDED = "dataset.root=FOLDER with images or with one folder per class, or dataset.root=FILE.npz"
 MOST_CLASSES = 256
 DARKEST = 32
-"""The least that the brightest pixel of all may be, of 255: below, the values are of another range."""
+"""Smallest permitted maximum over all pixels, of 255: if it is lower, the values have another range."""
 SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation"}
 
 
@@ -45,7 +45,7 @@ class OwnImages(UnpublishedSpec):
         return found.hexdigest()
 
     def content(self, path: Path) -> bytes:
-        """The bytes of a file; none of one that can't be read, which is said where it is decoded."""
+        """The bytes of a file; empty if it can't be read, which is reported when it is decoded."""
         try:
             return path.read_bytes()
         except OSError:
@@ -74,8 +74,8 @@ class OwnImages(UnpublishedSpec):
         count = len(found.pixels_NHWC)
         if (brightest := int(found.pixels_NHWC.max(initial=0))) < DARKEST:
             raise DataError(
-                f"The images in {self.root} are nearly black, their largest value is {brightest} of 255: "
-                "scale them so that white is 255, of 16 bits 65,535, of floats 1."
+                f"The images in {self.root} are nearly black (their largest value is {brightest} of 255): "
+                "scale them so that white is 255, or 65,535 for 16-bit images, or 1 for floats."
             )
         test_size = max(1, round(count / 5)) if self.config.test_size is None else self.config.test_size
         if test_size >= count:
@@ -98,7 +98,7 @@ class OwnImages(UnpublishedSpec):
             arrays[f"{split}_labels"] = labels[index]
         digests = {OWN_FILES: identity}
         digests |= {name: hashlib.sha256(array.data).hexdigest() for name, array in arrays.items()}
-        left_out = {path.relative_to(self.root).as_posix(): "no image" for path in self.others}
+        left_out = {path.relative_to(self.root).as_posix(): "not an image" for path in self.others}
         left_out |= found.left_out
         return RawData(**arrays, origin=Origin("own", str(self.root), True, None, digests, left_out))
 
@@ -140,7 +140,7 @@ def class_of(name: str) -> str:
 def images(config: DatasetConfig) -> DatasetSpec:
     """The specification of the images that `dataset.root` names. Raises ConfigError and DataError."""
     if config.root is None:
-        raise ConfigError(f"dataset=images needs to know which: type {NEEDED}.")
+        raise ConfigError(f"dataset=images needs a folder or a file: type {NEEDED}.")
     if config.source == "embedded":
         raise ConfigError("dataset=images has no embedded subset: leave dataset.source out.")
     root = Path(config.root)
@@ -162,8 +162,8 @@ def of_folder(root: Path, config: DatasetConfig) -> DatasetSpec:
     below = {class_of(path.relative_to(root).as_posix()): path for path in paths if path.parent != root}
     if at_top and below:
         raise ConfigError(
-            f"dataset.root={root} holds images ({at_top[0].name}) beside folders of them ({min(below)}): put "
-            "all into one folder per class, or all into one folder."
+            f"dataset.root={root} has both images ({at_top[0].name}) and folders of images ({min(below)}): "
+            "put all images into one folder per class, or all into one folder."
         )
     empty = sorted(
         path.name
@@ -178,8 +178,8 @@ def of_folder(root: Path, config: DatasetConfig) -> DatasetSpec:
     if below and {name.lower() for name in below} <= SPLITS:
         first = next((name for name in below if name.lower().startswith("train")), min(below))
         raise ConfigError(
-            f"dataset.root={root} has the folders {', '.join(sorted(below))}, which are no classes: type "
-            f"dataset.root={root / first}, of which dataset.test_size images are drawn for the test."
+            f"dataset.root={root} has the folders {', '.join(sorted(below))}, which are not classes: type "
+            f"dataset.root={root / first}, from which dataset.test_size test images are drawn."
         )
     first_image = None
     for path in paths:
@@ -232,8 +232,8 @@ def in_order(names: Any) -> tuple[str, ...]:
     distinct = {*names}
     if len(distinct) > MOST_CLASSES:
         raise ConfigError(
-            f"The images have {len(distinct):,} classes, and {MOST_CLASSES} are the most: put all images "
-            "into one folder, without classes, or leave labels out."
+            f"The images have {len(distinct):,} classes, and at most {MOST_CLASSES} are allowed: put all "
+            "images into one folder, without classes, or leave labels out."
         )
     return tuple(sorted(distinct, key=int if all(map(str.isdecimal, distinct)) else None))
 
@@ -257,12 +257,12 @@ def archive_at(path: Path, modified: int, size: int) -> tuple[NDArray[np.uint8],
         labels = labels[:, 0]
     if labels.shape != (len(pixels_NHWC),):
         raise DataError(
-            f"{path}: labels has the shape {labels.shape}, and images {len(pixels_NHWC):,} images: save one "
-            "label for each."
+            f"{path}: labels has the shape {labels.shape}, but there are {len(pixels_NHWC):,} images: save "
+            "one label for each."
         )
     whole = labels.dtype.kind == "f" and bool((labels % 1 == 0).all())
     if labels.dtype.kind not in "uibUS" and not whole:
-        raise DataError(f"{path}: labels are no whole numbers and no texts: save them as integers.")
+        raise DataError(f"{path}: labels are neither whole numbers nor text: save them as integers.")
     if whole:
         labels = labels.astype(int)
     words = labels.astype(str).tolist() if labels.dtype.kind != "S" else [each.decode() for each in labels]

@@ -30,9 +30,9 @@ def with_class(evaluated: EvaluatedModel, name: str, bound_N: Tensor, basis: Bas
 
 
 GIVEN_THE_CLASS = (
-    "The model is given the class y: these are bounds on −log p(x|y), which don't compare with those on "
-    "−log p(x) of a model that is not. With −log p(y) added they are bounds on −log p(x, y), and so on "
-    "−log p(x), and do; p(y) is the share of the class among the training images."
+    "The model is given the class y: these are bounds on −log p(x|y), which are not comparable with bounds "
+    "on −log p(x) of an unconditional model. With −log p(y) added they are bounds on −log p(x, y), and "
+    "therefore on −log p(x), and are comparable; p(y) is the share of the class among the training images."
 )
 
 
@@ -51,8 +51,8 @@ def what_log_prob_is(evaluated: EvaluatedModel) -> str:
     if evaluated.is_probability and evaluated.data.binarize == "larochelle":
         return (
             "−log of a probability of the 0/1 pixels that Larochelle & Murray (2011) published: a true "
-            "likelihood of these images, not to compare with that of pixels binarised "
-            "in another way, dynamically say."
+            "likelihood of these images, not comparable with that of pixels binarised "
+            "in another way, for example dynamically."
         )
     if evaluated.is_probability:
         return "−log of a probability of 0/1 pixels."
@@ -81,7 +81,7 @@ def bound(evaluated: EvaluatedModel, progress: Progress) -> Section:
 
 
 def published_likelihoods(evaluated: EvaluatedModel) -> list[str]:
-    """The published number to stand beside, where it is of these very images and this likelihood."""
+    """Published results for exactly these test images and this likelihood, as a remark; else empty."""
     data, bernoulli = evaluated.data, evaluated.run.config.loss.likelihood_name == "bernoulli"
     whole = data.origin.complete and len(data.classes) == len(data.spec.classes)
     if not (whole and bernoulli and evaluated.split.name == "test") or evaluated.model.classes:

@@ -1,4 +1,4 @@
-"""What a classifier of the posterior means gets right, beside classifiers of pixels."""
+"""Accuracy of classifiers on the posterior means, compared with classifiers on pixels."""
 
 import math
 from collections.abc import Callable
@@ -65,7 +65,7 @@ def classes(evaluated: EvaluatedModel, progress: Progress) -> Section:
         not_converged += [] if found["converged"] else [of]
     remark = (
         f"{NEIGHBOURS} nearest neighbours, and a logistic regression on standardised features, both fitted "
-        f"to {len(train_labels):,} training images (scikit-learn); the silhouette needs no fit."
+        f"to {len(train_labels):,} training images (scikit-learn); the silhouette involves no fit."
     )
     verdicts = [
         f"The logistic regression on {of} did not converge in {probes.STEPS} steps." for of in not_converged
@@ -79,9 +79,9 @@ def classes(evaluated: EvaluatedModel, progress: Progress) -> Section:
 def what_is_left(found: Number, most_frequent: float) -> str:
     """What a class-conditional model's latents say of the class that it is given."""
     return (
-        "Encoder and decoder are given the class, so that z need not hold it: the nearest neighbours of its "
-        f"posterior means get {found} of the classes right, and naming the most frequent class always "
-        f"would get {most_frequent:.3f}."
+        "Encoder and decoder are given the class, so z need not contain it: the nearest neighbours of the "
+        f"posterior means predict {found} of the classes correctly; always predicting the most frequent "
+        f"class would reach {most_frequent:.3f}."
     )
 
 

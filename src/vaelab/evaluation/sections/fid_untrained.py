@@ -1,4 +1,4 @@
-"""FID on features of a network with random weights, to show that it measures nothing."""
+"""FID on features of a network with random weights: a demonstration that it measures nothing."""
 
 from vaelab.evaluation.model import EvaluatedModel, Progress
 from vaelab.evaluation.numbers import CannotMeasure, Number, Section, number_of
@@ -28,7 +28,7 @@ def fid_untrained(evaluated: EvaluatedModel, progress: Progress) -> Section:
         moments = generation.replicated_moments(features_of(network, make()).float(), seed + 1)
         found[of] = number_of(generation.fid(real, moments), "squared distance", basis)
     remark = (
-        "Never report it, and compare it with nothing: random weights make features without a meaning or a "
-        "scale, so that every model gets next to 0, and another seed another number."
+        "Never report it or compare it with anything: features from random weights have neither meaning nor "
+        "scale, so every model has a value close to 0, and every seed gives another one."
     )
     return Section("FID without training the network", {"fid_untrained": found}, remark)

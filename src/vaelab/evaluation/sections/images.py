@@ -33,7 +33,7 @@ def images(evaluated: EvaluatedModel, progress: Progress) -> Section:
             "diversity": number_of(statistics.diversity(x_N1HW), PAIR_DISTANCE, pairs),
         }
         if not columns[REAL]["sharpness"].value * columns[REAL]["diversity"].value:
-            raise CannotMeasure("requires real images that are not all alike")
+            raise CannotMeasure("requires real images that are not all the same")
         columns[of] |= {
             f"{name}_ratio": ratio(number, columns[REAL][name]) for name, number in columns[of].items()
         }
@@ -49,7 +49,7 @@ def images(evaluated: EvaluatedModel, progress: Progress) -> Section:
     remark = (
         f"{evaluated.values} from 0 to 1. diversity: distance between pairs of images. psnr, ssim: the "
         f"{evaluated.pixels} images that were encoded against their reconstructions from posterior means; "
-        f"{similarity}. ± of a ratio is that of its first number."
+        f"{similarity}. The ± of a ratio is the error of its numerator alone."
     )
     return Section.of_columns("Image statistics", columns, remark)
 

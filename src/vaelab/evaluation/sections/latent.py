@@ -50,11 +50,11 @@ def latent(evaluated: EvaluatedModel, progress: Progress) -> Section:
     ceiling = math.log(images)
     remark = (
         "kl = mutual_information I(x; z) + marginal_kl KL(q(z) ‖ p(z)) (Hoffman & Johnson 2016); "
-        "marginal_kl = total_correlation + dimension_wise_kl (Chen et al. 2018), these two measured on fewer "
-        "samples, their ± over samples alone. With "
-        f"{counted(images, 'image')} I(x; z) can't be measured above ln {images:,} = {ceiling:.2f}.\n"
+        "marginal_kl = total_correlation + dimension_wise_kl (Chen et al. 2018); these two are measured on "
+        "fewer samples, and their ± is over samples only. With "
+        f"{counted(images, 'image')}, I(x; z) cannot be measured above ln {images:,} = {ceiling:.2f}.\n"
         "prior_not_covered rises with fewer training images, smaller σ and more dimensions: compare it with "
-        f"posterior_not_covered, of {evaluated.examples.images_name}."
+        f"posterior_not_covered, the same share for {evaluated.examples.images_name}."
     )
     verdicts = [collapse_verdict(active, collapsed, constant)]
     if parts.mutual_information.value > ceiling - NEAR_CEILING:
@@ -79,9 +79,9 @@ def collapse_verdict(active: int, collapsed: int, constant: int) -> str:
     latents = active + collapsed + constant
     verdict = f"{active} of {counted(latents, 'latent dimension')} {'is' if active == 1 else 'are'} active."
     if collapsed:
-        verdict += f" Collapsed to the prior, with less than {COLLAPSED} nats of KL: {collapsed}."
+        verdict += f" Collapsed to the prior (KL below {COLLAPSED} nats): {collapsed}."
     if constant:
         verdict += (
-            f" Collapsed away from the prior, with nearly the same posterior mean for all images: {constant}."
+            f" Constant away from the prior (nearly the same posterior mean for all images): {constant}."
         )
     return verdict

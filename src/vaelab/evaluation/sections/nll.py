@@ -55,21 +55,22 @@ def nll(evaluated: EvaluatedModel, progress: Progress) -> Section:
     of = "x|y" if evaluated.model.classes else "x"
     drawn = "q(z|x)" if proposal is POSTERIOR else "a mixture of q(z|x) with wider Gaussians around its mean"
     remark = (
-        f"nll: importance-weighted bound on −log p({of}), K = {samples:,} (Burda et al. 2016), of the first "
-        f"{counted(images, 'image')}, samples from {drawn}. ± leaves out that a bound with few effective "
-        f"samples, (Σw)² / Σw², is too high.\n{what_it_measures(evaluated)}"
+        f"nll: importance-weighted bound on −log p({of}), K = {samples:,} (Burda et al. 2016), for the first "
+        f"{counted(images, 'image')}, with samples from {drawn}. ± does not include that the bound is too "
+        "high where the effective sample size (Σw)² / Σw² is small.\n"
+        f"{what_it_measures(evaluated)}"
     )
     if found.nll_8bit is not None:
         remark += (
-            "\nnll_8bit: −log of the probability that p(x|z) gives to the bins of 8-bit grey values, where "
-            "those of 0 and 255 reach to the end of the distribution; it compares with other likelihoods."
+            "\nnll_8bit: −log of the probability that p(x|z) assigns to the bins of 8-bit grey values; those "
+            "of 0 and 255 extend to the ends of the distribution. It is comparable between likelihoods."
         )
     few = (effective_N < FEW).double().mean().item()
     verdict = (
-        f"Half of the images have {median:.0f} effective samples or fewer: nll is only an upper bound on "
-        f"−log p({of}), which more importance_samples would lower."
+        f"Half of the images have an effective sample size of {median:.0f} or less: nll is only a loose "
+        f"upper bound on −log p({of}), which more importance_samples would lower."
         if median < FEW
-        else f"{100 * few:.0f} % of the images have fewer than {FEW} effective samples."
+        else f"{100 * few:.0f} % of the images have an effective sample size below {FEW}."
     )
     title = f"Importance-weighted bound, K = {samples:,}"
     return Section.of_columns(title, {"model": rows}, remark, [verdict])

@@ -1,4 +1,4 @@
-"""Out-of-distribution detection: do the model's numbers tell its data from images of another data set?"""
+"""Out-of-distribution detection: AUROC between the split and images of another data set."""
 
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ IMAGES, SAMPLES = 1000, 20  # of each data set, and importance samples of each i
 def ood(evaluated: EvaluatedModel, progress: Progress) -> Section:
     own = evaluated.data.spec
     if evaluated.model.classes:
-        raise CannotMeasure("images of another data set have none of the classes that the model is given")
+        raise CannotMeasure("the model needs a class, which images of another data set do not have")
     others = [
         spec
         for spec in published().values()
@@ -49,9 +49,9 @@ def ood(evaluated: EvaluatedModel, progress: Progress) -> Section:
     }
     remark = (
         f"The probability that a test image of {title} (its embedded subset, {counted(images, 'image')}) has "
-        f"a higher value than a {evaluated.split.name} image: 1 tells the two apart, 0.5 is chance. nll with "
-        f"K = {SAMPLES}. A known trap: simpler images of another data set have lower values than the model's "
-        "own, below 0.5 (Nalisnick et al. 2019).\n"
+        f"a higher value than a {evaluated.split.name} image: 1 is perfect separation, 0.5 is chance. nll "
+        f"with K = {SAMPLES}. Simpler images of another data set often have lower values than the model's "
+        "own data; the AUROC is then below 0.5 (Nalisnick et al. 2019).\n"
         f"{what_it_measures(evaluated)}"
     )
     return Section.of_columns("Out-of-distribution detection", {title: rows}, remark)

@@ -30,7 +30,7 @@ UNITS = {
 
 
 def network_of(evaluated: EvaluatedModel) -> FeatureNetwork:
-    """The feature network that is named, or lies beside the data, or is shipped. Raises VaelabError."""
+    """The feature network that is set, or is next to the data, or ships. Raises VaelabError if none fits."""
     data, given = evaluated.data, evaluated.config.dataset.features
     near = beside(Path(data.origin.folder))
     path = Path(given) if given is not None else near if near.is_file() else shipped(data.spec.name)
@@ -38,7 +38,8 @@ def network_of(evaluated: EvaluatedModel) -> FeatureNetwork:
         make = f"python scripts/make_classifiers.py dataset={data.spec.name} makes one"
         if not data.class_names:
             make = (
-                "without labels none can be trained on them: dataset.features=FILE names one of like images"
+                "without labels none can be trained on them: dataset.features=FILE selects one for similar "
+                "images"
             )
         elif not data.spec.is_published:
             root = shlex.quote(data.origin.folder)
@@ -50,7 +51,7 @@ def network_of(evaluated: EvaluatedModel) -> FeatureNetwork:
         raise CannotMeasure(f"{path} takes images of the shape (C, H, W) = {shapes}")
     if given is None and network.trained_on not in (None, digest_of(data.origin.sha256)):
         raise CannotMeasure(
-            f"{path} was trained on other images, or on another draw of test images: make it again with "
+            f"{path} was trained on other images, or with another split of test images: create it again with "
             "scripts/make_classifiers.py"
         )
     return network
@@ -63,8 +64,8 @@ def samples(evaluated: EvaluatedModel, progress: Progress) -> Section:
     if evaluated.count <= features:
         too_few = f"{counted(evaluated.count, 'image')} {'is' if evaluated.count == 1 else 'are'} too few"
         raise CannotMeasure(
-            f"{too_few} for the covariance of {features} features: more of both training and scored images "
-            "are required"
+            f"{too_few} for the covariance of {features} features: more training images and more scored "
+            "images are required"
         )
 
     def described(x_N1HW: Tensor) -> dict[str, Tensor]:
@@ -104,24 +105,24 @@ def samples(evaluated: EvaluatedModel, progress: Progress) -> Section:
             for name, score in measure().items()
         }
     remark = (
-        f"Against real {evaluated.split.name} images, on {features} features of vaelab's {network.name} "
+        f"Compared with real {evaluated.split.name} images, on {features} features of {network.name} "
         f"(test accuracy {percent(network.test_accuracy, 2)}, SHA-256 {network.sha256[:12]}…), not of an "
-        f"Inception network: compare only with scores on {network.name} of as many images. Mixture: 10 "
+        f"Inception network: compare only with scores on {network.name} for as many images. Mixture: 10 "
         f"Gaussians fitted to posterior samples of {counted(evaluated.fitted, 'training image')}. Floor: "
-        f"{other_split.name} images. precision, recall: balls to the {generation.NEIGHBOURS}rd neighbour; "
-        f"density, coverage: to the {generation.NEIGHBOURS_OF_DENSITY}th. ± is the standard error, of kid "
-        "as a U-statistic, of the others by the bootstrap over both sets of images, the fitted mixture given."
+        f"{other_split.name} images. precision, recall: balls up to the {generation.NEIGHBOURS}rd neighbour; "
+        f"density, coverage: up to the {generation.NEIGHBOURS_OF_DENSITY}th. ± is the standard error: of kid "
+        "as a U-statistic, of the others by the bootstrap over both sets of images, with the mixture fixed."
     )
     if evaluated.model.classes:
         remark += (
-            " Samples are decoded given classes drawn from p(y), reconstructions given each image's own."
+            " Samples are decoded given classes drawn from p(y), reconstructions given the image's own class."
         )
     split = evaluated.split.name
     included = "those of the floor" if split == "test" else f"these {split} images"
     if network.trained_on in (None, digest_of(evaluated.data.origin.sha256)):
         remark += f" The network was trained on all training images, {included} included."
     else:
-        remark += " The network was trained on other images than these."
+        remark += " The network was not trained on these images."
     prior, mixture = (columns[of][f"fid_{network.name}"] for of in ("prior samples", "mixture samples"))
     verdicts = [sampling_verdict(prior, mixture), *precision_verdicts(columns, network.name)]
     return Section.of_columns("Sample quality", columns, remark, verdicts, {"features": network.facts()})
@@ -134,13 +135,13 @@ def sampling_verdict(prior: Number, mixture: Number) -> str:
     if abs(prior.value - mixture.value) < 2 * error:
         return f"{compared}: no clear difference."
     if mixture.value > prior.value:
-        return f"{compared}: the mixture is the worse distribution to sample from."
+        return f"{compared}: sampling from the mixture is worse."
     share = percent(1 - mixture.value / prior.value)
     return f"{compared}, {share} less: the aggregate posterior differs from the prior."
 
 
 def precision_verdicts(columns: Mapping[str, Mapping[str, Number]], network: str) -> list[str]:
-    """Where precision is no sign of quality, because recall is near zero."""
+    """Sentences on columns whose precision is not a sign of quality, because recall is near zero."""
     pairs = {of: (each[f"precision_{network}"], each[f"recall_{network}"]) for of, each in columns.items()}
     found = [
         f"{of}: {precision} beside a recall of {recall}"
@@ -148,8 +149,8 @@ def precision_verdicts(columns: Mapping[str, Mapping[str, Number]], network: str
         if misleading(precision, recall, *pairs[FLOOR])
     ]
     return [
-        f"A precision above the floor ({pairs[FLOOR][0]}) is no sign of quality where recall is near 0: "
-        f"these images lie where real ones are densest, and leave nearly all others out ({'; '.join(found)})."
+        f"A precision above the floor ({pairs[FLOOR][0]}) does not indicate quality where recall is near 0: "
+        f"these images lie where real ones are densest and cover hardly any others ({'; '.join(found)})."
     ] * bool(found)
 
 

@@ -11,9 +11,10 @@ from vaelab.objectives.likelihoods import Likelihood, likelihoods
 
 @likelihoods.register("bernoulli")
 class Bernoulli(Likelihood):
-    """The decoder gives logits.
+    """Independent Bernoulli pixels; the decoder's output is their logits.
 
-    On grey pixels this is no probability of the data, and its floor is the pixels' own entropy, not 0.
+    For grey pixels, exp(log_prob) is not a probability of the data, and the minimum of −log_prob is the
+    entropy of the pixels, not 0.
     """
 
     def log_prob(self, parameters: Tensor, x: Tensor) -> Tensor:

@@ -11,16 +11,16 @@ from vaelab.objectives.likelihoods import HALF_STEP, Likelihood, likelihoods
 
 @likelihoods.register("continuous_bernoulli")
 class ContinuousBernoulli(Likelihood):
-    """The Bernoulli's form with its normaliser.
+    """The Bernoulli's functional form λ^x (1 − λ)^(1 − x), normalised on [0, 1].
 
-    With the logit a = log(λ / (1 − λ)), the normaliser is C(λ) = 2 artanh(1 − 2λ) / (1 − 2λ) and the mean
-    1 / (1 − exp(−a)) − 1 / a; both are 0 / 0 at a = 0, so near it their Taylor series are used.
+    With the logit a = log(λ / (1 − λ)), the normaliser is C(λ) = 2 artanh(1 − 2λ) / (1 − 2λ) and the mean 1 /
+    (1 − exp(−a)) − 1 / a; both are 0 / 0 at a = 0, so near it their Taylor series are used.
     """
 
     is_density = True
 
     SERIES = 0.1
-    """Below this |a| the series, whose first left-out term is below 1e-9 there, replaces the formula."""
+    """The series replaces the formula where |a| is below this; its first omitted term is below 1e-9 there."""
 
     def log_prob(self, parameters: Tensor, x: Tensor) -> Tensor:
         cross_entropy = F.binary_cross_entropy_with_logits(parameters, x, reduction="none")

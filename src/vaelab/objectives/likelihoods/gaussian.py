@@ -10,7 +10,10 @@ from vaelab.objectives.likelihoods import HALF_STEP, Likelihood, likelihoods
 
 @likelihoods.register("gaussian")
 class GaussianPixels(Likelihood):
-    """N(x; sigmoid(decoder's number), σ²). A density: -log p(x|z) falls below 0 where σ is small."""
+    """N(x; sigmoid(decoder's output), σ²), with one learned σ for all pixels.
+
+    A density: −log p(x|z) can be negative where σ is small.
+    """
 
     is_density = True
 
@@ -31,14 +34,14 @@ class GaussianPixels(Likelihood):
         sigma, mean = self.sigma(), self.mean(parameters)
         upper = torch.where(x > 1 - HALF_STEP, torch.inf, (x + HALF_STEP - mean) / sigma)
         lower = torch.where(x < HALF_STEP, -torch.inf, (x - HALF_STEP - mean) / sigma)
-        # By symmetry in the lower tail, where log Φ has all its digits.
+        # Computed, by symmetry, in the lower tail, where log Φ is accurate.
         mirrored = upper + lower > 0
         upper, lower = torch.where(mirrored, -lower, upper), torch.where(mirrored, -upper, lower)
         log_upper, log_lower = torch.special.log_ndtr(upper), torch.special.log_ndtr(lower)
         return (log_upper + (-torch.expm1(log_lower - log_upper)).log()).flatten(1).sum(dim=1)
 
     def sigma(self) -> Tensor:
-        """The standard deviation of all pixels."""
+        """The standard deviation of every pixel, shape (), in units of the grey range [0, 1]."""
         return (0.5 * self.log_variance.clamp(*self.LOG_VARIANCE_RANGE)).exp()
 
     def mean(self, parameters: Tensor) -> Tensor:

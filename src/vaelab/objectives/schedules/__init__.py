@@ -1,4 +1,4 @@
-"""The KL weight during training: one module per schedule, registered there."""
+"""The KL weight over the course of training: one module per schedule, which registers it."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -7,18 +7,19 @@ from vaelab.config.registry import Registry
 
 
 class KLSchedule(ABC):
-    """A factor on beta over time. It is evaluated at every step, also under a captured CUDA graph.
+    """A factor on beta as a function of time. It is evaluated at every step, also with a captured CUDA graph.
 
-    A constructor may ask for `epochs` and for the settings `warmup_epochs`, `cycles` and `ratio`.
+    A constructor may take `epochs` and the settings `warmup_epochs`, `cycles` and `ratio` by name; its other
+    arguments are settings of its own.
     """
 
     @abstractmethod
     def weight(self, epoch: float) -> float:
-        """From 0 to 1, where 2.5 is the middle of the third epoch."""
+        """The factor at a time in epochs, from 0 to 1; 2.5 is the middle of the third epoch."""
 
 
 class WarmUp(KLSchedule):
-    """Rises over the first `warmup_epochs`, then stays at 1; without any it is 1 from the start."""
+    """Base class: rises to 1 over the first `warmup_epochs`; with 0 epochs it is 1 from the start."""
 
     def __init__(self, warmup_epochs: int = 0) -> None:
         self.warmup_epochs = warmup_epochs
@@ -28,7 +29,7 @@ class WarmUp(KLSchedule):
 
     @abstractmethod
     def rise(self, share: float) -> float:
-        """The factor after this share of the warm-up."""
+        """The factor after a fraction `share` of the warm-up, from 0 to 1."""
 
 
 kl_schedules: Registry[Callable[..., KLSchedule]] = Registry("loss.schedule", __name__, "vaelab.kl_schedules")

@@ -5,5 +5,7 @@ from vaelab.objectives.schedules import KLSchedule, kl_schedules
 
 @kl_schedules.register("constant")
 class Constant(KLSchedule):
+    """1 at all times."""
+
     def weight(self, epoch: float) -> float:
         return 1.0

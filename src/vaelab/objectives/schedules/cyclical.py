@@ -1,13 +1,13 @@
-"""Cyclical annealing (Fu et al. 2019): the weight starts again from 0 several times."""
+"""Cyclical annealing (Fu et al. 2019): the weight is reset to 0 several times."""
 
 from vaelab.objectives.schedules import KLSchedule, kl_schedules
 
 
 @kl_schedules.register("cyclical")
 class Cyclical(KLSchedule):
-    """Rises linearly in the first `ratio` of each of `cycles` equal cycles, then stays at 1 to its end.
+    """Rises linearly in the first fraction `ratio` of each of `cycles` equal cycles, then stays at 1.
 
-    The cycles share `warmup_epochs`, after which the weight is 1, or without them the whole training.
+    The cycles last `warmup_epochs` in all, after which the weight is 1; with 0, they last the whole training.
     """
 
     def __init__(self, epochs: int, warmup_epochs: int = 0, cycles: int = 4, ratio: float = 0.5) -> None:

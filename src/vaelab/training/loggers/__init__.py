@@ -1,7 +1,7 @@
-"""What else records each epoch: one callback per module, registered there, chosen by the setting `logger`.
+"""Loggers, which record each epoch elsewhere: one callback per module, chosen by the setting `logger`.
 
-A constructor may take `config`, `data`, `folder`, `examples` and `epoch` (complete ones, when resumed), and
-raises ConfigError where it can't work.
+A constructor may take `config`, `data`, `folder`, `examples` and `epoch` (the number of complete epochs when
+resumed) by name, and raises ConfigError if the logger can't work.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ class NoLogger(Callback):
 
 
 def tracked_id(folder: RunFolder) -> str:
-    """A name for a run in other programs, which resuming and moving it leave as it is."""
+    """An identifier of a run for other programs, unchanged when the run is resumed or its folder moved."""
     first = folder.read_run_json()["sessions"][0]
     return hashlib.sha256(repr([first[key] for key in ("started", "host", "process")]).encode()).hexdigest()[
         :12
@@ -29,5 +29,5 @@ def tracked_id(folder: RunFolder) -> str:
 
 
 def final_figures(folder: RunFolder) -> list[Path]:
-    """The pictures that a finished run has, but for those of each epoch."""
+    """The PNG files of a finished run's figures/ folder, without those of single epochs."""
     return sorted((folder.path / "figures").glob("*.png"))

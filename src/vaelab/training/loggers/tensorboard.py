@@ -17,9 +17,9 @@ from vaelab.training.state import TrainingState
 
 @loggers.register("tensorboard")
 class TensorBoard(Callback):
-    """Writes event files into the run's folder. One step per epoch; what was written after `epoch` is hidden.
+    """Writes event files into the run folder, one step per epoch; events written after `epoch` are hidden.
 
-    Raises ConfigError where TensorBoard is not installed.
+    Raises ConfigError if TensorBoard is not installed.
     """
 
     def __init__(self, folder: RunFolder, examples: ExampleImages, epoch: int) -> None:
@@ -52,7 +52,7 @@ class TensorBoard(Callback):
             self.writer.flush()
 
     def on_end(self, state: TrainingState, facts: Mapping[str, Any]) -> None:
-        """The posterior means of the latent plot's images, with class and image."""
+        """Write the posterior means of the latent plot's images, with their classes and thumbnails."""
         examples = self.examples
         try:
             if facts["status"] == "finished":
@@ -67,6 +67,6 @@ class TensorBoard(Callback):
 
 
 def ignore_os_errors(failure: threading.ExceptHookArgs) -> None:
-    """TensorBoard writes in a thread of its own; the errors that meets are raised by the next call too."""
+    """Hook for exceptions in TensorBoard's writer thread: the next call raises its OSErrors again anyway."""
     if not isinstance(failure.exc_value, OSError):
         threading.__excepthook__(failure)

@@ -15,9 +15,9 @@ from vaelab.training.state import TrainingState
 
 @loggers.register("wandb")
 class WeightsAndBiases(Callback):
-    """Writes wandb/offline-run-… into the run's folder, for `wandb sync`; to a server with WANDB_MODE=online.
+    """Writes wandb/offline-run-… into the run folder, for `wandb sync`; to a server with WANDB_MODE=online.
 
-    Raises ConfigError where wandb is not installed.
+    Raises ConfigError if wandb is not installed.
     """
 
     def __init__(self, config: Config, folder: RunFolder, project: str = "vaelab") -> None:
@@ -27,7 +27,7 @@ class WeightsAndBiases(Callback):
         self.run: Any = None
 
     def on_start(self, state: TrainingState) -> None:
-        """A run that is resumed goes on under the same id."""
+        """Start a run in Weights & Biases, or continue it under the same id."""
         mode: Any = os.environ.get("WANDB_MODE", "offline")
         with importing():
             if mode == "offline":  # not even reports of its errors

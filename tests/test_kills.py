@@ -1,0 +1,158 @@
+"""Killed at any moment and resumed equals never killed."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from faults_helpers import (
+    KILLED,
+    SHORT,
+    Undisturbed,
+    assert_equal_to,
+    assert_every_file_opens,
+    continue_run,
+    opens,
+)
+from harness import TINY, CommandLine, command_line_of, run_folder
+from whole_runs import run_json, start
+
+
+def killed_and_resumed(
+    train: CommandLine,
+    tmp_path: Path,
+    undisturbed: Undisturbed,
+    moments: Sequence[Any],
+) -> int:
+    """Kill a run at the first moment, its resumption at the next, …; then to the end. How often it was killed."""
+    reference, command, _, _ = undisturbed
+    run = tmp_path / "run (1)"  # a name that has to be quoted
+    for leftover in tmp_path.iterdir():
+        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+    kills = 0
+    for moment in moments:
+        if (run / "run.json").exists() and run_json(run)["status"] == "finished":
+            break
+        kills += continue_run(train, run, command, **moment) == KILLED
+        assert_every_file_opens(tmp_path)
+    if not (run / "run.json").exists() or run_json(run)["status"] != "finished":
+        assert continue_run(train, run, command) == 0
+    assert_equal_to(reference, run)
+    return kills
+
+
+def random_moments(seed: int, seconds: float) -> list[dict[str, Any]]:
+    """One to three moments to kill at, uniform over the time that a run takes."""
+    drawn = random.Random(seed)
+    return [{"signals": [[drawn.uniform(0.2, seconds), signal.SIGKILL]]} for _ in range(1 + seed % 3)]
+
+
+@pytest.mark.parametrize("seed", [1])
+def test_killed_at_random_moments_equals_never_killed(
+    train: CommandLine, tmp_path: Path, undisturbed: Undisturbed, seed: int
+) -> None:
+    killed_and_resumed(train, tmp_path, undisturbed, random_moments(seed, undisturbed[3]))
+
+
+@pytest.mark.parametrize("half", range(2))
+def test_killed_before_a_change_to_a_file_equals_never_killed(
+    train: CommandLine, tmp_path: Path, undisturbed: Undisturbed, half: int
+) -> None:
+    """A moment in each half of the run, and in its resumption."""
+    _, _, changes, _ = undisturbed
+    at = 1 + (half * changes + random.Random(half).randrange(changes)) // 2
+    assert killed_and_resumed(train, tmp_path, undisturbed, [{"fault": {"do": "kill", "at": at}}] * 2) >= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tenth", range(10))
+def test_killed_at_a_hundred_random_moments(
+    train: CommandLine, tmp_path: Path, undisturbed: Undisturbed, tenth: int
+) -> None:
+    kills = 0
+    for seed in range(100 + 10 * tenth, 110 + 10 * tenth):
+        kills += killed_and_resumed(train, tmp_path, undisturbed, random_moments(seed, undisturbed[3]))
+    print(f"killed {kills} times")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tenth", range(10))
+def test_killed_before_every_change_to_a_file(
+    train: CommandLine, tmp_path: Path, undisturbed: Undisturbed, tenth: int
+) -> None:
+    for at in range(1 + tenth, undisturbed[2] + 1, 10):
+        assert killed_and_resumed(train, tmp_path, undisturbed, [{"fault": {"do": "kill", "at": at}}]) == 1
+
+
+@pytest.mark.parametrize("file", ["checkpoints/.last.safetensors", "/.metrics.csv"])
+def test_killed_while_going_back_to_an_older_checkpoint(
+    train: CommandLine, tmp_path: Path, file: str
+) -> None:
+    """Either nothing has happened, or resuming ends as if the later epochs had never been."""
+    line = (*TINY, "artifacts.checkpoint_every=1", "artifacts.figures=false", "artifacts.zip=true")
+    for name, epochs in (("run", 3), ("short", 2)):
+        run_folder(train(*line, f"epochs={epochs}", f"hydra.run.dir={name}"))
+    fault = {"do": "kill", "opening": file, "time": 1}
+    killed = train("resume=run/checkpoints/epoch_0001.safetensors", "epochs=2", going_wrong={"fault": fault})
+    assert killed.returncode == KILLED
+    if file == "checkpoints/.last.safetensors":
+        assert (tmp_path / "run" / "samples" / "epoch_0003.png").exists()
+        again = train("resume=run/checkpoints/epoch_0001.safetensors", "epochs=2")
+    else:
+        again = train("resume=run", "epochs=2")
+    assert again.returncode == 0, again.stderr
+    assert_equal_to(tmp_path / "short", tmp_path / "run")
+
+
+def test_every_file_opens_at_every_moment(tmp_path: Path) -> None:
+    """While a run continues, another process reads all its files, over and over."""
+    process = start(tmp_path, *SHORT, "epochs=4", "artifacts.report=true", "hydra.run.dir=run")
+    looks = 0
+    while process.poll() is None:
+        for path in (tmp_path / "run").rglob("*"):
+            if path.is_file() and not path.name.startswith("."):
+                opens(path)
+        looks += 1
+    _, stderr = process.communicate()
+    assert process.returncode == 0, stderr
+    assert looks > 20
+
+
+def test_a_killed_evaluation_that_is_repeated_equals_one_that_was_not(tmp_path: Path, finished: Path) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    evaluate, count = command_line_of("vaelab.evaluate", tmp_path), tmp_path / "count"
+    arguments = ("checkpoint=run", "metrics.samples=false", "nll_images=10", "importance_samples=10")
+    evaluate(*arguments, "output=whole", going_wrong={"fault": {"count_into": str(count)}})
+    expected = {path.name: path.read_bytes() for path in (tmp_path / "whole").glob("*.png")}
+    assert len(expected) > 8
+    changes = int(count.read_text())
+    killed = evaluate(*arguments, going_wrong={"fault": {"do": "kill", "at": changes // 2}})
+    assert killed.returncode == KILLED
+    assert_every_file_opens(run)
+    assert evaluate(*arguments).returncode == 0
+    folder = run / "evaluation" / "best"
+    assert {path.name: path.read_bytes() for path in folder.glob("*.png")} == expected
+    assert not [path for path in folder.iterdir() if path.name.startswith(".")]
+
+
+def test_a_killed_comparison_that_is_repeated_equals_one_that_was_not(tmp_path: Path, finished: Path) -> None:
+    compare, count = command_line_of("vaelab.compare", tmp_path), tmp_path / "count"
+    for sweep in ("whole", "killed"):
+        shutil.copytree(finished, tmp_path / sweep / "run")
+    result = compare("sweep=whole", going_wrong={"fault": {"count_into": str(count)}})
+    assert result.returncode == 0, result.stderr
+    changes = int(count.read_text())
+    killed = compare("sweep=killed", going_wrong={"fault": {"do": "kill", "at": changes // 2}})
+    assert killed.returncode == KILLED
+    assert_every_file_opens(tmp_path / "killed")
+    assert compare("sweep=killed").returncode == 0
+    whole, again = (tmp_path / sweep / "comparison" for sweep in ("whole", "killed"))
+    assert sorted(path.name for path in whole.iterdir()) == sorted(path.name for path in again.iterdir())
+    for path in [*whole.glob("*.png"), *whole.glob("*.gif"), *whole.glob("*.csv")]:
+        assert path.read_bytes() == (again / path.name).read_bytes(), path.name

@@ -1,0 +1,55 @@
+"""What tests of training share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from harness import settings
+from vaelab.models import build
+from vaelab.objectives import (
+    Terms,
+    build_objective,
+    kl_weight,
+)
+from vaelab.training.callbacks import Callback
+from vaelab.training.state import Record, TrainingState
+
+TIMES = {"images_per_second", "seconds"}
+
+
+class AtStep(Callback):
+    """Calls a function after every step."""
+
+    def __init__(self, call: Callable[[TrainingState], object]) -> None:
+        self.on_step = call  # type: ignore[method-assign,assignment]
+
+
+def without_times(history: list[Record]) -> list[Record]:
+    return [{key: value for key, value in row.items() if key not in TIMES} for row in history]
+
+
+def weights(state: TrainingState) -> dict[str, torch.Tensor]:
+    return {**state.model.state_dict(), **state.objective.state_dict()}
+
+
+def assert_same(left: TrainingState, right: TrainingState) -> None:
+    assert without_times(left.history) == without_times(right.history)
+    for (name, a), b in zip(weights(left).items(), weights(right).values(), strict=True):
+        assert torch.equal(a, b), name
+
+
+class Stop(Exception):
+    pass
+
+
+BATCH = torch.rand(7, 1, 28, 28, generator=torch.Generator().manual_seed(2))
+
+
+def terms_of(*overrides: str, weight: float | torch.Tensor | None = None) -> Terms:
+    """Of a new mlp on a batch, at the full weight of these settings or another one."""
+    config = settings(*overrides)
+    objective, model = build_objective(config), build({"name": "mlp"}, (1, 28, 28), seed=0)
+    noise = torch.Generator().manual_seed(3)
+    return objective(model, BATCH, noise, kl_weight(config).full if weight is None else weight)  # type: ignore[no-any-return]
