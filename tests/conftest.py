@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -18,6 +19,9 @@ from vaelab.data import splits
 from vaelab.data.datasets import datasets, published
 from vaelab.data.sources import find
 from vaelab.data.splits import Data
+
+if TYPE_CHECKING:
+    from browsing import Looks, Watched
 
 
 def pytest_sessionfinish() -> None:
@@ -119,3 +123,37 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder, _ = once(tmp_path_factory, "finished", make)
     return folder / "run"
+
+
+# --- pages: see browsing.py, which needs more packages than most tests ------------------------------------
+
+
+@pytest.fixture(scope="session")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a sweep with reports, a comparison and explorers."""
+    from browsing import make_pages
+
+    return once(tmp_path_factory, "pages", make_pages)[0] / "sweep"
+
+
+@pytest.fixture(scope="session")
+def families(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a sweep whose runs fall into four families."""
+    from browsing import make_families
+
+    return once(tmp_path_factory, "families", make_families)[0] / "sweep"
+
+
+@pytest.fixture(scope="session")
+def looks() -> Iterator[Looks]:
+    from browsing import Looks, chromium
+
+    with chromium() as browser:
+        yield Looks(browser)
+
+
+@pytest.fixture
+def watched(looks: Looks, request: pytest.FixtureRequest) -> Iterator[Watched]:
+    """A page that is watched, light unless a test asks for `dark` or `phone`."""
+    with looks.opened(getattr(request, "param", "light")) as watched:
+        yield watched

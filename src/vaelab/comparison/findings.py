@@ -187,7 +187,7 @@ def sampling_without_kl(
         found = f"{lower} are lower than {higher} by {effect(each, prior)}"
         if not each.clear:
             found = f"no clear difference between {lower} and {higher}: {effect(each, prior)}"
-        said.append(f"{prior.name} of {model.label}: {found}.")
+        said.append(f"FID of {model.label}: {found}.")
     return said, pairs
 
 

@@ -178,9 +178,9 @@ def rate_distortion(family: Family, first: int) -> dict[str, Any]:
         )  # fmt: skip
     means_M2 = np.array([[each["x"], each["y"]] for each in points])
     spans = np.array([each["intervals"] or [[each["x"]] * 2, [each["y"]] * 2] for each in points])
-    (low_x, low_y), (high_x, high_y) = spans[:, :, 0].min(axis=0), spans[:, :, 1].max(axis=0)
+    low_y, (high_x, high_y) = spans[:, 1, 0].min(), spans[:, :, 1].max(axis=0)
     margin = 0.08 * (high_y - low_y) + max(0.0, MINIMUM_SPAN - (high_y - low_y)) / 2
-    across: dict[str, Any] = {"domain": [min(0.0, low_x), max(1.12 * high_x, 1.0)], "ticks": None}
+    across: dict[str, Any] = {"domain": [0.0, max(1.12 * high_x, 1.0)], "ticks": None}
     scale = ""
     if is_wide(means_M2[:, 0].tolist()):
         low, high = 0.7 * min(means_M2[:, 0]), 1.5 * max(means_M2[:, 0])

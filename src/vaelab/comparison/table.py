@@ -101,15 +101,20 @@ class Column:
         return [value for value in found if value is not None]
 
     def show_reference(self, family: Family) -> str:
-        """`0.32 (real images)`: the same for all models, or of each in their order."""
+        """`0.32 (real images)`: the same for all models, or of each in their order; of many the range."""
         where, what = self.reference
         if known := published_settings(family, self.name):
             return f"{known} (published)"
         if "." not in where:
             return f"{where} ({what})" if where else ""
         found = [self.references(model) for model in family.models]
+        means = [fmean(values) for values in found if values]
+        ends = [written(end(means), digits=self.digits) for end in (min, max) if means]
         shown = [written(fmean(values), digits=self.digits) if values else "–" for values in found]
-        numbers = ", ".join(shown if len({*shown}) > 1 else shown[:1])
+        if len({*ends}) < 2 or len(shown) > 3:
+            numbers = " to ".join(dict.fromkeys(ends))
+        else:
+            numbers = ", ".join(shown)
         return f"{numbers} ({what})" if any(found) else ""
 
 

@@ -103,7 +103,7 @@ function ratePlot(spec, width) {
         const colour = `var(--series-${point.colour})`;
         const of = ofModel(point.model);
         return [
-          Plot.link([point].filter((each) => each.intervals), { x1: (each) => each.intervals[0][0], x2: (each) => each.intervals[0][1], y1: "y", y2: "y", stroke: colour, ...of }),
+          Plot.link([point].filter((each) => each.intervals), { x1: (each) => each.intervals[0][0], x2: (each) => each.intervals[0][1], y1: "y", y2: "y", stroke: colour, clip: true, ...of }),
           Plot.link([point].filter((each) => each.intervals), { x1: "x", x2: "x", y1: (each) => each.intervals[1][0], y2: (each) => each.intervals[1][1], stroke: colour, ...of }),
           Plot.dot(point.seeds, { x: "x", y: "y", r: 3, fill: colour, fillOpacity: 0.65, title: "title", ...of }),
           Plot.dot([point], { x: "x", y: "y", r: 6, fill: colour, stroke: "var(--paper)", symbol: () => point.symbol, title: (each) => `${each.name}: rate ${number(each.x)}, distortion ${number(each.y)} nats`, ...of }),

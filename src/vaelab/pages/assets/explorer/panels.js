@@ -58,8 +58,9 @@ function showNearest() {
     Object.assign(view, { nearShown: found, nearEpoch: view.epoch });
     const votes = {};
     for (const image of found) votes[given.labels[image]] = (votes[given.labels[image]] ?? 0) + 1;
-    const [label, count] = Object.entries(votes).sort((a, b) => b[1] - a[1])[0];
-    view.nearText.textContent = `Nearest test images: ${count} of ${found.length} are of ${ofClass(label)}.`;
+    const most = Math.max(...Object.values(votes));  // of all classes that have as many
+    const labels = Object.keys(votes).filter((label) => votes[label] === most);
+    view.nearText.textContent = `Nearest test images: ${labels.length > 1 ? `${most} each` : most} of ${found.length} are of ${labels.map(ofClass).join(" and ")}.`;
     while (view.near.children.length < found.length) {
       const button = made("button", { type: "button", className: "thumb" }, newImage(""));
       button.addEventListener("click", () => choose(testImage(Number(button.dataset.image)), view));
@@ -229,7 +230,7 @@ function showBetween(view) {
   const paths = ["linear", "spherical"].map((path) => shares.map((share) => view.between(share, path)));
   paths.forEach((line, row) => line.forEach((z, column) => paint(view.betweenStrip.canvas, view.network.decode(z), column, row)));
   const holes = paths.map((line) => line.filter((z) => view.isHole(z)).length);
-  view.betweenStrip.text.textContent = `${named(view)}straight line above, great circle below. Of ${BETWEEN} points on each, `
+  view.betweenStrip.text.textContent = `${named(view)}Straight line above, great circle below. Of ${BETWEEN} points on each, `
     + `${holes[0]} of the line and ${holes[1]} of the circle are holes.`;
 }
 

@@ -325,10 +325,11 @@ class View {
 
   // At the median of a class's points or, where another name is, at the nearest free place, with a line to the median.
   drawNames(context) {
-    const [high, edge, found] = [17 * this.ratio, 22 * this.ratio, []];
+    const size = this.canvas.clientWidth < 250 ? 10 : 13;
+    const [high, edge, found] = [1.3 * size * this.ratio, 22 * this.ratio, []];
     const free = ([left, top, right, bottom]) => left > 0 && top > edge && right < this.size && bottom < this.size - edge
       && found.every(({ box }) => left >= box[2] || box[0] >= right || top >= box[3] || box[1] >= bottom);
-    this.font(context, "bold", 13);
+    this.font(context, "bold", size);
     for (const { name, number } of given.classes) {
       const own = [...Array(COUNT).keys()].filter((image) => given.labels[image] === number);
       if (state.hidden.has(number) || !own.length) continue;
@@ -340,7 +341,7 @@ class View {
     }
     const middle = ({ box }) => [(box[0] + box[2]) / 2, (box[1] + box[3]) / 2];
     for (const each of found.filter(({ far }) => far)) this.outlined(context, () => { context.moveTo(each.x, each.y); context.lineTo(...middle(each)); }, 1);
-    for (const each of found) this.write(context, each.name, middle(each)[0], middle(each)[1] + 4.5 * this.ratio, { weight: "bold", size: 13 });
+    for (const each of found) this.write(context, each.name, middle(each)[0], middle(each)[1] + 0.35 * size * this.ratio, { weight: "bold", size });
   }
 
   font(context, weight, size) {
