@@ -79,7 +79,7 @@ def test_train_sample_evaluate_and_load(tmp_path: Path) -> None:
             "beta has no value yet (it is ???): type beta=VALUE.",
             "metrics.bound must be true or false, got 2.",
             "count must be a whole number from 1 to 100,000, got 0.",
-            "A function takes settings alone: leave --cfg=job out.",
+            "Python functions take only settings: leave out --cfg=job.",
         ],
         "names": True,
         "untouched": True,
@@ -94,7 +94,7 @@ def test_a_sweep_is_not_taken_for_one_run(line: list[str]) -> None:
     with pytest.raises(vaelab.VaelabError) as error:
         api.train(*line)
     assert str(error.value) == (
-        "This is a sweep, and vaelab.train makes one run: call vaelab.sweep with these settings."
+        "These settings make a sweep, and vaelab.train makes one run: call vaelab.sweep with them."
     )
 
 
@@ -183,11 +183,11 @@ def test_a_sweep_has_the_folders_of_the_command_line(tmp_path: Path, monkeypatch
         (["beta=-1,1"], {}, "beta must be a number of at least 0, got -1.0."),
         ([], {"beta": (0.5, -1)}, "beta must be a number of at least 0, got -1.0."),
         ([], {"beta": []}, "beta must be a number of at least 0, got ''."),
-        (["seed=1,2", "--version"], {}, "A function takes settings alone: leave --version out."),
+        (["seed=1,2", "--version"], {}, "Python functions take only settings: leave out --version."),
         (
             ["seed=1,2", "hydra/launcher=parallel"], {},
             "hydra/launcher=parallel is for the command line, python -m vaelab.train -m: in Python leave it out, or run "
-            "that line and call vaelab.compare with the sweep's folder.",
+            "that command and call vaelab.compare with the folder of the sweep.",
         ),
     ],
 )  # fmt: skip

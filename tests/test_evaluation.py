@@ -297,14 +297,16 @@ def test_any_run_can_be_evaluated(
     assert list(found["numbers"]) == list(SECTIONS)
 
 
-def test_a_collapsed_latent_space_is_said(train: CommandLine, evaluate: CommandLine) -> None:
+def test_a_collapsed_latent_space_is_reported(train: CommandLine, evaluate: CommandLine) -> None:
     run_folder(train(*TINY, "beta=1000", "optimizer.lr=0.01", *NO_FIGURES, "epochs=2", "hydra.run.dir=run"))
     latent_only = [f"metrics.{name}=false" for name in SECTIONS if name != "latent"]
     result = evaluate("checkpoint=run", *latent_only, "figures=false")
     assert "0 of 2 latent dimensions are active. Collapsed to the prior" in result.stdout
 
 
-def test_what_can_not_be_measured_says_why_and_the_rest_goes_on(evaluate: CommandLine, run: Path) -> None:
+def test_sections_that_cannot_be_measured_say_why_and_the_others_continue(
+    evaluate: CommandLine, run: Path
+) -> None:
     result = evaluate(
         "checkpoint=run", "split=train", "metrics.nll=false", "metrics.frozen_latent=false", "figures=false"
     )
@@ -319,7 +321,7 @@ def test_what_can_not_be_measured_says_why_and_the_rest_goes_on(evaluate: Comman
     assert "\nNot measured\n  nll: metrics.nll=false\n" in result.stdout
 
 
-def test_a_measure_that_breaks_ends_alone_and_the_status_is_not_zero(run: Path) -> None:
+def test_a_section_that_fails_stops_no_other_and_the_status_is_not_zero(run: Path) -> None:
     script = """
 import sys
 from vaelab.evaluate import main
@@ -336,13 +338,13 @@ main()
     )
     assert result.returncode == 1
     assert "ZeroDivisionError: by a test" in result.stderr
-    assert result.stderr.splitlines()[-1] == "vaelab: These could not be evaluated, see above: latent."
+    assert result.stderr.splitlines()[-1] == "vaelab: These steps failed (see above): latent."
     found = metrics(run / "evaluation" / "best")
     assert found["not_measured"] == {"latent": "failed with ZeroDivisionError: by a test"}
     assert len(found["numbers"]) == len(SECTIONS) - 1
 
 
-def test_figures_of_other_weights_go(evaluate: CommandLine, run: Path) -> None:
+def test_figures_of_other_weights_are_removed(evaluate: CommandLine, run: Path) -> None:
     bound_only = [f"metrics.{name}=false" for name in SECTIONS if name != "bound"]
     folder = run / "evaluation" / "last"
     assert evaluate("checkpoint=run/checkpoints/last.safetensors", *bound_only).returncode == 0
@@ -361,7 +363,7 @@ def test_figures_of_other_weights_go(evaluate: CommandLine, run: Path) -> None:
 
 
 def from_nowhere(content: dict[str, Any]) -> None:
-    """As if the run's data had been in a folder that is no more."""
+    """As if the run's data had been in a folder that no longer exists."""
     content["config"]["dataset"] |= {"source": "auto", "root": "/no/such/folder"}
 
 
@@ -387,7 +389,7 @@ def test_a_checkpoint_that_has_left_its_run(evaluate: CommandLine, run: Path, tm
     assert metrics(tmp_path / "mail" / "evaluation" / "from_a_friend")["data"]["fallback"]
 
 
-def test_other_images_than_the_runs_own_are_said(evaluate: CommandLine, run: Path) -> None:
+def test_other_images_than_the_runs_own_are_reported(evaluate: CommandLine, run: Path) -> None:
 
     def of_the_full_set(content: dict[str, Any]) -> None:
         content["data"]["sha256"]["train-images-idx3-ubyte"] = "0" * 64
@@ -396,7 +398,7 @@ def test_other_images_than_the_runs_own_are_said(evaluate: CommandLine, run: Pat
     rewrite(run / "checkpoints" / "best.safetensors", of_the_full_set)
     assert_refused(
         evaluate("checkpoint=run", "split=val"),
-        "split=val of Fashion-MNIST (embedded subset; classes Trouser, Sneaker) holds other images than those of the "
+        "split=val of Fashion-MNIST (embedded subset; classes Trouser, Sneaker) has different images from those of the "
         "run, which was trained on the full set: type split=test.",
     )
     result = evaluate(
@@ -404,7 +406,7 @@ def test_other_images_than_the_runs_own_are_said(evaluate: CommandLine, run: Pat
     )
     assert result.returncode == 0, result.stderr
     assert (
-        "WARNING: The run was trained on the full set and is scored on Fashion-MNIST (embedded subset"
+        "WARNING: The run was trained on the full set and is evaluated on Fashion-MNIST (embedded subset"
         in result.stderr
     )
     assert metrics(run / "evaluation" / "best_subset")["data"]["trained_on_the_same_files"] is False
@@ -421,11 +423,11 @@ def test_several_checkpoints_one_after_the_other(evaluate: CommandLine, run: Pat
     assert result.returncode == 1
     assert (
         "vaelab: There is no checkpoint nowhere.safetensors." in result.stderr
-        or "nowhere.safetensors doesn't exist" in result.stderr
+        or "nowhere.safetensors does not exist" in result.stderr
     )
     assert (
         result.stderr.splitlines()[-1]
-        == "vaelab: These jobs failed, see above: checkpoint=nowhere.safetensors."
+        == "vaelab: These jobs failed (see above): checkpoint=nowhere.safetensors."
     )
     assert result.stdout.count("Evaluation folder: ") == 2
 
@@ -455,12 +457,12 @@ def test_the_last_model_by_name(
     assert vaelab.load("run/best").epoch == vaelab.load("run").epoch == vaelab.load("run", "best").epoch
     with pytest.raises(
         VaelabError,
-        match=r"^run/lats doesn't exist\. Did you mean 'last'\? Its checkpoints: run/best, run/epoch",
+        match=r"^run/lats does not exist\. Did you mean 'last'\? Its checkpoints: run/best, run/epoch",
     ):
         vaelab.load("run", which="lats")
     for path in ("run/last", "run/checkpoints/last.safetensors"):
         with pytest.raises(
-            VaelabError, match=r"last\.safetensors is a checkpoint already: give which=best with"
+            VaelabError, match=r"last\.safetensors is itself a checkpoint: give which=best with"
         ):
             vaelab.load(path, which="best")
     assert torch.equal(vaelab.sample("run/last", 4), last.sample(4))
@@ -582,7 +584,7 @@ def test_an_interruption_keeps_what_was_measured(
     code, stdout, stderr = interrupt()
     folder = run / "evaluation" / "best"
     assert code == 128 + number
-    assert stderr == f"WARNING: Interrupted ({number.name}): only some of the numbers are there.\n"
+    assert stderr == f"WARNING: Interrupted ({number.name}): only some of the numbers were written.\n"
     assert "neg_elbo" in stdout
     assert metrics(folder)["status"] == "interrupted"
     assert list(metrics(folder)["numbers"]) == ["bound"]
@@ -611,7 +613,7 @@ main()
 # --- what it refuses --------------------------------------------------------------------------------------
 
 
-def test_paths_that_are_no_checkpoint(evaluate: CommandLine, run: Path, tmp_path: Path) -> None:
+def test_paths_that_are_not_checkpoints(evaluate: CommandLine, run: Path, tmp_path: Path) -> None:
     for name in (
         "best.safetensors",
         "last.safetensors",
@@ -623,8 +625,8 @@ def test_paths_that_are_no_checkpoint(evaluate: CommandLine, run: Path, tmp_path
     (tmp_path / "empty").mkdir()
     for path, message in (
         ("run", "There is no checkpoint run/checkpoints/best.safetensors."),
-        ("nowhere", "nowhere doesn't exist. Type the path of a run folder or of a checkpoint in it."),
-        ("empty", "empty is not a run folder and not a file of one (no run.json there): type a folder that vaelab.train has made."),
+        ("nowhere", "nowhere does not exist. Type the path of a run folder or of a checkpoint in it."),
+        ("empty", "empty is neither a run folder nor a file in one (there is no run.json): type a folder that vaelab.train has created."),
     ):  # fmt: skip
         assert_refused(evaluate(f"checkpoint={path}"), message)
     assert not list(tmp_path.rglob("evaluation"))
@@ -658,7 +660,7 @@ def test_a_wrong_value_is_one_line(
 def test_a_folder_of_data_that_is_not_there(evaluate: CommandLine, run: Path) -> None:
     assert_refused(
         evaluate("checkpoint=run", "dataset.source=full", "dataset.root=/no/such/folder"),
-        "dataset.root=/no/such/folder is not a directory: type one with the data, or make it for a download.",
+        "dataset.root=/no/such/folder is not a directory: type one with the data, or create it for a download.",
     )
     assert not (run / "evaluation").exists()
 
@@ -680,15 +682,15 @@ def test_help_lists_settings_without_torch(tmp_path: Path) -> None:
 
 def test_verdicts() -> None:
     assert collapse_verdict(16, 0, 0) == "16 of 16 latent dimensions are active."
-    to_prior = " Collapsed to the prior, with less than 0.01 nats of KL: 2."
+    to_prior = " Collapsed to the prior (KL below 0.01 nats): 2."
     assert collapse_verdict(1, 2, 0) == f"1 of 3 latent dimensions is active.{to_prior}"
-    constant = " Collapsed away from the prior, with nearly the same posterior mean for all images: 2."
+    constant = " Constant away from the prior (nearly the same posterior mean for all images): 2."
     assert collapse_verdict(0, 0, 2) == f"0 of 2 latent dimensions are active.{constant}"
 
     for mixture, verdict in (
         (20.0, "80 % less: the aggregate posterior differs from the prior."),
         (97.0, "no clear difference."),
-        (140.0, "the mixture is the worse distribution to sample from."),
+        (140.0, "sampling from the mixture is worse."),
     ):
         assert sampling_verdict(number(100.0), number(mixture)).endswith(verdict)
 
@@ -706,8 +708,8 @@ def test_precision_beside_no_recall_is_explained() -> None:
     speckle, honest, poor = column(0.98, 0.0), column(0.98, 0.8), column(0.5, 0.0)
     assert precision_verdicts({"good": honest, "poor": poor, **floor}, "cnn") == []
     assert precision_verdicts({"speckle": speckle, "good": honest, **floor}, "cnn") == [
-        "A precision above the floor (0.900 ± 0.010) is no sign of quality where recall is near 0: these images "
-        "lie where real ones are densest, and leave nearly all others out (speckle: 0.980 ± 0.010 beside a recall "
+        "A precision above the floor (0.900 ± 0.010) does not indicate quality where recall is near 0: these images "
+        "lie where real ones are densest and cover hardly any others (speckle: 0.980 ± 0.010 beside a recall "
         "of 0.0000 ± 0.0010)."
     ]
 
@@ -734,11 +736,11 @@ def test_the_summary_says_what_limits_the_samples() -> None:
     for fids, beginning in (
         (
             (100.0, 20.0, 10.0, 1.0),
-            "Sampling from the prior costs more than encoding and decoding: FID is 100.0",
+            "Sampling from the prior adds more to the FID than encoding and decoding: FID is 100.0",
         ),
         (
             (100.0, 95.0, 90.0, 1.0),
-            "Encoding and decoding cost more than sampling from the prior: FID is 100.0",
+            "Encoding and decoding add more to the FID than sampling from the prior: FID is 100.0",
         ),
         ((100.0, 95.0, 51.0, 1.0), "FID is 100.0"),  # within the errors
         ((165.0, 79.0, 77.0, 0.1), "FID is 165.0"),  # as distances the other gap is the larger one
@@ -760,8 +762,8 @@ def test_the_summary_of_what_was_not_measured() -> None:
         "What limits the samples": "Not measured: samples (3 images are too few).",
     }
     near, far = (summary(of_latents(1, each), {})["Latent space"] for each in (6.0, 2.0))
-    assert near.startswith("1 of 2 latent dimensions is active; of a KL of")
-    assert "at least 6.0 ± 2.0 tell images apart, I(x; z), and at most 0.50 ± 0.10 are" in near
+    assert near.startswith("1 of 2 latent dimensions is active; the KL of")
+    assert "at least 6.0 ± 2.0 nats of mutual information I(x; z) and at most 0.50 ± 0.10 nats" in near
     assert "at least" not in far
 
 
@@ -779,7 +781,7 @@ def test_a_number_is_finite_and_shown_with_its_error() -> None:
         "-----  -------------  --------------",
         "nll ↓  261.23 ± 0.12  nats per image",
         "  Verdict.",
-        "  nll: A tighter bound on −log p(x), given the class on −log p(x|y), from K importance samples.",
+        "  nll: A tighter bound on −log p(x), or on −log p(x|y) given the class, from K importance samples.",
         "  test split · 1,000 images · 500 importance samples per image · seed 7",
         "  Remark.",
     ]
@@ -810,7 +812,7 @@ def test_binarised_runs_find_their_grey_images_where_the_others_were_found(
     assert one.grey_data is other.grey_data, "read once for several runs"
 
 
-def test_few_images_are_a_reason_and_no_failure(
+def test_too_few_images_are_reported_and_not_a_failure(
     train: CommandLine, evaluate: CommandLine, tmp_path: Path
 ) -> None:
     few = ("dataset.source=embedded", "dataset.classes=[1,7]", "dataset.val_size=9980", "batch_size=2")
@@ -819,12 +821,12 @@ def test_few_images_are_a_reason_and_no_failure(
     assert result.returncode == 0, result.stderr
     assert metrics(tmp_path / "run" / "evaluation" / "best")["not_measured"] == {
         "classes": "requires 10 training images, of at least two classes",
-        "samples": "3 images are too few for the covariance of 64 features: more of both training and scored images are required",
+        "samples": "3 images are too few for the covariance of 64 features: more training images and more scored images are required",
     }
-    assert "samples_mixture.png: requires 64 draws, and only 3 are made for so few images" in result.stdout
+    assert "samples_mixture.png: requires 64 samples, but only 3 are drawn for so few images" in result.stdout
 
 
-def test_a_seed_of_its_own_is_said_on_everything(evaluate: CommandLine, run: Path) -> None:
+def test_the_seed_of_an_evaluation_is_reported_everywhere(evaluate: CommandLine, run: Path) -> None:
     bound_only = [f"metrics.{name}=false" for name in SECTIONS if name != "bound"]
     result = evaluate("checkpoint=run", "seed=7", "figures=false", *bound_only)
     assert result.returncode == 0, result.stderr
@@ -863,7 +865,7 @@ def test_an_output_that_can_not_be_written_is_noticed_first(evaluate: CommandLin
     (run.parent / "afile").write_text("")
     assert_refused(
         evaluate("checkpoint=run", "output=afile"),
-        "afile can't be made, a file is in the way: type output=FOLDER.",
+        "afile can't be created (it, or a folder above it, is a file): type output=FOLDER.",
     )
 
 

@@ -109,7 +109,7 @@ def test_nothing_is_overwritten(trained: Path, tmp_path: Path) -> None:
         path = sampled(trained, tmp_path / name, format=form, count=2)
         before = pictures(path) if form == "png" else path.read_bytes()
         assert sampled(trained, tmp_path / name, format=form, count=2) == path  # the same, once more
-        with pytest.raises(VaelabError, match=r"exists already, with|holds other files: type output="):
+        with pytest.raises(VaelabError, match=r"already exists with|has other files: type output="):
             sampled(trained, tmp_path / name, format=form, count=2, seed=1)
         assert (pictures(path) if form == "png" else path.read_bytes()) == before
 
@@ -137,7 +137,9 @@ def test_a_mixture_needs_the_images_of_the_run(trained: Path, tmp_path: Path) ->
     saved = vaelab.load(trained)
     run = replace(saved, trained_on={**saved.trained_on, "sha256": {"train-images-idx3-ubyte": "0"}})
     config = SampleConfig(run=str(trained), source="mixture", output=str(tmp_path))
-    with pytest.raises(VaelabError, match=r"those found are others: type dataset.root=FOLDER with them"):
+    with pytest.raises(
+        VaelabError, match=r"other images were found: type dataset.root=FOLDER with the original images"
+    ):
         samples.sample(run, config)
 
 
@@ -233,7 +235,7 @@ def test_numbers_of_an_image_depend_on_no_other_and_an_interrupted_table_goes_on
     assert other.name == f"{table.stem}_samples-3.csv"
     table.write_text("mine")
     files = {path.name for path in table.parent.iterdir()}
-    with pytest.raises(VaelabError, match="exists already, with another content"):
+    with pytest.raises(VaelabError, match="already exists with different content"):
         reconstructions.reconstruct(ReconstructConfig(**settings))
     assert table.read_text() == "mine"
     assert {path.name for path in table.parent.iterdir()} == files
@@ -252,14 +254,14 @@ def test_a_light_background_is_reported_and_inverted(trained: Path, tmp_path: Pa
     ):
         result = reconstruct(f"run={trained}", f"images={folder}", f"output={name}", *more)
         assert result.returncode == 0, result.stderr
-        warned = (
-            "WARNING: 3 of 3 images have a light background, and the images that the model makes a dark one: "
-        )
+        warned = "WARNING: 3 of 3 images have a light background, but generated images have a dark one: "
         assert result.stderr == (
             f"{warned}type invert=true to swap black and white.\n" if name == "light" else ""
         )
         inverted = "inverted" if name == "inverted" else "not inverted"
-        said = f"files: 28 × 28 pixels (scaled bilinearly, cut to the middle), grey (luminance), {inverted}"
+        said = (
+            f"files: 28 × 28 pixels (scaled bilinearly, cropped to the centre), grey (luminance), {inverted}"
+        )
         assert result.stdout.splitlines()[0] == said
         (path,) = (tmp_path / name).glob("*.csv")
         tables[name] = rows_of(path)
@@ -311,5 +313,5 @@ def test_interpolations_start_and_end_at_the_reconstructions(trained: Path, tmp_
 def test_ends_are_one_image_each(trained: Path, tmp_path: Path) -> None:
     folder = written_images(tmp_path / "two", torch.zeros(2, 1, 28, 28))
     config = InterpolateConfig.model_validate({"run": str(trained), "from": str(folder), "to": 1})
-    with pytest.raises(VaelabError, match="from and to are one image each"):
+    with pytest.raises(VaelabError, match="from and to need one image each"):
         interpolations.interpolate(config)

@@ -142,8 +142,8 @@ def test_a_sweep_ends_with_its_comparison(swept: tuple[Path, Any]) -> None:
             "",
         )
     text = (folder / "comparison" / "comparison.md").read_text()
-    assert "**Embedded subset: numbers don't compare with the full set's.**" in text
-    assert text.count("Differences were not tested: a test takes two or more seeds of each model") == 1
+    assert "**Embedded subset: results are not comparable with those of the full set.**" in text
+    assert text.count("Differences were not tested: a test needs two or more seeds of each model") == 1
     assert "t-test" not in text
     for name in FIGURES:
         assert f"![{name}]({name})" in text
@@ -350,8 +350,7 @@ def test_one_failed_job_ends_neither_sweep_nor_comparison(train: CommandLine, tm
     rows = table(folder)
     assert [row["status"].split()[0] for row in rows] == ["finished", "failed"]
     assert (
-        "1 of 1 run without an evaluation of these images (evaluate=false): their numbers are left out."
-        in text
+        "No evaluation on these images for 1 of 1 run (evaluate=false): their numbers are left out." in text
     )
 
 
@@ -359,7 +358,7 @@ WRONG_GRIDS = [
     ("beta=1,-1", "beta must be a number of at least 0, got -1.0."),
     ("model.latent_dim=2,0", "model.latent_dim must be a whole number of at least 1, got 0."),
     ("model=mlp,cnov", "Unknown model 'cnov'. Did you mean 'conv'? Available: conv, mlp, resnet."),
-    ("loss.warmup_epochs=0,2", "loss.warmup_epochs=2 leaves no epoch at the full KL weight: type fewer than epochs=2, or more epochs."),
+    ("loss.warmup_epochs=0,2", "loss.warmup_epochs=2 leaves no epoch at the full KL weight: type a number smaller than epochs=2, or more epochs."),
 ]  # fmt: skip
 
 
@@ -380,22 +379,22 @@ def test_a_search_never_chooses_by_the_test_images(train: CommandLine, tmp_path:
     )
     assert (result.returncode, result.stderr) == (
         1,
-        "vaelab: A search with dataset.val_size=0 would choose by the test images: type dataset.val_size=5000.\n",
+        "vaelab: A search with dataset.val_size=0 would select by the test images: type dataset.val_size=5000.\n",
     )
     assert not (tmp_path / "sweep").exists()
 
 
 OF_A_SWEEP = [
     ("hydra: {sweeper: {params: {seed: '1,2', beta: 1}}}",
-     "experiment=b is a sweep of its own (seed=1,2 beta=1) and can't be one value of another: type one at a time, -m experiment=b."),
+     "experiment=b is itself a sweep (seed=1,2 beta=1) and can't be a value in another sweep: type one at a time, -m experiment=b."),
     ("defaults: [override /hydra/launcher: parallel]",
-     "experiment=b has hydra/launcher=parallel, which holds for all jobs of a sweep and not for one: type hydra/launcher=parallel on the command line."),
+     "experiment=b sets hydra/launcher=parallel, which applies to all jobs of a sweep and not to one: type hydra/launcher=parallel on the command line."),
     ("defaults: [override /hydra/sweeper: search]",
-     "experiment=b has hydra/sweeper=search, which holds for all jobs of a sweep and not for one: type hydra/sweeper=search on the command line."),
+     "experiment=b sets hydra/sweeper=search, which applies to all jobs of a sweep and not to one: type hydra/sweeper=search on the command line."),
     ("hydra: {sweep: {dir: there}}",
-     "experiment=b has hydra.sweep.dir=there, which holds for all jobs of a sweep and not for one: type hydra.sweep.dir=there on the command line."),
+     "experiment=b sets hydra.sweep.dir=there, which applies to all jobs of a sweep and not to one: type hydra.sweep.dir=there on the command line."),
     ("hydra: {callbacks: {compare: {enabled: false}}}",
-     "experiment=b has hydra.callbacks.compare.enabled=false, which holds for all jobs of a sweep and not for one: type hydra.callbacks.compare.enabled=false on the command line."),
+     "experiment=b sets hydra.callbacks.compare.enabled=false, which applies to all jobs of a sweep and not to one: type hydra.callbacks.compare.enabled=false on the command line."),
 ]  # fmt: skip
 
 
@@ -421,7 +420,7 @@ def test_settings_that_only_a_sweep_has_are_not_left_out_without_a_word(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert planned(prepare(["experiment=kl_ablation", "hydra.mode=RUN"], "train", Config)) is None
-    assert capsys.readouterr().err == "WARNING: only a sweep has kl=false,true: type -m for it.\n"
+    assert capsys.readouterr().err == "WARNING: kl=false,true has no effect without -m.\n"
 
 
 def test_hydras_settings_typed_at_their_defaults_make_the_same_sweep() -> None:
@@ -468,7 +467,7 @@ def test_a_sweep_is_not_continued_by_resume(train: CommandLine, tmp_path: Path) 
     result = train("-m", *QUICK, "resume=run", "beta=1,2")
     assert (result.returncode, result.stderr) == (
         1,
-        "vaelab: resume continues one run: leave -m out. A sweep is continued by its own command and hydra.sweep.dir=FOLDER.\n",
+        "vaelab: resume continues one run: leave -m out. To continue a sweep, repeat its command with hydra.sweep.dir=FOLDER.\n",
     )
     assert not list(tmp_path.iterdir())
 
@@ -503,8 +502,8 @@ def test_seeds_give_mean_and_standard_deviation(train: CommandLine, tmp_path: Pa
     assert (float(row["val/neg_elbo_low"]), float(row["val/neg_elbo_high"])) == pytest.approx((low, high))
     assert (row["val/neg_elbo_n"], row["seeds"]) == ("3", "1 2 3")
     report = (folder / "comparison" / "report.html").read_text()
-    assert "Latents and images are those of seed 1; curves are means over seeds" in report
-    assert "Grey line" not in report  # one model has no frontier
+    assert "Latents and images are those of seed 1; curves show means over seeds" in report
+    assert "grey line" not in report  # one model has no frontier
     shown = f"{statistics.fmean(values):.2f} ± {statistics.stdev(values):.2f}"
     assert shown in (folder / "comparison" / "comparison.md").read_text()
     assert [path.name for path in tmp_path.rglob("*.zip")] == ["sweep.zip"]
@@ -526,7 +525,7 @@ def test_runs_on_different_data_are_never_in_one_table(train: CommandLine, tmp_p
     assert result.returncode == 0, result.stderr
     folder = tmp_path / "sweep" / "comparison"
     text = (folder / "comparison.md").read_text()
-    assert "They fall into 4 families whose numbers don't compare" in text
+    assert "They form 4 groups whose numbers are not comparable" in text
     for slug in (
         "mnist_embedded_subset",
         "mnist_embedded_subset_gaussian_likelihood",
@@ -559,7 +558,7 @@ def test_families_of_the_same_data_set_have_titles_and_folders_of_their_own(
     assert curves[0] != curves[1]
 
 
-def test_slugs_and_titles_never_meet(swept: tuple[Path, Any]) -> None:
+def test_titles_and_folder_names_of_families_are_distinct(swept: tuple[Path, Any]) -> None:
     """Two data sets whose titles differ in nothing that a folder's name keeps; a model per number of free bits."""
     member = find(swept[0]).members[0]
 
@@ -604,7 +603,7 @@ def test_evaluations_that_were_made_otherwise_are_made_again(swept: tuple[Path, 
     compare = command_line_of("vaelab.compare", tmp_path)
     only_shown = compare("sweep=sweep", "figures=false", "evaluate=false")
     assert (
-        "4 of 4 runs without an evaluation of these images (evaluate=false): their numbers are left out."
+        "No evaluation on these images for 4 of 4 runs (evaluate=false): their numbers are left out."
         in only_shown.stdout
     )
     assert "0.988" not in only_shown.stdout
@@ -612,7 +611,7 @@ def test_evaluations_that_were_made_otherwise_are_made_again(swept: tuple[Path, 
     assert again.returncode == 0, again.stderr
     assert table(folder) == table(swept[0])
     other_images = f"{JOBS[1]}, {JOBS[0]}"  # in the order of the table: KL off first
-    assert f"Evaluations of other images, made again: {other_images}.\n" in again.stdout
+    assert f"Evaluated again, because on other images: {other_images}.\n" in again.stdout
 
 
 def test_scores_on_different_feature_networks_are_never_compared(
@@ -678,7 +677,7 @@ def test_a_launcher_that_is_not_installed_names_its_extra() -> None:
         missing_cfg_file="hydra/launcher/submitit_slurm",
     )
     assert one_line(error, Config) == (
-        "hydra/launcher=slurm needs an additional package: type pip install 'vaelab[slurm]'."
+        "hydra/launcher=slurm needs a package that is not installed: type pip install 'vaelab[slurm]'."
     )
 
 
@@ -695,8 +694,8 @@ def test_folders_sort_by_their_numbers() -> None:
 
 WRONG = [
     ((), "sweep must be a folder of runs, such as outputs/multirun/2026-11-21/..., got null."),
-    (("sweep=nowhere",), "nowhere is not a directory: type sweep=FOLDER, one that vaelab.train has put runs into."),
-    (("sweep=empty",), "There is no run in empty: type sweep=FOLDER, one that vaelab.train has put runs into."),
+    (("sweep=nowhere",), "nowhere is not a directory: type sweep=FOLDER with a folder of runs."),
+    (("sweep=empty",), "There is no run in empty: type sweep=FOLDER with a folder of runs."),
     (("sweep=empty", "figure=false"), "Unknown setting 'figure'. Did you mean 'figures'? --help lists all settings."),
 ]  # fmt: skip
 
@@ -759,7 +758,7 @@ def test_optuna_minimises_the_validation_neg_elbo(train: CommandLine, tmp_path: 
     assert f"best_value: {min(values)}" in best
 
 
-def test_a_trial_that_fails_ends_no_search(train: CommandLine, tmp_path: Path) -> None:
+def test_a_trial_that_fails_does_not_end_the_search(train: CommandLine, tmp_path: Path) -> None:
     result = train(
         "-m", *QUICK, *NO_FIGURES, "hydra/sweeper=search", "hydra.sweeper.n_trials=4", "beta=1e39,1",
         "hydra.sweep.dir=sweep", PYTHONWARNINGS="default",
@@ -842,11 +841,11 @@ def test_a_storage_that_can_not_be_opened_is_named(tmp_path: Path) -> None:
     for storage in ("s.db", f"sqlite:///{tmp_path}/nowhere/s.db", 42):
         with pytest.raises(ConfigError, match=re.escape(f"{begin}{storage}. The error was: ")):
             continuing({"storage": storage, "study_name": "x"}, tmp_path)
-    with pytest.raises(ConfigError, match=re.escape("type hydra.sweeper.study_name=NAME too.")):
+    with pytest.raises(ConfigError, match=re.escape("type hydra.sweeper.study_name=NAME as well.")):
         continuing({"storage": "sqlite:///s.db", "study_name": None}, tmp_path)
 
 
-def test_a_search_space_that_optuna_refuses_is_no_success(train: CommandLine) -> None:
+def test_a_search_space_that_optuna_refuses_is_a_failure(train: CommandLine) -> None:
     result = train(
         "-m", *QUICK, *NO_FIGURES, "hydra/sweeper=search", "hydra/sweeper/sampler=grid", "optimizer.lr=interval(0.01,0.1)",
         "hydra.sweep.dir=sweep", PYTHONWARNINGS="default",
@@ -864,4 +863,4 @@ def test_the_same_training_counts_once(swept: tuple[Path, Any], tmp_path: Path) 
     again = command_line_of("vaelab.compare", tmp_path)("sweep=sweep", "figures=false", "evaluate=false")
     assert again.returncode == 0, again.stderr
     assert [row["seeds"] for row in table(folder)] == ["42"] * 4
-    assert "9_kl-false is the same training as 1_beta-0.1_kl-false: counted once." in again.stdout
+    assert "9_kl-false is the same training as 1_beta-0.1_kl-false and is counted once." in again.stdout

@@ -60,7 +60,7 @@ def test_a_missing_package_is_named_with_its_extra(name: str, monkeypatch: pytes
     loggers.names()
     monkeypatch.setattr(f"vaelab.training.loggers.{name}.find_spec", lambda _: None)
     with pytest.raises(
-        ConfigError, match=rf"needs an additional package: type pip install 'vaelab\[{name}\]'"
+        ConfigError, match=rf"needs a package that is not installed: type pip install 'vaelab\[{name}\]'"
     ):
         loggers.build(name, config=None, folder=None, examples=None, epoch=0)
 

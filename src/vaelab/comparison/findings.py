@@ -1,4 +1,4 @@
-"""What a comparison says in words: of each column which models differ clearly, from t-tests over seeds."""
+"""The findings of a comparison in words: which models differ clearly, by t-tests over seeds."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -12,8 +12,8 @@ from vaelab.evaluation.runs import Family
 from vaelab.pages.numbers import written
 
 TYPICAL_ALONE = (
-    "These images lie where real images are densest and leave nearly all of the others out: that is no sign "
-    "of quality."
+    "These images lie where real images are densest and cover hardly any of the others, which does not "
+    "indicate quality."
 )
 ONE_SEED = "one seed each: not tested"
 
@@ -37,13 +37,13 @@ def findings(family: Family) -> list[str]:
 
 
 def not_tested(family: Family) -> Iterator[str]:
-    """Whether models have too few seeds, and what to type."""
+    """A sentence on what to type if models have too few seeds to be tested; else nothing."""
     alone = [model.label for model in family.models if len(model.members) < 2]
     if alone and len(family.models) > 1:
         some = f" from {' and from '.join(alone)}" if len(alone) < len(family.models) else ""
         yield (
-            f"Differences{some} were not tested: a test takes two or more seeds of each model, so add "
-            "seed=1,2,3 (for example) to the sweep."
+            f"Differences{some} were not tested: a test needs two or more seeds of each model. Add "
+            "seed=1,2,3, for example, to the sweep."
         )
 
 
@@ -54,7 +54,7 @@ class Ranking:
     order: Sequence[str]
     pairs: Sequence[Difference]
     resolution: float
-    """Below it a difference means nothing, whatever the test says of it."""
+    """The smallest difference that is meaningful, whatever its p-value."""
 
     def too_small(self, pair: Difference) -> bool:
         return pair.clear and abs(pair.mean) < self.resolution
@@ -65,7 +65,7 @@ class Ranking:
 
 
 def ranking_of(family: Family, column: Column) -> Ranking | None:
-    """None of a column that ranks no model, or where fewer than two models have seeds to test."""
+    """The ranking in a column; None if it ranks no models, or fewer than two have several seeds."""
     if not column.ranks:
         return None
     unresolved = column.unresolved(family)
@@ -98,7 +98,7 @@ def ranked_in_short(family: Family, column: Column) -> str:
     clear, single = ranking.clear, len(ranking.pairs) == 1
     if not clear:
         small = any(map(ranking.too_small, ranking.pairs))
-        of = [f"less than the measure resolves, {ranking.resolution:.2g}"] if small else []
+        of = [f"smaller than the error of the measure, {ranking.resolution:.2g}"] if small else []
         of = [*of, *([p_value(ranking.pairs[0])] if single else [])]
         return f"no clear difference ({', '.join(of)})" if of else "no clear difference"
     word = "lower" if column.lower_is_better else "higher"
@@ -123,7 +123,7 @@ def verdict(column: Column, ranking: Ranking) -> str:
     alike = [each for each in pairs if each.first == order[0] and each not in clear]
 
     def by(pair: Difference) -> str:
-        small = f", less than the measure resolves ({ranking.resolution:.2g})"
+        small = f", smaller than the error of the measure ({ranking.resolution:.2g})"
         return f"{effect(pair, column)}{small if ranking.too_small(pair) else ''}"
 
     if not clear and len(order) > 2:
@@ -146,7 +146,7 @@ def effect(difference: Difference, column: Column) -> str:
     if column.unit == "(nats)":
         size += " nats"
     if math.isinf(larger.interval[1]):
-        return f"{size} (the same for every seed, which no test can judge)"
+        return f"{size} (without variation over seeds, so not testable)"
     return f"{size} ({low} to {high}, {p_value(larger)})"
 
 
@@ -169,14 +169,14 @@ def methods(tested_together: Sequence[Sequence[Difference]]) -> Iterator[str]:
     most = max(map(len, tested_together))
     yield (
         f"All by {test} over {count} seeds: the difference, its 95 % interval{several if most > 1 else ''}, "
-        f"and p{corrected if most > 1 else ''}. Clear is p ≤ {LEVEL:g}."
+        f"and p{corrected if most > 1 else ''}. A difference is clear where p ≤ {LEVEL:g}."
     )
 
 
 def sampling_without_kl(
     family: Family, prior: Column, mixture: Column
 ) -> tuple[list[str], Sequence[Difference]]:
-    """Whether the models without KL are sampled better from the prior or from what their encoder makes."""
+    """Whether models without KL give better samples from the prior or from a mixture of latents."""
     without_kl = [model for model in family.models if model.kl_off]
     both = [(model, by_seed(model, prior), by_seed(model, mixture)) for model in without_kl]
     both = [each for each in both if min(map(len, each[1:])) > 1]
@@ -192,7 +192,7 @@ def sampling_without_kl(
 
 
 def typical_alone(family: Family, precision: Column, recall: Column) -> Iterator[str]:
-    """Where a precision above that of real images is no merit."""
+    """Where a precision above that of real images is not a merit, because recall is low."""
     for model in family.models:
         exact, found = estimate(model, precision), estimate(model, recall)
         real, covered = precision.references(model), recall.references(model)
@@ -208,7 +208,7 @@ def typical_alone(family: Family, precision: Column, recall: Column) -> Iterator
 
 
 def collapse(family: Family, column: Column, words: str) -> Iterator[str]:
-    """The models with latent dimensions that tell nothing of the image."""
+    """Sentences about models with latent dimensions that carry no information about the image."""
     for model in family.models:
         numbers = estimate(model, column)
         if numbers is not None and numbers.mean > 0:

@@ -1,4 +1,4 @@
-"""What report.html of a comparison shows beside its table: the question, interactive charts, epochs."""
+"""The parts of a comparison's report.html besides its table: question, interactive charts, epochs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,8 +45,8 @@ SYMBOLS = {
 def about_all(found: FoundRuns) -> str:
     """What is the same for all numbers."""
     parts = [
-        "Numbers are of each run's last epoch; nats are per image. All numbers: comparison.csv, and "
-        "evaluation/last/ of each run."
+        "Numbers are those of each run's last epoch; nats are per image. All numbers are in comparison.csv "
+        "and in evaluation/last/ of each run."
     ]
     if any(len(model.members) > 1 for family in found.families for model in family.models):
         parts.append("± is the standard deviation over seeds; comparison.csv has 95 % intervals.")
@@ -62,12 +62,12 @@ def about(family: Family) -> str:
         counted(number, f"{SPLIT_NAMES[split]} image")
         for split, number in ((family.scored, images[family.scored]), ("test", of["images"]))
     )
-    each = scored if scored == tested else f"{scored} (reconstruction, KL, neg_elbo) and {tested} (all else)"
+    each = scored if scored == tested else f"{scored} (reconstruction, KL, neg_elbo) and {tested} (the rest)"
     parts = [f"Trained on {counted(images['train'], 'image')}, scored on {each}."]
     seeds = {tuple(model.seeds) for model in family.models}
     parts.append(f"Seeds: {', '.join(map(str, next(iter(seeds))))}." if len(seeds) == 1 else "")
     if not (data["complete"] and of["complete"]):
-        parts.append("**Embedded subset: numbers don't compare with the full set's.**")
+        parts.append("**Embedded subset: results are not comparable with those of the full set.**")
     return " ".join(filter(None, parts))
 
 
@@ -94,7 +94,7 @@ def question(families: Sequence[Family]) -> str:
         varying = [key for key in varying if not key.startswith("model.") or key == "model.name"]
     names = list(dict.fromkeys(NAMES.get(key, key) for key in varying))
     does = f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)
-    asked = f"What {'do' if len(names) > 1 else 'does'} {does} do?" if does else "How does the model do?"
+    asked = f"What {'do' if len(names) > 1 else 'does'} {does} do?" if does else "How good is the model?"
     model = configs[0].model
     same = [] if "model.name" in varying else [str(model["name"])]
     if "model.latent_dim" not in varying and (latents := model.get("latent_dim")) is not None:
@@ -221,8 +221,8 @@ def learned(families: Sequence[Family], first: Sequence[int]) -> list[dict[str, 
                 "title": family.title if len(families) > 1 else "",
                 "curves": curves(family, number),
                 "epochs": epochs_data(runs, names, most, points=1000, first=number),
-                "about": f"Latents and images are those of seed {', '.join(map(str, seeds))}; curves are "
-                "means over seeds, with 95 % confidence intervals as bands." if several else "",
+                "about": f"Latents and images are those of seed {', '.join(map(str, seeds))}; curves show "
+                "means over seeds, bands their 95 % confidence intervals." if several else "",
             }
         )  # fmt: skip
     return found
@@ -237,7 +237,7 @@ def described(paths: Sequence[Path], family: Family) -> list[dict[str, Any]]:
 
 
 CONCLUDED = {
-    "latent_holes": ("prior_covered_percent", "prior draws that land where a training image was encoded, %"),
+    "latent_holes": ("prior_covered_percent", "prior draws that fall where a training image was encoded, %"),
     "samples": ("fid", "FID of prior samples"),
     "latent_spaces": ("knn_accuracy", "accuracy of the 10 nearest neighbours"),
     "reconstructions": ("reconstruction", "−log p(x|z) in nats"),
@@ -254,7 +254,7 @@ def conclusion(stem: str, family: Family) -> str:
     )
     unresolved = column.unresolved(family)
     said = "; ".join(
-        f"{model.label} {'not told, σ is too small' if model.label in unresolved else cell(model, column)}"
+        f"{model.label} {'unknown, σ is too small' if model.label in unresolved else cell(model, column)}"
         for model in family.models
     )
     return f"{words[0].upper()}{family.notation(words[1:])}: {said}." if measured(family, [column]) else ""

@@ -1,4 +1,4 @@
-"""A comparison as tables: a row per number, a column per model, mean and standard deviation over seeds."""
+"""The tables of a comparison: a row per number, a column per model, mean and spread over seeds."""
 
 import csv
 import io
@@ -22,16 +22,16 @@ from vaelab.pages.published import published
 from vaelab.runs.folder import SPLIT_NAMES
 
 TERMINAL = 100
-"""Columns that a table on a terminal takes at most."""
+"""Largest width of a table on a terminal, in characters."""
 NOT_RANKED = "–"
 LEAST_COVERED = 50.0
-"""Percent of the test images' own posterior samples that must be covered, else holes are not resolved: the
-posteriors are so narrow that they cover next to nothing of where the images are encoded."""
+"""Smallest percentage of the test images' own posterior samples that must be covered for the share of holes
+to be meaningful: below, posteriors are too narrow to cover the region where images are encoded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One number of a run."""
+    """One number of a run, with how it is shown, compared and ranked."""
 
     name: str
     heading: str
@@ -42,13 +42,13 @@ class Column:
     path: str = ""
     """Where metrics.json of the last checkpoint has it: section.name.of_what. Else it is the last epoch's."""
     aspect: str = ""
-    """The word of an assignment that it answers, in the first table; the others follow in a second one."""
+    """The aspect of an assignment that it answers. Numbers with an aspect are in the first table."""
     meaning: str = ""
     """A sentence on what it tells, for that table."""
     reference: tuple[str, str] = ("", "")
     """A value to compare with, or where metrics.json has it, and what that is of."""
     covered: bool = False
-    """Whether metrics.json has the share that is not covered: shown is the other one, in percent."""
+    """Whether metrics.json has the share not covered, of which the complement is shown, in percent."""
     unranked: str = ""
     """Why no verdict is drawn from it."""
 
@@ -82,14 +82,16 @@ class Column:
         return found
 
     def resolution(self, family: Family) -> float:
-        """What a difference must reach to mean anything: the last digit shown, and the standard error of
-        the evaluations, where they have one."""
+        """The smallest meaningful difference: half of the last digit shown, or the mean standard error.
+
+        The standard error is that of the evaluations, if they have one.
+        """
         errors = [self.at(self.path, member, "standard_error") for member in family.members if self.path]
         known = [error for error in errors if error is not None]
         return max(0.5 * 10**-self.digits, sum(known) / len(known) if known else 0.0)
 
     def unresolved(self, family: Family) -> list[str]:
-        """The models of which it tells nothing: their posteriors don't cover the test images' own samples."""
+        """The models for which it means nothing: their posteriors don't cover the test images' samples."""
         if not self.covered:
             return []
         found = {model.label: self.references(model) for model in family.models}
@@ -111,15 +113,13 @@ class Column:
         means = [fmean(values) for values in found if values]
         ends = [written(end(means), digits=self.digits) for end in (min, max) if means]
         shown = [written(fmean(values), digits=self.digits) if values else "–" for values in found]
-        if len({*ends}) < 2 or len(shown) > 3:
-            numbers = " to ".join(dict.fromkeys(ends))
-        else:
-            numbers = ", ".join(shown)
+        as_range = len({*ends}) < 2 or len(shown) > 3
+        numbers = " to ".join(dict.fromkeys(ends)) if as_range else ", ".join(shown)
         return f"{numbers} ({what})" if any(found) else ""
 
 
 def published_settings(family: Family, name: str) -> str:
-    """What was published for these very settings, in the order of the models; else nothing."""
+    """The published values for exactly these settings, in the order of the models; else an empty string."""
     data = family.members[0].facts["data"]
     found = [published(model.config, data, name) for model in family.models]
     return ", ".join(written(each[0], digits=2) for each in found if each) if all(found) else ""
@@ -151,28 +151,28 @@ def columns_of(family: Family) -> list[Column]:
         ),
         Column(
             f"{split}/kl", f"KL(q(z|x) ‖ p(z)), {scored} (nats)", "", 2, "", "KL",
-            "How far an image's posterior is from the prior; at 0 the latents tell nothing of the image.",
+            "How far an image's posterior is from the prior; at 0 the latents carry no information on it.",
             ("0", "the prior"),
             unranked=NOT_RANKED,
         ),
         Column(
-            f"{split}/neg_elbo", f"both together, unweighted, {scored} (nats)", "↓", 2, "", "neg_elbo",
-            "The negative ELBO, a bound on −log p(x), whatever beta was in training.",
+            f"{split}/neg_elbo", f"reconstruction + KL, unweighted, {scored} (nats)", "↓", 2, "", "neg_elbo",
+            "The negative ELBO, an upper bound on −log p(x), for any beta used in training.",
         ),
         Column(
             fid, f"{fid} of prior samples", "↓", 1, f"samples.{fid}.{prior}", "sampling, generation",
-            "Fréchet distance of images decoded from prior draws to real ones, on features of a small "
-            "classifier, not Inception's.", (real.format("fid"), "real images"),
+            "Fréchet distance between images decoded from prior draws and real images, on features of a "
+            "small classifier, not of Inception.", (real.format("fid"), "real images"),
         ),
         Column(
             "sharpness", "variance of the Laplacian of prior samples", "→", 3,
             f"images.sharpness_ratio.{prior}", "sharpness",
-            "Relative to real images: low where images are blurred. Noise raises it, so it ranks no model; "
-            "read it with the row above.", ("1", "real images"), unranked="none: noise is sharp too",
+            "Relative to real images; low where images are blurred. Noise raises it, so it does not rank "
+            "models; read it with the row above.", ("1", "real images"), unranked="none: noise is sharp too",
         ),
         Column(
             "diversity", "mean distance between prior samples", "→", 3, f"images.diversity_ratio.{prior}",
-            "diversity", "Relative to real images: low where samples look alike.", ("1", "real images"),
+            "diversity", "Relative to real images; low where samples look alike.", ("1", "real images"),
         ),
         Column(
             "silhouette", f"silhouette of the classes in {means}", "↑", 3, f"classes.silhouette.{means}",
@@ -182,15 +182,15 @@ def columns_of(family: Family) -> list[Column]:
         Column(
             "prior_covered_percent", "% of prior draws where a training image was encoded", "↑", 1,
             "latent.prior_not_covered.model", "latent space: continuity",
-            "The rest are holes, which no training image's posterior covers. Reference: of posterior samples "
-            f"of test images. Below {LEAST_COVERED:.0f} % the posteriors (σ) are too narrow for it: "
-            "the row then tells nothing of holes.",
+            "The others lie in holes, which no training image's posterior covers. Reference: the same for "
+            f"posterior samples of test images. Where it is below {LEAST_COVERED:.0f} %, the posteriors are "
+            "too narrow (σ too small) to identify holes.",
             ("latent.posterior_not_covered.model", "test images"), covered=True,
         ),
         Column(
             "marginal_kl", "KL(q(z) ‖ p(z)) (nats)", "↓", 2, "latent.marginal_kl.model",
-            "latent space: distance from the prior", "How far the posteriors of all images together, q(z), "
-            "are from the prior. ≤: the images are too few to measure it, and it is lower.",
+            "latent space: distance from the prior", "How far the aggregate posterior q(z) is from the "
+            "prior. ≤: an upper limit, because there are too few images to measure it.",
             ("0", "the prior"), unranked=NOT_RANKED,
         ),
         Column("total_correlation", "TC(z) (nats)", "↓", 2, "latent.total_correlation.model"),
@@ -322,7 +322,7 @@ def on_terminal(family: Family, width: int) -> str:
         )
         shown -= wide(text, width)
     missing = ", ".join(column.aspect for column, _, _ in found[shown:])
-    return f"{text}\n{textwrap.fill(f'In comparison.md: {missing}.', width)}" if missing else text
+    return f"{text}\n{textwrap.fill(f'Only in comparison.md: {missing}.', width)}" if missing else text
 
 
 def plain_table(headings: Sequence[str], rows: Sequence[Sequence[str]], first: int | None = None) -> str:
