@@ -31,7 +31,7 @@ def test_a_run_has_its_report(pages: Path) -> None:
     assert (
         "mlp, 3 latent dimensions, beta 1 · Fashion-MNIST (embedded subset; classes Trouser, Sneaker)" in text
     )
-    assert "Embedded subset: numbers don't compare with the full set's." in text
+    assert "Embedded subset: results are not comparable with those of the full set." in text
     assert '<span class="status finished">finished</span>' in text
     assert '<code>model.latent_dim</code></td><td><code>3</code></td><td class="soft"><code>2</code>' in text
     last = (pages / RUNS[0] / "metrics.csv").read_text().splitlines()[-1].split(",")

@@ -144,7 +144,7 @@ def test_an_image_file_is_read_as_the_data_is(pages: Path, watched: Watched, tmp
     Image.new("L", (50, 50), 200).save(tmp_path / "paper.png")
     page.set_input_files("#file", tmp_path / "paper.png")
     page.wait_for_function(
-        "() => document.getElementById('message').textContent === 'paper.png shows nothing that differs from its background.'"
+        "() => document.getElementById('message').textContent === 'paper.png contains nothing that differs from its background.'"
     )
     np.testing.assert_array_equal(seen(page), read["negative"])  # what was there stays, in the pad too
     assert page.evaluate("pad.pasted.some((value) => value > 0.5)")

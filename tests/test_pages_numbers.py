@@ -119,7 +119,10 @@ def test_a_class_conditional_image_is_scored_given_its_own_class(families: Path,
             return -run.objective.likelihood.log_prob(run.model.given(given).decode(at), x).item()
 
     said = page.inner_text(".reading")
-    assert f"−log p(x|z, y) of the image: {nats(z):.1f} nats, at its posterior mean {nats(mean):.1f}." in said
+    assert (
+        f"−log p(x|z, y) of the image: {nats(z):.1f} nats here, {nats(mean):.1f} nats at its posterior mean."
+        in said
+    )
     assert f"is {nats(mean):.1f} nats at μ" in page.inner_text("#noise")
 
 
@@ -135,7 +138,7 @@ def test_the_readings_are_pytorchs(pages: Path, watched: Watched, data: Data) ->
         bits = -run.objective.likelihood.log_prob(run.model.decode(posterior.mean), x).item()
     said = page.inner_text(".reading")
     assert f"−log p(x|z) of the image: {bits:.1f} nats" in said
-    assert f"Its KL: {posterior.kl().item():.1f} nats" in said
+    assert f"KL of its posterior: {posterior.kl().item():.1f} nats" in said
     encoded = run.encode(data.test.images[:200])
     draws = 2 * torch.randn(100, 3, generator=torch.Generator().manual_seed(1))
     holes = page.evaluate("(draws) => draws.map((z) => window.explorer.views[0].isHole(z))", draws.tolist())
@@ -242,7 +245,7 @@ def test_noise_dimensions_interpolation_and_arithmetic(pages: Path, watched: Wat
     epsilon = page.evaluate("Array.from(window.explorer.state.noise[0])")
     page.fill("#sigma", "0")
     page.evaluate(FRAMES)
-    assert "the noise costs 0.0 nats" in page.inner_text("#noise")
+    assert "the noise adds 0.0 nats" in page.inner_text("#noise")
     page.fill("#number", "4")  # ε stays
     assert page.evaluate("Array.from(window.explorer.state.noise[0])") == epsilon
     page.click("#draw")
@@ -273,7 +276,7 @@ def test_noise_dimensions_interpolation_and_arithmetic(pages: Path, watched: Wat
     assert re.search(r"The nearest test image is of class (Trouser|Sneaker)", page.inner_text("#sums"))
     page.fill("#share", "1")
     np.testing.assert_allclose(z(page), b, atol=1e-5)
-    assert re.search(r"\d+ of the line and \d+ of the circle are holes", page.inner_text("#betweens"))
+    assert re.search(r"\d+ on the line and \d+ on the circle are in holes", page.inner_text("#betweens"))
 
     near = page.evaluate("window.explorer.views[0].nearestImages(window.explorer.views[0].z, 6)")
     means = np.array(page.evaluate("Array.from(window.explorer.views[0].means)")).reshape(-1, 3)

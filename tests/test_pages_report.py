@@ -89,7 +89,7 @@ def test_a_figure_can_be_enlarged_from_the_keyboard(pages: Path, watched: Watche
     assert violations(page) == []
     page.keyboard.press("Escape")
     assert not page.locator("dialog").is_visible()
-    assert page.locator("button.enlarge img").first.get_attribute("alt") == "Holes of the prior."
+    assert page.locator("button.enlarge img").first.get_attribute("alt") == "Prior holes."
 
 
 TWELVE_MODELS = """
@@ -208,7 +208,7 @@ def test_families_have_classes_images_and_values_of_their_own(families: Path, wa
         table = page.locator("table.values").nth(number)
         assert table.locator("thead th[data-model]").get_attribute("data-model") == str(number)
         assert all(float(text) > 0 for text in table.locator("td").all_text_contents())
-    assert "".join(page.locator("figcaption.heading").all_inner_texts()).count("Grey line") == 0
+    assert "".join(page.locator("figcaption.heading").all_inner_texts()).count("grey line") == 0
     page.evaluate(
         "document.querySelector('section').append(document.createElement('p')); document.querySelector('section p:last-child').textContent = 'long'.repeat(50)"
     )

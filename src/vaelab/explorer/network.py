@@ -1,4 +1,4 @@
-"""A model for the page: layers as plain values, weights as one array. assets/network.js runs them."""
+"""A model for the explorer: layers as plain values, weights as one array, run by assets/network.js."""
 
 import math
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from vaelab.models.conv import ToPixels
 from vaelab.models.resnet import ResidualBlock
 
 LIKELIHOODS = ("bernoulli", "continuous_bernoulli", "gaussian")
-"""Those whose means network.js computes from the decoder's output."""
+"""Likelihoods whose means network.js computes from the decoder's output."""
 
 LAYERS = (
     nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, nn.ReLU, nn.Tanh, nn.Sigmoid, nn.Flatten,
@@ -30,7 +30,7 @@ class Weights:
     count: int = 0
 
     def add(self, values: Tensor) -> int:
-        """Where these numbers begin."""
+        """Append these numbers; returns their offset."""
         self.parts.append(values.detach().float().flatten().cpu())
         self.count += values.numel()
         return self.count - values.numel()
@@ -74,7 +74,7 @@ def network(model: VAE, likelihood: str, weights: Weights) -> dict[str, Any]:
 
 
 def not_available(what: str, known: str) -> VaelabError:
-    return VaelabError(f"The explorer is not available for {what}: the page computes {known}.")
+    return VaelabError(f"The explorer is not available for {what}: the page supports {known}.")
 
 
 def layers(module: nn.Module, weights: Weights) -> list[dict[str, Any]]:
@@ -115,7 +115,7 @@ def layer(module: nn.Module, weights: Weights) -> dict[str, Any]:
 
 def convolution(module: nn.Conv2d | nn.ConvTranspose2d, weights: Weights) -> dict[str, Any]:
     if module.groups != 1 or module.dilation != (1, 1) or module.padding_mode != "zeros":
-        raise not_available("this model", "convolutions without groups or dilation, padded by zeros")
+        raise not_available("this model", "only convolutions without groups or dilation, padded by zeros")
     assert isinstance(module.padding, tuple)
     return {
         "op": "convolution_transposed" if isinstance(module, nn.ConvTranspose2d) else "convolution",

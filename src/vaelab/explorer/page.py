@@ -33,12 +33,15 @@ DIRECTIONS = 4
 
 
 MOST_PIXELS = 64
-"""In each direction: larger images take the page seconds to encode and decode."""
+"""Largest height and width of an image: the page would take seconds to encode and decode larger ones."""
 
 
 @dataclass(frozen=True, repr=False)
 class Explorer:
-    """A page that was written, which a notebook shows; taken where a path is, as in `open(explorer)`."""
+    """A page that was written, at `.path`; a notebook displays it.
+
+    It can be used as a path, as in `open(explorer)`.
+    """
 
     path: Path
 
@@ -53,9 +56,9 @@ class Explorer:
 
 
 def explore(config: ExploreConfig) -> Path:
-    """Write explorer.html of one run, or of two runs of a sweep side by side; its path.
+    """Write explorer.html of one run, or of two runs of a sweep side by side; returns its path.
 
-    Raises VaelabError for a run that can't be used, and for two that can't be put side by side.
+    Raises VaelabError for a run that can't be used, and for two that can't be shown side by side.
     """
     with console.logging_to(console.ProgressBarHandler()):
         if config.sweep is None:
@@ -76,7 +79,7 @@ def explore(config: ExploreConfig) -> Path:
 
 
 def pair(sweep: Path, wanted: Sequence[str] | None) -> list[Member]:
-    """The two runs to put side by side: those that were named, else KL off beside the beta nearest to 1."""
+    """The two runs to show side by side: the `wanted` ones, else KL off and the beta nearest to 1."""
     members = {member.folder.name: member for member in find(sweep).members}
     for name in wanted or ():
         if name not in members:
@@ -85,7 +88,7 @@ def pair(sweep: Path, wanted: Sequence[str] | None) -> list[Member]:
         return [members[name] for name in wanted]
     if len(members) < 2:
         raise VaelabError(
-            f"{sweep} has {counted(len(members), 'finished run')}, and two are needed: type run=FOLDER."
+            f"{sweep} has {counted(len(members), 'finished run')}, but two are needed: type run=FOLDER."
         )
     every = list(members.values())
     off = [member for member in every if member.config.kl_off]
@@ -106,12 +109,12 @@ def page(runs: Sequence[Run], config: ExploreConfig) -> str:
     for other in models[1:]:
         if other.model.latent_dim != first.model.latent_dim:
             raise VaelabError(
-                f"The models have {first.model.latent_dim} and {other.model.latent_dim} latent dimensions: "
-                "side by side they need as many; type pair=[...] with two that have."
+                f"The models have {first.model.latent_dim} and {other.model.latent_dim} latent dimensions, "
+                "but side by side they need the same number: type pair=[...] with two such models."
             )
         if not torch.equal(other.split.images, first.split.images):
             raise VaelabError(
-                "The models were trained on different images: type pair=[...] with two of the same."
+                "The models were trained on different images: type pair=[...] with two on the same images."
             )
     names = [f"{run.config.model_label}, {run.config.objective_label}" for run in runs]
     if len(set(names)) < len(names):
@@ -120,10 +123,10 @@ def page(runs: Sequence[Run], config: ExploreConfig) -> str:
         ]
     channels, height, width = first.data.spec.image_shape
     if channels > 1 or max(height, width) > MOST_PIXELS:
-        what = "colour" if channels > 1 else f"{height} × {width} pixels"
+        what = "are in colour" if channels > 1 else f"have {height} × {width} pixels"
         raise VaelabError(
-            f"The explorer shows grey images of at most {MOST_PIXELS} × {MOST_PIXELS} pixels, and those of "
-            f"{first.data.description} have {what}: the figures of vaelab.evaluate show their latent space."
+            f"The explorer shows grey images of at most {MOST_PIXELS} × {MOST_PIXELS} pixels, but those of "
+            f"{first.data.description} {what}: the figures of vaelab.evaluate show their latent space."
         )
     count = min(config.images, len(first.split))
     bytes_N = (first.images[:count].flatten(1) * 255).round().to(torch.uint8).cpu().numpy()
@@ -169,7 +172,7 @@ def page(runs: Sequence[Run], config: ExploreConfig) -> str:
 
 
 def chi_square(share: float, dimensions: int) -> float:
-    """The quantile: so much of N(0, I) lies within the square root of it."""
+    """The quantile of the χ² distribution: this share of N(0, I) lies within its square root of the mean."""
     from scipy.special import gammaincinv
 
     return 2 * float(gammaincinv(dimensions / 2, share))

@@ -1,4 +1,4 @@
-"""Figures: arrays in, Figure out. No pyplot, so nothing leaks over 100 epochs; no file is written here."""
+"""Figures: arrays in, Figure out. No pyplot, which would keep every figure; no file is written here."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Curves over epochs, of one model or of several, and rate against distortion.
+"""Curves over epochs, of one or several models, and rate–distortion plots.
 
 Shapes: E epochs, S seeds, M models.
 """
@@ -35,7 +35,7 @@ PANELS = {
     "kl": "KL(q(z|x) ‖ p(z))",
 }
 WIDE_RANGE = 6.0  # ratio of the largest to the smallest number from which an axis is logarithmic
-MINIMUM_SPAN = 5.0  # nats that an axis shows at least: seeds differ by one or two, which is no trend
+MINIMUM_SPAN = 5.0  # nats that an axis shows at least: seeds differ by one or two, which is not a trend
 MARKERS = "osv^P*h"
 DASHES = ("-", "--", ":", "-.")
 LEAST_EPOCHS = 5  # from which an axis need not hold the first one
@@ -52,7 +52,7 @@ class OverSeeds:
     """A number of a model at each epoch: of every seed, and the confidence interval of their mean."""
 
     values_SE: Floats
-    low_E: Floats  # nan of one seed
+    low_E: Floats  # NaN for one seed
     high_E: Floats
 
     @property
@@ -89,7 +89,7 @@ def model_colour(weight: float, on_dark: bool = False) -> str:
 
 
 def place_of(weight: float) -> float:
-    """Where among the colours a beta is, from 0 to 1."""
+    """The position of a beta on the colour scale, from 0 to 1."""
     first, last = np.log(COLOURED_BETAS)
     return float(np.clip((np.log(weight) - first) / (last - first), 0, 1))
 
@@ -120,7 +120,7 @@ def styles(weights: Sequence[float], on_dark: bool = False) -> list[Style]:
 
 
 def unused(looks: Sequence[str], used: Sequence[str], first: int) -> str:
-    """The one that is used least, from the place `first` on."""
+    """The least used of some looks, starting the search at index `first`."""
     return min((looks[(first + step) % len(looks)] for step in range(len(looks))), key=used.count)
 
 
@@ -149,13 +149,13 @@ def loss_curves(
     panels = figure.subplots(1, len(PANELS) + varies)
     if varies:
         panels[-1].plot(epochs, weights, "-", color=INK, **style)
-        panels[-1].set_title("Weight of the KL at the end of the epoch", loc="left")
+        panels[-1].set_title("KL weight at the end of the epoch", loc="left")
         panels[-1].set_xlabel("epoch")
         panels[-1].set_xticks(epoch_ticks(len(epochs)))
         panels[-1].set_ylim(bottom=0)
     for axes, (key, heading) in zip(panels, PANELS.items(), strict=False):
         of_training, of_scored = ([row[f"{each}/{key}"] for row in history] for each in ("train", split))
-        label = "training (weights changing)"
+        label = "training (mean over the epoch)"
         axes.plot(epochs, of_training, ls=dashes[0], color=TRAIN, label=label, **style)
         axes.plot(epochs, of_scored, ls=dashes[1], color=SCORED, label=scored, **style)
         axes.set_title(notation(heading, conditional), loc="left")
@@ -329,7 +329,7 @@ def rate_distortion(
     means_M2 = np.array([[both[term].means[-1] for term in RATE_DISTORTION] for both in points.values()])
     on_frontier = frontier(means_M2)
     if len(on_frontier) > 1:
-        subtitle += " · grey: the frontier, where no model has a lower rate and a lower distortion"
+        subtitle += " · grey: the Pareto frontier of the models in rate and distortion"
     figure = new_figure(8.0, 5.6, title, subtitle, plots=True)
     axes = figure.subplots()
     axes.plot(*on_frontier.T, color=SOFT, linewidth=0.9, zorder=1)
@@ -387,7 +387,7 @@ RATE_DISTORTION = ("kl", "reconstruction")
 
 
 def frontier(means_M2: Floats) -> Floats:
-    """The models that no other one beats in both rate and distortion (Pareto), by rising rate."""
+    """The Pareto frontier, by increasing rate: models that no other beats in both rate and distortion."""
     order = np.lexsort((means_M2[:, 1], means_M2[:, 0]))
     sorted_M2 = means_M2[order]
     lowest_before = np.minimum.accumulate([np.inf, *sorted_M2[:-1, 1]])

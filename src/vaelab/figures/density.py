@@ -89,9 +89,9 @@ def hole_map(
     *,
     conditional: bool = False,
 ) -> Figure:
-    """Where from −reach to reach there is no posterior, in stronger colour where the prior is denser.
+    """Where, from −reach to reach, there is no posterior, in stronger colours where the prior is denser.
 
-    `holes` says in the legend how much of the prior that is.
+    `holes` is the legend's text, which says what share of the prior that is.
     """
     figure = style.new_figure(8.6, 6.9, title, subtitle)
     axes = style.add_axes(figure, 0.75, 0.6, 5.5, 5.5)
@@ -120,7 +120,7 @@ def draw_holes(
         Patch(
             color=COVERED, label=notation(f"inside the {share} ellipse\nof an image's q(z|x)", conditional)
         ),
-        Patch(color=style.SCORED, label=f"{holes},\npaler where its density is low"),
+        Patch(color=style.SCORED, label=f"{holes},\npaler where the prior density is lower"),
         style.prior_circles(axes, style.INK),
     ]
 
@@ -145,7 +145,7 @@ def hole_panels(
     *,
     conditional: bool = False,
 ) -> Figure:
-    """A column per model, each row on the same axes: above its density, below the holes of the prior."""
+    """A column per model, each row on the same axes: above its density, below the prior holes."""
     side, limit = 3.3, max(model.limit for model in models)
     rows = 2 * math.ceil(len(models) / IN_A_ROW)
     columns = math.ceil(2 * len(models) / rows)
@@ -163,7 +163,7 @@ def hole_panels(
             draw_density(inset, model.samples_N2, model.limit, places=DENSITY_GRID // 2)
             inset.texts[0].remove()  # how many lie outside, of which the panel has another
             inset.set(xticks=(-model.limit, 0, model.limit), yticks=(-model.limit, 0, model.limit))
-        holes = draw_holes(below, model.uncovered_YX, reach, share, "holes of the prior", conditional)
+        holes = draw_holes(below, model.uncovered_YX, reach, share, "prior holes", conditional)
         panel_title(above, model.heading, [each.heading for each in models])
         above.set(xticks=np.linspace(-limit, limit, 5), yticks=np.linspace(-limit, limit, 5))
         for axes, handles in ((above, densities), (below, holes)):
@@ -191,7 +191,7 @@ def kl_bars(
     axes.grid(False, axis="x")
     axes.margins(y=0.1)
     axes.set_ylabel("nats per image")
-    more = f", the first {MOST_BARS} drawn" if len(kl_L) > MOST_BARS else ""
+    more = f", the first {MOST_BARS} shown" if len(kl_L) > MOST_BARS else ""
     axes.set_xlabel(
         f"{counted(len(kl_L), 'latent dimension')}, in total {total}{more}; {collapsed_L.sum()} collapsed"
         + (" (grey)" if collapsed_L.any() else "")

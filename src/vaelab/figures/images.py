@@ -240,7 +240,7 @@ def tile(images_RCHW: Floats, gap: int, row_group: int = 0, column_group: int = 
 
 
 def ffmpeg() -> str | None:
-    """The program that writes videos: the user's, else that of the imageio-ffmpeg package, or None."""
+    """The path of ffmpeg: an installed one, else that of the imageio-ffmpeg package, or None."""
     if (found := shutil.which("ffmpeg")) is None and find_spec("imageio_ffmpeg"):
         import imageio_ffmpeg
 

@@ -1,1 +1,1 @@
-"""What opens in a browser: one HTML file each, with all that it needs inside."""
+"""Reports that open in a browser: self-contained HTML files."""

@@ -16,7 +16,7 @@ TITLES = {
     "kl_per_dimension": "KL of each latent dimension",
     "latent_density": "Aggregate posterior and prior",
     "latent_evolution": "The latent space during training",
-    "latent_holes": "Holes of the prior",
+    "latent_holes": "Prior holes",
     "latent_manifold": "Decoder manifold",
     "latent_space": "Latent space",
     "latent_space_plain": "Latent space without classes",
@@ -54,24 +54,25 @@ def holes(numbers: Numbers) -> str:
     missed, own = (value(numbers, "latent", f"{of}_not_covered") for of in ("prior", "posterior"))
     if own > 0.5:  # as in the comparison's table
         return (
-            f"The posteriors are too narrow to tell holes: they miss {100 * own:.1f} % of their own samples."
+            "The posteriors are too narrow to identify holes: "
+            f"{100 * own:.1f} % of posterior samples lie outside all of them."
         )
-    return f"{100 * missed:.1f} % of prior draws land where no training image was encoded."
+    return f"{100 * missed:.1f} % of prior draws fall where no training image was encoded."
 
 
 def density(numbers: Numbers) -> str:
-    return f"KL(q(z) ‖ p(z)), their distance, is {value(numbers, 'latent', 'marginal_kl'):.2f} nats."
+    return f"KL(q(z) ‖ p(z)) is {value(numbers, 'latent', 'marginal_kl'):.2f} nats."
 
 
 def neighbours(numbers: Numbers) -> str:
     found = value(numbers, "classes", "knn_accuracy", "posterior means")
-    return f"The 10 nearest neighbours give the class of {100 * found:.1f} % of test images."
+    return f"The 10 nearest neighbours predict the class of {100 * found:.1f} % of test images."
 
 
 def fid_of(what: str) -> Callable[[Numbers], str]:
     def said(numbers: Numbers) -> str:
         found, floor = (value(numbers, "samples", "fid", of) for of in (what, "real images (floor)"))
-        return f"FID {found:.1f}; of real images {floor:.1f}."
+        return f"FID {found:.1f}; for real images {floor:.1f}."
 
     return said
 
@@ -83,7 +84,7 @@ def ranked(numbers: Numbers) -> str:
 
 def dimensions(numbers: Numbers) -> str:
     active, total = value(numbers, "latent", "active_units"), value(numbers, "latent", "kl")
-    return f"{active:.0f} active, {total:.2f} nats together."
+    return f"{active:.0f} active {'dimension' if active == 1 else 'dimensions'}, {total:.2f} nats in total."
 
 
 CONCLUSIONS: dict[str, Callable[[Numbers], str]] = {

@@ -51,7 +51,7 @@ class EpochArrays:
 
 
 def read_arrays(folder: RunFolder, most: int, points: int) -> EpochArrays | None:
-    """At most so many epochs and points; None of a run without arrays (artifacts.every=0, or older)."""
+    """The arrays of at most `most` epochs and `points` points; None if the run has none."""
     if not folder.points.is_file():
         return None
     frames = []

@@ -3,15 +3,15 @@
 import re
 
 MEANINGS = {
-    "reconstruction": "−log p(x|z) of the image for one posterior sample: what the decoder fails to explain.",
+    "reconstruction": "−log p(x|z) for one posterior sample of z: what the decoder fails to explain.",
     "kl": "KL(q(z|x) ‖ N(0, I)): how far an image's posterior is from the prior.",
-    "neg_elbo": "reconstruction + kl, unweighted: the bound on −log p(x), given the class on −log p(x|y).",
-    "neg_elbo - log p(y)": "Of a class-conditional model: the bound on −log p(x, y), and so on −log p(x).",
+    "neg_elbo": "reconstruction + kl, unweighted: a bound on −log p(x), or on −log p(x|y) given the class.",
+    "neg_elbo - log p(y)": "For a class-conditional model: a bound on −log p(x, y), and so on −log p(x).",
     "loss": "What is minimised, with the KL weight of that epoch.",
     "bits_per_dim": "neg_elbo in bits, per pixel.",
     "kl_weight": "The weight of the KL term in the loss of that epoch.",
     "mmd": "Squared maximum mean discrepancy of q(z) and p(z): 0 where they are equal, at most 2.",
-    "multiplier": "λ, with which the loss counts reconstruction: learned so that the tolerance is met.",
+    "multiplier": "λ, the weight of the reconstruction term: learned so that the tolerance is met.",
     "clipped_gradients": "Steps whose gradient was scaled down to optimizer.clip_norm.",
     "zeroed_gradients": "Steps whose gradient was not finite and was set to 0.",
     "active_units": "Latent dimensions whose posterior mean varies over the images (variance above 0.01).",
@@ -22,29 +22,29 @@ MEANINGS = {
     ),
     "images_per_second": "Training images per second, without the time for figures.",
     "seconds": "Training time of the epoch, without the time for figures.",
-    "nll": "A tighter bound on −log p(x), given the class on −log p(x|y), from K importance samples.",
-    "nll - log p(y)": "Of a class-conditional model: the bound on −log p(x, y), and so on −log p(x).",
-    "nll_8bit": "The same for the probability of the 8-bit grey values.",
+    "nll": "A tighter bound on −log p(x), or on −log p(x|y) given the class, from K importance samples.",
+    "nll - log p(y)": "For a class-conditional model: a bound on −log p(x, y), and so on −log p(x).",
+    "nll_8bit": "nll with the probability of the 8-bit grey values instead of a density.",
     "bits_per_dim_8bit": "nll_8bit in bits, per pixel.",
-    "effective_samples": "Importance samples that count, (Σw)² / Σw²: below 10, nll is only an upper bound.",
-    "effective_samples_5_percent": "The same of the 5 % of images with the fewest.",
+    "effective_samples": "Effective sample size (Σw)² / Σw²: below 10, nll is only a loose upper bound.",
+    "effective_samples_5_percent": "Effective sample size that 5 % of the images fall below.",
     "neg_elbo - nll": "What importance sampling gains: the gap between approximate and true posterior.",
-    "mutual_information": "I(x; z): information in the latents about which image they came from.",
+    "mutual_information": "I(x; z): information that the latents carry about the image.",
     "marginal_kl": "KL(q(z) ‖ p(z)): how far the aggregate posterior is from the prior.",
     "total_correlation": "KL(q(z) ‖ Π q(z_j)): how dependent the latent dimensions are on each other.",
-    "dimension_wise_kl": "Σ KL(q(z_j) ‖ p(z_j)): how far the single dimensions are from the prior.",
-    "prior_not_covered": "Prior draws outside the 95 % region of every training image's posterior.",
-    "posterior_not_covered": "The same for posterior samples: what prior_not_covered is compared with.",
-    "knn_accuracy": "Images whose class the 10 nearest training images predict.",
-    "linear_probe_accuracy": "Images that a logistic regression classifies correctly.",
+    "dimension_wise_kl": "Σ KL(q(z_j) ‖ p(z_j)): how far the individual dimensions are from the prior.",
+    "prior_not_covered": "Share of prior draws outside the 95 % region of every training image's posterior.",
+    "posterior_not_covered": "The same share of posterior samples: the reference for prior_not_covered.",
+    "knn_accuracy": "Share of images whose class the 10 nearest training images predict correctly.",
+    "linear_probe_accuracy": "Share of images that a logistic regression classifies correctly.",
     "silhouette": "How well the classes are separated, from −1 to 1.",
-    "fid": "Fréchet distance of features from real images' (not Inception's).",
-    "fid_untrained": "FID on the same network with random weights: no measure of anything.",
-    "kid": "Kernel distance of those features, unbiased for few images.",
-    "precision": "Share of these images on the manifold of real ones (fidelity).",
-    "recall": "Share of real images on the manifold of these (diversity).",
-    "density": "Balls of real images around each of these images, relative to real ones (fidelity).",
-    "coverage": "Share of real images with one of these images near them (diversity).",
+    "fid": "Fréchet distance between features of these and of real images (not Inception features).",
+    "fid_untrained": "FID on the same network with random weights: it measures nothing.",
+    "kid": "Kernel distance between those features, unbiased also for few images.",
+    "precision": "Share of these images on the manifold of real images (fidelity).",
+    "recall": "Share of real images on the manifold of these images (diversity).",
+    "density": "How densely real images surround these images, relative to real ones (fidelity).",
+    "coverage": "Share of real images that have one of these images nearby (diversity).",
     "sharpness": (
         "How strongly neighbouring pixels differ: low for blurred images, but high for noise too, so read it "
         "beside fid."
@@ -55,8 +55,8 @@ MEANINGS = {
     "psnr": "Peak signal-to-noise ratio of the reconstructions.",
     "ssim": "Structural similarity of the reconstructions to the originals, 1 at most.",
     "auroc_nll": "Probability that an image of the other data set has the higher nll.",
-    "auroc_neg_elbo": "The same by neg_elbo.",
-    "auroc_reconstruction": "The same by reconstruction.",
+    "auroc_neg_elbo": "The same for neg_elbo.",
+    "auroc_reconstruction": "The same for reconstruction.",
 }
 
 ARROWS = {
@@ -72,11 +72,11 @@ ARROWS = {
     ),
     "→": ("sharpness", "sharpness_ratio", "diversity", "diversity_ratio"),
 }  # fmt: skip
-ARROWS_MEAN = "↑ higher is better, ↓ lower, → nearer to real images; without an arrow: neither."
+ARROWS_MEAN = "↑ higher is better, ↓ lower is better, → closer to real images is better; no arrow: neither."
 
 
 def bare(name: str) -> str:
-    """The number that a name is of: of `val/kl` kl, of `fid_mnist_cnn` fid."""
+    """A number's name without split or network: `kl` for `val/kl`, `fid` for `fid_mnist_cnn`."""
     return re.sub(r"_[a-z_]+_cnn$", "", name.rpartition("/")[2])
 
 
@@ -86,5 +86,5 @@ def meaning(name: str) -> str:
 
 
 def with_arrow(name: str) -> str:
-    """The name with what is better: `fid_mnist_cnn ↓`."""
+    """A name with an arrow that says whether higher or lower is better: `fid_mnist_cnn ↓`."""
     return " ".join([name, *(arrow for arrow, names in ARROWS.items() if bare(name) in names)])

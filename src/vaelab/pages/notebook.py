@@ -1,4 +1,4 @@
-"""How results show themselves in a notebook: HTML without scripts, with its images inside."""
+"""How a notebook displays results: HTML without scripts, with embedded images."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 SHOWN = 20
-"""Rows that a notebook shows at most: the first ones and the last ones of a longer table."""
+"""Largest number of rows that a notebook shows: of a longer table, the first and the last ones."""
 
 
 class Rows(list[dict[str, Any]]):
-    """A list with a dict per row, which a notebook shows as a table.
+    """A list of dicts, one per row of a table; a notebook displays it as a table.
 
-    It is a list whatever is installed, so that the same line does the same everywhere; where pandas is
-    installed, `to_pandas()` makes a DataFrame of it.
+    It is a plain list whether or not pandas is installed; `to_pandas()` converts it to a DataFrame.
     """
 
     def __init__(
@@ -36,7 +35,7 @@ class Rows(list[dict[str, Any]]):
         self.digits, self.conditional = digits or {}, conditional
 
     def to_pandas(self) -> DataFrame:
-        """A DataFrame with these rows and columns. Raises VaelabError where pandas is not installed."""
+        """A DataFrame; missing numbers are NaN. Raises VaelabError if pandas is not installed."""
         try:
             import pandas
         except ImportError as error:
@@ -75,7 +74,7 @@ def as_text(value: Any, digits: int | None = None) -> str:
 
 
 def frame(page: str, height: int) -> str:
-    """A whole page inside a notebook, in a frame of its own: its scripts can't reach the notebook."""
+    """HTML that shows a whole page in a sandboxed frame: its scripts can't access the notebook."""
     look = "width:100%;border:1px solid #8888"
     allowed = "allow-scripts allow-downloads"
     return Markup('<iframe sandbox="{}" style="{};height:{}px" srcdoc="{}"></iframe>').format(

@@ -86,7 +86,7 @@ def chart(
 
 
 def as_json(value: float) -> float | None:
-    """JSON has no NaN: a gap."""
+    """A number for JSON, which has no NaN: None, a gap in the curve, if it is not finite."""
     return round(value, 5) if math.isfinite(value) else None
 
 
@@ -106,7 +106,7 @@ def image(path: Path, widest: int = 900) -> dict[str, Any]:
 
 
 def is_plot(content: bytes) -> bool:
-    """Whether a PNG is nearly all paper: on a dark page that is shown inverted, which images must not be."""
+    """Whether a PNG is a plot, mostly white: on a dark page plots are shown inverted, images are not."""
     with Image.open(io.BytesIO(content)) as image:
         return bool(np.mean(np.asarray(image.convert("L").reduce(4)) > PAPER) > MOSTLY_PAPER)
 

@@ -9,7 +9,7 @@ from vaelab.config import Config
 
 @dataclass(frozen=True)
 class Published:
-    """Of the last epoch, on grey pixels under a Bernoulli likelihood."""
+    """Published numbers of the last epoch, on grey pixels under a Bernoulli likelihood."""
 
     source: str
     data: str
@@ -51,12 +51,12 @@ PUBLISHED = (
 
 LIKELIHOODS = {
     ("mnist", "dynamic"): ["nll, 5,000 samples, 86.76 (Burda et al. 2016: mlp, 50 latent dimensions)",
-                           "84.45 (Norouzi et al. 2020: 40)"],
+                           "84.45 (Norouzi et al. 2020: mlp, 40 latent dimensions)"],
     ("fashion_mnist", "dynamic"): [
         "nll, 5,000 samples, 228.70 (Norouzi et al. 2020: mlp, 40 latent dimensions)"
     ],
 }  # fmt: skip
-"""Of the whole test set under a Bernoulli likelihood, by data set and `dataset.binarize`."""
+"""Published results on the whole test set, Bernoulli likelihood, by data set and `dataset.binarize`."""
 
 
 def of_test_set(data: str, binarize: str) -> list[str]:
@@ -72,7 +72,7 @@ def of_test_set(data: str, binarize: str) -> list[str]:
 
 
 def published(config: Config, data: Mapping[str, Any], name: str) -> tuple[float, str] | None:
-    """What was published for these very settings, and by whom. `data` is run.json's."""
+    """The published value for exactly these settings, and its source, or None; `data` is run.json's."""
     for each in PUBLISHED:
         if each.is_of(config, data) and name in (numbers := each.numbers.get(config.beta, {})):
             return numbers[name], each.source

@@ -1,4 +1,4 @@
-"""report.html of a run: its numbers beside references, what it learned epoch by epoch, how it was made."""
+"""report.html of a run: its numbers next to references, what it learned in each epoch, and its settings."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -95,7 +95,7 @@ def cards(
 
 
 def evaluated_cards(numbers: captions.Numbers, checkpoint: str) -> list[Card]:
-    """What an evaluation has measured, beside real images, raw pixels, and the best that is possible."""
+    """Numbers of an evaluation next to those of real images, raw pixels, and the possible optimum."""
     accuracies = numbers.get("classes", {}).get("knn_accuracy", {})
     pixels = next((of for of in accuracies if of.endswith("pixels")), "pixels")
     found: list[Card] = []
@@ -116,15 +116,15 @@ def evaluated_cards(numbers: captions.Numbers, checkpoint: str) -> list[Card]:
 
 
 def progress(history: Sequence[Mapping[str, float]], split: str) -> str:
-    """How neg_elbo went, in a sentence."""
+    """A sentence on how neg_elbo developed over the epochs."""
     key = f"{split}/neg_elbo"
     values = [row[key] for row in history]
     if len(values) < 2 or not all(map(math.isfinite, values)):
         return ""
     lowest = min(values)
     return (
-        f"neg_elbo of {SPLIT_NAMES[split]} images went from {values[0]:.2f} to {values[-1]:.2f} nats in "
-        f"{len(values)} epochs; the lowest, {lowest:.2f}, is of epoch {values.index(lowest) + 1}."
+        f"neg_elbo of {SPLIT_NAMES[split]} images changed from {values[0]:.2f} to {values[-1]:.2f} nats in "
+        f"{len(values)} epochs; the lowest, {lowest:.2f}, was reached in epoch {values.index(lowest) + 1}."
     )
 
 
@@ -189,7 +189,7 @@ def curves(history: Sequence[Mapping[str, float]], split: str) -> list[dict[str,
     weights = [row["kl_weight"] for row in history]
     if len({*weights}) > 1:
         look = {"name": "weight", "colour": 0, "dash": "none", "values": weights}
-        found.append(chart("Weight of the KL at the end of the epoch", [look], ticks, unit="weight"))
+        found.append(chart("KL weight at the end of the epoch", [look], ticks, unit="weight"))
     return found
 
 

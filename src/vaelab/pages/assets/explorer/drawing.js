@@ -367,10 +367,10 @@ async function readFile(file) {
   }
   const { raster, dark } = inkOf(pixels);
   const pasted = normalised(widened(raster));
-  if (!pasted.some((value) => value > FAINT)) return say(`${file.name} shows nothing that differs from its background.`);
+  if (!pasted.some((value) => value > FAINT)) return say(`${file.name} contains nothing that differs from its background.`);
   Object.assign(pad, { actions: [], pasted });
   const inverted = dark !== form.light;
-  say(`${file.name}: cut out of its ${dark ? "light" : "dark"} background${inverted ? ", inverted" : ""}, and scaled as the data is.`);
+  say(`${file.name}: cut out of its ${dark ? "light" : "dark"} background${inverted ? ", inverted" : ""}, and scaled like the data.`);
   drawingChanged();
 }
 
@@ -428,7 +428,7 @@ function startPad() {
   pad.seen = tile(element("seen"), "as encoded", "The drawing as it is encoded");
   element("brush").value = Math.min(6, Math.max(1, form.stroke * 1.25)).toFixed(1);
   const [x, y] = form.at.map((value) => shown(value - 0.5, 0));
-  element("form").textContent = `as the data: longest side ${shown(form.side, 0)} px, ${form.by === "mass" ? "centre of mass" : "middle"} at (${x}, ${y})`;
+  element("form").textContent = `like the data: longest side ${shown(form.side, 0)} px, ${form.by === "mass" ? "centre of mass" : "middle"} at (${x}, ${y})`;
   listenToPad();
   showPad();
   paint(pad.seen.canvas, asPixels(new Float32Array(PIXELS)));

@@ -44,8 +44,8 @@ function showReadings() {
       line(coordinates(view, view.z), "where"),
       line(where.far),
       line(where.cover, where.hole ? "hole" : "covered"),
-      line(`−log ${likelihoodOf(view)} of the image: ${shown(bits, 1)} nats, at its posterior mean ${shown(least, 1)}. `
-           + `Its KL: ${shown(klOf(posterior), 1)} nats.`),
+      line(`−log ${likelihoodOf(view)} of the image: ${shown(bits, 1)} nats here, ${shown(least, 1)} nats at its posterior mean. `
+           + `KL of its posterior: ${shown(klOf(posterior), 1)} nats.`),
     );
   }
 }
@@ -105,7 +105,7 @@ function showNoise() {
     }));
     const noisy = average(costs);
     view.noiseStrip.text.textContent = `${named(view)}−log ${likelihoodOf(view)} of ${subject.text} is ${shown(at, 1)} nats at μ and ${shown(noisy, 1)} `
-      + `on average over the draws: the noise costs ${shown(noisy - at, 1)} nats.`;
+      + `on average over the draws: the noise adds ${shown(noisy - at, 1)} nats.`;
   }
 }
 
@@ -130,7 +130,7 @@ function fillDimensions() {
     const slider = made("input", { type: "range", step: "any", "aria-label": latentName(dimension) });
     const output = made("output");
     const strips = views.map((view) => {
-      const canvas = newImage(`${latentName(dimension)} from −3 to 3, all else as it is, decoded by ${view.model.name}`, STEPS);
+      const canvas = newImage(`${latentName(dimension)} from −3 to 3, all other dimensions fixed, decoded by ${view.model.name}`, STEPS);
       canvas.addEventListener("click", (event) => {
         const step = Math.floor((event.offsetX / canvas.clientWidth) * STEPS);
         state.active = view.number;
@@ -164,7 +164,7 @@ function orderDimensions() {
   }
   const active = views.map((view) => view.spread.filter((spread) => spread ** 2 > given.collapsed.variance).length);
   const anyCollapsed = views.some((view) => view.kl.some((_, k) => view.collapsed(k)));
-  element("dimensions-say").textContent = `In the order of their KL in nats, over the ${whole(COUNT)} images here. `
+  element("dimensions-say").textContent = `Sorted by their KL in nats, averaged over the ${whole(COUNT)} images here. `
     + views.map((view, number) => `${named(view)}${active[number]} of ${counted(LATENTS, "dimension")} `
       + `${active[number] === 1 ? "is" : "are"} active: the posterior mean differs from image to image`).join("; ")
     + (anyCollapsed ? "; along a collapsed one the decoded image stays the same." : ".");
@@ -231,7 +231,7 @@ function showBetween(view) {
   paths.forEach((line, row) => line.forEach((z, column) => paint(view.betweenStrip.canvas, view.network.decode(z), column, row)));
   const holes = paths.map((line) => line.filter((z) => view.isHole(z)).length);
   view.betweenStrip.text.textContent = `${named(view)}Straight line above, great circle below. Of ${BETWEEN} points on each, `
-    + `${holes[0]} of the line and ${holes[1]} of the circle are holes.`;
+    + `${holes[0]} on the line and ${holes[1]} on the circle are in holes.`;
 }
 
 function showArithmetic(view) {

@@ -179,7 +179,7 @@ async function start() {
   if (LATENTS > 2) state.axes = [LATENTS, LATENTS + 1];  // the plane in which images differ most
   await Promise.all(views.map((view) => view.load(state.epoch)));
   setAxes(state.axes);
-  imageTile = tile(element("image"), "", "The image that is looked at");
+  imageTile = tile(element("image"), "", "The selected image");
   if (views.length === 1) views[0].outputs.prepend(element("subject"));
   const other = (label) => given.labels.findIndex((each) => each !== label);
   const second = Math.max(other(given.labels[0]), Math.min(1, COUNT - 1));  // of one class: just another image

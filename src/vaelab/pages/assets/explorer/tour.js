@@ -25,7 +25,7 @@ const TOUR = [
     action: ["Draw another z", drawPrior],
     text: () => `A VAE makes an image by drawing z from the prior N(0, I) and decoding it. Half of all draws lie within |z| = ${shown(given.median)}, `
       + `95 % within ${shown(Math.sqrt(given.covered.square))}; the dashed ${LATENTS === 1 ? "lines are at 1, 2 and 3 on either side" : "circles are at 1, 2 and 3"}. The cross is such a draw: what it is decoded to looks like the data `
-      + "only where the encoder has put images.",
+      + "only where images are encoded.",
   },
   {
     title: "The posterior",
@@ -35,7 +35,7 @@ const TOUR = [
       choose(state.subject.index === null ? testImage(0) : state.subject);
     },
     action: ["New ε", () => { drawNoise(); requestRedraw(); }],
-    text: () => `The encoder doesn't give one z for an image, but q(z|x) = N(μ, σ²): ${LATENTS === 1 ? "" : "the ellipses are at 1 and 2 σ around μ, "}the dots are draws μ + σ·ε. `
+    text: () => `The encoder does not give a single z for an image, but the distribution q(z|x) = N(μ, σ²): ${LATENTS === 1 ? "" : "the ellipses are at 1 and 2 σ around μ, "}the dots are draws μ + σ·ε. `
       + ofEach((view) => {
         const { logVariance } = view.posterior(state.subject);
         const sigma = average(logVariance.map((value) => Math.exp(0.5 * value)));
@@ -50,11 +50,11 @@ const TOUR = [
       const holes = holesOf(view);
       if (holes.length) setZ(holes.reduce((nearest, z) => (Math.hypot(...z) < Math.hypot(...nearest) ? z : nearest)), state.sameZ ? views : [view]);
     },
-    text: () => `A hole is where no image is encoded: outside the 95 % region of each of the ${whole(COUNT)} posteriors here (hatched). `
+    text: () => `A hole is a region where no image is encoded: outside the 95 % region of all ${whole(COUNT)} posteriors here (hatched). `
       + ofEach((view) => {
         const share = holesOf(view).length / priorDraws.length;
-        return `${percent(share)} of 1,000 prior draws land in a hole${share > 0.5 ? ": most samples are decoded from places from which the decoder has had little or nothing to learn."
-          : share > 0 ? ": from there the decoder has had little to learn, and its images may resemble none of the data." : "."}`;
+        return `${percent(share)} of 1,000 prior draws fall in a hole${share > 0.5 ? ": most samples are decoded from regions where the decoder was trained on few or no images."
+          : share > 0 ? ": there the decoder was trained on few images, and its output may resemble none of the data." : "."}`;
       }) + " With more images there are fewer holes; an evaluation counts them against all training images, as prior_not_covered.",
   },
   {
@@ -63,15 +63,15 @@ const TOUR = [
       state.background = "none";
       resetView();
     },
-    text: () => "β says how much the KL counts in the loss, which pulls every posterior towards N(0, I). Over the images here, "
+    text: () => "β is the weight of the KL in the loss; the KL pulls every posterior towards N(0, I). Over the images here, "
       + ofEach((view) => {
         const beta = view.model.beta === 0 ? "with the KL off (β = 0)" : `with β = ${view.model.beta}`;
         return `${beta} the KL is ${shown(sum([...view.kl]), 1)} nats per image, σ ${precise(average(view.sigma))} on average, and the posterior means have a standard deviation of ${shown(average(view.spread))} per dimension`;
       }, "; ") + "."
       + (views.length > 1 && views.some((view) => view.model.beta === 0)
-        ? " Without it nothing keeps images near 0, and σ may shrink until each image has a place of its own."
-        : " Exact reconstructions need small σ and images far apart; the prior asks for the opposite: β sets the balance.")
-      + (views.length > 1 ? "" : " An explorer of a sweep shows two models with different β beside each other."),
+        ? " Without the KL nothing keeps the posteriors near 0, and σ may shrink until they hardly overlap."
+        : " Exact reconstructions need a small σ and posteriors far apart; the KL favours the opposite: β sets the balance.")
+      + (views.length > 1 ? "" : " The explorer of a sweep shows two models with different β side by side."),
   },
   {
     title: "Interpolation",
@@ -85,7 +85,7 @@ const TOUR = [
       + "smoothly, through other classes where these lie between. "
       + ofEach((view) => {
         const holes = [...Array(BETWEEN).keys()].filter((step) => view.isHole(view.between(step / (BETWEEN - 1)))).length;
-        return `${holes} of ${BETWEEN} points on the line are holes.`;
+        return `${holes} of ${BETWEEN} points on the line are in holes.`;
       }) + " Move the slider below to go from A to B.",
   },
 ];
