@@ -269,9 +269,6 @@ def test_cuda_that_is_not_there(train: CommandLine) -> None:
     )
 
 
-# --- interruptions ----------------------------------------------------------------------------------------
-
-
 def test_an_output_that_lacks_a_character_ends_no_command(tmp_path: Path) -> None:
     result = command_line_of("vaelab.evaluate", tmp_path)("--help", PYTHONIOENCODING="ascii")
     assert (result.returncode, result.stderr) == (0, "")

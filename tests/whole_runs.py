@@ -9,9 +9,10 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 import torch
 
-from harness import environment
+from harness import command_line_of, environment, once, run_folder
 from vaelab.training import checkpoint
 
 NO_FIGURES = ("artifacts.every=0", "artifacts.figures=false", "artifacts.gif=false")
@@ -65,3 +66,11 @@ def wait_for(folder: Path, name: str, process: subprocess.Popen[str]) -> None:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    def make(folder: Path) -> None:
+        command = (*TINY, *NO_FIGURES, "model=conv", "model.latent_dim=3", "epochs=1", "hydra.run.dir=run")
+        run_folder(command_line_of("vaelab.train", folder)(*command))
+
+    return once(tmp_path_factory, "from_checkpoint", make)[0] / "run"

@@ -1,0 +1,55 @@
+"""Made-up families of runs."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from vaelab.evaluation.runs import Family, Model
+
+NOISE = {"val/neg_elbo": (280, 0.4), "val/reconstruction": (275, 0.4), "fid_mnist_cnn": (50, 4)}
+"""Mean and standard deviation over seeds of some numbers."""
+
+
+def family_of(noise: np.random.Generator, models: int, seeds: int, same_seeds: bool = True) -> Family:
+    """Models whose numbers are all draws from one distribution. The first two are without KL."""
+
+    def member(k: int, seed: int) -> Any:
+        def normal(name: str) -> float:
+            return float(noise.normal(*NOISE[name]))
+
+        def fid() -> dict[str, float]:
+            return {"value": normal("fid_mnist_cnn")}
+
+        return SimpleNamespace(
+            config=SimpleNamespace(
+                seed=seed if same_seeds else 100 * k + seed,
+                kl_off=k < 2,
+                model={"latent_dim": 2},
+                dataset=SimpleNamespace(binarize="none"),
+                conditional=False,
+                loss=SimpleNamespace(likelihood_name="bernoulli"),
+            ),
+            facts={"data": {"name": "mnist", "binarize": "none", "classes": [], "complete": True}},
+            rows=[{name: normal(name) for name in ("val/neg_elbo", "val/reconstruction")}],
+            evaluation={
+                "numbers": {
+                    "classes": {  # shares of 400 images: in steps
+                        "knn_accuracy": {"posterior means": {"value": noise.binomial(400, 0.8) / 400}},
+                        "silhouette": {"posterior means": {"value": float(noise.normal(0.1, 0.01))}},
+                    },
+                    "images": {
+                        "sharpness_ratio": {"prior samples": {"value": float(noise.normal(0.6, 0.02))}},
+                        "diversity_ratio": {"prior samples": {"value": float(noise.normal(0.7, 0.02))}},
+                    },
+                    "latent": {"prior_not_covered": {"model": {"value": noise.binomial(1000, 0.3) / 1000}}},
+                    "samples": {"fid_mnist_cnn": {"prior samples": fid(), "mixture samples": fid()}},
+                }
+            },
+        )
+
+    return Family(
+        "MNIST",
+        [Model(f"model {k}", [member(k, seed) for seed in range(seeds)]) for k in range(models)],
+        "val",
+    )

@@ -1,0 +1,187 @@
+"""Class-conditional runs in the commands: samples, reconstructions, exports, comparisons."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+import vaelab
+from conditional_helpers import SHAPE, conditional, conditional_run
+from harness import TINY, command_line_of
+from vaelab.cli import api
+from vaelab.config import VaelabError
+from vaelab.explorer.network import Weights, network
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return conditional_run(tmp_path_factory)
+
+
+def test_samples_of_one_class_and_of_all(trained: Path, tmp_path: Path) -> None:
+    run, sample = vaelab.load(trained), command_line_of("vaelab.sample", tmp_path)
+    for arguments, output in ((["class=all"], "all.npz"), (["class=trous"], "one.npz"), ([], "drawn.npz")):
+        result = sample(f"run={trained}", "count=69", "format=npz", f"output={output}", *arguments)
+        assert result.returncode == 0, result.stderr
+        with np.load(tmp_path / output) as archive:
+            images, latents, labels = archive["images"], archive["latents"], archive["labels"]
+        expected = run.decode(latents, labels)
+        assert np.abs(expected[:, 0].numpy() * 255 - images).max() < 0.51
+        if output == "all.npz":  # rounded up to as many of each
+            assert labels.tolist() == [1, 7] * 35
+            assert np.array_equal(latents[::2], latents[1::2])
+        elif output == "one.npz":
+            assert {*labels.tolist()} == {1}
+        else:
+            assert {*labels.tolist()} == {1, 7}
+    result = sample(f"run={trained}", "count=3", "format=png", "output=files", "class=7")
+    assert result.returncode == 0, result.stderr
+    names = [path.name for path in sorted((tmp_path / "files").glob("*.png"))]
+    assert names == [f"{number:05d}_class-sneaker.png" for number in range(3)]
+
+
+def test_python_and_the_shell_mean_the_same_class(trained: Path) -> None:
+    """By name, its beginning or number; what is no class of the run is refused."""
+    run = vaelab.load(trained)
+    given = run.sample(3, seed=1, labels="sneaker")
+    for named in ("Sneaker", "snea", 7, 7.0, np.array(7), torch.tensor([7, 7, 7]), ["sneaker"] * 3):
+        assert torch.equal(run.sample(3, seed=1, labels=named), given)
+    for named in ("Sneaker", "snea", 7):
+        assert torch.equal(api.sample(run, count=3, seed=1, **{"class": named}), given)
+    for wrong, message in (
+        ("pullover", "class: the run was trained on Trouser and Sneaker, not on Pullover"),
+        (12, "class: 12 is not one of its classes"),
+    ):
+        with pytest.raises(VaelabError, match=message):
+            api.sample(run, count=2, **{"class": wrong})
+    with pytest.raises(VaelabError, match=r"labels: 7\.5 is not one of its classes"):
+        run.sample(2, labels=7.5)
+
+
+def test_reconstructions_and_interpolations_take_test_images_own_classes(
+    trained: Path, tmp_path: Path
+) -> None:
+    reconstruct = command_line_of("vaelab.reconstruct", tmp_path)
+    values = {}
+    for name, more in {"own": [], "trouser": ["class=trouser"], "sneaker": ["class=sneaker"]}.items():
+        result = reconstruct(f"run={trained}", "images=[0,1,2,3]", f"output={name}", *more)
+        assert result.returncode == 0, result.stderr
+        (table,) = (tmp_path / name).glob("*.csv")
+        values[name] = [float(line.split(",")[4]) for line in table.read_text().splitlines()[1:]]
+    labels = vaelab.load(trained).plot.examples.data.test.labels[:4].tolist()
+    assert values["own"] == [
+        values["trouser" if label == 1 else "sneaker"][k] for k, label in enumerate(labels)
+    ]
+    interpolate = command_line_of("vaelab.interpolate", tmp_path)
+    first, second = labels.index(1), labels.index(7)
+    found = []
+    for more in ([], ["class=trouser"], ["class=sneaker"]):
+        result = interpolate(
+            f"run={trained}", f"from={first}", f"to={second}", "npz=true", "steps=3", "output=between", *more
+        )
+        assert result.returncode == 0, result.stderr
+        (path,) = (tmp_path / "between").glob("*.npz")
+        with np.load(path) as archive:
+            found.append(archive["images"])
+        shutil.rmtree(tmp_path / "between")
+    assert np.array_equal(found[0], found[1])
+    assert not np.array_equal(found[0], found[2])
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "message"),
+    [
+        ("sample", ["class=hat"], "class: hat is not one of its classes. Fashion-MNIST has 0 T-shirt/top, "),
+        ("sample", ["class=sandal"], "class: the run was trained on Trouser and Sneaker, not on Sandal."),
+        ("reconstruct", ["images=a.npy.png"], "a.npy.png does not exist"),
+        (
+            "reconstruct",
+            ["images=white.png"],
+            "The run is class-conditional (model.conditional=true): give it the class, class=NAME.",
+        ),
+        (
+            "interpolate",
+            ["from=white.png", "to=0"],
+            "The run is class-conditional (model.conditional=true): give it the class, class=NAME.",
+        ),
+    ],
+)  # fmt: skip
+def test_a_wrong_class_is_one_line(
+    trained: Path, tmp_path: Path, command: str, arguments: list[str], message: str
+) -> None:
+    from PIL import Image
+
+    Image.new("L", (28, 28), 255).save(tmp_path / "white.png")
+    result = command_line_of(f"vaelab.{command}", tmp_path)(f"run={trained}", *arguments, "output=out")
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1].startswith(f"vaelab: {message}")
+    assert not (tmp_path / "out").exists()
+
+
+def test_images_without_labels_are_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "mine.npz", images=np.zeros((50, 8, 8), np.uint8))
+    command = ("dataset=images", "dataset.root=mine.npz", "model.conditional=true")
+    result = command_line_of("vaelab.train", tmp_path)(*command)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == (
+        "vaelab: model.conditional=true needs images with labels, and those of mine have none: type "
+        "model.conditional=false.\n"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.npz"]
+
+
+def test_onnx_takes_the_label_as_a_second_input(trained: Path, tmp_path: Path) -> None:
+    result = command_line_of("vaelab.export", tmp_path)(
+        f"run={trained}", "output=out", PYTHONWARNINGS="default"
+    )
+    assert result.returncode == 0, result.stderr
+    run, x, labels = vaelab.load(trained), torch.rand(3, *SHAPE), torch.tensor([7, 1, 7])
+    encoder, decoder = (
+        onnxruntime.InferenceSession(tmp_path / "out" / f"{name}.onnx") for name in ("encoder", "decoder")
+    )
+    mean, _ = encoder.run(None, {"image": x.numpy(), "label": labels.numpy()})
+    np.testing.assert_allclose(mean, run.encode(x, labels).mean, atol=1e-4)
+    (image,) = decoder.run(None, {"latent": mean, "label": labels.numpy()})
+    np.testing.assert_allclose(image, run.decode(mean, labels), atol=1e-4)
+
+
+def test_bounds_given_the_class_stand_in_a_table_of_their_own(tmp_path: Path) -> None:
+    command = (*TINY, "epochs=1", "artifacts.every=0", "artifacts.figures=false", "artifacts.gif=false")
+    result = command_line_of("vaelab.train", tmp_path)(
+        "-m", *command, "model.conditional=false,true",
+        "hydra.sweep.dir=sweep", "hydra.callbacks.compare.figures=false",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    text = (tmp_path / "sweep" / "comparison" / "comparison.md").read_text()
+    title = "Fashion-MNIST (embedded subset; classes Trouser, Sneaker)"
+    assert [line for line in text.splitlines() if line.startswith(f"## {title}")] == [
+        f"## {title}", f"## {title}, class-conditional",
+    ]  # fmt: skip
+    assert "Class-conditional runs have separate tables" in text
+    plain, given = text.replace("\\|", "|").split(f"## {title}")[1:]
+    for of, wanted, never in (
+        (plain, ("−log p(x|z), ", "KL(q(z|x) ‖"), ", y)"),
+        (given, ("−log p(x|z, y), ", "KL(q(z|x, y) ‖"), "q(z|x) "),
+    ):
+        assert all(each in of for each in wanted)
+        assert never not in of.partition("What the numbers mean")[0]
+    for each in ("a bound on −log p(x), whatever", "a bound on −log p(x|y), whatever"):
+        assert each in text
+
+
+def test_a_model_that_places_labels_elsewhere_has_no_explorer() -> None:
+    class Elsewhere(type(conditional("mlp"))):  # type: ignore[misc]
+        def with_labels(self, x_BCHW: torch.Tensor, one_hot_BY: torch.Tensor) -> torch.Tensor:
+            return torch.cat([one_hot_BY, x_BCHW.flatten(1)], dim=1)
+
+    model = conditional("mlp")
+    assert network(model, "bernoulli", Weights())["input"] == [784 + 3]
+    assert network(conditional("conv"), "bernoulli", Weights())["input"] == [1 + 3, 28, 28]
+    model.__class__ = Elsewhere
+    with pytest.raises(VaelabError, match="its own with_labels"):
+        network(model, "bernoulli", Weights())

@@ -1,0 +1,120 @@
+"""Families of runs in a comparison: seeds, data sets, titles and folders."""
+
+from __future__ import annotations
+
+import re
+import statistics
+import subprocess
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scipy import stats
+
+from harness import CommandLine, settings
+from sweep_helpers import NO_FIGURES, QUICK, jobs, last_row, swept_grid, table
+from vaelab.evaluation.runs import differing, distinct_slugs, distinct_titles, family_of, find, label_of
+
+
+@pytest.fixture(scope="session")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    return swept_grid(tmp_path_factory)
+
+
+def test_seeds_give_mean_and_standard_deviation(train: CommandLine, tmp_path: Path) -> None:
+    result = train("-m", *QUICK, *NO_FIGURES, "seed=1,2,3", "hydra.sweep.dir=sweep", "artifacts.zip=true")
+    assert result.returncode == 0, result.stderr
+    folder = tmp_path / "sweep"
+    (row,) = table(folder)
+    values = [float(last_row(folder / job)["val/neg_elbo"]) for job in jobs(folder)]
+    assert float(row["val/neg_elbo"]) == pytest.approx(statistics.fmean(values))
+    assert float(row["val/neg_elbo_std"]) == pytest.approx(statistics.stdev(values))
+    low, high = stats.t.interval(0.95, 2, statistics.fmean(values), stats.sem(values))
+    assert (float(row["val/neg_elbo_low"]), float(row["val/neg_elbo_high"])) == pytest.approx((low, high))
+    assert (row["val/neg_elbo_n"], row["seeds"]) == ("3", "1 2 3")
+    report = (folder / "comparison" / "report.html").read_text()
+    assert "Latents and images are those of seed 1; curves show means over seeds" in report
+    assert "grey line" not in report  # one model has no frontier
+    shown = f"{statistics.fmean(values):.2f} ± {statistics.stdev(values):.2f}"
+    assert shown in (folder / "comparison" / "comparison.md").read_text()
+    assert [path.name for path in tmp_path.rglob("*.zip")] == ["sweep.zip"]
+    with zipfile.ZipFile(tmp_path / "sweep.zip") as archive:
+        names = set(archive.namelist())
+    assert {"sweep/0_seed-1/checkpoints/best.safetensors", "sweep/comparison/comparison.md"} <= names
+
+
+def test_runs_on_different_data_are_never_in_one_table(train: CommandLine, tmp_path: Path) -> None:
+    few = (
+        "epochs=1",
+        "dataset.source=embedded",
+        "dataset.val_size=9500",
+        "artifacts.every=0",
+        "artifacts.figures=false",
+    )
+    result = train("-m", *few, *NO_FIGURES[:1], "hydra.callbacks.compare.evaluate=false",
+                   "dataset=mnist,fashion_mnist", "loss.likelihood=bernoulli,gaussian", "hydra.sweep.dir=sweep")  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    folder = tmp_path / "sweep" / "comparison"
+    text = (folder / "comparison.md").read_text()
+    assert "They form 4 groups whose numbers are not comparable" in text
+    for slug in (
+        "mnist_embedded_subset",
+        "mnist_embedded_subset_gaussian_likelihood",
+        "fashion_mnist_embedded_subset",
+    ):
+        assert (folder / slug / "curves.png").exists()
+        assert f"({slug}/curves.png)" in text
+    assert len({row["data"] for row in table(tmp_path / "sweep")}) == 4
+
+
+def test_families_of_the_same_data_set_have_titles_and_folders_of_their_own(
+    train: CommandLine, tmp_path: Path
+) -> None:
+    result = train("-m", *QUICK, "epochs=1", "artifacts.gif=false", "hydra.callbacks.compare.evaluate=false",
+                   "dataset.val_size=0,9000", "hydra.sweep.dir=sweep")  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    folder = tmp_path / "sweep" / "comparison"
+    text, rows = (folder / "comparison.md").read_text(), table(tmp_path / "sweep")
+    data = "Fashion-MNIST (embedded subset; classes Trouser, Sneaker)"
+    titles = [row["data"] for row in rows]
+    assert [title.removeprefix(data).split(" training images, scored on ")[1] for title in titles] == [
+        "403 test images", "1,830 validation images"
+    ]  # fmt: skip
+    slugs = [re.sub(r"\W+", "_", title.lower()).strip("_") for title in titles]
+    for title, slug in zip(titles, slugs, strict=True):
+        section = text.split(f"## {title}\n")[1].split("\n## ")[0]
+        assert f"({slug}/curves.png)" in section
+        assert section.count("](") == section.count(f"]({slug}/")
+    curves = [(folder / slug / "curves.png").read_bytes() for slug in slugs]
+    assert curves[0] != curves[1]
+
+
+def test_titles_and_folder_names_of_families_are_distinct(swept: tuple[Path, Any]) -> None:
+    """Two data sets whose titles differ in nothing that a folder's name keeps; a model per number of free bits."""
+    member = find(swept[0]).members[0]
+
+    def other(**changed: Any) -> Any:
+        return replace(member, facts={**member.facts, "data": {**member.facts["data"], **changed}})
+
+    firsts = [other(), other(description="My data"), other(description="my-data!"), other(sha256={"a": "b"})]
+    titles = distinct_titles(firsts)
+    assert titles[1:3] == ["My data", "my-data!"]
+    assert titles[0].startswith(f"{titles[3].rpartition(', files ')[0]}, files ")
+    assert len({*titles}) == 4
+    assert distinct_slugs(titles)[1:3] == ["my_data", "my_data_3"]
+    chosen = ["gaussian", "{name:gaussian}", "{name:gaussian,scale:0.1}", "{name:gaussian,scale:0.2}"]
+    firsts = [replace(member, config=settings(f"loss.likelihood={each}")) for each in chosen]
+    assert family_of(firsts[0]) == family_of(firsts[1])
+    assert len({repr(family_of(first)) for first in firsts}) == 3
+    assert [title.rsplit(", ", 1)[1] for title in distinct_titles(firsts[1:])] == [
+        "gaussian likelihood", "gaussian likelihood (scale 0.1)", "gaussian likelihood (scale 0.2)"
+    ]  # fmt: skip
+    bits = [settings(f"loss.free_bits={number}") for number in (0, 0.5)]
+    assert [label_of(config, ["loss.free_bits"]) for config in bits] == ["free_bits 0", "free_bits 0.5"]
+    presets = [("loss=vae",), ("loss=geco",), ("loss=iwae",), ("loss=iwae", "loss.importance_samples=50")]
+    objectives = [settings(*preset) for preset in presets]
+    assert [label_of(config, differing(objectives)) for config in objectives] == [
+        "vae, importance_samples 1", "geco, importance_samples 1", "iwae, importance_samples 5", "iwae, importance_samples 50"
+    ]  # fmt: skip

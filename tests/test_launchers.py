@@ -1,0 +1,177 @@
+"""Other launchers and sweepers: joblib, and searches by Optuna."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hydra.errors import MissingConfigException
+
+from harness import TINY, CommandLine, environment
+from sweep_helpers import NO_FIGURES, QUICK, jobs, last_row, status
+from vaelab.cli.messages import one_line
+from vaelab.cli.search import continuing
+from vaelab.config import Config, ConfigError
+
+
+def test_a_launcher_that_is_not_installed_names_its_extra() -> None:
+    error = MissingConfigException(
+        "In 'hydra/launcher/slurm': Could not load 'hydra/launcher/submitit_slurm'.",
+        missing_cfg_file="hydra/launcher/submitit_slurm",
+    )
+    assert one_line(error, Config) == (
+        "hydra/launcher=slurm needs a package that is not installed: type pip install 'vaelab[slurm]'."
+    )
+
+
+# --- other launchers and sweepers -------------------------------------------------------------------------
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core has no threads to split")
+def test_joblib_runs_jobs_side_by_side_and_splits_the_threads(train: CommandLine, tmp_path: Path) -> None:
+    joblib = ("hydra/launcher=parallel", "hydra.launcher.n_jobs=2")
+    result = train(
+        "-m", *QUICK, *NO_FIGURES, "seed=1,2", *joblib, "hydra.sweep.dir=sweep", OMP_NUM_THREADS=None
+    )
+    assert result.returncode == 0, result.stderr
+    alone = train(*QUICK, "artifacts.gif=false", "seed=2", "hydra.run.dir=alone", OMP_NUM_THREADS=None)
+    assert alone.returncode == 0, alone.stderr
+    folder = tmp_path / "sweep"
+    threads = [
+        json.loads((run / "run.json").read_text())["device"]["threads"]
+        for run in (folder / "0_seed-1", folder / "1_seed-2", tmp_path / "alone")
+    ]
+    assert threads[0] == threads[1] < threads[2]
+    for name in ("val/neg_elbo", "train/loss"):
+        expected = float(last_row(tmp_path / "alone")[name])
+        assert float(last_row(folder / "1_seed-2")[name]) == pytest.approx(expected, rel=1e-3)
+    assert "1, 2" in (folder / "comparison" / "comparison.md").read_text()
+
+
+@pytest.mark.hydra
+def test_a_job_that_fails_in_another_process_is_named(train: CommandLine) -> None:
+    result = train(
+        "-m", *QUICK, *NO_FIGURES, "beta=1e39,1", "hydra/launcher=parallel", "hydra.sweep.dir=sweep"
+    )
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1] == "vaelab: These jobs of the sweep failed: 0_beta-1e+39."
+
+
+@pytest.mark.hydra
+def test_optuna_minimises_the_validation_neg_elbo(train: CommandLine, tmp_path: Path) -> None:
+    """Of two learning rates, one of which hardly moves the weights."""
+    result = train(
+        "-m", *QUICK, *NO_FIGURES, "hydra/sweeper=search", "hydra.sweeper.n_trials=4",
+        "optimizer.lr=1e-6,1e-2", "hydra.sweep.dir=sweep", PYTHONWARNINGS="default",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert all(re.fullmatch(r"\d_optimizer.lr-(1e-06|0.01)", job) for job in jobs(tmp_path / "sweep"))
+    best = (tmp_path / "sweep" / "optimization_results.yaml").read_text()
+    assert "optimizer.lr: 0.01" in best
+    assert len(list((tmp_path / "sweep").rglob("run.json"))) == 2  # what repeats another is not trained again
+    values = [float(last_row(path.parent)["val/neg_elbo"]) for path in (tmp_path / "sweep").rglob("run.json")]
+    assert f"best_value: {min(values)}" in best
+
+
+def test_a_trial_that_fails_does_not_end_the_search(train: CommandLine, tmp_path: Path) -> None:
+    result = train(
+        "-m", *QUICK, *NO_FIGURES, "hydra/sweeper=search", "hydra.sweeper.n_trials=4", "beta=1e39,1",
+        "hydra.sweep.dir=sweep", PYTHONWARNINGS="default",
+    )  # fmt: skip
+    assert result.returncode == 1
+    (failed,) = (job for job in jobs(tmp_path / "sweep") if "1e+39" in job)
+    assert result.stderr.splitlines()[-1] == f"vaelab: These jobs of the sweep failed: {failed}."
+    assert "beta: 1" in (tmp_path / "sweep" / "optimization_results.yaml").read_text()
+    assert (tmp_path / "sweep" / "comparison" / "comparison.md").exists()
+
+
+def test_a_search_of_which_every_trial_fails_says_so(train: CommandLine) -> None:
+    result = train(
+        "-m", *QUICK, *NO_FIGURES, "hydra/sweeper=search", "hydra.sweeper.n_trials=1", "beta=1e39,2e39",
+        "hydra.sweep.dir=sweep", PYTHONWARNINGS="default",
+    )  # fmt: skip
+    assert result.returncode == 1
+    assert re.fullmatch(
+        r"vaelab: These jobs of the sweep failed: 0_beta-[12]e\+39\.", result.stderr.splitlines()[-1]
+    )
+
+
+@pytest.mark.hydra
+def test_a_killed_search_continues_from_its_storage(train: CommandLine, tmp_path: Path) -> None:
+    line = (
+        "-m", *TINY, *NO_FIGURES, "epochs=8", "artifacts.every=0", "artifacts.figures=false", "hydra/sweeper=search",
+        "hydra.sweeper.n_trials=3", "hydra.sweep.dir=sweep", "optimizer.lr=interval(0.0001,0.01)",
+        "hydra.sweeper.storage=sqlite:///search.db", "hydra.sweeper.study_name=mine",
+    )  # fmt: skip
+    env = environment(VAELAB_DATA=str(tmp_path / "no-data"), PYTHONWARNINGS="default")
+    process = subprocess.Popen([sys.executable, "-m", "vaelab.train", *line], cwd=tmp_path, env=env)
+    while process.poll() is None and not any(tmp_path.glob("sweep/1_*/metrics.csv")):
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    before = jobs(tmp_path / "sweep")
+    assert [status(tmp_path / "sweep" / job) for job in before] == ["finished", "running"]
+    result = train(*line, PYTHONWARNINGS="default")
+    assert result.returncode == 0, result.stderr
+    after = jobs(tmp_path / "sweep")
+    assert {*before} < {*after}
+    assert [status(tmp_path / "sweep" / job) for job in after] == ["finished"] * 3
+    values = [float(last_row(path.parent)["val/neg_elbo"]) for path in tmp_path.glob("sweep/*/run.json")]
+    assert f"best_value: {min(values)}" in (tmp_path / "sweep" / "optimization_results.yaml").read_text()
+
+
+@pytest.mark.hydra
+@pytest.mark.parametrize("folder", ["", "new"])
+@pytest.mark.parametrize("grid", [False, True])
+@pytest.mark.filterwarnings("default")
+def test_a_search_is_completed_not_started_again(tmp_path: Path, folder: str, grid: bool) -> None:
+    """Optuna's grid tries again by itself; in a new folder, another process may be at the trials without a value."""
+    import optuna  # with SQLAlchemy's warnings
+    from optuna.trial import TrialState
+
+    storage = f"sqlite:///{tmp_path}/search.db"
+    study = optuna.create_study(study_name="mine", storage=storage)
+    for state, value in ((TrialState.COMPLETE, 5.0), (TrialState.FAIL, None), (None, None)):
+        trial = study.ask()
+        trial.suggest_float("lr", 0, 1)
+        if state is not None:
+            study.tell(trial, value, state)
+    sampler = {"_target_": "optuna.samplers.GridSampler"} if grid else {"seed": 42}
+    sweeper = {"storage": storage, "study_name": "mine", "n_trials": 4, "sampler": sampler}
+    again = 0 if grid or folder else 2
+    for trials in (3, 3 + again):  # the second time, none more is to be tried again
+        seed = [] if grid else [f"hydra.sweeper.sampler.seed={42 + trials}"]
+        assert continuing(sweeper, tmp_path / folder) == ["hydra.sweeper.n_trials=3", *seed]
+    states = [trial.state for trial in optuna.load_study(study_name="mine", storage=storage).trials]
+    running = TrialState.FAIL if again else TrialState.RUNNING
+    assert states == [TrialState.COMPLETE, TrialState.FAIL, running, *[TrialState.WAITING] * again]
+    assert continuing({**sweeper, "n_trials": 1}, tmp_path / "new")[0] == "hydra.sweeper.n_trials=0"
+    assert continuing({**sweeper, "study_name": "other"}, tmp_path) == []
+    assert continuing({**sweeper, "storage": None}, tmp_path) == []
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_storage_that_can_not_be_opened_is_named(tmp_path: Path) -> None:
+    begin = "hydra.sweeper.storage must be the URL of a database that can be opened, such as sqlite:///search.db, got "
+    for storage in ("s.db", f"sqlite:///{tmp_path}/nowhere/s.db", 42):
+        with pytest.raises(ConfigError, match=re.escape(f"{begin}{storage}. The error was: ")):
+            continuing({"storage": storage, "study_name": "x"}, tmp_path)
+    with pytest.raises(ConfigError, match=re.escape("type hydra.sweeper.study_name=NAME as well.")):
+        continuing({"storage": "sqlite:///s.db", "study_name": None}, tmp_path)
+
+
+def test_a_search_space_that_optuna_refuses_is_a_failure(train: CommandLine) -> None:
+    result = train(
+        "-m", *QUICK, *NO_FIGURES, "hydra/sweeper=search", "hydra/sweeper/sampler=grid", "optimizer.lr=interval(0.01,0.1)",
+        "hydra.sweep.dir=sweep", PYTHONWARNINGS="default",
+    )  # fmt: skip
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1] == (
+        "vaelab: The sweep did not start: GridSampler only supports discrete distributions."
+    )

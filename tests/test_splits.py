@@ -1,0 +1,144 @@
+"""Classes, splits, batches and binarisation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from harness import UNREACHABLE
+from vaelab.config import ConfigError, DatasetConfig
+from vaelab.data import sources, splits
+from vaelab.data.datasets import class_numbers, published
+from vaelab.data.splits import Split
+
+FASHION = published()["fashion_mnist"]
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No data and no network but what a test brings."""
+    monkeypatch.setenv("VAELAB_DATA", str(tmp_path / "root"))
+    monkeypatch.setenv("VAELAB_MIRROR", UNREACHABLE)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(sources, "SYSTEM", tmp_path / "system")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "numbers"),
+    [
+        (None, list(range(10))),
+        ([0, 1, 7], [0, 1, 7]),
+        ([7, 0], [0, 7]),
+        (["trouser", "sneaker"], [1, 7]),
+        (["T-shirt/top"], [0]),
+        (["tshirt", "Ankle boot", "bag"], [0, 8, 9]),
+    ],
+)
+def test_classes_by_number_or_name(wanted: list[object] | None, numbers: list[int]) -> None:
+    assert class_numbers(FASHION, wanted) == numbers
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ([12], "dataset.classes: 12 is not one of its classes. Fashion-MNIST has 0 T-shirt/top, 1 Trouser,"),
+        (["s"], "dataset.classes: s matches several classes."),
+        ([-1], "dataset.classes: -1 is not one of its classes."),
+        ([1, "trouser"], "dataset.classes names a class twice: [1,trouser]. Type each once."),
+    ],
+)
+def test_wrong_classes_say_what_there_is(wanted: list[object], message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        class_numbers(FASHION, wanted)
+    assert str(error.value).startswith(message)
+
+
+def test_titles_and_classes_are_on_one_line_each() -> None:
+    spec = replace(FASHION, title="Fashion\nMNIST", classes=("T-shirt\t/ top ", *FASHION.classes[1:]))
+    assert (spec.title, spec.classes[0]) == ("Fashion MNIST", "T-shirt / top")
+
+
+def test_classes_of_digits() -> None:
+    assert class_numbers(published()["mnist"], [3, "5"]) == [3, 5]
+    with pytest.raises(ConfigError, match="MNIST has 0 to 9"):
+        class_numbers(published()["mnist"], ["x"])
+
+
+def test_validation_images_are_the_last_and_none_is_trained_on() -> None:
+    everything = splits.load(DatasetConfig(source="embedded", val_size=0), CPU)
+    data = splits.load(DatasetConfig(source="embedded", val_size=1000), CPU)
+    assert (len(data.train), len(data.scored), len(data.test)) == (9000, 1000, 2000)
+    assert data.scored.name == "val"
+    assert torch.equal(torch.cat([data.train.images, data.scored.images]), everything.train.images)
+    assert everything.scored is everything.test
+    chosen = splits.load(DatasetConfig(source="embedded", val_size=1000, classes=[1, 7]), CPU)
+    of_classes = [(split.labels == 1) | (split.labels == 7) for split in (data.train, data.scored)]
+    assert torch.equal(chosen.train.images, data.train.images[of_classes[0]])
+    assert torch.equal(chosen.scored.images, data.scored.images[of_classes[1]])
+    assert set(chosen.train.labels.tolist()) == set(chosen.test.labels.tolist()) == {1, 7}
+    assert chosen.description == "Fashion-MNIST (embedded subset; classes Trouser, Sneaker)"
+
+
+def test_a_tenth_of_the_subset_is_the_validation_set() -> None:
+    data = splits.load(DatasetConfig(source="embedded"), CPU)
+    assert (len(data.train), len(data.scored), data.scored.name) == (9000, 1000, "val")
+
+
+def test_val_size_that_leaves_nothing() -> None:
+    with pytest.raises(ConfigError) as error:
+        splits.load(DatasetConfig(source="embedded", val_size=10_000), CPU)
+    assert str(error.value) == (
+        "dataset.val_size=10000 leaves none of the 10,000 training images for training: "
+        "type a smaller number, such as dataset.val_size=833."
+    )
+
+
+@pytest.mark.parametrize(("val_size", "message"), [
+    (2, "dataset.val_size=2 leaves no val images of dataset.classes=[7]: type a larger number."),
+    (9998, "dataset.val_size=9998 leaves no train images of dataset.classes=[7]: type a smaller number."),
+])  # fmt: skip
+def test_splits_without_an_image_of_the_classes(val_size: int, message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        splits.load(DatasetConfig(source="embedded", classes=[7], val_size=val_size), CPU)
+    assert str(error.value) == message
+
+
+def test_batches_are_the_images_over_255() -> None:
+    data = splits.load(DatasetConfig(source="embedded"), CPU)
+    noise = torch.Generator().manual_seed(0)
+    before = noise.get_state()
+    x = data.train.batch(torch.tensor([5, 3]), noise)
+    assert x.shape == (2, 1, 28, 28)
+    assert torch.equal((x * 255).round().to(torch.uint8).squeeze(1), data.train.images[[5, 3]])
+    assert torch.equal(before, noise.get_state())
+    assert data.train.images.dtype == torch.uint8
+
+
+def test_static_binarization_is_the_same_for_an_image_in_every_run() -> None:
+    base = {"source": "embedded", "binarize": "static"}
+    first = splits.load(DatasetConfig(**base), CPU)
+    other = splits.load(DatasetConfig(**base, val_size=100, classes=[1]), CPU)
+    grey = splits.load(DatasetConfig(source="embedded"), CPU)
+    assert torch.equal(
+        first.train.images[first.train.labels == 1],
+        other.train.images[: len(first.train.images[first.train.labels == 1])],
+    )
+    assert torch.equal(first.test.images[first.test.labels == 1], other.test.images)
+    assert set(first.train.images.unique().tolist()) == {0, 255}
+    means = [data.train.images.float().mean().item() for data in (first, grey)]
+    assert means[0] == pytest.approx(means[1], rel=0.01)
+    assert not torch.equal(first.train.images[:100] > 0, first.test.images[:100] > 0)
+
+
+def test_dynamic_binarization_draws_anew_from_grey_values() -> None:
+    split = Split("train", torch.full((1, 28, 28), 51, dtype=torch.uint8), torch.zeros(1), dynamic=True)
+    noise = torch.Generator().manual_seed(0)
+    draws = torch.cat([split.batch(slice(0, 1), noise) for _ in range(100)])
+    assert set(draws.unique().tolist()) == {0, 1}
+    assert not torch.equal(draws[0], draws[1])
+    assert draws.mean().item() == pytest.approx(0.2, abs=0.01)
