@@ -12,7 +12,6 @@ from matplotlib.text import Text
 import vaelab
 from evaluation_helpers import (
     SECTIONS,
-    metrics,
     run_of_three_epochs,
 )
 from harness import CommandLine
@@ -32,11 +31,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(trained: Path, tmp_path: Path) -> Path:
     """A copy of it in this test's own folder."""
     return Path(shutil.copytree(trained, tmp_path / "run"))
-
-
-def values(folder: Path, section: str) -> dict[str, float]:
-    """The numbers of a section that has one column."""
-    return {name: row["model"]["value"] for name, row in metrics(folder)["numbers"][section].items()}
 
 
 def test_the_figure_of_frozen_latents_has_the_numbers_of_the_table(trained: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness import command_line_of, environment, once, run_folder
+from harness import TINY, command_line_of, environment, once, run_folder
 from vaelab.training import checkpoint
 
 NO_FIGURES = ("artifacts.every=0", "artifacts.figures=false", "artifacts.gif=false")
