@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,11 +24,9 @@ from evaluation_helpers import (
     run_of_three_epochs,
 )
 from harness import TINY, CommandLine, environment, run_folder
-from vaelab.config import Config
 from vaelab.evaluation.evaluate import EvaluationResult
 from vaelab.evaluation.figures import FIGURES
 from vaelab.evaluation.numbers import Basis, Number, as_percent
-from vaelab.evaluation.sections.bound import published_likelihoods
 from vaelab.pages.notebook import Rows
 from vaelab.pages.run_report import write_run_report
 from vaelab.runs.folder import RunFolder
@@ -285,22 +282,3 @@ main()
     found = metrics(run / "evaluation" / "best")
     assert found["not_measured"] == {"latent": "failed with ZeroDivisionError: by a test"}
     assert len(found["numbers"]) == len(SECTIONS) - 1
-
-
-def test_published_numbers_stand_beside_those_of_the_same_images() -> None:
-
-    def beside(
-        binarize: str = "none", complete: bool = True, classes: int = 10, given: tuple[int, ...] = ()
-    ) -> list[str]:
-        spec = SimpleNamespace(name="mnist", classes=range(10))
-        origin = SimpleNamespace(complete=complete)
-        data = SimpleNamespace(spec=spec, binarize=binarize, origin=origin, classes=range(classes))
-        run = SimpleNamespace(config=Config())
-        split, model = SimpleNamespace(name="test"), SimpleNamespace(classes=given)
-        return published_likelihoods(SimpleNamespace(data=data, run=run, split=split, model=model))  # type: ignore[arg-type]
-
-    assert beside() == [
-        "Published for these test images: neg_elbo 105.59 (PyTorch's examples: mlp, 20 latent dimensions, 10 epochs)."
-    ]
-    assert "86.76 (Burda et al. 2016" in beside("dynamic")[0]
-    assert beside("static") == beside(complete=False) == beside(classes=3) == beside(given=(0, 1)) == []

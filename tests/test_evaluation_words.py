@@ -16,13 +16,22 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from evaluation_helpers import QUICK, SECTIONS, metrics, number, run_of_three_epochs
+from evaluation_helpers import (
+    QUICK,
+    SECTIONS,
+    metrics,
+    number,
+    run_of_three_epochs,
+)
 from harness import CommandLine, environment
+from vaelab.config import Config
 from vaelab.evaluation.figures import FIGURES
 from vaelab.evaluation.numbers import Basis, CannotMeasure, Number, Section
+from vaelab.evaluation.sections.bound import published_likelihoods
 from vaelab.evaluation.sections.latent import collapse_verdict
 from vaelab.evaluation.sections.samples import precision_verdicts, sampling_verdict
 from vaelab.evaluation.summary import summary
@@ -228,3 +237,34 @@ def test_a_number_is_finite_and_shown_with_its_error() -> None:
     assert max(map(len, wide.splitlines())) <= 100
     with pytest.raises(CannotMeasure, match="nan: the model's outputs are not finite"):
         Number(math.nan, "nats", basis)
+
+
+def test_published_numbers_stand_beside_those_of_the_same_images() -> None:
+
+    def beside(
+        binarize: str = "none", complete: bool = True, classes: int = 10, given: tuple[int, ...] = ()
+    ) -> list[str]:
+        spec = SimpleNamespace(name="mnist", classes=range(10))
+        origin = SimpleNamespace(complete=complete)
+        data = SimpleNamespace(spec=spec, binarize=binarize, origin=origin, classes=range(classes))
+        run = SimpleNamespace(config=Config())
+        split, model = SimpleNamespace(name="test"), SimpleNamespace(classes=given)
+        return published_likelihoods(SimpleNamespace(data=data, run=run, split=split, model=model))  # type: ignore[arg-type]
+
+    assert beside() == [
+        "Published for these test images: neg_elbo 105.59 (PyTorch's examples: mlp, 20 latent dimensions, 10 epochs)."
+    ]
+    assert "86.76 (Burda et al. 2016" in beside("dynamic")[0]
+    assert beside("static") == beside(complete=False) == beside(classes=3) == beside(given=(0, 1)) == []
+
+
+def test_help_lists_settings_without_torch(tmp_path: Path) -> None:
+    script = "import sys, vaelab.evaluate as e; sys.argv = ['evaluate', '--help']\ntry: e.main()\nfinally: print('torch' in sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, env=environment()
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.endswith("False\n")
+    for line in ("checkpoint=null", "importance_samples=500", "metrics.frozen_latent=true", "split=test"):
+        assert line in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 132
