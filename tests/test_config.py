@@ -164,12 +164,12 @@ def test_resume_takes_what_may_change() -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (("beta=1",), "beta can't change when a run is resumed (beta is 0.5 there)"),
-        (("loss=recon_only",), "loss can't change when a run is resumed (kl is true there)"),
-        (("model=mlp",), "model can't change when a run is resumed (model.name is conv there)"),
-        (("model.latent_dim=3",), "model.latent_dim can't change when a run is resumed (model.latent_dim is 2 there)"),
-        (("dataset=mnist",), "dataset can't change when a run is resumed (dataset.name is fashion_mnist there)"),
-        (("seed=1",), "seed can't change when a run is resumed (seed is 42 there)"),
+        (("beta=1",), "beta can't change when a run is resumed (its beta is 0.5)"),
+        (("loss=recon_only",), "loss can't change when a run is resumed (its kl is true)"),
+        (("model=mlp",), "model can't change when a run is resumed (its model.name is conv)"),
+        (("model.latent_dim=3",), "model.latent_dim can't change when a run is resumed (its model.latent_dim is 2)"),
+        (("dataset=mnist",), "dataset can't change when a run is resumed (its dataset.name is fashion_mnist)"),
+        (("seed=1",), "seed can't change when a run is resumed (its seed is 42)"),
     ],
 )  # fmt: skip
 def test_resume_refuses_what_would_make_another_run(overrides: tuple[str, ...], message: str) -> None:

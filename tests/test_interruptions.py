@@ -62,7 +62,7 @@ def test_extending_a_finished_run_equals_a_longer_one(train: CommandLine, tmp_pa
     assert again.stderr == "vaelab: The run is finished: type a larger number than epochs=1 to extend it.\n"
     refused = train("resume=extended", "beta=2")
     assert refused.returncode == 1
-    assert refused.stderr.startswith("vaelab: beta can't change when a run is resumed (beta is 1.0 there)")
+    assert refused.stderr.startswith("vaelab: beta can't change when a run is resumed (its beta is 1.0)")
     (
         extended / "checkpoints" / "best.safetensors"
     ).unlink()  # as if killed after last.safetensors was written and before best.safetensors

@@ -16,6 +16,7 @@ from vaelab.comparison.findings import findings, in_short, not_tested
 from vaelab.comparison.report import (
     about,
     about_all,
+    about_spread,
     colours,
     described,
     learned,
@@ -334,7 +335,7 @@ class Comparison(Steps):
             f"{family.title}, after the last epoch\n{on_terminal(family, width)}" for family in found.families
         ]
         if found.families:
-            parts.append(textwrap.fill(ARROWS_MEAN, width))
+            parts.append(textwrap.fill(f"{ARROWS_MEAN}{about_spread(found)}", width))
         left_out = [f"Not compared: {name}: {reason}" for name, reason in found.not_finished.items()]
         untested = [sentence for family in found.families for sentence in not_tested(family)]
         said = dict.fromkeys([*untested, *left_out, *self.notes])

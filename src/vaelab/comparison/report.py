@@ -44,13 +44,17 @@ SYMBOLS = {
 
 def about_all(found: FoundRuns) -> str:
     """What is the same for all numbers."""
-    parts = [
+    return (
         "Numbers are those of each run's last epoch; nats are per image. All numbers are in comparison.csv "
-        "and in evaluation/last/ of each run."
-    ]
-    if any(len(model.members) > 1 for family in found.families for model in family.models):
-        parts.append("± is the standard deviation over seeds; comparison.csv has 95 % intervals.")
-    return " ".join(parts)
+        f"and in evaluation/last/ of each run.{about_spread(found)}"
+    )
+
+
+def about_spread(found: FoundRuns) -> str:
+    """A sentence on ±, if any model has several seeds."""
+    if all(len(model.members) == 1 for family in found.families for model in family.models):
+        return ""
+    return " ± is the standard deviation over seeds; comparison.csv has 95 % intervals."
 
 
 def about(family: Family) -> str:
