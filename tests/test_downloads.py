@@ -135,7 +135,7 @@ def test_a_mirror_that_sends_too_slowly_is_given_up(
 ) -> None:
     monkeypatch.setattr(download, "PATIENCE", 0.5)
     mirror.behaviour = behaviour
-    with pytest.raises(DataError, match=r"can't be reached \(it sent \d+ bytes in 1 s\)"):
+    with pytest.raises(DataError, match=r"can't be reached \(too slow: [\d,]+ bytes in 1 s\)"):
         find(DatasetConfig(source="full"))
 
 
