@@ -170,7 +170,7 @@ def test_bounds_given_the_class_stand_in_a_table_of_their_own(tmp_path: Path) ->
     ):
         assert all(each in of for each in wanted)
         assert never not in of.partition("What the numbers mean")[0]
-    for each in ("a bound on −log p(x), whatever", "a bound on −log p(x|y), whatever"):
+    for each in ("an upper bound on −log p(x), for any beta", "an upper bound on −log p(x|y), for any beta"):
         assert each in text
 
 

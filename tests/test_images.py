@@ -71,7 +71,7 @@ FOLDERS: dict[str, tuple[Make, dict[str, Any], str]] = {
     "an empty class": (
         lambda root: (folder(root, "a"), (root / "c").mkdir()), {}, "has folders without images: c: remove them"
     ),
-    "splits": (lambda root: folder(root, "train/a", "test/a"), {}, "the folders test, train, which are no classes"),
+    "splits": (lambda root: folder(root, "train/a", "test/a"), {}, "the folders test, train, which are not classes"),
     "damaged": (
         with_file("a/x.jpg", b"no"), {},
         "1 of 13 image files in ROOT can't be used (a/x.jpg: it is damaged or not an image): repair or remove "
@@ -109,14 +109,14 @@ def test_what_is_wrong_with_a_folder_is_reported(tmp_path: Path, name: str) -> N
 
 
 ARCHIVES: dict[str, tuple[dict[str, np.ndarray], str]] = {
-    "digits of scikit-learn": ({"images": PIXELS / 16}, "the values of images are from 0.0625 to 15.9375 and not floats"),
-    "from -1": ({"images": PIXELS / 127.5 - 1}, "and not floats from 0 to 1: save integers"),
+    "digits of scikit-learn": ({"images": PIXELS / 16}, "the values of images are from 0.0625 to 15.9375, not floats"),
+    "from -1": ({"images": PIXELS / 127.5 - 1}, ", not floats from 0 to 1: save integers"),
     "not a number": ({"images": np.full((4, 8, 8), np.nan)}, "images hold NaN or infinite values"),
     "0 and 1": ({"images": np.eye(8, dtype=np.uint8)[None]}, "save images.astype(bool), or images * 255"),
     "channels first": ({"images": np.zeros((9, 3, 8, 8))}, "save images.transpose(0, 2, 3, 1)"),
     "flat": ({"images": np.zeros((9, 64))}, "images has the shape (9, 64) and must have (N, H, W)"),
     "none": ({"images": np.zeros((0, 8, 8))}, "images has the shape (0, 8, 8, 1)"),
-    "other names": ({"x_train": PIXELS}, "has no array 'images', but x_train"),
+    "other names": ({"x_train": PIXELS}, "has no array 'images', only x_train"),
     "objects": ({"images": np.array([{}, 1], dtype=object)}, "images holds Python objects"),
     "few labels": ({"images": PIXELS, "labels": np.zeros(5, int)}, "labels has the shape (5,), but there are 20 images"),
     "label 0.5": ({"images": PIXELS, "labels": np.full(20, 0.5)}, "labels are neither whole numbers nor text"),
@@ -251,8 +251,8 @@ def test_without_a_network_it_is_said_which_files_to_put_where(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (np.arange(17), "nearly black (their largest value is 16 of 255)"),
-        (np.array([0, 0.05]), "nearly black (their largest value is 13 of 255)"),
+        (np.arange(17), r"nearly black \(their largest value is 16 of 255\)"),
+        (np.array([0, 0.05]), r"nearly black \(their largest value is 13 of 255\)"),
         (np.array([0, np.nan]), "images hold NaN or infinite values"),
         (np.array([0, 1]), "images are integers of 0 and 1, where 255 is white"),
     ],

@@ -120,7 +120,7 @@ def draw_holes(
         Patch(
             color=COVERED, label=notation(f"inside the {share} ellipse\nof an image's q(z|x)", conditional)
         ),
-        Patch(color=style.SCORED, label=f"{holes},\npaler where the prior density is lower"),
+        Patch(color=style.SCORED, label=f"{holes},\npaler where the prior\ndensity is lower"),
         style.prior_circles(axes, style.INK),
     ]
 
