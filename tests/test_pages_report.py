@@ -112,7 +112,7 @@ def test_a_printed_report_is_whole_and_black(pages: Path, watched: Watched, name
     assert before[1] == "rgb(236, 236, 239)"
     document = pypdfium2.PdfDocument(page.pdf(format="A4"))
     text = "".join(sheet.get_textpage().get_text_range() for sheet in document)
-    for each in (last, "at that epoch", "Made by vaelab"):  # of folded sections, and the end
+    for each in (last, "at this epoch", "Made by vaelab"):  # of folded sections, and the end
         assert each in text
     assert "each model on axes of its own" not in text
     grey = document[0].render().to_numpy().mean()
