@@ -54,7 +54,7 @@ def test_a_run_is_found_from_its_files(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_what_is_not_a_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RunFolderError, match=r"no run\.json there"):
+    with pytest.raises(RunFolderError, match=r"there is no run\.json"):
         RunFolder.holding(tmp_path)
     with pytest.raises(RunFolderError, match="does not exist"):
         RunFolder.holding(tmp_path / "nowhere")
