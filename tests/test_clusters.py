@@ -101,6 +101,7 @@ def both_train(sweep: subprocess.Popen[str], *runs: Path) -> None:
 # --- joblib -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_joblib_says_how_to_continue_after_a_job_was_killed(tmp_path: Path) -> None:
     engine = ("hydra/launcher=parallel", "hydra.launcher.n_jobs=2")
     env = environment(PYTHONWARNINGS="ignore")  # loky's resource tracker warns of what the killed one left

@@ -222,7 +222,7 @@ def test_the_test_set_scored_while_training_agrees_too(
     "settings",
     [
         ("model=conv", "model.latent_dim=1", "loss.likelihood=gaussian"),
-        ("model.latent_dim=3", "dataset.binarize=static"),
+        pytest.param(("model.latent_dim=3", "dataset.binarize=static"), marks=pytest.mark.slow),
         ("model.latent_dim=70", "loss.likelihood=continuous_bernoulli", "kl=false", "artifacts.watermark='<b>A. Student'"),
     ],
 )  # fmt: skip

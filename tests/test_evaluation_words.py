@@ -75,7 +75,7 @@ def test_progress_on_a_terminal(run: Path) -> None:
 # --- interruptions ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_an_interruption_keeps_what_was_measured(
     evaluate: CommandLine, run: Path, number: signal.Signals
 ) -> None:

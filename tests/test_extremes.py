@@ -23,9 +23,9 @@ QUIET = ("artifacts.every=0", "artifacts.gif=false")
 
 EXTREMES = [
     ("dataset.classes=[7]", "dataset.val_size=9900"),
-    ("model=conv", "model.latent_dim=512", "model.channels=[4]"),
 ]
 EXTREMES_TOO = [
+    ("model=conv", "model.latent_dim=512", "model.channels=[4]"),
     ("batch_size=1", "dataset.val_size=9960"),
     ("optimizer.lr=0.999",),
     ("model.latent_dim=1",),

@@ -168,7 +168,7 @@ def test_arrays_that_cannot_be_written_to_are_taken(run: Run) -> None:
 # --- streams and backends ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("closed", [pytest.param("2>&-", marks=pytest.mark.slow), "<&- >&- 2>&-"])
 def test_closed_streams_are_the_null_device(closed: str) -> None:
     sweep = (
         "-m",

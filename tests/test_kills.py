@@ -53,13 +53,6 @@ def random_moments(seed: int, seconds: float) -> list[dict[str, Any]]:
     return [{"signals": [[drawn.uniform(0.2, seconds), signal.SIGKILL]]} for _ in range(1 + seed % 3)]
 
 
-@pytest.mark.parametrize("seed", [1])
-def test_killed_at_random_moments_equals_never_killed(
-    train: CommandLine, tmp_path: Path, undisturbed: Undisturbed, seed: int
-) -> None:
-    killed_and_resumed(train, tmp_path, undisturbed, random_moments(seed, undisturbed[3]))
-
-
 @pytest.mark.parametrize("half", range(2))
 def test_killed_before_a_change_to_a_file_equals_never_killed(
     train: CommandLine, tmp_path: Path, undisturbed: Undisturbed, half: int
@@ -90,9 +83,8 @@ def test_killed_before_every_change_to_a_file(
         assert killed_and_resumed(train, tmp_path, undisturbed, [{"fault": {"do": "kill", "at": at}}]) == 1
 
 
-@pytest.mark.parametrize(
-    "file", ["checkpoints/.last.safetensors", pytest.param("/.metrics.csv", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("file", ["checkpoints/.last.safetensors", "/.metrics.csv"])
 def test_killed_while_going_back_to_an_older_checkpoint(
     train: CommandLine, tmp_path: Path, file: str
 ) -> None:

@@ -91,6 +91,7 @@ def test_a_trial_that_fails_does_not_end_the_search(train: CommandLine, tmp_path
     assert (tmp_path / "sweep" / "comparison" / "comparison.md").exists()
 
 
+@pytest.mark.slow
 def test_a_search_of_which_every_trial_fails_says_so(train: CommandLine) -> None:
     result = train(
         "-m", *QUICK, *NO_FIGURES, "hydra/sweeper=search", "hydra.sweeper.n_trials=1", "beta=1e39,2e39",
@@ -102,6 +103,7 @@ def test_a_search_of_which_every_trial_fails_says_so(train: CommandLine) -> None
     )
 
 
+@pytest.mark.slow
 @pytest.mark.hydra
 def test_a_killed_search_continues_from_its_storage(train: CommandLine, tmp_path: Path) -> None:
     line = (

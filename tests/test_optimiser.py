@@ -26,7 +26,7 @@ from vaelab.training.state import TrainingState
 
 
 @pytest.mark.parametrize("overrides", [
-    ("model=mlp",), ("model=conv",), ("model=resnet",), ("model=mlp", "dataset.binarize=dynamic"), ("model=mlp", "loss.likelihood=gaussian"),
+    ("model=mlp",), ("model=conv",), pytest.param(("model=resnet",), marks=pytest.mark.slow), ("model=mlp", "dataset.binarize=dynamic"), ("model=mlp", "loss.likelihood=gaussian"),
     ("loss=geco",), ("loss=iwae", "loss.objective.dreg=true"), ("loss=beta_tcvae",), ("loss=mmd_vae",),
     ("loss=capacity",),
     ("model=conv", "optimizer.weight_average=0.9", "optimizer.schedule=cosine", "optimizer.clip_norm=30"),

@@ -140,6 +140,7 @@ def test_of_processes_that_resume_one_run_at_once_one_does(tmp_path: Path, finis
     assert run_json(tmp_path / "run")["epochs"] == {"done": 8, "total": 8}
 
 
+@pytest.mark.slow
 def test_two_processes_that_run_one_sweep_share_its_jobs(tmp_path: Path) -> None:
     line = ("-m", *TINY, "epochs=12", "seed=1,2", "artifacts.every=0", "artifacts.figures=false", "hydra.sweep.dir=sweep",
             "hydra.callbacks.compare.enabled=false")  # fmt: skip
@@ -158,7 +159,7 @@ def test_two_processes_that_run_one_sweep_share_its_jobs(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "moment", [1, 3, pytest.param(0, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)]
+    "moment", [3, *(pytest.param(moment, marks=pytest.mark.slow) for moment in (0, 1, 2))]
 )
 def test_a_signal_at_any_moment_leaves_nothing_incomplete(
     train: CommandLine, tmp_path: Path, undisturbed: Undisturbed, moment: int

@@ -36,7 +36,7 @@ def assert_near(name: str, found: float, expected: float) -> None:
     assert found == pytest.approx(expected, rel=tolerance), name
 
 
-@pytest.mark.parametrize("model", names())
+@pytest.mark.parametrize("model", ["mlp", "conv", pytest.param("resnet", marks=pytest.mark.slow)])
 def test_the_same_command_gives_the_same_bits(train: CommandLine, tmp_path: Path, model: str) -> None:
     """Weights, rows and every image, in a cold process and in a warm one."""
     line = (*TINY, f"model={model}", "epochs=1", "artifacts.gif_every_batches=4")
@@ -67,8 +67,10 @@ def golden(model: str) -> Iterator[tuple[str, float]]:
             yield f"epoch {row['epoch']} {key}", row[key]
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("model", names())
+@pytest.mark.parametrize(
+    ("model", "threads"),
+    [("mlp", 2), *((model, 1) for model in names()), pytest.param("conv", 2, marks=pytest.mark.slow)],
+)
 def test_the_curve_is_the_one_that_is_kept(model: str, threads: int) -> None:
     """A change of what is learned changes these files, with the reason. They were made with one thread."""
     kept = dict(line.rsplit(" ", 1) for line in (CURVES / f"{model}.txt").read_text().splitlines())
@@ -112,7 +114,7 @@ def test_run_json_says_how_to_repeat_a_run(train: CommandLine, tmp_path: Path) -
     assert "lr: 0.002" in changed
 
 
-@pytest.mark.parametrize("content", [b"", b"beta: 2\n"])
+@pytest.mark.parametrize("content", [b"beta: 2\n", pytest.param(b"", marks=pytest.mark.slow)])
 def test_a_config_yaml_that_is_damaged_changes_nothing(
     train: CommandLine, tmp_path: Path, content: bytes
 ) -> None:

@@ -230,7 +230,7 @@ def test_what_holds_for_a_whole_sweep_is_not_one_of_several_values(
     with pytest.raises(VaelabError) as error:
         planned(prepare([*line, "experiment=a,b"], "train", Config))
     assert str(error.value) == message
-    if "of its own" not in message:
+    if "itself a sweep" not in message:
         typed = message.removesuffix(" on the command line.").rpartition(" ")[2]
         assert planned(prepare([*line, "experiment=a,b", typed], "train", Config)) is not None
     assert planned(prepare([*line, "experiment=b", "seed=1,2"], "train", Config)) is not None
