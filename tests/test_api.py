@@ -172,7 +172,7 @@ def test_a_sweep_has_the_folders_of_the_command_line(tmp_path: Path, monkeypatch
         assert (f" {cell} " in called.comparison.text, f">{cell}<" in shown) == (True, True)
     assert repr(called) == "<Sweep: 3 finished runs, called>"
     assert "<td>one seed each: not tested</td>" in called._repr_html_()
-    again = vaelab.compare(called, figures=False, evaluate=False)
+    again = api.compare(called, figures=False, evaluate=False)
     assert again.table == table
     assert repr(again) == "<Comparison: 3 runs, called/comparison>"
 
