@@ -237,7 +237,7 @@ def test_scores_on_different_feature_networks_are_never_compared(
     assert not [key for key in table(folder)[0] if key.startswith(("fid", "precision", "recall"))]
     assert table(folder)[0]["silhouette"] == table(swept[0])[0]["silhouette"]
     again = compare("sweep=sweep", "figures=false")
-    assert f"Evaluations on another feature network, made again: {JOBS[2]}.\n" in again.stdout
+    assert f"Evaluated again, because on another feature network: {JOBS[2]}.\n" in again.stdout
     assert table(folder) == table(swept[0])
 
 

@@ -196,7 +196,7 @@ def test_an_evaluation_says_what_its_bounds_are_of(trained: Path, tmp_path: Path
         run.plot.loss().axes[1].get_title(loc="left"),
     ]
     for text in everywhere:
-        assert ("p(x|z)" in text, "q(z|x)" in text, "given the class on" in text) == (False, False, False)
+        assert ("p(x|z)" in text, "q(z|x)" in text, "p(x|y) given the class" in text) == (False, False, False)
     assert all("p(x|z, y)" in text for text in [*everywhere[:2], *everywhere[3:]])
     assert result.content["not_measured"]["ood"].startswith(
         "the model needs a class, which images of another"

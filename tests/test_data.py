@@ -63,7 +63,7 @@ def test_falling_back_is_recorded() -> None:
 
 
 def test_full_never_falls_back() -> None:
-    with pytest.raises(DataError, match=r"dataset\.source=embedded the embedded subset\.$"):
+    with pytest.raises(DataError, match=r"dataset\.source=embedded selects the embedded subset\.$"):
         find(DatasetConfig(source="full"))
 
 

@@ -116,7 +116,7 @@ ARCHIVES: dict[str, tuple[dict[str, np.ndarray], str]] = {
     "channels first": ({"images": np.zeros((9, 3, 8, 8))}, "save images.transpose(0, 2, 3, 1)"),
     "flat": ({"images": np.zeros((9, 64))}, "images has the shape (9, 64) and must have (N, H, W)"),
     "none": ({"images": np.zeros((0, 8, 8))}, "images has the shape (0, 8, 8, 1)"),
-    "other names": ({"x_train": PIXELS}, "has no array 'images', only x_train"),
+    "other names": ({"x_train": PIXELS}, "has no array 'images' (it has x_train"),
     "objects": ({"images": np.array([{}, 1], dtype=object)}, "images holds Python objects"),
     "few labels": ({"images": PIXELS, "labels": np.zeros(5, int)}, "labels has the shape (5,), but there are 20 images"),
     "label 0.5": ({"images": PIXELS, "labels": np.full(20, 0.5)}, "labels are neither whole numbers nor text"),

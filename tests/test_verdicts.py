@@ -53,7 +53,7 @@ def test_a_verdict_is_short_in_the_table_and_none_is_drawn_from_sharpness() -> N
 @pytest.mark.parametrize(
     ("error", "verdict"),
     [
-        (0.004, "no clear difference (smaller than the error of the measure, 0.004, p"),
+        (0.004, "no clear difference (below the resolution of the measure, 0.004, p"),
         (0.001, "model 1 higher"),
     ],
 )
@@ -68,7 +68,7 @@ def test_no_verdict_on_differences_below_what_a_measure_resolves(error: float, v
     said = next(sentence for sentence in findings(family) if sentence.startswith("k-NN"))
     assert in_short(family, column_of(family, "knn_accuracy")).startswith(verdict)
     assert ("no clear difference" in said) == (error > 0.003)
-    assert (f"smaller than the error of the measure ({error:g})" in said) == (error > 0.003)
+    assert (f"below the resolution of the measure ({error:g})" in said) == (error > 0.003)
 
 
 @pytest.mark.parametrize(

@@ -264,7 +264,7 @@ def explore(run: Run | SweepResult | Path | str | None = None, *overrides: str, 
         run: a run, a run folder, a checkpoint, or the result of `sweep`; None with sweep=FOLDER or run=PATH.
         overrides: settings as on the command line, such as "pair=[0_kl-false,1_kl-true]".
         settings: the same as keyword arguments, such as images=500: the number of test images in the page,
-            by default 2,000, which make 4 MB with the default model.
+            by default 2,000, which make 4.5 MB with the default model.
 
     Returns:
         The page: `.path` is its file, and a notebook displays it.

@@ -209,7 +209,7 @@ class Comparison(Steps):
             self.said += [f"Evaluated again, because on other images: {names}."] if names else []
         if rescored:
             names = ", ".join(member.folder.name for member in rescored)
-            self.said.append(f"Evaluations on another feature network, made again: {names}.")
+            self.said.append(f"Evaluated again, because on another feature network: {names}.")
         for place, member in enumerate(lacking, 1):
             name = member.folder.name
             with self.step(f"the evaluation of {name}"):
@@ -269,8 +269,8 @@ class Comparison(Steps):
             digests = ", ".join(f"{each[:12]}…" for each in sorted(used))
             self.said.append(
                 f"FID, precision and recall of {family.title} are left out: its runs were scored on "
-                f"different feature networks (SHA-256 {digests}). "
-                + ("" if self.config.evaluate else "evaluate=true measures them again on one of them.")
+                f"different feature networks (SHA-256 {digests})."
+                + ("" if self.config.evaluate else " evaluate=true measures them again on one of them.")
             )
 
     def evaluated_model(self, member: Member) -> EvaluatedModel:

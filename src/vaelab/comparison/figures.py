@@ -177,7 +177,7 @@ class FamilyFigures:
             np.stack(rows),
             FROZEN_TITLE,
             f"{self.about} · {'the same ' if self.same_draws else ''}{FROZEN_DRAWS} draws of ε"
-            f"{'' if self.same_draws else ', different for each number of latents'}; σ = 1 is the prior",
+            f"{'' if self.same_draws else ', different per number of latent dimensions'}; σ = 1 is the prior",
             row_labels=list(self.examples),
             column_labels=[f"σ = {sigma:g}" for sigma in FROZEN_SIGMAS],
             column_group=FROZEN_DRAWS,

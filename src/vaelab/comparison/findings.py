@@ -98,7 +98,7 @@ def ranked_in_short(family: Family, column: Column) -> str:
     clear, single = ranking.clear, len(ranking.pairs) == 1
     if not clear:
         small = any(map(ranking.too_small, ranking.pairs))
-        of = [f"smaller than the error of the measure, {ranking.resolution:.2g}"] if small else []
+        of = [f"below the resolution of the measure, {ranking.resolution:.2g}"] if small else []
         of = [*of, *([p_value(ranking.pairs[0])] if single else [])]
         return f"no clear difference ({', '.join(of)})" if of else "no clear difference"
     word = "lower" if column.lower_is_better else "higher"
@@ -123,7 +123,7 @@ def verdict(column: Column, ranking: Ranking) -> str:
     alike = [each for each in pairs if each.first == order[0] and each not in clear]
 
     def by(pair: Difference) -> str:
-        small = f", smaller than the error of the measure ({ranking.resolution:.2g})"
+        small = f", below the resolution of the measure ({ranking.resolution:.2g})"
         return f"{effect(pair, column)}{small if ranking.too_small(pair) else ''}"
 
     if not clear and len(order) > 2:

@@ -82,9 +82,9 @@ class Column:
         return found
 
     def resolution(self, family: Family) -> float:
-        """The smallest meaningful difference: half of the last digit shown, or the mean standard error.
+        """The smallest meaningful difference: half a unit of the last digit, or the standard error.
 
-        The standard error is that of the evaluations, if they have one.
+        The larger of the two counts. The standard error is the mean of the evaluations', if they have one.
         """
         errors = [self.at(self.path, member, "standard_error") for member in family.members if self.path]
         known = [error for error in errors if error is not None]

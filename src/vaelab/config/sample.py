@@ -30,7 +30,7 @@ class SampleConfig(Settings):
     class_: OneClass | None = Field(
         None,
         alias="class",
-        description="for a class-conditional run: the class of the images; all: one row per class, decoded "
+        description="for a class-conditional run: the class of the images; all: every class, decoded "
         "from the same latents; null: drawn from p(y)",
     )
     sigma: Annotated[float, Allowed("a number from 0 to 100")] = Field(

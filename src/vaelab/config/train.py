@@ -53,7 +53,7 @@ def notation(text: str, conditional: bool) -> str:
     if not conditional:
         return text
     text = text.replace("p(x|z)", "p(x|z, y)").replace("q(z|x)", "q(z|x, y)")
-    return text.replace("−log p(x), given the class on −log p(x|y)", "−log p(x|y)")
+    return text.replace("−log p(x), or on −log p(x|y) given the class", "−log p(x|y)")
 
 
 def is_conditional(model: Mapping[str, Any]) -> bool:

@@ -267,7 +267,7 @@ def npz_array(path: Path, name: str) -> NDArray[Any]:
             sizes = {each.filename.removesuffix(".npy"): each.file_size for each in archive.infolist()}
         if name not in sizes:
             raise DataError(
-                f"{path} has no array '{name}', only {', '.join(sorted(sizes)) or 'none'}: create it with "
+                f"{path} has no array '{name}' (it has {', '.join(sorted(sizes)) or 'none'}): create it with "
                 "np.savez(FILE, images=…, labels=…)."
             )
         if sizes[name] > 2 * MOST_BYTES:

@@ -91,7 +91,7 @@ def find(config: DatasetConfig) -> RawData:
             looked = f"not complete in {standard} (missing: {', '.join(lacking)})"
         advice = "dataset.root=FOLDER selects a folder with the data"
         if spec.subset is not None:
-            advice += ", dataset.source=embedded the embedded subset"
+            advice += ", and dataset.source=embedded selects the embedded subset"
         why = f"{spec.title} is {looked}, and {str(error).rstrip('.')}: {advice}"
         if spec.subset is None:
             ending = "" if spec.packed == ".zip" else ".gz"

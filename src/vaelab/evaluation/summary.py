@@ -128,8 +128,8 @@ def latent_space(numbers: Numbers) -> list[str]:
     if means := accuracy.get(MEANS):
         pixels = next(number for of, number in accuracy.items() if of.endswith("pixels"))
         clauses.append(
-            f"the 10 nearest neighbours predict the class of {as_percent(means)} of {images(means)} (from "
-            f"pixels: {as_percent(pixels)})"
+            f"the 10 nearest neighbours predict the class of {as_percent(means)} of {images(means)} "
+            f"correctly (from pixels: {as_percent(pixels)})"
         )
     return clauses
 

@@ -223,7 +223,7 @@ def outline(
         sizes = ", ".join(
             f"model.{key}={show(value)}" for key, value in settings.items() if key not in NO_SIZES
         )
-        raise ConfigError(f"{sizes} is too large for any model: type smaller numbers.") from error
+        raise ConfigError(f"A model with {sizes} is too large: type smaller numbers.") from error
 
 
 def with_weights(

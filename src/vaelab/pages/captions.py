@@ -66,7 +66,7 @@ def density(numbers: Numbers) -> str:
 
 def neighbours(numbers: Numbers) -> str:
     found = value(numbers, "classes", "knn_accuracy", "posterior means")
-    return f"The 10 nearest neighbours predict the class of {100 * found:.1f} % of test images."
+    return f"The 10 nearest neighbours predict the class of {100 * found:.1f} % of test images correctly."
 
 
 def fid_of(what: str) -> Callable[[Numbers], str]:

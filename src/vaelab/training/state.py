@@ -171,8 +171,8 @@ def check_settings(config: Config) -> torch.device:
         given = config.model.items()
         sizes = ", ".join(f"model.{key}={show(value)}" for key, value in given if key not in NO_SIZES)
         raise ConfigError(
-            f"{sizes} gives {parameters:,} parameters, and training them takes {size(needed)} of memory, but "
-            f"there are {size(there)}: type smaller numbers."
+            f"A model with {sizes} has {parameters:,} parameters, and training them takes {size(needed)} of "
+            f"memory, but there are {size(there)}: type smaller numbers."
         )
     return device
 

@@ -19,7 +19,7 @@ def diversities(evaluated: EvaluatedModel) -> dict[str, Number]:
 @sections.register("frozen_latent")
 def frozen_latent(evaluated: EvaluatedModel, progress: Progress) -> Section:
     remark = (
-        "posterior samples are the baseline, decoded from z ~ q(z|x) with the encoder's μ and σ. The other "
-        "columns are decoded from z = σ·ε with the same ε ~ N(0, I) for each σ; σ = 1 is the prior."
+        "posterior samples are the baseline, decoded from z ~ q(z|x) with the encoder's μ and σ. Columns "
+        "with a σ are decoded from z = σ·ε with the same ε ~ N(0, I) for each σ; σ = 1 is the prior."
     )
     return Section("Frozen latent parameters, μ = 0", {"diversity": diversities(evaluated)}, remark)

@@ -9,7 +9,7 @@ const COUNT = given.labels.length;
 const colours = Object.fromEntries(given.classes.map((each) => [each.number, each.colours]));  // on light and on dark
 const classColour = (label) => colours[label][onDark() ? 1 : 0];
 const names = Object.fromEntries(given.classes.map((each) => [each.number, each.name]));
-const ofClass = (label) => `class ${names[label]}`;
+const ofClass = (label) => (names[label] === "no label" ? "no class" : `class ${names[label]}`);
 
 // `subject` is the image whose posterior is looked at: one of the test images, or the drawing. `active` is the model
 // whose point moves by drags, arrow keys and sliders; with `sameZ` all do. A, B and C are subjects too. Each model has a
