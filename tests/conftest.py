@@ -13,9 +13,19 @@ import pytest
 import torch
 
 from faults_helpers import SHORT, Undisturbed
-from harness import TINY, CommandLine, SmallDisk, command_line_of, once, run_folder, settings, warm
+from harness import (
+    TINY,
+    UNREACHABLE,
+    CommandLine,
+    SmallDisk,
+    command_line_of,
+    once,
+    run_folder,
+    settings,
+    warm,
+)
 from vaelab.config import DatasetConfig
-from vaelab.data import splits
+from vaelab.data import sources, splits
 from vaelab.data.datasets import datasets, published
 from vaelab.data.sources import find
 from vaelab.data.splits import Data
@@ -91,6 +101,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(trained: Path, tmp_path: Path) -> Path:
+    """A copy of `trained`, of this module or the one above, in this test's own folder."""
     return Path(shutil.copytree(trained, tmp_path / "run"))
 
 
@@ -157,3 +168,12 @@ def watched(looks: Looks, request: pytest.FixtureRequest) -> Iterator[Watched]:
     """A page that is watched, light unless a test asks for `dark` or `phone`."""
     with looks.opened(getattr(request, "param", "light")) as watched:
         yield watched
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No data and no network but what a test brings."""
+    monkeypatch.setenv("VAELAB_DATA", str(tmp_path / "root"))
+    monkeypatch.setenv("VAELAB_MIRROR", UNREACHABLE)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(sources, "SYSTEM", tmp_path / "system")

@@ -12,23 +12,15 @@ import numpy as np
 import pytest
 import torchvision.datasets
 
-from harness import UNREACHABLE
 from vaelab.config import ConfigError, DatasetConfig
 from vaelab.data import download, folders, sources
 from vaelab.data.datasets import EMBEDDED, FILES, published
 from vaelab.data.folders import DataError
 from vaelab.data.sources import find
 
+pytestmark = pytest.mark.usefixtures("elsewhere")
+
 FASHION = published()["fashion_mnist"]
-
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No data and no network but what a test brings."""
-    monkeypatch.setenv("VAELAB_DATA", str(tmp_path / "root"))
-    monkeypatch.setenv("VAELAB_MIRROR", UNREACHABLE)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(sources, "SYSTEM", tmp_path / "system")
 
 
 def copy_files(folder: Path, raw: bool = False) -> Path:

@@ -16,23 +16,16 @@ from pathlib import Path
 import pytest
 
 from fault_points import fill
-from harness import UNREACHABLE, SmallDisk
+from harness import SmallDisk
 from vaelab.config import DatasetConfig
-from vaelab.data import download, sources
+from vaelab.data import download
 from vaelab.data.datasets import EMBEDDED, FILES, published
 from vaelab.data.folders import DataError
 from vaelab.data.sources import find
 
+pytestmark = pytest.mark.usefixtures("elsewhere")
+
 FASHION = published()["fashion_mnist"]
-
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No data and no network but what a test brings."""
-    monkeypatch.setenv("VAELAB_DATA", str(tmp_path / "root"))
-    monkeypatch.setenv("VAELAB_MIRROR", UNREACHABLE)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(sources, "SYSTEM", tmp_path / "system")
 
 
 class Mirror(http.server.BaseHTTPRequestHandler):
@@ -80,7 +73,7 @@ class Mirror(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Mirror]]:
+def mirror(elsewhere: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Mirror]]:
     handler = type("ThisMirror", (Mirror,), {"served": []})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever)

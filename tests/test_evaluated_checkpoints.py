@@ -32,12 +32,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run_of_three_epochs(tmp_path_factory)
 
 
-@pytest.fixture
-def run(trained: Path, tmp_path: Path) -> Path:
-    """A copy of it in this test's own folder."""
-    return Path(shutil.copytree(trained, tmp_path / "run"))
-
-
 def from_nowhere(content: dict[str, Any]) -> None:
     """As if the run's data had been in a folder that no longer exists."""
     content["config"]["dataset"] |= {"source": "auto", "root": "/no/such/folder"}

@@ -6,7 +6,6 @@ import csv
 import json
 import math
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -35,12 +34,6 @@ from vaelab.runs.folder import RunFolder
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run_of_three_epochs(tmp_path_factory)
-
-
-@pytest.fixture
-def run(trained: Path, tmp_path: Path) -> Path:
-    """A copy of it in this test's own folder."""
-    return Path(shutil.copytree(trained, tmp_path / "run"))
 
 
 def values(folder: Path, section: str) -> dict[str, float]:

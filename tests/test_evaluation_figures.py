@@ -27,12 +27,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run_of_three_epochs(tmp_path_factory)
 
 
-@pytest.fixture
-def run(trained: Path, tmp_path: Path) -> Path:
-    """A copy of it in this test's own folder."""
-    return Path(shutil.copytree(trained, tmp_path / "run"))
-
-
 def test_the_figure_of_frozen_latents_has_the_numbers_of_the_table(trained: Path) -> None:
     """Of the images whose first ones it draws; those of σ = 1 are prior samples."""
     evaluated = evaluated_model(vaelab.load(trained), EvaluationConfig(checkpoint=str(trained)), {})

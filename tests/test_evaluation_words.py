@@ -6,7 +6,6 @@ import fcntl
 import math
 import os
 import pty
-import shutil
 import signal
 import struct
 import subprocess
@@ -40,12 +39,6 @@ from vaelab.evaluation.summary import summary
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run_of_three_epochs(tmp_path_factory)
-
-
-@pytest.fixture
-def run(trained: Path, tmp_path: Path) -> Path:
-    """A copy of it in this test's own folder."""
-    return Path(shutil.copytree(trained, tmp_path / "run"))
 
 
 def test_progress_on_a_terminal(run: Path) -> None:

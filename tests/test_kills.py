@@ -68,10 +68,10 @@ def test_killed_before_a_change_to_a_file_equals_never_killed(
 def test_killed_at_a_hundred_random_moments(
     train: CommandLine, tmp_path: Path, undisturbed: Undisturbed, tenth: int
 ) -> None:
-    kills = 0
-    for seed in range(100 + 10 * tenth, 110 + 10 * tenth):
-        kills += killed_and_resumed(train, tmp_path, undisturbed, random_moments(seed, undisturbed[3]))
-    print(f"killed {kills} times")
+    seeds = range(100 + 10 * tenth, 110 + 10 * tenth)
+    moments = [random_moments(seed, undisturbed[3]) for seed in seeds]
+    kills = sum(killed_and_resumed(train, tmp_path, undisturbed, each) for each in moments)
+    assert kills >= 1, "some of these moments are within the run"
 
 
 @pytest.mark.slow

@@ -13,24 +13,16 @@ import numpy as np
 import pytest
 import torch
 
-from harness import UNREACHABLE
 from vaelab.cli import api
 from vaelab.config import DatasetConfig
-from vaelab.data import folders, sources, splits
+from vaelab.data import folders, splits
 from vaelab.data.datasets import EMBEDDED, datasets, published
 from vaelab.data.folders import DataError
 from vaelab.data.sources import find
 
+pytestmark = pytest.mark.usefixtures("elsewhere")
+
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No data and no network but what a test brings."""
-    monkeypatch.setenv("VAELAB_DATA", str(tmp_path / "root"))
-    monkeypatch.setenv("VAELAB_MIRROR", UNREACHABLE)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(sources, "SYSTEM", tmp_path / "system")
 
 
 ROWS = {

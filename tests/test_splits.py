@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 
-from harness import UNREACHABLE
 from vaelab.config import ConfigError, DatasetConfig
-from vaelab.data import sources, splits
+from vaelab.data import splits
 from vaelab.data.datasets import class_numbers, published
 from vaelab.data.splits import Split
+
+pytestmark = pytest.mark.usefixtures("elsewhere")
 
 FASHION = published()["fashion_mnist"]
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No data and no network but what a test brings."""
-    monkeypatch.setenv("VAELAB_DATA", str(tmp_path / "root"))
-    monkeypatch.setenv("VAELAB_MIRROR", UNREACHABLE)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(sources, "SYSTEM", tmp_path / "system")
 
 
 @pytest.mark.parametrize(

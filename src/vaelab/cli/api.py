@@ -385,7 +385,7 @@ def composed(
 
 @contextmanager
 def of_one_run(settings: Mapping[str, Any]) -> Iterator[None]:
-    """Inside, a setting that is refused because it has several values is said to make a sweep."""
+    """Within the context, a setting that is refused for its several values is reported as a sweep."""
 
     def accepted(line: str) -> bool:
         with suppress(Exception), composing("train", {}) as compose:
