@@ -18,6 +18,7 @@ from vaelab.figures.curves import (
     MINIMUM_SPAN,
     PANELS,
     OverSeeds,
+    collapse_rate,
     epoch_ticks,
     frontier,
     loss_curves,
@@ -42,6 +43,13 @@ def test_names_of_models_hide_neither_each_other_nor_points_nor_edges() -> None:
         assert edge.x0 <= box.x0 <= box.x1 <= edge.x1
         assert edge.y0 <= box.y0 <= box.y1 <= edge.y1
         assert not any(box.overlaps(other) for other in boxes[:number])
+
+
+def test_a_rate_at_which_the_posterior_begins_to_collapse_separates_all_models_or_none_is_said() -> None:
+    assert collapse_rate([1, 4, 16, 30], [True, True, False, False], logarithmic=True) == pytest.approx(8)
+    assert collapse_rate([16, 4, 1], [False, True, True], logarithmic=False) == 10
+    for collapsed in ([False] * 3, [True] * 3, [False, True, False], [False, True, True]):
+        assert collapse_rate([1, 4, 16], collapsed, logarithmic=False) is None
 
 
 def test_models_with_kl_of_one_weight_differ_in_colour() -> None:

@@ -85,7 +85,10 @@ class FamilyFigures:
             for model in self.models
         }
         of = f"{self.title} · {SPLIT_NAMES[self.scored]} images, last epoch{self.about_seeds('bars')}"
-        return rate_distortion(points, self.looks, "Rate and distortion", of, conditional=self.conditional)
+        return rate_distortion(
+            points, self.looks, "Rate and distortion", of, conditional=self.conditional,
+            inactive={model.label: model.inactive for model in self.models if model.inactive},
+        )  # fmt: skip
 
     def about_seeds(self, drawn: str) -> str:
         """What stands for the spread over seeds in a figure, or that there is none to show."""

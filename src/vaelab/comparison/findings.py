@@ -31,8 +31,10 @@ def findings(family: Family) -> list[str]:
         *without_kl,
         *methods([*(ranking.pairs for _, ranking in ranked), pairs]),
         *typical_alone(family, by_name["precision"], by_name["recall"]),
-        *collapse(family, by_name["collapsed"], "are collapsed to the prior, with less than 0.01 nats of KL"),
-        *collapse(family, by_name["constant"], "have nearly the same posterior mean for all images"),
+        *collapse(
+            family, by_name["collapsed"], "that are collapsed to the prior, with less than 0.01 nats of KL"
+        ),
+        *collapse(family, by_name["constant"], "with nearly the same posterior mean for all images"),
     ]
 
 
@@ -208,9 +210,12 @@ def typical_alone(family: Family, precision: Column, recall: Column) -> Iterator
 
 
 def collapse(family: Family, column: Column, words: str) -> Iterator[str]:
-    """Sentences about models with latent dimensions that carry no information about the image."""
+    """A sentence on the models with latent dimensions that carry no information about the image."""
+    found = []
     for model in family.models:
         numbers = estimate(model, column)
         if numbers is not None and numbers.mean > 0:
-            dimensions = model.config.model.get("latent_dim", "its")
-            yield f"{model.label}: {numbers.show(1)} of {dimensions} latent dimensions {words}."
+            shown = numbers.show(0 if len(model.members) == 1 else 1)
+            found.append(f"{model.label}: {shown} of {model.config.model.get('latent_dim', 'its')}")
+    if found:
+        yield f"Latent dimensions {words}: {', '.join(found)}."

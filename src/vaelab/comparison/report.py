@@ -15,6 +15,7 @@ from vaelab.figures.curves import (
     MINIMUM_SPAN,
     PANELS,
     VerticalAxis,
+    collapse_rate,
     epoch_ticks,
     frontier,
     is_wide,
@@ -171,7 +172,7 @@ def rate_distortion(family: Family, first: int) -> dict[str, Any]:
         points.append(
             {
                 "name": model.label, "model": first + place, "colour": first + place,
-                "symbol": SYMBOLS[look.marker],
+                "symbol": SYMBOLS[look.marker], "units": f", {model.inactive}" if model.inactive else "",
                 "x": float(over[0].means[-1]), "y": float(over[1].means[-1]),
                 "intervals": intervals if len(model.members) > 1 else None,
                 "seeds": [
@@ -185,14 +186,15 @@ def rate_distortion(family: Family, first: int) -> dict[str, Any]:
     low_y, (high_x, high_y) = spans[:, 1, 0].min(), spans[:, :, 1].max(axis=0)
     margin = 0.08 * (high_y - low_y) + max(0.0, MINIMUM_SPAN - (high_y - low_y)) / 2
     across: dict[str, Any] = {"domain": [0.0, max(1.12 * high_x, 1.0)], "ticks": None}
-    scale = ""
-    if is_wide(means_M2[:, 0].tolist()):
-        low, high = 0.7 * min(means_M2[:, 0]), 1.5 * max(means_M2[:, 0])
+    scale, rates = "", means_M2[:, 0].tolist()
+    if logarithmic := is_wide(rates):
+        low, high = 0.7 * min(rates), 1.5 * max(rates)
         across, scale = {"domain": [low, high], "ticks": round_numbers(low, high)}, ", logarithmic"
-    said = "; ".join(f"{each['name']}: {each['x']:.2f} and {each['y']:.2f}" for each in points)
+    said = "; ".join(f"{each['name']}: {each['x']:.2f} and {each['y']:.2f}{each['units']}" for each in points)
     return {
         "points": points,
         "frontier": frontier(means_M2).tolist(),
+        "collapse": collapse_rate(rates, [bool(each["units"]) for each in points], logarithmic),
         "x": {**across, "label": family.notation(f"rate: KL(q(z|x) ‖ p(z)), nats per image{scale}")},
         "y": {
             "domain": [low_y - margin, high_y + margin],

@@ -64,6 +64,13 @@ class Model:
     def seeds(self) -> list[int]:
         return [member.config.seed for member in self.members]
 
+    @property
+    def inactive(self) -> str:
+        """`7 of 10 active`, a mean over seeds after the last epoch; empty if all latent dimensions are."""
+        active, dimensions = self.last("active_units").mean(), self.config.model.get("latent_dim")
+        few = dimensions is not None and active < dimensions
+        return f"{active:.{0 if active.is_integer() else 1}f} of {dimensions} active" if few else ""
+
     def history(self, key: str) -> NDArray[np.float64]:
         """A number of every seed and epoch, shape (S, E): those epochs that all seeds have."""
         epochs = min(len(member.rows) for member in self.members)

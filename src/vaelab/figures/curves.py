@@ -3,6 +3,7 @@
 Shapes: E epochs, S seeds, M models.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, product
@@ -320,16 +321,19 @@ def rate_distortion(
     title: str,
     subtitle: str,
     *,
+    inactive: Mapping[str, str] | None = None,
     conditional: bool = False,
 ) -> Figure:
     """KL against reconstruction after the last epoch: every seed, means with intervals, and the frontier.
 
-    `points` are by model, then `kl` and `reconstruction`.
+    `points` are by model, then `kl` and `reconstruction`. `inactive` has the active units of models that have
+    fewer than latent dimensions, in words: where the posterior begins to collapse is marked.
     """
+    inactive = inactive or {}
     means_M2 = np.array([[both[term].means[-1] for term in RATE_DISTORTION] for both in points.values()])
     on_frontier = frontier(means_M2)
     if len(on_frontier) > 1:
-        subtitle += " · grey: the Pareto frontier of the models in rate and distortion"
+        subtitle += " · line: the Pareto frontier of the models in rate and distortion"
     figure = new_figure(8.0, 5.6, title, subtitle, plots=True)
     axes = figure.subplots()
     axes.plot(*on_frontier.T, color=SOFT, linewidth=0.9, zorder=1)
@@ -352,8 +356,31 @@ def rate_distortion(
     scale = ", logarithmic" if logarithmic else ""
     axes.set_xlabel(notation(f"rate: KL(q(z|x) ‖ p(z)), nats per image{scale}", conditional))
     axes.set_ylabel(notation("distortion: reconstruction, −log p(x|z), nats per image", conditional))
-    write_names(axes, means_M2, list(points))
+    boundary = collapse_rate(means_M2[:, 0].tolist(), [model in inactive for model in points], logarithmic)
+    if boundary is not None:
+        left, right = axes.get_xlim()
+        axes.set_xlim(left, right)
+        axes.axvspan(left, boundary, color=SOFT, alpha=0.09, linewidth=0, zorder=0)
+        axes.annotate(
+            COLLAPSE, (left, 0), (5, 5), xycoords=axes.get_xaxis_transform(), textcoords="offset points",
+            ha="left", va="bottom", fontsize=NAME_SIZE, color=SOFT,
+        )  # fmt: skip
+    write_names(
+        axes, means_M2, [f"{each}: {inactive[each]}" if each in inactive else each for each in points]
+    )
     return figure
+
+
+COLLAPSE = "posterior collapse: inactive units"
+
+
+def collapse_rate(rates: Sequence[float], collapsed: Sequence[bool], logarithmic: bool) -> float | None:
+    """The rate between models with inactive units and those without; None if no rate separates them."""
+    below = max((rate for rate, each in zip(rates, collapsed, strict=True) if each), default=math.inf)
+    above = min((rate for rate, each in zip(rates, collapsed, strict=True) if not each), default=-math.inf)
+    if below >= above:
+        return None
+    return math.sqrt(below * above) if logarithmic else (below + above) / 2
 
 
 def write_names(axes: Axes, points_M2: Floats, names: Sequence[str]) -> None:

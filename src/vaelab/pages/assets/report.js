@@ -99,6 +99,10 @@ function ratePlot(spec, width) {
       Plot.axisX({ ticks: spec.x.ticks, tickFormat: plain, label: spec.x.label, labelAnchor: width < 500 ? "right" : "center", labelArrow: "none" }),
       Plot.axisY({ tickFormat: plain, label: spec.y.label, labelArrow: "none" }),
       Plot.line(spec.frontier, { stroke: "var(--soft)", strokeWidth: 1 }),
+      ...(spec.collapse === null ? [] : [
+        Plot.rectX([spec.collapse], { x1: spec.x.domain[0], x2: spec.collapse, fill: "var(--soft)", fillOpacity: 0.1 }),
+        Plot.text(["posterior collapse"], { x: () => spec.x.domain[0], frameAnchor: "bottom", textAnchor: "start", dx: 6, dy: -6, fontSize: 12, fill: "var(--soft)" }),
+      ]),
       ...names.flatMap((point) => {
         const colour = `var(--series-${point.colour})`;
         const of = ofModel(point.model);
@@ -106,7 +110,7 @@ function ratePlot(spec, width) {
           Plot.link([point].filter((each) => each.intervals), { x1: (each) => each.intervals[0][0], x2: (each) => each.intervals[0][1], y1: "y", y2: "y", stroke: colour, clip: true, ...of }),
           Plot.link([point].filter((each) => each.intervals), { x1: "x", x2: "x", y1: (each) => each.intervals[1][0], y2: (each) => each.intervals[1][1], stroke: colour, ...of }),
           Plot.dot(point.seeds, { x: "x", y: "y", r: 3, fill: colour, fillOpacity: 0.65, title: "title", ...of }),
-          Plot.dot([point], { x: "x", y: "y", r: 6, fill: colour, stroke: "var(--paper)", symbol: () => point.symbol, title: (each) => `${each.name}: rate ${number(each.x)}, distortion ${number(each.y)} nats`, ...of }),
+          Plot.dot([point], { x: "x", y: "y", r: 6, fill: colour, stroke: "var(--paper)", symbol: () => point.symbol, title: (each) => `${each.name}: rate ${number(each.x)}, distortion ${number(each.y)} nats${each.units}`, ...of }),
           Plot.link([point].filter((each) => each.place?.far), { x1: "x", y1: "y", x2: (each) => each.place.x, y2: (each) => each.place.y, stroke: "var(--soft)", ...of }),
           Plot.text([point].filter((each) => each.place), { ...point.place, text: "name", fontSize: 13, stroke: "var(--paper)", strokeWidth: 4, fill: "var(--ink)", ...of }),
         ];
