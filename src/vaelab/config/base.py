@@ -5,7 +5,6 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
@@ -16,6 +15,7 @@ from pydantic.fields import FieldInfo
 from typing_extensions import Self
 
 from vaelab.config.errors import ConfigError, did_you_mean, look_up, must_be, show, unknown
+from vaelab.config.registry import plugins
 
 PACKAGE = Path(__file__).parents[1]
 CONF_DIR = PACKAGE / "conf" if (PACKAGE / "conf").is_dir() else PACKAGE.parents[1] / "conf"
@@ -60,13 +60,13 @@ class NamesFrom:
     def names(self) -> list[str]:
         """All names, found without importing any module, because torch takes seconds to import."""
         modules = sorted(path.stem for path in (PACKAGE / self.folder).glob("[!_]*.py"))
-        return list(dict.fromkeys([*modules, *sorted(each.name for each in entry_points(group=self.group))]))
+        return list(dict.fromkeys([*modules, *sorted(each.name for each in plugins(self.group))]))
 
     def check(self, setting: str, name: str, besides: str = "") -> None:
         """Raise ConfigError for an unknown name, unless a plugin or an imported module may have added it."""
         names = [*self.names(), *besides.split()]
         package = f"vaelab.{self.folder.replace('/', '.')}"
-        if name not in names and package not in sys.modules and not entry_points(group=self.group):
+        if name not in names and package not in sys.modules and not plugins(self.group):
             raise unknown(setting, name, names)
 
     def summary(self, name: str) -> str:

@@ -11,8 +11,9 @@ import inspect
 import logging
 import pkgutil
 from collections.abc import Callable, Collection, Mapping
+from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoints, entry_points
 from typing import Any, Generic, TypeVar
 
 from vaelab.config.errors import ConfigError, did_you_mean, show, unknown
@@ -21,6 +22,12 @@ log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 Registered = TypeVar("Registered")
+
+
+@cache
+def plugins(group: str) -> EntryPoints:
+    """The entry points of installed plugins. Kept: a lookup reads the files of all installed packages."""
+    return entry_points(group=group)
 
 
 class Registry(Generic[Item]):
@@ -57,7 +64,7 @@ class Registry(Generic[Item]):
             for module in pkgutil.iter_modules(import_module(self.package).__path__):
                 if module.name not in self.besides:
                     import_module(f"{self.package}.{module.name}")
-            for plugin in entry_points(group=self.group):
+            for plugin in plugins(self.group):
                 try:
                     plugin.load()
                 except Exception as error:  # a plugin's module may raise anything
