@@ -1,4 +1,4 @@
-"""Runs many command lines of one command in one process: `python many_lines.py vaelab.train < lines.json`.
+"""Runs many command lines of one command in one process: `python -m many_lines vaelab.train lines.json`.
 
 Prints what became of each as JSON: exit status, stdout, stderr, and the paths that it made or removed.
 """
@@ -35,5 +35,5 @@ def outcome(module: Any, arguments: list[str]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    module = importlib.import_module(sys.argv[1])
-    print(json.dumps([outcome(module, arguments) for arguments in json.load(sys.stdin)]))
+    module, lines = importlib.import_module(sys.argv[1]), json.loads(Path(sys.argv[2]).read_text())
+    print(json.dumps([outcome(module, arguments) for arguments in lines]))

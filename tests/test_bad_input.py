@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from harness import TINY, command_line_of, environment, once, run_folder
+from harness import TINY, command_line_of, environment, once, run_folder, warm
 from vaelab import config
 from vaelab.cli.arguments import prepare
 from vaelab.cli.compose import composing, plain, settings_of
@@ -66,10 +66,9 @@ def chunks() -> list[tuple[str, list[tuple[list[str], str]]]]:
 
 
 def outcomes(command: str, lines: list[list[str]], folder: Path) -> list[dict[str, Any]]:
-    result = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("many_lines.py")), f"vaelab.{command}"], input=json.dumps(lines),
-        cwd=folder, env=environment(VAELAB_DATA=str(folder / "data")), capture_output=True, text=True, timeout=240,
-    )  # fmt: skip
+    (file := folder.with_name("lines.json")).write_text(json.dumps(lines))
+    env = environment(VAELAB_DATA=str(folder / "data"))
+    result = warm().run("many_lines", (f"vaelab.{command}", str(file)), folder, env)
     assert result.returncode == 0, result.stderr
     found: list[dict[str, Any]] = json.loads(result.stdout)
     return found
