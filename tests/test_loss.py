@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,7 +14,8 @@ from torch import nn
 from harness import settings
 from training_helpers import terms_of
 from vaelab.config import ConfigError
-from vaelab.models import Gaussian
+from vaelab.config.registry import Registry
+from vaelab.models import Gaussian, models
 from vaelab.objectives import (
     Terms,
     build_objective,
@@ -207,12 +209,30 @@ def test_free_bits_remove_the_gradient_of_dimensions_below_them() -> None:
         (kl_schedules.build, "liner", "Unknown loss.schedule 'liner'. Did you mean 'linear'? Available: constant, cosine, cyclical, linear, sigmoid."),
         (likelihoods.build, {"name": "bernoulli", "args": 1}, "Unknown setting 'loss.likelihood.args'. loss.likelihood=bernoulli accepts: no settings."),
         (objectives.build, "elbo", "Unknown loss.objective 'elbo'. Did you mean 'neg_elbo'? Available: beta_tcvae, capacity, geco, iwae, mmd_vae, neg_elbo."),
+        (objectives.build, {"name": "geco", "tolerance": True}, "loss.objective.tolerance must be a finite number, got true."),
+        (objectives.build, {"name": "geco", "tolerance": math.inf}, "loss.objective.tolerance must be a finite number, got inf."),
+        (objectives.build, {"name": "iwae", "dreg": 1}, "loss.objective.dreg must be true or false, got 1."),
+        (models.build, {"name": "mlp", "latent_dim": 2.5}, "model.latent_dim must be a whole number, got 2.5."),
+        (partial(objectives.build, likelihood=None), {"name": "geco", "tolerance": 0}, "loss.objective={name:geco,tolerance:0} can't be used: tolerance must not be 0."),
     ],
 )  # fmt: skip
 def test_wrong_components_say_what_to_type(build_it: Any, component: Any, message: str) -> None:
     with pytest.raises(ConfigError) as error:
         build_it(component)
     assert str(error.value) == message
+
+
+def test_values_are_checked_against_annotations_that_are_strings() -> None:
+    registry: Registry[type] = Registry("model", "vaelab.models", "vaelab.models")
+
+    @registry.register("mine")
+    class Mine:
+        def __init__(self, width: int = 3, scale: float | None = None) -> None:
+            self.width, self.scale = width, scale
+
+    assert registry.build({"name": "mine", "width": 5, "scale": None}).width == 5
+    with pytest.raises(ConfigError, match=r"model\.width must be a whole number, got wide"):
+        registry.build({"name": "mine", "width": "wide"})
 
 
 def test_the_loss_in_words_says_weight_schedule_and_free_bits() -> None:

@@ -17,12 +17,12 @@ from vaelab.data.splits import Data
 from vaelab.objectives.scoring import bound
 from vaelab.runs.folder import RunFolder
 from vaelab.training import checkpoint
-from vaelab.training.callbacks import CheckFinite, DropTinyMoments
+from vaelab.training.callbacks import CheckFinite, DropTinyMoments, LogEpochs
 from vaelab.training.examples import ExampleImages
 from vaelab.training.loop import fit
 from vaelab.training.optimization import clip, learning_rate
 from vaelab.training.snapshots import AnimationFrames
-from vaelab.training.state import TrainingState
+from vaelab.training.state import TrainingDiverged, TrainingState
 
 
 @pytest.mark.parametrize("overrides", [
@@ -86,12 +86,19 @@ def test_a_gradient_is_scaled_to_the_largest_norm_and_dropped_where_it_is_not_fi
         assert (clipped.item(), skipped.item()) == counts
 
 
-def test_a_gradient_that_is_not_finite_is_skipped_and_counted(data: Data) -> None:
-    config = settings(*TINY, "epochs=1", "optimizer.clip_norm=1000")
+def test_a_gradient_that_is_not_finite_is_skipped_and_counted(
+    data: Data, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = settings(*TINY, "epochs=2", "optimizer.clip_norm=1000")
     state = fresh(config, data)
     hooked = next(state.model.parameters())
-    hooked.register_hook(lambda gradient: gradient * math.nan if state.step in (2, 5) else gradient)
-    (row,) = fit(state, data, config, [CheckFinite(config)])
+    poisoned = {2, 5, *range(state.steps_per_epoch, 2 * state.steps_per_epoch)}
+    hooked.register_hook(lambda gradient: gradient * math.nan if state.total_steps in poisoned else gradient)
+    caplog.set_level("INFO", "vaelab.training")
+    with pytest.raises(TrainingDiverged, match="No gradient of epoch 2 is finite"):
+        fit(state, data, config, [CheckFinite(config), LogEpochs(config, "val", brief=False)])
+    (row,) = state.history
+    assert "  zeroed gradients 2  " in caplog.text
     assert (row["zeroed_gradients"], row["clipped_gradients"] >= 0) == (2, True)
     assert all(map(math.isfinite, row.values()))
 
@@ -122,6 +129,18 @@ def test_early_stopping_ends_a_training_that_gets_no_better(data: Data, tmp_path
     losses = [row["val/loss"] for row in rows]
     assert len(rows) < 30
     assert losses.index(min(losses)) == len(rows) - 3 == state.best_epoch - 1
+    stopped, resumed = fresh(config, data), fresh(config, data)
+
+    def stop(now: TrainingState) -> None:
+        if now.total_steps == state.total_steps - 3:
+            raise Stop
+
+    with pytest.raises(Stop):
+        fit(stopped, data, config, [AtStep(stop)])
+    checkpoint.restore(checkpoint.content_of(stopped, config, data), resumed, config, data)
+    fit(resumed, data, config)
+    assert_same(state, resumed)
+    assert resumed.best_epoch == state.best_epoch
     with pytest.raises(ConfigError, match=r"early_stopping with dataset\.val_size=0"):
         settings("early_stopping=1", "dataset.val_size=0")
 

@@ -17,7 +17,7 @@ from vaelab.models import names
 from vaelab.objectives.scoring import BATCH, bound
 from vaelab.training.callbacks import Callback, CheckFinite
 from vaelab.training.loop import fit
-from vaelab.training.state import TrainingDiverged, TrainingState
+from vaelab.training.state import TrainingDiverged, TrainingState, is_complete
 
 
 class AtEpoch(Callback):
@@ -110,24 +110,30 @@ def test_best_is_chosen_on_scored_images_after_the_warmup(data: Data) -> None:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "losses", "weights", "best"),
+    ("overrides", "losses", "weights", "best", "stopped"),
     [
-        ((), [3, 1, 2], [1, 1, 1], [1, 2, 2]),
-        (("beta=4",), [3, 1, 2], [4, 4, 4], [1, 2, 2]),
-        (("kl=false",), [3, 1, 2], [0, 0, 0], [1, 2, 2]),
-        (("loss.warmup_epochs=2",), [1, 2, 9, 8, 8.5], [0.4, 0.9, 1, 1, 1], [1, 2, 3, 4, 4]),
-        (("loss.warmup_epochs=2",), [1, 2, 9, 3, 8], [0.4, 0.9, 1, 0.5, 1], [1, 2, 3, 3, 5]),  # cycles
+        ((), [3, 1, 2], [1, 1, 1], [1, 2, 2], 0),
+        ((), [3, 1, 2, 2], [1, 1, 1, 1], [1, 2, 2, 2], 4),
+        (("beta=4",), [3, 1, 2], [4, 4, 4], [1, 2, 2], 0),
+        (("kl=false",), [3, 1, 2], [0, 0, 0], [1, 2, 2], 0),
+        (("loss.warmup_epochs=2",), [1, 2, 9, 8, 8.5], [0.4, 0.9, 1, 1, 1], [1, 2, 3, 4, 4], 0),
+        (("loss.warmup_epochs=2",), [1, 2, 9, 3, 8], [0.4, 0.9, 1, 0.5, 1], [1, 2, 3, 3, 5], 0),  # cycles
+        (("loss.warmup_epochs=2",), [9, 1, 2, 9, 8, 9], [1, 0, 0.5, 1, 1, 1], [1, 1, 1, 1, 5, 5], 0),
+        (("loss.warmup_epochs=2",), [8, 1, 2, 9, 1, 9], [1, 0, 0.5, 1, 0, 1], [1] * 6, 6),
     ],
 )  # fmt: skip
-def test_best_is_the_lowest_loss_at_full_weight(
-    overrides: tuple[str, ...], losses: list[float], weights: list[float], best: list[int], data: Data
-) -> None:
-    asked = settings(*TINY, *overrides)
-    state, found = fresh(asked, data), []
+def test_best_is_the_lowest_loss_at_full_weight_and_two_such_epochs_without_a_lower_one_stop(
+    overrides: tuple[str, ...], losses: list[float], weights: list[float], best: list[int], stopped: int,
+    data: Data,
+) -> None:  # fmt: skip
+    asked = settings(*TINY, *overrides, "early_stopping=2")
+    state, found, complete = fresh(asked, data), [], []
     for loss, weight in zip(losses, weights, strict=True):
         state.end_epoch({"val/loss": loss, "val/neg_elbo": -loss, "kl_weight": weight}, asked)
         found.append(state.best_epoch)
-    assert found == best
+        if is_complete(state, asked):
+            complete.append(state.epoch)
+    assert (found, complete) == (best, [stopped] if stopped else [])
 
 
 def test_with_free_bits_images_are_scored_in_batches_as_they_are_trained_on(data: Data) -> None:

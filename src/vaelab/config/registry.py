@@ -9,6 +9,7 @@ a plugin declares the module that registers its own classes as an entry point:
 
 import inspect
 import logging
+import math
 import pkgutil
 from collections.abc import Callable, Collection, Mapping
 from functools import cache
@@ -16,7 +17,7 @@ from importlib import import_module
 from importlib.metadata import EntryPoints, entry_points
 from typing import Any, Generic, TypeVar
 
-from vaelab.config.errors import ConfigError, did_you_mean, show, unknown
+from vaelab.config.errors import ConfigError, did_you_mean, must_be, show, unknown
 
 log = logging.getLogger(__name__)
 
@@ -83,8 +84,8 @@ class Registry(Generic[Item]):
 
         `component` is a name, or a mapping {"name": …} with further arguments. Of `given`, the class receives
         those arguments that its constructor takes. Raises ConfigError for an unknown name, for an argument
-        that the class doesn't take, and for a value that it refuses with TypeError, ValueError or
-        ArithmeticError.
+        that the class doesn't take, for a value that is not of the type of an argument annotated as int,
+        float or bool, and for one that the class refuses with TypeError, ValueError or ArithmeticError.
         """
         arguments = {"name": component} if isinstance(component, str) else dict(component)
         name = arguments.pop("name")
@@ -100,14 +101,30 @@ class Registry(Generic[Item]):
                 )
         taken = {key: value for key, value in given.items() if key in parameters}
         try:
+            for argument, value in arguments.items():
+                check_type(f"{self.setting}.{argument}", parameters[argument], value)
             return item(**taken, **arguments)
         except (TypeError, ValueError, ArithmeticError) as error:
             reason = str(error).partition("\n")[0].rstrip(".")
             raise ConfigError(f"{self.setting}={show(component)} can't be used: {reason}.") from error
 
-    def parameters(self, component: str | Mapping[str, Any]) -> list[str]:
-        """The arguments that a component's class takes. Raises ConfigError for an unknown name."""
+    def parameters(self, component: str | Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments that a component's class takes, with their annotations.
+
+        Raises ConfigError for an unknown name.
+        """
         item: Any = self.get(component if isinstance(component, str) else component["name"])
         collected = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
         found = inspect.signature(item).parameters
-        return [name for name, parameter in found.items() if parameter.kind not in collected]
+        return {name: each.annotation for name, each in found.items() if each.kind not in collected}
+
+
+def check_type(key: str, annotation: Any, value: object) -> None:
+    """Raise ConfigError for a value of another type than int, float or bool, if the annotation is one."""
+    kind = getattr(annotation, "__name__", annotation)  # a string where annotations are not evaluated
+    if kind == "bool" and not isinstance(value, bool):
+        raise must_be(key, "true or false", value)
+    if kind == "int" and type(value) is not int:
+        raise must_be(key, "a whole number", value)
+    if kind == "float" and not (type(value) in (int, float) and math.isfinite(value)):
+        raise must_be(key, "a finite number", value)

@@ -214,7 +214,9 @@ class Config(Settings):
     )
     batch_size: base.Count = Field(128, description="images per step")
     early_stopping: base.Natural = Field(
-        0, description="epochs without a lower validation loss after which the training ends; 0: never"
+        0,
+        description="epochs at the full KL weight without a lower validation loss, after which the training "
+        "ends; 0: never",
     )
     seed: base.Seed = Field(42, description="seed of all random streams")
     device: base.Device = Field("auto", description="auto: CUDA if available, else cpu; mps: an Apple GPU")

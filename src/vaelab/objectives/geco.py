@@ -9,9 +9,9 @@ from torch import Generator, Tensor
 from vaelab.models import VAE
 from vaelab.objectives import Likelihood, Objective, Terms, objectives
 
-MEMORY = 0.99  # of the moving average of the constraint over steps
-SMALLEST, LARGEST = 0.01, 100.0
-"""Bounds of the multiplier: without them, many epochs would have to undo what the first ones do to it."""
+MEMORY = 0.9  # of the moving average of the constraint over steps; with the paper's 0.99, λ oscillates
+LARGEST_CONSTRAINT = 0.02  # of either sign: a new model would otherwise raise λ by orders of magnitude
+SMALLEST, LARGEST = 0.01, 100.0  # bounds of λ, which an unattainable tolerance would move without end
 
 
 @objectives.register("geco")
@@ -19,9 +19,9 @@ class GECO(Objective):
     """weight · KL + λ · (reconstruction − tolerance) of each image, in nats, with a learned multiplier λ.
 
     After each step λ is multiplied by exp(rate · C̄), where C̄ is the moving average of the constraint C =
-    (reconstruction − tolerance) / |tolerance|, averaged over the batch (algorithm 1). λ therefore grows while
-    the reconstruction term is above the tolerance, in nats per image, and shrinks while it is below. Raises
-    ValueError for a tolerance of 0.
+    (reconstruction − tolerance) / |tolerance|, averaged over the batch (algorithm 1) and here limited to
+    ±0.02. λ therefore grows while the reconstruction term is above the tolerance, in nats per image, and
+    shrinks while it is below. Raises ValueError for a tolerance of 0, and for a rate that is not positive.
     """
 
     parts = ("multiplier",)
@@ -33,6 +33,8 @@ class GECO(Objective):
         super().__init__(likelihood)
         if tolerance == 0:
             raise ValueError("tolerance must not be 0")
+        if rate <= 0:
+            raise ValueError("rate must be above 0")
         self.tolerance, self.rate = tolerance, rate
         self.register_buffer("multiplier", torch.ones(()))
         self.register_buffer("constraint", torch.full((), torch.nan))
@@ -55,6 +57,7 @@ class GECO(Objective):
     def update(self, reconstruction: Tensor) -> None:
         """Set the next step's multiplier, in place, because a captured CUDA graph replays the operation."""
         now = (reconstruction - self.tolerance) / abs(self.tolerance)
+        now = now.clamp(-LARGEST_CONSTRAINT, LARGEST_CONSTRAINT)
         average = MEMORY * self.constraint + (1 - MEMORY) * now
         average = torch.where(self.constraint.isnan(), now, average)
         self.constraint.copy_(torch.where(now.isfinite(), average, self.constraint))

@@ -3,6 +3,7 @@
 Shapes: B batch, C channels, H height, W width, L latent dimensions.
 """
 
+import torch
 from torch import Generator, Tensor
 
 from vaelab.models import VAE
@@ -39,7 +40,9 @@ def squared_mmd(z_BL: Tensor) -> Tensor:
     """
     count, dimensions = z_BL.shape
     squared_B = z_BL.square().sum(dim=1)
-    squared_BB = (squared_B[:, None] + squared_B - 2 * z_BL @ z_BL.T).clamp(min=0)
+    with torch.autocast(z_BL.device.type, enabled=False):  # differences of squares need float32
+        products_BB = z_BL @ z_BL.T
+    squared_BB = (squared_B[:, None] + squared_B - 2 * products_BB).clamp(min=0)
     kernel_BB = (-squared_BB / (2 * dimensions)).exp()
     others = max(1, count - 1)
     within_B = (kernel_BB.sum(dim=1) - kernel_BB.diagonal()) / others

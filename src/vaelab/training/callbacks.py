@@ -171,6 +171,7 @@ class LogEpochs(Callback):
 
     def on_epoch(self, state: TrainingState) -> None:
         record = state.history[-1]
+        zeroed = record.get("zeroed_gradients", 0)
         log.info(
             f"epoch {record['epoch']:{len(str(self.epochs))}.0f}/{self.epochs}"
             f"  loss {record['train/loss']:.2f}"
@@ -179,6 +180,7 @@ class LogEpochs(Callback):
             f"  neg_elbo {record[f'{self.scored}/neg_elbo']:.2f}"
             f"  active units {record['active_units']:.0f}"
             f"  |  {record['images_per_second']:,.0f} images/s"
+            + (f"  zeroed gradients {zeroed:.0f}" if zeroed else "")
             + ("  best" if state.best_epoch == state.epoch and state.objective.is_stationary else ""),
             extra={"file_only": self.brief and not is_complete(state, self.config)},
         )

@@ -178,26 +178,28 @@ def check_settings(config: Config) -> torch.device:
 
 
 class TrainingDiverged(VaelabError):
-    """The loss has become infinite or NaN; the message has the terms in nats per image."""
+    """The loss, the weights or all gradients of an epoch are infinite or NaN."""
 
-    def __init__(self, epoch: int, step: int, reconstruction: float, kl: float, weight: float) -> None:
-        super().__init__(
-            f"The loss is not finite in epoch {epoch}, step {step} "
-            f"(reconstruction {reconstruction:.4g}, kl {kl:.4g}, kl weight {weight:.4g})"
-        )
+
+def diverged(epoch: int, step: int, reconstruction: float, kl: float, weight: float) -> TrainingDiverged:
+    """The error for a loss that is not finite; its message has the terms in nats per image."""
+    return TrainingDiverged(
+        f"The loss is not finite in epoch {epoch}, step {step} "
+        f"(reconstruction {reconstruction:.4g}, kl {kl:.4g}, kl weight {weight:.4g})"
+    )
 
 
 def check_finite(state: TrainingState, config: Config) -> None:
     """Raise TrainingDiverged, which names the first such step, if the weights or the terms are not finite."""
     terms_ST = state.step_terms_ST[: state.step]
-    diverged = (~terms_ST.isfinite()).any(dim=1).nonzero().flatten().tolist()
+    wrong = (~terms_ST.isfinite()).any(dim=1).nonzero().flatten().tolist()
     weights = [*state.model.parameters(), *state.objective.parameters()]
-    if not diverged and all(weight.isfinite().all() for weight in weights):
+    if not wrong and all(weight.isfinite().all() for weight in weights):
         return
-    step = diverged[0] if diverged else state.step - 1
+    step = wrong[0] if wrong else state.step - 1
     reconstruction, kl = (terms_ST[step, :2] / config.batch_size).tolist()
     weight = kl_weight(config)(state.epoch + step / state.steps_per_epoch)
-    raise TrainingDiverged(state.epoch + 1, step + 1, reconstruction, kl, weight)
+    raise diverged(state.epoch + 1, step + 1, reconstruction, kl, weight)
 
 
 def epoch_record(state: TrainingState, data: Data, config: Config) -> Record:
@@ -212,7 +214,9 @@ def epoch_record(state: TrainingState, data: Data, config: Config) -> Record:
         images_S = torch.full_like(state.step_terms_ST[:, -1], config.batch_size)
         images_S[-1] = images - config.batch_size * (len(images_S) - 1)
         images -= (images_S * state.step_terms_ST[:, -1]).sum().item()
-    per_image_T = sums_T[: len(sums_T) - len(counts)] / max(images, 1)
+        if images == 0:
+            raise TrainingDiverged(f"No gradient of epoch {state.epoch + 1} is finite")
+    per_image_T = sums_T[: len(sums_T) - len(counts)] / images
     reconstruction, kl, loss, *parts = per_image_T.tolist()
     train = {"loss": loss, "reconstruction": reconstruction, "kl": kl, "neg_elbo": reconstruction + kl}
     train |= dict(zip(state.objective.parts, parts, strict=True))
@@ -223,7 +227,7 @@ def epoch_record(state: TrainingState, data: Data, config: Config) -> Record:
     for name, numbers in (("train", train), (data.scored.name, averages)):
         if not all(map(math.isfinite, numbers.values())):
             terms = numbers["reconstruction"], numbers["kl"]
-            raise TrainingDiverged(state.epoch + 1, state.step, *terms, weight)
+            raise diverged(state.epoch + 1, state.step, *terms, weight)
         record |= {f"{name}/{key}": value for key, value in numbers.items()}
     steps = dict(zip(counts, sums_T[len(per_image_T) :].tolist(), strict=True))
     return record | {
@@ -237,9 +241,10 @@ def epoch_record(state: TrainingState, data: Data, config: Config) -> Record:
 
 def is_complete(state: TrainingState, config: Config) -> bool:
     """Whether all epochs are done, or early stopping ends the training."""
-    patience, best = config.early_stopping, state.best_epoch
-    waiting = best > 0 and chosen_by(state.history[best - 1], config, state.objective) is not None
-    return state.epoch >= config.epochs or (0 < patience <= state.epoch - best and waiting)
+    if state.epoch >= config.epochs or not config.early_stopping:
+        return state.epoch >= config.epochs
+    since = [chosen_by(record, config, state.objective) for record in state.history[state.best_epoch :]]
+    return len(since) - since.count(None) >= config.early_stopping
 
 
 def chosen_by(record: Record, config: Config, objective: Objective) -> float | None:
