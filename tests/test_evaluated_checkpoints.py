@@ -40,9 +40,14 @@ def from_nowhere(content: dict[str, Any]) -> None:
 def test_a_checkpoint_that_has_left_its_run(evaluate: CommandLine, run: Path, tmp_path: Path) -> None:
     """Nothing else is needed: not the run folder, and not the data's old place."""
     (tmp_path / "mail").mkdir()
+
+    def averaged_elsewhere(content: dict[str, Any]) -> None:
+        from_nowhere(content)
+        content["config"]["optimizer"]["weight_average"] = 0.999
+
     rewrite(
         run / "checkpoints" / "best.safetensors",
-        from_nowhere,
+        averaged_elsewhere,
         tmp_path / "mail" / "from_a_friend.safetensors",
     )
     shutil.rmtree(run)
@@ -56,7 +61,12 @@ def test_a_checkpoint_that_has_left_its_run(evaluate: CommandLine, run: Path, tm
     )
     assert "WARNING: EMBEDDED SUBSET instead of the full set: Fashion-MNIST is neither in" in result.stderr
     assert sorted(path.name for path in tmp_path.rglob("*.json")) == ["metrics.json"]
-    assert metrics(tmp_path / "mail" / "evaluation" / "from_a_friend")["data"]["fallback"]
+    folder = tmp_path / "mail" / "evaluation" / "from_a_friend"
+    assert metrics(folder)["data"]["fallback"]
+    for name in ("table.txt", "summary.md"):
+        assert "The weights are the moving average of the trained ones, decay 0.999." in (
+            (folder / name).read_text()
+        )
 
 
 def test_other_images_than_the_runs_own_are_reported(evaluate: CommandLine, run: Path) -> None:

@@ -30,6 +30,7 @@ from vaelab.training.state import TrainingDiverged, TrainingState
     ("loss=geco",), ("loss=iwae", "loss.objective.dreg=true"), ("loss=beta_tcvae",), ("loss=mmd_vae",),
     ("loss=capacity",),
     ("model=conv", "optimizer.weight_average=0.9", "optimizer.schedule=cosine", "optimizer.clip_norm=30"),
+    ("loss.likelihood=gaussian", "optimizer.weight_average=0.9"),
 ])  # fmt: skip
 def test_stopping_at_any_step_and_going_on_equals_never_stopping(
     overrides: tuple[str, ...], data: Data, tmp_path: Path
@@ -103,19 +104,26 @@ def test_a_gradient_that_is_not_finite_is_skipped_and_counted(
     assert all(map(math.isfinite, row.values()))
 
 
-def test_the_average_of_the_weights_is_what_is_scored_and_saved(data: Data) -> None:
-    config = settings(*TINY, "epochs=1", "optimizer.weight_average=0.5")
-    state, plain = fresh(config, data), fresh(settings(*TINY, "epochs=1"), data)
-    (row,), (other,) = fit(state, data, config), fit(plain, data, settings(*TINY, "epochs=1"))
-    for trained, same in zip(state.model.parameters(), plain.model.parameters(), strict=True):
-        assert torch.equal(trained, same)  # the average changes nothing that is learned
+@pytest.mark.parametrize("overrides", [(), ("loss.likelihood=gaussian",), ("loss=geco",)])
+def test_the_average_of_the_weights_is_what_is_scored_and_saved(
+    overrides: tuple[str, ...], data: Data
+) -> None:
+    without = settings(*TINY, "epochs=1", *overrides)
+    config = settings(*TINY, "epochs=1", *overrides, "optimizer.weight_average=0.5")
+    state, plain = fresh(config, data), fresh(without, data)
+    (row,), (other,) = fit(state, data, config), fit(plain, data, without)
+    assert_same(replace(state, history=[]), replace(plain, history=[]))  # it changes nothing that is learned
     assert row["train/loss"] == other["train/loss"]
     assert row["val/loss"] != other["val/loss"]
-    scored = bound(state.evaluated, state.objective, data.scored, config.seed)
+    scored = bound(*state.evaluated, data.scored, config.seed)
     assert row["val/neg_elbo"] == scored.averages()["neg_elbo"]
-    saved, _ = checkpoint.model_of(checkpoint.content_of(state, config, data))
-    for kept, average in zip(saved.parameters(), state.evaluated.parameters(), strict=True):
-        assert torch.equal(kept, average)
+    saved = checkpoint.model_of(checkpoint.content_of(state, config, data))
+    for module, averaged, trained in zip(saved, state.evaluated, (state.model, state.objective), strict=True):
+        for name, average in averaged.named_parameters():
+            assert torch.equal(module.get_parameter(name), average)
+            assert not torch.equal(average, trained.get_parameter(name))
+        if module is saved[1]:  # such as the multiplier of GECO
+            assert all(map(torch.equal, module.buffers(), trained.buffers()))
 
 
 def test_early_stopping_ends_a_training_that_gets_no_better(data: Data, tmp_path: Path) -> None:

@@ -154,6 +154,12 @@ def switched_off(name: str) -> str:
     return f"metrics.{name}=false"
 
 
+def averaged(run: Run) -> list[str]:
+    """A sentence that says so if the weights that are evaluated are a moving average."""
+    decay = run.config.optimizer.weight_average
+    return [f"The weights are the moving average of the trained ones, decay {decay:g}."] if decay else []
+
+
 class Steps:
     """Base class: steps that fail individually; the reason is noted, and the others continue."""
 
@@ -302,6 +308,7 @@ class Evaluation(Steps):
         heading = [
             evaluated.examples.about,
             f"{evaluated.run.checkpoint}, epoch {evaluated.run.epoch}",
+            *averaged(evaluated.run),
             f"Measured on: {basis}, unless a table says otherwise. ± is the standard error over images.",
             f"{ARROWS_MEAN} Notes that apply to several tables are given only below the first.",
         ]
@@ -321,6 +328,7 @@ class Evaluation(Steps):
         parts = [
             f"# {self.home.name}: {run.moment}",
             examples.about,
+            *averaged(run),
             *(f"**{title}.** {text}" for title, text in said.items()),
             "± is the standard error. table.txt explains each number and what it was measured on; "
             "metrics.json has all digits.",

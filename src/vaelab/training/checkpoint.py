@@ -79,6 +79,7 @@ class Checkpoint(BaseModel):
     trained: Tensors = Field({}, exclude=True)
     """The trained weights, if the model holds their moving average; else empty."""
     objective: Tensors
+    trained_objective: Tensors = Field({}, exclude=True)  # as `trained`
     optimizer: Annotated[dict[int, dict[str, Tensor]], Field(exclude=True)]
     """Adam's moments, by the parameter's index."""
     random: Tensors  # the state of each random stream, by its purpose
@@ -109,6 +110,7 @@ def known_data(facts: DataFacts) -> DataFacts:
 
 def content_of(state: TrainingState, config: Config, data: Data) -> Checkpoint:
     optimizer, origin = state.optimizer.state_dict(), data.origin
+    model, objective = state.evaluated
     return Checkpoint(
         config=config.to_dict(),
         data=DataFacts(
@@ -127,9 +129,10 @@ def content_of(state: TrainingState, config: Config, data: Data) -> Checkpoint:
         device=state.device.type,
         seconds=state.seconds,
         param_groups=[{**group, "lr": float(group["lr"])} for group in optimizer["param_groups"]],
-        model=state.evaluated.state_dict(),
+        model=model.state_dict(),
         trained=state.model.state_dict() if state.average else {},
-        objective=state.objective.state_dict(),
+        objective=objective.state_dict(),
+        trained_objective=state.objective.state_dict() if state.average else {},
         optimizer=optimizer["state"],
         random={purpose: generator.get_state() for purpose, generator in state.noise.items()},
         step_terms=state.step_terms_ST,
@@ -140,7 +143,8 @@ def encode(checkpoint: Checkpoint) -> bytes:
     """The file's content."""
     parts = {
         "model": checkpoint.model, "objective": checkpoint.objective, "optimizer": checkpoint.optimizer,
-        "trained": checkpoint.trained, "random": checkpoint.random,
+        "trained": checkpoint.trained, "trained_objective": checkpoint.trained_objective,
+        "random": checkpoint.random,
         "training": {"step_terms": checkpoint.step_terms},
     }  # fmt: skip
     # Each tensor in the plain layout and in memory of its own, whatever the model prefers.
@@ -203,7 +207,7 @@ def content_of_file(path: Path) -> dict[str, Any]:
     parts = by_first_word(tensors)
     return {
         **json.loads(metadata["json"]), "model": parts["model"], "trained": parts["trained"],
-        "objective": parts["objective"],
+        "objective": parts["objective"], "trained_objective": parts["trained_objective"],
         "optimizer": {int(index): each for index, each in by_first_word(parts["optimizer"]).items()},
         "random": parts["random"], "step_terms": parts["training"].get("step_terms"),
     }  # fmt: skip
@@ -281,9 +285,11 @@ def restore(checkpoint: Checkpoint, state: TrainingState, config: Config, data: 
             f"type {advice}."
         )
     state.model.load_state_dict(checkpoint.trained or checkpoint.model)
+    state.objective.load_state_dict(checkpoint.trained_objective or checkpoint.objective)
     if state.average:
-        state.average.load_state_dict(checkpoint.model)
-    state.objective.load_state_dict(checkpoint.objective)
+        model, objective = state.average
+        model.load_state_dict(checkpoint.model)
+        objective.load_state_dict(checkpoint.objective)
     # Adam's options; these two depend on the device: whether a CUDA graph may hold its step.
     defaults = state.optimizer.defaults
     own = {key: defaults[key] for key in ("capturable", "lr")}

@@ -14,7 +14,7 @@ from vaelab.data.splits import Data, Split
 from vaelab.objectives import kl_weight
 from vaelab.runs.random_streams import stream
 from vaelab.training.callbacks import Callback, notify
-from vaelab.training.optimization import learning_rate, set_learning_rate, update_average
+from vaelab.training.optimization import learning_rate, set_learning_rate, update_averages
 from vaelab.training.state import Record, TrainingState, epoch_record, is_complete
 from vaelab.training.train_step import TrainStep, train_step_for
 
@@ -47,7 +47,7 @@ def fit(
                 state.step += 1
                 if state.average:
                     decay = config.optimizer.weight_average
-                    update_average(state.average, state.model, decay, state.total_steps)
+                    update_averages(state.average, (state.model, state.objective), decay, state.total_steps)
                 notify(callbacks, "on_step", state)
         record = epoch_record(state, data, config)
         state.end_epoch(record, config)

@@ -47,16 +47,21 @@ def clip(parameters: Sequence[nn.Parameter], largest: float) -> tuple[Tensor, Te
 
 
 @torch.no_grad()
-def update_average(average: nn.Module, model: nn.Module, decay: float, steps: int) -> None:
-    """Set average to average · decay + weights · (1 − decay), in place, including batch norm's statistics.
+def update_averages(
+    averages: tuple[nn.Module, nn.Module], trained: tuple[nn.Module, nn.Module], decay: float, steps: int
+) -> None:
+    """Set average to average · decay + weights · (1 − decay), in place, for model and objective.
 
-    `steps` is the number of steps so far: at first the decay is smaller, so that the average forgets the
-    initial weights.
+    Batch norm's statistics in the model are averaged too; the objective's buffers, which are no weights, are
+    copied. `steps` is the number of steps so far: at first the decay is smaller, so that the average forgets
+    the initial weights.
     """
     decay = min(decay, steps / (steps + 10))
-    weights = model.state_dict()
-    for name, mean in average.state_dict().items():
-        if mean.is_floating_point():
-            mean.lerp_(weights[name], 1 - decay)
-        else:  # how many batches batch norm has seen
-            mean.copy_(weights[name])
+    model, _ = trained
+    for average, module in zip(averages, trained, strict=True):
+        weights, parameters = module.state_dict(), dict(module.named_parameters())
+        for name, mean in average.state_dict().items():
+            if mean.is_floating_point() and (module is model or name in parameters):
+                mean.lerp_(weights[name], 1 - decay)
+            else:  # how many batches batch norm has seen, for example
+                mean.copy_(weights[name])

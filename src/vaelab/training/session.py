@@ -191,8 +191,7 @@ class TrainingRun:
             config, self.data, folder, self.state, before, caller.arguments, caller.command
         )
         self.place, self.brief = caller.place, {"file_only": bool(caller.place)}
-        model, objective = self.state.evaluated, self.state.objective
-        examples = ExampleImages(config, self.data, self.data.test, model, objective)
+        examples = ExampleImages(config, self.data, self.data.test, *self.state.evaluated)
         offered = {"config": config, "data": self.data, "folder": folder, "examples": examples}
         report = caller.report if config.artifacts.report else None
         self.callbacks = [

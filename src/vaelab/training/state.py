@@ -46,8 +46,8 @@ class TrainingState:
     seconds: float = 0.0  # training time of the current epoch, without figures and scoring
     history: list[Record] = field(default_factory=list)
     best_epoch: int = 0
-    average: VAE | None = None
-    """The model with the moving average of the weights, or None."""
+    average: tuple[VAE, Objective] | None = None
+    """Model and objective with the moving averages of their weights, or None."""
 
     @classmethod
     def fresh(cls, config: Config, data: Data, device: torch.device) -> TrainingState:
@@ -69,14 +69,14 @@ class TrainingState:
         steps = math.ceil(len(data.train) / config.batch_size)
         noise = {purpose: Generator(device) for purpose in ("latent", "pixels")}
         terms = 3 + len(objective.parts) + len(counts_of(config))
-        average = copy.deepcopy(model) if config.optimizer.weight_average else None
+        average = copy.deepcopy((model, objective)) if config.optimizer.weight_average else None
         step_terms_ST = torch.zeros(steps, terms, device=device)
         return cls(model, objective, optimizer, step_terms_ST, noise, average=average)
 
     @property
-    def evaluated(self) -> VAE:
-        """The model that is scored, drawn and saved: with averaged weights, if the run averages them."""
-        return self.average or self.model
+    def evaluated(self) -> tuple[VAE, Objective]:
+        """Model and objective as scored, drawn and saved: with averaged weights, if the run averages them."""
+        return self.average or (self.model, self.objective)
 
     @property
     def device(self) -> torch.device:
@@ -221,7 +221,7 @@ def epoch_record(state: TrainingState, data: Data, config: Config) -> Record:
     train = {"loss": loss, "reconstruction": reconstruction, "kl": kl, "neg_elbo": reconstruction + kl}
     train |= dict(zip(state.objective.parts, parts, strict=True))
     batch = scoring_batch(state.objective, config)
-    scored = bound(state.evaluated, state.objective, data.scored, config.seed, weight, batch)
+    scored = bound(*state.evaluated, data.scored, config.seed, weight, batch)
     averages = {"loss": scored.terms.loss.mean().item(), **scored.averages()}
     record: Record = {"epoch": state.epoch + 1}
     for name, numbers in (("train", train), (data.scored.name, averages)):
