@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from vaelab.cli import api
-from vaelab.config import DatasetConfig
+from vaelab.config import ConfigError, DatasetConfig
 from vaelab.data import folders, splits
 from vaelab.data.datasets import EMBEDDED, datasets, published
 from vaelab.data.folders import DataError
@@ -79,6 +79,9 @@ def test_the_published_binarisation_has_the_labels_of_mnist_and_its_own_validati
         assert torch.equal(split.labels, other.labels)
         assert not split.images[other.images == 0].any()
         assert set(split.images.unique().tolist()) == {0, 255}
+    assert torch.equal(splits.load(LAROCHELLE.replace(val_size=1000), CPU).scored.images, data.scored.images)
+    with pytest.raises(ConfigError, match=r"^dataset\.val_size=500 is not the published split of"):
+        splits.load(LAROCHELLE.replace(val_size=500), CPU)
     everything = splits.load(LAROCHELLE.replace(val_size=0, classes=[3]), CPU)
     labels = torch.cat([data.train.labels, data.scored.labels])
     both = torch.cat([data.train.images, data.scored.images])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,13 +14,14 @@ from torch import distributions as D
 from exact_models import LinearPixels, linear_gaussian
 from harness import settings
 from training_helpers import BATCH, terms_of
+from vaelab.data.splits import Data
 from vaelab.models import Gaussian, build
-from vaelab.objectives import Objective, Terms, build_objective, kl_weight
+from vaelab.objectives import Objective, build_objective, kl_weight
 from vaelab.objectives.beta_tcvae import decomposed_kl
-from vaelab.objectives.geco import GECO
 from vaelab.objectives.iwae import IWAE
 from vaelab.objectives.mmd_vae import squared_mmd
 from vaelab.objectives.neg_elbo import NegElbo
+from vaelab.objectives.scoring import bound
 
 PRESETS = ("capacity", "geco", "beta_tcvae", "mmd_vae", "iwae")
 
@@ -68,42 +70,6 @@ def test_capacity_rises_with_the_schedule_while_gamma_stays() -> None:
         torch.testing.assert_close(
             terms.loss - terms.reconstruction, 8 * (terms.kl - nats).abs(), rtol=0, atol=1e-3
         )
-
-
-# --- GECO -------------------------------------------------------------------------------------------------
-
-
-def test_the_multiplier_grows_while_images_are_reconstructed_worse_than_the_tolerance() -> None:
-    model = build({"name": "mlp"}, (1, 28, 28), seed=0).train()
-    for tolerance, grows in ((500.0, True), (600.0, False)):  # a new model's reconstruction is near 543 nats
-        objective = GECO(build_objective(settings()).likelihood, tolerance)
-        multipliers = [objective(model, BATCH, noise(), 1.0).parts["multiplier"][0].item() for _ in range(4)]
-        assert multipliers[0] == 1
-        assert sorted(multipliers, reverse=not grows) == multipliers
-        assert len({*multipliers}) == 4
-        last = objective.multiplier.item()
-        model.eval()
-        objective(model, BATCH, noise(), 1.0)  # scoring validation images moves nothing
-        model.train()
-        assert objective.multiplier.item() == last
-
-
-def test_geco_finds_the_tolerance() -> None:
-    """A tolerance one nat above what the exact posterior reaches."""
-    torch.manual_seed(0)
-    model, _, x = linear_gaussian(spread=1.0)
-    tolerance = NegElbo(LinearPixels())(model, x, noise(), 1.0).reconstruction.mean().item() + 1.0
-    objective = GECO(LinearPixels(), tolerance, rate=0.02)
-    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
-    model.train()
-    generator, found = noise(1), []
-    for _ in range(3000):
-        terms: Terms = objective(model, x, generator, 1.0)
-        optimizer.zero_grad()
-        terms.loss.mean().backward()
-        optimizer.step()
-        found.append(terms.reconstruction.mean().item())
-    assert sum(found[-1000:]) / 1000 == pytest.approx(tolerance, abs=0.1)
 
 
 # --- β-TCVAE ----------------------------------------------------------------------------------------------
@@ -170,6 +136,12 @@ def test_the_discrepancy_agrees_with_draws_from_the_prior(latents: int) -> None:
     torch.testing.assert_close(squared_mmd(z).mean(), expected, rtol=0, atol=3e-3)
 
 
+def test_the_discrepancy_is_computed_in_float32_by_networks_in_bfloat16() -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        found = squared_mmd(draws(50, 3))
+    assert torch.equal(found, squared_mmd(draws(50, 3)))
+
+
 def test_the_discrepancy_is_zero_only_at_the_prior() -> None:
     of_prior = [squared_mmd(draws(500, 2, seed)).mean().item() for seed in range(20)]
     assert abs(sum(of_prior)) / 20 < 5e-4  # unbiased
@@ -187,8 +159,9 @@ def gradients(
     return list(torch.autograd.grad(terms.loss.mean(), list(model.parameters())))
 
 
-def test_one_importance_sample_is_the_negative_elbo_bit_for_bit() -> None:
-    model = build({"name": "mlp"}, (1, 28, 28), seed=0)
+@pytest.mark.parametrize("name", ["mlp", "conv"])
+def test_one_importance_sample_is_the_negative_elbo_bit_for_bit(name: str) -> None:
+    model = build({"name": name}, (1, 28, 28), seed=0)
     likelihood = build_objective(settings()).likelihood
     pairs = [(NegElbo(likelihood), IWAE(likelihood)), (NegElbo(likelihood), IWAE(likelihood, dreg=True))]
     for vae, iwae in pairs:
@@ -224,6 +197,19 @@ def test_iwae_is_tight_where_the_posterior_is_exact_and_tighter_with_more_sample
             for samples in (1, 5, 50)
         ]
     assert bounds == sorted(bounds, reverse=True)
+
+
+@pytest.mark.parametrize(("samples", "largest"), [(1, 360), (50, 1000), (1500, 1500)])
+def test_scoring_decodes_no_more_latents_with_more_samples(
+    samples: int, largest: int, data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = build({"name": "mlp", "hidden": [4]}, (1, 28, 28), seed=0)
+    count = 360 if samples < 1500 else 3
+    split = replace(data.scored, images=data.scored.images[:count], labels=data.scored.labels[:count])
+    decode, latents = model.decode, []
+    monkeypatch.setattr(model, "decode", lambda z_BL: latents.append(len(z_BL)) or decode(z_BL))
+    bound(model, IWAE(build_objective(settings()).likelihood, samples), split, seed=0)
+    assert (sum(latents), max(latents)) == (count * samples, largest)
 
 
 @pytest.mark.parametrize("weight", [1.0, 0.5, 2.0])

@@ -124,7 +124,8 @@ def check_type(key: str, annotation: Any, value: object) -> None:
     kind = getattr(annotation, "__name__", annotation)  # a string where annotations are not evaluated
     if kind == "bool" and not isinstance(value, bool):
         raise must_be(key, "true or false", value)
-    if kind == "int" and type(value) is not int:
+    number = None if isinstance(value, bool) else value
+    if kind == "int" and not isinstance(number, int):
         raise must_be(key, "a whole number", value)
-    if kind == "float" and not (type(value) in (int, float) and math.isfinite(value)):
+    if kind == "float" and not (isinstance(number, int | float) and math.isfinite(number)):
         raise must_be(key, "a finite number", value)

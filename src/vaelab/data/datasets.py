@@ -184,7 +184,8 @@ def check_fixed_binarisation(config: DatasetConfig, spec: DatasetSpec) -> None:
             "dataset.binarize=larochelle exists only for the full set, not for the embedded subset: type "
             "dataset.source=full, or dataset.binarize=static."
         )
-    if config.val_size:
+    _, validation, _ = spec.fixed_binarisation.values()
+    if config.val_size not in (None, 0, validation):
         raise ConfigError(
             f"dataset.val_size={config.val_size} is not the published split of "
             "dataset.binarize=larochelle: leave val_size out for the published validation "

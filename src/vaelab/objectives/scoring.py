@@ -52,8 +52,11 @@ def bound(
 
     The noise comes from a stream of its own, which starts anew at each call, so the same weights give the
     same numbers during training and afterwards. Only the loss depends on `kl_weight`. The model's mode, train
-    or eval, is unchanged.
+    or eval, is unchanged. An objective with several samples per image has smaller batches, so that memory
+    doesn't grow with their number.
     """
+    if not objective.needs_whole_batches:
+        batch = min(batch, max(1, BATCH // objective.samples))
     latent_noise = stream(seed, "latent of a scored split", device=split.images.device)
     parts = []
     images = (part for whole in scored_images(split, seed) for part in whole.split(batch))
