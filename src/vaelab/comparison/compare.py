@@ -230,8 +230,7 @@ class Comparison(Steps):
         Their neg_elbo favours those that minimise it; an importance-weighted bound is closer to −log p(x).
         """
         of = next(family for family in self.found.families if member in family.members)
-        differ = len({str(model.config.loss) for model in of.models}) > 1
-        return (*NEEDED, "nll") if differ else NEEDED
+        return (*NEEDED, "nll") if of.losses_differ else NEEDED
 
     def lacks_numbers(self, member: Member) -> bool:
         """Whether a section of the table was never measured, was switched off, or failed unexpectedly."""
