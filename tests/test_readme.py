@@ -16,6 +16,7 @@ README = READMES[0].read_text()
 EXTENSIONS = REPOSITORY / "tests" / "extensions"
 QUICK = [*TINY, "epochs=1", "artifacts.every=0", "artifacts.figures=false", "artifacts.gif=false"]
 RUN, SWEEP = "outputs/2026-11-21/07-12-...", "outputs/multirun/2026-11-21/07-12-..."
+"""What `RUN` and `SWEEP` stand for in the README."""
 MORE = {
     "evaluate": [
         "nll_images=2",
@@ -75,7 +76,7 @@ def test_every_command_runs(
             assert result.returncode == 0, result.stderr
 
     home, _ = once(tmp_path_factory, "readme", train)
-    arguments = arguments.replace("outputs/", f"{home}/outputs/").replace("FOLDER", f"{home}/outputs")
+    arguments = arguments.replace("RUN", f"{home}/{RUN}").replace("SWEEP", f"{home}/{SWEEP}")
     given = shlex.split(arguments)
     own = {each.partition("=")[0] for each in given}
     if "resume" in own:

@@ -1,4 +1,4 @@
-"""vaelab: variational autoencoders on MNIST and Fashion-MNIST, from a shell line to a run folder.
+"""vaelab: variational autoencoders on MNIST-like images, from the command line or from Python.
 
 The functions take the settings of the command line, as strings or as keyword arguments, and return results:
 
@@ -10,7 +10,8 @@ torch.Size([64, 1, 28, 28])
 
 `train` makes one run and `sweep` one for each combination of settings; `load` opens a run; `evaluate`,
 `compare`, `sample` and `explore` work on runs. Every function raises `VaelabError` with a message that says
-what to change.
+what to change. The commands are modules of the same names. `import vaelab.train` therefore replaces the
+function `vaelab.train` by that module; `from vaelab.cli.api import train` always gives the function.
 """
 
 import importlib

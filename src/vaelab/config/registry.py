@@ -50,7 +50,15 @@ class Registry(Generic[Item]):
         self.complete = False
 
     def register(self, name: str) -> Callable[[Registered], Registered]:
-        """Decorator: registers a class, function or value under a name, and returns it unchanged."""
+        """Decorator: registers a class, function or value under a name, and returns it unchanged.
+
+        >>> shapes: Registry[type] = Registry("shape", "my_package.shapes", "my_package.shapes")
+        >>> @shapes.register("square")
+        ... class Square:
+        ...     pass
+        >>> list(shapes.registered)
+        ['square']
+        """
 
         def decorator(item: Registered) -> Registered:
             self.registered[name] = item  # type: ignore[assignment]
@@ -86,6 +94,10 @@ class Registry(Generic[Item]):
         those arguments that its constructor takes. Raises ConfigError for an unknown name, for an argument
         that the class doesn't take, for a value that is not of the type of an argument annotated as int,
         float or bool, and for one that the class refuses with TypeError, ValueError or ArithmeticError.
+
+        >>> from vaelab.objectives import kl_schedules
+        >>> kl_schedules.build("linear", epochs=20, warmup_epochs=4).weight(2)  # it takes no `epochs`
+        0.5
         """
         arguments = {"name": component} if isinstance(component, str) else dict(component)
         name = arguments.pop("name")

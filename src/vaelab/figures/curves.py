@@ -144,13 +144,12 @@ def loss_curves(
     alone = len(epochs) == 1  # which makes no line
     dot, dashes = (7.0, ("none", "none")) if alone else (3.5, ("-", "--"))
     style: dict[str, Any] = {"marker": "o" if len(epochs) < 40 else "", "markersize": dot}
-    weights = [row["kl_weight"] for row in history]
-    varies = len({*weights}) > 1
-    figure = new_figure(15.5 if varies else 12.0, 4.0, title, subtitle, plots=True)
-    panels = figure.subplots(1, len(PANELS) + varies)
-    if varies:
-        panels[-1].plot(epochs, weights, "-", color=INK, **style)
-        panels[-1].set_title("KL weight at the end of the epoch", loc="left")
+    over = scheduled(history)
+    figure = new_figure(15.5 if over else 12.0, 4.0, title, subtitle, plots=True)
+    panels = figure.subplots(1, len(PANELS) + (over is not None))
+    if over:
+        panels[-1].plot(epochs, over[2], "-", color=INK, **style)
+        panels[-1].set_title(over[0], loc="left")
         panels[-1].set_xlabel("epoch")
         panels[-1].set_xticks(epoch_ticks(len(epochs)))
         panels[-1].set_ylim(bottom=0)
@@ -174,6 +173,22 @@ def loss_curves(
     panels[0].set_ylabel("nats per image")
     panels[0].legend(fontsize=8.5)
     return figure
+
+
+def scheduled(history: Sequence[Mapping[str, float]]) -> tuple[str, str, list[float]] | None:
+    """What a schedule changes over the epochs: title, unit and values of the capacity or of the KL weight."""
+    for key, name, unit in SCHEDULED:
+        values = [row[key] for row in history if key in row]
+        if len({*values}) > 1 or (values and key == "kl_weight_mean"):
+            return name, unit, values
+    return None
+
+
+SCHEDULED = (
+    ("train/capacity", "Capacity C, mean over the epoch", "nats"),
+    ("kl_weight_mean", "KL weight, mean over the epoch", "weight"),
+    ("kl_weight", "KL weight at the end of the epoch", "weight"),  # runs of version 0.1 have no mean
+)
 
 
 @house_style()

@@ -77,24 +77,40 @@ class FeatureNetwork:
 
 
 def features_of(network: Classifier, x_N1HW: Tensor) -> Tensor:
-    """Features of images (N, C, H, W) in [0, 1], shape (N, 64), float64."""
+    """Features of images (N, C, H, W) in [0, 1], shape (N, 64), float64.
+
+    >>> features_of(untrained_network(0, torch.device("cpu")), torch.zeros(2, 1, 28, 28)).shape
+    torch.Size([2, 64])
+    """
     with torch.no_grad():
         parts = [network.features(batch) for batch in x_N1HW.split(BATCH)]
     return torch.cat(parts).double()
 
 
 def shipped(dataset: str) -> Path:
-    """The path of the classifier that ships for a data set; the file need not exist."""
+    """The path of the classifier that ships for a data set; the file need not exist.
+
+    >>> shipped("mnist").name
+    'mnist_cnn.safetensors'
+    """
     return CLASSIFIERS / f"{dataset}_cnn.safetensors"
 
 
 def beside(images: Path) -> Path:
-    """The path of the classifier for images in a folder or an archive: next to it."""
+    """The path of the classifier for images in a folder or an archive: next to it.
+
+    >>> beside(Path("stamps.npz")).name
+    'stamps.npz.features.safetensors'
+    """
     return images.with_name(f"{images.name}.features.safetensors")
 
 
 def digest_of(sha256: Mapping[str, str]) -> str:
-    """One SHA-256 for all files of a data set, from the files' own."""
+    """One SHA-256 for all files of a data set, from the files' own.
+
+    >>> digest_of({"a": "01", "b": "02"}) == digest_of({"b": "02", "a": "01"})
+    True
+    """
     return hashlib.sha256(repr(sorted(sha256.items())).encode()).hexdigest()
 
 
@@ -102,6 +118,9 @@ def feature_network(dataset: str, device: torch.device, path: Path | None = None
     """Load the classifier of a data set, from `path` or the shipped one, in eval mode.
 
     Raises VaelabError if there is no such file, or it is not a classifier.
+
+    >>> feature_network("mnist", torch.device("cpu"))(torch.zeros(2, 1, 28, 28)).shape
+    torch.Size([2, 64])
     """
     path = shipped(dataset) if path is None else path
     if not path.is_file():
@@ -133,7 +152,11 @@ def feature_network(dataset: str, device: torch.device, path: Path | None = None
 
 
 def untrained_network(seed: int, device: torch.device) -> Classifier:
-    """The same network with PyTorch's random initial weights: it shows that its FID measures nothing."""
+    """The same network with PyTorch's random initial weights: it shows that its FID measures nothing.
+
+    >>> untrained_network(0, torch.device("cpu"))(torch.zeros(2, 1, 28, 28)).shape
+    torch.Size([2, 10])
+    """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # the CPU's alone
         return Classifier().eval().requires_grad_(False).to(device)

@@ -49,13 +49,23 @@ def fid(real: Moments, other: Moments) -> Score:
 
     Its unit is that of squared features; the standard error is the bootstrap's. It is biased upwards for
     small sets, so compare only scores of equally many images.
+
+    >>> features_ND = torch.tensor([[0.0], [2.0]]).repeat(50, 1)
+    >>> real, other = (replicated_moments(each, seed=0) for each in (features_ND, features_ND + 3))
+    >>> round(fid(real, other).value, 6)
+    9.0
     """
     distances = frechet_distance(*real, *other)
     return Score(distances[0].item(), distances[1:].std().item())
 
 
 def replicated_moments(features_ND: Tensor, seed: int) -> Moments:
-    """Mean and covariance of features (N, D), and of 200 bootstrap samples: an argument of `fid`."""
+    """Mean and covariance of features (N, D), and of 200 bootstrap samples: an argument of `fid`.
+
+    >>> means, covariances = replicated_moments(torch.eye(3), seed=0)
+    >>> means.shape, covariances.shape
+    (torch.Size([201, 3]), torch.Size([201, 3, 3]))
+    """
     count = len(features_ND)
     centre_D = features_ND.mean(dim=0)
     centred_ND = (features_ND - centre_D).double()
@@ -76,6 +86,10 @@ def frechet_distance(mean_a: Tensor, covariance_a: Tensor, mean_b: Tensor, covar
     """|μa − μb|² + tr(Σa + Σb − 2 (Σa Σb)^½) of Gaussians, shape (...).
 
     Means have the shape (..., D) and covariances (..., D, D). Dowson & Landau (1982).
+
+    >>> mean_a, mean_b, covariance = torch.zeros(1), torch.full((1,), 3.0), torch.eye(1)
+    >>> frechet_distance(mean_a, covariance, mean_b, 4 * covariance)  # 3² + 1 + 4 − 2 · 2
+    tensor(10.)
     """
     # With S = Σa^½, Σa Σb and the symmetric S Σb S have the same eigenvalues; the trace sums their roots.
     values, vectors = torch.linalg.eigh(covariance_a)
@@ -94,6 +108,9 @@ def kid(real_ND: Tensor, other_ND: Tensor) -> Score:
     The mean of h(i, j) = k(x_i, x_j) + k(y_i, y_j) − k(x_i, y_j) − k(y_i, x_j) over all pairs with i ≠ j,
     where k(a, b) = (a·b / D + 1)³. It can be negative. Its variance is that of a U-statistic (Hoeffding
     1948).
+
+    >>> kid(torch.zeros(4, 1), torch.ones(4, 1)).value  # 1 + 8 − 1 − 1
+    7.0
     """
     count = len(real_ND)
     x, y = real_ND.float(), other_ND.float()
@@ -151,6 +168,12 @@ def manifold_scores(real: Manifold, other: Manifold, seed: int) -> dict[str, Sco
     real images that contain an other image, divided by 5, and coverage the share of real images with an other
     image in their ball, with balls that reach to the 5th neighbour (Naeem et al. 2020). All but density are
     in [0, 1]. Standard errors are the bootstrap's, with both sets resampled and the radii fixed.
+
+    >>> near, far = (Manifold.around(first + torch.arange(10.0)[:, None]) for first in (0, 100))
+    >>> manifold_scores(near, near, seed=0)["precision"].value
+    1.0
+    >>> manifold_scores(near, far, seed=0)["coverage"].value
+    0.0
     """
     count, others = len(real.features), len(other.features)
     in_real, in_wide_real, in_other = membership(real, other)  # (M, N): other m and real n share a ball
@@ -206,6 +229,9 @@ def fitted_mixture(z_NL: NDArray[np.floating], seed: int) -> Mixture:
     """A mixture of 10 Gaussians fitted to latents (N, L) (Ghosh et al. 2020).
 
     Covariances are full up to 64 latent dimensions, and diagonal beyond.
+
+    >>> fitted_mixture(np.eye(20), seed=0).means_.shape
+    (10, 20)
     """
     covariance = "full" if z_NL.shape[1] <= FULL_COVARIANCE_UP_TO else "diag"
     mixture = GaussianMixture(min(COMPONENTS, len(z_NL)), covariance_type=covariance, random_state=seed)
@@ -215,13 +241,21 @@ def fitted_mixture(z_NL: NDArray[np.floating], seed: int) -> Mixture:
 
 
 def mixture_draws(mixture: Mixture, count: int, seed: int) -> NDArray[np.float32]:
-    """Draws from a fitted mixture, shape (count, L), in random order."""
+    """Draws from a fitted mixture, shape (count, L), in random order.
+
+    >>> mixture_draws(fitted_mixture(np.eye(20), seed=0), 5, seed=0).shape
+    (5, 20)
+    """
     draws, _ = mixture.sample(count)
     return np.random.default_rng(seed).permutation(draws).astype(np.float32)
 
 
 def batches_of(mixture: Mixture, batch: int, seed: int) -> Iterator[NDArray[np.float32]]:
-    """An endless stream of draws, (batch, L) each, from one random stream."""
+    """An endless stream of draws, (batch, L) each, from one random stream.
+
+    >>> next(batches_of(fitted_mixture(np.eye(20), seed=0), 5, seed=0)).shape
+    (5, 20)
+    """
     random = np.random.RandomState(seed % 2**32)  # the kind of generator that scikit-learn takes
     mixture.set_params(random_state=random)
     while True:

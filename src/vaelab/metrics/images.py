@@ -22,6 +22,9 @@ def sharpness(x_N1HW: Tensor) -> Tensor:
     """Variance of the Laplacian of each image (Pech-Pacheco et al. 2000), shape (N,), in squared grey values.
 
     Border pixels are replicated. Noise is sharp too: higher is not always better.
+
+    >>> sharpness(torch.full((1, 1, 4, 4), 0.5))
+    tensor([0.])
     """
     x = F.pad(x_N1HW, (1, 1, 1, 1), mode="replicate")
     vertical = x[..., :-2, 1:-1] + x[..., 2:, 1:-1]
@@ -33,6 +36,9 @@ def diversity(x_N1HW: Tensor) -> Score:
     """Mean Euclidean distance between pairs of the first 2,000 images, in grey values.
 
     The standard error is that of a U-statistic. It takes at least two images.
+
+    >>> diversity(torch.stack([torch.zeros(1, 2, 2), torch.ones(1, 2, 2)])).value
+    2.0
     """
     pixels = x_N1HW[:PAIRED].flatten(1)
     count = len(pixels)
@@ -46,6 +52,9 @@ def psnr(x_N1HW: Tensor, y_N1HW: Tensor) -> Tensor:
     """Peak signal-to-noise ratio of each pair, −10 log10 of the mean squared error, shape (N,), in dB.
 
     Infinite for equal images.
+
+    >>> round(psnr(torch.zeros(1, 1, 4, 4), torch.full((1, 1, 4, 4), 0.5)).item(), 2)  # 20 log10 2
+    6.02
     """
     return -10 * (x_N1HW - y_N1HW).square().flatten(1).mean(dim=1).log10()
 
@@ -55,6 +64,9 @@ def ssim(x_N1HW: Tensor, y_N1HW: Tensor) -> Tensor:
 
     Averaged over the positions where the 11 × 11 window lies inside the image, which must therefore have at
     least 11 × 11 pixels: padded borders would make up half of a 28 × 28 image.
+
+    >>> round(ssim(torch.eye(28).view(1, 1, 28, 28), torch.eye(28).view(1, 1, 28, 28)).item(), 6)
+    1.0
     """
     x, y = x_N1HW, y_N1HW
     rows, columns = (windows(size, x.device) for size in x.shape[2:])

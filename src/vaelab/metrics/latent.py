@@ -27,12 +27,19 @@ def is_active(mean_NL: Tensor) -> Tensor:
     """Which latent dimensions are active, shape (L,), bool (Burda et al. 2016).
 
     A dimension is active if the variance of its posterior means over the images is above 0.01.
+
+    >>> is_active(torch.tensor([[0.0, 0.0], [1.0, 0.1]]))  # variances 0.25 and 0.0025
+    tensor([ True, False])
     """
     return mean_NL.var(dim=0, correction=0) > ACTIVE_VARIANCE
 
 
 def active_units(mean_NL: Tensor) -> int:
-    """The number of active latent dimensions of posterior means (N, L); see `is_active`."""
+    """The number of active latent dimensions of posterior means (N, L); see `is_active`.
+
+    >>> active_units(torch.tensor([[0.0, 0.0], [1.0, 0.1]]))
+    1
+    """
     return int(is_active(mean_NL).sum())
 
 
@@ -41,6 +48,9 @@ def principal_directions(mean_NL: Tensor, count: int = 2) -> Tensor:
 
     The largest entry of each direction is made positive, so that plots of similar data have the same
     orientation.
+
+    >>> principal_directions(torch.tensor([[0.0, 0.0], [3.0, 4.0]]), count=1).flatten()
+    tensor([0.6000, 0.8000], dtype=torch.float64)
     """
     centred = mean_NL.double() - mean_NL.double().mean(dim=0)
     _, _, rows = torch.linalg.svd(centred, full_matrices=False)
@@ -55,6 +65,10 @@ def embedding(mean_NL: Tensor, method: str, seed: int) -> tuple[NDArray[np.float
     `tsne` (van der Maaten & Hinton 2008) is computed by openTSNE if that is installed, else by scikit-learn;
     `umap` (McInnes et al. 2018) by umap-learn, which must be installed. The same points and seed give the
     same embedding.
+
+    >>> points_N2, method = embedding(torch.eye(20), "tsne", seed=0)
+    >>> points_N2.shape
+    (20, 2)
     """
     points_NL, seed = mean_NL.double().cpu().numpy(), seed % 2**32
     if method == "umap":
@@ -97,6 +111,11 @@ def kl_parts(posterior: Gaussian, z_NL: Tensor) -> KLParts:
     that bound it is too low, and the marginal KL too high. The last two parts are means over the first 1,000
     samples. Standard errors are over images; those of the first two parts are the infinitesimal jackknife's
     (Efron 1982), because every image also contributes to q(z).
+
+    >>> prior = Gaussian(torch.zeros(50, 2), torch.zeros(50, 2))  # each posterior is the prior
+    >>> parts = kl_parts(prior, torch.randn(50, 2, generator=torch.Generator()))
+    >>> abs(parts.mutual_information.value) < 1e-6
+    True
     """
     images, latents = z_NL.shape
     log_variance_NL = posterior.log_variance.double()
@@ -143,6 +162,10 @@ def uncovered(posterior: Gaussian, z_ZL: Tensor, share: float = 0.95, *, own: bo
     The central region of a Gaussian is the ellipsoid around its mean that contains `share` of its
     probability. If `own` is False, point n is a sample of posterior n, and that posterior is left out: it
     measures how well images cover the posteriors of other images.
+
+    >>> posterior = Gaussian(torch.zeros(1, 2), torch.zeros(1, 2))
+    >>> uncovered(posterior, torch.tensor([[0.0, 2.0], [0.0, 3.0]]))  # the region's radius is 2.45
+    tensor([False,  True])
     """
     from scipy.special import gammaincinv  # its import takes half a second
 
@@ -159,6 +182,9 @@ def uncovered_grid(posterior: Gaussian, reach: float, points: int, share: float 
     """`uncovered` on a square grid from −reach to reach in two latent dimensions, shape (Y, X), bool.
 
     `points` is the number per side; rows are in the order of increasing z₂.
+
+    >>> uncovered_grid(Gaussian(torch.zeros(1, 2), torch.zeros(1, 2)), reach=3, points=3).sum()
+    tensor(8)
     """
     axis = torch.linspace(-reach, reach, points, dtype=torch.float64, device=posterior.mean.device)
     sigma_N, rows = (0.5 * posterior.log_variance[:, 1]).exp(), []

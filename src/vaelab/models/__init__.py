@@ -82,6 +82,12 @@ class VAE(nn.Module):
             of `with_labels`.
         decoder: (B, L) -> (B, P·C, H, W); with `classes`, its input is (B, L + Y), the one-hot label after z.
         classes: the class numbers of a class-conditional model; empty for any other.
+
+    >>> encoder = nn.Sequential(nn.Flatten(), nn.Linear(784, 4))
+    >>> decoder = nn.Sequential(nn.Linear(2, 784), nn.Unflatten(1, (1, 28, 28)))
+    >>> model = VAE((1, 28, 28), 2, encoder, decoder)
+    >>> model.encode(torch.zeros(5, 1, 28, 28)).mean.shape, model.decode(torch.zeros(5, 2)).shape
+    (torch.Size([5, 2]), torch.Size([5, 1, 28, 28]))
     """
 
     class_numbers: Tensor

@@ -50,6 +50,13 @@ class Objective(nn.Module, ABC):
     kl=false) and the settings `free_bits` and `importance_samples` of `loss`; its other arguments are
     settings of its own. State that training changes, other than the weights, must be registered as a buffer,
     so that checkpoints contain it.
+
+    >>> import torch
+    >>> from vaelab.models import build
+    >>> objective = objectives.build("neg_elbo", likelihood=likelihoods.build("bernoulli"))
+    >>> model, x_BCHW = build({"name": "mlp"}, (1, 28, 28), seed=0), torch.zeros(5, 1, 28, 28)
+    >>> objective(model, x_BCHW, Generator(), kl_weight=0.5).loss.shape
+    torch.Size([5])
     """
 
     parts: Sequence[str] = ()

@@ -18,6 +18,8 @@ class Capacity(Objective):
     `nats` = 0 the loss is the negative ELBO with KL weight γ. Raises ValueError for a negative capacity.
     """
 
+    parts = ("capacity",)
+
     def __init__(self, likelihood: Likelihood, beta: float, nats: float = 25.0) -> None:
         super().__init__(likelihood)
         if nats < 0:
@@ -33,7 +35,8 @@ class Capacity(Objective):
         reconstruction = -self.likelihood.log_prob(parameters, x_BCHW)
         kl = posterior.kl()
         if not self.beta:
-            return Terms(reconstruction, reconstruction, kl)
+            return Terms(reconstruction, reconstruction, kl, {"capacity": torch.zeros_like(kl)})
         # The same precision for a Python number and for the tensor that a CUDA graph reads.
         capacity = self.nats / self.beta * torch.as_tensor(kl_weight, dtype=kl.dtype, device=kl.device)
-        return Terms(reconstruction + self.beta * (kl - capacity).abs(), reconstruction, kl)
+        loss = reconstruction + self.beta * (kl - capacity).abs()
+        return Terms(loss, reconstruction, kl, {"capacity": capacity.expand_as(kl)})

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from vaelab.config import CONF_DIR, Config, counted, flattened, quote_override, read_yaml, resolve_saved, show
-from vaelab.figures.curves import OverSeeds, VerticalAxis, epoch_ticks
+from vaelab.figures.curves import OverSeeds, VerticalAxis, epoch_ticks, scheduled
 from vaelab.figures.style import SCORED, TRAIN, on_dark
 from vaelab.pages import captions
 from vaelab.pages.epochs import KINDS, epochs_data
@@ -186,10 +186,11 @@ def curves(history: Sequence[Mapping[str, float]], split: str) -> list[dict[str,
             for place, name in enumerate(values)
         ]
         found.append(chart(title, series, ticks, axis.for_page()))
-    weights = [row["kl_weight"] for row in history]
-    if len({*weights}) > 1:
-        look = {"name": "weight", "colour": 0, "dash": "none", "values": weights}
-        found.append(chart("KL weight at the end of the epoch", [look], ticks, unit="weight"))
+    if over := scheduled(history):
+        title, unit, values = over
+        found.append(
+            chart(title, [{"name": unit, "colour": 0, "dash": "none", "values": values}], ticks, unit=unit)
+        )
     return found
 
 

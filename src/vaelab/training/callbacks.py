@@ -32,7 +32,15 @@ Bar = Callable[..., Iterable[Any]]
 
 
 class Callback:
-    """Base class of callbacks and loggers: every method does nothing unless overridden."""
+    """Base class of callbacks and loggers: every method does nothing unless overridden.
+
+    >>> from types import SimpleNamespace
+    >>> class Announce(Callback):
+    ...     def on_epoch(self, state: TrainingState) -> None:
+    ...         print(f"epoch {state.epoch} is done")
+    >>> notify([Announce()], "on_epoch", SimpleNamespace(epoch=3))
+    epoch 3 is done
+    """
 
     def on_start(self, state: TrainingState) -> None:
         """Called before the first step of a session, which may start in the middle of a run."""

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from statistics import fmean
 
 import torch
 from torch import Generator, Tensor
@@ -207,7 +208,10 @@ def epoch_record(state: TrainingState, data: Data, config: Config) -> Record:
 
     Their loss is computed with the epoch's last KL weight. Raises TrainingDiverged.
     """
-    weight = kl_weight(config)(state.epoch + 1 - 1 / state.steps_per_epoch)
+    steps = state.steps_per_epoch
+    weight_of = kl_weight(config)
+    weights = [weight_of(state.epoch + step / steps) for step in range(steps)]
+    weight = weights[-1]
     sums_T, counts = doubled(state.step_terms_ST).sum(dim=0), counts_of(config)
     images = float(len(data.train))
     if counts:  # steps whose gradient was not finite have no terms
@@ -229,10 +233,11 @@ def epoch_record(state: TrainingState, data: Data, config: Config) -> Record:
             terms = numbers["reconstruction"], numbers["kl"]
             raise diverged(state.epoch + 1, state.step, *terms, weight)
         record |= {f"{name}/{key}": value for key, value in numbers.items()}
-    steps = dict(zip(counts, sums_T[len(per_image_T) :].tolist(), strict=True))
+    constant = config.kl_off or config.loss.full_from_start
     return record | {
         "kl_weight": weight,
-        **steps,
+        **({} if constant else {"kl_weight_mean": fmean(weights)}),
+        **dict(zip(counts, sums_T[len(per_image_T) :].tolist(), strict=True)),
         "active_units": active_units(scored.posterior.mean),
         "images_per_second": len(data.train) / state.seconds,
         "seconds": state.seconds,

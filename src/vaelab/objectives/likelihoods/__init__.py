@@ -13,6 +13,11 @@ class Likelihood(nn.Module, ABC):
 
     The parameters are the decoder's output, (B, P·C, H, W). Its own trainable parameters, if any, are trained
     with the model's. New ones are registered in `likelihoods`.
+
+    >>> import torch
+    >>> logits, x = torch.zeros(1, 1, 2, 2), torch.ones(1, 1, 2, 2)
+    >>> likelihoods.build("bernoulli").log_prob(logits, x)  # 4 ln ½
+    tensor([-2.7726])
     """
 
     parameters_per_pixel: int = 1

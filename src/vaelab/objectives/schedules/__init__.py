@@ -11,6 +11,12 @@ class KLSchedule(ABC):
 
     A constructor may take `epochs` and the settings `warmup_epochs`, `cycles` and `ratio` by name; its other
     arguments are settings of its own.
+
+    >>> class Half(KLSchedule):
+    ...     def weight(self, epoch: float) -> float:
+    ...         return 0.5
+    >>> Half().weight(2.5)
+    0.5
     """
 
     @abstractmethod
