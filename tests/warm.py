@@ -32,7 +32,9 @@ def preload() -> None:
     import sklearn.neighbors  # noqa: F401
     import torch
 
-    torch.optim.SGD([torch.zeros(1, requires_grad=True)])  # the first optimiser imports torch.compile's modules
+    torch.optim.SGD(
+        [torch.zeros(1, requires_grad=True)]
+    )  # the first optimiser imports torch.compile's modules
 
 
 def run(job: dict[str, Any]) -> int:
