@@ -40,13 +40,13 @@ def test_conv_with_16_latent_dimensions(tmp_path: Path) -> None:
 )
 def test_three_classes(tmp_path: Path, beta: float, reconstruction: float, kl: float) -> None:
     row = last_row(tmp_path, "model=conv", "dataset.classes=[0,1,7]", "dataset.val_size=0", f"beta={beta}")
-    assert row["train/reconstruction"] == pytest.approx(reconstruction, rel=0.01)
+    assert row["train/reconstruction"] == pytest.approx(reconstruction, abs=0.5)
     assert row["train/kl"] == pytest.approx(kl, rel=0.06)
 
 
 def test_mlp_with_20_latent_dimensions_on_mnist(tmp_path: Path) -> None:
     row = last_row(tmp_path, "dataset=mnist", "model.latent_dim=20", "epochs=10", "dataset.val_size=0")
-    assert row["test/neg_elbo"] <= 106.5
+    assert row["test/neg_elbo"] == pytest.approx(105.6, abs=0.8)
 
 
 def test_without_the_kl_term_the_latent_space_spreads_out(tmp_path: Path) -> None:
