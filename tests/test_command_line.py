@@ -141,7 +141,7 @@ def test_kl_off_with_beta_says_so_and_names_the_folder(train: CommandLine) -> No
     assert "WARNING: beta=4.0 has no effect with kl=false: the KL term is not minimised." in result.stderr
 
 
-def test_a_users_own_yaml(train: CommandLine, tmp_path: Path) -> None:
+def test_a_users_own_yaml_is_composed_or_refused_in_one_line(train: CommandLine, tmp_path: Path) -> None:
     folder = tmp_path / "mine" / "experiment"
     folder.mkdir(parents=True)
     (folder / "tiny.yaml").write_text("# @package _global_\nepochs: 1\nmodel:\n  hidden: [20]\n")

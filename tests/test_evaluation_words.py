@@ -41,8 +41,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run_of_three_epochs(tmp_path_factory)
 
 
-def test_progress_on_a_terminal(run: Path) -> None:
-    """What is measured and drawn, and how much of it there is; in a pipe there is nothing."""
+def test_a_terminal_shows_what_is_measured_and_drawn(run: Path) -> None:
     outer, inner = pty.openpty()
     fcntl.ioctl(outer, termios.TIOCSWINSZ, struct.pack("4H", 24, 120, 0, 0))
     only = [f"metrics.{name}=false" for name in SECTIONS if name not in ("bound", "nll")]
@@ -122,7 +121,7 @@ main()
 # --- the words --------------------------------------------------------------------------------------------
 
 
-def test_verdicts() -> None:
+def test_verdicts_state_active_and_collapsed_dimensions_and_which_sampling_is_better() -> None:
     assert collapse_verdict(16, 0, 0) == "16 of 16 latent dimensions are active."
     to_prior = " Collapsed to the prior (KL below 0.01 nats): 2."
     assert collapse_verdict(1, 2, 0) == f"1 of 3 latent dimensions is active.{to_prior}"

@@ -59,7 +59,7 @@ def test_every_command_gives_a_result_with_extreme_settings(
         *((model, "bernoulli", 0) for model in names() if model != "mlp"),
     ],
 )
-def test_images_that_are_all_alike_train_to_finite_numbers_and_one_spot_in_the_latent_plot(
+def test_images_that_are_all_alike_give_finite_losses_and_a_latent_plot_of_all_points(
     data: Data, model: str, likelihood: str, grey: int
 ) -> None:
     def alike(split: Split) -> Split:
