@@ -221,7 +221,7 @@ ask "$0 script.py mod" "$0" script.py mod
 # --- --help and wrong values ------------------------------------------------------------------------------
 
 
-def test_help_lists_groups_knobs_and_examples_without_torch(tmp_path: Path) -> None:
+def test_help_lists_groups_settings_and_examples_without_torch(tmp_path: Path) -> None:
     script = "import sys, vaelab.train as t; sys.argv = ['train', '--help']\ntry: t.main()\nfinally: print('torch' in sys.modules)"
     result = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, env=environment()
@@ -238,6 +238,7 @@ def test_help_lists_groups_knobs_and_examples_without_torch(tmp_path: Path) -> N
         r"optimizer\.lr=0\.001 +learning rate of Adam, dimensionless \(a number above 0 and below 1\)\n",
         result.stdout,
     )
+    assert "Settings and their defaults (reconstruction and KL are nats per image)\n" in result.stdout
     assert re.search(r"dataset\.name=fashion_mnist +the data set", result.stdout)
     assert re.search(r"experiment=kl_ablation +What does the KL term do\?", result.stdout)
     unwrapped = " ".join(result.stdout.split())

@@ -6,6 +6,7 @@ import fcntl
 import math
 import os
 import pty
+import re
 import signal
 import struct
 import subprocess
@@ -257,6 +258,15 @@ def test_help_lists_settings_without_torch(tmp_path: Path) -> None:
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout.endswith("False\n")
-    for line in ("checkpoint=null", "importance_samples=500", "metrics.frozen_latent=true", "split=test"):
+    for line in (
+        "checkpoint=null",
+        "importance_samples=500",
+        "Settings and their defaults\n",
+        "metrics.frozen_latent=true",
+        "split=test",
+    ):
         assert line in result.stdout
+    described = dict(re.findall(r"metrics\.(\w+)=\w+ +(\w+)", result.stdout))
+    assert {*described} >= {*SECTIONS}
+    assert [word for word in described.values() if not word.islower()] == ["FID"]
     assert max(map(len, result.stdout.splitlines())) <= 132

@@ -90,8 +90,8 @@ def test_val_size_that_leaves_nothing() -> None:
 
 
 @pytest.mark.parametrize(("val_size", "message"), [
-    (2, "dataset.val_size=2 leaves no val images of dataset.classes=[7]: type a larger number."),
-    (9998, "dataset.val_size=9998 leaves no train images of dataset.classes=[7]: type a smaller number."),
+    (2, "dataset.val_size=2 leaves no validation images of dataset.classes=[7]: type a larger number."),
+    (9998, "dataset.val_size=9998 leaves no training images of dataset.classes=[7]: type a smaller number."),
 ])  # fmt: skip
 def test_splits_without_an_image_of_the_classes(val_size: int, message: str) -> None:
     with pytest.raises(ConfigError) as error:
