@@ -105,6 +105,9 @@ def test_nothing_typed_is_ignored_without_a_word() -> None:
         "artifacts.embedding=tsne has no effect with model.latent_dim=2: the latent plot shows all dimensions."
     ]
     assert settings("artifacts.embedding=tsne", "model.latent_dim=3").without_effect() == []
+    assert settings("loss.schedule=sigmoid").without_effect() == [
+        "loss.schedule=sigmoid has no effect with loss.warmup_epochs=0: the KL weight is beta from the first step."
+    ]
     assert len(settings("kl=false", "epochs=1", "loss.warmup_epochs=1").without_effect()) == 1
     assert settings("kl=false").without_effect() == settings("beta=4").without_effect() == []
     assert not_taken(settings("loss.warmup_epochs=3", "loss.free_bits=0.1")) == []
@@ -237,6 +240,13 @@ def test_the_same_training_has_the_same_digest() -> None:
     assert training_digest(settings("device=cpu", "logger=tensorboard", "dataset.root=/elsewhere")) == digest
     assert training_digest(settings("beta=1.0", "model.latent_dim=2")) == digest
     assert training_digest(settings("beta=2")) != digest
+    for full in (
+        ["loss.schedule=cosine"],
+        ["loss.schedule=constant", "loss.warmup_epochs=3", "loss.cycles=2"],
+    ):
+        assert training_digest(settings(*full)) == digest
+    for rising in (["loss.schedule=cyclical"], ["loss.schedule=cosine", "loss.warmup_epochs=3"]):
+        assert training_digest(settings(*rising)) != digest
     ignored = ["beta=0", "beta=4", "loss.free_bits=1", "loss.warmup_epochs=3", "loss.schedule=cyclical"]
     off = {
         training_digest(settings(*each)) for each in (("beta=0",), *(("kl=false", one) for one in ignored))

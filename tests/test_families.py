@@ -124,3 +124,18 @@ def test_titles_and_folder_names_of_families_are_distinct(swept: tuple[Path, Any
     assert [label_of(config, differing(objectives)) for config in objectives] == [
         "vae, importance_samples 1", "geco, importance_samples 1", "iwae, importance_samples 5", "iwae, importance_samples 50"
     ]  # fmt: skip
+
+
+def test_models_of_different_objectives_are_compared_by_nll_and_not_by_loss(
+    train: CommandLine, tmp_path: Path
+) -> None:
+    sweep = ("-m", "loss=vae,iwae", "hydra.sweep.dir=sweep", "hydra.callbacks.compare.figures=false")
+    result = train(*sweep, *QUICK, "epochs=1", "model.hidden=[8]", "artifacts.gif=false")
+    assert result.returncode == 0, result.stderr
+    text = (tmp_path / "sweep/comparison/comparison.md").read_text()
+    rows = {line.split("|")[1].split("<br>")[0].strip(): line.split("|")[2:4] for line in text.splitlines() if line.startswith("|")}  # fmt: skip
+    assert all(map(float, rows["**nll ↓**"]))
+    assert float(rows["**nll ↓**"][0]) < float(rows["**neg_elbo ↓**"][0])
+    assert not any("loss" in name for name in rows)
+    assert "train/loss" not in (tmp_path / "sweep/comparison/comparison.csv").read_text()
+    assert "minimise different objectives (iwae, neg_elbo)" in text

@@ -26,6 +26,7 @@ from vaelab.comparison.report import (
     sentences,
 )
 from vaelab.comparison.table import (
+    NLL,
     TERMINAL,
     answers,
     comma_separated,
@@ -54,7 +55,7 @@ from vaelab.runs.signals import BY_SIGNAL
 from vaelab.training.run import load
 
 NEEDED = ("latent", "classes", "samples", "images")
-"""Sections of an evaluation that a comparison has columns for."""
+"""Sections of an evaluation that every comparison has columns for; see `needed`."""
 
 NOT_IN_PAGE = ("curves.png", "rate_distortion.png", "latent_evolution.gif")
 """Figures that report.html shows as interactive charts instead."""
@@ -145,8 +146,8 @@ class Comparison(Steps):
         ]
         self.said += [
             f"{family.title}: models minimise different objectives ({', '.join(family.objectives)}). Their "
-            "losses are not comparable; reconstruction, KL, neg_elbo and the measures of latents and "
-            "samples are."
+            "losses are not comparable and are left out; reconstruction, KL, neg_elbo, nll and the measures "
+            "of latents and samples are comparable."
             for family in self.found.families
             if len(family.objectives) > 1
         ]
@@ -170,6 +171,7 @@ class Comparison(Steps):
             self.evaluate_missing()
             for family in self.found.families:
                 self.leave_out_other_networks(family)
+                self.leave_out_other_bounds(family)
             rows = plain_rows(self.found.families, self.found.not_finished)
             write_bytes(self.folder / "comparison.csv", comma_separated(rows).encode())
             drawn = len(FIGURES) * len(self.found.families) if self.config.figures else 0
@@ -197,7 +199,9 @@ class Comparison(Steps):
         rescored = [member for family in self.found.families for member in self.of_other_networks(family)]
         for member in rescored:
             member.evaluation = None
-        lacking = [each for each in self.found.members if lacks_numbers(each) and each not in self.not_here]
+        lacking = [
+            each for each in self.found.members if self.lacks_numbers(each) and each not in self.not_here
+        ]
         if lacking and not self.config.evaluate:
             self.said.append(
                 f"No evaluation on these images for {len(lacking)} of "
@@ -220,6 +224,23 @@ class Comparison(Steps):
                 if result.interrupted_by:
                     raise SystemExit(BY_SIGNAL + result.interrupted_by)
 
+    def needed(self, member: Member) -> Sequence[str]:
+        """The sections that the table needs: nll too where models differ in the loss and not only in beta.
+
+        Their neg_elbo favours those that minimise it; an importance-weighted bound is closer to −log p(x).
+        """
+        of = next(family for family in self.found.families if member in family.members)
+        return (*NEEDED, "nll") if of.losses_differ else NEEDED
+
+    def lacks_numbers(self, member: Member) -> bool:
+        """Whether a section of the table was never measured, was switched off, or failed unexpectedly."""
+        found = member.evaluation or {"numbers": {}, "not_measured": {}}
+        missing = [name for name in self.needed(member) if name not in found["numbers"]]
+        reasons = {name: found["not_measured"].get(name, switched_off(name)) for name in missing}
+        return any(
+            why == switched_off(name) or why.startswith("failed with") for name, why in reasons.items()
+        )
+
     def of_other_images(self, family: Family) -> list[Member]:
         """The runs whose evaluation is of other images than this comparison measures."""
 
@@ -230,7 +251,7 @@ class Comparison(Steps):
         members, data = family.members, family.members[0].facts["data"]
         own = others(data["sha256"], data["images"]["test"])
         given = self.config.dataset.source is not None or self.config.dataset.root is not None
-        if self.config.evaluate and (own or given or any(map(lacks_numbers, members))):
+        if self.config.evaluate and (own or given or any(map(self.lacks_numbers, members))):
             with suppress(VaelabError):  # without images nothing can be measured, which is reported later
                 now = self.evaluated_model(members[0]).data
                 here = (dict(now.origin.sha256), len(now.test))
@@ -243,14 +264,14 @@ class Comparison(Steps):
                     f"The runs' own images of {family.title} are not on this machine: runs that were not "
                     "evaluated on them have no numbers from evaluations."
                 )
-                self.not_here += [member for member in members if lacks_numbers(member) or member in own]
+                self.not_here += [member for member in members if self.lacks_numbers(member) or member in own]
         return own
 
     def of_other_networks(self, family: Family) -> list[Member]:
         """The runs whose samples are scored on other features than those that are to be evaluated now."""
         members = [member for member in family.members if member.evaluation]
         used = {feature_digest(member) for member in members} - {None}
-        now = len(used) > 1 or any(map(lacks_numbers, family.members)) or self.config.dataset.features
+        now = len(used) > 1 or any(map(self.lacks_numbers, family.members)) or self.config.dataset.features
         if used and now and self.config.evaluate:
             with suppress(VaelabError):  # without images or a network nothing can be measured again
                 here = self.evaluated_model(family.members[0])
@@ -273,6 +294,18 @@ class Comparison(Steps):
                 + ("" if self.config.evaluate else " evaluate=true measures them again on one of them.")
             )
 
+    def leave_out_other_bounds(self, family: Family) -> None:
+        """Bounds of different numbers of importance samples or images are no numbers of one column."""
+        keys = ("importance_samples", "nll_images", "proposal")
+        of = [member.evaluation for member in family.members if look_up(member.evaluation or {}, NLL)]
+        if len({tuple(str(each["settings"].get(key)) for key in keys) for each in of if each}) > 1:
+            for each in of:
+                (each or {"numbers": {}})["numbers"].pop("nll", None)
+            self.said.append(
+                f"nll of {family.title} is left out: its runs were evaluated with different "
+                "importance_samples, nll_images or proposal."
+            )
+
     def evaluated_model(self, member: Member) -> EvaluatedModel:
         """The last checkpoint: to measure what the table needs and what a replaced evaluation had."""
         before = read_metrics_json(member.folder.evaluation("last", "test")) or {}
@@ -282,7 +315,7 @@ class Comparison(Steps):
             device=self.config.device,
             figures=False,
             dataset=self.config.dataset,
-            metrics={name: name in (*NEEDED, "bound", *had) for name in section_names()},
+            metrics={name: name in (*self.needed(member), "bound", *had) for name in section_names()},
         )
         return evaluated_model(load(member.folder.last_checkpoint), config, self.loaded)
 
@@ -419,11 +452,3 @@ def feature_digest(member: Member) -> str | None:
     """The SHA-256 of the feature network that samples were scored on; None where they were not."""
     found: str | None = look_up(member.evaluation or {}, "numbers.samples.features.sha256")
     return found
-
-
-def lacks_numbers(member: Member) -> bool:
-    """Whether a section of the table was never measured, was switched off, or failed unexpectedly."""
-    found = member.evaluation or {"numbers": {}, "not_measured": {}}
-    missing = [name for name in NEEDED if name not in found["numbers"]]
-    reasons = {name: found["not_measured"].get(name, switched_off(name)) for name in missing}
-    return any(why == switched_off(name) or why.startswith("failed with") for name, why in reasons.items())

@@ -24,6 +24,7 @@ from vaelab.runs.folder import SPLIT_NAMES
 TERMINAL = 100
 """Largest width of a table on a terminal, in characters."""
 NOT_RANKED = "–"
+NLL = "numbers.nll.nll.model"
 LEAST_COVERED = 50.0
 """Smallest percentage of the test images' own posterior samples that must be covered for the share of holes
 to be meaningful: below, posteriors are too narrow to cover the region where images are encoded."""
@@ -142,7 +143,11 @@ def columns_of(family: Family) -> list[Column]:
     scored, fid, prior, means = SPLIT_NAMES[split], f"fid_{name}_cnn", "prior samples", "posterior means"
     pixels = pixels_of(family.members[0].facts["data"])
     bernoulli = family.models[0].config.loss.likelihood_name == "bernoulli"
-    floor = "; of grey pixels at least their entropy, not 0" if bernoulli and pixels == "grey" else ""
+    grey = bernoulli and pixels == "grey"
+    floor = "; of grey pixels at least their entropy, not 0" if grey else ""
+    nll = [found for member in family.members if (found := look_up(member.evaluation or {}, NLL))]
+    drawn = f", K = {nll[0]['draws']:,}, {nll[0]['images']:,} test images" if nll else ""
+    unlikely = "; of grey pixels not a likelihood" if grey else ""
     real, by_pixels = f"samples.{{}}_{name}_cnn.{FLOOR}", f"classes.{{}}.{pixels} pixels"
     return [
         Column(
@@ -158,6 +163,10 @@ def columns_of(family: Family) -> list[Column]:
         Column(
             f"{split}/neg_elbo", f"reconstruction + KL, unweighted, {scored} (nats)", "↓", 2, "", "neg_elbo",
             "The negative ELBO, an upper bound on −log p(x), for any beta used in training.",
+        ),
+        Column(
+            "nll", f"importance-weighted bound on −log p(x){drawn} (nats)", "↓", 2, "nll.nll.model",
+            "nll", f"Closer to −log p(x) than neg_elbo, which favours models that minimise it{unlikely}.",
         ),
         Column(
             fid, f"{fid} of prior samples", "↓", 1, f"samples.{fid}.{prior}", "sampling, generation",
@@ -193,11 +202,19 @@ def columns_of(family: Family) -> list[Column]:
             "prior. ≤: an upper limit, because there are too few images to measure it.",
             ("0", "the prior"), unranked=NOT_RANKED,
         ),
-        Column("total_correlation", "TC(z) (nats)", "↓", 2, "latent.total_correlation.model"),
-        Column("train/loss", "loss, training (nats)"),
+        Column(
+            "total_correlation", "TC(z) (nats)", "↓", 2, "latent.total_correlation.model",
+            "latent space: total correlation" if family.losses_differ else "",
+            "How far the latent dimensions of q(z) are from independent.", unranked=NOT_RANKED,
+        ),
+        *([Column("train/loss", "loss, training (nats)")] if len(family.objectives) == 1 else []),
         Column("train/reconstruction", "reconstruction, training (nats)", "↓"),
         Column("train/kl", "KL, training (nats)"),
-        Column("active_units", "active units (test)", "", 0, "latent.active_units.model"),
+        Column(
+            "active_units", "active units (test)", "", 0, "latent.active_units.model",
+            "latent space: active units" if family.losses_differ else "",
+            "Latent dimensions whose posterior mean varies over the images.", unranked=NOT_RANKED,
+        ),
         Column("collapsed", "collapsed to the prior (test)", "", 0, "latent.collapsed_dimensions.model"),
         Column("constant", "constant posteriors (test)", "", 0, "latent.constant_dimensions.model"),
         Column("knn_accuracy", f"k-NN accuracy of {means}", "↑", 3, f"classes.knn_accuracy.{means}",

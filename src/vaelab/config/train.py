@@ -141,6 +141,12 @@ class LossConfig(Settings):
     )
 
     @property
+    def full_from_start(self) -> bool:
+        """Whether the KL weight is beta at every step."""
+        name = name_of(self.schedule)
+        return name == "constant" or (name in ("linear", "sigmoid", "cosine") and self.warmup_epochs == 0)
+
+    @property
     def likelihood_name(self) -> str:
         """`bernoulli`, whatever arguments it has."""
         return name_of(self.likelihood)
@@ -205,9 +211,8 @@ class ArtifactsConfig(Settings):
     )
 
 
-KL_SETTINGS = (
-    "beta", "loss.free_bits", "loss.schedule", "loss.warmup_epochs", "loss.cycles", "loss.ratio",
-)  # fmt: skip
+OF_SCHEDULE = ("loss.schedule", "loss.warmup_epochs", "loss.cycles", "loss.ratio")
+KL_SETTINGS = ("beta", "loss.free_bits", *OF_SCHEDULE)
 """Settings that have no effect if the KL term is not minimised."""
 
 
@@ -324,6 +329,10 @@ class Config(Settings):
         if embedding != "pca" and isinstance(latents, int) and latents <= 2:
             cause = f"has no effect with model.latent_dim={latents}: the latent plot shows all dimensions."
             idle.append(f"artifacts.embedding={embedding} {cause}")
+        schedule = name_of(self.loss.schedule)
+        if self.loss.full_from_start and schedule in ("sigmoid", "cosine") and not self.kl_off:
+            cause = "has no effect with loss.warmup_epochs=0: the KL weight is beta from the first step."
+            idle.append(f"loss.schedule={schedule} {cause}")
         if self.kl_off:
             plain, untouched = self.to_dict(), Config().to_dict()
             cause = "kl=false" if not self.kl else "beta=0"
@@ -388,10 +397,11 @@ def effective(config: Config) -> dict[str, Any]:
     if not plain["model"].get("conditional", True):
         del plain["model"]["conditional"]  # the same model as before there was this setting
     if config.kl_off:
-        plain["kl"], untouched = False, Config().to_dict()
-        for key in KL_SETTINGS:
-            group, _, name = key.rpartition(".")
-            (plain[group] if group else plain)[name] = look_up(untouched, key)
+        plain["kl"] = False
+    untouched = Config().to_dict()
+    for key in KL_SETTINGS if config.kl_off else OF_SCHEDULE if config.loss.full_from_start else ():
+        group, _, name = key.rpartition(".")
+        (plain[group] if group else plain)[name] = look_up(untouched, key)
     return plain
 
 

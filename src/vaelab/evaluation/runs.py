@@ -110,6 +110,11 @@ class Family:
         return sorted({name_of(model.config.loss.objective) for model in self.models})
 
     @property
+    def losses_differ(self) -> bool:
+        """Whether its models differ in what they minimise, and not only in beta."""
+        return len({str(model.config.loss) for model in self.models}) > 1
+
+    @property
     def kl_weights(self) -> list[float]:
         """beta of each model, or 0 without KL."""
         return [0.0 if model.kl_off else model.config.beta for model in self.models]
