@@ -9,7 +9,7 @@ beside the data, where vaelab.evaluate finds it, or to --output, for dataset.fea
 It names the SHA-256 of the data and the test accuracy.
 
 Each takes minutes on a CPU. The last epoch is kept and nothing is chosen by the test set, so that the test
-accuracy written beside the weights is an honest one.
+accuracy written beside the weights is unbiased.
 """
 
 from __future__ import annotations

@@ -193,10 +193,24 @@ def test_an_apple_gpu_is_taken_where_there_is_one_and_evaluated_on_the_cpu(
     assert "Evaluating on the CPU: MPS has no float64" in caplog.text
 
 
-def test_a_number_that_no_device_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    with pytest.raises(
-        ConfigError, match=r"device=cuda:2, but this machine has 2 CUDA device\(s\), from cuda:0 on: "
-    ):
-        pick_device("cuda:2")
+@pytest.mark.parametrize(
+    ("device", "present", "problem"),
+    [
+        ("cuda", 0, "has no CUDA device that PyTorch can use"),
+        ("cuda:99", 0, "has no CUDA device that PyTorch can use"),
+        ("cuda:1", 1, "has only 1 CUDA device, numbered from cuda:0"),
+        ("cuda:2", 2, "has only 2 CUDA devices, numbered from cuda:0"),
+        ("mps", 2, "has no Apple GPU that PyTorch can use"),
+    ],
+)
+def test_a_device_that_is_not_there_is_named_with_what_is(
+    monkeypatch: pytest.MonkeyPatch, device: str, present: int, problem: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: present > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: present)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(ConfigError) as refused:
+        pick_device(device)
+    assert str(refused.value) == (
+        f"device={device}, but this machine {problem}: type device=cpu, or leave device=auto."
+    )

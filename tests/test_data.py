@@ -33,7 +33,9 @@ def copy_files(folder: Path, raw: bool = False) -> Path:
 
 
 @pytest.mark.parametrize("name", [name for name, spec in published().items() if spec.subset])
-def test_embedded_subset(name: str) -> None:
+def test_the_embedded_subset_has_10000_training_and_2000_test_images_of_every_class_and_a_licence(
+    name: str,
+) -> None:
     raw = find(DatasetConfig(name=name, source="embedded"))
     assert raw.train_images.shape == (10_000, 28, 28)
     assert raw.test_images.shape == (2_000, 28, 28)

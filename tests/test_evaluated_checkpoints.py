@@ -175,7 +175,9 @@ def test_an_untrained_network_shows_that_its_fid_means_nothing(evaluate: Command
 # --- what it refuses --------------------------------------------------------------------------------------
 
 
-def test_paths_that_are_not_checkpoints(evaluate: CommandLine, run: Path, tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_checkpoint_is_refused_and_nothing_is_written(
+    evaluate: CommandLine, run: Path, tmp_path: Path
+) -> None:
     for name in (
         "best.safetensors",
         "last.safetensors",

@@ -6,6 +6,7 @@ import fcntl
 import math
 import os
 import pty
+import re
 import signal
 import struct
 import subprocess
@@ -41,8 +42,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run_of_three_epochs(tmp_path_factory)
 
 
-def test_progress_on_a_terminal(run: Path) -> None:
-    """What is measured and drawn, and how much of it there is; in a pipe there is nothing."""
+def test_a_terminal_shows_what_is_measured_and_drawn(run: Path) -> None:
     outer, inner = pty.openpty()
     fcntl.ioctl(outer, termios.TIOCSWINSZ, struct.pack("4H", 24, 120, 0, 0))
     only = [f"metrics.{name}=false" for name in SECTIONS if name not in ("bound", "nll")]
@@ -122,7 +122,7 @@ main()
 # --- the words --------------------------------------------------------------------------------------------
 
 
-def test_verdicts() -> None:
+def test_verdicts_state_active_and_collapsed_dimensions_and_which_sampling_is_better() -> None:
     assert collapse_verdict(16, 0, 0) == "16 of 16 latent dimensions are active."
     to_prior = " Collapsed to the prior (KL below 0.01 nats): 2."
     assert collapse_verdict(1, 2, 0) == f"1 of 3 latent dimensions is active.{to_prior}"
@@ -258,6 +258,15 @@ def test_help_lists_settings_without_torch(tmp_path: Path) -> None:
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout.endswith("False\n")
-    for line in ("checkpoint=null", "importance_samples=500", "metrics.frozen_latent=true", "split=test"):
+    for line in (
+        "checkpoint=null",
+        "importance_samples=500",
+        "Settings and their defaults\n",
+        "metrics.frozen_latent=true",
+        "split=test",
+    ):
         assert line in result.stdout
+    described = dict(re.findall(r"metrics\.(\w+)=\w+ +(\w+)", result.stdout))
+    assert {*described} >= {*SECTIONS}
+    assert [word for word in described.values() if not word.islower()] == ["FID"]
     assert max(map(len, result.stdout.splitlines())) <= 132

@@ -13,7 +13,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import vaelab
-from harness import TINY, CommandLine, command_line_of, once, run_folder
+from harness import TINY, command_line_of, once, run_folder
 from vaelab.config import ExportConfig, VaelabError
 from vaelab.evaluation import exports
 from vaelab.runs.folder import RunFolder
@@ -77,18 +77,6 @@ def test_tensorboard_reads_scalars_images_and_means(trained: Path) -> None:
     assert means.shape[1] == 3
     labels = (trained / "tensorboard" / "00002" / "posterior means" / "metadata.tsv").read_text().splitlines()
     assert set(labels) == {"Trouser", "Sneaker"}
-
-
-def test_an_unknown_format(tmp_path: Path) -> None:
-    result = command_line_of("vaelab.export", tmp_path)("run=x", "format=onx")
-    assert (result.returncode, result.stderr) == (1, "vaelab: format must be onnx or safetensors, got onx.\n")
-
-
-def test_export_needs_a_run(tmp_path: Path, train: CommandLine) -> None:
-    result = command_line_of("vaelab.export", tmp_path)()
-    assert result.stderr == (
-        "vaelab: run must be a run folder or a checkpoint, such as outputs/2026-11-21/..., got null.\n"
-    )
 
 
 @pytest.mark.parametrize("status", ["interrupted", "failed"])

@@ -281,7 +281,7 @@ def test_a_plugin_that_fails_is_named_and_no_other_suffers(tmp_path: Path, train
     assert "The plugin rae (rae) can't be imported: No module named 'no_such_module'" in result.stderr
 
 
-def test_a_registry_without_entry_points() -> None:
+def test_a_registry_builds_a_registered_class_with_the_arguments_that_it_takes() -> None:
     registry: Registry[type] = Registry("model", "vaelab.models", "vaelab.models")
 
     @registry.register("mine")

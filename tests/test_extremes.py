@@ -1,9 +1,8 @@
-"""Settings, weights and images at the edge of what is allowed: a result, or one clear line."""
+"""Settings, weights and images at the edge of what is allowed: a result, with finite numbers."""
 
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,9 +20,7 @@ from vaelab.training.loop import fit
 
 QUIET = ("artifacts.every=0", "artifacts.gif=false")
 
-EXTREMES = [
-    ("dataset.classes=[7]", "dataset.val_size=9900"),
-]
+EXTREMES = [("dataset.classes=[7]", "dataset.val_size=9900")]
 EXTREMES_TOO = [
     ("model=conv", "model.latent_dim=512", "model.channels=[4]"),
     ("batch_size=1", "dataset.val_size=9960"),
@@ -40,15 +37,11 @@ EXTREMES_TOO = [
     [*EXTREMES, *(pytest.param(each, marks=pytest.mark.slow) for each in EXTREMES_TOO)],
     ids=" ".join,
 )
-def test_every_command_gives_a_result_or_one_line(
+def test_every_command_gives_a_result_with_extreme_settings(
     train: CommandLine, tmp_path: Path, extreme: tuple[str, ...]
 ) -> None:
-    """Trained, evaluated, compared and explored: failures are reported in one line, never as a traceback."""
     result = train(*TINY, *QUIET, *extreme, "epochs=2", "hydra.run.dir=run")
-    assert "Traceback" not in result.stderr
-    if result.returncode:
-        assert re.search(r"Lowering [\w.]+ is the usual remedy\.$", result.stderr.splitlines()[-1])
-        return
+    assert result.returncode == 0, result.stderr
     evaluated = ("checkpoint=run", "nll_images=20", "importance_samples=5", "figures=false")
     for command, line in (
         ("evaluate", evaluated),
@@ -57,7 +50,6 @@ def test_every_command_gives_a_result_or_one_line(
     ):
         result = command_line_of(f"vaelab.{command}", tmp_path)(*line)
         assert result.returncode == 0, (command, result.stderr)
-        assert "Traceback" not in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -67,7 +59,9 @@ def test_every_command_gives_a_result_or_one_line(
         *((model, "bernoulli", 0) for model in names() if model != "mlp"),
     ],
 )
-def test_images_that_are_all_alike(data: Data, model: str, likelihood: str, grey: int) -> None:
+def test_images_that_are_all_alike_give_finite_losses_and_a_latent_plot_of_all_points(
+    data: Data, model: str, likelihood: str, grey: int
+) -> None:
     def alike(split: Split) -> Split:
         return replace(split, images=torch.full_like(split.images, grey))
 
@@ -83,7 +77,10 @@ def test_images_that_are_all_alike(data: Data, model: str, likelihood: str, grey
     for draw in (examples.manifold, examples.traversals):
         with pytest.raises(NothingToShow, match="posterior means of the test images are nearly the same"):
             draw()
-    assert examples.latent_plot(means, examples.view_of([means]), "alike", coloured=True).figure.axes
+    view = examples.view_of([means])
+    points_N2 = examples.latent_plot(means, view, "alike", coloured=True).points.get_offsets()
+    assert len(points_N2) == len(constant.test)
+    assert abs(points_N2).max() < view.limit
 
 
 def test_log_variances_beyond_floating_point_stay_finite(data: Data) -> None:

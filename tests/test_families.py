@@ -75,6 +75,12 @@ def test_families_of_the_same_data_set_have_titles_and_folders_of_their_own(
     result = train("-m", *QUICK, "epochs=1", "artifacts.gif=false", "hydra.callbacks.compare.evaluate=false",
                    "dataset.val_size=0,9000", "hydra.sweep.dir=sweep")  # fmt: skip
     assert result.returncode == 0, result.stderr
+    for job, scored in (
+        ("0_*", "no validation images (the test set is scored each epoch)"),
+        ("1_*", "1,830 validation images"),
+    ):
+        (log,) = (tmp_path / "sweep").glob(f"{job}/train.log")
+        assert re.search(rf": [\d,]+ training images and {re.escape(scored)}, 1 epoch, on ", log.read_text())
     folder = tmp_path / "sweep" / "comparison"
     text, rows = (folder / "comparison.md").read_text(), table(tmp_path / "sweep")
     data = "Fashion-MNIST (embedded subset; classes Trouser, Sneaker)"

@@ -62,7 +62,9 @@ def command(name: str, where: Path, *arguments: str) -> subprocess.CompletedProc
     return result
 
 
-def test_colours_without_labels(trained: Path, tmp_path: Path) -> None:
+def test_a_run_on_colour_images_without_labels_draws_all_but_what_needs_labels(
+    trained: Path, tmp_path: Path
+) -> None:
     """Every figure that can be is drawn, in colour; what needs labels is said."""
     shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
     run = tmp_path / "runs" / "patches"

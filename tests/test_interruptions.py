@@ -30,7 +30,9 @@ def test_a_second_run_in_the_same_folder_is_refused(train: CommandLine, tmp_path
     assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_going_back_to_an_earlier_checkpoint(train: CommandLine, tmp_path: Path) -> None:
+def test_training_on_from_an_earlier_checkpoint_equals_never_having_gone_further(
+    train: CommandLine, tmp_path: Path
+) -> None:
     """What came later goes, and the end is that of a run that had never gone there."""
     command = (*TINY, "artifacts.checkpoint_every=1", "optimizer.lr=0.01")
     long = tmp_path / run_folder(train(*command, "epochs=4", "hydra.run.dir=long"))

@@ -65,7 +65,7 @@ def test_killed_before_a_change_to_a_file_equals_never_killed(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("tenth", range(10))
-def test_killed_at_a_hundred_random_moments(
+def test_killed_at_random_moments_equals_never_killed(
     train: CommandLine, tmp_path: Path, undisturbed: Undisturbed, tenth: int
 ) -> None:
     seeds = range(100 + 10 * tenth, 110 + 10 * tenth)
@@ -76,7 +76,7 @@ def test_killed_at_a_hundred_random_moments(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("tenth", range(10))
-def test_killed_before_every_change_to_a_file(
+def test_killed_before_any_change_to_a_file_equals_never_killed(
     train: CommandLine, tmp_path: Path, undisturbed: Undisturbed, tenth: int
 ) -> None:
     for at in range(1 + tenth, undisturbed[2] + 1, 10):

@@ -15,7 +15,9 @@ SHAPE = (1, 28, 28)
 
 @pytest.mark.parametrize("name", models.names())
 @pytest.mark.parametrize("latent_dim", [1, 2, 17])
-def test_contract(name: str, latent_dim: int) -> None:
+def test_every_model_gives_the_documented_shapes_and_a_gradient_to_every_parameter(
+    name: str, latent_dim: int
+) -> None:
     model = build(settings(f"model={name}").model | {"latent_dim": latent_dim}, SHAPE, seed=0)
     noise = torch.Generator().manual_seed(0)
     x = torch.rand(5, *SHAPE)

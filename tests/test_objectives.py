@@ -247,7 +247,9 @@ def test_doubly_reparameterised_gradients_are_the_same_on_average_and_vary_less(
     (("loss.schedule=cyclical", "loss.cycles=1", "loss.ratio=1"), [0, 0.25, 0.5, 0.75, 1]),
     (("loss.schedule=cyclical", "loss.cycles=1", "loss.warmup_epochs=2"), [0, 1, 1, 1, 1]),
 ])  # fmt: skip
-def test_weights_of_four_epochs(overrides: tuple[str, ...], weights: list[float]) -> None:
+def test_the_kl_weight_follows_its_schedule_and_ends_at_beta(
+    overrides: tuple[str, ...], weights: list[float]
+) -> None:
     weight = kl_weight(settings("epochs=4", "beta=2", *overrides))
     assert [weight(epoch) for epoch in range(5)] == pytest.approx([2 * each for each in weights], abs=1e-12)
 

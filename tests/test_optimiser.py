@@ -60,7 +60,7 @@ def test_stopping_at_any_step_and_going_on_equals_never_stopping(
         assert_same(undisturbed, resumed)
 
 
-def test_step_sizes_of_the_schedules() -> None:
+def test_the_learning_rate_follows_its_schedule_and_warm_up() -> None:
     rates = {
         "constant": [1, 1, 1, 1, 1], "cosine": [1, 0.853553, 0.5, 0.146447, 0], "step": [1, 1, 0.1, 0.01, 0.01]
     }  # fmt: skip

@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+import tarfile
 import zipfile
 from importlib.metadata import packages_distributions, requires
 from pathlib import Path
@@ -125,40 +126,50 @@ def test_only_declared_libraries_are_used() -> None:
     assert used <= declared
 
 
+def files_below(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+
+
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [
-        sys.executable,
-        "-m",
-        "build",
-        "--wheel",
-        "--no-isolation",
-        "--outdir",
-        str(folder),
-        str(REPOSITORY),
-    ]
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the source distribution, and the wheel that is built from it."""
+    folder = tmp_path_factory.mktemp("built")
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(REPOSITORY)]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
-    (path,) = folder.glob("*.whl")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(built: Path) -> Path:
+    (path,) = built.glob("*.whl")
     return path
 
 
 def test_the_wheel_has_every_yaml_and_every_data_file(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-    expected = {
-        f"vaelab/conf/{path.relative_to(REPOSITORY / 'conf')}"
-        for path in (REPOSITORY / "conf").rglob("*")
-        if path.is_file()
-    }
-    expected |= {
-        f"vaelab/{path.relative_to(SOURCE)}"
-        for path in SOURCE.rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
-    }
+    conf = REPOSITORY / "conf"
+    expected = {f"vaelab/conf/{path.relative_to(conf)}" for path in files_below(conf)}
+    expected |= {f"vaelab/{path.relative_to(SOURCE)}" for path in files_below(SOURCE)}
     assert expected <= names
-    assert len(names) - len(expected) < 8  # beside them, only the wheel's own metadata
+    assert [name for name in names - expected if ".dist-info/" not in name] == []
+    licences = [path.relative_to(REPOSITORY) for path in files_below(SOURCE) if "LICENSE" in path.name]
+    assert len(licences) == 5
+    for path in (Path("LICENSE"), *licences):
+        assert any(name.endswith(f".dist-info/licenses/{path}") for name in names), path
+
+
+def test_the_source_distribution_has_what_development_needs(built: Path) -> None:
+    (path,) = built.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    folders = ("conf", "outputs/examples", "scripts", "src", "tests")
+    expected = {path for folder in folders for path in files_below(REPOSITORY / folder)}
+    expected |= {
+        REPOSITORY / name for name in ("README.md", "LICENSE", "pyproject.toml", ".pre-commit-config.yaml")
+    }
+    assert {str(path.relative_to(REPOSITORY)) for path in expected} <= names
 
 
 def test_the_wheel_works_from_an_empty_folder(wheel: Path, tmp_path: Path) -> None:

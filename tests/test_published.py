@@ -29,7 +29,7 @@ def last_row(folder: Path, *overrides: str) -> dict[str, float]:
         return {key: float(value) for key, value in list(csv.DictReader(file))[-1].items()}
 
 
-def test_conv_with_16_latent_dimensions(tmp_path: Path) -> None:
+def test_conv_with_16_latent_dimensions_gives_the_published_neg_elbo(tmp_path: Path) -> None:
     row = last_row(tmp_path, "experiment=conv16")
     assert row["test/neg_elbo"] == pytest.approx(242.3, abs=0.8)
     assert row["train/neg_elbo"] == pytest.approx(240.5, abs=0.8)
@@ -38,15 +38,17 @@ def test_conv_with_16_latent_dimensions(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("beta", "reconstruction", "kl"), [(0.1, 209.47, 8.76), (0.5, 209.79, 6.12), (1, 210.55, 5.28)]
 )
-def test_three_classes(tmp_path: Path, beta: float, reconstruction: float, kl: float) -> None:
+def test_conv_on_three_classes_gives_the_published_reconstruction_and_kl(
+    tmp_path: Path, beta: float, reconstruction: float, kl: float
+) -> None:
     row = last_row(tmp_path, "model=conv", "dataset.classes=[0,1,7]", "dataset.val_size=0", f"beta={beta}")
-    assert row["train/reconstruction"] == pytest.approx(reconstruction, rel=0.01)
+    assert row["train/reconstruction"] == pytest.approx(reconstruction, abs=0.5)
     assert row["train/kl"] == pytest.approx(kl, rel=0.06)
 
 
-def test_mlp_with_20_latent_dimensions_on_mnist(tmp_path: Path) -> None:
+def test_mlp_with_20_latent_dimensions_gives_the_published_neg_elbo_on_mnist(tmp_path: Path) -> None:
     row = last_row(tmp_path, "dataset=mnist", "model.latent_dim=20", "epochs=10", "dataset.val_size=0")
-    assert row["test/neg_elbo"] <= 106.5
+    assert row["test/neg_elbo"] == pytest.approx(105.6, abs=0.8)
 
 
 def test_without_the_kl_term_the_latent_space_spreads_out(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The READMEs: what they name exists, their code is that of files, and every command of the main one runs."""
+"""The READMEs: what they name exists, their code is that of files, and every command and the Python code of the main one run."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import re
 import shlex
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from harness import REPOSITORY, TINY, command_line_of, once
+import vaelab
+from harness import REPOSITORY, TINY, command_line_of, environment, once
+from vaelab.cli import api
 
 READMES = [REPOSITORY / each for each in ("README.md", "conf/README.md", "scripts/README.md", "tests/extensions/README.md")]  # fmt: skip
 README = READMES[0].read_text()
@@ -88,3 +92,35 @@ def test_every_command_runs(
         given += ["hydra.callbacks.compare.evaluate=false"] if "-m" in given or "experiment" in own else []
     result = command_line_of(f"vaelab.{command}", tmp_path)(*given, *MORE.get(command, []))
     assert result.returncode == 0, result.stderr
+
+
+def test_the_python_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With settings that make each call quick, and with the run in the folder that the code then loads."""
+    monkeypatch.chdir(tmp_path)
+    for name, value in environment().items():
+        monkeypatch.setenv(name, value)
+    (code,) = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    (loaded,) = re.findall(r'vaelab\.load\("(.*?)"\)', code)
+    quick = [each for each in QUICK if not each.startswith("epochs=")]
+
+    def trained(*overrides: str, **settings: Any) -> Any:
+        return api.train(*overrides, *quick, f"hydra.run.dir={loaded}", **settings | {"epochs": 1})
+
+    def swept(*overrides: str, **settings: Any) -> Any:
+        compared = [f"hydra.callbacks.compare.{each}" for each in MORE["compare"]]
+        return api.sweep(*overrides, *quick, *compared, epochs=1, **settings)
+
+    functions = {"load": vaelab.load, "train": trained, "sweep": swept}
+    for name, more in MORE.items():
+        function = getattr(api, name)
+        functions[name] = lambda what, function=function, more=more: function(what, *more)
+    names = {"vaelab": SimpleNamespace(**functions)}
+    imported, _, rest = code.partition("\n")
+    assert imported == "import vaelab"
+    exec(rest, names)
+    run, images, posterior = (names[each] for each in ("run", "images", "posterior"))
+    assert str(run.checkpoint.parents[1]) == loaded
+    assert images.shape == (64, 1, 28, 28)
+    assert posterior.mean.shape == posterior.log_variance.shape == (64, 2)
+    assert len(names["sweep"].runs) == 4  # without KL, beta has no effect
+    assert len(names["sweep"].comparison.table) == 4

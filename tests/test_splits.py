@@ -54,7 +54,7 @@ def test_titles_and_classes_are_on_one_line_each() -> None:
     assert (spec.title, spec.classes[0]) == ("Fashion MNIST", "T-shirt / top")
 
 
-def test_classes_of_digits() -> None:
+def test_classes_of_digits_are_chosen_by_number() -> None:
     assert class_numbers(published()["mnist"], [3, "5"]) == [3, 5]
     with pytest.raises(ConfigError, match="MNIST has 0 to 9"):
         class_numbers(published()["mnist"], ["x"])
@@ -90,8 +90,8 @@ def test_val_size_that_leaves_nothing() -> None:
 
 
 @pytest.mark.parametrize(("val_size", "message"), [
-    (2, "dataset.val_size=2 leaves no val images of dataset.classes=[7]: type a larger number."),
-    (9998, "dataset.val_size=9998 leaves no train images of dataset.classes=[7]: type a smaller number."),
+    (2, "dataset.val_size=2 leaves no validation images of dataset.classes=[7]: type a larger number."),
+    (9998, "dataset.val_size=9998 leaves no training images of dataset.classes=[7]: type a smaller number."),
 ])  # fmt: skip
 def test_splits_without_an_image_of_the_classes(val_size: int, message: str) -> None:
     with pytest.raises(ConfigError) as error:

@@ -76,7 +76,7 @@ def texts_of(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.texts]
 
 
-def test_headings_of_image_grids(data: Data) -> None:
+def test_image_grids_name_each_row_once_and_each_class_above_its_images(data: Data) -> None:
     """One for each row; a number is not repeated; a class is named once above its images."""
     config = settings(*TINY)
     state = fresh(config, data)

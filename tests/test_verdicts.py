@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from families import family_of
+from harness import settings
 from vaelab.comparison.findings import ONE_SEED, findings, in_short
 from vaelab.comparison.report import conclusion
 from vaelab.comparison.statistics import Estimate
@@ -23,6 +24,7 @@ from vaelab.comparison.table import (
 )
 from vaelab.evaluation.runs import Family, Model
 from vaelab.pages.numbers import written
+from vaelab.pages.published import published
 
 
 def column_of(family: Family, name: str) -> Column:
@@ -122,39 +124,49 @@ def test_numbers_for_readers_have_a_minus_sign() -> None:
     assert Estimate.of([-1.0, -2.0]).show(1) == "−1.5 ± 0.7"
 
 
+THREE_CLASSES = ("model=conv", "dataset.classes=[0,1,7]", "dataset.val_size=0")
+
+
 @pytest.mark.parametrize(
-    ("epochs", "objective", "binarize", "reference"),
+    ("other", "reference"),
     [
-        (20, "beta_vae", "none", "209.79, 210.55 (published)"),
-        (10, "beta_vae", "none", ""),
-        (20, "iwae", "none", ""),
-        (20, "beta_vae", "static", ""),
+        *((each, "209.79, 210.55 (published)") for each in ("", "seed=1", "device=cpu")),
+        *(
+            (each, "")
+            for each in (
+                "epochs=10", "batch_size=7", "precision=bf16", "kl=false", "dataset.val_size=null",
+                "dataset.binarize=static", "model=mlp", "model.latent_dim=3", "model.channels=[4]", "model.kernel=4",
+                "model.conditional=true", "optimizer.lr=0.1", "optimizer.schedule=cosine", "optimizer.weight_average=0.9",
+                "loss=iwae", "loss.likelihood=gaussian", "loss.warmup_epochs=19", "loss.free_bits=3",
+            )
+        ),
     ],
-)
-def test_published_numbers_stand_beside_those_of_the_same_settings(
-    epochs: int, objective: str, binarize: str, reference: str
-) -> None:
-    data = {
-        "name": "fashion_mnist", "complete": True, "binarize": binarize, "classes": {"0": "", "1": "", "7": ""},
-    }  # fmt: skip
-    configs = [
-        SimpleNamespace(
-            kl_off=False,
-            beta=beta,
-            epochs=epochs,
-            objective_name=objective,
-            model={"name": "conv", "latent_dim": 2},
-            dataset=SimpleNamespace(binarize=binarize),
-            conditional=False,
-            loss=SimpleNamespace(likelihood_name="bernoulli"),
-        )
-        for beta in (0.5, 1.0)
-    ]
+)  # fmt: skip
+def test_published_numbers_stand_beside_those_of_the_same_settings(other: str, reference: str) -> None:
+    changes = [other] if other else []
+    data = {"name": "fashion_mnist", "complete": True, "binarize": "none", "classes": dict.fromkeys("017")}
+    configs = [settings(*THREE_CLASSES, *changes, f"beta={beta}") for beta in (0.5, 1)]
     members: list[Any] = [
         SimpleNamespace(config=each, facts={"data": data}, evaluation=None) for each in configs
     ]
     family = Family("Fashion-MNIST", [Model("", [member]) for member in members], "test")
     assert column_of(family, "train/reconstruction").show_reference(family) == reference
+
+
+@pytest.mark.parametrize(
+    ("overrides", "value"),
+    [
+        (["experiment=conv16"], 242.31),
+        (["dataset=mnist", "model.latent_dim=20", "epochs=10", "dataset.val_size=0"], 105.59),
+    ],
+)
+def test_runs_that_repeat_published_ones_find_their_numbers(overrides: list[str], value: float) -> None:
+    config = settings(*overrides)
+    data = {"name": config.dataset.name, "complete": True, "classes": dict.fromkeys("0123456789")}
+    for changes, expected in (([], value), (["beta=0.3"], None), (["model.latent_dim=7"], None)):
+        found = published(settings(*overrides, *changes), data, "test/neg_elbo")
+        assert (found and found[0]) == expected
+    assert published(config, data | {"complete": False}, "test/neg_elbo") is None
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,8 @@ def vaelab_help(_root_: DictConfig) -> str:
         lines = ["Studies"]
         lines += [wrapper.fill(f"{typed:<{width}}  {text.strip('# ')}") for typed, text in questions.items()]
         lines.append("")
-    lines.append("Settings and their defaults (reconstruction and KL are nats per image)")
+    units = " (reconstruction and KL are nats per image)" if model else ""
+    lines.append(f"Settings and their defaults{units}")
     lines += [wrapper.fill(f"{override:<{width}}  {text}") for override, text in rows]
     text = "\n".join(lines)
     return text.replace("$", "$$")  # Hydra passes the help through string.Template

@@ -70,10 +70,11 @@ class NamesFrom:
             raise unknown(setting, name, names)
 
     def summary(self, name: str) -> str:
-        """The first line of a module's docstring."""
+        """The first line of a module's docstring, as the description of a setting."""
         path = PACKAGE / self.folder / f"{name}.py"
         text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) if path.is_file() else None
-        return (text or "from a plugin").partition("\n")[0].rstrip(".")
+        line = (text or "from a plugin").partition("\n")[0].rstrip(".")
+        return line if line[1:2].isupper() else line[:1].lower() + line[1:]  # `FID` stays
 
 
 BOOLEANS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)

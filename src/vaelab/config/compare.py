@@ -10,5 +10,5 @@ class CompareConfig(Settings):
     sweep: RunsPath = Field(description="a folder of runs, such as that of a sweep")
     evaluate: Switch = Field(True, description="evaluate runs that lack numbers for the comparison")
     figures: Switch = Field(True, description="draw the figures")
-    device: Device = Field("auto", description="auto: CUDA if available, else cpu")
+    device: Device = Field("auto", description="device for evaluations; auto: CUDA if available, else cpu")
     dataset: ScoredDataConfig = ScoredDataConfig()

@@ -20,7 +20,9 @@ ON_REQUEST = ("fid_untrained",)
 class EvaluatedDataConfig(Settings):
     """Where an evaluation takes its images from; the checkpoint determines which ones."""
 
-    source: base.Source | None = Field(None, description="auto, full or embedded; null: as for the run")
+    source: base.Source | None = Field(
+        None, description="where the images come from: auto, full or embedded; null: as for the run"
+    )
     root: base.FolderPath | None = Field(
         None,
         description="folder with the data in torchvision's layout, or your own images; null: as for the run",
@@ -69,8 +71,12 @@ class EvaluationConfig(Settings):
     seed: base.Seed | None = Field(
         None, description="seed of all random streams; null: the run's, for the same numbers as in training"
     )
-    device: base.Device = Field("auto", description="auto: CUDA if available, else cpu; mps: uses cpu")
-    importance_samples: base.Count = Field(500, description="K of nll, importance samples per image")
+    device: base.Device = Field(
+        "auto", description="device to evaluate on; auto: CUDA if available, else cpu; with mps, cpu is used"
+    )
+    importance_samples: base.Count = Field(
+        500, description="K, the number of importance samples per image, for nll"
+    )
     proposal: Literal["mixture", "posterior"] = Field(
         "mixture",
         description="distribution of nll's importance samples: q(z|x) and wider Gaussians, or q(z|x) alone",

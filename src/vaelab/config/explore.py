@@ -27,7 +27,7 @@ class ExploreConfig(Settings):
         Annotated[list[Text], AfterValidator(check_distinct)] | None,
         Allowed("two folders' names, such as [0_kl-false,1_kl-true], or null"),
     ] = Field(
-        None, description="which two runs of the sweep, by folder; null: KL off and the beta nearest to 1"
+        None, description="the two runs, by their folders' names; null: KL off and the beta nearest to 1"
     )
     output: Annotated[AnyPath, Allowed("a file's path")] | None = Field(
         None, description="the file to write; null: explorer.html in the run folder"

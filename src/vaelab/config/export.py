@@ -9,5 +9,7 @@ from vaelab.config.base import FolderPath, RunPath, Settings
 
 class ExportConfig(Settings):
     run: RunPath = Field(description="a run folder, for its best checkpoint, or a checkpoint: RUN/last")
-    format: Literal["onnx", "safetensors"] = Field("onnx", description="computation graphs, or weights alone")
+    format: Literal["onnx", "safetensors"] = Field(
+        "onnx", description="onnx: computation graphs; safetensors: weights alone"
+    )
     output: FolderPath | None = Field(None, description="folder to write to; null: export/ in the run folder")

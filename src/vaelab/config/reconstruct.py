@@ -34,7 +34,8 @@ class ReconstructConfig(Settings):
     images: Images | None = Field(
         None,
         min_length=1,
-        description="files, a folder, an .npz, or test images by number, from 0; null: the first 8",
+        description="files, a folder, an .npz file, or test images by number, from 0; null: the first 8 test "
+        "images",
     )
     invert: Switch = Field(False, description=INVERT)
     class_: OneClass | None = Field(
@@ -63,10 +64,11 @@ class InterpolateConfig(Settings):
     from_: OneImage = Field(alias="from", description="the start: a test image's number, or a file")
     to: OneImage = Field(description="the end: a test image's number, or a file")
     steps: Annotated[int, Allowed("a whole number from 2 to 10,000")] = Field(
-        10, ge=2, le=10_000, description="images, both ends included; the figure shows at most 12 of them"
+        10, ge=2, le=10_000, description="number of images, both ends included; the figure shows at most 12"
     )
     path: Literal["linear", "spherical", "both"] = Field(
-        "linear", description="a straight line between the posterior means, or a great circle, or both"
+        "linear",
+        description="from one posterior mean to the other on a straight line, on a great circle, or on both",
     )
     class_: OneClass | None = Field(
         None,
@@ -78,7 +80,7 @@ class InterpolateConfig(Settings):
     invert: Switch = Field(False, description=INVERT)
     seed: Seed = Field(0, description="seed of the random pixels, where images are binarised")
     output: FolderPath | None = Field(
-        None, description="folder, or a file *.png; null: interpolations/ in the run folder"
+        None, description="folder to write to, or a file *.png; null: interpolations/ in the run folder"
     )
     dataset: EvaluatedDataConfig = EvaluatedDataConfig()
     """Of the test images; files need no data."""

@@ -16,7 +16,7 @@ LARGEST_GRID = 2500
 class SampleConfig(Settings):
     run: RunPath = Field(description="a run folder, for its best checkpoint, or a checkpoint: RUN/last")
     count: Annotated[int, Allowed("a whole number from 1 to 100,000")] = Field(
-        64, ge=1, le=100_000, description="images to draw"
+        64, ge=1, le=100_000, description="number of images to draw"
     )
     format: Literal["grid", "npz", "png"] = Field(
         "grid",
@@ -38,7 +38,7 @@ class SampleConfig(Settings):
     )
     seed: Seed = Field(0, description="seed of the random stream; the first images do not depend on count")
     output: FolderPath | None = Field(
-        None, description="folder, or a file *.png, *.npz; null: samples/ in the run folder"
+        None, description="folder to write to, or a file *.png or *.npz; null: samples/ in the run folder"
     )
     dataset: EvaluatedDataConfig = EvaluatedDataConfig()
     """Where the training images are that the mixture is fitted to; the prior needs none."""

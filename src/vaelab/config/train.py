@@ -73,7 +73,9 @@ class DatasetConfig(Settings):
 
     name: DatasetName = Field("fashion_mnist", description="the data set, chosen by dataset=NAME")
     source: base.Source = Field(
-        "auto", description="auto: root, system, download, then subset; full: no subset"
+        "auto",
+        description="where the images come from; auto: dataset.root, the system, a download, or else the "
+        "embedded subset; full: never the subset; embedded: always the subset",
     )
     root: Annotated[base.FolderPath, AfterValidator(absolute)] | None = Field(
         None,
@@ -91,7 +93,7 @@ class DatasetConfig(Settings):
     )
     binarize: Literal["none", "dynamic", "static", "larochelle"] = Field(
         "none",
-        description="none: grey pixels; dynamic or static: 0/1 pixels drawn for each use or once; "
+        description="what pixels are; none: grey; dynamic or static: 0/1, drawn for each use or once; "
         "larochelle: MNIST's published 0/1 pixels",
     )
     image_size: Annotated[Side | Annotated[list[Side], Field(min_length=2, max_length=2)] | None, SIZES] = (
@@ -102,13 +104,14 @@ class DatasetConfig(Settings):
         )
     )
     grayscale: base.Switch | None = Field(
-        None, description="for dataset=images: convert to grey (true) or colour; null: as the first image"
+        None,
+        description="for dataset=images: convert to grey (true) or colour (false); null: as the first image",
     )
     test_size: Annotated[int | None, Allowed("a whole number of at least 1, or null")] = Field(
         None, ge=1, description="for dataset=images: number of test images, drawn at random; null: a fifth"
     )
     split_seed: base.Seed = Field(
-        0, description="for dataset=images: seed of that draw, which does not depend on seed"
+        0, description="for dataset=images: seed for drawing the test images, independent of seed"
     )
     skip_broken: base.Switch = Field(
         False, description="for dataset=images: leave out files that cannot be read, and name them"
@@ -116,7 +119,7 @@ class DatasetConfig(Settings):
 
 
 class LossConfig(Settings):
-    """What is minimised, beside the two knobs of the KL term."""
+    """What is minimised, beside the two settings of the KL term."""
 
     objective: base.Component = Field("neg_elbo", description="what is minimised, chosen by loss=NAME")
     likelihood: Likelihood = Field("bernoulli", description="distribution p(x|z) of each pixel")
@@ -128,7 +131,9 @@ class LossConfig(Settings):
     ratio: Annotated[float, Allowed("a number above 0 and up to 1")] = Field(
         0.5, gt=0, le=1, description="share of a cycle in which the weight rises; then it stays at beta"
     )
-    importance_samples: base.Count = Field(1, description="K, samples of z per image with objective=iwae")
+    importance_samples: base.Count = Field(
+        1, description="K, the number of samples of z per image, with loss=iwae"
+    )
     free_bits: Annotated[float, Allowed("a number of at least 0, in nats per latent dimension")] = Field(
         0.0,
         ge=0,
@@ -155,8 +160,8 @@ class OptimizerConfig(Settings):
     )
     schedule: Literal["constant", "cosine", "step"] = Field(
         "constant",
-        description="of the learning rate: cosine falls to 0; step divides it by 10 at 1/2 and 3/4 of the "
-        "epochs",
+        description="schedule of the learning rate: cosine lowers it to 0; step divides it by 10 at 1/2 and "
+        "3/4 of the epochs",
     )
     warmup_epochs: base.Natural = Field(
         0, description="epochs over which the learning rate rises linearly to lr"
@@ -194,8 +199,8 @@ class ArtifactsConfig(Settings):
     )
     embedding: Literal["pca", "tsne", "umap"] = Field(
         "pca",
-        description="for the final plot of more than two latent dimensions; the plots of epochs and the "
-        "animation always use pca",
+        description="method for the final latent plot with more than two latent dimensions; the plots of "
+        "epochs and the animation always use pca",
     )
     checkpoint_every: base.Natural = Field(
         0, description="epochs between checkpoints that are kept (epoch_0005); 0: only last and best"
@@ -220,13 +225,19 @@ class Config(Settings):
     batch_size: base.Count = Field(128, description="images per step")
     early_stopping: base.Natural = Field(
         0,
-        description="epochs at the full KL weight without a lower validation loss, after which the training "
-        "ends; 0: never",
+        description="the training ends after this many epochs at the full KL weight without a lower "
+        "validation loss; 0: never",
     )
     seed: base.Seed = Field(42, description="seed of all random streams")
-    device: base.Device = Field("auto", description="auto: CUDA if available, else cpu; mps: an Apple GPU")
-    deterministic: base.Switch = Field(False, description="bitwise reproducible on CUDA as well; slower")
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="of the network; the loss uses fp32")
+    device: base.Device = Field(
+        "auto", description="device to train on; auto: CUDA if available, else cpu; mps: an Apple GPU"
+    )
+    deterministic: base.Switch = Field(
+        False, description="whether results are bitwise reproducible on CUDA too, which is slower"
+    )
+    precision: Literal["fp32", "bf16"] = Field(
+        "fp32", description="number format of the network's arithmetic; the loss is computed in fp32"
+    )
     logger: Logger = Field("none", description="additional logger, or a list: [tensorboard,wandb]")
     resume: Annotated[base.AnyPath, Allowed("a run folder, a checkpoint")] | None = Field(
         None, description="run folder or checkpoint to continue"

@@ -15,6 +15,7 @@ from vaelab.config import ConfigError, DatasetConfig, show
 from vaelab.data.datasets import DatasetSpec, check_fixed_binarisation, class_numbers, spec_of
 from vaelab.data.fixed_binarisation import find_binarised
 from vaelab.data.sources import Origin, find
+from vaelab.runs.folder import SPLIT_NAMES
 from vaelab.runs.random_streams import stream
 
 BINARISED = {
@@ -127,7 +128,8 @@ def load(config: DatasetConfig, device: torch.device, grey: bool = False) -> Dat
     val = split("val", train_images[kept:], raw.train_labels[kept:])
     for part, advice in ((train, "smaller"), (val, "larger")):
         if val_size and not len(part):
-            problem = f"dataset.val_size={val_size} leaves no {part.name} images of dataset.classes="
+            kind = SPLIT_NAMES[part.name]
+            problem = f"dataset.val_size={val_size} leaves no {kind} images of dataset.classes="
             raise ConfigError(f"{problem}{show(config.classes)}: type a {advice} number.")
     if not len(test):
         problem = f"there are no test images of dataset.classes={show(config.classes)}"

@@ -187,9 +187,9 @@ def curves(history: Sequence[Mapping[str, float]], split: str) -> list[dict[str,
         ]
         found.append(chart(title, series, ticks, axis.for_page()))
     if over := scheduled(history):
-        title, unit, values = over
+        title, unit, shown = over
         found.append(
-            chart(title, [{"name": unit, "colour": 0, "dash": "none", "values": values}], ticks, unit=unit)
+            chart(title, [{"name": unit, "colour": 0, "dash": "none", "values": shown}], ticks, unit=unit)
         )
     return found
 

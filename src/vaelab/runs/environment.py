@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from vaelab.config import CONF_DIR, ConfigError
+from vaelab.config import CONF_DIR, ConfigError, counted
 
 WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 
@@ -30,7 +30,7 @@ def pick_device(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= present:
         has = "has no CUDA device that PyTorch can use"
         if present:
-            has = f"has {present} CUDA device(s), from cuda:0 on"
+            has = f"has only {counted(present, 'CUDA device')}, numbered from cuda:0"
         raise ConfigError(f"device={name}, but this machine {has}: type device=cpu, or leave device=auto.")
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise ConfigError(

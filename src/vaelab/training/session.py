@@ -252,13 +252,13 @@ class TrainingRun:
     def announce(self, facts: dict[str, Any]) -> None:
         """Log the model, the data and the device, and warnings about them."""
         config, data = self.config, self.data
-        scored = "test set scored each epoch"
+        scored = "no validation images (the test set is scored each epoch)"
         if data.scored.name == "val":
             scored = counted(len(data.scored), "validation image")
         log.info(
             f"{config.model_label} ({facts['model']['parameters']:,} parameters), {config.objective_name}, "
             f"{facts['likelihood']} likelihood on {data.description}: "
-            f"{counted(len(data.train), 'training image')} ({scored}), "
+            f"{counted(len(data.train), 'training image')} and {scored}, "
             f"{counted(config.epochs, 'epoch')}, on {facts['device']['name']}"
         )
         if data.origin.fallback is not None:

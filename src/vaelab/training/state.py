@@ -173,7 +173,7 @@ def check_settings(config: Config) -> torch.device:
         sizes = ", ".join(f"model.{key}={show(value)}" for key, value in given if key not in NO_SIZES)
         raise ConfigError(
             f"A model with {sizes} has {parameters:,} parameters, and training them takes {size(needed)} of "
-            f"memory, but there are {size(there)}: type smaller numbers."
+            f"memory, but this machine has {size(there)}: type smaller numbers."
         )
     return device
 
