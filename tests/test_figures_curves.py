@@ -94,6 +94,19 @@ def test_loss_curves_show_noise_as_noise_and_the_best_epoch_on_its_curve(split: 
         assert stars[0].get_label() == "best epoch (3), by validation loss"
 
 
+def test_what_a_schedule_changes_has_a_panel_even_if_each_epoch_has_a_whole_cycle() -> None:
+    row = {"train/loss": 1.0, "train/reconstruction": 1.0, "train/kl": 1.0} | dict.fromkeys(("val/loss", "val/reconstruction", "val/kl"), 1.0)  # fmt: skip
+    for changing, title in (
+        ({}, None),
+        ({"kl_weight_mean": [0.75, 0.75]}, "KL weight, mean over the epoch"),
+        ({"kl_weight": [0.5, 1.0]}, "KL weight at the end of the epoch"),
+        ({"kl_weight_mean": [0.2, 0.7], "train/capacity": [5.0, 20.0]}, "Capacity C, mean over the epoch"),
+    ):
+        history = [{"epoch": 1 + at, "kl_weight": 1.0, **row, **{key: each[at] for key, each in changing.items()}} for at in (0, 1)]  # fmt: skip
+        titles = [axes.get_title(loc="left") for axes in loss_curves(history, "Title", "", None).axes]
+        assert titles[3:] == ([title] if title else [])
+
+
 def test_the_dots_of_one_epoch_are_whole() -> None:
     row = {"epoch": 1, "kl_weight": 1.0, "train/kl": 5.0, "val/kl": 7.2}
     row |= {f"{split}/{term}": 250.0 for split in ("train", "val") for term in ("loss", "reconstruction")}

@@ -70,6 +70,7 @@ def test_capacity_rises_with_the_schedule_while_gamma_stays() -> None:
         torch.testing.assert_close(
             terms.loss - terms.reconstruction, 8 * (terms.kl - nats).abs(), rtol=0, atol=1e-3
         )
+        assert terms.parts["capacity"].tolist() == pytest.approx([nats] * len(terms.kl))
 
 
 # --- β-TCVAE ----------------------------------------------------------------------------------------------

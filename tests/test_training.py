@@ -48,6 +48,7 @@ def test_rows_add_up(data: Data) -> None:
     rows = fit(state, data, config)
     last = 1 - 1 / state.steps_per_epoch
     assert [row["kl_weight"] for row in rows] == [0.5 * last, 0.5, 0.5]
+    assert [row["kl_weight_mean"] for row in rows] == pytest.approx([0.5 * last / 2, 0.5, 0.5])
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     for row in rows:
         for split in ("train", "val"):
@@ -58,7 +59,7 @@ def test_rows_add_up(data: Data) -> None:
     assert list(rows[0]) == [
         "epoch",
         *(f"{split}/{term}" for split in ("train", "val") for term in ("loss", "reconstruction", "kl", "neg_elbo")),
-        "kl_weight", "active_units", "images_per_second", "seconds",
+        "kl_weight", "kl_weight_mean", "active_units", "images_per_second", "seconds",
     ]  # fmt: skip
 
 
