@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from vaelab.config import Config
 from vaelab.evaluation.runs import Family, Model
 
 NOISE = {"val/neg_elbo": (280, 0.4), "val/reconstruction": (275, 0.4), "fid_mnist_cnn": (50, 4)}
@@ -22,14 +23,7 @@ def family_of(noise: np.random.Generator, models: int, seeds: int, same_seeds: b
             return {"value": normal("fid_mnist_cnn")}
 
         return SimpleNamespace(
-            config=SimpleNamespace(
-                seed=seed if same_seeds else 100 * k + seed,
-                kl_off=k < 2,
-                model={"latent_dim": 2},
-                dataset=SimpleNamespace(binarize="none"),
-                conditional=False,
-                loss=SimpleNamespace(likelihood_name="bernoulli"),
-            ),
+            config=Config(seed=seed if same_seeds else 100 * k + seed, kl=k >= 2),
             facts={"data": {"name": "mnist", "binarize": "none", "classes": [], "complete": True}},
             rows=[{name: normal(name) for name in ("val/neg_elbo", "val/reconstruction")}],
             evaluation={
