@@ -106,7 +106,7 @@ def test_killed_while_going_back_to_an_older_checkpoint(
 
 def test_every_file_opens_at_every_moment(tmp_path: Path) -> None:
     """While a run continues, another process reads all its files, over and over."""
-    process = start(tmp_path, *SHORT, "epochs=4", "artifacts.report=true", "hydra.run.dir=run")
+    process = start(tmp_path, *SHORT, "epochs=2", "artifacts.report=true", "hydra.run.dir=run")
     looks = 0
     while process.poll() is None:
         for path in (tmp_path / "run").rglob("*"):

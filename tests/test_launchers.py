@@ -54,6 +54,7 @@ def test_joblib_runs_jobs_side_by_side_and_splits_the_threads(train: CommandLine
     assert "1, 2" in (folder / "comparison" / "comparison.md").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.hydra
 def test_a_job_that_fails_in_another_process_is_named(train: CommandLine) -> None:
     result = train(
@@ -79,6 +80,7 @@ def test_optuna_minimises_the_validation_neg_elbo(train: CommandLine, tmp_path: 
     assert f"best_value: {min(values)}" in best
 
 
+@pytest.mark.slow
 def test_a_trial_that_fails_does_not_end_the_search(train: CommandLine, tmp_path: Path) -> None:
     result = train(
         "-m", *QUICK, *NO_FIGURES, "hydra/sweeper=search", "hydra.sweeper.n_trials=4", "beta=1e39,1",
@@ -168,6 +170,7 @@ def test_a_storage_that_can_not_be_opened_is_named(tmp_path: Path) -> None:
         continuing({"storage": "sqlite:///s.db", "study_name": None}, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_search_space_that_optuna_refuses_is_a_failure(train: CommandLine) -> None:
     result = train(
         "-m", *QUICK, *NO_FIGURES, "hydra/sweeper=search", "hydra/sweeper/sampler=grid", "optimizer.lr=interval(0.01,0.1)",

@@ -2,7 +2,7 @@
 
 `python warm.py` reads a job a line from stdin, JSON with module, arguments, cwd, env, stdout and stderr (paths),
 and answers each with its exit status, minus the signal's number where one killed it. A job may also have `signals`,
-pairs of seconds and a signal's number, and a `fault` (see fault_points.py). vaelab itself is imported anew in every fork, and what depends on the
+pairs of seconds and a signal's number, and a `fault` (see fault_points.py). What depends on the
 environment or on libraries not being there takes a process of its own (see harness.py).
 """
 
@@ -21,10 +21,7 @@ from fault_points import Fault
 
 
 def preload() -> None:
-    """The imports that take long and start no threads."""
-    import hydra.main  # noqa: F401
-    import matplotlib.figure  # noqa: F401
-    import pydantic  # noqa: F401
+    """What every run begins with, and what starts no threads. The modules of commands run as `__main__`: not those."""
     import scipy.ndimage
     import scipy.stats  # noqa: F401
     import sklearn.linear_model
@@ -32,9 +29,19 @@ def preload() -> None:
     import sklearn.neighbors  # noqa: F401
     import torch
 
+    import vaelab.cli.entry
+    import vaelab.comparison.compare
+    import vaelab.pages.run_report
+    import vaelab.training.session  # noqa: F401
+    from vaelab.cli.compose import composing
+    from vaelab.config.registry import entry_points_of_all
+
     torch.optim.SGD(
         [torch.zeros(1, requires_grad=True)]
     )  # the first optimiser imports torch.compile's modules
+    with composing("train") as compose:
+        compose([])
+    entry_points_of_all.cache_clear()  # a job's folder may have others
 
 
 def run(job: dict[str, Any]) -> int:

@@ -26,9 +26,15 @@ Registered = TypeVar("Registered")
 
 
 @cache
+def entry_points_of_all() -> Any:
+    """Kept, because finding them reads the files of all installed packages."""
+    return entry_points()
+
+
 def plugins(group: str) -> EntryPoints:
-    """The entry points of installed plugins. Kept: a lookup reads the files of all installed packages."""
-    return entry_points(group=group)
+    """The entry points of installed plugins."""
+    found: EntryPoints = entry_points_of_all().select(group=group)
+    return found
 
 
 class Registry(Generic[Item]):
