@@ -119,6 +119,11 @@ def test_titles_and_folder_names_of_families_are_distinct(swept: tuple[Path, Any
     ]  # fmt: skip
     bits = [settings(f"loss.free_bits={number}") for number in (0, 0.5)]
     assert [label_of(config, ["loss.free_bits"]) for config in bits] == ["free_bits 0", "free_bits 0.5"]
+    names = ("constant", "linear", "cyclical")
+    schedules = [settings("loss.warmup_epochs=3", f"loss.schedule={name}") for name in names]
+    assert [label_of(config, differing(schedules)) for config in schedules] == [
+        "schedule constant", "schedule linear, warmup_epochs 3", "schedule cyclical, warmup_epochs 3"
+    ]  # fmt: skip
     presets = [("loss=vae",), ("loss=geco",), ("loss=iwae",), ("loss=iwae", "loss.importance_samples=50")]
     objectives = [settings(*preset) for preset in presets]
     assert [label_of(config, differing(objectives)) for config in objectives] == [

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaelab.config import Config, VaelabError, effective, flattened, look_up, show
-from vaelab.config.train import KL_SETTINGS, name_of, notation
+from vaelab.config.train import KL_SETTINGS, OF_SCHEDULE, name_of, notation
 from vaelab.evaluation.sections import MEASURES_VERSION
 from vaelab.runs.folder import SPLIT_NAMES, RunFolder, read_metrics_json, run_folders
 from vaelab.training import checkpoint
@@ -302,6 +302,9 @@ def label_of(config: Config, varying: Sequence[str], exact: bool = False) -> str
         "model.name": str(config.model["name"]),
     }
     flat |= own_words
+    if config.loss.full_from_start and "loss.schedule" in varying:
+        own_words["loss.schedule"] = "schedule constant"
+        varying = [key for key in varying if key not in OF_SCHEDULE or key == "loss.schedule"]
     words = [
         own_words.get(key) or f"{key.split('.')[-1]} {short(flat[key])}"
         for key in varying
