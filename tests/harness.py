@@ -83,14 +83,15 @@ def command_line_of(module: str, tmp_path: Path) -> CommandLine:
         *arguments: str, cwd: Path = tmp_path, going_wrong: Mapping[str, Any] | None = None, **env: str | None
     ) -> subprocess.CompletedProcess[str]:
         whole = environment(VAELAB_DATA=str(tmp_path / "no-data"), **env)
+        plugins = any(cwd.glob("*.dist-info"))
         if going_wrong is not None:
-            return warm().run(module, arguments, cwd, whole, going_wrong)
+            return warm(plugins).run(module, arguments, cwd, whole, going_wrong)
         if (
             not env
             and hasattr(os, "fork")
             and not any(word in COLD for each in arguments for word in each.split("="))
         ):
-            return warm().run(module, arguments, cwd, whole)
+            return warm(plugins).run(module, arguments, cwd, whole)
         return subprocess.run(
             [sys.executable, "-m", module, *arguments], cwd=cwd, env=whole, capture_output=True, text=True,
             timeout=240,
@@ -106,11 +107,11 @@ COLD = ("--help", "hydra/launcher", "hydra/sweeper")
 class Warm:
     """A process of tests/warm.py: see there."""
 
-    def __init__(self, *within: str) -> None:
+    def __init__(self, *within: str, option: str = "--with-vaelab") -> None:
         """`within` is a command that runs the rest of its line, in another namespace, say."""
         self.process = subprocess.Popen(
-            [*within, sys.executable, str(Path(__file__).with_name("warm.py"))], env=environment(), text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            [*within, sys.executable, str(Path(__file__).with_name("warm.py")), option], env=environment(),
+            text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip
         if self.read() != "warm":
             raise OSError(f"{within} does not run here")
@@ -154,9 +155,9 @@ class Warm:
 
 
 @cache
-def warm() -> Warm:
-    """One for each of pytest's workers."""
-    return Warm()
+def warm(plugins: bool = False) -> Warm:
+    """One for each of pytest's workers; with plugins in the job's folder one that has not imported vaelab."""
+    return Warm(option="" if plugins else "--with-vaelab")
 
 
 class SmallDisk:

@@ -21,7 +21,10 @@ from fault_points import Fault
 
 
 def preload() -> None:
-    """What every run begins with, and what starts no threads. The modules of commands run as `__main__`: not those."""
+    """The imports that take long and start no threads."""
+    import hydra.main  # noqa: F401
+    import matplotlib.figure  # noqa: F401
+    import pydantic  # noqa: F401
     import scipy.ndimage
     import scipy.stats  # noqa: F401
     import sklearn.linear_model
@@ -29,19 +32,21 @@ def preload() -> None:
     import sklearn.neighbors  # noqa: F401
     import torch
 
+    torch.optim.SGD(
+        [torch.zeros(1, requires_grad=True)]
+    )  # the first optimiser imports torch.compile's modules
+
+
+def preload_vaelab() -> None:
+    """What every command begins with. The modules of the commands themselves run as `__main__`: not those."""
     import vaelab.cli.entry
     import vaelab.comparison.compare
     import vaelab.pages.run_report
     import vaelab.training.session  # noqa: F401
     from vaelab.cli.compose import composing
-    from vaelab.config.registry import entry_points_of_all
 
-    torch.optim.SGD(
-        [torch.zeros(1, requires_grad=True)]
-    )  # the first optimiser imports torch.compile's modules
     with composing("train") as compose:
         compose([])
-    entry_points_of_all.cache_clear()  # a job's folder may have others
 
 
 def run(job: dict[str, Any]) -> int:
@@ -75,6 +80,8 @@ def run(job: dict[str, Any]) -> int:
 
 def main() -> None:
     preload()
+    if "--with-vaelab" in sys.argv:
+        preload_vaelab()
     print("warm", flush=True)
     for line in sys.stdin:
         job = json.loads(line)
