@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import statistics
 import subprocess
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from harness import CommandLine, settings
+from harness import CommandLine, command_line_of, settings
 from sweep_helpers import NO_FIGURES, QUICK, jobs, last_row, swept_grid, table
 from vaelab.evaluation.runs import differing, distinct_slugs, distinct_titles, family_of, find, label_of
 
@@ -144,3 +145,11 @@ def test_models_of_different_objectives_are_compared_by_nll_and_not_by_loss(
     assert not any("loss" in name for name in rows)
     assert "train/loss" not in (tmp_path / "sweep/comparison/comparison.csv").read_text()
     assert "minimise different objectives (iwae, neg_elbo)" in text
+    evaluated = next((tmp_path / "sweep").glob("*/evaluation/last/metrics.json"))
+    found = json.loads(evaluated.read_text(encoding="utf-8"))
+    found["settings"]["importance_samples"] = 5000
+    evaluated.write_text(json.dumps(found), encoding="utf-8")
+    apart = command_line_of("vaelab.compare", tmp_path)("sweep=sweep", "figures=false", "evaluate=false")
+    assert apart.returncode == 0, apart.stderr
+    assert "is left out: its runs were evaluated with different" in " ".join(apart.stdout.split())
+    assert "nll" not in (tmp_path / "sweep/comparison/comparison.csv").read_text()

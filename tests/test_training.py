@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -15,6 +16,7 @@ from training_helpers import AtStep, Stop, assert_same, without_times
 from vaelab.data.splits import Data, Split
 from vaelab.models import names
 from vaelab.objectives.scoring import BATCH, bound
+from vaelab.runs.folder import RunFolder
 from vaelab.training.callbacks import Callback, CheckFinite
 from vaelab.training.loop import fit
 from vaelab.training.state import TrainingDiverged, TrainingState, is_complete
@@ -40,6 +42,18 @@ def test_one_batch_can_be_overfitted(model: str, likelihood: str, data: Data) ->
 def replace_train(data: Data, train: Split) -> Data:
     """The same data with few images to train and to score on."""
     return replace(data, train=train, scored=replace(train, name="val"))
+
+
+def test_a_run_that_an_older_version_began_keeps_its_columns(data: Data, tmp_path: Path) -> None:
+    config = settings(*TINY, "epochs=2", "loss.warmup_epochs=1")
+    state = fresh(config, data)
+    fit(state, data, config)
+    for row in state.history:
+        del row["kl_weight_mean"]
+    fit(state, data, config.replace(epochs=3))
+    assert len(state.history) == 3
+    assert len({tuple(row) for row in state.history}) == 1
+    RunFolder(tmp_path).write_metrics(state.history)
 
 
 def test_rows_add_up(data: Data) -> None:

@@ -303,7 +303,7 @@ class Comparison(Steps):
                 (each or {"numbers": {}})["numbers"].pop("nll", None)
             self.said.append(
                 f"nll of {family.title} is left out: its runs were evaluated with different "
-                "importance_samples, nll_images or proposal."
+                "importance_samples, nll_images or proposal. Evaluate them alike, then compare again."
             )
 
     def evaluated_model(self, member: Member) -> EvaluatedModel:

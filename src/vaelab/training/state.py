@@ -234,7 +234,7 @@ def epoch_record(state: TrainingState, data: Data, config: Config) -> Record:
             raise diverged(state.epoch + 1, state.step, *terms, weight)
         record |= {f"{name}/{key}": value for key, value in numbers.items()}
     constant = config.kl_off or config.loss.full_from_start
-    return record | {
+    record |= {
         "kl_weight": weight,
         **({} if constant else {"kl_weight_mean": fmean(weights)}),
         **dict(zip(counts, sums_T[len(per_image_T) :].tolist(), strict=True)),
@@ -242,6 +242,8 @@ def epoch_record(state: TrainingState, data: Data, config: Config) -> Record:
         "images_per_second": len(data.train) / state.seconds,
         "seconds": state.seconds,
     }
+    columns = state.history[0] if state.history else record  # fewer in a run that an older version began
+    return {key: value for key, value in record.items() if key in columns}
 
 
 def is_complete(state: TrainingState, config: Config) -> bool:
