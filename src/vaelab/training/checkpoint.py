@@ -19,12 +19,12 @@ from safetensors.torch import load as load_tensors
 from torch import Tensor
 from typing_extensions import Self
 
-from vaelab.config import Config, VaelabError, did_you_mean, flattened, resolve_saved
+from vaelab.config import Config, VaelabError, did_you_mean, flattened, resolve_saved, show
 from vaelab.data.datasets import published
 from vaelab.data.splits import Data
 from vaelab.models import VAE, with_weights
 from vaelab.objectives import Objective, build_objective
-from vaelab.runs.folder import CHECKPOINT_SUFFIXES
+from vaelab.runs.folder import CHECKPOINT_SUFFIXES, RunFolder, existing
 from vaelab.training.state import TrainingState
 
 FORMAT = 3
@@ -273,6 +273,34 @@ def model_of(checkpoint: Checkpoint) -> tuple[VAE, Objective]:
     per_pixel = objective.likelihood.parameters_per_pixel
     model = with_weights(config.model, (channels, height, width), checkpoint.model, per_pixel)
     return model.eval(), objective
+
+
+def start_from(given: Path, state: TrainingState, config: Config) -> None:
+    """Copy the weights of a checkpoint, or of a run's last one, into a new training state.
+
+    Averaged weights, if that run has any. Raises CheckpointError if it has another model, likelihood or kind
+    of images.
+    """
+    path = existing(given)
+    saved = load(RunFolder.holding(path).readable("last") if path.is_dir() else path)
+    before = config_of(saved)
+    compared = {
+        "model": (before.model, config.model),
+        "loss.likelihood": (before.loss.likelihood, config.loss.likelihood),
+        "images of shape": (saved.image_shape, [*state.model.image_shape]),
+        "classes": (saved.model.get("class_numbers", torch.empty(0)).tolist(), [*state.model.classes]),
+    }
+    for what, (theirs, own) in compared.items():
+        if theirs != own:
+            raise CheckpointError(
+                f"initial_weights={path} has {what} {show(theirs)}, and this run has {show(own)}: type the "
+                "same settings, or another checkpoint."
+            )
+    prior = {key: value for key, value in state.model.state_dict().items() if key == "class_prior"}
+    likelihood = {key: value for key, value in saved.objective.items() if key.startswith("likelihood.")}
+    for model, objective in [(state.model, state.objective), *([state.average] if state.average else [])]:
+        model.load_state_dict({**saved.model, **prior})
+        objective.load_state_dict(objective.state_dict() | likelihood)
 
 
 def restore(checkpoint: Checkpoint, state: TrainingState, config: Config, data: Data) -> None:

@@ -181,6 +181,8 @@ class TrainingRun:
         self.state = TrainingState.fresh(config, self.data, device)
         if resumed is not None:
             checkpoint.restore(resumed, self.state, config, self.data)
+        elif config.initial_weights is not None:
+            checkpoint.start_from(config.initial_weights, self.state, config)
         before = facts_before(folder) if self.resumed else {}
         if before == DAMAGED:
             log.warning("%s was damaged: it is rewritten without earlier sessions.", folder.run_json)
