@@ -2,7 +2,8 @@
 
 `python warm.py` reads a job a line from stdin, JSON with module, arguments, cwd, env, stdout and stderr (paths),
 and answers each with its exit status, minus the signal's number where one killed it. A job may also have `signals`,
-pairs of seconds and a signal's number, and a `fault` (see fault_points.py). What depends on the
+pairs of seconds and a signal's number, and a `fault` (see fault_points.py). With `until_exit`, what libraries do when
+the interpreter ends is done too, such as ending processes. What depends on the
 environment or on libraries not being there takes a process of its own (see harness.py).
 """
 
@@ -87,7 +88,10 @@ def main() -> None:
         job = json.loads(line)
         child = os.fork()
         if child == 0:
-            os._exit(run(job))
+            status = run(job)
+            if job.get("until_exit"):
+                sys.exit(status)
+            os._exit(status)
         print(wait_for(child, job.get("signals", [])), flush=True)
 
 
