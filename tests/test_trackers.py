@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from harness import TINY, command_line_of, run_folder
-from vaelab.config import ConfigError
+from vaelab.cli import api
+from vaelab.config import ConfigError, VaelabError
 from vaelab.runs.folder import RunFolder
 from vaelab.training.loggers import loggers
 
@@ -65,11 +66,9 @@ def test_a_missing_package_is_named_with_its_extra(name: str, monkeypatch: pytes
         loggers.build(name, config=None, folder=None, examples=None, epoch=0)
 
 
-def test_a_tracker_that_cannot_start_is_one_line(tmp_path: Path) -> None:
+def test_a_tracker_that_cannot_start_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("mlflow")
-    train = command_line_of("vaelab.train", tmp_path)
-    result = train(*TINY, *PLAIN, "epochs=1", "logger=mlflow", MLFLOW_TRACKING_URI="nonsense://x")
-    assert result.returncode == 1
-    assert result.stderr.splitlines()[-1].startswith("vaelab: logger=mlflow can't start: ")
-    (facts,) = tmp_path.rglob("run.json")
-    assert json.loads(facts.read_text())["status"] == "failed"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense://x")
+    with pytest.raises(VaelabError, match=r"^logger=mlflow can't start: [^\n]+\Z"):
+        api.train(*TINY, *PLAIN, f"hydra.run.dir={tmp_path / 'run'}", epochs=1, logger="mlflow")
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "failed"

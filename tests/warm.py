@@ -69,6 +69,8 @@ def run(job: dict[str, Any]) -> int:
         status = 0
     except SystemExit as exit:
         status = exit.code if isinstance(exit.code, int) else int(exit.code is not None)
+        if isinstance(exit.code, str):
+            print(exit.code, file=sys.stderr)
     except BaseException:
         traceback.print_exc()
         status = 1
