@@ -31,8 +31,12 @@ QUICK = [
 class Kernel:
     """The kernel of a notebook, and what its cells print."""
 
-    def __init__(self, manager: KernelManager, client: BlockingKernelClient, folder: Path) -> None:
-        self.manager, self.client, self.folder = manager, client, folder
+    def __init__(self, manager: KernelManager, folder: Path) -> None:
+        self.manager, self.folder = manager, folder
+        # The clients that the manager makes have one identity, so that replies reach the last of them alone.
+        self.client = BlockingKernelClient()
+        self.client.load_connection_info(manager.get_connection_info())
+        self.client.start_channels()
 
     def run(self, code: str) -> str:
         """What a cell prints on stdout; it must not fail."""
@@ -72,7 +76,9 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
         kernel_name="python3", cwd=str(folder), env=environment(PYTHONWARNINGS=None, **more)
     )
     try:
-        yield Kernel(manager, client, folder)
+        kernel = Kernel(manager, folder)
+        yield kernel
+        kernel.client.stop_channels()
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
@@ -114,7 +120,9 @@ def test_the_shipped_notebook_runs(path: Path, kernel: Kernel) -> None:
     for cell in notebook.cells:
         cell.source = cell.source.replace("seed=[1, 2, 3]", "seed=1").replace("images=200", "images=5")
     kernel.manager.client_class = "jupyter_client.asynchronous.AsyncKernelClient"
-    NotebookClient(notebook, km=kernel.manager, timeout=300).execute()
+    client = NotebookClient(notebook, km=kernel.manager, timeout=300)
+    client.execute()
+    client.kc.stop_channels()
     html = [each.data["text/html"] for each in outputs(notebook) if "text/html" in each.get("data", {})]
     run, sweep, table, explorer = html
     assert run.count('src="data:image/') == 3

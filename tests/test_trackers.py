@@ -22,24 +22,25 @@ def test_trackers_have_settings_epochs_figures_and_status_and_go_on_when_resumed
     pytest.importorskip("wandb")
     mlflow = pytest.importorskip("mlflow")
     train = command_line_of("vaelab.train", tmp_path)
-    first = train(*TINY, *PLAIN, "epochs=1", "beta=0.5", "logger=[wandb,mlflow]", "hydra.run.dir=run")
+    undrawn = (*TINY, *PLAIN, "artifacts.figures=false")
+    first = train(*undrawn, "epochs=1", "beta=0.5", "logger=[wandb,mlflow]", "hydra.run.dir=run")
     folder = RunFolder(tmp_path / run_folder(first))
     assert all(
         "epoch " in line or "Trained" in line or "images" in line for line in first.stderr.splitlines()
     )
-    run_folder(train("resume=run", "epochs=2"))
+    run_folder(train("resume=run", "epochs=2", "artifacts.figures=true"))
     rows = folder.read_metrics()
     assert {path.name for path in tmp_path.iterdir()} == {"run"}  # nothing is written elsewhere
 
     offline = sorted((folder.path / "wandb").glob("offline-run-*/run-*.wandb"))
     assert len(offline) == 2
     assert len({path.name for path in offline}) == 1  # one id
-    for row, path in zip(rows, offline, strict=True):
+    for row, path, figures in zip(rows, offline, (0, 1), strict=True):
         content = path.read_bytes()
         assert b"val/neg_elbo" in content
         assert json.dumps(row["val/neg_elbo"]).encode() in content
         assert b"finished" in content
-        assert list(path.parent.glob("files/media/images/figures/loss_curves*.png"))
+        assert len([*path.parent.glob("files/media/images/figures/loss_curves*.png")]) == figures
 
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     client = mlflow.MlflowClient((folder.path / "mlruns").absolute().as_uri())
