@@ -127,7 +127,7 @@ def test_findings_of_identical_models_name_a_winner_in_at_most_one_of_twenty_col
     noise, repetitions = np.random.default_rng(3), 200
     rates: dict[str, dict[tuple[int, int], float]] = {}
     whole, old = {}, {}
-    settings = list(product(MODELS, (2, 5)))
+    settings = list(product((2, 8), (2, 5)))
     for models, seeds in settings:
         said = [family_of(noise, models, seeds, same_seeds) for _ in range(repetitions)]
         old[models, seeds] = sum(map(old_rule, said)) / repetitions
@@ -142,8 +142,8 @@ def test_findings_of_identical_models_name_a_winner_in_at_most_one_of_twenty_col
         ):
             rates.setdefault(name, {})[models, seeds] = float(rate)
         whole[models, seeds] = float(by_column.any(axis=1).mean())
-    allowed = 0.05 + 4 * math.sqrt(0.05 * 0.95 / repetitions)  # 0.112: the largest of 48 rates
-    allowed_mean = 0.05 + 3 * math.sqrt(0.05 * 0.95 / repetitions / len(settings))  # 0.069
+    allowed = 0.05 + 4 * math.sqrt(0.05 * 0.95 / repetitions)  # 0.112: the largest of 32 rates
+    allowed_mean = 0.05 + 3 * math.sqrt(0.05 * 0.95 / repetitions / len(settings))  # 0.073
     means = {name: sum(each.values()) / len(each) for name, each in rates.items()}
     assert max(max(each.values()) for each in rates.values()) <= allowed, (rates, "whole comparison:", whole)
     assert max(means.values()) <= allowed_mean, (means, whole)
