@@ -11,11 +11,13 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from evaluation_helpers import only
 from harness import CommandLine, command_line_of, idx, once, run_folder
 from vaelab.config import VaelabError
 from vaelab.config.registry import Registry
@@ -73,20 +75,20 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     def make(folder: Path) -> None:
         install(folder)
         write_stripes(folder / "data" / "Stripes" / "raw")
-        train = command_line_of("vaelab.train", folder)
-        run_folder(
-            train(
-                *QUICK, "dataset.source=embedded", "dataset.classes=[1,7]", "dataset.val_size=7500",
+        made = commands(
+            folder,
+            (
+                "train", *QUICK, "dataset.source=embedded", "dataset.classes=[1,7]", "dataset.val_size=7500",
                 "model=residual", "model.channels=4", "loss.likelihood=pixel_gaussian",
                 "loss.schedule={name:staircase,steps:2}", "hydra.run.dir=runs/residual",
-            )
-        )  # fmt: skip
-        run_folder(
-            train(
-                *QUICK, "dataset=stripes", "dataset.root=data", "dataset.val_size=100", "model.hidden=[32]",
+            ),
+            (
+                "train", *QUICK, "dataset=stripes", "dataset.root=data", "dataset.val_size=100", "model.hidden=[32]",
                 "loss.objective={name:rae,strength:0.25}", "loss.free_bits=0.5", "hydra.run.dir=runs/stripes",
-            )
+            ),
         )  # fmt: skip
+        for result in made:
+            run_folder(result)
 
     folder, _ = once(tmp_path_factory, "extensions", make)
     return folder
@@ -104,10 +106,16 @@ def metrics(folder: Path, run: str) -> dict[str, dict[str, dict[str, dict[str, f
     return found
 
 
-def command(name: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    result = command_line_of(f"vaelab.{name}", folder)(*arguments)
-    assert "Traceback" not in result.stderr
-    return result
+def commands(folder: Path, *lines: Sequence[str]) -> list[subprocess.CompletedProcess[str]]:
+    """Several commands in one process, which imports vaelab and its plugins once."""
+    whole = command_line_of("several_commands", folder)(json.dumps(lines))
+    assert whole.returncode == 0, whole.stderr
+    results = [
+        subprocess.CompletedProcess(line, *result)
+        for line, result in zip(lines, json.loads(whole.stdout), strict=True)
+    ]
+    assert not any("Traceback" in each.stderr for each in results)
+    return results
 
 
 @pytest.mark.parametrize("run", ["residual", "stripes"])
@@ -135,15 +143,6 @@ def test_an_objective_is_named_and_what_it_does_not_take_is_said(trained: Path) 
     assert "no effect" not in (trained / "runs" / "residual" / "train.log").read_text()
 
 
-def test_an_argument_that_a_plugin_refuses_is_one_line(trained: Path) -> None:
-    result = command(
-        "train", trained, "loss.schedule={name:staircase,steps:0}", "hydra.run.dir=nothing", "device=cpu"
-    )
-    assert (result.returncode, result.stderr) == (
-        1, "vaelab: loss.schedule={name:staircase,steps:0} can't be used: division by zero.\n"
-    )  # fmt: skip
-
-
 @pytest.mark.parametrize("run", ["residual", "stripes"])
 def test_a_logger_is_called_after_each_epoch(trained: Path, run: str) -> None:
     lines = (trained / "runs" / run / "epochs.jsonl").read_text().splitlines()
@@ -153,24 +152,26 @@ def test_a_logger_is_called_after_each_epoch(trained: Path, run: str) -> None:
 
 
 def test_evaluate_measures_plugins_and_with_plugins(trained: Path) -> None:
-    line = ("nll_images=20", "importance_samples=5", "figures=false", "metrics.classes=false")
-    for run, image_size in (("residual", 28), ("stripes", 20)):
-        result = command("evaluate", trained, f"checkpoint=runs/{run}", *line)
+    line = ("nll_images=20", "importance_samples=5", *only("bound", "nll", "samples"))
+    of_stripes = ("evaluate", "checkpoint=runs/stripes", *line)
+    residual, stripes, off = commands(
+        trained,
+        ("evaluate", "checkpoint=runs/residual", *line),
+        of_stripes,
+        (*of_stripes, "metrics.pixel_error=false", "output=off"),
+    )
+    for run, result in (("residual", residual), ("stripes", stripes)):
         assert result.returncode == 0, result.stderr
         assert "Pixel error" in result.stdout
         error = metrics(trained, run)["numbers"]["pixel_error"]["mse"]["reconstructions"]
         assert 0 < error["value"] < 1
-        if image_size == 20:
-            assert "there is no feature network for Stripes" in result.stdout
-    off = command(
-        "evaluate", trained, "checkpoint=runs/stripes", *line, "metrics.pixel_error=false", "output=off"
-    )
+    assert "there is no feature network for Stripes" in stripes.stdout
     assert off.returncode == 0, off.stderr
     assert "Pixel error" not in off.stdout
 
 
 def test_compare_takes_runs_of_plugins(trained: Path) -> None:
-    result = command("compare", trained, "sweep=runs", "figures=false", "evaluate=false")
+    (result,) = commands(trained, ("compare", "sweep=runs", "figures=false", "evaluate=false"))
     assert result.returncode == 0, result.stderr
     text = (trained / "runs" / "comparison" / "comparison.md").read_text()
     assert re.search(r"^## Fashion-MNIST .*pixel gaussian likelihood", text, re.MULTILINE)
@@ -195,49 +196,43 @@ def test_evaluations_of_the_subset_never_stand_beside_those_of_the_full_set(tmp_
         (tmp_path / "subset" / path.name).write_bytes(content)
         lines.append(f"{hashlib.sha256(content).hexdigest()}  {path.name}\n")
     (tmp_path / "subset" / "SHA256SUMS").write_text("".join(lines))
-    for run, beta in (("a", 0.5), ("b", 1)):
-        line = (
-            "dataset=stripes",
-            "dataset.root=data",
-            "dataset.val_size=100",
-            "model.hidden=[8]",
-            f"beta={beta}",
-        )
-        run_folder(command("train", tmp_path, *QUICK, *line, f"hydra.run.dir=runs/{run}"))
+    line = ("dataset=stripes", "dataset.root=data", "dataset.val_size=100", "model.hidden=[8]")
+    runs = [("train", *QUICK, *line, f"beta={beta}", f"hydra.run.dir=runs/{run}") for run, beta in (("a", 0.5), ("b", 1))]  # fmt: skip
+    last = "checkpoint=runs/a/checkpoints/last.safetensors"
+    quick = ("nll_images=2", "importance_samples=2", "figures=false")
+    compare = ("compare", "sweep=runs", "figures=false")
 
     def images(name: str) -> list[int]:
         folders = (tmp_path / "runs" / run / "evaluation" / name for run in "ab")
         found = [folder / "metrics.json" for folder in folders if (folder / "metrics.json").exists()]
         return [json.loads(path.read_text())["data"]["images"] for path in found]
 
-    last = "checkpoint=runs/a/checkpoints/last.safetensors"
-    quick = ("nll_images=2", "importance_samples=2", "figures=false")
-    evaluated = command("evaluate", tmp_path, last, *quick, "dataset.source=embedded")
-    assert evaluated.returncode == 0, evaluated.stderr
-    compared = command("compare", tmp_path, "sweep=runs", "figures=false")
+    *trained, evaluated, compared = commands(
+        tmp_path, *runs, ("evaluate", last, *quick, "dataset.source=embedded"), compare
+    )
+    assert all(each.returncode == 0 for each in (*trained, evaluated))
     assert images("last") == [120, 120]
     assert images("last_subset") == [60]
     assert "\nEvaluated again, because on other images: a.\n" in compared.stdout
     shutil.rmtree(full)  # what was measured on the full set is kept, as long as all of it is there
-    assert "Evaluated again" not in command("compare", tmp_path, "sweep=runs", "figures=false").stdout
+    assert "Evaluated again" not in commands(tmp_path, compare)[0].stdout
     assert images("last") == [120, 120]
     (tmp_path / "runs" / "b" / "evaluation" / "last" / "metrics.json").unlink()
-    compared = command("compare", tmp_path, "sweep=runs", "figures=false")
-    assert "The runs' own images of Stripes are not on this machine" in compared.stdout
-    assert not (tmp_path / "runs" / "b" / "evaluation" / "last" / "metrics.json").exists()
-    compared = command("compare", tmp_path, "sweep=runs", "figures=false", "dataset.source=embedded")
-    assert (images("last_subset"), images("last")) == ([60, 60], [120])
-    assert "Evaluated again" not in compared.stdout  # that of run a was kept beside its own images'
+    own_images, of_subset = commands(tmp_path, compare, (*compare, "dataset.source=embedded"))
+    assert "The runs' own images of Stripes are not on this machine" in own_images.stdout
+    assert (images("last_subset"), images("last")) == ([60, 60], [120])  # run b has none of its own images
+    assert "Evaluated again" not in of_subset.stdout  # that of run a was kept beside its own images'
 
 
 def test_explore_shows_what_it_can_and_says_what_it_can_not(trained: Path) -> None:
-    refused = command("explore", trained, "run=runs/residual", "images=20")
+    refused, shown = commands(
+        trained, *(("explore", f"run=runs/{run}", "images=20") for run in ("residual", "stripes"))
+    )
     assert refused.returncode == 1
     (line,) = refused.stderr.splitlines()
     assert line.startswith(
         "vaelab: The explorer is not available for this model, which has a Residual layer: "
     )
-    shown = command("explore", trained, "run=runs/stripes", "images=20")
     assert shown.returncode == 0, shown.stderr
     with pytest.raises(
         VaelabError, match=r"^The explorer is not available for the likelihood pixel_gaussian: "
@@ -245,30 +240,35 @@ def test_explore_shows_what_it_can_and_says_what_it_can_not(trained: Path) -> No
         network(build({"name": "mlp"}, (1, 28, 28), seed=0), "pixel_gaussian", Weights())
 
 
-def test_a_data_set_without_subset_and_network_says_where_it_was_looked_for(trained: Path) -> None:
-    result = command("train", trained, *QUICK, "dataset=stripes", "hydra.run.dir=nothing")
-    assert result.returncode == 1
-    (line,) = result.stderr.splitlines()
+def test_what_a_plugin_lacks_or_refuses_is_one_line(trained: Path) -> None:
+    """An argument, a data set without subset and network, and a name of which a plugin's is near."""
+    refused, missing, no_subset, misspelt = commands(
+        trained,
+        ("train", "loss.schedule={name:staircase,steps:0}", "hydra.run.dir=nothing", "device=cpu"),
+        ("train", *QUICK, "dataset=stripes", "hydra.run.dir=nothing"),
+        ("train", *QUICK, "dataset=stripes", "dataset.source=embedded", "hydra.run.dir=nothing"),
+        ("train", "model.name=residul", "hydra.run.dir=nothing"),
+    )
+    assert (refused.returncode, refused.stderr) == (
+        1, "vaelab: loss.schedule={name:staircase,steps:0} can't be used: division by zero.\n"
+    )  # fmt: skip
+    assert missing.returncode == 1
+    (line,) = missing.stderr.splitlines()
     assert re.search(r"Stripes is not in \S+/Stripes/raw, and http://127\.0\.0\.1:9/Stripes/train-images-idx3-ubyte\.gz "
                      r"can't be reached .*: dataset\.root=FOLDER selects a folder with the data; or put train-images-idx3-ubyte\.gz, .* into \S+/Stripes/raw\.$", line)  # fmt: skip
-    result = command(
-        "train", trained, *QUICK, "dataset=stripes", "dataset.source=embedded", "hydra.run.dir=nothing"
-    )
-    assert result.stderr.endswith("Stripes has no embedded subset: type dataset.source=auto instead.\n")
-
-
-def test_plugins_are_named_where_a_name_is_wrong(trained: Path) -> None:
-    result = command("train", trained, "model.name=residul", "hydra.run.dir=nothing")
-    assert result.stderr.endswith(
+    assert no_subset.stderr.endswith("Stripes has no embedded subset: type dataset.source=auto instead.\n")
+    assert misspelt.stderr.endswith(
         "Unknown model 'residul'. Did you mean 'residual'? Available: conv, mlp, residual, resnet.\n"
     )
 
 
 def test_help_lists_plugins(trained: Path) -> None:
-    text = command("train", trained, "--help").stdout
+    helps = [
+        command_line_of(f"vaelab.{name}", trained)("--help", going_wrong={}) for name in ("train", "evaluate")
+    ]
     for name in ("pixel_gaussian", "staircase", "jsonl"):
-        assert name in text
-    assert "metrics.pixel_error" in command("evaluate", trained, "--help").stdout
+        assert name in helps[0].stdout
+    assert "metrics.pixel_error" in helps[1].stdout
 
 
 def test_a_plugin_that_fails_is_named_and_no_other_suffers(tmp_path: Path, train: CommandLine) -> None:

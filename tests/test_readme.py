@@ -65,17 +65,25 @@ def test_the_readme_is_short() -> None:
 
 
 COMMANDS = re.findall(r"^python -m vaelab\.(\w+) ([^#\n]*)", README, re.MULTILINE)
+ELSEWHERE = ("export run=RUN",)
+"""Commands that another test runs, and that take long."""
+NAMES = {each: " ".join(each).strip() for each in COMMANDS}
 
 
 @pytest.mark.parametrize(
-    ("command", "arguments"), COMMANDS, ids=[" ".join(each).strip() for each in COMMANDS]
+    ("command", "arguments"),
+    [
+        pytest.param(*each, id=name, marks=[pytest.mark.slow] if name in ELSEWHERE else [])
+        for each, name in NAMES.items()
+    ],
 )
 def test_every_command_runs(
     command: str, arguments: str, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
 ) -> None:
     def train(folder: Path) -> None:
-        line = [*QUICK, "hydra.callbacks.compare.enabled=false", f"hydra.sweep.dir={SWEEP}", "beta=0.5,1"]
-        for more in (["-m", *line], [*QUICK, f"hydra.run.dir={RUN}"]):
+        quick = [*QUICK, "model.hidden=[8]"]
+        line = [*quick, "hydra.callbacks.compare.enabled=false", f"hydra.sweep.dir={SWEEP}", "beta=0.5,1"]
+        for more in (["-m", *line], [*quick, f"hydra.run.dir={RUN}"]):
             result = command_line_of("vaelab.train", folder)(*more)
             assert result.returncode == 0, result.stderr
 
@@ -89,7 +97,9 @@ def test_every_command_runs(
     elif command == "train":
         short = [each for each in QUICK if each.partition("=")[0] not in own]
         given += short if "repeat" not in own else ["epochs=1"]
-        given += ["hydra.callbacks.compare.evaluate=false"] if "-m" in given or "experiment" in own else []
+        given += ["model.hidden=[8]"] if "model" not in own and "repeat" not in own else []
+        compare = [f"hydra.callbacks.compare.{each}" for each in MORE["compare"]]
+        given += compare if "-m" in given or "experiment" in own else []
     result = command_line_of(f"vaelab.{command}", tmp_path)(*given, *MORE.get(command, []))
     assert result.returncode == 0, result.stderr
 
@@ -101,7 +111,7 @@ def test_the_python_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setenv(name, value)
     (code,) = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
     (loaded,) = re.findall(r'vaelab\.load\("(.*?)"\)', code)
-    quick = [each for each in QUICK if not each.startswith("epochs=")]
+    quick = [*(each for each in QUICK if not each.startswith("epochs=")), "model.hidden=[8]"]
 
     def trained(*overrides: str, **settings: Any) -> Any:
         return api.train(*overrides, *quick, f"hydra.run.dir={loaded}", **settings | {"epochs": 1})
