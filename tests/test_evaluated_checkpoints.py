@@ -28,6 +28,7 @@ from vaelab.config import EvaluationConfig, ScoredDataConfig, VaelabError
 from vaelab.evaluation.evaluate import Evaluation, evaluated_model
 from vaelab.evaluation.figures import FIGURES
 from vaelab.metrics.features import untrained_network
+from vaelab.runs.folder import RunFolder
 
 
 @pytest.fixture(scope="session")
@@ -205,7 +206,7 @@ def test_binarised_runs_find_their_grey_images_where_the_others_were_found(
     """The run's own folder was deleted, and another source is given."""
     run_folder(train(*TINY, *NO_FIGURES, "dataset.binarize=static", "epochs=1", "hydra.run.dir=run"))
     rewrite(tmp_path / "run" / "checkpoints" / "best.safetensors", from_nowhere)
-    of_grey = ("classes", "samples", "images")
+    of_grey = ("classes", "images")
     result = api.evaluate(tmp_path / "run", *only(*of_grey), "dataset.source=embedded")
     assert tuple(result.numbers) == of_grey
     loaded: dict[str, Any] = {}
@@ -232,19 +233,18 @@ def test_too_few_images_are_reported_and_not_a_failure(
 
 
 def test_the_seed_of_an_evaluation_is_reported_everywhere(evaluate: CommandLine, run: Path) -> None:
-    result = evaluate("checkpoint=run", "-m", "seed=7,42", "split=test,val", *only("bound"))
+    result = evaluate("checkpoint=run", "-m", "seed=7,42", "split=val", *only("bound"))
     assert result.returncode == 0, result.stderr
-    folders = {
-        name: run / "evaluation" / name for name in ("best", "best_val", "best_seed-7", "best_val_seed-7")
-    }
-    assert {path.name for path in (run / "evaluation").iterdir()} == folders.keys()
-    for name, folder in folders.items():
-        seed, table = 7 if name.endswith("7") else 42, (folder / "table.txt").read_text()
+    folders = {42: run / "evaluation" / "best_val", 7: run / "evaluation" / "best_val_seed-7"}
+    assert {*(run / "evaluation").iterdir()} == {*folders.values()}
+    for seed, folder in folders.items():
+        table = (folder / "table.txt").read_text()
         assert metrics(folder)["seed"] == seed
         assert table in result.stdout
         assert f"1 posterior sample per image · seed {seed}" in table
         said = "trained with seed 42, evaluated with seed 7" in " ".join(table.splitlines()[:2])
         assert said == (seed == 7)
+    assert RunFolder(run).evaluation("best", "test", 7) == run / "evaluation" / "best_seed-7"
 
 
 def test_output_never_replaces_a_link_by_a_file(

@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import statistics
-import subprocess
 import zipfile
 from dataclasses import replace
 from functools import partial
@@ -17,16 +16,12 @@ import pytest
 from scipy import stats
 
 from harness import CommandLine, settings
-from sweep_helpers import NO_FIGURES, QUICK, jobs, last_row, swept_grid, table
+from sweep_helpers import NO_FIGURES, QUICK, jobs, last_row, table
 from vaelab.cli import api
+from vaelab.comparison import compare
 from vaelab.comparison.figures import FIGURES
 from vaelab.config import EvaluationConfig
 from vaelab.evaluation.runs import differing, distinct_slugs, distinct_titles, family_of, find, label_of
-
-
-@pytest.fixture(scope="session")
-def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    return swept_grid(tmp_path_factory)
 
 
 def test_seeds_give_mean_and_standard_deviation(train: CommandLine, tmp_path: Path) -> None:
@@ -106,9 +101,9 @@ def test_families_of_the_same_data_set_have_titles_and_folders_of_their_own(
     assert curves[0] != curves[1]
 
 
-def test_titles_and_folder_names_of_families_are_distinct(swept: tuple[Path, Any]) -> None:
+def test_titles_and_folder_names_of_families_are_distinct(finished: Path) -> None:
     """Two data sets whose titles differ in nothing that a folder's name keeps; a model per number of free bits."""
-    member = find(swept[0]).members[0]
+    member = find(finished.parent).members[0]
 
     def other(**changed: Any) -> Any:
         return replace(member, facts={**member.facts, "data": {**member.facts["data"], **changed}})
@@ -147,7 +142,8 @@ def test_models_of_different_objectives_are_compared_by_nll_and_not_by_loss(
     result = train(*sweep, *QUICK, "epochs=1", "model.hidden=[8]", "artifacts.gif=false")
     assert result.returncode == 0, result.stderr
     few_samples = partial(EvaluationConfig, importance_samples=20)
-    monkeypatch.setattr("vaelab.comparison.compare.EvaluationConfig", few_samples)
+    monkeypatch.setattr(compare, "EvaluationConfig", few_samples)
+    monkeypatch.setattr(compare, "NEEDED", ("latent",))
     text = api.compare(tmp_path / "sweep", figures=False).text
     rows = {line.split("|")[1].split("<br>")[0].strip(): line.split("|")[2:4] for line in text.splitlines() if line.startswith("|")}  # fmt: skip
     assert all(map(float, rows["**nll ↓**"]))
