@@ -45,9 +45,12 @@ LOOKS = pytest.mark.parametrize("watched", ["light", "phone"], indirect=True)
 
 @pytest.mark.parametrize("watched", ["dark"], indirect=True)
 def test_reports_in_the_dark_have_colours_that_contrast(pages: Path, watched: Watched) -> None:
-    for folder in (RUNS[0], "comparison"):
+    for folder, charts in ((RUNS[0], 3), ("comparison", 7)):
         page = watched.open(pages / folder / "report.html", READY)
         page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+        page.wait_for_function(
+            "(charts) => document.querySelectorAll('.chart svg').length >= charts", arg=charts
+        )
         assert fits(page)
         assert violations(page, "color-contrast") == []
 
