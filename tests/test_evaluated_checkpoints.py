@@ -130,7 +130,9 @@ def test_several_checkpoints_agree_with_what_training_wrote_of_each(evaluate: Co
         assert (folder / "summary.md").read_text().startswith(f"# run: {name}, epoch {epoch}\n")
 
 
-def test_the_last_model_by_name(train: CommandLine, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_last_model_by_name(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """RUN/last, RUN/best and RUN/epoch_0001 wherever a run or a checkpoint is given; also from older files."""
     monkeypatch.chdir(run.parent)
     last = vaelab.load("run", which="last")
@@ -150,8 +152,8 @@ def test_the_last_model_by_name(train: CommandLine, run: Path, monkeypatch: pyte
     page = api.explore("run/last", images=10, output="page.html")
     assert '"run: last, epoch 3"' in page.path.read_text()
     assert (repr(page), Path(page)) == ("<Explorer: page.html>", page.path)
-    resumed = train("resume=run/epoch_0001", "epochs=2")
-    assert "Going back to epoch 1" in resumed.stderr
+    api.train("resume=run/epoch_0001", epochs=2)
+    assert "Going back to epoch 1" in capsys.readouterr().err
     assert json.loads((run / "run.json").read_text())["epochs"] == {"done": 2, "total": 2}
 
 
@@ -232,18 +234,16 @@ def test_too_few_images_are_reported_and_not_a_failure(
     assert "samples_mixture.png: requires 64 samples, but only 3 are drawn for so few images" in result.text
 
 
-def test_the_seed_of_an_evaluation_is_reported_everywhere(evaluate: CommandLine, run: Path) -> None:
-    result = evaluate("checkpoint=run", "-m", "seed=7,42", "split=val", *only("bound"))
-    assert result.returncode == 0, result.stderr
-    folders = {42: run / "evaluation" / "best_val", 7: run / "evaluation" / "best_val_seed-7"}
-    assert {*(run / "evaluation").iterdir()} == {*folders.values()}
-    for seed, folder in folders.items():
-        table = (folder / "table.txt").read_text()
-        assert metrics(folder)["seed"] == seed
-        assert table in result.stdout
-        assert f"1 posterior sample per image · seed {seed}" in table
-        said = "trained with seed 42, evaluated with seed 7" in " ".join(table.splitlines()[:2])
+def test_the_seed_of_an_evaluation_is_reported_everywhere(run: Path) -> None:
+    for seed, name in ((42, "best_val"), (7, "best_val_seed-7")):
+        result = api.evaluate(run, *only("bound"), split="val", seed=seed)
+        assert result.folder == run / "evaluation" / name
+        assert metrics(result.folder)["seed"] == seed
+        assert (result.folder / "table.txt").read_text() == result.text
+        assert f"1 posterior sample per image · seed {seed}" in result.text
+        said = "trained with seed 42, evaluated with seed 7" in " ".join(result.text.splitlines()[:2])
         assert said == (seed == 7)
+    assert {path.name for path in (run / "evaluation").iterdir()} == {"best_val", "best_val_seed-7"}
     assert RunFolder(run).evaluation("best", "test", 7) == run / "evaluation" / "best_seed-7"
 
 

@@ -30,7 +30,7 @@ OTHER_SCREENS = [
 """Low, narrow, zoomed in, and nearly square."""
 
 
-@pytest.mark.parametrize("which", [SINGLE, PAIR])
+@pytest.mark.parametrize("which", [PAIR, pytest.param(SINGLE, marks=pytest.mark.slow)])
 def test_cause_and_effect_are_on_one_screen(pages: Path, watched: Watched, which: str) -> None:
     """And on others the plane is never too small, nor the page too wide."""
     page = watched.open(pages / which, EXPLORER)

@@ -114,7 +114,10 @@ document.querySelector(".models").style.setProperty("--models", 12);
 
 @pytest.mark.parametrize(
     ("watched", "name", "last"),
-    [("dark", "comparison", "Not compared"), ("dark", RUNS[0], "git commit")],
+    [
+        ("dark", "comparison", "Not compared"),
+        pytest.param("dark", RUNS[0], "git commit", marks=pytest.mark.slow),
+    ],
     indirect=["watched"],
 )
 def test_a_printed_report_is_whole_and_black(pages: Path, watched: Watched, name: str, last: str) -> None:

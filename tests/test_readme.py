@@ -65,8 +65,8 @@ def test_the_readme_is_short() -> None:
 
 
 COMMANDS = re.findall(r"^python -m vaelab\.(\w+) ([^#\n]*)", README, re.MULTILINE)
-ELSEWHERE = ("export run=RUN",)
-"""Commands that another test runs, and that take long."""
+ELSEWHERE = ("export run=RUN", "train -m beta=0.1,0.5,1 kl=true,false")
+"""Commands that take long, and that the tests of exports and of sweeps run."""
 NAMES = {each: " ".join(each).strip() for each in COMMANDS}
 
 
@@ -111,14 +111,14 @@ def test_the_python_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setenv(name, value)
     (code,) = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
     (loaded,) = re.findall(r'vaelab\.load\("(.*?)"\)', code)
-    quick = [*(each for each in QUICK if not each.startswith("epochs=")), "model.hidden=[8]"]
+    quick = [each for each in QUICK if not each.startswith("epochs=")]
 
     def trained(*overrides: str, **settings: Any) -> Any:
         return api.train(*overrides, *quick, f"hydra.run.dir={loaded}", **settings | {"epochs": 1})
 
     def swept(*overrides: str, **settings: Any) -> Any:
         compared = [f"hydra.callbacks.compare.{each}" for each in MORE["compare"]]
-        return api.sweep(*overrides, *quick, *compared, epochs=1, **settings)
+        return api.sweep(*overrides, *quick, "model.hidden=[8]", *compared, epochs=1, **settings)
 
     functions = {"load": vaelab.load, "train": trained, "sweep": swept}
     for name, more in MORE.items():

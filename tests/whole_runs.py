@@ -70,7 +70,7 @@ def wait_for(folder: Path, name: str, process: subprocess.Popen[str]) -> None:
 
 def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     def make(folder: Path) -> None:
-        command = (*TINY, *NO_FIGURES, "model=conv", "model.channels=[8,8]", "model.latent_dim=3", "epochs=1")
-        run_folder(command_line_of("vaelab.train", folder)(*command, "hydra.run.dir=run"))
+        command = (*TINY, *NO_FIGURES, "model=conv", "model.latent_dim=3", "epochs=1", "hydra.run.dir=run")
+        run_folder(command_line_of("vaelab.train", folder)(*command))
 
     return once(tmp_path_factory, "from_checkpoint", make)[0] / "run"
