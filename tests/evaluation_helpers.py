@@ -23,6 +23,11 @@ QUICK = ("importance_samples=5", "nll_images=40")
 NO_FIGURES = ("artifacts.every=0", "artifacts.figures=false", "artifacts.gif=false")
 
 
+def only(*names: str) -> list[str]:
+    """Settings that switch all other sections off, and the figures."""
+    return ["figures=false", *(f"metrics.{name}=false" for name in SECTIONS if name not in names)]
+
+
 def run_of_three_epochs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of three epochs whose best.safetensors is not its last.safetensors."""
     command = (*TINY, *NO_FIGURES, "epochs=3", "optimizer.lr=0.02", "artifacts.checkpoint_every=1")

@@ -11,7 +11,9 @@ import pytest
 
 from harness import TINY, command_line_of, once
 
-QUICK = (*TINY, "epochs=2", "artifacts.every=0", "artifacts.figures=false", "artifacts.gif_every_batches=4")
+QUICK = (
+    *TINY, "epochs=2", "model.hidden=[32]", "artifacts.every=0", "artifacts.figures=false", "artifacts.gif_every_batches=4",
+)  # fmt: skip
 
 
 GRID = ("beta=0.1,0.5,1", "kl=true,false")

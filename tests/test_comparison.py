@@ -11,18 +11,24 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from PIL import Image
 
-from harness import command_line_of, environment
+from harness import command_line_of
 from sweep_helpers import FIGURES, JOBS, last_row, swept_grid, table
+from vaelab.cli import api
 from vaelab.cli.plan import Sweep
 from vaelab.cli.sweep import end
+from vaelab.comparison import compare, figures
 from vaelab.comparison.compare import Comparison
 from vaelab.comparison.figures import FamilyFigures
 from vaelab.config import CompareConfig
+from vaelab.evaluation.model import EvaluatedModel
+from vaelab.runs.folder import RunFolder
 
 
 @pytest.fixture(scope="session")
@@ -119,8 +125,22 @@ def test_the_share_of_holes_in_a_figure_is_that_of_the_evaluation(swept: tuple[P
     ]  # fmt: skip
 
 
-def test_comparing_again_evaluates_nothing_twice(swept: tuple[Path, Any], tmp_path: Path) -> None:
+def test_comparing_again_evaluates_nothing_twice_and_shows_the_curves_of_the_checkpoint(
+    swept: tuple[Path, Any], tmp_path: Path
+) -> None:
     folder = Path(shutil.copytree(swept[0], tmp_path / "sweep"))
+    for job, change in zip(JOBS, ("cut", "edited", "damaged", "gone"), strict=True):
+        path = folder / job / "metrics.csv"
+        header, first, *_ = path.read_text().splitlines()
+        edited = ",".join(["1", *["7.5"] * header.count(",")])
+        contents = {
+            "cut": f"{header}\n{first}\n",
+            "edited": f"{header}\n{edited}\n",
+            "damaged": "x",
+            "gone": "",
+        }
+        path.write_text(contents[change])
+    (folder / JOBS[3] / "metrics.csv").unlink()
     before = {path: path.read_bytes() for path in folder.rglob("metrics.json")}
     again = command_line_of("vaelab.compare", tmp_path)("sweep=sweep", "figures=false")
     assert again.returncode == 0, again.stderr
@@ -130,26 +150,35 @@ def test_comparing_again_evaluates_nothing_twice(swept: tuple[Path, Any], tmp_pa
 
 
 def test_a_comparison_tells_a_terminal_which_run_it_measures_and_what_it_draws(
-    swept: tuple[Path, Any], tmp_path: Path
+    swept: tuple[Path, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = Path(shutil.copytree(swept[0], tmp_path / "sweep"))
-    shutil.rmtree(folder / JOBS[0] / "evaluation")
+    shutil.copytree(swept[0] / JOBS[0], tmp_path / "runs" / "a")
+    shutil.rmtree(tmp_path / "runs" / "a" / "evaluation")
+    drawn = ("samples.png", "frozen_latents.png")
+    for name in FIGURES - {*drawn}:
+        monkeypatch.delitem(figures.FIGURES, name)
     fcntl, termios = map(pytest.importorskip, ("fcntl", "termios"))
     terminal, its_end = os.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
-    line = [sys.executable, "-m", "vaelab.compare", "sweep=sweep"]
-    process = subprocess.Popen(
-        line, cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL, stderr=its_end
-    )
-    os.close(its_end)
-    shown = b""
-    with suppress(OSError):  # the end, on Linux
-        while more := os.read(terminal, 65536):
-            shown += more
-    os.close(terminal)
-    assert process.wait() == 0
-    for doing in ("run 1 of 1, ", "prior samples", *map("drawing {}".format, FIGURES), "writing report.html"):
-        assert doing in shown.decode(), doing
+    shown: list[bytes] = []
+
+    def read() -> None:
+        with suppress(OSError):  # the end, on Linux
+            while more := os.read(terminal, 65536):
+                shown.append(more)
+
+    reader = Thread(target=read)
+    reader.start()
+    try:
+        with os.fdopen(its_end, "w", encoding="utf-8") as stream, monkeypatch.context() as patch:
+            patch.setattr(sys, "stderr", stream)
+            api.compare(tmp_path / "runs")
+    finally:
+        reader.join()
+        os.close(terminal)
+    said = b"".join(shown).decode()
+    for doing in ("run 1 of 1, ", "prior samples", *map("drawing {}".format, drawn), "writing report.html"):
+        assert doing in said, doing
 
 
 # --- failures ---------------------------------------------------------------------------------------------
@@ -175,22 +204,23 @@ def test_an_interrupted_comparison_says_how_to_make_it(
 def test_an_evaluation_that_is_replaced_loses_no_number(swept: tuple[Path, Any], tmp_path: Path) -> None:
     run = Path(shutil.copytree(swept[0] / "1_beta-0.1_kl-false", tmp_path / "runs" / "a"))
     path = run / "evaluation" / "last" / "metrics.json"
-    found = json.loads(path.read_text())  # as after metrics.samples=false, and with an nll
+    found = json.loads(path.read_text())  # as after metrics.samples=false, and with frozen latents
     del found["numbers"]["samples"]
     found["not_measured"] = {"samples": "metrics.samples=false"}
-    found["numbers"]["nll"] = {}
+    found["numbers"]["frozen_latent"] = {}
     path.write_text(json.dumps(found))
-    compared = command_line_of("vaelab.compare", tmp_path)("sweep=runs", "figures=false")
-    assert compared.returncode == 0, compared.stderr
+    api.compare(tmp_path / "runs", figures=False)
     numbers = json.loads(path.read_text())["numbers"]
-    assert numbers["nll"]["nll"]
+    assert numbers["frozen_latent"]["diversity"]
     assert numbers["samples"]["fid_fashion_mnist_cnn"]["prior samples"]["value"] > 0
 
 
 # --- seeds, families, findings ----------------------------------------------------------------------------
 
 
-def test_evaluations_that_were_made_otherwise_are_made_again(swept: tuple[Path, Any], tmp_path: Path) -> None:
+def test_evaluations_that_were_made_otherwise_are_made_again(
+    swept: tuple[Path, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of other images, as many or fewer; with another seed; by measures of another version."""
     folder = Path(shutil.copytree(swept[0], tmp_path / "sweep"))
     otherwise: list[dict[str, Any]] = [
@@ -203,18 +233,30 @@ def test_evaluations_that_were_made_otherwise_are_made_again(swept: tuple[Path, 
             found[key] = {**found[key], **value} if isinstance(value, dict) else value
         found["numbers"]["classes"]["knn_accuracy"]["posterior means"]["value"] = 0.987654
         path.write_text(json.dumps(found))
-    compare = command_line_of("vaelab.compare", tmp_path)
-    only_shown = compare("sweep=sweep", "figures=false", "evaluate=false")
-    assert (
-        "No evaluation on these images for 4 of 4 runs (evaluate=false): their numbers are left out."
-        in only_shown.stdout
-    )
-    assert "0.988" not in only_shown.stdout
-    again = compare("sweep=sweep", "figures=false")
-    assert again.returncode == 0, again.stderr
+    made: list[str] = []
+
+    class Recorded:
+        """In place of an evaluation the one that the run had: what one measures is tested below."""
+
+        def __init__(self, evaluated: EvaluatedModel, which: str) -> None:
+            self.path = RunFolder.around(evaluated.run.checkpoint).evaluation("last", "test") / "metrics.json"  # type: ignore[union-attr]
+
+        def run(self) -> SimpleNamespace:
+            made.append(self.path.parents[2].name)
+            shutil.copy(swept[0] / self.path.relative_to(folder), self.path)
+            return SimpleNamespace(failed=[], interrupted_by=0)
+
+    monkeypatch.setattr(compare, "Evaluation", Recorded)
+    only_shown = api.compare(folder, figures=False, evaluate=False)
+    without = "No evaluation on these images for 4 of 4 runs (evaluate=false): their numbers are left out."
+    assert without in only_shown.notes
+    assert "0.988" not in only_shown.text
+    assert made == []
+    again = api.compare(folder, figures=False)
+    assert sorted(made) == sorted(JOBS)
     assert table(folder) == table(swept[0])
     other_images = f"{JOBS[1]}, {JOBS[0]}"  # in the order of the table: KL off first
-    assert f"Evaluated again, because on other images: {other_images}.\n" in again.stdout
+    assert f"Evaluated again, because on other images: {other_images}." in again.notes
 
 
 def test_scores_on_different_feature_networks_are_never_compared(
@@ -226,9 +268,8 @@ def test_scores_on_different_feature_networks_are_never_compared(
     features = found["numbers"]["samples"]["features"]
     present, features["sha256"] = features["sha256"], "0" * 64
     path.write_text(json.dumps(found), encoding="utf-8")
-    compare = command_line_of("vaelab.compare", tmp_path)
-    apart = compare("sweep=sweep", "figures=false", "evaluate=false")
-    said = " ".join(apart.stdout.split())
+    apart = api.compare(folder, figures=False, evaluate=False)
+    said = " ".join(apart.summary.split())
     assert "FID, precision and recall of Fashion-MNIST" in said
     assert (
         f"are left out: its runs were scored on different feature networks (SHA-256 000000000000…, {present[:12]}…). "
@@ -236,8 +277,8 @@ def test_scores_on_different_feature_networks_are_never_compared(
     ) in said
     assert not [key for key in table(folder)[0] if key.startswith(("fid", "precision", "recall"))]
     assert table(folder)[0]["silhouette"] == table(swept[0])[0]["silhouette"]
-    again = compare("sweep=sweep", "figures=false")
-    assert f"Evaluated again, because on another feature network: {JOBS[2]}.\n" in again.stdout
+    again = api.compare(folder, figures=False)
+    assert f"Evaluated again, because on another feature network: {JOBS[2]}." in again.notes
     assert table(folder) == table(swept[0])
 
 
@@ -249,26 +290,6 @@ def test_a_folder_of_links_to_runs_is_compared(swept: tuple[Path, Any], tmp_path
         (links / name).symlink_to(folder / job)
     (links / "again").symlink_to(folder / JOBS[3])
     (folder / JOBS[3] / "circle").symlink_to(links)
-    result = command_line_of("vaelab.compare", tmp_path)("sweep=links", "figures=false")
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.startswith("2 runs compared\n")
+    result = api.compare(links, figures=False)
+    assert result.summary.startswith("2 runs compared\n")
     assert [row["model"] for row in table(links)] == ["KL off", "beta 1"]
-
-
-def test_curves_are_those_of_the_checkpoint(swept: tuple[Path, Any], tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(swept[0], tmp_path / "sweep"))
-    for job, change in zip(JOBS, ("cut", "edited", "damaged", "gone"), strict=True):
-        path = folder / job / "metrics.csv"
-        header, first, *_ = path.read_text().splitlines()
-        edited = ",".join(["1", *["7.5"] * header.count(",")])
-        contents = {
-            "cut": f"{header}\n{first}\n",
-            "edited": f"{header}\n{edited}\n",
-            "damaged": "x",
-            "gone": "",
-        }
-        path.write_text(contents[change])
-    (folder / JOBS[3] / "metrics.csv").unlink()
-    again = command_line_of("vaelab.compare", tmp_path)("sweep=sweep", "figures=false")
-    assert again.returncode == 0, again.stderr
-    assert table(folder) == table(swept[0])

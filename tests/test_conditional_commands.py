@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
 import pytest
 import torch
+from PIL import Image
 
 import vaelab
 from conditional_helpers import SHAPE, conditional, conditional_run
-from harness import TINY, command_line_of
+from harness import command_line_of
 from vaelab.cli import api
-from vaelab.config import VaelabError
+from vaelab.config import ExportConfig, InterpolateConfig, ReconstructConfig, SampleConfig, VaelabError
+from vaelab.evaluation.exports import export
+from vaelab.evaluation.interpolations import interpolate
+from vaelab.evaluation.reconstructions import reconstruct
+from vaelab.evaluation.samples import write_samples
 from vaelab.explorer.network import Weights, network
 
 
@@ -24,10 +29,18 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_samples_of_one_class_and_of_all(trained: Path, tmp_path: Path) -> None:
-    run, sample = vaelab.load(trained), command_line_of("vaelab.sample", tmp_path)
-    for arguments, output in ((["class=all"], "all.npz"), (["class=trous"], "one.npz"), ([], "drawn.npz")):
-        result = sample(f"run={trained}", "count=69", "format=npz", f"output={output}", *arguments)
-        assert result.returncode == 0, result.stderr
+    run = vaelab.load(trained)
+    for given, output in ((["class=all"], "all.npz"), (["class=trous"], "one.npz"), ([], "drawn.npz")):
+        if output == "all.npz":
+            sample = command_line_of("vaelab.sample", tmp_path)
+            result = sample(f"run={trained}", "count=69", "format=npz", f"output={output}", *given)
+            assert result.returncode == 0, result.stderr
+        else:
+            more = dict(each.split("=") for each in given)
+            config = SampleConfig(
+                run=str(trained), count=69, format="npz", output=str(tmp_path / output), **more
+            )
+            write_samples(config)
         with np.load(tmp_path / output) as archive:
             images, latents, labels = archive["images"], archive["latents"], archive["labels"]
         expected = run.decode(latents, labels)
@@ -39,8 +52,10 @@ def test_samples_of_one_class_and_of_all(trained: Path, tmp_path: Path) -> None:
             assert {*labels.tolist()} == {1}
         else:
             assert {*labels.tolist()} == {1, 7}
-    result = sample(f"run={trained}", "count=3", "format=png", "output=files", "class=7")
-    assert result.returncode == 0, result.stderr
+    config = SampleConfig(
+        run=str(trained), count=3, format="png", output=str(tmp_path / "files"), **{"class": 7}
+    )
+    write_samples(config)
     names = [path.name for path in sorted((tmp_path / "files").glob("*.png"))]
     assert names == [f"{number:05d}_class-sneaker.png" for number in range(3)]
 
@@ -66,60 +81,51 @@ def test_python_and_the_shell_mean_the_same_class(trained: Path) -> None:
 def test_reconstructions_and_interpolations_take_test_images_own_classes(
     trained: Path, tmp_path: Path
 ) -> None:
-    reconstruct = command_line_of("vaelab.reconstruct", tmp_path)
+    given: dict[str, dict[str, str]] = {"own": {}, "trouser": {"class": "trouser"}, "sneaker": {"class": "sneaker"}}  # fmt: skip
     values = {}
-    for name, more in {"own": [], "trouser": ["class=trouser"], "sneaker": ["class=sneaker"]}.items():
-        result = reconstruct(f"run={trained}", "images=[0,1,2,3]", f"output={name}", *more)
-        assert result.returncode == 0, result.stderr
-        (table,) = (tmp_path / name).glob("*.csv")
+    for name, more in given.items():
+        config = {"run": str(trained), "images": [0, 1, 2, 3], "output": str(tmp_path / name), **more}
+        (_, table), _ = reconstruct(ReconstructConfig.model_validate(config))
         values[name] = [float(line.split(",")[4]) for line in table.read_text().splitlines()[1:]]
     labels = vaelab.load(trained).plot.examples.data.test.labels[:4].tolist()
     assert values["own"] == [
         values["trouser" if label == 1 else "sneaker"][k] for k, label in enumerate(labels)
     ]
-    interpolate = command_line_of("vaelab.interpolate", tmp_path)
-    first, second = labels.index(1), labels.index(7)
-    found = []
-    for more in ([], ["class=trouser"], ["class=sneaker"]):
-        result = interpolate(
-            f"run={trained}", f"from={first}", f"to={second}", "npz=true", "steps=3", "output=between", *more
-        )
-        assert result.returncode == 0, result.stderr
-        (path,) = (tmp_path / "between").glob("*.npz")
+    assert values["trouser"] != values["sneaker"]
+    ends = {"from": labels.index(1), "to": labels.index(7)}
+    found = {}
+    for name, more in given.items():
+        config = {"run": str(trained), "npz": True, "steps": 3, "output": str(tmp_path / "between" / name), **ends, **more}  # fmt: skip
+        interpolate(InterpolateConfig.model_validate(config))
+        (path,) = (tmp_path / "between" / name).glob("*.npz")
         with np.load(path) as archive:
-            found.append(archive["images"])
-        shutil.rmtree(tmp_path / "between")
-    assert np.array_equal(found[0], found[1])
-    assert not np.array_equal(found[0], found[2])
+            found[name] = archive["images"]
+    assert np.array_equal(found["own"], found["trouser"])
+    assert not np.array_equal(found["own"], found["sneaker"])
 
 
-@pytest.mark.parametrize(
-    ("command", "arguments", "message"),
-    [
-        ("sample", ["class=hat"], "class: hat is not one of its classes. Fashion-MNIST has 0 T-shirt/top, "),
-        ("sample", ["class=sandal"], "class: the run was trained on Trouser and Sneaker, not on Sandal."),
-        ("reconstruct", ["images=a.npy.png"], "a.npy.png does not exist"),
-        (
-            "reconstruct",
-            ["images=white.png"],
-            "The run is class-conditional (model.conditional=true): give it the class, class=NAME.",
-        ),
-        (
-            "interpolate",
-            ["from=white.png", "to=0"],
-            "The run is class-conditional (model.conditional=true): give it the class, class=NAME.",
-        ),
-    ],
-)  # fmt: skip
-def test_a_wrong_class_is_one_line(
-    trained: Path, tmp_path: Path, command: str, arguments: list[str], message: str
-) -> None:
-    from PIL import Image
-
+def test_a_wrong_class_is_one_line(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.new("L", (28, 28), 255).save(tmp_path / "white.png")
-    result = command_line_of(f"vaelab.{command}", tmp_path)(f"run={trained}", *arguments, "output=out")
+    result = command_line_of("vaelab.sample", tmp_path)(f"run={trained}", "class=sandal", "output=out")
     assert result.returncode == 1
-    assert result.stderr.splitlines()[-1].startswith(f"vaelab: {message}")
+    wrong = "vaelab: class: the run was trained on Trouser and Sneaker, not on Sandal."
+    assert result.stderr.splitlines()[-1].startswith(wrong)
+    result = command_line_of("vaelab.reconstruct", tmp_path)(
+        f"run={trained}", "images=a.npy.png", "output=out"
+    )
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1].startswith("vaelab: a.npy.png does not exist")
+    monkeypatch.chdir(tmp_path)
+    needed = r"The run is class-conditional \(model\.conditional=true\): give it the class, class=NAME\."
+    given: dict[str, Any] = {"run": str(trained), "output": "out"}
+    with pytest.raises(
+        VaelabError, match=r"class: hat is not one of its classes\. Fashion-MNIST has 0 T-shirt/top, "
+    ):
+        write_samples(SampleConfig.model_validate({**given, "class": "hat"}))
+    with pytest.raises(VaelabError, match=needed):
+        reconstruct(ReconstructConfig(**given, images=["white.png"]))
+    with pytest.raises(VaelabError, match=needed):
+        interpolate(InterpolateConfig.model_validate({**given, "from": "white.png", "to": 0}))
     assert not (tmp_path / "out").exists()
 
 
@@ -135,11 +141,9 @@ def test_images_without_labels_are_refused(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["mine.npz"]
 
 
+@pytest.mark.filterwarnings("default")  # those of PyTorch's exporter
 def test_onnx_takes_the_label_as_a_second_input(trained: Path, tmp_path: Path) -> None:
-    result = command_line_of("vaelab.export", tmp_path)(
-        f"run={trained}", "output=out", PYTHONWARNINGS="default"
-    )
-    assert result.returncode == 0, result.stderr
+    export(ExportConfig(run=str(trained), output=str(tmp_path / "out")))
     run, x, labels = vaelab.load(trained), torch.rand(3, *SHAPE), torch.tensor([7, 1, 7])
     encoder, decoder = (
         onnxruntime.InferenceSession(tmp_path / "out" / f"{name}.onnx") for name in ("encoder", "decoder")
@@ -150,26 +154,20 @@ def test_onnx_takes_the_label_as_a_second_input(trained: Path, tmp_path: Path) -
     np.testing.assert_allclose(image, run.decode(mean, labels), atol=1e-4)
 
 
-def test_bounds_given_the_class_stand_in_a_table_of_their_own(tmp_path: Path) -> None:
-    command = (*TINY, "epochs=1", "artifacts.every=0", "artifacts.figures=false", "artifacts.gif=false")
-    result = command_line_of("vaelab.train", tmp_path)(
-        "-m", *command, "model.conditional=false,true",
-        "hydra.sweep.dir=sweep", "hydra.callbacks.compare.figures=false",
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    text = (tmp_path / "sweep" / "comparison" / "comparison.md").read_text()
+def test_bounds_given_the_class_stand_in_a_table_of_their_own(families: Path) -> None:
+    text = (families / "comparison" / "comparison.md").read_text()
     title = "Fashion-MNIST (embedded subset; classes Trouser, Sneaker)"
     assert [line for line in text.splitlines() if line.startswith(f"## {title}")] == [
         f"## {title}", f"## {title}, class-conditional",
     ]  # fmt: skip
     assert "Class-conditional runs have separate tables" in text
-    plain, given = text.replace("\\|", "|").split(f"## {title}")[1:]
+    plain, given = (part.partition("\n## ")[0] for part in text.replace("\\|", "|").split(f"## {title}")[1:])
     for of, wanted, never in (
         (plain, ("−log p(x|z), ", "KL(q(z|x) ‖"), ", y)"),
         (given, ("−log p(x|z, y), ", "KL(q(z|x, y) ‖"), "q(z|x) "),
     ):
         assert all(each in of for each in wanted)
-        assert never not in of.partition("What the numbers mean")[0]
+        assert never not in of
     for each in ("an upper bound on −log p(x), for any beta", "an upper bound on −log p(x|y), for any beta"):
         assert each in text
 

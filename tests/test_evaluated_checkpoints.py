@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,16 +17,18 @@ import vaelab
 from evaluation_helpers import (
     NO_FIGURES,
     QUICK,
-    SECTIONS,
     assert_refused,
     metrics,
+    only,
     run_of_three_epochs,
 )
-from harness import TINY, CommandLine, command_line_of, rewrite, run_folder
+from harness import TINY, CommandLine, rewrite, run_folder
 from vaelab.cli import api
 from vaelab.config import EvaluationConfig, ScoredDataConfig, VaelabError
-from vaelab.evaluation.evaluate import evaluated_model
+from vaelab.evaluation.evaluate import Evaluation, evaluated_model
+from vaelab.evaluation.figures import FIGURES
 from vaelab.metrics.features import untrained_network
+from vaelab.runs.folder import RunFolder
 
 
 @pytest.fixture(scope="session")
@@ -51,9 +55,7 @@ def test_a_checkpoint_that_has_left_its_run(evaluate: CommandLine, run: Path, tm
         tmp_path / "mail" / "from_a_friend.safetensors",
     )
     shutil.rmtree(run)
-    result = evaluate(
-        "checkpoint=mail/from_a_friend.safetensors", *QUICK, "figures=false", "metrics.classes=false"
-    )
+    result = evaluate("checkpoint=mail/from_a_friend.safetensors", *QUICK, *only("bound", "ood"))
     assert result.returncode == 0, result.stderr
     assert (
         "WARNING: The run's dataset.root=/no/such/folder has no fashion_mnist: searching the default locations."
@@ -76,14 +78,13 @@ def test_other_images_than_the_runs_own_are_reported(evaluate: CommandLine, run:
         content["data"]["complete"] = True
 
     rewrite(run / "checkpoints" / "best.safetensors", of_the_full_set)
-    assert_refused(
-        evaluate("checkpoint=run", "split=val"),
+    refused = (
         "split=val of Fashion-MNIST (embedded subset; classes Trouser, Sneaker) has different images from those of the "
-        "run, which was trained on the full set: type split=test.",
+        "run, which was trained on the full set: type split=test."
     )
-    result = evaluate(
-        "checkpoint=run", "figures=false", *[f"metrics.{name}=false" for name in SECTIONS if name != "bound"]
-    )
+    with pytest.raises(VaelabError, match=re.escape(refused)):
+        api.evaluate(run, "split=val")
+    result = evaluate("checkpoint=run", *only("bound"))
     assert result.returncode == 0, result.stderr
     assert (
         "WARNING: The run was trained on the full set and is evaluated on Fashion-MNIST (embedded subset"
@@ -92,13 +93,13 @@ def test_other_images_than_the_runs_own_are_reported(evaluate: CommandLine, run:
     assert metrics(run / "evaluation" / "best_subset")["data"]["trained_on_the_same_files"] is False
 
 
-def test_several_checkpoints_one_after_the_other(evaluate: CommandLine, run: Path) -> None:
-    bound_only = [f"metrics.{name}=false" for name in SECTIONS if name != "bound"]
+def test_several_checkpoints_agree_with_what_training_wrote_of_each(evaluate: CommandLine, run: Path) -> None:
+    """One after the other, by path or by name; the same images and the same noise: every digit."""
     result = evaluate(
         "-m",
-        "checkpoint=run/checkpoints/last.safetensors,nowhere.safetensors,run",
-        *bound_only,
-        "figures=false",
+        "checkpoint=run/last,nowhere.safetensors,run,run/checkpoints/epoch_0001.safetensors",
+        "split=val",
+        *only("bound"),
     )
     assert result.returncode == 1
     assert (
@@ -109,28 +110,30 @@ def test_several_checkpoints_one_after_the_other(evaluate: CommandLine, run: Pat
         result.stderr.splitlines()[-1]
         == "vaelab: These jobs failed (see above): checkpoint=nowhere.safetensors."
     )
-    assert result.stdout.count("Evaluation folder: ") == 2
-
-
-def test_the_last_model_by_name(
-    train: CommandLine, evaluate: CommandLine, run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """RUN/last, RUN/best and RUN/epoch_0001 wherever a run or a checkpoint is given; also from older files."""
-    bound_only = [f"metrics.{name}=false" for name in SECTIONS if name != "bound"]
-    result = evaluate("-m", "checkpoint=run/last,run/epoch_0001", *bound_only, "figures=false")
-    assert result.returncode == 0, result.stderr
-    for name, epoch in (("last", 3), ("epoch_0001", 1)):
-        folder = run / "evaluation" / name
-        assert metrics(folder)["checkpoint"] == {
+    assert result.stdout.count("Evaluation folder: ") == 3
+    with (run / "metrics.csv").open() as file:
+        rows = {int(row["epoch"]): row for row in csv.DictReader(file)}
+    for name, epoch in (("last", 3), ("best", vaelab.load(run).epoch), ("epoch_0001", 1)):
+        folder = run / "evaluation" / f"{name}_val"
+        found = metrics(folder)
+        assert found["checkpoint"] == {
             "file": f"{name}.safetensors", "epoch": epoch,
             "sha256": hashlib.sha256((run / "checkpoints" / f"{name}.safetensors").read_bytes()).hexdigest(),
         }  # fmt: skip
-        assert (
-            (folder / "table.txt")
-            .read_text()
-            .startswith(f"mlp, 2 latent dimensions, beta 1, bernoulli · {name}, epoch {epoch} · ")
-        )
+        bound = found["numbers"]["bound"]
+        for term in ("reconstruction", "kl", "neg_elbo"):
+            assert bound[term]["model"]["value"] == float(rows[epoch][f"val/{term}"]), (name, term)
+        assert "bits_per_dim" not in bound, "grey pixels under a Bernoulli likelihood have no probability"
+        assert {path.name for path in folder.iterdir()} == {"metrics.json", "table.txt", "summary.md"}
+        heading = f"mlp, 2 latent dimensions, beta 1, bernoulli · {name}, epoch {epoch} · "
+        assert (folder / "table.txt").read_text().startswith(heading)
         assert (folder / "summary.md").read_text().startswith(f"# run: {name}, epoch {epoch}\n")
+
+
+def test_the_last_model_by_name(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """RUN/last, RUN/best and RUN/epoch_0001 wherever a run or a checkpoint is given; also from older files."""
     monkeypatch.chdir(run.parent)
     last = vaelab.load("run", which="last")
     assert (last.epoch, last.moment) == (3, "last, epoch 3")
@@ -149,76 +152,65 @@ def test_the_last_model_by_name(
     page = api.explore("run/last", images=10, output="page.html")
     assert '"run: last, epoch 3"' in page.path.read_text()
     assert (repr(page), Path(page)) == ("<Explorer: page.html>", page.path)
-    resumed = train("resume=run/epoch_0001", "epochs=2")
-    assert "Going back to epoch 1" in resumed.stderr
+    api.train("resume=run/epoch_0001", epochs=2)
+    assert "Going back to epoch 1" in capsys.readouterr().err
     assert json.loads((run / "run.json").read_text())["epochs"] == {"done": 2, "total": 2}
 
 
-def test_an_untrained_network_shows_that_its_fid_means_nothing(evaluate: CommandLine, run: Path) -> None:
-    only = [f"metrics.{name}=false" for name in SECTIONS if name != "samples"]
-    result = evaluate("checkpoint=run", "metrics.fid_untrained=true", *only, "figures=false")
-    assert result.returncode == 0, result.stderr
-    found = metrics(run / "evaluation" / "best")["numbers"]
+def test_an_untrained_network_shows_that_its_fid_means_nothing(run: Path) -> None:
+    result = api.evaluate(run, "metrics.fid_untrained=true", *only("samples"))
+    found = result.numbers
     trained, random = found["samples"]["fid_fashion_mnist_cnn"], found["fid_untrained"]["fid_untrained"]
     assert trained.keys() == random.keys()
     for of, number in random.items():
         assert 0 <= number["value"] < trained[of]["value"] / 100, of
-    assert "Never report it" in result.stdout
+    assert "Never report it" in result.text
     again = [untrained_network(seed, torch.device("cpu")).state_dict() for seed in (1, 1, 2)]
     assert all(torch.equal(again[0][name], again[1][name]) for name in again[0])
     assert not torch.equal(again[0]["head.1.weight"], again[2]["head.1.weight"])
-
-
-# --- interruptions ----------------------------------------------------------------------------------------
 
 
 # --- what it refuses --------------------------------------------------------------------------------------
 
 
 def test_a_path_that_is_not_a_checkpoint_is_refused_and_nothing_is_written(
-    evaluate: CommandLine, run: Path, tmp_path: Path
+    evaluate: CommandLine, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in (
-        "best.safetensors",
-        "last.safetensors",
-        "epoch_0001.safetensors",
-        "epoch_0002.safetensors",
-        "epoch_0003.safetensors",
-    ):
-        (run / "checkpoints" / name).unlink()
+    for path in (run / "checkpoints").iterdir():
+        path.unlink()
     (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    message_of_nowhere = "nowhere does not exist. Type the path of a run folder or of a checkpoint in it."
     for path, message in (
         ("run", "There is no checkpoint run/checkpoints/best.safetensors."),
-        ("nowhere", "nowhere does not exist. Type the path of a run folder or of a checkpoint in it."),
+        ("nowhere", message_of_nowhere),
         ("empty", "empty is neither a run folder nor a file in one (there is no run.json): type a folder that vaelab.train has created."),
     ):  # fmt: skip
-        assert_refused(evaluate(f"checkpoint={path}"), message)
+        with pytest.raises(VaelabError, match=re.escape(message)):
+            api.evaluate(path)
+    assert_refused(evaluate("checkpoint=nowhere"), message_of_nowhere)
     assert not list(tmp_path.rglob("evaluation"))
 
 
-def test_a_folder_of_data_that_is_not_there(evaluate: CommandLine, run: Path) -> None:
-    assert_refused(
-        evaluate("checkpoint=run", "dataset.source=full", "dataset.root=/no/such/folder"),
-        "dataset.root=/no/such/folder is not a directory: type one with the data, or create it for a download.",
-    )
+def test_a_folder_of_data_that_is_not_there(run: Path) -> None:
+    message = "dataset.root=/no/such/folder is not a directory: type one with the data, or create it for a download."
+    with pytest.raises(VaelabError, match=f"^{re.escape(message)}$"):
+        api.evaluate(run, "dataset.source=full", "dataset.root=/no/such/folder")
     assert not (run / "evaluation").exists()
-
-
-# --- the words --------------------------------------------------------------------------------------------
 
 
 # --- strange but legal ------------------------------------------------------------------------------------
 
 
 def test_binarised_runs_find_their_grey_images_where_the_others_were_found(
-    train: CommandLine, evaluate: CommandLine, tmp_path: Path
+    train: CommandLine, tmp_path: Path
 ) -> None:
     """The run's own folder was deleted, and another source is given."""
     run_folder(train(*TINY, *NO_FIGURES, "dataset.binarize=static", "epochs=1", "hydra.run.dir=run"))
     rewrite(tmp_path / "run" / "checkpoints" / "best.safetensors", from_nowhere)
-    result = evaluate("checkpoint=run", *QUICK, "figures=false", "dataset.source=embedded")
-    assert result.returncode == 0, result.stderr
-    assert list(metrics(tmp_path / "run" / "evaluation" / "best")["numbers"]) == list(SECTIONS)
+    of_grey = ("classes", "images")
+    result = api.evaluate(tmp_path / "run", *only(*of_grey), "dataset.source=embedded")
+    assert tuple(result.numbers) == of_grey
     loaded: dict[str, Any] = {}
     config = EvaluationConfig(checkpoint="any", dataset=ScoredDataConfig(source="embedded"))
     one, other = (evaluated_model(vaelab.load(tmp_path / "run"), config, loaded) for _ in range(2))
@@ -226,35 +218,38 @@ def test_binarised_runs_find_their_grey_images_where_the_others_were_found(
 
 
 def test_too_few_images_are_reported_and_not_a_failure(
-    train: CommandLine, evaluate: CommandLine, tmp_path: Path
+    train: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few = ("dataset.source=embedded", "dataset.classes=[1,7]", "dataset.val_size=9980", "batch_size=2")
     run_folder(train(*few, *NO_FIGURES, "epochs=1", "hydra.run.dir=run"))
-    result = evaluate("checkpoint=run", *QUICK)
-    assert result.returncode == 0, result.stderr
-    assert metrics(tmp_path / "run" / "evaluation" / "best")["not_measured"] == {
+    for name in {*FIGURES} - {"samples_mixture.png"}:
+        monkeypatch.delitem(FIGURES, name)
+    result = api.evaluate(tmp_path / "run", *QUICK, "metrics.ood=false")
+    assert result.failed == []
+    assert metrics(result.folder)["not_measured"] == {
+        "ood": "metrics.ood=false",
         "classes": "requires 10 training images, of at least two classes",
         "samples": "3 images are too few for the covariance of 64 features: more training images and more scored images are required",
     }
-    assert "samples_mixture.png: requires 64 samples, but only 3 are drawn for so few images" in result.stdout
+    assert "samples_mixture.png: requires 64 samples, but only 3 are drawn for so few images" in result.text
 
 
-def test_the_seed_of_an_evaluation_is_reported_everywhere(evaluate: CommandLine, run: Path) -> None:
-    bound_only = [f"metrics.{name}=false" for name in SECTIONS if name != "bound"]
-    result = evaluate("checkpoint=run", "seed=7", "figures=false", *bound_only)
-    assert result.returncode == 0, result.stderr
-    assert "trained with seed 42, evaluated with seed 7" in " ".join(result.stdout.splitlines()[:2])
-    assert "1 posterior sample per image · seed 7" in result.stdout
-    assert metrics(run / "evaluation" / "best_seed-7")["seed"] == 7
-    assert not (run / "evaluation" / "best").exists()
-    several = evaluate("checkpoint=run", "-m", "seed=7,8,42", "split=test,val", "figures=false", *bound_only)
-    assert several.returncode == 0, several.stderr
-    folders = ("best", "best_seed-7", "best_seed-8", "best_val", "best_val_seed-7", "best_val_seed-8")
-    assert sorted(path.name for path in (run / "evaluation").iterdir()) == sorted(folders)
-    assert {metrics(run / "evaluation" / name)["seed"] for name in folders[:3]} == {7, 8, 42}
+def test_the_seed_of_an_evaluation_is_reported_everywhere(run: Path) -> None:
+    for seed, name in ((42, "best_val"), (7, "best_val_seed-7")):
+        result = api.evaluate(run, *only("bound"), split="val", seed=seed)
+        assert result.folder == run / "evaluation" / name
+        assert metrics(result.folder)["seed"] == seed
+        assert (result.folder / "table.txt").read_text() == result.text
+        assert f"1 posterior sample per image · seed {seed}" in result.text
+        said = "trained with seed 42, evaluated with seed 7" in " ".join(result.text.splitlines()[:2])
+        assert said == (seed == 7)
+    assert {path.name for path in (run / "evaluation").iterdir()} == {"best_val", "best_val_seed-7"}
+    assert RunFolder(run).evaluation("best", "test", 7) == run / "evaluation" / "best_seed-7"
 
 
-def test_output_never_replaces_a_link_by_a_file(evaluate: CommandLine, run: Path, tmp_path: Path) -> None:
+def test_output_never_replaces_a_link_by_a_file(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of the folder or of a file in it: what is written goes where the link leads."""
     (tmp_path / "real").mkdir()
     (tmp_path / "folder").symlink_to("real")
@@ -262,11 +257,9 @@ def test_output_never_replaces_a_link_by_a_file(evaluate: CommandLine, run: Path
     (tmp_path / "real" / "metrics.json").symlink_to("../kept.json")
     (tmp_path / "page.html").write_text("")
     (tmp_path / "link.html").symlink_to("page.html")
-    bound_only = [f"metrics.{name}=false" for name in SECTIONS if name != "bound"]
-    result = evaluate("checkpoint=run", "output=folder", "figures=false", *bound_only)
-    assert result.returncode == 0, result.stderr
-    explored = command_line_of("vaelab.explore", tmp_path)("run=run", "output=link.html")
-    assert explored.returncode == 0, explored.stderr
+    monkeypatch.chdir(tmp_path)
+    api.evaluate("run", *only("bound"), output="folder")
+    api.explore("run", images=10, output="link.html")
     assert json.loads((tmp_path / "kept.json").read_text())["status"] == "finished"
     assert (tmp_path / "page.html").stat().st_size > 0
     assert (tmp_path / "real" / "table.txt").is_file()
@@ -274,20 +267,20 @@ def test_output_never_replaces_a_link_by_a_file(evaluate: CommandLine, run: Path
         assert (tmp_path / link).is_symlink()
 
 
-def test_an_output_that_can_not_be_written_is_noticed_first(evaluate: CommandLine, run: Path) -> None:
+def test_an_output_that_can_not_be_written_is_noticed_first(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (run.parent / "afile").write_text("")
-    assert_refused(
-        evaluate("checkpoint=run", "output=afile"),
-        "afile can't be created (it, or a folder above it, is a file): type output=FOLDER.",
-    )
+    monkeypatch.chdir(run.parent)
+    monkeypatch.setattr(Evaluation, "measure_and_draw", lambda _: pytest.fail("measured first"))
+    message = "afile can't be created (it, or a folder above it, is a file): type output=FOLDER."
+    with pytest.raises(VaelabError, match=f"^{re.escape(message)}$"):
+        api.evaluate("run", output="afile")
 
 
-def test_a_run_with_more_validation_images_than_the_subset_has(evaluate: CommandLine, run: Path) -> None:
+def test_a_run_with_more_validation_images_than_the_subset_has(run: Path) -> None:
     rewrite(
         run / "checkpoints" / "best.safetensors",
         lambda content: content["config"]["dataset"].update(val_size=50_000),
     )
-    bound_only = [f"metrics.{name}=false" for name in SECTIONS if name != "bound"]
-    result = evaluate("checkpoint=run", "figures=false", *bound_only)
-    assert result.returncode == 0, result.stderr
-    assert metrics(run / "evaluation" / "best")["data"]["images"] == 403
+    assert metrics(api.evaluate(run, *only("bound")).folder)["data"]["images"] == 403

@@ -6,7 +6,6 @@ import csv
 import json
 import math
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,14 +17,19 @@ from evaluation_helpers import (
     NO_FIGURES,
     QUICK,
     SECTIONS,
-    assert_refused,
     metrics,
+    only,
     run_of_three_epochs,
 )
-from harness import TINY, CommandLine, environment, run_folder
+from harness import TINY, CommandLine, rewrite, run_folder
+from vaelab.cli import api
+from vaelab.config import VaelabError
+from vaelab.evaluate import main
 from vaelab.evaluation.evaluate import EvaluationResult
 from vaelab.evaluation.figures import FIGURES
 from vaelab.evaluation.numbers import Basis, Number, as_percent
+from vaelab.evaluation.sections import ood, sections
+from vaelab.pages.glossary import meaning, with_arrow
 from vaelab.pages.notebook import Rows
 from vaelab.pages.run_report import write_run_report
 from vaelab.runs.folder import RunFolder
@@ -41,7 +45,9 @@ def values(folder: Path, section: str) -> dict[str, float]:
     return {name: row["model"]["value"] for name, row in metrics(folder)["numbers"][section].items()}
 
 
-def test_an_evaluation_leaves_numbers_a_table_and_figures(evaluate: CommandLine, run: Path) -> None:
+def test_an_evaluation_leaves_numbers_a_table_and_figures_and_again_the_same(
+    evaluate: CommandLine, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     result = evaluate("checkpoint=run", *QUICK)
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""  # no progress bar in a pipe, no warning
@@ -112,6 +118,7 @@ def test_an_evaluation_leaves_numbers_a_table_and_figures(evaluate: CommandLine,
     report = (run / "report.html").read_text() if (run / "report.html").exists() else ""
     assert not report, "artifacts.report=false"
     assert_reads_the_same(run, found)
+    assert_same_bytes(run, folder, monkeypatch)
 
 
 def assert_reads_the_same(run: Path, found: dict[str, Any]) -> None:
@@ -119,10 +126,11 @@ def assert_reads_the_same(run: Path, found: dict[str, Any]) -> None:
     folder = run / "evaluation" / "best"
     write_run_report(RunFolder(run))
     result = EvaluationResult(folder, "", [], 0, found)
+    page = (run / "report.html").read_text()
     cells = {
         name: re.findall(r'<td class="number">(.*?)</td>', html)
         for name, html in (
-            ("page", (run / "report.html").read_text()),
+            ("page", page),
             ("notebook", result._repr_html_()),
             ("rows", "".join(Rows([row])._repr_html_() for row in result.table)),
         )
@@ -131,6 +139,8 @@ def assert_reads_the_same(run: Path, found: dict[str, Any]) -> None:
     for row in result.table:
         basis = Basis(row["split"], row["images"], row["seed"])
         text = str(Number(row["value"], row["unit"], basis, row.get("standard_error")))
+        assert meaning(row["name"]), "a name without a sentence"
+        assert f"<span>{with_arrow(row['name'])}</span>" in page
         assert text in printed, row
         assert text in cells["page"], row
         assert text in cells["notebook"], row
@@ -152,126 +162,116 @@ def assert_carried(text: str, found: dict[str, Any]) -> None:
     assert [each for each in said if each not in known] == []
 
 
-def test_evaluating_twice_gives_the_same_bytes(evaluate: CommandLine, run: Path) -> None:
-    results = []
-    for name in ("one", "two"):
-        result = evaluate("checkpoint=run/checkpoints/last.safetensors", *QUICK, f"output={name}")
-        assert result.returncode == 0, result.stderr
-        folder = run.parent / name
-        found = metrics(folder)
-        times = found.pop("times")
-        assert set(times["seconds"]) == set(SECTIONS)
-        images = {path.name: path.read_bytes() for path in folder.glob("*.png")}
-        results.append((json.dumps(found), images, (folder / "table.txt").read_text()))
-    assert results[0] == results[1]
-    assert not (run / "evaluation").exists()
-
-
-@pytest.mark.parametrize("checkpoint", ["best", "last", "epoch_0001"])
-def test_it_agrees_with_what_training_wrote(evaluate: CommandLine, run: Path, checkpoint: str) -> None:
-    """The same images and the same noise: every digit."""
-    result = evaluate(
-        f"checkpoint=run/checkpoints/{checkpoint}.safetensors", "split=val", "figures=false",
-        *(f"metrics.{name}=false" for name in SECTIONS if name != "bound"),
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    folder = run / "evaluation" / f"{checkpoint}_val"
-    with (run / "metrics.csv").open() as file:
-        rows = {int(row["epoch"]): row for row in csv.DictReader(file)}
-    row = rows[metrics(folder)["checkpoint"]["epoch"]]
-    found = values(folder, "bound")
-    for name in ("reconstruction", "kl", "neg_elbo"):
-        assert found[name] == float(row[f"val/{name}"]), name
-    assert "bits_per_dim" not in found, "grey pixels under a Bernoulli likelihood have no probability"
-    assert {path.name for path in folder.iterdir()} == {"metrics.json", "table.txt", "summary.md"}
+def assert_same_bytes(run: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process measures and draws the same; of the figures, those that random numbers enter."""
+    drawn = ("samples.png", "samples_mixture.png", "frozen_latents.png", "latent_density.png")
+    for name in {*FIGURES} - {*drawn}:
+        monkeypatch.delitem(FIGURES, name)
+    monkeypatch.chdir(run.parent)
+    again = api.evaluate("run", *QUICK, output="again").folder
+    found = [metrics(each) for each in (folder, again)]
+    for each in found:
+        assert each.pop("times")["seconds"].keys() == {*SECTIONS}
+    assert json.dumps(found[0]) == json.dumps(found[1])
+    for name in ("table.txt", "summary.md", *drawn):
+        assert (folder / name).read_bytes() == (again / name).read_bytes(), name
 
 
 def test_the_test_set_scored_while_training_agrees_too(
-    train: CommandLine, evaluate: CommandLine, tmp_path: Path
+    train: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_folder(
         train("dataset.source=embedded", "dataset.classes=[7]", "dataset.val_size=0", "epochs=1",
               "dataset.binarize=dynamic", "model.latent_dim=3", "hydra.run.dir=run", *NO_FIGURES)
     )  # fmt: skip
-    result = evaluate("checkpoint=run", *QUICK, "split=test", "metrics.samples=false", "metrics.images=false")
-    assert result.returncode == 0, result.stderr
-    folder = tmp_path / "run" / "evaluation" / "best"
+    for name in {*FIGURES} - {"latent_holes.png"}:
+        monkeypatch.delitem(FIGURES, name)
+    run = str(tmp_path / "run")
+    result = api.evaluate(run, *only("bound", "classes"), "split=test", figures=True)
     with (tmp_path / "run" / "metrics.csv").open() as file:
         (row,) = csv.DictReader(file)
-    found = values(folder, "bound")
+    found = values(result.folder, "bound")
     assert found["neg_elbo"] == float(row["test/neg_elbo"])
     assert found["bits_per_dim"] == pytest.approx(found["neg_elbo"] / (784 * math.log(2)))
-    assert metrics(folder)["not_measured"]["classes"] == "requires images of at least two classes"
-    assert "latent_holes.png: requires model.latent_dim=2" in result.stdout
-    assert not (folder / "latent_holes.png").exists()
-    refused = evaluate("checkpoint=run", "split=val")
-    assert_refused(
-        refused,
-        "split=val, but there are no validation images (dataset.val_size=0): type split=test or split=train.",
+    assert metrics(result.folder)["not_measured"]["classes"] == "requires images of at least two classes"
+    assert "latent_holes.png: requires model.latent_dim=2" in result.text
+    assert not (result.folder / "latent_holes.png").exists()
+    refused = (
+        "split=val, but there are no validation images (dataset.val_size=0): type split=test or split=train."
     )
+    with pytest.raises(VaelabError, match=re.escape(refused)):
+        api.evaluate(run, "split=val")
+
+
+OF_PIXELS = ("reconstructions.png", "reconstructions_ranked.png", "samples.png", "samples_mixture.png", "frozen_latents.png")  # fmt: skip
+"""Figures to which the number of latent dimensions makes no difference."""
 
 
 @pytest.mark.parametrize(
-    "settings",
+    ("settings", "left_out"),
     [
-        ("model=conv", "model.latent_dim=1", "loss.likelihood=gaussian"),
-        pytest.param(("model.latent_dim=3", "dataset.binarize=static"), marks=pytest.mark.slow),
-        ("model.latent_dim=70", "loss.likelihood=continuous_bernoulli", "kl=false", "artifacts.watermark='<b>A. Student'"),
+        (("model=conv", "model.channels=[4]", "model.latent_dim=1", "loss.likelihood=gaussian"), ()),
+        pytest.param(("model.latent_dim=3", "dataset.binarize=static"), (), marks=pytest.mark.slow),
+        (("model.latent_dim=70", "loss.likelihood=continuous_bernoulli", "kl=false", "artifacts.watermark='<b>A. Student'"), OF_PIXELS),
     ],
 )  # fmt: skip
 def test_any_run_can_be_evaluated(
-    train: CommandLine, evaluate: CommandLine, tmp_path: Path, settings: tuple[str, ...]
+    train: CommandLine,
+    tmp_path: Path,
+    settings: tuple[str, ...],
+    left_out: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    run_folder(train(*TINY, *settings, *NO_FIGURES, "epochs=2", "hydra.run.dir=run"))
-    result = evaluate("checkpoint=run", *QUICK)
-    assert result.returncode == 0, result.stderr
-    assert "failed" not in result.stdout
-    found = metrics(tmp_path / "run" / "evaluation" / "best")
-    assert list(found["numbers"]) == list(SECTIONS)
+    run_folder(train(*TINY, *settings, *NO_FIGURES, "epochs=1", "hydra.run.dir=run"))
+    for name in left_out:
+        monkeypatch.delitem(FIGURES, name)
+    monkeypatch.setattr(ood, "IMAGES", 50)
+    result = api.evaluate(tmp_path / "run", *QUICK)
+    assert result.failed == []
+    assert "failed" not in result.text
+    assert list(metrics(result.folder)["numbers"]) == list(SECTIONS)
 
 
-def test_a_collapsed_latent_space_is_reported(train: CommandLine, evaluate: CommandLine) -> None:
-    run_folder(train(*TINY, "beta=1000", "optimizer.lr=0.01", *NO_FIGURES, "epochs=2", "hydra.run.dir=run"))
-    latent_only = [f"metrics.{name}=false" for name in SECTIONS if name != "latent"]
-    result = evaluate("checkpoint=run", *latent_only, "figures=false")
-    assert "0 of 2 latent dimensions are active. Collapsed to the prior" in result.stdout
+def test_a_collapsed_latent_space_is_reported(run: Path) -> None:
+    def encode_nothing(content: dict[str, Any]) -> None:
+        for name, value in content["model"].items():
+            if name.startswith("encoder"):
+                value.zero_()
+
+    rewrite(run / "checkpoints" / "best.safetensors", encode_nothing)
+    result = api.evaluate(run, *only("latent"))
+    assert "0 of 2 latent dimensions are active. Collapsed to the prior" in result.text
 
 
-def test_sections_that_cannot_be_measured_say_why_and_the_others_continue(
-    evaluate: CommandLine, run: Path
-) -> None:
-    result = evaluate(
-        "checkpoint=run", "split=train", "metrics.nll=false", "metrics.frozen_latent=false", "figures=false"
-    )
-    assert result.returncode == 0, result.stderr
-    found = metrics(run / "evaluation" / "best_train")
-    assert found["not_measured"] == {
-        "nll": "metrics.nll=false",
-        "frozen_latent": "metrics.frozen_latent=false",
+def test_sections_that_cannot_be_measured_say_why_and_the_others_continue(run: Path) -> None:
+    result = api.evaluate(run, *only("bound", "latent", "classes", "images"), "split=train")
+    off = ("nll", "samples", "frozen_latent", "ood")
+    assert metrics(result.folder)["not_measured"] == {
+        **{name: f"metrics.{name}=false" for name in off},
         "classes": "the probes are fitted on the training images: type split=test or split=val",
     }
-    assert list(found["numbers"]) == ["bound", "latent", "samples", "images", "ood"]
-    assert "\nNot measured\n  nll: metrics.nll=false\n" in result.stdout
+    assert list(result.numbers) == ["bound", "latent", "images"]
+    assert "\nNot measured\n  nll: metrics.nll=false\n" in result.text
 
 
-def test_a_section_that_fails_stops_no_other_and_the_status_is_not_zero(run: Path) -> None:
-    script = """
-import sys
-from vaelab.evaluate import main
-from vaelab.evaluation.sections import sections
-sections.get("latent")
-@sections.register("latent")
-def wrong(evaluated, progress):
-    raise ZeroDivisionError("by a test")
-sys.argv[1:] = ["checkpoint=run", "importance_samples=2", "nll_images=20", "figures=false"]
-main()
-"""
-    result = subprocess.run(
-        [sys.executable, "-c", script], cwd=run.parent, env=environment(), capture_output=True, text=True
+def test_a_section_that_fails_stops_no_other_and_the_status_is_not_zero(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def wrong(*_: object) -> None:
+        raise ZeroDivisionError("by a test")
+
+    sections.get("latent")  # registers all
+    monkeypatch.setitem(sections.registered, "latent", wrong)
+    monkeypatch.chdir(run.parent)
+    monkeypatch.setattr(
+        sys, "argv", ["vaelab.evaluate", "checkpoint=run", *only("bound", "latent", "images")]
     )
-    assert result.returncode == 1
-    assert "ZeroDivisionError: by a test" in result.stderr
-    assert result.stderr.splitlines()[-1] == "vaelab: These steps failed (see above): latent."
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    said = capsys.readouterr().err
+    assert "ZeroDivisionError: by a test" in said
+    assert said.splitlines()[-1] == "vaelab: These steps failed (see above): latent."
     found = metrics(run / "evaluation" / "best")
-    assert found["not_measured"] == {"latent": "failed with ZeroDivisionError: by a test"}
-    assert len(found["numbers"]) == len(SECTIONS) - 1
+    assert found["not_measured"]["latent"] == "failed with ZeroDivisionError: by a test"
+    assert list(found["numbers"]) == ["bound", "images"]

@@ -10,11 +10,8 @@ import pytest
 from matplotlib.text import Text
 
 import vaelab
-from evaluation_helpers import (
-    SECTIONS,
-    run_of_three_epochs,
-)
-from harness import CommandLine
+from evaluation_helpers import only, run_of_three_epochs
+from vaelab.cli import api
 from vaelab.config import EvaluationConfig
 from vaelab.evaluation.evaluate import evaluated_model
 from vaelab.evaluation.figures import FIGURES
@@ -48,19 +45,15 @@ def test_the_figure_of_frozen_latents_has_the_numbers_of_the_table(trained: Path
         assert numbers[name].value == of_images[other].value
 
 
-def test_figures_of_other_weights_are_removed(evaluate: CommandLine, run: Path) -> None:
-    bound_only = [f"metrics.{name}=false" for name in SECTIONS if name != "bound"]
-    folder = run / "evaluation" / "last"
-    assert evaluate("checkpoint=run/checkpoints/last.safetensors", *bound_only).returncode == 0
-    (folder / "mine.png").write_bytes(b"a user's own")
-    assert (
-        evaluate("checkpoint=run/checkpoints/last.safetensors", *bound_only, "figures=false").returncode == 0
-    )
-    assert (folder / "samples.png").exists()  # of these very weights
-    shutil.copy(run / "checkpoints" / "epoch_0001.safetensors", run / "checkpoints" / "last.safetensors")
-    assert (
-        evaluate("checkpoint=run/checkpoints/last.safetensors", *bound_only, "figures=false").returncode == 0
-    )
+def test_figures_of_other_weights_are_removed(run: Path) -> None:
+    checkpoint, folder = run / "checkpoints" / "last.safetensors", run / "evaluation" / "last"
+    api.evaluate(checkpoint, *only("bound"))
+    for name in (*FIGURES, "mine.png"):
+        (folder / name).write_bytes(b"drawn")
+    api.evaluate(checkpoint, *only("bound"))
+    assert all((folder / name).exists() for name in FIGURES)  # of these very weights
+    shutil.copy(run / "checkpoints" / "epoch_0001.safetensors", checkpoint)
+    api.evaluate(checkpoint, *only("bound"))
     assert sorted(path.name for path in folder.iterdir()) == [
         "metrics.json", "mine.png", "summary.md", "table.txt"
     ]  # fmt: skip

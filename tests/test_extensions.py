@@ -16,23 +16,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness import CommandLine, command_line_of, idx, once, run_folder
+from evaluation_helpers import only
+from harness import CommandLine, idx, once, run_folder
+from plugin_helpers import EXTENSIONS, commands, install, write_stripes
 from vaelab.config import VaelabError
 from vaelab.config.registry import Registry
 from vaelab.explorer.network import Weights, network
 from vaelab.models import build
-
-EXTENSIONS = Path(__file__).parent / "extensions"
-
-ENTRY_POINTS = {
-    "vaelab.models": "residual",
-    "vaelab.likelihoods": "pixel_gaussian",
-    "vaelab.kl_schedules": "staircase",
-    "vaelab.objectives": "rae",
-    "vaelab.datasets": "stripes",
-    "vaelab.loggers": "jsonl",
-    "vaelab.metrics": "pixel_error",
-}
 
 QUICK = (
     f"--config-dir={EXTENSIONS / 'conf'}", "epochs=2", "batch_size=64", "artifacts.every=0", "artifacts.gif=false",
@@ -40,56 +30,57 @@ QUICK = (
 )  # fmt: skip
 
 
-def install(folder: Path) -> None:
-    """The plugin, as pip leaves it in site-packages."""
-    for path in EXTENSIONS.glob("*.py"):
-        (folder / path.name).write_bytes(path.read_bytes())
-    metadata = folder / "plugin-1.0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: plugin\nVersion: 1.0\n")
-    lines = [f"[{group}]\n{name} = {name}\n" for group, name in ENTRY_POINTS.items()]
-    (metadata / "entry_points.txt").write_text("\n".join(lines))
+STRIPES = ("evaluate", "checkpoint=runs/stripes", "nll_images=20", "importance_samples=5", *only("bound", "nll", "samples"))  # fmt: skip
+COMMANDS = {
+    "residual": (
+        "train", *QUICK, "dataset.source=embedded", "dataset.classes=[1,7]", "dataset.val_size=7500",
+        "model=residual", "model.channels=4", "loss.likelihood=pixel_gaussian",
+        "loss.schedule={name:staircase,steps:2}", "hydra.run.dir=runs/residual",
+    ),
+    "stripes": (
+        "train", *QUICK, "dataset=stripes", "dataset.root=data", "dataset.val_size=100", "model.hidden=[32]",
+        "loss.objective={name:rae,strength:0.25}", "loss.free_bits=0.5", "hydra.run.dir=runs/stripes",
+    ),
+    "evaluate residual": tuple(each.replace("stripes", "residual") for each in STRIPES),
+    "evaluate stripes": STRIPES,
+    "evaluate without pixel_error": (*STRIPES, "metrics.pixel_error=false", "output=off"),
+    "compare": ("compare", "sweep=runs", "figures=false", "evaluate=false"),
+    "explore residual": ("explore", "run=runs/residual", "images=20"),
+    "explore stripes": ("explore", "run=runs/stripes", "images=20"),
+    "refused argument": ("train", "loss.schedule={name:staircase,steps:0}", "hydra.run.dir=nothing", "device=cpu"),
+    "no images": ("train", *QUICK, "dataset=stripes", "hydra.run.dir=nothing"),
+    "no subset": ("train", *QUICK, "dataset=stripes", "dataset.source=embedded", "hydra.run.dir=nothing"),
+    "misspelt": ("train", "model.name=residul", "hydra.run.dir=nothing"),
+    "help of train": ("train", "--help"),
+    "help of evaluate": ("evaluate", "--help"),
+}  # fmt: skip
+"""The commands with plugins, after two runs that use all of them between them."""
+
+Said = dict[str, "subprocess.CompletedProcess[str]"]
 
 
-def write_stripes(folder: Path) -> None:
-    """The data set of stripes.py: stripes in three directions, of several widths, phases and greys."""
-    folder.mkdir(parents=True)
-    for name, count, first in (("train", 600, 0), ("t10k", 120, 1000)):
-        number = np.arange(first, first + count)
-        row, column = np.mgrid[:20, :20]
-        across = np.stack([row + 0 * column, column + 0 * row, row + column])[number % 3]
-        phase, width, grey = (
-            each[:, None, None] for each in (number % 7, 2 + number % 4, 128 + number % 128)
-        )
-        images = (across + phase) // width % 2 * grey
-        (folder / f"{name}-images-idx3-ubyte").write_bytes(idx(images))
-        (folder / f"{name}-labels-idx1-ubyte").write_bytes(idx(number % 3))
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Said]:
+    """A folder with the plugin in which COMMANDS were run, and what each of them said."""
 
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the plugin and two runs that use all of it between them."""
-
-    def make(folder: Path) -> None:
+    def make(folder: Path) -> Said:
         install(folder)
         write_stripes(folder / "data" / "Stripes" / "raw")
-        train = command_line_of("vaelab.train", folder)
-        run_folder(
-            train(
-                *QUICK, "dataset.source=embedded", "dataset.classes=[1,7]", "dataset.val_size=7500",
-                "model=residual", "model.channels=4", "loss.likelihood=pixel_gaussian",
-                "loss.schedule={name:staircase,steps:2}", "hydra.run.dir=runs/residual",
-            )
-        )  # fmt: skip
-        run_folder(
-            train(
-                *QUICK, "dataset=stripes", "dataset.root=data", "dataset.val_size=100", "model.hidden=[32]",
-                "loss.objective={name:rae,strength:0.25}", "loss.free_bits=0.5", "hydra.run.dir=runs/stripes",
-            )
-        )  # fmt: skip
+        return dict(zip(COMMANDS, commands(folder, *COMMANDS.values()), strict=True))
 
-    folder, _ = once(tmp_path_factory, "extensions", make)
-    return folder
+    return once(tmp_path_factory, "extensions", make)
+
+
+@pytest.fixture(scope="session")
+def trained(made: tuple[Path, Said]) -> Path:
+    for name in ("residual", "stripes"):
+        run_folder(made[1][name])
+    return made[0]
+
+
+@pytest.fixture(scope="session")
+def said(made: tuple[Path, Said]) -> Said:
+    return made[1]
 
 
 def rows(folder: Path, run: str) -> list[dict[str, float]]:
@@ -102,12 +93,6 @@ def metrics(folder: Path, run: str) -> dict[str, dict[str, dict[str, dict[str, f
         (folder / "runs" / run / "evaluation" / "best" / "metrics.json").read_text()
     )
     return found
-
-
-def command(name: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    result = command_line_of(f"vaelab.{name}", folder)(*arguments)
-    assert "Traceback" not in result.stderr
-    return result
 
 
 @pytest.mark.parametrize("run", ["residual", "stripes"])
@@ -135,15 +120,6 @@ def test_an_objective_is_named_and_what_it_does_not_take_is_said(trained: Path) 
     assert "no effect" not in (trained / "runs" / "residual" / "train.log").read_text()
 
 
-def test_an_argument_that_a_plugin_refuses_is_one_line(trained: Path) -> None:
-    result = command(
-        "train", trained, "loss.schedule={name:staircase,steps:0}", "hydra.run.dir=nothing", "device=cpu"
-    )
-    assert (result.returncode, result.stderr) == (
-        1, "vaelab: loss.schedule={name:staircase,steps:0} can't be used: division by zero.\n"
-    )  # fmt: skip
-
-
 @pytest.mark.parametrize("run", ["residual", "stripes"])
 def test_a_logger_is_called_after_each_epoch(trained: Path, run: str) -> None:
     lines = (trained / "runs" / run / "epochs.jsonl").read_text().splitlines()
@@ -152,26 +128,21 @@ def test_a_logger_is_called_after_each_epoch(trained: Path, run: str) -> None:
     assert logged[1]["val/neg_elbo"] == pytest.approx(rows(trained, run)[1]["val/neg_elbo"])
 
 
-def test_evaluate_measures_plugins_and_with_plugins(trained: Path) -> None:
-    line = ("nll_images=20", "importance_samples=5", "figures=false", "metrics.classes=false")
-    for run, image_size in (("residual", 28), ("stripes", 20)):
-        result = command("evaluate", trained, f"checkpoint=runs/{run}", *line)
+def test_evaluate_measures_plugins_and_with_plugins(trained: Path, said: Said) -> None:
+    for run in ("residual", "stripes"):
+        result = said[f"evaluate {run}"]
         assert result.returncode == 0, result.stderr
         assert "Pixel error" in result.stdout
         error = metrics(trained, run)["numbers"]["pixel_error"]["mse"]["reconstructions"]
         assert 0 < error["value"] < 1
-        if image_size == 20:
-            assert "there is no feature network for Stripes" in result.stdout
-    off = command(
-        "evaluate", trained, "checkpoint=runs/stripes", *line, "metrics.pixel_error=false", "output=off"
-    )
+    assert "there is no feature network for Stripes" in said["evaluate stripes"].stdout
+    off = said["evaluate without pixel_error"]
     assert off.returncode == 0, off.stderr
     assert "Pixel error" not in off.stdout
 
 
-def test_compare_takes_runs_of_plugins(trained: Path) -> None:
-    result = command("compare", trained, "sweep=runs", "figures=false", "evaluate=false")
-    assert result.returncode == 0, result.stderr
+def test_compare_takes_runs_of_plugins(trained: Path, said: Said) -> None:
+    assert said["compare"].returncode == 0, said["compare"].stderr
     text = (trained / "runs" / "comparison" / "comparison.md").read_text()
     assert re.search(r"^## Fashion-MNIST .*pixel gaussian likelihood", text, re.MULTILINE)
     assert re.search(r"^## Stripes", text, re.MULTILINE)
@@ -195,49 +166,41 @@ def test_evaluations_of_the_subset_never_stand_beside_those_of_the_full_set(tmp_
         (tmp_path / "subset" / path.name).write_bytes(content)
         lines.append(f"{hashlib.sha256(content).hexdigest()}  {path.name}\n")
     (tmp_path / "subset" / "SHA256SUMS").write_text("".join(lines))
-    for run, beta in (("a", 0.5), ("b", 1)):
-        line = (
-            "dataset=stripes",
-            "dataset.root=data",
-            "dataset.val_size=100",
-            "model.hidden=[8]",
-            f"beta={beta}",
-        )
-        run_folder(command("train", tmp_path, *QUICK, *line, f"hydra.run.dir=runs/{run}"))
+    line = ("dataset=stripes", "dataset.root=data", "dataset.val_size=100", "model.hidden=[8]")
+    runs = [("train", *QUICK, *line, f"beta={beta}", f"hydra.run.dir=runs/{run}") for run, beta in (("a", 0.5), ("b", 1))]  # fmt: skip
+    last = "checkpoint=runs/a/checkpoints/last.safetensors"
+    quick = ("nll_images=2", "importance_samples=2", "figures=false")
+    compare = ("compare", "sweep=runs", "figures=false")
 
     def images(name: str) -> list[int]:
         folders = (tmp_path / "runs" / run / "evaluation" / name for run in "ab")
         found = [folder / "metrics.json" for folder in folders if (folder / "metrics.json").exists()]
         return [json.loads(path.read_text())["data"]["images"] for path in found]
 
-    last = "checkpoint=runs/a/checkpoints/last.safetensors"
-    quick = ("nll_images=2", "importance_samples=2", "figures=false")
-    evaluated = command("evaluate", tmp_path, last, *quick, "dataset.source=embedded")
-    assert evaluated.returncode == 0, evaluated.stderr
-    compared = command("compare", tmp_path, "sweep=runs", "figures=false")
+    *trained, evaluated, compared = commands(
+        tmp_path, *runs, ("evaluate", last, *quick, "dataset.source=embedded"), compare
+    )
+    assert all(each.returncode == 0 for each in (*trained, evaluated))
     assert images("last") == [120, 120]
     assert images("last_subset") == [60]
     assert "\nEvaluated again, because on other images: a.\n" in compared.stdout
     shutil.rmtree(full)  # what was measured on the full set is kept, as long as all of it is there
-    assert "Evaluated again" not in command("compare", tmp_path, "sweep=runs", "figures=false").stdout
+    assert "Evaluated again" not in commands(tmp_path, compare)[0].stdout
     assert images("last") == [120, 120]
     (tmp_path / "runs" / "b" / "evaluation" / "last" / "metrics.json").unlink()
-    compared = command("compare", tmp_path, "sweep=runs", "figures=false")
-    assert "The runs' own images of Stripes are not on this machine" in compared.stdout
-    assert not (tmp_path / "runs" / "b" / "evaluation" / "last" / "metrics.json").exists()
-    compared = command("compare", tmp_path, "sweep=runs", "figures=false", "dataset.source=embedded")
-    assert (images("last_subset"), images("last")) == ([60, 60], [120])
-    assert "Evaluated again" not in compared.stdout  # that of run a was kept beside its own images'
+    own_images, of_subset = commands(tmp_path, compare, (*compare, "dataset.source=embedded"))
+    assert "The runs' own images of Stripes are not on this machine" in own_images.stdout
+    assert (images("last_subset"), images("last")) == ([60, 60], [120])  # run b has none of its own images
+    assert "Evaluated again" not in of_subset.stdout  # that of run a was kept beside its own images'
 
 
-def test_explore_shows_what_it_can_and_says_what_it_can_not(trained: Path) -> None:
-    refused = command("explore", trained, "run=runs/residual", "images=20")
+def test_explore_shows_what_it_can_and_says_what_it_can_not(said: Said) -> None:
+    refused, shown = said["explore residual"], said["explore stripes"]
     assert refused.returncode == 1
     (line,) = refused.stderr.splitlines()
     assert line.startswith(
         "vaelab: The explorer is not available for this model, which has a Residual layer: "
     )
-    shown = command("explore", trained, "run=runs/stripes", "images=20")
     assert shown.returncode == 0, shown.stderr
     with pytest.raises(
         VaelabError, match=r"^The explorer is not available for the likelihood pixel_gaussian: "
@@ -245,30 +208,33 @@ def test_explore_shows_what_it_can_and_says_what_it_can_not(trained: Path) -> No
         network(build({"name": "mlp"}, (1, 28, 28), seed=0), "pixel_gaussian", Weights())
 
 
-def test_a_data_set_without_subset_and_network_says_where_it_was_looked_for(trained: Path) -> None:
-    result = command("train", trained, *QUICK, "dataset=stripes", "hydra.run.dir=nothing")
-    assert result.returncode == 1
-    (line,) = result.stderr.splitlines()
+def test_an_argument_that_a_plugin_refuses_is_one_line(said: Said) -> None:
+    refused = said["refused argument"]
+    assert (refused.returncode, refused.stderr) == (
+        1, "vaelab: loss.schedule={name:staircase,steps:0} can't be used: division by zero.\n"
+    )  # fmt: skip
+
+
+def test_a_data_set_without_subset_and_network_says_where_it_was_looked_for(said: Said) -> None:
+    assert said["no images"].returncode == 1
+    (line,) = said["no images"].stderr.splitlines()
     assert re.search(r"Stripes is not in \S+/Stripes/raw, and http://127\.0\.0\.1:9/Stripes/train-images-idx3-ubyte\.gz "
                      r"can't be reached .*: dataset\.root=FOLDER selects a folder with the data; or put train-images-idx3-ubyte\.gz, .* into \S+/Stripes/raw\.$", line)  # fmt: skip
-    result = command(
-        "train", trained, *QUICK, "dataset=stripes", "dataset.source=embedded", "hydra.run.dir=nothing"
+    assert said["no subset"].stderr.endswith(
+        "Stripes has no embedded subset: type dataset.source=auto instead.\n"
     )
-    assert result.stderr.endswith("Stripes has no embedded subset: type dataset.source=auto instead.\n")
 
 
-def test_plugins_are_named_where_a_name_is_wrong(trained: Path) -> None:
-    result = command("train", trained, "model.name=residul", "hydra.run.dir=nothing")
-    assert result.stderr.endswith(
+def test_plugins_are_named_where_a_name_is_wrong(said: Said) -> None:
+    assert said["misspelt"].stderr.endswith(
         "Unknown model 'residul'. Did you mean 'residual'? Available: conv, mlp, residual, resnet.\n"
     )
 
 
-def test_help_lists_plugins(trained: Path) -> None:
-    text = command("train", trained, "--help").stdout
+def test_help_lists_plugins(said: Said) -> None:
     for name in ("pixel_gaussian", "staircase", "jsonl"):
-        assert name in text
-    assert "metrics.pixel_error" in command("evaluate", trained, "--help").stdout
+        assert name in said["help of train"].stdout
+    assert "metrics.pixel_error" in said["help of evaluate"].stdout
 
 
 def test_a_plugin_that_fails_is_named_and_no_other_suffers(tmp_path: Path, train: CommandLine) -> None:

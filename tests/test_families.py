@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import statistics
-import subprocess
 import zipfile
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from scipy import stats
 
-from harness import CommandLine, command_line_of, settings
-from sweep_helpers import NO_FIGURES, QUICK, jobs, last_row, swept_grid, table
+from harness import CommandLine, settings
+from sweep_helpers import NO_FIGURES, QUICK, jobs, last_row, table
+from vaelab.cli import api
+from vaelab.comparison import compare
+from vaelab.comparison.figures import FIGURES
+from vaelab.config import EvaluationConfig
 from vaelab.evaluation.runs import differing, distinct_slugs, distinct_titles, family_of, find, label_of
 
 
-@pytest.fixture(scope="session")
-def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    return swept_grid(tmp_path_factory)
-
-
 def test_seeds_give_mean_and_standard_deviation(train: CommandLine, tmp_path: Path) -> None:
-    result = train("-m", *QUICK, *NO_FIGURES, "seed=1,2,3", "hydra.sweep.dir=sweep", "artifacts.zip=true")
+    result = train(
+        "-m", *QUICK, *NO_FIGURES, "epochs=1", "seed=1,2,3", "hydra.sweep.dir=sweep", "artifacts.zip=true"
+    )
     assert result.returncode == 0, result.stderr
     folder = tmp_path / "sweep"
     (row,) = table(folder)
@@ -46,36 +48,37 @@ def test_seeds_give_mean_and_standard_deviation(train: CommandLine, tmp_path: Pa
     assert {"sweep/0_seed-1/checkpoints/best.safetensors", "sweep/comparison/comparison.md"} <= names
 
 
-def test_runs_on_different_data_are_never_in_one_table(train: CommandLine, tmp_path: Path) -> None:
-    few = (
-        "epochs=1",
-        "dataset.source=embedded",
-        "dataset.val_size=9500",
-        "artifacts.every=0",
-        "artifacts.figures=false",
-    )
-    result = train("-m", *few, *NO_FIGURES[:1], "hydra.callbacks.compare.evaluate=false",
-                   "dataset=mnist,fashion_mnist", "loss.likelihood=bernoulli,gaussian", "hydra.sweep.dir=sweep")  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    folder = tmp_path / "sweep" / "comparison"
-    text = (folder / "comparison.md").read_text()
-    assert "They form 4 groups whose numbers are not comparable" in text
+@pytest.fixture
+def curves_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Comparisons in this process draw one figure of each family."""
+    for name in {*FIGURES} - {"curves.png"}:
+        monkeypatch.delitem(FIGURES, name)
+
+
+@pytest.mark.usefixtures("curves_only")
+def test_runs_on_different_data_are_never_in_one_table(families: Path, tmp_path: Path) -> None:
+    sweep = Path(shutil.copytree(families, tmp_path / "sweep"))
+    result = api.compare(sweep, evaluate=False)
+    folder = sweep / "comparison"
+    assert "They form 4 groups whose numbers are not comparable" in result.text
     for slug in (
-        "mnist_embedded_subset",
-        "mnist_embedded_subset_gaussian_likelihood",
-        "fashion_mnist_embedded_subset",
+        "mnist_embedded_subset_classes_1_7",
+        "mnist_embedded_subset_classes_1_7_class_conditional",
+        "fashion_mnist_embedded_subset_classes_trouser_sneaker",
     ):
         assert (folder / slug / "curves.png").exists()
-        assert f"({slug}/curves.png)" in text
-    assert len({row["data"] for row in table(tmp_path / "sweep")}) == 4
+        assert f"({slug}/curves.png)" in result.text
+    assert len({row["data"] for row in table(sweep)}) == 4
 
 
+@pytest.mark.usefixtures("curves_only")
 def test_families_of_the_same_data_set_have_titles_and_folders_of_their_own(
     train: CommandLine, tmp_path: Path
 ) -> None:
-    result = train("-m", *QUICK, "epochs=1", "artifacts.gif=false", "hydra.callbacks.compare.evaluate=false",
+    result = train("-m", *QUICK, "epochs=1", "artifacts.gif=false", "hydra.callbacks.compare.enabled=false",
                    "dataset.val_size=0,9000", "hydra.sweep.dir=sweep")  # fmt: skip
     assert result.returncode == 0, result.stderr
+    text = api.compare(tmp_path / "sweep", evaluate=False).text
     for job, scored in (
         ("0_*", "no validation images (the test set is scored each epoch)"),
         ("1_*", "1,830 validation images"),
@@ -83,7 +86,7 @@ def test_families_of_the_same_data_set_have_titles_and_folders_of_their_own(
         (log,) = (tmp_path / "sweep").glob(f"{job}/train.log")
         assert re.search(rf": [\d,]+ training images and {re.escape(scored)}, 1 epoch, on ", log.read_text())
     folder = tmp_path / "sweep" / "comparison"
-    text, rows = (folder / "comparison.md").read_text(), table(tmp_path / "sweep")
+    rows = table(tmp_path / "sweep")
     data = "Fashion-MNIST (embedded subset; classes Trouser, Sneaker)"
     titles = [row["data"] for row in rows]
     assert [title.removeprefix(data).split(" training images, scored on ")[1] for title in titles] == [
@@ -98,9 +101,9 @@ def test_families_of_the_same_data_set_have_titles_and_folders_of_their_own(
     assert curves[0] != curves[1]
 
 
-def test_titles_and_folder_names_of_families_are_distinct(swept: tuple[Path, Any]) -> None:
+def test_titles_and_folder_names_of_families_are_distinct(finished: Path) -> None:
     """Two data sets whose titles differ in nothing that a folder's name keeps; a model per number of free bits."""
-    member = find(swept[0]).members[0]
+    member = find(finished.parent).members[0]
 
     def other(**changed: Any) -> Any:
         return replace(member, facts={**member.facts, "data": {**member.facts["data"], **changed}})
@@ -113,7 +116,7 @@ def test_titles_and_folder_names_of_families_are_distinct(swept: tuple[Path, Any
     assert distinct_slugs(titles)[1:3] == ["my_data", "my_data_3"]
     chosen = ["gaussian", "{name:gaussian}", "{name:gaussian,scale:0.1}", "{name:gaussian,scale:0.2}"]
     firsts = [replace(member, config=settings(f"loss.likelihood={each}")) for each in chosen]
-    assert family_of(firsts[0]) == family_of(firsts[1])
+    assert family_of(firsts[0]) == family_of(firsts[1]) != family_of(member)
     assert len({repr(family_of(first)) for first in firsts}) == 3
     assert [title.rsplit(", ", 1)[1] for title in distinct_titles(firsts[1:])] == [
         "gaussian likelihood", "gaussian likelihood (scale 0.1)", "gaussian likelihood (scale 0.2)"
@@ -133,12 +136,15 @@ def test_titles_and_folder_names_of_families_are_distinct(swept: tuple[Path, Any
 
 
 def test_models_of_different_objectives_are_compared_by_nll_and_not_by_loss(
-    train: CommandLine, tmp_path: Path
+    train: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sweep = ("-m", "loss=vae,iwae", "hydra.sweep.dir=sweep", "hydra.callbacks.compare.figures=false")
+    sweep = ("-m", "loss=vae,iwae", "hydra.sweep.dir=sweep", "hydra.callbacks.compare.enabled=false")
     result = train(*sweep, *QUICK, "epochs=1", "model.hidden=[8]", "artifacts.gif=false")
     assert result.returncode == 0, result.stderr
-    text = (tmp_path / "sweep/comparison/comparison.md").read_text()
+    few_samples = partial(EvaluationConfig, importance_samples=20)
+    monkeypatch.setattr(compare, "EvaluationConfig", few_samples)
+    monkeypatch.setattr(compare, "NEEDED", ("latent",))
+    text = api.compare(tmp_path / "sweep", figures=False).text
     rows = {line.split("|")[1].split("<br>")[0].strip(): line.split("|")[2:4] for line in text.splitlines() if line.startswith("|")}  # fmt: skip
     assert all(map(float, rows["**nll ↓**"]))
     assert float(rows["**nll ↓**"][0]) < float(rows["**neg_elbo ↓**"][0])
@@ -149,7 +155,6 @@ def test_models_of_different_objectives_are_compared_by_nll_and_not_by_loss(
     found = json.loads(evaluated.read_text(encoding="utf-8"))
     found["settings"]["importance_samples"] = 5000
     evaluated.write_text(json.dumps(found), encoding="utf-8")
-    apart = command_line_of("vaelab.compare", tmp_path)("sweep=sweep", "figures=false", "evaluate=false")
-    assert apart.returncode == 0, apart.stderr
-    assert "is left out: its runs were evaluated with different" in " ".join(apart.stdout.split())
+    apart = api.compare(tmp_path / "sweep", figures=False, evaluate=False)
+    assert "is left out: its runs were evaluated with different" in " ".join(apart.summary.split())
     assert "nll" not in (tmp_path / "sweep/comparison/comparison.csv").read_text()

@@ -47,6 +47,15 @@ def test_all_weights_are_those_that_were_scored_and_nothing_else_is_taken(
     assert (state.epoch, state.step, state.history, state.optimizer.state) == (0, 0, [], {})
 
 
+def test_a_checkpoint_from_before_models_could_be_conditional_is_taken(data: Data, tmp_path: Path) -> None:
+    config = settings(*QUICK)
+    path = tmp_path / "checkpoint.safetensors"
+    older = checkpoint.content_of(fresh(config, data), config, data)
+    del older.config["model"]["conditional"]
+    path.write_bytes(checkpoint.encode(older))
+    checkpoint.start_from(path, fresh(config, data), config)
+
+
 def test_the_prior_of_the_classes_is_that_of_the_new_images(data: Data, tmp_path: Path) -> None:
     config = settings(*QUICK, "model.conditional=true")
     source, state = fresh(config, data), fresh(config, data)

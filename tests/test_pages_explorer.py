@@ -30,7 +30,7 @@ OTHER_SCREENS = [
 """Low, narrow, zoomed in, and nearly square."""
 
 
-@pytest.mark.parametrize("which", [SINGLE, PAIR])
+@pytest.mark.parametrize("which", [PAIR, pytest.param(SINGLE, marks=pytest.mark.slow)])
 def test_cause_and_effect_are_on_one_screen(pages: Path, watched: Watched, which: str) -> None:
     """And on others the plane is never too small, nor the page too wide."""
     page = watched.open(pages / which, EXPLORER)
@@ -93,15 +93,18 @@ def test_a_printed_explorer_is_light_and_has_its_keys(pages: Path, watched: Watc
 
 
 @pytest.mark.parametrize(
-    ("watched", "which"), [("light", PAIR), ("dark", SINGLE), ("phone", SINGLE)], indirect=["watched"]
-)
-def test_explorers_are_accessible(pages: Path, watched: Watched, which: str) -> None:
+    ("watched", "which", "rules"), [("light", PAIR, ()), ("dark", SINGLE, ("color-contrast",))], indirect=["watched"]
+)  # fmt: skip
+def test_explorers_are_accessible(pages: Path, watched: Watched, which: str, rules: tuple[str, ...]) -> None:
+    """axe judges markup, which in the dark is the same, and colours."""
     page = watched.open(pages / which, EXPLORER)
     page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
     page.click("#tour-switch")
     page.wait_for_timeout(400)
-    assert violations(page) == []
-    assert fits(page)
+    assert violations(page, *rules) == []
+    for width in (1200, 390):
+        page.set_viewport_size({"width": width, "height": 800})
+        assert fits(page), width
 
 
 @pytest.mark.parametrize("watched", ["phone"], indirect=True)

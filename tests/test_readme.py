@@ -65,17 +65,25 @@ def test_the_readme_is_short() -> None:
 
 
 COMMANDS = re.findall(r"^python -m vaelab\.(\w+) ([^#\n]*)", README, re.MULTILINE)
+ELSEWHERE = ("export run=RUN", "train -m beta=0.1,0.5,1 kl=true,false")
+"""Commands that take long, and that the tests of exports and of sweeps run."""
+NAMES = {each: " ".join(each).strip() for each in COMMANDS}
 
 
 @pytest.mark.parametrize(
-    ("command", "arguments"), COMMANDS, ids=[" ".join(each).strip() for each in COMMANDS]
+    ("command", "arguments"),
+    [
+        pytest.param(*each, id=name, marks=[pytest.mark.slow] if name in ELSEWHERE else [])
+        for each, name in NAMES.items()
+    ],
 )
 def test_every_command_runs(
     command: str, arguments: str, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
 ) -> None:
     def train(folder: Path) -> None:
-        line = [*QUICK, "hydra.callbacks.compare.enabled=false", f"hydra.sweep.dir={SWEEP}", "beta=0.5,1"]
-        for more in (["-m", *line], [*QUICK, f"hydra.run.dir={RUN}"]):
+        quick = [*QUICK, "model.hidden=[8]"]
+        line = [*quick, "hydra.callbacks.compare.enabled=false", f"hydra.sweep.dir={SWEEP}", "beta=0.5,1"]
+        for more in (["-m", *line], [*quick, f"hydra.run.dir={RUN}"]):
             result = command_line_of("vaelab.train", folder)(*more)
             assert result.returncode == 0, result.stderr
 
@@ -89,7 +97,9 @@ def test_every_command_runs(
     elif command == "train":
         short = [each for each in QUICK if each.partition("=")[0] not in own]
         given += short if "repeat" not in own else ["epochs=1"]
-        given += ["hydra.callbacks.compare.evaluate=false"] if "-m" in given or "experiment" in own else []
+        given += ["model.hidden=[8]"] if "model" not in own and "repeat" not in own else []
+        compare = [f"hydra.callbacks.compare.{each}" for each in MORE["compare"]]
+        given += compare if "-m" in given or "experiment" in own else []
     result = command_line_of(f"vaelab.{command}", tmp_path)(*given, *MORE.get(command, []))
     assert result.returncode == 0, result.stderr
 
@@ -108,7 +118,7 @@ def test_the_python_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
     def swept(*overrides: str, **settings: Any) -> Any:
         compared = [f"hydra.callbacks.compare.{each}" for each in MORE["compare"]]
-        return api.sweep(*overrides, *quick, *compared, epochs=1, **settings)
+        return api.sweep(*overrides, *quick, "model.hidden=[8]", *compared, epochs=1, **settings)
 
     functions = {"load": vaelab.load, "train": trained, "sweep": swept}
     for name, more in MORE.items():

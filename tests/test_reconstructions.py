@@ -74,11 +74,10 @@ def test_a_table_has_the_terms_and_the_posterior_of_every_image(trained: Path, t
         run.model, run.objective, data.test, seed=1
     )  # one sample each: the mean over images agrees
     assert len(data.test) > 300
-    everything = reconstruct(
-        f"run={trained}", f"images=[{','.join(map(str, range(len(data.test))))}]", "output=all"
+    config = ReconstructConfig(
+        run=str(trained), images=[*range(len(data.test))], samples=4, output=str(tmp_path / "all")
     )
-    assert everything.returncode == 0, everything.stderr
-    (table_of_all,) = (tmp_path / "all").glob("*.csv")
+    (_, table_of_all), _ = reconstructions.reconstruct(config)
     mean = np.mean([float(row["neg_elbo"]) for row in rows_of(table_of_all)])
     assert mean == pytest.approx(scored.averages()["neg_elbo"], rel=0.01)
 
@@ -123,29 +122,26 @@ def test_numbers_of_an_image_depend_on_no_other_and_an_interrupted_table_goes_on
     assert {path.name for path in table.parent.iterdir()} == files
 
 
-def test_a_light_background_is_reported_and_inverted(trained: Path, tmp_path: Path) -> None:
+def test_a_light_background_is_reported_and_inverted(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = vaelab.load(trained)
     x = run.sample(3, seed=9).mul(255).round().div(255)
     dark, light = written_images(tmp_path / "dark", x), written_images(tmp_path / "light", 1 - x)
-    reconstruct = command_line_of("vaelab.reconstruct", tmp_path)
     tables = {}
-    for name, folder, more in (
-        ("dark", dark, ()),
-        ("inverted", light, ("invert=true",)),
-        ("light", light, ()),
-    ):
-        result = reconstruct(f"run={trained}", f"images={folder}", f"output={name}", *more)
-        assert result.returncode == 0, result.stderr
+    for name, folder, invert in (("dark", dark, False), ("inverted", light, True), ("light", light, False)):
+        config = ReconstructConfig(
+            run=str(trained), images=[str(folder)], output=str(tmp_path / f"of {name}"), invert=invert
+        )
+        (_, path), said = reconstructions.reconstruct(config)
         warned = "WARNING: 3 of 3 images have a light background, but generated images have a dark one: "
-        assert result.stderr == (
+        assert capsys.readouterr().err == (
             f"{warned}type invert=true to swap black and white.\n" if name == "light" else ""
         )
-        inverted = "inverted" if name == "inverted" else "not inverted"
-        said = (
+        inverted = "inverted" if invert else "not inverted"
+        assert said.splitlines()[0] == (
             f"files: 28 × 28 pixels (scaled bilinearly, cropped to the centre), grey (luminance), {inverted}"
         )
-        assert result.stdout.splitlines()[0] == said
-        (path,) = (tmp_path / name).glob("*.csv")
         tables[name] = rows_of(path)
     assert tables["inverted"] == tables["dark"]
     assert float(tables["light"][0]["neg_elbo"]) > float(tables["dark"][0]["neg_elbo"])
