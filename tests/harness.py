@@ -20,6 +20,8 @@ from typing import Any, TypeVar
 
 # One thread per process: tests run in parallel, and more threads than cores wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Where a test does use several, one that waits sleeps: the others' work needs its core.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 import numpy as np

@@ -8,6 +8,7 @@ environment or on libraries not being there takes a process of its own (see harn
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -82,6 +83,8 @@ def main() -> None:
     preload()
     if "--with-vaelab" in sys.argv:
         preload_vaelab()
+    gc.collect()
+    gc.freeze()  # the forks need not look through what is there already
     print("warm", flush=True)
     for line in sys.stdin:
         job = json.loads(line)
