@@ -40,6 +40,8 @@ class Fault:
         self.changes = 0
         self.openings = 0
         self.busy = False
+        if do == "SIGINT":  # which is ignored where a shell has started pytest in the background
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         sys.addaudithook(self.hear)
 
     def hear(self, event: str, arguments: tuple[Any, ...]) -> None:
