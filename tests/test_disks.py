@@ -67,7 +67,7 @@ def test_a_full_disk_is_named_and_the_run_continues_when_there_is_room(
 
 def test_a_disk_that_is_full_for_tensorboard(disk: SmallDisk) -> None:
     fault = {"do": "fill", "opening": "tfevents", "time": 1, "where": str(disk.where)}
-    result = disk.train(*SHORT, "logger=tensorboard", "hydra.run.dir=run", fault=fault)
+    result = disk.train(*SHORT, "model.hidden=[8]", "logger=tensorboard", "hydra.run.dir=run", fault=fault)
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
     last = result.stderr.splitlines()[-1]
@@ -104,7 +104,7 @@ def test_a_run_folder_that_is_deleted_while_training_is_not_recreated(
         "time": 2 if "last" in file else 1,
         "where": str(tmp_path / "run"),
     }
-    result = train(*SHORT, "hydra.run.dir=run", going_wrong={"fault": fault})
+    result = train(*SHORT, "model.hidden=[8]", "hydra.run.dir=run", going_wrong={"fault": fault})
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
     assert " was deleted or moved. Nothing of this run was saved." in result.stderr.splitlines()[-1]

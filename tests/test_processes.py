@@ -24,7 +24,8 @@ from whole_runs import NO_FIGURES, run_json, start, wait_for
 def test_a_signal_before_the_last_figures_is_not_lost(train: CommandLine, tmp_path: Path) -> None:
     """A run whose epochs are all done, killed while it drew, is resumed and signalled at once."""
     fault = {"do": "kill", "opening": "/.latent_evolution.gif", "time": 1}
-    assert train(*SHORT, "hydra.run.dir=run", going_wrong={"fault": fault}).returncode == KILLED
+    line = (*SHORT, "model.hidden=[8]", "hydra.run.dir=run")
+    assert train(*line, going_wrong={"fault": fault}).returncode == KILLED
     (tmp_path / "job.py").write_text("""
 import os, signal, sys
 from vaelab.train import main
