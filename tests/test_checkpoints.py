@@ -13,14 +13,11 @@ import torch
 from safetensors import safe_open
 
 import vaelab
+from evaluation_helpers import BOUND_ONLY
 from harness import CommandLine, command_line_of, rewrite
 from vaelab import VaelabError
-from vaelab.evaluation.sections import section_names
 from vaelab.runs.random_streams import stream
 from vaelab.training import checkpoint
-
-BOUND_ONLY = [f"metrics.{name}=false" for name in section_names() if name != "bound"]
-
 
 KEPT = Path(__file__).parent / "checkpoints"
 """Checkpoints as each format wrote them, and what they say of themselves; written once, never again."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from evaluation_helpers import BOUND_ONLY
 from faults_helpers import (
     KILLED,
     SHORT,
@@ -22,7 +23,6 @@ from faults_helpers import (
     continue_run,
 )
 from harness import TINY, CommandLine, command_line_of, run_folder
-from vaelab.evaluation.sections import section_names
 from whole_runs import run_json
 
 
@@ -124,8 +124,7 @@ def test_every_file_opens_at_every_moment(train: CommandLine, tmp_path: Path) ->
 def test_a_killed_evaluation_that_is_repeated_equals_one_that_was_not(tmp_path: Path, finished: Path) -> None:
     run = Path(shutil.copytree(finished, tmp_path / "run"))
     evaluate, count = command_line_of("vaelab.evaluate", tmp_path), tmp_path / "count"
-    unused = [f"metrics.{name}=false" for name in section_names() if name not in ("bound", "latent")]
-    arguments = ("checkpoint=run", *unused)
+    arguments = ("checkpoint=run", *BOUND_ONLY)
     evaluate(*arguments, "output=whole", going_wrong={"fault": {"count_into": str(count)}})
     expected = {path.name: path.read_bytes() for path in (tmp_path / "whole").glob("*.png")}
     assert len(expected) > 4
