@@ -124,7 +124,11 @@ def test_a_damaged_run_json_is_written_again_by_resuming(
     }
 
 
-@pytest.mark.parametrize("content", [None, *CONTENTS], ids=lambda content: str(content or "cut"))
+@pytest.mark.parametrize(
+    "content",
+    [None, pytest.param(b"{}", marks=pytest.mark.slow), *CONTENTS],
+    ids=lambda content: str(content or "cut"),
+)
 def test_other_damaged_files_are_written_again_from_the_checkpoint(
     run: Path, evaluate: CommandLine, content: bytes | None
 ) -> None:

@@ -8,7 +8,6 @@ environment or on libraries not being there takes a process of its own (see harn
 
 from __future__ import annotations
 
-import gc
 import json
 import logging
 import os
@@ -83,8 +82,6 @@ def main() -> None:
     preload()
     if "--with-vaelab" in sys.argv:
         preload_vaelab()
-    gc.collect()
-    gc.freeze()  # the forks need not look through what is there already
     print("warm", flush=True)
     for line in sys.stdin:
         job = json.loads(line)
