@@ -88,6 +88,7 @@ def test_run_json_says_how_to_repeat_a_run_to_the_bit(train: CommandLine, tmp_pa
     line = (
         *TINY,
         f"model={model}",
+        *(["model.channels=[8,8]"] if model == "conv" else []),
         "beta=0.3",
         "epochs=1",
         "optimizer.lr=2e-3",
