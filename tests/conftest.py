@@ -48,7 +48,7 @@ def mounted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallDisk]:
     except OSError as error:
         pytest.skip(f"no disk of its own here: {error}")
     yield disk
-    disk.warm.end()
+    disk.end()
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def run(trained: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session", params=["mlp", pytest.param("conv", marks=pytest.mark.slow)])
 def undisturbed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
-    command = [*SHORT, f"model={request.param}"]
+    command = [*SHORT, f"model={request.param}", *(["model.hidden=[8]"] if request.param == "mlp" else [])]
 
     def make(folder: Path) -> tuple[int, float]:
         count = folder / "count"

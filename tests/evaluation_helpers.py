@@ -17,6 +17,10 @@ from vaelab.evaluation.sections import section_names
 SECTIONS = [name for name in section_names() if name not in ON_REQUEST]
 
 
+BOUND_ONLY = [f"metrics.{name}=false" for name in section_names() if name != "bound"]
+"""Settings that switch all other sections off."""
+
+
 QUICK = ("importance_samples=5", "nll_images=40")
 
 

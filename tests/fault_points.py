@@ -21,7 +21,7 @@ WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 class Fault:
     """What is to happen, as JSON has it.
 
-    `do` is kill, fill, delete or nothing; it happens before change number `at` (from 1), or before the
+    `do` is kill, fill, delete, nothing or a signal's name; it happens before change number `at` (from 1), or before the
     `time`-th opening of a file for writing whose name contains `opening`. `where` is the disk that is filled, or
     the folder that is deleted. `count_into` is a file that gets the number of changes when the process ends.
     """
@@ -40,6 +40,8 @@ class Fault:
         self.changes = 0
         self.openings = 0
         self.busy = False
+        if do == "SIGINT":  # which is ignored where a shell has started pytest in the background
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         sys.addaudithook(self.hear)
 
     def hear(self, event: str, arguments: tuple[Any, ...]) -> None:
@@ -59,6 +61,8 @@ class Fault:
             fill(Path(self.where))
         elif self.do == "delete":
             shutil.rmtree(self.where)
+        elif self.do.startswith("SIG"):
+            os.kill(os.getpid(), signal.Signals[self.do])
 
     def end(self) -> None:
         self.busy = True

@@ -13,13 +13,15 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
 # One thread per process: tests run in parallel, and more threads than cores wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Where a test does use several, one that waits sleeps: the others' work needs its core.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 import numpy as np
@@ -166,15 +168,38 @@ class SmallDisk:
     def __init__(self, where: Path, megabytes: int) -> None:
         where.mkdir()
         self.where = where
-        mount = 'mount -t tmpfs -o size="$0"m tmpfs "$1" && shift && exec "$@"'
-        self.warm = Warm(
-            "unshare", "--map-root-user", "--mount", "sh", "-c", mount, str(megabytes), str(where)
-        )
+        mount = 'mount -t tmpfs -o size="$0"m tmpfs "$1" && echo mounted && exec cat'
+        self.holder = subprocess.Popen(
+            ["unshare", "--map-root-user", "--mount", "sh", "-c", mount, str(megabytes), str(where)],
+            text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        assert self.holder.stdout is not None
+        mounted = self.holder.stdout.readline()
+        self.within = [
+            "nsenter",
+            "--user",
+            "--mount",
+            "--preserve-credentials",
+            f"--target={self.holder.pid}",
+        ]
+        if not mounted:
+            self.end()
+            raise OSError("unshare and mount do not run here")
+
+    @cached_property
+    def warm(self) -> Warm:
+        """Not every test of a disk runs command lines on it."""
+        return Warm(*self.within)
+
+    def end(self) -> None:
+        if "warm" in vars(self):
+            self.warm.end()
+        self.holder.communicate()
 
     @property
     def seen(self) -> Path:
         """The disk, seen from outside."""
-        return Path(f"/proc/{self.warm.process.pid}/root{self.where}")
+        return Path(f"/proc/{self.holder.pid}/root{self.where}")
 
     def train(self, *arguments: str, **going_wrong: Any) -> subprocess.CompletedProcess[str]:
         env = environment(
@@ -184,14 +209,7 @@ class SmallDisk:
         return self.warm.run("vaelab.train", arguments, self.where, env, going_wrong)
 
     def remount(self, options: str) -> None:
-        inside = [
-            "nsenter",
-            "--user",
-            "--mount",
-            "--preserve-credentials",
-            f"--target={self.warm.process.pid}",
-        ]
-        subprocess.run([*inside, "mount", "-o", f"remount,{options}", str(self.where)], check=True)
+        subprocess.run([*self.within, "mount", "-o", f"remount,{options}", str(self.where)], check=True)
 
 
 Made = TypeVar("Made")

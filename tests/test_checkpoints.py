@@ -13,14 +13,11 @@ import torch
 from safetensors import safe_open
 
 import vaelab
+from evaluation_helpers import BOUND_ONLY
 from harness import CommandLine, command_line_of, rewrite
 from vaelab import VaelabError
-from vaelab.evaluation.sections import section_names
 from vaelab.runs.random_streams import stream
 from vaelab.training import checkpoint
-
-BOUND_ONLY = [f"metrics.{name}=false" for name in section_names() if name != "bound"]
-
 
 KEPT = Path(__file__).parent / "checkpoints"
 """Checkpoints as each format wrote them, and what they say of themselves; written once, never again."""
@@ -103,14 +100,10 @@ def test_a_run_without_a_good_checkpoint_is_reported(tmp_path: Path) -> None:
     )
 
 
-CONTENTS = [
-    b"\xff\xfe\0",
-    b"{}",
-    *(pytest.param(each, marks=pytest.mark.slow) for each in (b"", b"[1", b"a,b\n1,x\n")),
-]
+CONTENTS = [pytest.param(each, marks=pytest.mark.slow) for each in (b"\xff\xfe\0", b"", b"[1", b"a,b\n1,x\n")]
 
 
-@pytest.mark.parametrize("content", CONTENTS)
+@pytest.mark.parametrize("content", [b"{}", *CONTENTS])
 def test_a_damaged_run_json_is_written_again_by_resuming(
     run: Path, train: CommandLine, evaluate: CommandLine, tmp_path: Path, content: bytes
 ) -> None:
@@ -131,7 +124,11 @@ def test_a_damaged_run_json_is_written_again_by_resuming(
     }
 
 
-@pytest.mark.parametrize("content", [*CONTENTS, None], ids=lambda content: str(content or "cut"))
+@pytest.mark.parametrize(
+    "content",
+    [None, pytest.param(b"{}", marks=pytest.mark.slow), *CONTENTS],
+    ids=lambda content: str(content or "cut"),
+)
 def test_other_damaged_files_are_written_again_from_the_checkpoint(
     run: Path, evaluate: CommandLine, content: bytes | None
 ) -> None:
@@ -146,9 +143,6 @@ def test_other_damaged_files_are_written_again_from_the_checkpoint(
         "metrics.csv and config.yaml.\n",
     )
     assert {path: path.read_bytes() for path in whole} == whole
-
-
-# --- planted files ----------------------------------------------------------------------------------------
 
 
 # --- formats ----------------------------------------------------------------------------------------------
@@ -192,7 +186,7 @@ def test_this_versions_format_is_kept() -> None:
         )
 
 
-@pytest.mark.parametrize("name", ["format_1_mlp", "format_2_mlp"])
+@pytest.mark.parametrize("name", ["format_2_mlp", pytest.param("format_1_mlp", marks=pytest.mark.slow)])
 def test_a_run_of_an_older_format_can_be_continued(
     train: CommandLine, run: Path, tmp_path: Path, name: str
 ) -> None:

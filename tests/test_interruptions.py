@@ -5,22 +5,17 @@ from __future__ import annotations
 import json
 import re
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from harness import TINY, CommandLine, environment, rewrite, run_folder
+from harness import TINY, CommandLine, command_line_of, rewrite, run_folder
 from vaelab.training import checkpoint
-from whole_runs import FIGURES, NO_FIGURES, assert_same_run, run_json, start, wait_for
-
-LONGER = (*TINY, "epochs=4", "batch_size=16", "artifacts.gif_every_batches=10")
+from whole_runs import FIGURES, NO_FIGURES, assert_same_run, run_json
 
 
-def test_a_second_run_in_the_same_folder_is_refused(train: CommandLine, tmp_path: Path) -> None:
-    folder = tmp_path / run_folder(train(*TINY, *NO_FIGURES, "epochs=1", "hydra.run.dir=a b"))
+def test_a_second_run_in_the_same_folder_is_refused(run: Path, train: CommandLine, tmp_path: Path) -> None:
+    folder = run.rename(tmp_path / "a b")
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     result = train(*TINY, *NO_FIGURES, "epochs=1", "hydra.run.dir=a b")
     assert result.returncode == 1
@@ -34,29 +29,30 @@ def test_training_on_from_an_earlier_checkpoint_equals_never_having_gone_further
     train: CommandLine, tmp_path: Path
 ) -> None:
     """What came later goes, and the end is that of a run that had never gone there."""
-    command = (*TINY, "artifacts.checkpoint_every=1", "optimizer.lr=0.01")
-    long = tmp_path / run_folder(train(*command, "epochs=4", "hydra.run.dir=long"))
-    short = tmp_path / run_folder(train(*command, "epochs=3", "hydra.run.dir=short"))
-    result = train("resume=long/checkpoints/epoch_0002.safetensors", "epochs=3")
+    small = ("model.hidden=[8]", "artifacts.figures=false", "artifacts.gif_every_batches=4")
+    command = (*TINY, *small, "artifacts.checkpoint_every=1", "optimizer.lr=0.01")
+    long = tmp_path / run_folder(train(*command, "epochs=3", "hydra.run.dir=long"))
+    short = tmp_path / run_folder(train(*command, "epochs=2", "hydra.run.dir=short"))
+    result = train("resume=long/checkpoints/epoch_0001.safetensors", "epochs=2")
     assert run_folder(result) == Path("long")
-    assert "Going back to epoch 2: the files of later epochs are removed" in result.stderr
+    assert "Going back to epoch 1: the files of later epochs are removed" in result.stderr
     assert_same_run(long, short)
     assert run_json(long)["best"] == run_json(short)["best"]
 
 
-def test_ctrl_c_ends_at_the_next_step(tmp_path: Path) -> None:
-    process = start(tmp_path, *LONGER, "epochs=1000", "hydra.run.dir=run")
-    wait_for(tmp_path / "run", "checkpoints/last.safetensors", process)
-    process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 128 + signal.SIGINT
-    assert "Interrupted (SIGINT) after epoch" in stderr
-    assert "Traceback" not in stderr
+def test_ctrl_c_ends_at_the_next_step(train: CommandLine) -> None:
+    fault = {"do": "SIGINT", "opening": "/.metrics.csv", "time": 2}
+    line = (*TINY, *NO_FIGURES, "epochs=1000", "hydra.run.dir=run")
+    result = train(*line, going_wrong={"fault": fault})
+    assert result.returncode == 128 + signal.SIGINT
+    assert "Interrupted (SIGINT) after epoch 2" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 @pytest.mark.hydra
 def test_extending_a_finished_run_equals_a_longer_one(train: CommandLine, tmp_path: Path) -> None:
-    command = (*TINY, "batch_size=16", "artifacts.gif_every_batches=1")  # frames further apart in the longer
+    # Frames further apart in the longer one.
+    command = (*TINY, "model.hidden=[8]", "batch_size=16", "artifacts.gif_every_batches=1")
     long = tmp_path / run_folder(train(*command, "epochs=3", "hydra.run.dir=long"))
     extended = tmp_path / run_folder(train(*command, "epochs=1", "hydra.run.dir=extended"))
     again = train("resume=extended")
@@ -114,7 +110,7 @@ def test_few_images_of_a_class_still_make_every_figure(train: CommandLine, tmp_p
 
 def test_an_interruption_never_saves_broken_weights(tmp_path: Path) -> None:
     """Weights that turn NaN between two looks at the loss, then SIGTERM: a failure, and last.safetensors stays good."""
-    script = f"""
+    (tmp_path / "job.py").write_text(f"""
 import math, os, signal, torch
 from vaelab.train import main
 from vaelab.training.callbacks import StopOnSignal
@@ -128,10 +124,8 @@ def on_step(self, state):
 StopOnSignal.on_step = on_step
 import sys; sys.argv[1:] = {[*TINY, *NO_FIGURES, "hydra.run.dir=run"]!r}
 main()
-"""
-    result = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, env=environment(), capture_output=True, text=True
-    )
+""")
+    result = command_line_of("job", tmp_path)()
     assert result.returncode == 1
     assert "The loss is not finite in epoch 1, step 3" in result.stderr
     assert run_json(tmp_path / "run")["status"] == "failed"
@@ -139,11 +133,10 @@ main()
     assert all(weight.isfinite().all() for weight in weights.values())
 
 
-def test_data_that_changed_under_a_run_is_refused(train: CommandLine, tmp_path: Path) -> None:
-    run_folder(train(*TINY, "epochs=1", "hydra.run.dir=run", *NO_FIGURES))
-    path = tmp_path / "run" / "checkpoints" / "last.safetensors"
+def test_data_that_changed_under_a_run_is_refused(run: Path, train: CommandLine) -> None:
+    path = run / "checkpoints" / "last.safetensors"
     rewrite(path, lambda content: content["data"]["sha256"].update({"train-images-idx3-ubyte": "0" * 64}))
-    result = train("resume=run", "epochs=2")
+    result = train("resume=run", "epochs=3")
     assert result.returncode == 1
     assert "trained on images other than" in result.stderr
 
@@ -160,16 +153,9 @@ from vaelab.train import main
 main()
 """
     )
-    process = subprocess.Popen(
-        [sys.executable, "job.py"], cwd=tmp_path, env=environment(), stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    while not (tmp_path / "run" / "metrics.csv").exists():
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(signal.SIGUSR2)
-    out, err = process.communicate(timeout=60)
-    assert (process.returncode, out) == (3, "queued again\n"), err
+    fault = {"do": "SIGUSR2", "opening": "/.metrics.csv", "time": 2}
+    result = command_line_of("job", tmp_path)(going_wrong={"fault": fault})
+    assert (result.returncode, result.stdout) == (3, "queued again\n"), result.stderr
     facts = json.loads((tmp_path / "run" / "run.json").read_text())
     assert (facts["status"], facts["signal"]) == ("interrupted", "SIGUSR2")
     saved = checkpoint.load(tmp_path / "run" / "checkpoints" / "last.safetensors")

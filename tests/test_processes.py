@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,16 +16,17 @@ from faults_helpers import (
     assert_equal_to,
     continue_run,
 )
-from harness import TINY, CommandLine, command_line_of, environment
+from harness import TINY, CommandLine, command_line_of
 from vaelab.runs.files import held
-from whole_runs import run_json, start, wait_for
+from whole_runs import NO_FIGURES, run_json, start, wait_for
 
 
 def test_a_signal_before_the_last_figures_is_not_lost(train: CommandLine, tmp_path: Path) -> None:
     """A run whose epochs are all done, killed while it drew, is resumed and signalled at once."""
     fault = {"do": "kill", "opening": "/.latent_evolution.gif", "time": 1}
-    assert train(*SHORT, "hydra.run.dir=run", going_wrong={"fault": fault}).returncode == KILLED
-    script = """
+    line = (*SHORT, "model.hidden=[8]", "hydra.run.dir=run")
+    assert train(*line, going_wrong={"fault": fault}).returncode == KILLED
+    (tmp_path / "job.py").write_text("""
 import os, signal, sys
 from vaelab.train import main
 from vaelab.training import session
@@ -38,32 +37,23 @@ def begin_and_be_told(self):
 session.TrainingRun.begin = begin_and_be_told
 sys.argv[1:] = ["resume=run"]
 main()
-"""
-    result = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, env=environment(), capture_output=True, text=True
-    )
+""")
+    result = command_line_of("job", tmp_path)()
     assert result.returncode == 128 + signal.SIGTERM, result.stderr
     assert run_json(tmp_path / "run")["status"] == "interrupted"
     assert not (tmp_path / "run" / "figures" / "latent_evolution.gif").exists()
 
 
 def test_an_unforeseen_error_is_shown_whole_and_the_run_is_marked(tmp_path: Path) -> None:
-    script = """
+    (tmp_path / "job.py").write_text("""
 import sys
 from vaelab.train import main
 from vaelab.training.callbacks import LogEpochs
 LogEpochs.on_epoch = lambda self, state: 1 / 0
 sys.argv[1:] = ["experiment=smoke", "model.hidden=[4]", "hydra.run.dir=run"]
 main()
-"""
-    result = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
+""")
+    result = command_line_of("job", tmp_path)()
     assert result.returncode == 1
     assert "ZeroDivisionError: division by zero" in result.stderr
     assert run_json(tmp_path / "run")["status"] == "failed"
@@ -88,10 +78,9 @@ def test_a_job_that_finds_its_folder_in_use_leaves_the_log_alone(train: CommandL
         result = train(
             "-m",
             *TINY,
+            *NO_FIGURES,
+            "model.hidden=[4]",
             "epochs=1",
-            "artifacts.every=0",
-            "artifacts.gif=false",
-            "artifacts.figures=false",
             "seed=1,2",
             "hydra.sweep.dir=sweep",
             "hydra.callbacks.compare.enabled=false",
@@ -186,36 +175,27 @@ def test_a_signal_at_any_moment_leaves_nothing_incomplete(
     ("compare sweep=.", signal.SIGINT), ("explore run=run", signal.SIGTERM), ("evaluate checkpoint=run", signal.SIGTERM),
 ])  # fmt: skip
 def test_a_signal_during_the_other_commands(
-    tmp_path: Path, finished: Path, command: str, number: int
+    tmp_path: Path, finished: Path, command: str, number: signal.Signals
 ) -> None:
     shutil.copytree(finished, tmp_path / "run")
     module, *arguments = command.split()
     command_line = command_line_of(f"vaelab.{module}", tmp_path)
-    for seconds in (0.8, 1.5):  # after the imports
-        result = command_line(*arguments, going_wrong={"signals": [[seconds, number]]})
-        assert "Traceback" not in result.stderr, result.stderr
-        assert result.returncode in (0, 128 + number), result.stderr
-        assert not list(tmp_path.rglob(".*"))
+    fault = {"do": number.name, "at": 4}  # while its second file is made
+    result = command_line(*arguments, going_wrong={"fault": fault})
+    assert "Traceback" not in result.stderr, result.stderr
+    assert result.returncode == 128 + number, result.stderr
+    assert not list(tmp_path.rglob(".*"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_signal_in_a_sweep_saves_the_job_and_says_how_to_continue(
-    train: CommandLine, tmp_path: Path, number: int
+    train: CommandLine, tmp_path: Path, number: signal.Signals
 ) -> None:
-    line = (
-        "-m",
-        *TINY,
-        "epochs=400",
-        "seed=1,2",
-        "artifacts.every=0",
-        "artifacts.figures=false",
-        "hydra.sweep.dir=sweep",
-    )
-    process = start(tmp_path, *line)
-    wait_for(tmp_path / "sweep", "0_seed-1/metrics.csv", process)
-    process.send_signal(number)
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 128 + number
+    line = ("-m", *TINY, *NO_FIGURES, "epochs=400", "seed=1,2", "hydra.sweep.dir=sweep")
+    fault = {"do": number.name, "opening": "0_seed-1/.metrics.csv", "time": 2}
+    result = train(*line, going_wrong={"fault": fault})
+    stderr = result.stderr
+    assert result.returncode == 128 + number
     assert stderr.splitlines()[-1].endswith(
         f"To continue the sweep, add hydra.sweep.dir={tmp_path}/sweep to the command."
     ) or stderr.splitlines()[-1].endswith(
