@@ -56,6 +56,12 @@ UNREACHABLE = "http://127.0.0.1:9"
 
 def settings(*overrides: str) -> Config:
     """The settings of a command line, composed in this process."""
+    return composed(overrides).model_copy(deep=True)
+
+
+@cache
+def composed(overrides: tuple[str, ...]) -> Config:
+    """Once for each line: Hydra takes longer to compose one than many tests take for all the rest."""
     with composing("train") as compose:
         return resolve(plain(compose(list(overrides))), Config)
 
@@ -100,8 +106,8 @@ def command_line_of(module: str, tmp_path: Path) -> CommandLine:
     return run
 
 
-COLD = ("--help", "hydra/launcher", "hydra/sweeper")
-"""Command lines with these get a process of their own: they look at what is imported, or start processes."""
+COLD = ("hydra/launcher", "hydra/sweeper")
+"""Command lines with these get a process of their own: they start processes."""
 
 
 class Warm:
