@@ -58,7 +58,7 @@ def test_a_run_that_an_older_version_began_keeps_its_columns(data: Data, tmp_pat
 
 
 def test_rows_add_up(data: Data) -> None:
-    config = settings(*TINY, "epochs=3", "beta=0.5", "loss.warmup_epochs=1")
+    config, data = settings(*TINY, "epochs=3", "beta=0.5", "loss.warmup_epochs=1"), few(data)
     state = fresh(config, data)
     rows = fit(state, data, config)
     last = 1 - 1 / state.steps_per_epoch
@@ -189,7 +189,8 @@ def test_drawing_is_not_training_time_and_an_interruption_loses_no_time(
 def test_bf16_trains_close_to_fp32(model: str, data: Data) -> None:
     losses, data = [], few(data)
     for precision in ("fp32", "bf16"):
-        config = settings(*TINY, f"model={model}", SMALL[model], "epochs=4", f"precision={precision}")
+        config = settings(*TINY, f"model={model}", SMALL[model], "epochs=4", "optimizer.lr=3e-3",
+                          f"precision={precision}")  # fmt: skip
         losses.append([row["val/neg_elbo"] for row in fit(fresh(config, data), data, config)])
     (first, *_, fp32), (*_, bf16) = losses
     assert fp32 < 0.9 * first  # five times what they may differ by

@@ -2,8 +2,9 @@
 
 `python warm.py` reads a job a line from stdin, JSON with module, arguments, cwd, env, stdout and stderr (paths),
 and answers each with its exit status, minus the signal's number where one killed it. A job may also have `signals`,
-pairs of seconds and a signal's number, and a `fault` (see fault_points.py). What depends on the
-environment or on libraries not being there takes a process of its own (see harness.py).
+pairs of seconds and a signal's number, and a `fault` (see fault_points.py). One with `plugins` runs where vaelab
+was not imported before: it looks for plugins when it is imported. What depends on the environment or on libraries
+not being there takes a process of its own (see harness.py).
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import runpy
 import sys
 import time
 import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from fault_points import Fault
@@ -81,17 +84,51 @@ def run(job: dict[str, Any]) -> int:
 
 def main() -> None:
     preload()
-    if "--with-vaelab" in sys.argv:
-        preload_vaelab()
+    keep()
+    with another_process() as with_vaelab:
+        print("warm", flush=True)
+        for line in sys.stdin:
+            job = json.loads(line)
+            print(answer(job) if job["plugins"] else with_vaelab(line), flush=True)
+
+
+def keep() -> None:
+    """Else each fork's first garbage collection walks all that is imported, a third of a short run's time."""
     gc.collect()
-    gc.freeze()  # else each fork's first full collection walks all that is imported, a third of a short run's time
-    print("warm", flush=True)
-    for line in sys.stdin:
-        job = json.loads(line)
-        child = os.fork()
-        if child == 0:
-            os._exit(run(job))
-        print(wait_for(child, job.get("signals", [])), flush=True)
+    gc.freeze()
+
+
+def answer(job: dict[str, Any]) -> int:
+    child = os.fork()
+    if child == 0:
+        os._exit(run(job))
+    return wait_for(child, job.get("signals", []))
+
+
+@contextmanager
+def another_process() -> Iterator[Callable[[str], str]]:
+    """Within the context, a fork that imports vaelab; the function has it answer a line."""
+    (its_jobs, jobs), (answers, its_answers) = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(jobs)
+        preload_vaelab()
+        keep()
+        with os.fdopen(its_jobs) as lines:
+            for line in lines:
+                os.write(its_answers, f"{answer(json.loads(line))}\n".encode())
+        os._exit(0)
+    os.close(its_jobs)
+    os.close(its_answers)
+    with os.fdopen(answers) as lines:
+
+        def answered(line: str) -> str:
+            os.write(jobs, line.encode())
+            return lines.readline().strip()
+
+        yield answered
+        os.close(jobs)
+        os.waitpid(child, 0)
 
 
 def wait_for(child: int, signals: list[tuple[float, int]]) -> int:
