@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
-from functools import cache
 from itertools import combinations
 from pathlib import Path
 
@@ -33,16 +32,10 @@ from vaelab.figures.latent import (
 )
 
 
-@cache
-def example(name: str) -> Figure:
-    """Made once for all tests that look at it."""
-    return FIGURES[name]()
-
-
 @pytest.mark.parametrize("name", FIGURES)
 def test_nothing_is_cut_off(name: str) -> None:
     """Every text lies inside the figure, and the outermost pixels are white."""
-    figure = example(name)
+    figure = FIGURES[name]()
     frame = style.pixels(figure)
     assert (frame[[0, -1]] == 255).all()
     assert (frame[:, [0, -1]] == 255).all()
@@ -182,7 +175,7 @@ def test_an_installed_font_that_has_the_characters_is_taken(caplog: pytest.LogCa
 @pytest.mark.parametrize("name", FIGURES)
 def test_text_is_legible_on_a_slide(name: str) -> None:
     """At 1,600 pixels across, of 96 to the inch, none is below 9 points."""
-    figure = example(name)
+    figure = FIGURES[name]()
     sizes = [text.get_fontsize() for text in figure.findobj(Text) if text.get_text() and text.get_visible()]
     assert min(sizes) * 1600 / 96 / figure.get_figwidth() >= 9
 
@@ -198,4 +191,4 @@ def overlapping(figure: Figure) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("name", ["grid", "panels", "diversity", "panels of many models"])
 def test_headings_of_images_do_not_overlap(name: str) -> None:
-    assert not overlapping(example(name))
+    assert not overlapping(FIGURES[name]())

@@ -43,7 +43,7 @@ def test_geco_finds_the_tolerance() -> None:
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     model.train()
     generator, found = noise(1), []
-    for _ in range(2000):
+    for _ in range(3000):
         terms: Terms = objective(model, x, generator, 1.0)
         optimizer.zero_grad()
         terms.loss.mean().backward()
