@@ -92,7 +92,7 @@ def command_line_of(module: str, tmp_path: Path) -> CommandLine:
         if going_wrong is not None:
             return warm().run(module, arguments, cwd, whole, going_wrong)
         if (
-            not env
+            not env.keys() - {"PYTHONIOENCODING"}
             and hasattr(os, "fork")
             and not any(word in COLD for each in arguments for word in each.split("="))
         ):

@@ -63,7 +63,8 @@ def run(job: dict[str, Any]) -> int:
         os.dup2(file, number)
         os.close(file)
     for number, name in ((0, "stdin"), (1, "stdout"), (2, "stderr")):
-        setattr(sys, name, open(number, "r" if number == 0 else "w", encoding="utf-8", closefd=False))  # noqa: SIM115
+        mode, encoding = "r" if number == 0 else "w", os.environ.get("PYTHONIOENCODING", "utf-8")
+        setattr(sys, name, open(number, mode, encoding=encoding, closefd=False))  # noqa: SIM115
     fault = Fault(**job.get("fault", {}))
     sys.argv[1:] = job["arguments"]
     sys.path.insert(0, job["cwd"])  # as python -m has it
