@@ -21,10 +21,10 @@ def main(job: Job) -> float | None:
         return job_of_a_sweep(job)
     try:
         config = job.settings(Config)
-        if config.resume is not None:
-            existing(config.resume)
-        else:
+        if config.resume is None:
             check_root(config.dataset)
+        if (path := config.resume or config.initial_weights) is not None:
+            existing(path)
         outcome = new_or_resumed(config, job.folder, job.overrides, owns_process=True)
         show_run(outcome.folder)
     finally:

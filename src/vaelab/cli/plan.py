@@ -37,7 +37,7 @@ from vaelab.config import (
 from vaelab.config.base import GROUPS, check_switch
 from vaelab.config.errors import flattened, must_be
 from vaelab.data.datasets import check_root
-from vaelab.runs.folder import RunFolder, refuse_inside_a_run, refuse_system
+from vaelab.runs.folder import RunFolder, existing, refuse_inside_a_run, refuse_system
 from vaelab.runs.logs import progress
 
 EXCLUDED = "hydra.job.config.override_dirname.exclude_keys"
@@ -222,6 +222,9 @@ def check_jobs(configs: Sequence[Config], hydra: DictConfig) -> None:
     data = {repr(config.dataset): config.dataset for config in configs if runs_here}
     for each in data.values():
         check_root(each)
+    for config in configs:
+        if runs_here and config.initial_weights is not None:
+            existing(config.initial_weights)
     import torch  # takes seconds: only for settings that resolve
 
     from vaelab.data.splits import load

@@ -242,9 +242,9 @@ class Config(Settings):
     resume: Annotated[base.AnyPath, Allowed("a run folder, a checkpoint")] | None = Field(
         None, description="run folder or checkpoint to continue"
     )
-    initial_weights: Annotated[base.AnyPath, Allowed("a run folder, a checkpoint")] | None = Field(
+    initial_weights: base.RunPath | None = Field(
         None,
-        description="run folder (its last checkpoint) or checkpoint with whose weights the training starts; "
+        description="checkpoint, or run folder for its last one, with whose weights the training starts; "
         "null: random weights",
     )
     model: Annotated[dict[str, Any], BeforeValidator(check_model)] = Field({"name": "mlp", "latent_dim": 2})

@@ -275,14 +275,15 @@ def model_of(checkpoint: Checkpoint) -> tuple[VAE, Objective]:
     return model.eval(), objective
 
 
-def start_from(given: Path, state: TrainingState, config: Config) -> None:
+def start_from(given: Path | str, state: TrainingState, config: Config) -> dict[str, Any]:
     """Copy the weights of a checkpoint, or of a run's last one, into a new training state.
 
-    Averaged weights, if that run has any. Raises CheckpointError if it has another model, likelihood or kind
-    of images.
+    They are the averaged ones, if that run averaged its weights. Returns what run.json says of the
+    checkpoint. Raises CheckpointError if its model, likelihood or images differ from this run's.
     """
     path = existing(given)
-    saved = load(RunFolder.holding(path).readable("last") if path.is_dir() else path)
+    path = RunFolder.holding(path).readable("last") if path.is_dir() else path
+    saved = load(path)
     before = config_of(saved)
     compared = {
         "model": (before.model, config.model),
@@ -301,6 +302,8 @@ def start_from(given: Path, state: TrainingState, config: Config) -> None:
     for model, objective in [(state.model, state.objective), *([state.average] if state.average else [])]:
         model.load_state_dict({**saved.model, **prior})
         objective.load_state_dict(objective.state_dict() | likelihood)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return {"checkpoint": str(path.resolve()), "epoch": saved.epoch, "sha256": digest}
 
 
 def restore(checkpoint: Checkpoint, state: TrainingState, config: Config, data: Data) -> None:

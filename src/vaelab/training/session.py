@@ -179,11 +179,11 @@ class TrainingRun:
         set_deterministic(config.deterministic and device.type == "cuda")
         self.data = splits.load(config.dataset, device)
         self.state = TrainingState.fresh(config, self.data, device)
+        before = facts_before(folder) if self.resumed else {}
         if resumed is not None:
             checkpoint.restore(resumed, self.state, config, self.data)
         elif config.initial_weights is not None:
-            checkpoint.start_from(config.initial_weights, self.state, config)
-        before = facts_before(folder) if self.resumed else {}
+            before = {"initial_weights": checkpoint.start_from(config.initial_weights, self.state, config)}
         if before == DAMAGED:
             log.warning("%s was damaged: it is rewritten without earlier sessions.", folder.run_json)
         self.signals = Signals()
@@ -287,6 +287,8 @@ class TrainingRun:
             cpu = self.state.device.type == "cpu"
             where = "the CPU, which is always bitwise reproducible" if cpu else "MPS"
             log.warning("deterministic=true has no effect on %s.", where)
+        if (initial := facts.get("initial_weights")) and not self.resumed:
+            log.info("Training starts with the weights of %(checkpoint)s, epoch %(epoch)d", initial)
         if self.state.total_steps:
             log.info("Continuing after epoch %d, step %d", self.state.epoch, self.state.step)
 
