@@ -83,7 +83,7 @@ CommandLine = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def command_line_of(module: str, tmp_path: Path) -> CommandLine:
-    """`python -m module …`, in a folder that has no data. `going_wrong`: `signals` or a `fault`, see warm.py."""
+    """`python -m module …`, in a folder that has no data. `going_wrong`: what warm.py says of a job."""
 
     def run(
         *arguments: str, cwd: Path = tmp_path, going_wrong: Mapping[str, Any] | None = None, **env: str | None

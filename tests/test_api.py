@@ -28,7 +28,7 @@ import vaelab
 settings = [*sys.argv[1:], "artifacts.every=0", "artifacts.figures=false", "artifacts.gif=false"]
 run = vaelab.train("model=mlp", *settings, epochs=1, beta=0.5, **{"hydra.run.dir": "run"})
 images = vaelab.sample(run, count=4, seed=1)
-vaelab.evaluate(run, figures=False, nll_images=10, importance_samples=2)
+vaelab.evaluate(run, "metrics.samples=false", figures=False, nll_images=10, importance_samples=2)
 loaded = vaelab.load(run.checkpoint.parents[1])
 try:
     vaelab.train(beta=-1)

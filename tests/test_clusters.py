@@ -14,11 +14,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from harness import TINY, environment
+from harness import TINY, command_line_of, environment
 
 SWEEP = (
     "-m", *TINY, "artifacts.every=0", "artifacts.gif=false", "artifacts.figures=false",
@@ -120,20 +121,38 @@ def test_joblib_says_how_to_continue_after_a_job_was_killed(tmp_path: Path) -> N
     assert_continued(killed, 40, err)
 
 
+OWN_SESSION = """
+import os, pathlib, runpy
+os.setsid()  # a Ctrl-C of its own
+pathlib.Path("pid").write_text(str(os.getpid()))
+runpy.run_module("vaelab.train", run_name="__main__", alter_sys=True)
+"""
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_joblib_lets_all_jobs_save_when_it_is_interrupted(tmp_path: Path, number: signal.Signals) -> None:
-    env = environment(PYTHONWARNINGS="ignore")
-    sweep = start(
-        tmp_path, env, "epochs=500", "seed=1,2,3", "hydra/launcher=parallel", "hydra.launcher.n_jobs=2"
-    )
+    (tmp_path / "own_session.py").write_text(OWN_SESSION)
+    jobs = ("epochs=500", "seed=1,2,3", "hydra/launcher=parallel", "hydra.launcher.n_jobs=2")
     first, second = tmp_path / "sweep" / "0_seed-1", tmp_path / "sweep" / "1_seed-2"
-    both_train(sweep, first, second)
-    os.killpg(sweep.pid, number) if number == signal.SIGINT else sweep.send_signal(number)
-    _, err = sweep.communicate(timeout=PATIENCE_S)
-    assert sweep.returncode == 128 + number, err
-    assert "vaelab: interrupted. To continue the sweep, add hydra.sweep.dir=" in err
+    with ThreadPoolExecutor() as elsewhere:
+        ended = elsewhere.submit(
+            command_line_of("own_session", tmp_path),
+            *SWEEP,
+            *jobs,
+            going_wrong={"until_exit": True},
+            PYTHONWARNINGS="ignore",
+        )
+        wait_until(
+            lambda: ended.done() or min(map(epochs_done, (first, second))) >= 2, "the jobs do not train"
+        )
+        assert not ended.done(), ended.result()
+        sweep = int((tmp_path / "pid").read_text())
+        os.killpg(sweep, number) if number == signal.SIGINT else os.kill(sweep, number)
+        result = ended.result(PATIENCE_S)
+    assert result.returncode == 128 + number, result.stderr
+    assert "vaelab: interrupted. To continue the sweep, add hydra.sweep.dir=" in result.stderr
     assert [status(first), status(second)] == ["interrupted", "interrupted"]
-    wait_until(lambda: not is_alive(sweep.pid), "processes of the sweep are left")
+    wait_until(lambda: not is_alive(sweep), "processes of the sweep are left")
     assert not (tmp_path / "sweep" / "2_seed-3" / "run.json").exists()
 
 

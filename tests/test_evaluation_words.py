@@ -7,13 +7,13 @@ import math
 import os
 import pty
 import re
+import select
 import signal
 import struct
 import subprocess
 import sys
 import termios
-import time
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,7 +27,7 @@ from evaluation_helpers import (
     number,
     run_of_three_epochs,
 )
-from harness import CommandLine, environment
+from harness import CommandLine, command_line_of, environment
 from vaelab.config import Config
 from vaelab.evaluation.figures import FIGURES
 from vaelab.evaluation.numbers import Basis, CannotMeasure, Number, Section
@@ -42,22 +42,21 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run_of_three_epochs(tmp_path_factory)
 
 
-def test_a_terminal_shows_what_is_measured_and_drawn(run: Path) -> None:
+def test_a_terminal_shows_what_is_measured_and_drawn(evaluate: CommandLine, run: Path) -> None:
     outer, inner = pty.openpty()
     fcntl.ioctl(outer, termios.TIOCSWINSZ, struct.pack("4H", 24, 120, 0, 0))
     only = [f"metrics.{name}=false" for name in SECTIONS if name not in ("bound", "nll")]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "vaelab.evaluate", "checkpoint=run", *QUICK, *only], cwd=run.parent,
-        env=environment(), stdout=subprocess.PIPE, stderr=inner,
-    )  # fmt: skip
-    os.close(inner)
-    shown = b""
-    with suppress(OSError):  # the terminal's end
-        while part := os.read(outer, 10_000):
-            shown += part
-    process.communicate()
-    os.close(outer)
-    assert process.returncode == 0
+    with ThreadPoolExecutor() as elsewhere:
+        ended = elsewhere.submit(
+            evaluate, "checkpoint=run", *QUICK, *only, going_wrong={"stderr": os.ttyname(inner)}
+        )
+        shown = b""
+        while not ended.done() or select.select([outer], [], [], 0)[0]:
+            if select.select([outer], [], [], 0.1)[0]:
+                shown += os.read(outer, 10_000)
+    for end in (inner, outer):
+        os.close(end)
+    assert ended.result().returncode == 0
     for text in (
         "loading PyTorch and the checkpoint …", "reading the images …", "measuring 1 of 2: bound",
         "measuring 2 of 2: nll, 40 of 40 images", f"drawing 1 of {len(FIGURES)}: reconstructions.png",
@@ -72,20 +71,13 @@ def test_a_terminal_shows_what_is_measured_and_drawn(run: Path) -> None:
 def test_an_interruption_keeps_what_was_measured(
     evaluate: CommandLine, run: Path, number: signal.Signals
 ) -> None:
-    endless = ["checkpoint=run", "importance_samples=100000", "metrics.bound=true"]
+    (run.parent / "interrupted.py").write_text(INTERRUPTED.format(number=int(number)))
     bound_only = [f"metrics.{name}=false" for name in SECTIONS if name != "bound"]
 
     def interrupt() -> tuple[int, str, str]:
-        process = subprocess.Popen(
-            [sys.executable, "-c", INTERRUPTED, *endless], cwd=run.parent, env=environment(),
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        assert process.stdout is not None
-        assert process.stdout.readline() == "measuring nll\n"
-        time.sleep(0.2)
-        process.send_signal(number)
-        stdout, stderr = process.communicate(timeout=30)
-        return process.returncode, stdout, stderr
+        endless = ["checkpoint=run", "importance_samples=100000", "metrics.bound=true"]
+        result = command_line_of("interrupted", run.parent)(*endless)
+        return result.returncode, result.stdout, result.stderr
 
     code, stdout, stderr = interrupt()
     folder = run / "evaluation" / "best"
@@ -105,18 +97,16 @@ def test_an_interruption_keeps_what_was_measured(
 
 
 INTERRUPTED = """
+import os, signal, threading
 from vaelab.evaluate import main
 from vaelab.evaluation.sections import sections
 nll = sections.get("nll")
 @sections.register("nll")
-def announced(evaluated, progress):
-    print("measuring nll", flush=True)
+def interrupted(evaluated, progress):
+    threading.Timer(0.2, os.kill, (os.getpid(), {number})).start()
     return nll(evaluated, progress)
 main()
 """
-
-
-# --- what it refuses --------------------------------------------------------------------------------------
 
 
 # --- the words --------------------------------------------------------------------------------------------

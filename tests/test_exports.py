@@ -13,7 +13,9 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import vaelab
-from harness import TINY, command_line_of, once, run_folder
+from harness import TINY, once
+from interpreter_state import kept, main
+from vaelab.cli import api
 from vaelab.config import ExportConfig, VaelabError
 from vaelab.evaluation import exports
 from vaelab.runs.folder import RunFolder
@@ -25,20 +27,21 @@ PLAIN = ("artifacts.figures=false", "artifacts.gif=false")
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     def make(folder: Path) -> None:
-        command = (*TINY, *PLAIN, "model=conv", "model.latent_dim=3", "epochs=2", "logger=tensorboard")
-        run_folder(
-            command_line_of("vaelab.train", folder)(*command, "hydra.run.dir=run", PYTHONWARNINGS="default")
-        )
+        model = ("model=conv", "model.channels=[8]", "model.latent_dim=3")
+        api.train(*TINY, *PLAIN, *model, "epochs=2", "logger=tensorboard", f"hydra.run.dir={folder / 'run'}")
 
     return once(tmp_path_factory, "exported", make)[0] / "run"
 
 
-def test_onnxruntime_computes_the_same_for_any_batch(trained: Path, tmp_path: Path) -> None:
-    result = command_line_of("vaelab.export", tmp_path)(
-        f"run={trained}", "output=out", PYTHONWARNINGS="default"
-    )
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.splitlines()[:2] == ["Exported: out/encoder.onnx", "Exported: out/decoder.onnx"]
+def test_onnxruntime_computes_the_same_for_any_batch(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command leaves the interpreter as it was."""
+    monkeypatch.chdir(tmp_path)
+    with kept():
+        main("export", f"run={trained}", "output=out")
+    out, err = capsys.readouterr()
+    assert (out.splitlines()[:2], err) == (["Exported: out/encoder.onnx", "Exported: out/decoder.onnx"], "")
     run = vaelab.load(trained)
     x = torch.rand(5, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     encoder, decoder = (

@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import json
-import logging
-import os
-import random
-import signal
 import subprocess
 import sys
-import threading
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pytest
-import torch
 
-from harness import TINY, environment, once
+from harness import TINY, command_line_of, environment, once
+from interpreter_state import kept, main
 from vaelab.cli import api
 from vaelab.cli.arguments import prepare
 from vaelab.cli.compose import composing, settings_of
@@ -32,6 +24,7 @@ from vaelab.runs.folder import RunFolder, RunFolderError
 from vaelab.training.run import Run, load
 
 QUIET = (*TINY, "epochs=1", "artifacts.every=0", "artifacts.gif=false", "artifacts.figures=false")
+BARE = ("hydra.callbacks.compare.figures=false", "hydra.callbacks.compare.evaluate=false")
 
 
 @pytest.fixture(autouse=True)
@@ -54,46 +47,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 # --- the interpreter --------------------------------------------------------------------------------------
-
-
-def state() -> dict[str, Any]:
-    """What a program may have set in its interpreter, and would miss."""
-    known = logging.root.manager.loggerDict
-    loggers = {
-        "": logging.root,
-        **{name: each for name, each in known.items() if isinstance(each, logging.Logger)},
-    }
-    return {
-        "signals": [signal.getsignal(number) for number in sorted(signal.valid_signals())],
-        "hooks": (sys.excepthook, sys.displayhook, sys.unraisablehook, threading.excepthook),
-        "streams": (sys.stdin, sys.stdout, sys.stderr),
-        "warnings": ([*warnings.filters], warnings.showwarning),
-        "logging": {name: (each.level, each.propagate, [*each.handlers]) for name, each in loggers.items()},
-        "directory": Path.cwd(),
-        # Scikit-learn's are for OpenMP, which reads them later.
-        "variables": {name: value for name, value in os.environ.items() if not name.startswith("KMP_")},
-        "random": (random.getstate(), str(np.random.get_state()), torch.get_rng_state().tolist()),  # noqa: NPY002
-        "NumPy": (np.geterr(), np.get_printoptions()),
-        "algorithms": (
-            torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled(),
-            torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic,
-            torch.utils.deterministic.fill_uninitialized_memory,  # type: ignore[attr-defined]
-        ),
-        "PyTorch": (
-            torch.get_default_dtype(), torch.get_default_device(), torch.is_grad_enabled(), torch.get_num_threads(),
-            torch.get_num_interop_threads(), torch.get_float32_matmul_precision(), torch.is_anomaly_enabled(),
-        ),
-        "denormals": bool(torch.tensor(1e-40) / 2 == 0),
-        "matplotlib": ({key: str(value) for key, value in dict.items(mpl.rcParams)}, "matplotlib.pyplot" in sys.modules),
-    }  # fmt: skip
-
-
-def main(command: str, *arguments: str) -> None:
-    """A command as a script would call it, in this interpreter."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["script", *arguments])
-        importlib.import_module(f"vaelab.{command}").main()
-        assert sys.argv == ["script", *arguments]
 
 
 def plots(run: Run) -> list[Callable[[], Any]]:
@@ -124,36 +77,25 @@ CALLS: dict[str, Callable[[Run], object]] = {
     "train with a wrong value": lambda run: refused(),
     "in an event loop": lambda run: asyncio.run(awaited(refused, lambda: api.sample(run, 2))),
     "evaluate": lambda run: api.evaluate(run, nll_images=4, importance_samples=2),
-    "compare": lambda run: api.compare(run.checkpoint.parents[2]),
-    "sweep": lambda run: api.sweep(*QUIET, "hydra.callbacks.compare.figures=false", seed=[1])._repr_html_(),
+    "compare": lambda run: api.compare(run.checkpoint.parents[2], evaluate=False),
+    "sweep": lambda run: api.sweep(*QUIET, *BARE, seed=[1])._repr_html_(),
     "explore": lambda run: api.explore(run, images=10, output="page.html")._repr_html_(),
     "show": lambda run: [run._repr_html_(), run.metrics._repr_html_(), run.metrics.to_pandas()],
     "plot": lambda run: [draw()._repr_png_() for draw in plots(run)],
     "load, sample, encode, decode": lambda run: load(run.checkpoint).reconstruct(run.sample(2)),
     "vaelab.train": lambda run: main("train", *QUIET, "hydra.run.dir=new"),
-    "vaelab.train -m": lambda run: main("train", "-m", *QUIET, "seed=1", "hydra.callbacks.compare.figures=false"),
+    "vaelab.train -m": lambda run: main("train", "-m", *QUIET, *BARE, "seed=1"),
     "vaelab.sample": lambda run: main("sample", f"run={run.checkpoint}", "output=samples"),
     "vaelab.reconstruct": lambda run: main("reconstruct", f"run={run.checkpoint}", "output=reconstructions"),
     "vaelab.interpolate": lambda run: main("interpolate", f"run={run.checkpoint}", "from=0", "to=1", "output=x"),
-    "vaelab.export": lambda run: main("export", f"run={run.checkpoint}", "output=export"),
     "vaelab.explore": lambda run: main("explore", f"run={run.checkpoint}", "images=10", "output=page.html"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_the_interpreter_is_as_it_was(call: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(mpl.rcParams, "font.size", 17)
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    try:
-        before = state()
+def test_the_interpreter_is_as_it_was(call: str, run: Run) -> None:
+    with kept():
         CALLS[call](run)
-        after = state()
-    finally:
-        torch.use_deterministic_algorithms(False)
-    before["logging"].pop("torch.__trace", None)  # its handler removes itself
-    after["logging"] = {name: after["logging"][name] for name in before["logging"]}  # imports make others
-    for name, value in before.items():
-        assert after[name] == value, name
 
 
 def test_arrays_that_cannot_be_written_to_are_taken(run: Run) -> None:
@@ -168,8 +110,28 @@ def test_arrays_that_cannot_be_written_to_are_taken(run: Run) -> None:
 # --- streams and backends ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("closed", [pytest.param("2>&-", marks=pytest.mark.slow), "<&- >&- 2>&-"])
-def test_closed_streams_are_the_null_device(closed: str) -> None:
+CLOSED = """
+import os, runpy, sys
+for number, name in enumerate(("stdin", "stdout", "stderr")):
+    os.close(number)
+    setattr(sys, name, None)  # as Python has it where it finds them closed
+try:
+    runpy.run_module("vaelab.train", run_name="__main__", alter_sys=True)
+finally:
+    assert sys.stdin is sys.stdout is sys.stderr is None
+    sys.stdout = sys.stderr = open(os.devnull, "w")
+"""
+
+
+def test_closed_streams_are_the_null_device() -> None:
+    Path("closed.py").write_text(CLOSED)
+    result = command_line_of("closed", Path.cwd())(*QUIET, "hydra.run.dir=0")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    assert json.loads(Path("0", "run.json").read_text())["status"] == "finished"
+
+
+@pytest.mark.slow
+def test_a_closed_stream_is_the_null_device_of_joblibs_processes_too() -> None:
     sweep = (
         "-m",
         "seed=1",
@@ -177,11 +139,10 @@ def test_closed_streams_are_the_null_device(closed: str) -> None:
         "hydra.sweep.dir=.",
         "hydra.callbacks.compare.enabled=false",
     )
-    parts = sweep if closed == "2>&-" else ("hydra.run.dir=0",)
-    line = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-m", "vaelab.train", *QUIET, *parts]
+    line = ["sh", "-c", 'exec "$@" 2>&-', "sh", sys.executable, "-m", "vaelab.train", *QUIET, *sweep]
     result = subprocess.run(line, capture_output=True, text=True, env=environment())
     assert result.returncode == 0
-    assert (result.stdout[:14], result.stderr) == ("Run folder: 0\n" if closed == "2>&-" else "", "")
+    assert (result.stdout[:14], result.stderr) == ("Run folder: 0\n", "")
     assert [json.loads(path.read_text())["status"] for path in Path().glob("*/run.json")] == ["finished"]
 
 

@@ -22,7 +22,7 @@ from vaelab.evaluation.runs import Family, Model
 REPETITIONS = 2000
 
 
-MODELS, SEEDS = (2, 3, 5, 8), (2, 3, 5)
+MODELS, SEEDS = (2, 3, 5), (2, 3, 5)
 
 
 def models_of(values_KS: np.ndarray, same_seeds: bool) -> dict[str, dict[int, float]]:
@@ -124,10 +124,11 @@ def old_rule(family: Family) -> bool:
 def test_findings_of_identical_models_name_a_winner_in_at_most_one_of_twenty_columns(
     same_seeds: bool,
 ) -> None:
-    noise, repetitions = np.random.default_rng(3), 300
+    noise, repetitions = np.random.default_rng(3), 200
     rates: dict[str, dict[tuple[int, int], float]] = {}
     whole, old = {}, {}
-    for models, seeds in product(MODELS, SEEDS):
+    settings = list(product((2, 8), (2, 5)))
+    for models, seeds in settings:
         said = [family_of(noise, models, seeds, same_seeds) for _ in range(repetitions)]
         old[models, seeds] = sum(map(old_rule, said)) / repetitions
         claims = [[CLAIM.search(sentence) is not None for sentence in findings(each)] for each in said]
@@ -141,10 +142,11 @@ def test_findings_of_identical_models_name_a_winner_in_at_most_one_of_twenty_col
         ):
             rates.setdefault(name, {})[models, seeds] = float(rate)
         whole[models, seeds] = float(by_column.any(axis=1).mean())
-    allowed = 0.05 + 4 * math.sqrt(0.05 * 0.95 / repetitions)  # the largest of 96 rates
+    allowed = 0.05 + 4 * math.sqrt(0.05 * 0.95 / repetitions)  # 0.112: the largest of 32 rates
+    allowed_mean = 0.05 + 3 * math.sqrt(0.05 * 0.95 / repetitions / len(settings))  # 0.073
     means = {name: sum(each.values()) / len(each) for name, each in rates.items()}
     assert max(max(each.values()) for each in rates.values()) <= allowed, (rates, "whole comparison:", whole)
-    assert max(means.values()) <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / repetitions / 12), (means, whole)
+    assert max(means.values()) <= allowed_mean, (means, whole)
     assert all(rate > allowed for (_, seeds), rate in old.items() if seeds < 5), old
     assert max(old.values()) > 0.8, old
     print(

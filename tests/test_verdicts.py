@@ -145,9 +145,10 @@ THREE_CLASSES = ("model=conv", "dataset.classes=[0,1,7]", "dataset.val_size=0")
 def test_published_numbers_stand_beside_those_of_the_same_settings(other: str, reference: str) -> None:
     changes = [other] if other else []
     data = {"name": "fashion_mnist", "complete": True, "binarize": "none", "classes": dict.fromkeys("017")}
-    configs = [settings(*THREE_CLASSES, *changes, f"beta={beta}") for beta in (0.5, 1)]
+    config = settings(*THREE_CLASSES, *changes)
     members: list[Any] = [
-        SimpleNamespace(config=each, facts={"data": data}, evaluation=None) for each in configs
+        SimpleNamespace(config=config.replace(beta=beta), facts={"data": data}, evaluation=None)
+        for beta in (0.5, 1)
     ]
     family = Family("Fashion-MNIST", [Model("", [member]) for member in members], "test")
     assert column_of(family, "train/reconstruction").show_reference(family) == reference

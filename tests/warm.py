@@ -3,7 +3,8 @@
 `python warm.py` reads a job a line from stdin, JSON with module, arguments, cwd, env, stdout and stderr (paths),
 and answers each with its exit status, minus the signal's number where one killed it. A job may also have `signals`,
 pairs of seconds and a signal's number, and a `fault` (see fault_points.py). One with `plugins` runs where vaelab
-was not imported before: it looks for plugins when it is imported. What depends on the environment or on libraries
+was not imported before: it looks for plugins when it is imported. With `until_exit`, what libraries
+do when the interpreter ends is done too, such as ending processes. What depends on the environment or on libraries
 not being there takes a process of its own (see harness.py).
 """
 
@@ -73,6 +74,8 @@ def run(job: dict[str, Any]) -> int:
         status = 0
     except SystemExit as exit:
         status = exit.code if isinstance(exit.code, int) else int(exit.code is not None)
+        if isinstance(exit.code, str):
+            print(exit.code, file=sys.stderr)
     except BaseException:
         traceback.print_exc()
         status = 1
@@ -102,7 +105,10 @@ def keep() -> None:
 def answer(job: dict[str, Any]) -> int:
     child = os.fork()
     if child == 0:
-        os._exit(run(job))
+        status = run(job)
+        if job.get("until_exit"):
+            sys.exit(status)
+        os._exit(status)
     return wait_for(child, job.get("signals", []))
 
 
