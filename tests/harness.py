@@ -58,6 +58,12 @@ UNREACHABLE = "http://127.0.0.1:9"
 
 def settings(*overrides: str) -> Config:
     """The settings of a command line, composed in this process."""
+    return composed(overrides).model_copy(deep=True)
+
+
+@cache
+def composed(overrides: tuple[str, ...]) -> Config:
+    """Once for each line: Hydra takes longer to compose one than many tests take for all the rest."""
     with composing("train") as compose:
         return resolve(plain(compose(list(overrides))), Config)
 
@@ -85,15 +91,14 @@ def command_line_of(module: str, tmp_path: Path) -> CommandLine:
         *arguments: str, cwd: Path = tmp_path, going_wrong: Mapping[str, Any] | None = None, **env: str | None
     ) -> subprocess.CompletedProcess[str]:
         whole = environment(VAELAB_DATA=str(tmp_path / "no-data"), **env)
-        plugins = any(cwd.glob("*.dist-info"))
         if going_wrong is not None:
-            return warm(plugins).run(module, arguments, cwd, whole, going_wrong)
+            return warm().run(module, arguments, cwd, whole, going_wrong)
         if (
-            not env
+            not env.keys() - {"PYTHONIOENCODING"}
             and hasattr(os, "fork")
             and not any(word in COLD for each in arguments for word in each.split("="))
         ):
-            return warm(plugins).run(module, arguments, cwd, whole)
+            return warm().run(module, arguments, cwd, whole)
         return subprocess.run(
             [sys.executable, "-m", module, *arguments], cwd=cwd, env=whole, capture_output=True, text=True,
             timeout=240,
@@ -102,17 +107,17 @@ def command_line_of(module: str, tmp_path: Path) -> CommandLine:
     return run
 
 
-COLD = ("--help", "hydra/launcher", "hydra/sweeper")
-"""Command lines with these get a process of their own: they look at what is imported, or start processes."""
+COLD = ("hydra/launcher", "hydra/sweeper")
+"""Command lines with these get a process of their own: they start processes."""
 
 
 class Warm:
     """A process of tests/warm.py: see there."""
 
-    def __init__(self, *within: str, option: str = "--with-vaelab") -> None:
+    def __init__(self, *within: str) -> None:
         """`within` is a command that runs the rest of its line, in another namespace, say."""
         self.process = subprocess.Popen(
-            [*within, sys.executable, str(Path(__file__).with_name("warm.py")), option], env=environment(),
+            [*within, sys.executable, str(Path(__file__).with_name("warm.py"))], env=environment(),
             text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip
         if self.read() != "warm":
@@ -140,8 +145,7 @@ class Warm:
             stdout, stderr = Path(folder, "stdout"), Path(folder, "stderr")
             job = {
                 "module": module, "arguments": arguments, "cwd": str(cwd), "env": dict(env), "stdout": str(stdout),
-                "stderr": str(stderr),
-                **going_wrong,
+                "stderr": str(stderr), "plugins": any(cwd.glob("*.dist-info")), **going_wrong,
             }  # fmt: skip
             self.process.stdin.write(json.dumps(job) + "\n")
             self.process.stdin.flush()
@@ -157,9 +161,9 @@ class Warm:
 
 
 @cache
-def warm(plugins: bool = False) -> Warm:
-    """One for each of pytest's workers; with plugins in the job's folder one that has not imported vaelab."""
-    return Warm(option="" if plugins else "--with-vaelab")
+def warm() -> Warm:
+    """One for each of pytest's workers."""
+    return Warm()
 
 
 class SmallDisk:

@@ -165,7 +165,7 @@ ALL = [
 ]
 
 
-@hypothesis_settings(max_examples=40, deadline=None, derandomize=True, database=None)
+@hypothesis_settings(max_examples=20, deadline=None, derandomize=True, database=None)
 @given(
     st.sampled_from(ALL), st.one_of(NUMBERS, WORDS, st.lists(NUMBERS, max_size=2), st.none(), st.booleans())
 )
@@ -226,7 +226,7 @@ def test_a_misspelt_setting_is_unknown_and_the_right_one_is_named() -> None:
 TEXTS = st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1, max_size=20)
 
 
-@hypothesis_settings(max_examples=20, deadline=None, derandomize=True, database=None)
+@hypothesis_settings(max_examples=10, deadline=None, derandomize=True, database=None)
 @given(TEXTS.filter(str.strip), st.lists(st.one_of(st.integers(0, 9), TEXTS), min_size=1, max_size=3))
 def test_what_is_typed_again_means_the_same(watermark: str, classes: list[Any]) -> None:
     """The rule behind repeat=: `override` writes any value so that Hydra reads that very value."""

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from harness import TINY, CommandLine, fresh, run_folder, settings
-from training_helpers import assert_same, without_times
+from training_helpers import SMALL, assert_same, few, without_times
 from vaelab.config import ConfigError, EvaluationConfig
 from vaelab.data import splits
 from vaelab.data.splits import Data
@@ -104,7 +104,9 @@ def test_captured_and_eager_steps_train_alike(
     overrides: tuple[str, ...], data: Data, said: list[str]
 ) -> None:
     """With a KL weight that changes in every step, and a last batch that is not a full one."""
-    config, data = settings(*TINY, *overrides, "epochs=3", "batch_size=50"), dynamic(data, overrides)
+    small = SMALL[overrides[0].removeprefix("model=")]
+    config = settings(*TINY, *overrides, small, "epochs=3", "batch_size=50")
+    data = dynamic(few(data), overrides)
     assert len(data.train) % 50
     eager, other = fresh(config, data), fresh(config, data)
     fit(eager, data, config)

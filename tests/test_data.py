@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torchvision.datasets
 
 from vaelab.config import ConfigError, DatasetConfig
 from vaelab.data import download, folders, sources
@@ -185,6 +184,8 @@ def test_a_decompression_bomb_is_refused(tmp_path: Path) -> None:
 
 
 def test_public_mirrors_are_torchvisions(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torchvision.datasets  # for one test: it imports a second's worth of modules
+
     monkeypatch.delenv("VAELAB_MIRROR")
     for spec in (published()[name] for name in ("mnist", "fashion_mnist")):
         assert sorted(download.mirrors(spec)) == sorted(getattr(torchvision.datasets, spec.folder).mirrors)

@@ -35,18 +35,18 @@ def draws(count: int, latents: int, seed: int = 0) -> Tensor:
 
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
-@pytest.mark.parametrize("model", ["mlp", "conv", "resnet"])
 @pytest.mark.parametrize("preset", PRESETS)
-def test_every_objective_has_terms_per_image_and_a_gradient(preset: str, model: str, likelihood: str) -> None:
-    config = settings(f"loss={preset}", f"model={model}", f"loss.likelihood={likelihood}")
-    objective, network = build_objective(config), build(config.model, (1, 28, 28), seed=0)
-    terms = objective(network, BATCH, noise(), kl_weight(config).full)
-    assert set(terms.parts) == set(objective.parts)
-    for term in (terms.loss, terms.reconstruction, terms.kl, *terms.parts.values()):
-        assert term.shape == (len(BATCH),)
-        assert term.isfinite().all()
-    terms.loss.mean().backward()
-    assert all(parameter.grad is not None for parameter in network.parameters())
+def test_every_objective_has_terms_per_image_and_a_gradient(preset: str, likelihood: str) -> None:
+    config = settings(f"loss={preset}", f"loss.likelihood={likelihood}")
+    for model in ("mlp", "conv", "resnet"):
+        objective, network = build_objective(config), build({"name": model}, (1, 28, 28), seed=0)
+        terms = objective(network, BATCH, noise(), kl_weight(config).full)
+        assert set(terms.parts) == set(objective.parts)
+        for term in (terms.loss, terms.reconstruction, terms.kl, *terms.parts.values()):
+            assert term.shape == (len(BATCH),)
+            assert term.isfinite().all(), model
+        terms.loss.mean().backward()
+        assert all(parameter.grad is not None for parameter in network.parameters()), model
 
 
 @pytest.mark.parametrize("preset", ["capacity", "beta_tcvae", "mmd_vae"])
@@ -213,7 +213,7 @@ def test_scoring_decodes_no_more_latents_with_more_samples(
     assert (sum(latents), max(latents)) == (count * samples, largest)
 
 
-@pytest.mark.parametrize("weight", [1.0, 0.5, 2.0])
+@pytest.mark.parametrize("weight", [1.0, 0.5, pytest.param(2.0, marks=pytest.mark.slow)])
 def test_doubly_reparameterised_gradients_are_the_same_on_average_and_vary_less(weight: float) -> None:
     torch.manual_seed(0)
     model, _, x = linear_gaussian(spread=1.3)
@@ -222,7 +222,7 @@ def test_doubly_reparameterised_gradients_are_the_same_on_average_and_vary_less(
         torch.stack(
             [
                 torch.cat([g.flatten() for g in gradients(each, model, x, noise(seed), weight)])
-                for seed in range(300)
+                for seed in range(150)
             ]
         )
         for each in (plain, doubly)
@@ -230,7 +230,7 @@ def test_doubly_reparameterised_gradients_are_the_same_on_average_and_vary_less(
     encoder = sum(parameter.numel() for parameter in model.encoder.parameters())
     torch.testing.assert_close(found[0][:, encoder:], found[1][:, encoder:], rtol=1e-4, atol=1e-4)
     first, second = (each[:, :encoder] for each in found)
-    error = (first.var(dim=0) / 300 + second.var(dim=0) / 300).sqrt()
+    error = (first.var(dim=0) / 150 + second.var(dim=0) / 150).sqrt()
     assert ((first.mean(dim=0) - second.mean(dim=0)).abs() < 5 * error + 1e-5).all()
     if weight == 1:
         assert second.var(dim=0).sum() < 0.5 * first.var(dim=0).sum()

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from harness import TINY, fresh, settings
-from training_helpers import AtStep, Stop, assert_same
+from training_helpers import SMALL, AtStep, Stop, assert_same, few
 from vaelab.config import ConfigError
 from vaelab.data.splits import Data
 from vaelab.objectives.scoring import bound
@@ -35,7 +35,8 @@ from vaelab.training.state import TrainingDiverged, TrainingState
 def test_stopping_at_any_step_and_going_on_equals_never_stopping(
     overrides: tuple[str, ...], data: Data, tmp_path: Path
 ) -> None:
-    config = settings(*TINY, *overrides, "epochs=2")
+    model = next((each.partition("=")[2] for each in overrides if each.startswith("model=")), "mlp")
+    config, data = settings(*TINY, *overrides, SMALL[model], "epochs=2"), few(data)
     if "dataset.binarize=dynamic" in overrides:
         data = replace(
             data, train=replace(data.train, dynamic=True), scored=replace(data.scored, dynamic=True)
@@ -108,6 +109,7 @@ def test_a_gradient_that_is_not_finite_is_skipped_and_counted(
 def test_the_average_of_the_weights_is_what_is_scored_and_saved(
     overrides: tuple[str, ...], data: Data
 ) -> None:
+    data = few(data)
     without = settings(*TINY, "epochs=1", *overrides)
     config = settings(*TINY, "epochs=1", *overrides, "optimizer.weight_average=0.5")
     state, plain = fresh(config, data), fresh(without, data)
@@ -130,6 +132,7 @@ def test_early_stopping_ends_a_training_that_gets_no_better(data: Data, tmp_path
     config = settings(
         *TINY, "epochs=30", "early_stopping=2", "optimizer.lr=0.05", "artifacts.every=0", "artifacts.gif=true"
     )
+    data = few(data)
     state, folder = fresh(config, data), RunFolder(tmp_path)
     examples = ExampleImages(config, data, data.test, state.model, state.objective)
     rows = fit(state, data, config, [AnimationFrames(config, examples, folder)])
@@ -154,7 +157,7 @@ def test_early_stopping_ends_a_training_that_gets_no_better(data: Data, tmp_path
 
 
 def test_tiny_moments_are_dropped_without_changing_a_weight(data: Data) -> None:
-    config = settings(*TINY, "epochs=1")
+    config, data = settings(*TINY, "epochs=1"), few(data)
     states = fresh(config, data), fresh(config, data)
     for state in states:
         fit(state, data, config)
@@ -177,7 +180,7 @@ def test_tiny_moments_are_dropped_without_changing_a_weight(data: Data) -> None:
 
 
 def test_resuming_equals_never_stopping_where_tiny_moments_are_dropped(data: Data, tmp_path: Path) -> None:
-    config = settings(*TINY, "epochs=13", "batch_size=32")
+    config, data = settings(*TINY, SMALL["mlp"], "epochs=3", "batch_size=4"), few(data)
     undisturbed, stopped, resumed = (fresh(config, data) for _ in range(3))
     fit(undisturbed, data, config, [DropTinyMoments()])
 

@@ -148,7 +148,7 @@ def test_a_component_is_a_name_or_a_name_with_arguments() -> None:
 # --- files ------------------------------------------------------------------------------------------------
 
 
-@hypothesis_settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@hypothesis_settings(max_examples=60, deadline=None, derandomize=True, database=None)
 @given(
     st.floats(0, allow_infinity=False),
     st.one_of(st.text(min_size=1), st.sampled_from(["1e-3", "1e5", "12:30", "yes", "null", "~", "0x1f"])),

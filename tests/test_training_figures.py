@@ -12,7 +12,7 @@ import torch
 from matplotlib.figure import Figure
 
 from harness import TINY, fresh, settings
-from training_helpers import assert_same
+from training_helpers import SMALL, assert_same, few
 from vaelab.config import Config
 from vaelab.data.splits import Data
 from vaelab.figures import style
@@ -32,7 +32,10 @@ def drawing(config: Config, data: Data, folder: RunFolder, state: TrainingState)
 
 
 def test_what_is_drawn_never_moves_the_loss_curve(data: Data, tmp_path: Path) -> None:
-    config = settings(*TINY, "model=conv", "epochs=2", "artifacts.gif_every_batches=2")
+    config, data = (
+        settings(*TINY, "model=conv", SMALL["conv"], "epochs=2", "artifacts.gif_every_batches=2"),
+        few(data),
+    )
     plain, drawn = fresh(config, data), fresh(config, data)
     fit(plain, data, config)
     fit(drawn, data, config, drawing(config, data, RunFolder(tmp_path), drawn))
@@ -48,8 +51,8 @@ def test_frames_are_evenly_spaced_over_the_whole_training(
 ) -> None:
     """At most 64 of them, beside those of epochs with figures, which are of all images, and of the end."""
     config = settings(
-        *TINY, "epochs=3", "batch_size=16", "artifacts.every=2", f"artifacts.gif_every_batches={every}"
-    )
+        *TINY, SMALL["mlp"], "epochs=3", "batch_size=16", "artifacts.every=2", f"artifacts.gif_every_batches={every}"
+    )  # fmt: skip
     state, folder = fresh(config, data), RunFolder(tmp_path)
     assert state.steps_per_epoch == 34
     fit(state, data, config, drawing(config, data, folder, state))
@@ -102,6 +105,7 @@ def test_all_latent_plots_share_the_last_ones_axes(data: Data, tmp_path: Path) -
     config = settings(
         *TINY, "epochs=2", "model.latent_dim=3", "artifacts.every=1", "artifacts.gif=false", "kl=false"
     )
+    data = few(data)
     state, folder = fresh(config, data), RunFolder(tmp_path)
     for epochs in (2, 3):
         callbacks = drawing(config, data, folder, state)
@@ -193,6 +197,7 @@ def test_all_figures_of_many_dimensions_have_the_same_directions(data: Data) -> 
 def test_uninformative_figures_are_left_out_and_the_log_says_why(
     data: Data, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    data = few(data)
     examples, _ = examples_at(data, np.full((len(data.test), 8), 0.5))
     state = fresh(examples.config, data)
     fit(state, data, examples.config)

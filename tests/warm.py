@@ -2,13 +2,15 @@
 
 `python warm.py` reads a job a line from stdin, JSON with module, arguments, cwd, env, stdout and stderr (paths),
 and answers each with its exit status, minus the signal's number where one killed it. A job may also have `signals`,
-pairs of seconds and a signal's number, and a `fault` (see fault_points.py). With `until_exit`, what libraries do when
-the interpreter ends is done too, such as ending processes. What depends on the
-environment or on libraries not being there takes a process of its own (see harness.py).
+pairs of seconds and a signal's number, and a `fault` (see fault_points.py). One with `plugins` runs where vaelab
+was not imported before: it looks for plugins when it is imported. With `until_exit`, what libraries
+do when the interpreter ends is done too, such as ending processes. What depends on the environment or on libraries
+not being there takes a process of its own (see harness.py).
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -16,6 +18,8 @@ import runpy
 import sys
 import time
 import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from fault_points import Fault
@@ -60,7 +64,8 @@ def run(job: dict[str, Any]) -> int:
         os.dup2(file, number)
         os.close(file)
     for number, name in ((0, "stdin"), (1, "stdout"), (2, "stderr")):
-        setattr(sys, name, open(number, "r" if number == 0 else "w", encoding="utf-8", closefd=False))  # noqa: SIM115
+        mode, encoding = "r" if number == 0 else "w", os.environ.get("PYTHONIOENCODING", "utf-8")
+        setattr(sys, name, open(number, mode, encoding=encoding, closefd=False))  # noqa: SIM115
     fault = Fault(**job.get("fault", {}))
     sys.argv[1:] = job["arguments"]
     sys.path.insert(0, job["cwd"])  # as python -m has it
@@ -83,18 +88,54 @@ def run(job: dict[str, Any]) -> int:
 
 def main() -> None:
     preload()
-    if "--with-vaelab" in sys.argv:
+    keep()
+    with another_process() as with_vaelab:
+        print("warm", flush=True)
+        for line in sys.stdin:
+            job = json.loads(line)
+            print(answer(job) if job["plugins"] else with_vaelab(line), flush=True)
+
+
+def keep() -> None:
+    """Else each fork's first garbage collection walks all that is imported, a third of a short run's time."""
+    gc.collect()
+    gc.freeze()
+
+
+def answer(job: dict[str, Any]) -> int:
+    child = os.fork()
+    if child == 0:
+        status = run(job)
+        if job.get("until_exit"):
+            sys.exit(status)
+        os._exit(status)
+    return wait_for(child, job.get("signals", []))
+
+
+@contextmanager
+def another_process() -> Iterator[Callable[[str], str]]:
+    """Within the context, a fork that imports vaelab; the function has it answer a line."""
+    (its_jobs, jobs), (answers, its_answers) = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(jobs)
         preload_vaelab()
-    print("warm", flush=True)
-    for line in sys.stdin:
-        job = json.loads(line)
-        child = os.fork()
-        if child == 0:
-            status = run(job)
-            if job.get("until_exit"):
-                sys.exit(status)
-            os._exit(status)
-        print(wait_for(child, job.get("signals", [])), flush=True)
+        keep()
+        with os.fdopen(its_jobs) as lines:
+            for line in lines:
+                os.write(its_answers, f"{answer(json.loads(line))}\n".encode())
+        os._exit(0)
+    os.close(its_jobs)
+    os.close(its_answers)
+    with os.fdopen(answers) as lines:
+
+        def answered(line: str) -> str:
+            os.write(jobs, line.encode())
+            return lines.readline().strip()
+
+        yield answered
+        os.close(jobs)
+        os.waitpid(child, 0)
 
 
 def wait_for(child: int, signals: list[tuple[float, int]]) -> int:
