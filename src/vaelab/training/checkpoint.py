@@ -286,7 +286,7 @@ def start_from(given: Path | str, state: TrainingState, config: Config) -> dict[
     saved = load(path)
     before = config_of(saved)
     compared = {
-        "model": tuple({"conditional": False, **each} for each in (before.model, config.model)),
+        "model": ({**before.model, "conditional": before.conditional}, config.model),
         "loss.likelihood": (before.loss.likelihood, config.loss.likelihood),
         "images of shape": (saved.image_shape, [*state.model.image_shape]),
         "classes": (saved.model.get("class_numbers", torch.empty(0)).tolist(), [*state.model.classes]),
