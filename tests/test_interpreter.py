@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -69,13 +70,19 @@ async def awaited(*functions: Callable[[], object]) -> None:
         await asyncio.to_thread(function)
 
 
+def in_an_event_loop(*functions: Callable[[], object]) -> None:
+    """In a thread, because tests with a browser may have left a loop in this one."""
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(lambda: asyncio.run(awaited(*functions))).result()
+
+
 CALLS: dict[str, Callable[[Run], object]] = {
     "train": lambda run: api.train(
         *QUIET, "logger=tensorboard", "artifacts.figures=true", "artifacts.gif=true", "artifacts.report=true"
     ),
     "train conv": lambda run: api.train(*QUIET, "model=conv", precision="bf16", deterministic=True),
     "train with a wrong value": lambda run: refused(),
-    "in an event loop": lambda run: asyncio.run(awaited(refused, lambda: api.sample(run, 2))),
+    "in an event loop": lambda run: in_an_event_loop(refused, lambda: api.sample(run, 2)),
     "evaluate": lambda run: api.evaluate(run, nll_images=4, importance_samples=2),
     "compare": lambda run: api.compare(run.checkpoint.parents[2], evaluate=False),
     "sweep": lambda run: api.sweep(*QUIET, *BARE, seed=[1])._repr_html_(),
