@@ -176,6 +176,7 @@ def test_an_installed_font_that_has_the_characters_is_taken(caplog: pytest.LogCa
 def test_text_is_legible_on_a_slide(name: str) -> None:
     """At 1,600 pixels across, of 96 to the inch, none is below 9 points."""
     figure = FIGURES[name]()
+    figure.draw_without_rendering()  # which makes the labels of ticks
     sizes = [text.get_fontsize() for text in figure.findobj(Text) if text.get_text() and text.get_visible()]
     assert min(sizes) * 1600 / 96 / figure.get_figwidth() >= 9
 

@@ -289,7 +289,7 @@ def add_inset(axes: Axes, place: tuple[float, float, float, float], own: float) 
     inset.spines[:].set(visible=True, color=style.INK)
     inset.xaxis.tick_top()  # away from the points of the panel
     inset.yaxis.tick_right()
-    inset.tick_params(labelsize=6, pad=1, length=2)
+    inset.tick_params(labelsize=7.5, pad=1, length=2)
     return inset
 
 
