@@ -204,6 +204,7 @@ def test_bash_completes_commands_and_python_m(tmp_path: Path) -> None:
 eval "$(./vaelab-train -sc install=bash)"
 ask() { COMP_LINE="$1"; COMP_POINT=${#1}; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _vaelab; echo "${COMPREPLY[*]}"; }
 ask "./vaelab-train model=c" ./vaelab-train model = c
+ask "./vaelab-train kl=" ./vaelab-train kl =
 ask "$0 -m vaelab.train --config-dir mine experiment=o" "$0" -m vaelab.train --config-dir mine experiment = o
 ask "$0 -m vaelab.evaluate metrics.n" "$0" -m vaelab.evaluate metrics.n
 ask "$0 script.py mod" "$0" script.py mod
@@ -212,7 +213,7 @@ ask "$0 script.py mod" "$0" script.py mod
         ["bash", "-c", ask, sys.executable], capture_output=True, text=True, cwd=tmp_path, env=environment()
     )
     assert result.stderr == ""
-    assert result.stdout.split("\n") == ["conv", "own", "metrics.nll=", "", ""]
+    assert result.stdout.split("\n") == ["conv", "true false", "own", "metrics.nll=", "", ""]
 
 
 # --- --help and wrong values ------------------------------------------------------------------------------
