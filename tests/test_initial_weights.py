@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import shutil
@@ -10,50 +11,65 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness import TINY, CommandLine, fresh, run_folder, settings
+from harness import TINY, CommandLine, fresh, rewrite, run_folder, settings
+from training_helpers import SMALL, few
+from vaelab.config import Config
 from vaelab.data.splits import Data
+from vaelab.evaluation.runs import find
 from vaelab.training import checkpoint
 from vaelab.training.checkpoint import CheckpointError
+from vaelab.training.initial_weights import InitialWeights
 from vaelab.training.loop import fit
+from vaelab.training.state import TrainingState
 
 QUICK = (*TINY, "model.hidden=[4]", "artifacts.every=0", "artifacts.figures=false", "artifacts.gif=false")
 
 
+def saved(state: TrainingState, config: Config, data: Data, folder: Path) -> InitialWeights:
+    path = folder / "checkpoint.safetensors"
+    path.write_bytes(checkpoint.encode(checkpoint.content_of(state, config, data)))
+    return InitialWeights.at(path)
+
+
+def check(weights: InitialWeights, config: Config, data: Data) -> None:
+    weights.check(config, data.spec.image_shape, data.labelled_classes)
+
+
 @pytest.mark.parametrize("averaged", ["0", "0.9"])
+@pytest.mark.parametrize("model", ["mlp", "conv"])
 def test_all_weights_are_those_that_were_scored_and_nothing_else_is_taken(
-    averaged: str, data: Data, tmp_path: Path
+    model: str, averaged: str, data: Data, tmp_path: Path
 ) -> None:
-    average = f"optimizer.weight_average={averaged}"
-    before = settings(*QUICK, "loss.likelihood=gaussian", "epochs=1", average)
+    common, data = (*TINY, f"model={model}", SMALL[model], "loss.likelihood=gaussian"), few(data)
+    before = settings(*common, "epochs=1", f"optimizer.weight_average={averaged}")
     source = fresh(before, data)
     fit(source, data, before)
-    path = tmp_path / "checkpoint.safetensors"
-    path.write_bytes(checkpoint.encode(checkpoint.content_of(source, before, data)))
-
-    config = settings(*QUICK, "loss=iwae", "loss.likelihood=gaussian", "optimizer.weight_average=0.5")
+    weights = saved(source, before, data, tmp_path)
+    config = settings(*common, "loss=iwae", "optimizer.weight_average=0.5")
     state = fresh(config, data)
-    facts = checkpoint.start_from(path, state, config)
-    assert facts == {
-        "checkpoint": str(path), "epoch": 1, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()
-    }  # fmt: skip
+    check(weights, config, data)
+    weights.copy_to(state)
     assert state.average is not None
-    scored = source.evaluated
-    for model, objective in (state.average, (state.model, state.objective)):
-        for name, weight in model.named_parameters():
-            assert torch.equal(weight, scored[0].get_parameter(name)), name
-        for name, weight in objective.named_parameters():
-            assert torch.equal(weight, scored[1].get_parameter(name)), name
-        assert [*dict(objective.named_parameters())] == ["likelihood.log_variance"]
+    for ours, theirs in [*zip(state.average, source.evaluated), (state.model, source.evaluated[0])]:  # noqa: B905
+        for (name, weight), expected in zip(
+            ours.state_dict().items(), theirs.state_dict().values(), strict=True
+        ):
+            assert torch.equal(weight, expected), name
+    assert "likelihood.log_variance" in state.objective.state_dict()
     assert (state.epoch, state.step, state.history, state.optimizer.state) == (0, 0, [], {})
 
 
-def test_a_checkpoint_from_before_models_could_be_conditional_is_taken(data: Data, tmp_path: Path) -> None:
+def test_what_older_versions_did_not_record_has_its_default(data: Data, tmp_path: Path) -> None:
     config = settings(*QUICK)
-    path = tmp_path / "checkpoint.safetensors"
-    older = checkpoint.content_of(fresh(config, data), config, data)
-    del older.config["model"]["conditional"]
-    path.write_bytes(checkpoint.encode(older))
-    checkpoint.start_from(path, fresh(config, data), config)
+    weights = saved(fresh(config, data), config, data, tmp_path)
+    rewrite(
+        weights.path, lambda content: [content["config"]["model"].pop(key) for key in ("conditional", "activation")]
+    )  # fmt: skip
+    check(InitialWeights.at(weights.path), config, data)
+    with pytest.raises(
+        CheckpointError, match=r"has model.activation=relu, and this run has model.activation=tanh"
+    ):
+        check(InitialWeights.at(weights.path), settings(*QUICK, "model.activation=tanh"), data)
 
 
 def test_the_prior_of_the_classes_is_that_of_the_new_images(data: Data, tmp_path: Path) -> None:
@@ -61,33 +77,54 @@ def test_the_prior_of_the_classes_is_that_of_the_new_images(data: Data, tmp_path
     source, state = fresh(config, data), fresh(config, data)
     own = state.model.class_prior.clone()
     source.model.class_prior.copy_(torch.tensor([0.125, 0.875]))
-    path = tmp_path / "checkpoint.safetensors"
-    path.write_bytes(checkpoint.encode(checkpoint.content_of(source, config, data)))
-    checkpoint.start_from(path, state, config)
+    saved(source, config, data, tmp_path).copy_to(state)
     assert torch.equal(state.model.class_prior, own)
 
 
 @pytest.mark.parametrize(("override", "message"), [
-    ("model.hidden=[5]", r"has model \{name:mlp,.*hidden:\[4\].* and this run has .*hidden:\[5\]"),
-    ("loss.likelihood=gaussian", "has loss.likelihood bernoulli, and this run has gaussian"),
-    ("model.conditional=true", "conditional:false.* and this run has .*conditional:true"),
+    ("model.hidden=[5]", "has model.hidden=[4], and this run has model.hidden=[5]: type model.hidden=[4], or another checkpoint."),
+    ("model=conv", "has model=mlp, and this run has model=conv: type model=mlp, or another checkpoint."),
+    ("loss.likelihood=gaussian", "has loss.likelihood=bernoulli, and this run has loss.likelihood=gaussian: type loss.likelihood=bernoulli, or"),
+    ("model.conditional=true", "has model.conditional=false, and this run has model.conditional=true: type"),
 ])  # fmt: skip
 def test_weights_of_another_model_are_refused(override: str, message: str, data: Data, trained: Path) -> None:
-    config = settings(*QUICK, override)
-    with pytest.raises(CheckpointError, match=message):
-        checkpoint.start_from(trained, fresh(config, data), config)
+    with pytest.raises(CheckpointError) as refused:
+        check(
+            InitialWeights.at(trained),
+            settings(*(TINY if override == "model=conv" else QUICK), override),
+            data,
+        )
+    assert message in str(refused.value)
+
+
+def test_images_that_the_weights_were_trained_on_are_named(data: Data, trained: Path) -> None:
+    weights = InitialWeights.at(trained)
+    fewer, same, more = (settings(*QUICK, f"dataset.val_size={size}") for size in (7000, 7500, 8000))
+    assert weights.seen(fewer, data) == weights.seen(same, data) == ""
+    assert weights.seen(more, data).endswith("of the validation images: type dataset.val_size=7500.")
+    assert "some of the test images: type dataset.split_seed=0" in weights.seen(
+        settings(*QUICK, "dataset.split_seed=1"), data
+    )
+
+
+def losses(run: Path) -> list[float]:
+    with (run / "metrics.csv").open() as file:
+        return [float(row["val/neg_elbo"]) for row in csv.DictReader(file)]
 
 
 def test_a_resumed_run_needs_its_initial_weights_no_more(
     train: CommandLine, run: Path, tmp_path: Path
 ) -> None:
-    command = (*QUICK, "loss=iwae", f"initial_weights={run}")
+    command = (*QUICK, "loss=iwae", "initial_weights=run")
     whole = tmp_path / run_folder(train(*command, "epochs=2", "hydra.run.dir=whole"))
     result = train(*command, "epochs=1", "hydra.run.dir=part")
     part = tmp_path / run_folder(result)
     last = run / "checkpoints" / "last.safetensors"
     assert f"Training starts with the weights of {last}, epoch 2\n" in result.stderr
     digest = hashlib.sha256(last.read_bytes()).hexdigest()
+    before = losses(run)
+    assert losses(part)[0] < before[-1] < before[0]
+    (part / "run.json").write_text("{")  # which is written again from the checkpoint
     shutil.rmtree(run)
     run_folder(train(f"resume={part}", "epochs=2"))
     for folder in (whole, part):
@@ -97,11 +134,36 @@ def test_a_resumed_run_needs_its_initial_weights_no_more(
     assert all(map(torch.equal, left.model.values(), right.model.values()))
 
 
-def test_a_checkpoint_that_is_not_there_is_named_before_anything_is_trained(
-    train: CommandLine, tmp_path: Path
+def test_a_sweep_compares_runs_by_their_initial_weights_and_knows_when_these_have_changed(
+    train: CommandLine, run: Path, tmp_path: Path
 ) -> None:
-    advice = "does not exist. Type the path of a run folder or of a checkpoint in it."
-    for arguments in ([], ["-m"]):
-        result = train(*arguments, *QUICK, "initial_weights=nowhere")
-        assert (result.returncode, result.stderr) == (1, f"vaelab: nowhere {advice}\n")
-    assert [*tmp_path.iterdir()] == []
+    line = ("-m", *QUICK, "epochs=1", "hydra.sweep.dir=sweep", "hydra.callbacks.compare.enabled=false")
+    weights = "initial_weights=null,run/last"
+    assert train(*line, weights).returncode == 0
+    (family,) = find(tmp_path / "sweep").families
+    assert [model.label for model in family.models] == [
+        "random weights",
+        "weights of run/last",
+    ]
+    assert train(*line, weights).stderr.count("is finished already") == 2
+    shutil.copy(run / "checkpoints" / "epoch_0001.safetensors", run / "checkpoints" / "last.safetensors")
+    again = train(*line, weights)
+    assert again.returncode == 1
+    assert f"holds a run that started with other weights than {run / 'last'} has now" in again.stderr
+    repeated = train("repeat=sweep/1_initial_weights-runlast", "--cfg", "job")
+    assert "has other weights than that run started with: numbers will differ." in repeated.stderr
+
+
+@pytest.mark.parametrize(("given", "message"), [
+    ("nowhere", "{here}/nowhere does not exist. Type the path of a run folder or of a checkpoint in it."),
+    ("run", "initial_weights=run/checkpoints/last.safetensors has model.latent_dim=2, and this run has model.latent_dim=3: "
+            "type model.latent_dim=2, or another checkpoint."),
+])  # fmt: skip
+@pytest.mark.parametrize("several", [(), ("-m",)])
+def test_a_checkpoint_that_cannot_be_used_is_named_before_anything_is_trained(
+    several: tuple[str, ...], given: str, message: str, train: CommandLine, run: Path, tmp_path: Path
+) -> None:
+    line = (*several, *QUICK, "model.latent_dim=3", f"initial_weights={given}")
+    result = train(*line)
+    assert (result.returncode, result.stderr) == (1, f"vaelab: {message.format(here=tmp_path)}\n")
+    assert [*tmp_path.iterdir()] == [run]

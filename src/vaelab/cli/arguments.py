@@ -19,7 +19,7 @@ from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, Quoted
 from vaelab import config
 from vaelab.config.base import GROUPS, fields_of, unknown_setting
 from vaelab.config.errors import check_held, is_missing, must_be, no_value
-from vaelab.runs.folder import CHECKPOINT_SUFFIXES, RunFolder, RunFolderError, existing
+from vaelab.runs.folder import CHECKPOINT_SUFFIXES, RunFolder, RunFolderError, existing, sha256_of
 
 SWITCHES = "--help -h, --hydra-help, --version, --resolve, --run -r, --multirun -m, --shell-completion -sc"
 TAKE_A_VALUE = "--package -p, --config-path -cp, --config-name -cn, --config-dir -cd"
@@ -229,6 +229,11 @@ def expand_repeat(overrides: list[str]) -> list[str]:
             if version(name) != there:
                 differs = f"{name} was {there} in that run and is {version(name)} here: numbers may differ."
                 print(f"WARNING: {differs}", file=sys.stderr)
+    initial = content.initial_weights
+    there = Path(initial.get("checkpoint", ""))
+    if "initial_weights" not in keys and there.is_file() and sha256_of(there) != initial["sha256"]:
+        changed = f"{there} has other weights than that run started with: numbers will differ."
+        print(f"WARNING: {changed}", file=sys.stderr)
     return [*config.overrides_of(checkpoint.config_of(content), keys), *others]
 
 

@@ -36,8 +36,8 @@ from vaelab.config import (
 )
 from vaelab.config.base import GROUPS, check_switch
 from vaelab.config.errors import flattened, must_be
-from vaelab.data.datasets import check_root
-from vaelab.runs.folder import RunFolder, existing, refuse_inside_a_run, refuse_system
+from vaelab.data.datasets import check_root, class_numbers, spec_of
+from vaelab.runs.folder import RunFolder, checkpoint_at, refuse_inside_a_run, refuse_system
 from vaelab.runs.logs import progress
 
 EXCLUDED = "hydra.job.config.override_dirname.exclude_keys"
@@ -222,15 +222,21 @@ def check_jobs(configs: Sequence[Config], hydra: DictConfig) -> None:
     data = {repr(config.dataset): config.dataset for config in configs if runs_here}
     for each in data.values():
         check_root(each)
-    for config in configs:
-        if runs_here and config.initial_weights is not None:
-            existing(config.initial_weights)
+    weights = {path for config in configs if runs_here and (path := config.initial_weights) is not None}
+    for path in weights:
+        checkpoint_at(path)
     import torch  # takes seconds: only for settings that resolve
 
     from vaelab.data.splits import load
+    from vaelab.training.initial_weights import InitialWeights
     from vaelab.training.state import check_model, check_settings
 
+    initial = {path: InitialWeights.at(path) for path in weights}
     for config in configs:
         check_settings(config) if runs_here else check_model(config)
+        if config.initial_weights in initial:
+            spec = spec_of(config.dataset)
+            classes = class_numbers(spec, config.dataset.classes) if spec.classes else ()
+            initial[config.initial_weights].check(config, spec.image_shape, classes)
     for each in data.values():
         load(each, torch.device("cpu"))

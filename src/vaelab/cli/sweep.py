@@ -31,7 +31,7 @@ from vaelab.config.train import training_digest
 from vaelab.data.datasets import OWN_FILES, spec_of
 from vaelab.pages.run_report import write_run_report
 from vaelab.runs.files import TRAININGS, InUse, locked, remove_if_empty, write_bytes, writing
-from vaelab.runs.folder import RunFolder, natural, run_folders
+from vaelab.runs.folder import RunFolder, checkpoint_at, natural, run_folders, sha256_of
 from vaelab.runs.logs import terminal
 from vaelab.runs.signals import BY_SIGNAL, Signals
 
@@ -242,8 +242,10 @@ def train_job(job: Job, *, owns_process: bool) -> TrainingResult | None:
         same = {*hydra.config.override_dirname.exclude_keys}
         own = [as_typed(line) for line in job.overrides if line.partition("=")[0].lstrip("+~") not in same]
         print(f"{place}: {' '.join(own)}", file=terminal())
-        images = spec_of(config.dataset).identity()
-        with claimed(training_digest(config, images), job.sweep, folder) as home:
+        files = spec_of(config.dataset).identity()
+        if config.initial_weights is not None:
+            files += sha256_of(checkpoint_at(config.initial_weights))
+        with claimed(training_digest(config, files), job.sweep, folder) as home:
             if home.path != folder.path:
                 print(f"{folder.name} is the same training as {home.name}", file=terminal())
             from vaelab.training import session  # torch, which takes seconds: only for settings that resolve
@@ -275,8 +277,8 @@ def claim_runs(sweep: Path) -> None:
     for path in run_folders(sweep):
         with suppress(OSError, VaelabError):
             saved = checkpoint.load(RunFolder(path).last_checkpoint)
-            images = saved.data.sha256.get(OWN_FILES, "")
-            found[str(path.relative_to(sweep))] = training_digest(checkpoint.config_of(saved), images)
+            files = saved.data.sha256.get(OWN_FILES, "") + saved.initial_weights.get("sha256", "")
+            found[str(path.relative_to(sweep))] = training_digest(checkpoint.config_of(saved), files)
     for name, digest in found.items():
         claim = claim_of(sweep, digest)
         before = claim.read_text(encoding="utf-8") if claim.exists() else ""

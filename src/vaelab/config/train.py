@@ -242,9 +242,9 @@ class Config(Settings):
     resume: Annotated[base.AnyPath, Allowed("a run folder, a checkpoint")] | None = Field(
         None, description="run folder or checkpoint to continue"
     )
-    initial_weights: base.RunPath | None = Field(
+    initial_weights: Annotated[base.RunPath, AfterValidator(absolute)] | None = Field(
         None,
-        description="checkpoint, or run folder for its last one, with whose weights the training starts; "
+        description="run folder (its last checkpoint) or checkpoint whose weights the training starts with; "
         "null: random weights",
     )
     model: Annotated[dict[str, Any], BeforeValidator(check_model)] = Field({"name": "mlp", "latent_dim": 2})
@@ -412,12 +412,12 @@ def effective(config: Config) -> dict[str, Any]:
     return plain
 
 
-def training_digest(config: Config, images: str = "") -> str:
+def training_digest(config: Config, files: str = "") -> str:
     """SHA-256 of the effective settings: equal for the same training, in every process.
 
-    `images` distinguishes data that the settings don't: it is the digest of a user's own files.
+    `files` distinguishes what the settings don't: digests of a user's own images, and of initial weights.
     """
-    text = json.dumps(effective(config), sort_keys=True, separators=(",", ":")) + images
+    text = json.dumps(effective(config), sort_keys=True, separators=(",", ":")) + files
     return hashlib.sha256(text.encode()).hexdigest()
 
 

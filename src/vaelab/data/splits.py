@@ -57,6 +57,8 @@ class Data:
     scored: Split  # scored each epoch: the val split, or the test split where val_size is 0
     test: Split
     binarize: str
+    training_file: int
+    """Images in the training file, of all classes, of which the last are for validation."""
 
     def split(self, name: str) -> Split:
         """The train, val or test split; raises ConfigError for val where there are no validation images."""
@@ -105,10 +107,7 @@ def load(config: DatasetConfig, device: torch.device, grey: bool = False) -> Dat
     binarize = "none" if grey else config.binarize
     raw = find_binarised(config, spec) if binarize == "larochelle" else find(config)
     count = len(raw.train_images)
-    by_default = min(5000, count // 10)
-    if config.binarize == "larochelle":
-        _, by_default, _ = spec.fixed_binarisation.values()
-    val_size = by_default if config.val_size is None else config.val_size
+    val_size = validation_size(config, count)
     if val_size >= count:
         problem = f"dataset.val_size={val_size} leaves none of the {count:,} training images for training"
         raise ConfigError(f"{problem}: type a smaller number, such as dataset.val_size={count // 12}.")
@@ -135,7 +134,17 @@ def load(config: DatasetConfig, device: torch.device, grey: bool = False) -> Dat
         problem = f"there are no test images of dataset.classes={show(config.classes)}"
         raise ConfigError(f"{problem}: type more classes, or a larger dataset.test_size.")
     scored = val if val_size else test
-    return Data(spec, raw.origin, tuple(classes), train, scored, test, binarize)
+    return Data(spec, raw.origin, tuple(classes), train, scored, test, binarize, count)
+
+
+def validation_size(config: DatasetConfig, count: int) -> int:
+    """The number of validation images among the `count` images of the training file, of all classes."""
+    if config.val_size is not None:
+        return config.val_size
+    if config.binarize == "larochelle":
+        _, published, _ = spec_of(config).fixed_binarisation.values()
+        return published
+    return min(5000, count // 10)
 
 
 def statically_binarised(images_NHW: NDArray[np.uint8], file: str) -> NDArray[np.uint8]:

@@ -1,6 +1,5 @@
 """One evaluation: from a checkpoint to metrics.json, a table and figures."""
 
-import hashlib
 import logging
 import signal
 import textwrap
@@ -39,7 +38,7 @@ from vaelab.pages.run_report import is_row, table, with_error, write_run_report
 from vaelab.runs import logs as console
 from vaelab.runs.environment import device_facts, git_facts, now, versions
 from vaelab.runs.files import held, remove_if_empty, through_link, write_bytes
-from vaelab.runs.folder import RunFolder, RunFolderError, as_json, read_metrics_json
+from vaelab.runs.folder import RunFolder, RunFolderError, as_json, read_metrics_json, sha256_of
 from vaelab.runs.signals import Interrupted, Signals
 from vaelab.training.checkpoint import config_of
 from vaelab.training.run import Run, load_data, newest
@@ -340,7 +339,7 @@ class Evaluation(Steps):
     def facts(self) -> dict[str, Any]:
         """What was evaluated, and how."""
         evaluated, run, data = self.evaluated, self.evaluated.run, self.evaluated.data
-        digest = hashlib.sha256(run.checkpoint.read_bytes()).hexdigest()
+        digest = sha256_of(run.checkpoint)
         return {
             "checkpoint": {"file": run.checkpoint.name, "sha256": digest, "epoch": run.epoch},
             "objective": run.config.objective_name, "beta": run.config.beta, "kl": run.config.kl,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from vaelab.config import Config, VaelabError, effective, flattened, look_up, show
 from vaelab.config.train import KL_SETTINGS, OF_SCHEDULE, name_of, notation
 from vaelab.evaluation.sections import MEASURES_VERSION
-from vaelab.runs.folder import SPLIT_NAMES, RunFolder, read_metrics_json, run_folders
+from vaelab.runs.folder import SPLIT_NAMES, RunFolder, read_metrics_json, run_folders, sha256_of
 from vaelab.training import checkpoint
 
 
@@ -34,7 +34,7 @@ class Member:
 
     def read_evaluation(self, sha256: Mapping[str, str] | None = None) -> None:
         """Read an evaluation: of images with the digests `sha256` if any, else of the run's own images."""
-        digest = hashlib.sha256(self.folder.last_checkpoint.read_bytes()).hexdigest()
+        digest = sha256_of(self.folder.last_checkpoint)
         wanted = [digest, MEASURES_VERSION, self.config.seed, "test"]
         paths = [self.folder.evaluation("last", other_data=each) for each in ("", "full_set", "subset")]
         found = [each for each in map(read_metrics_json, paths) if each]
@@ -152,7 +152,8 @@ def find(folder: Path) -> FoundRuns:
             found.not_finished[str(path.relative_to(folder))] = str(reason)
             continue
         family = repr(family_of(member))
-        same = seen.setdefault(repr((family, settings_of(member.config), member.config.seed)), member)
+        training = settings_of(member.config), member.config.seed, member.facts.get("initial_weights")
+        same = seen.setdefault(repr((family, *training)), member)
         if same is member:
             families.setdefault(family, []).append(member)
         else:
@@ -282,6 +283,12 @@ def settings_of(config: Config) -> dict[str, Any]:
     return plain
 
 
+def source_of(path: str | None) -> str:
+    """`weights of RUN/last`, without the folders above, or `random weights`."""
+    parts = [part for part in Path(path).parts if part != "checkpoints"] if path else []
+    return f"weights of {'/'.join(parts[-2:])}" if parts else "random weights"
+
+
 def order_of(config: Config) -> tuple[str, int, bool, float, str]:
     """Models by network and size, KL off before the betas."""
     model = config.model
@@ -300,6 +307,7 @@ def label_of(config: Config, varying: Sequence[str], exact: bool = False) -> str
         OBJECTIVE: config.objective_name,  # whatever arguments it has
         CONDITIONAL: "class-conditional" if config.conditional else "unconditional",
         "model.name": str(config.model["name"]),
+        "initial_weights": source_of(config.initial_weights),
     }
     flat |= own_words
     if config.loss.full_from_start and "loss.schedule" in varying:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import glob
+import hashlib
 import io
 import json
 import os
@@ -48,6 +49,17 @@ def existing(path: Path | str) -> Path:
         if found:
             advice = f"Its checkpoints: {', '.join(str(path.parent / name) for name in found)}."
     raise RunFolderError(f"{path} does not exist. {did_you_mean(path.name, names)}{advice}")
+
+
+def checkpoint_at(path: Path | str) -> Path:
+    """The checkpoint at a path, or the last one of the run there. Raises RunFolderError where nothing is."""
+    path = existing(path)
+    return RunFolder.holding(path).readable("last") if path.is_dir() else path
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, as `sha256sum` prints it."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def folder_of_runs(path: Path | str) -> Path:

@@ -216,7 +216,7 @@ class RunJson(Callback):
         self, config: Config, data: Data, folder: RunFolder, state: TrainingState, before: Mapping[str, Any],
         arguments: Sequence[str], sweep: str,
     ) -> None:  # fmt: skip
-        """`before` is what an earlier session knew, or is known already; `sweep` the sweep's command."""
+        """`before` is the content written by an earlier session; `sweep` the sweep's command, if any."""
         self.folder, self.epochs, self.scored = folder, config.epochs, data.scored.name
         line = sweep or command(arguments)
         self.session = {"command": line, "started": now(), "from_epoch": state.epoch, **process_facts()}
@@ -230,7 +230,7 @@ class RunJson(Callback):
             "objective": config.objective_name,
             "likelihood": config.loss.likelihood_name,
             "units": "nats per image: summed over pixels and latent dimensions, averaged over images only",
-            **{key: before[key] for key in ("initial_weights",) if key in before},
+            **({"initial_weights": state.initial_weights} if state.initial_weights else {}),
             "model": {**config.model, "parameters": sum(each.numel() for each in state.model.parameters())},
             "data": {
                 "name": data.spec.name,

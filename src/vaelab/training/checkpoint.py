@@ -19,12 +19,12 @@ from safetensors.torch import load as load_tensors
 from torch import Tensor
 from typing_extensions import Self
 
-from vaelab.config import Config, VaelabError, did_you_mean, flattened, resolve_saved, show
+from vaelab.config import Config, VaelabError, did_you_mean, flattened, resolve_saved
 from vaelab.data.datasets import published
 from vaelab.data.splits import Data
 from vaelab.models import VAE, with_weights
 from vaelab.objectives import Objective, build_objective
-from vaelab.runs.folder import CHECKPOINT_SUFFIXES, RunFolder, existing
+from vaelab.runs.folder import CHECKPOINT_SUFFIXES
 from vaelab.training.state import TrainingState
 
 FORMAT = 3
@@ -74,6 +74,7 @@ class Checkpoint(BaseModel):
     best_neg_elbo: FiniteFloat | None = None  # for older versions, which chose by it
     device: str
     seconds: FiniteFloat  # training time of the current epoch
+    initial_weights: dict[str, Any] = {}  # path, epoch and SHA-256 of their checkpoint; none if random
     param_groups: list[dict[str, Any]]  # Adam's options
     model: Tensors
     trained: Tensors = Field({}, exclude=True)
@@ -128,6 +129,7 @@ def content_of(state: TrainingState, config: Config, data: Data) -> Checkpoint:
         best_epoch=state.best_epoch,
         device=state.device.type,
         seconds=state.seconds,
+        initial_weights=state.initial_weights,
         param_groups=[{**group, "lr": float(group["lr"])} for group in optimizer["param_groups"]],
         model=model.state_dict(),
         trained=state.model.state_dict() if state.average else {},
@@ -275,37 +277,6 @@ def model_of(checkpoint: Checkpoint) -> tuple[VAE, Objective]:
     return model.eval(), objective
 
 
-def start_from(given: Path | str, state: TrainingState, config: Config) -> dict[str, Any]:
-    """Copy the weights of a checkpoint, or of a run's last one, into a new training state.
-
-    They are the averaged ones, if that run averaged its weights. Returns what run.json says of the
-    checkpoint. Raises CheckpointError if its model, likelihood or images differ from this run's.
-    """
-    path = existing(given)
-    path = RunFolder.holding(path).readable("last") if path.is_dir() else path
-    saved = load(path)
-    before = config_of(saved)
-    compared = {
-        "model": ({**before.model, "conditional": before.conditional}, config.model),
-        "loss.likelihood": (before.loss.likelihood, config.loss.likelihood),
-        "images of shape": (saved.image_shape, [*state.model.image_shape]),
-        "classes": (saved.model.get("class_numbers", torch.empty(0)).tolist(), [*state.model.classes]),
-    }
-    for what, (theirs, own) in compared.items():
-        if theirs != own:
-            raise CheckpointError(
-                f"initial_weights={path} has {what} {show(theirs)}, and this run has {show(own)}: type the "
-                "same settings, or another checkpoint."
-            )
-    prior = {key: value for key, value in state.model.state_dict().items() if key == "class_prior"}
-    likelihood = {key: value for key, value in saved.objective.items() if key.startswith("likelihood.")}
-    for model, objective in [(state.model, state.objective), *([state.average] if state.average else [])]:
-        model.load_state_dict({**saved.model, **prior})
-        objective.load_state_dict(objective.state_dict() | likelihood)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return {"checkpoint": str(path.resolve()), "epoch": saved.epoch, "sha256": digest}
-
-
 def restore(checkpoint: Checkpoint, state: TrainingState, config: Config, data: Data) -> None:
     """Copy a checkpoint's state into a new training state. Raises CheckpointError for other images."""
     if checkpoint.data.sha256 != dict(data.origin.sha256):
@@ -333,6 +304,7 @@ def restore(checkpoint: Checkpoint, state: TrainingState, config: Config, data: 
     state.epoch = checkpoint.epoch
     state.history = list(checkpoint.history)
     state.best_epoch = checkpoint.best_epoch
+    state.initial_weights = checkpoint.initial_weights
     # Shuffle and noise of another device can't be continued: the current epoch starts again there.
     if checkpoint.step > 0 and checkpoint.device == state.device.type:
         state.begin_epoch(config.seed)

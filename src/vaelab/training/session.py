@@ -27,12 +27,13 @@ from vaelab.objectives import kl_weight, not_taken, planned_by_epochs
 from vaelab.runs import files, logs
 from vaelab.runs.environment import set_deterministic, torch_settings_kept
 from vaelab.runs.files import StorageError
-from vaelab.runs.folder import RunFolder, RunFolderError, existing
+from vaelab.runs.folder import RunFolder, RunFolderError, checkpoint_at, existing, sha256_of
 from vaelab.runs.signals import Interrupted, Signals
 from vaelab.training import callbacks, checkpoint
 from vaelab.training.callbacks import best_of, command, notify
 from vaelab.training.checkpoint import Checkpoint, CheckpointError
 from vaelab.training.examples import ExampleImages
+from vaelab.training.initial_weights import InitialWeights
 from vaelab.training.loggers import loggers
 from vaelab.training.loop import fit
 from vaelab.training.snapshots import AnimationFrames, EpochFigures, FinalFigures
@@ -101,8 +102,14 @@ def sweep_job(config: Config, folder: RunFolder, caller: Caller) -> TrainingResu
             )
         if saved.data.sha256.get(OWN_FILES, "") != spec_of(config.dataset).identity():
             raise ConfigError(
-                f"{folder.path} holds a run on other images than {config.dataset.root} has now: type another "
-                "hydra.sweep.dir."
+                f"{folder.path} holds a run on other images than {config.dataset.root} has now: type "
+                "another hydra.sweep.dir."
+            )
+        path = config.initial_weights
+        if path is not None and saved.initial_weights.get("sha256") != sha256_of(checkpoint_at(path)):
+            raise ConfigError(
+                f"{folder.path} holds a run that started with other weights than {path} has now: type "
+                "another hydra.sweep.dir."
             )
         facts = facts_before(folder)
         if facts["status"] == "finished":
@@ -179,11 +186,15 @@ class TrainingRun:
         set_deterministic(config.deterministic and device.type == "cuda")
         self.data = splits.load(config.dataset, device)
         self.state = TrainingState.fresh(config, self.data, device)
-        before = facts_before(folder) if self.resumed else {}
+        self.seen = ""
         if resumed is not None:
             checkpoint.restore(resumed, self.state, config, self.data)
         elif config.initial_weights is not None:
-            before = {"initial_weights": checkpoint.start_from(config.initial_weights, self.state, config)}
+            weights = InitialWeights.at(config.initial_weights)
+            weights.check(config, self.data.spec.image_shape, self.data.labelled_classes)
+            weights.copy_to(self.state)
+            self.seen = weights.seen(config, self.data)
+        before = facts_before(folder) if self.resumed else {}
         if before == DAMAGED:
             log.warning("%s was damaged: it is rewritten without earlier sessions.", folder.run_json)
         self.signals = Signals()
@@ -287,8 +298,10 @@ class TrainingRun:
             cpu = self.state.device.type == "cpu"
             where = "the CPU, which is always bitwise reproducible" if cpu else "MPS"
             log.warning("deterministic=true has no effect on %s.", where)
-        if (initial := facts.get("initial_weights")) and not self.resumed:
+        if (initial := self.state.initial_weights) and not self.resumed:
             log.info("Training starts with the weights of %(checkpoint)s, epoch %(epoch)d", initial)
+        if self.seen:
+            log.warning(self.seen)
         if self.state.total_steps:
             log.info("Continuing after epoch %d, step %d", self.state.epoch, self.state.step)
 

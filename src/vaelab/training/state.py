@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import fmean
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -47,6 +48,8 @@ class TrainingState:
     seconds: float = 0.0  # training time of the current epoch, without figures and scoring
     history: list[Record] = field(default_factory=list)
     best_epoch: int = 0
+    initial_weights: dict[str, Any] = field(default_factory=dict)
+    """Path, epoch and SHA-256 of the checkpoint whose weights the training started with; empty if random."""
     average: tuple[VAE, Objective] | None = None
     """Model and objective with the moving averages of their weights, or None."""
 
