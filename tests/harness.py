@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 # One thread per process: tests run in parallel, and more threads than cores wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Where a test does use several, one that waits sleeps: the others' work needs its core.
+# Threads that wait sleep, so that they leave their core to other tests.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
@@ -63,7 +63,7 @@ def settings(*overrides: str) -> Config:
 
 @cache
 def composed(overrides: tuple[str, ...]) -> Config:
-    """Once for each line: Hydra takes longer to compose one than many tests take for all the rest."""
+    """Cached, because composing settings takes longer than the rest of many tests."""
     with composing("train") as compose:
         return resolve(plain(compose(list(overrides))), Config)
 
@@ -85,7 +85,7 @@ CommandLine = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def command_line_of(module: str, tmp_path: Path) -> CommandLine:
-    """`python -m module …`, in a folder that has no data. `going_wrong`: what warm.py says of a job."""
+    """`python -m module …`, in a folder that has no data. `going_wrong`: further fields of the job, see warm.py."""
 
     def run(
         *arguments: str, cwd: Path = tmp_path, going_wrong: Mapping[str, Any] | None = None, **env: str | None

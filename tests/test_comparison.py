@@ -236,7 +236,7 @@ def test_evaluations_that_were_made_otherwise_are_made_again(
     made: list[str] = []
 
     class Recorded:
-        """In place of an evaluation the one that the run had: what one measures is tested below."""
+        """Replaces an evaluation by the one that the run had before: what it measures is tested elsewhere."""
 
         def __init__(self, evaluated: EvaluatedModel, which: str) -> None:
             self.path = RunFolder.around(evaluated.run.checkpoint).evaluation("last", "test") / "metrics.json"  # type: ignore[union-attr]

@@ -78,7 +78,7 @@ def mirror(elsewhere: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Mi
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(
         target=server.serve_forever, kwargs={"poll_interval": 0.01}
-    )  # until it sees its end
+    )  # so that shutdown() returns soon
     thread.start()
     monkeypatch.setenv("VAELAB_MIRROR", f"http://127.0.0.1:{server.server_port}")
     yield handler

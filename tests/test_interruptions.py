@@ -41,11 +41,12 @@ def test_training_on_from_an_earlier_checkpoint_equals_never_having_gone_further
 
 
 def test_ctrl_c_ends_at_the_next_step(train: CommandLine) -> None:
-    fault = {"do": "SIGINT", "opening": "/.metrics.csv", "time": 2}
-    line = (*TINY, *NO_FIGURES, "epochs=1000", "hydra.run.dir=run")
+    fault = {"do": "SIGINT", "opening": "/latent/frames/.step_0000004"}
+    frames = ("artifacts.every=0", "artifacts.figures=false", "artifacts.gif_every_batches=4")
+    line = (*TINY, *frames, "model.hidden=[4]", "epochs=2", "hydra.run.dir=run")
     result = train(*line, going_wrong={"fault": fault})
     assert result.returncode == 128 + signal.SIGINT
-    assert "Interrupted (SIGINT) after epoch 2" in result.stderr
+    assert "Interrupted (SIGINT) after epoch 0, step 4" in result.stderr
     assert "Traceback" not in result.stderr
 
 

@@ -118,7 +118,7 @@ def test_every_file_opens_at_every_moment(train: CommandLine, tmp_path: Path) ->
                 looks += 1
             time.sleep(0.02)
     run_folder(training.result())
-    assert looks > 10
+    assert looks >= 3
 
 
 def test_a_killed_evaluation_that_is_repeated_equals_one_that_was_not(tmp_path: Path, finished: Path) -> None:

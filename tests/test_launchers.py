@@ -39,7 +39,7 @@ def test_a_launcher_that_is_not_installed_names_its_extra() -> None:
 
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core has no threads to split")
 def test_joblib_runs_jobs_side_by_side_and_splits_the_threads(train: CommandLine, tmp_path: Path) -> None:
-    """The jobs' own processes import everything; that of the sweep has it already."""
+    """The processes of the jobs import the libraries themselves; the sweep's process has them already."""
     joblib = ("hydra/launcher=parallel", "hydra.launcher.n_jobs=2")
     result = train(
         "-m", *QUICK, *NO_FIGURES, "seed=1,2", *joblib, "hydra.sweep.dir=sweep", going_wrong=UNTIL_EXIT, OMP_NUM_THREADS=None
