@@ -150,7 +150,7 @@ def test_a_sweep_compares_runs_by_their_initial_weights_and_knows_when_these_hav
     again = train(*line, weights)
     assert again.returncode == 1
     assert f"holds a run that started with other weights than {run / 'last'} has now" in again.stderr
-    repeated = train("repeat=sweep/1_initial_weights-runlast", "--cfg", "job")
+    repeated = train("repeat=sweep/1_initial_weights-run-last", "--cfg", "job")
     assert "has other weights than that run started with: numbers will differ." in repeated.stderr
 
 
