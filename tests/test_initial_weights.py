@@ -50,7 +50,10 @@ def test_all_weights_are_those_that_were_scored_and_nothing_else_is_taken(
     check(weights, config, data)
     weights.copy_to(state)
     assert state.average is not None
-    for ours, theirs in [*zip(state.average, source.evaluated), (state.model, source.evaluated[0])]:  # noqa: B905
+    for ours, theirs in [
+        *zip(state.average, source.evaluated, strict=True),
+        (state.model, source.evaluated[0]),
+    ]:
         for (name, weight), expected in zip(
             ours.state_dict().items(), theirs.state_dict().values(), strict=True
         ):

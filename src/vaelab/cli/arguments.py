@@ -230,9 +230,9 @@ def expand_repeat(overrides: list[str]) -> list[str]:
                 differs = f"{name} was {there} in that run and is {version(name)} here: numbers may differ."
                 print(f"WARNING: {differs}", file=sys.stderr)
     initial = content.initial_weights
-    there = Path(initial.get("checkpoint", ""))
-    if "initial_weights" not in keys and there.is_file() and sha256_of(there) != initial["sha256"]:
-        changed = f"{there} has other weights than that run started with: numbers will differ."
+    source = Path(initial.get("checkpoint", ""))
+    if "initial_weights" not in keys and source.is_file() and sha256_of(source) != initial["sha256"]:
+        changed = f"{source} has other weights than that run started with: numbers will differ."
         print(f"WARNING: {changed}", file=sys.stderr)
     return [*config.overrides_of(checkpoint.config_of(content), keys), *others]
 
