@@ -1,4 +1,4 @@
-"""The fully connected VAE of Kingma & Welling (2014): 784-400-L-400-784 by default."""
+"""A fully connected VAE, as in Kingma & Welling (2014); by default 784-400-L-400-784 with ReLU."""
 
 import math
 from collections.abc import Callable, Sequence
