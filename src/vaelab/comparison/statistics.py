@@ -15,8 +15,7 @@ from scipy.special import stdtr, stdtrit
 from vaelab.pages.numbers import written
 
 LEVEL = 0.05
-"""Family-wise error rate: an upper limit of the probability that any difference in a column is wrongly called
-clear."""
+"""Family-wise error rate: the highest probability that any difference in a column is wrongly called clear."""
 
 BySeed = Mapping[int, float]
 """A model's number for each of its seeds."""

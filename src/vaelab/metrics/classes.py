@@ -1,7 +1,7 @@
 """How much class information a representation of images holds.
 
-Shapes: N training images, M scored images, F features of each (latents or pixels), C classes, B rows at a
-time.
+Shapes: N training images, M scored images, F features of each (latents or pixels), C classes,
+B rows at a time.
 """
 
 import warnings

@@ -63,8 +63,8 @@ def ssim(x_NCHW: Tensor, y_NCHW: Tensor) -> Tensor:
     """Structural similarity of each pair (Wang et al. 2004), −1 to 1, shape (N,).
 
     Averaged over the positions where the 11 × 11 window lies inside the image, which must therefore have at
-    least 11 × 11 pixels: with padding, the window would
-    extend beyond 28 × 28 images at 59 % of the positions.
+    least 11 × 11 pixels: with padding, the window would extend beyond a 28 × 28 image at 59 % of the
+    positions.
 
     >>> round(ssim(torch.eye(28).view(1, 1, 28, 28), torch.eye(28).view(1, 1, 28, 28)).item(), 6)
     1.0

@@ -11,7 +11,9 @@ MEANINGS = {
     "neg_elbo": (
         "reconstruction + kl, unweighted: an upper bound on −log p(x), or on −log p(x|y) given the class."
     ),
-    "neg_elbo - log p(y)": "For a class-conditional model: a bound on −log p(x, y), and so on −log p(x).",
+    "neg_elbo - log p(y)": (
+        "For a class-conditional model: an upper bound on −log p(x, y), and so on −log p(x)."
+    ),
     "loss": "What is minimised: for train with the KL weight of each step, else with the epoch's last one.",
     "bits_per_dim": "The bound of the same table, neg_elbo or nll, in bits per pixel and channel.",
     "kl_weight": (
@@ -35,7 +37,7 @@ MEANINGS = {
     "nll": (
         "A tighter upper bound on −log p(x), or on −log p(x|y) given the class, from K importance samples."
     ),
-    "nll - log p(y)": "For a class-conditional model: a bound on −log p(x, y), and so on −log p(x).",
+    "nll - log p(y)": "For a class-conditional model: an upper bound on −log p(x, y), and so on −log p(x).",
     "nll_8bit": "nll with the probability of the 8-bit grey values instead of a density.",
     "bits_per_dim_8bit": "nll_8bit in bits per pixel and channel.",
     "effective_samples": "Effective sample size (Σw)² / Σw²: below 10, nll is only a loose upper bound.",

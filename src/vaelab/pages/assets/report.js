@@ -363,7 +363,7 @@ function play(slider) {
   slider.addEventListener("pointerdown", stop);
 }
 
-// --- what is under the pointer is highlighted in table, charts and panels --------------------------------------
+// --- what is under the pointer is highlighted in table, charts and panels -------------------------------------------
 
 function lightModels() {
   let lit;
