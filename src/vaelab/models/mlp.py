@@ -1,4 +1,4 @@
-"""A fully connected VAE, as in Kingma & Welling (2014); by default 784-400-L-400-784 with ReLU."""
+"""The fully connected VAE, 784-400-L-400-784 by default: one hidden layer, as in Kingma & Welling (2014)."""
 
 import math
 from collections.abc import Callable, Sequence
