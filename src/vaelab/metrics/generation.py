@@ -167,8 +167,8 @@ def manifold_scores(real: Manifold, other: Manifold, seed: int) -> dict[str, Sco
     balls that reach to the 3rd neighbour (Kynkäänniemi et al. 2019). Density is the mean number of balls of
     real images in which one of the other images lies, divided by 5, and coverage the share of real images
     with any of the other images in their ball, with balls that reach to the 5th neighbour (Naeem et al.
-    2020). All but density are in [0, 1]. Standard errors are the bootstrap's, with both sets resampled and the
-    radii fixed.
+    2020). All but density are in [0, 1]. Standard errors are the bootstrap's, with both sets resampled and
+    the radii fixed.
 
     >>> near, far = (Manifold.around(first + torch.arange(10.0)[:, None]) for first in (0, 100))
     >>> manifold_scores(near, near, seed=0)["precision"].value
