@@ -4,7 +4,7 @@
 
 FOLDER has the full Fashion-MNIST in torchvision's layout; without it the embedded subset is used. The things
 that a figure compares are done in turn, round after round, and the median round is shown: machines are
-shared, and their speed drifts. All parts take about half an hour on two cores.
+shared, and their speed drifts. All parts take about an hour on two cores.
 """
 
 from __future__ import annotations
@@ -570,12 +570,13 @@ def main() -> None:
         headers = [part, "median", "rounds", "unit", "target"]
         print("\n" + tabulate([each.row() for each in found], headers, disable_numparse=True), flush=True)
         figures += found
-    if given.json is not None:
-        content = {
-            "data": description, "batch": BATCH, "device": device, "threads": torch.get_num_threads(),
-            "versions": versions(), "git": git_facts(), "figures": [figure.to_dict() for figure in figures],
-        }  # fmt: skip
-        given.json.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        if given.json is not None:
+            content = {
+                "data": description, "batch": BATCH, "device": device, "threads": torch.get_num_threads(),
+                "versions": versions(), "git": git_facts(),
+                "figures": [figure.to_dict() for figure in figures],
+            }  # fmt: skip
+            given.json.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":
