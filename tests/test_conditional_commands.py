@@ -69,7 +69,10 @@ def test_python_and_the_shell_mean_the_same_class(trained: Path) -> None:
     for named in ("Sneaker", "snea", 7):
         assert torch.equal(api.sample(run, count=3, seed=1, **{"class": named}), given)
     for wrong, message in (
-        ("pullover", "class: the run was not trained on Pullover. Give a class that it was trained on: Trouser, "),
+        (
+            "pullover",
+            "class: the run was not trained on Pullover. Give a class that it was trained on: Trouser, ",
+        ),
         (12, "class: Fashion-MNIST has no class 12"),
     ):
         with pytest.raises(VaelabError, match=message):

@@ -37,7 +37,10 @@ def test_classes_by_number_or_name(wanted: list[object] | None, numbers: list[in
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
-        ([12], "dataset.classes: Fashion-MNIST has no class 12. Type a number or a name: 0 T-shirt/top, 1 Trouser,"),
+        (
+            [12],
+            "dataset.classes: Fashion-MNIST has no class 12. Type a number or a name: 0 T-shirt/top, 1 Trouser,",
+        ),
         (["s"], "dataset.classes: s matches several classes of Fashion-MNIST. Type a number or a name: 0 "),
         ([-1], "dataset.classes: Fashion-MNIST has no class -1."),
         ([1, "trouser"], "dataset.classes names a class twice: [1,trouser]. Type each once."),

@@ -61,7 +61,7 @@ class Comparison(Callback):
     figures: bool = True
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        """Expand `~` in a yaml's hydra.run.dir before Hydra creates it; a command line's is expanded already."""
+        """Expand `~` in a yaml's hydra.run.dir before Hydra creates it; a command line has no ~ left."""
         plain: Any = OmegaConf.to_container(config.hydra.run, resolve=False)
         if str(plain["dir"]).startswith("~"):
             config.hydra.run.dir = expand_home(plain["dir"])
