@@ -127,7 +127,7 @@ def make(config: DatasetConfig, path: Path | None, epochs: int | None = None) ->
     if len(data.spec.classes) < 2:
         raise VaelabError(f"{name} has no labels of at least two classes, which a classifier is trained on.")
     if min(data.spec.image_shape[1:]) < SMALLEST:
-        raise VaelabError(f"The network takes images of at least {SMALLEST} x {SMALLEST} pixels.")
+        raise VaelabError(f"The network takes images of at least {SMALLEST} × {SMALLEST} pixels.")
     if not data.origin.complete:
         raise VaelabError(
             f"{name}: the embedded subset is too small: type dataset.root=FOLDER with all of it."

@@ -77,7 +77,8 @@ class ComparisonResult:
     failed: list[str]
     """Names of evaluations and figures that ended with an unexpected error."""
     table: Rows
-    """The rows of comparison.csv, a dict per model: the mean of each number over seeds, and its spread."""
+    """The rows of comparison.csv, a dict per model: for each number NAME its mean over seeds, NAME_n,
+    NAME_std and the 95 % interval of the mean, NAME_low to NAME_high."""
     found: FoundRuns
     """The runs that were compared, and those that were left out."""
     notes: Sequence[str]

@@ -76,6 +76,9 @@ class VAE(nn.Module):
     2015): encoder and decoder are given the label y as a one-hot vector, q(z|x, y) and p(x|z, y), and the
     prior p(z) is the same for all classes.
 
+    `@models.register("name")` makes a subclass known as model=name. conf/model/name.yaml, or a yaml in
+    --config-dir, lists its settings.
+
     Args:
         image_shape: (C, H, W).
         latent_dim: L.

@@ -52,11 +52,17 @@ class Objective(nn.Module, ABC):
     The constructor is given the likelihood and, if it takes arguments of these names, `beta` (0 with
     kl=false) and the settings `free_bits` and `importance_samples` of `loss`; its other arguments are
     settings of its own. State that training changes, other than the weights, must be registered as a buffer,
-    so that checkpoints contain it.
+    so that checkpoints contain it. `@objectives.register("name")` makes a subclass known as
+    loss.objective=name.
 
     >>> import torch
     >>> from vaelab.models import build
-    >>> objective = objectives.build("neg_elbo", likelihood=likelihoods.build("bernoulli"))
+    >>> class BetaVAE(Objective):
+    ...     def forward(self, model, x_BCHW, noise, kl_weight):
+    ...         parameters, posterior = model(x_BCHW, noise)
+    ...         reconstruction, kl = -self.likelihood.log_prob(parameters, x_BCHW), posterior.kl()
+    ...         return Terms(reconstruction + kl_weight * kl, reconstruction, kl)
+    >>> objective = BetaVAE(likelihoods.build("bernoulli"))
     >>> model, x_BCHW = build({"name": "mlp"}, (1, 28, 28), seed=0), torch.zeros(5, 1, 28, 28)
     >>> objective(model, x_BCHW, Generator(), kl_weight=0.5).loss.shape
     torch.Size([5])
