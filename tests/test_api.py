@@ -61,7 +61,7 @@ print(json.dumps({
 """
 
 
-def test_train_sample_evaluate_and_load(tmp_path: Path) -> None:
+def test_python_functions_do_what_commands_do_and_leave_the_process_as_it_was(tmp_path: Path) -> None:
     result = subprocess.run(
         ["sh", "-c", 'exec "$@" 2>&-', "sh", sys.executable, "-c", SCRIPT, *TINY],
         cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True,

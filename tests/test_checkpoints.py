@@ -40,7 +40,7 @@ def test_a_checkpoint_is_a_safetensors_file_that_explains_itself(run: Path) -> N
     assert {"optimizer.0.exp_avg", "random.latent", "random.pixels", "training.step_terms"} <= names
 
 
-def test_truncated_at_fifty_places(run: Path) -> None:
+def test_a_truncated_checkpoint_is_refused_and_the_newest_good_one_named(run: Path) -> None:
     path = run / "checkpoints" / "last.safetensors"
     whole = path.read_bytes()
     for part in range(50):
@@ -52,7 +52,7 @@ def test_truncated_at_fifty_places(run: Path) -> None:
     assert "damaged" in refusal(path)
 
 
-def test_flipped_bits_anywhere(run: Path) -> None:
+def test_a_checkpoint_with_a_flipped_bit_is_refused(run: Path) -> None:
     path = run / "checkpoints" / "last.safetensors"
     whole = path.read_bytes()
     drawn = random.Random(0)

@@ -28,7 +28,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return conditional_run(tmp_path_factory)
 
 
-def test_samples_of_one_class_and_of_all(trained: Path, tmp_path: Path) -> None:
+def test_samples_are_of_the_given_class_of_all_or_of_drawn_ones(trained: Path, tmp_path: Path) -> None:
     run = vaelab.load(trained)
     for given, output in ((["class=all"], "all.npz"), (["class=trous"], "one.npz"), ([], "drawn.npz")):
         if output == "all.npz":

@@ -148,7 +148,7 @@ def test_other_data_sets_beside_are_passed_over(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("raw", [False, True], ids=["gz", "raw"])
-def test_files_truncated_at_twenty_places_or_with_flipped_bits(tmp_path: Path, raw: bool) -> None:
+def test_truncated_files_and_flipped_bits_are_reported(tmp_path: Path, raw: bool) -> None:
     folder = copy_files(tmp_path / "files", raw=raw)
     (path,) = folder.glob("t10k-images*")
     whole = path.read_bytes()

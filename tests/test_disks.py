@@ -65,7 +65,7 @@ def test_a_full_disk_is_named_and_the_run_continues_when_there_is_room(
     assert_equal_to(reference, run)
 
 
-def test_a_disk_that_is_full_for_tensorboard(disk: SmallDisk) -> None:
+def test_a_disk_that_tensorboard_finds_full_is_named(disk: SmallDisk) -> None:
     fault = {"do": "fill", "opening": "tfevents", "time": 1, "where": str(disk.where)}
     result = disk.train(*SHORT, "model.hidden=[8]", "logger=tensorboard", "hydra.run.dir=run", fault=fault)
     assert result.returncode == 1
@@ -75,7 +75,7 @@ def test_a_disk_that_is_full_for_tensorboard(disk: SmallDisk) -> None:
     assert last.endswith("To continue: python -m vaelab.train resume=run")
 
 
-def test_a_disk_that_is_read_only(disk: SmallDisk) -> None:
+def test_a_read_only_disk_is_named(disk: SmallDisk) -> None:
     disk.remount("ro")
     small = (*TINY, *NO_FIGURES, "model.hidden=[4]", "hydra.run.dir=run")
     result = disk.train(*small)

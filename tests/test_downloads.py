@@ -179,7 +179,7 @@ except sources.DataError as error:
         pytest.param("cuts off", 8, "it was interrupted after", marks=pytest.mark.slow),
     ],
 )
-def test_several_processes_at_an_empty_root(
+def test_several_processes_at_an_empty_root_download_once_or_fail_in_one_line(
     tmp_path: Path, mirror: type[Mirror], behaviour: str, downloads: int, reason: str
 ) -> None:
     """One download, verified, for all; or one clear line each, and nothing left."""

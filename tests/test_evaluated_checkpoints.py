@@ -41,7 +41,9 @@ def from_nowhere(content: dict[str, Any]) -> None:
     content["config"]["dataset"] |= {"source": "auto", "root": "/no/such/folder"}
 
 
-def test_a_checkpoint_that_has_left_its_run(evaluate: CommandLine, run: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_without_its_run_is_evaluated_in_its_own_folder(
+    evaluate: CommandLine, run: Path, tmp_path: Path
+) -> None:
     """Nothing else is needed: not the run folder, and not the data's old place."""
     (tmp_path / "mail").mkdir()
 
@@ -130,7 +132,7 @@ def test_several_checkpoints_agree_with_what_training_wrote_of_each(evaluate: Co
         assert (folder / "summary.md").read_text().startswith(f"# run: {name}, epoch {epoch}\n")
 
 
-def test_the_last_model_by_name(
+def test_checkpoints_are_found_by_name(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """RUN/last, RUN/best and RUN/epoch_0001 wherever a run or a checkpoint is given; also from older files."""
@@ -192,7 +194,7 @@ def test_a_path_that_is_not_a_checkpoint_is_refused_and_nothing_is_written(
     assert not list(tmp_path.rglob("evaluation"))
 
 
-def test_a_folder_of_data_that_is_not_there(run: Path) -> None:
+def test_a_folder_of_data_that_does_not_exist_is_refused(run: Path) -> None:
     message = "dataset.root=/no/such/folder is not a directory: type one with the data, or create it for a download."
     with pytest.raises(VaelabError, match=f"^{re.escape(message)}$"):
         api.evaluate(run, "dataset.source=full", "dataset.root=/no/such/folder")
@@ -278,7 +280,7 @@ def test_an_output_that_can_not_be_written_is_noticed_first(
         api.evaluate("run", output="afile")
 
 
-def test_a_run_with_more_validation_images_than_the_subset_has(run: Path) -> None:
+def test_a_run_with_more_validation_images_than_the_subset_has_is_evaluated(run: Path) -> None:
     rewrite(
         run / "checkpoints" / "best.safetensors",
         lambda content: content["config"]["dataset"].update(val_size=50_000),

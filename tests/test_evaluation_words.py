@@ -180,7 +180,7 @@ def test_the_summary_says_what_limits_the_samples() -> None:
     assert collapsed["What limits the samples"].startswith("Posterior collapse: 0 of 2 dimensions are active")
 
 
-def test_the_summary_of_what_was_not_measured() -> None:
+def test_the_summary_says_what_was_not_measured_and_why() -> None:
     found = summary({}, {"samples": "3 images are too few", "bound": "metrics.bound=false"})
     assert found == {
         "Reconstruction": "Not measured: bound (metrics.bound=false), images.",

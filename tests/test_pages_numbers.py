@@ -238,7 +238,9 @@ def test_epochs_are_those_of_their_checkpoints(pages: Path, watched: Watched, da
         np.testing.assert_allclose(z(page, view), first.encode(data.test.images[0]).mean[0], atol=1e-3)
 
 
-def test_noise_dimensions_interpolation_and_arithmetic(pages: Path, watched: Watched) -> None:
+def test_noise_dimensions_interpolation_and_arithmetic_agree_with_numpy(
+    pages: Path, watched: Watched
+) -> None:
     page = watched.open(pages / SINGLE, EXPLORER)
     page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
     page.wait_for_timeout(400)

@@ -174,7 +174,7 @@ def test_a_signal_at_any_moment_leaves_nothing_incomplete(
 @pytest.mark.parametrize(("command", "number"), [
     ("compare sweep=.", signal.SIGINT), ("explore run=run", signal.SIGTERM), ("evaluate checkpoint=run", signal.SIGTERM),
 ])  # fmt: skip
-def test_a_signal_during_the_other_commands(
+def test_a_signal_ends_the_other_commands_and_leaves_nothing_incomplete(
     tmp_path: Path, finished: Path, command: str, number: signal.Signals
 ) -> None:
     shutil.copytree(finished, tmp_path / "run")

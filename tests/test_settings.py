@@ -94,7 +94,7 @@ def test_a_wrong_value_is_named_with_what_is_allowed(key: str, value: Any, shown
     ("word", "value"),
     [(True, True), ("yes", True), ("On", True), (1, True), ("1", True), ("FALSE", False), ("off", False), (0, False)],
 )  # fmt: skip
-def test_words_that_mean_true_or_false(word: object, value: bool) -> None:
+def test_yes_and_on_mean_true_and_their_opposites_false(word: object, value: bool) -> None:
     assert resolve({"kl": word}, Config).kl is value
 
 

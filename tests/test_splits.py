@@ -30,7 +30,7 @@ CPU = torch.device("cpu")
         (["tshirt", "Ankle boot", "bag"], [0, 8, 9]),
     ],
 )
-def test_classes_by_number_or_name(wanted: list[object] | None, numbers: list[int]) -> None:
+def test_classes_are_chosen_by_number_or_name(wanted: list[object] | None, numbers: list[int]) -> None:
     assert class_numbers(FASHION, wanted) == numbers
 
 
@@ -83,7 +83,7 @@ def test_a_tenth_of_the_subset_is_the_validation_set() -> None:
     assert (len(data.train), len(data.scored), data.scored.name) == (9000, 1000, "val")
 
 
-def test_val_size_that_leaves_nothing() -> None:
+def test_a_val_size_that_leaves_no_training_image_is_refused() -> None:
     with pytest.raises(ConfigError) as error:
         splits.load(DatasetConfig(source="embedded", val_size=10_000), CPU)
     assert str(error.value) == (
@@ -96,7 +96,7 @@ def test_val_size_that_leaves_nothing() -> None:
     (2, "dataset.val_size=2 leaves no validation images of dataset.classes=[7]: type a larger number."),
     (9998, "dataset.val_size=9998 leaves no training images of dataset.classes=[7]: type a smaller number."),
 ])  # fmt: skip
-def test_splits_without_an_image_of_the_classes(val_size: int, message: str) -> None:
+def test_a_split_without_an_image_of_the_classes_is_refused(val_size: int, message: str) -> None:
     with pytest.raises(ConfigError) as error:
         splits.load(DatasetConfig(source="embedded", classes=[7], val_size=val_size), CPU)
     assert str(error.value) == message

@@ -108,7 +108,7 @@ hydra:
 
 
 @pytest.mark.hydra
-def test_a_yaml_with_hydras_own_folder_names(train: CommandLine, tmp_path: Path) -> None:
+def test_a_yaml_may_name_the_folders_of_a_sweep_itself(train: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "mine" / "experiment").mkdir(parents=True)
     (tmp_path / "mine" / "experiment" / "study.yaml").write_text(STUDY)
     small = (*NO_FIGURES[:1], "model.hidden=[4]", "epochs=1", WITHOUT_COMPARISON)

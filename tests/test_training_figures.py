@@ -216,7 +216,7 @@ def test_uninformative_figures_are_left_out_and_the_log_says_why(
 
 
 @pytest.mark.parametrize("method", ["pca", "tsne"])
-def test_the_final_picture_of_many_dimensions(data: Data, method: str) -> None:
+def test_the_final_latent_plot_of_many_dimensions_keeps_clusters_apart(data: Data, method: str) -> None:
     """Two clusters in five dimensions stay apart in an embedding, which has no place for the prior."""
     clusters = np.random.default_rng(0).normal(size=(60, 5)) + 20 * np.repeat([[0], [1]], 30, axis=0)
     examples, _ = examples_at(data, clusters.astype(np.float32), f"artifacts.embedding={method}")
