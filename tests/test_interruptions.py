@@ -61,7 +61,7 @@ def test_extending_a_finished_run_equals_a_longer_one(train: CommandLine, tmp_pa
     assert again.stderr == "vaelab: The run is finished: type epochs=2 or more to extend it.\n"
     refused = train("resume=extended", "beta=2")
     assert refused.returncode == 1
-    assert refused.stderr.startswith("vaelab: beta can't change when a run is resumed (its beta is 1.0)")
+    assert refused.stderr.startswith("vaelab: beta can't change ")
     (
         extended / "checkpoints" / "best.safetensors"
     ).unlink()  # as if killed after last.safetensors was written and before best.safetensors

@@ -66,9 +66,10 @@ def test_what_a_run_has_left_is_not_mixed_with_another(
     shutil.copytree(finished, tmp_path / "run")
     (tmp_path / "run" / "run.json").unlink()
     result = train(*TINY, "epochs=1", "hydra.run.dir=run")
-    assert (result.returncode, result.stderr) == (
-        1, "vaelab: run has files of a run, but no run.json: type another hydra.run.dir.\n"
-    )  # fmt: skip
+    (line,) = result.stderr.splitlines()
+    assert result.returncode == 1
+    assert line.startswith("vaelab: run has files of a run")
+    assert line.endswith("type another hydra.run.dir.")
 
 
 def test_a_job_that_finds_its_folder_in_use_leaves_the_log_alone(train: CommandLine, tmp_path: Path) -> None:
@@ -86,9 +87,7 @@ def test_a_job_that_finds_its_folder_in_use_leaves_the_log_alone(train: CommandL
             "hydra.callbacks.compare.enabled=false",
         )
         assert result.returncode == 1
-        assert "0_seed-1 failed: sweep/0_seed-1 is in use by process" in result.stderr.replace(
-            f"{tmp_path}/", ""
-        )
+        assert "0_seed-1 is in use by process" in result.stderr
         assert (job / "train.log").read_text() == "of another process\n"
 
 
@@ -196,11 +195,8 @@ def test_a_signal_in_a_sweep_saves_the_job_and_says_how_to_continue(
     result = train(*line, going_wrong={"fault": fault})
     stderr = result.stderr
     assert result.returncode == 128 + number
-    assert stderr.splitlines()[-1].endswith(
-        f"To continue the sweep, add hydra.sweep.dir={tmp_path}/sweep to the command."
-    ) or stderr.splitlines()[-1].endswith(
-        "To continue the sweep, add hydra.sweep.dir=sweep to the command."
-    ), stderr
+    last = stderr.splitlines()[-1].replace(f"{tmp_path}/", "")
+    assert last.endswith("To continue the sweep, add hydra.sweep.dir=sweep to the command."), stderr
     assert "Traceback" not in stderr
     assert run_json(tmp_path / "sweep" / "0_seed-1")["status"] == "interrupted"
     assert not (tmp_path / "sweep" / "1_seed-2").exists()
