@@ -29,7 +29,6 @@ from vaelab.cli.plan import JOBLIB, Sweep, combinations, known_to_hydra, planned
 from vaelab.config import SCHEMAS, Config, VaelabError, expand_home, quote_override
 from vaelab.config.train import training_digest
 from vaelab.data.datasets import OWN_FILES, spec_of
-from vaelab.pages.run_report import write_run_report
 from vaelab.runs.files import TRAININGS, InUse, locked, remove_if_empty, write_bytes, writing
 from vaelab.runs.folder import RunFolder, checkpoint_at, natural, run_folders, sha256_of
 from vaelab.runs.logs import terminal
@@ -248,7 +247,9 @@ def train_job(job: Job, *, owns_process: bool) -> TrainingResult | None:
         with claimed(training_digest(config, files), job.sweep, folder) as home:
             if home.path != folder.path:
                 print(f"{folder.name} is the same training as {home.name}", file=terminal())
-            from vaelab.training import session  # torch, which takes seconds: only for settings that resolve
+            # These import torch and matplotlib, which takes seconds: only for settings that resolve.
+            from vaelab.pages.run_report import write_run_report
+            from vaelab.training import session
 
             caller = session.Caller(
                 job.overrides, write_run_report, owns_process, command=sweep["command"], place=place

@@ -27,10 +27,13 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """The terms of an objective for each image: unreduced, in nats, and unweighted except for `loss`."""
+    """The terms of an objective for each image, unreduced and, except for `loss`, unweighted.
+
+    All are in nats, except for dimensionless `parts`.
+    """
 
     loss: Tensor  # (B,)  what is minimised, on average over the batch
-    reconstruction: Tensor  # (B,)  -log p(x|z), one sample of z per image
+    reconstruction: Tensor  # (B,)  -log p(x|z), averaged over the samples of z per image
     kl: Tensor  # (B,)  KL(q(z|x) || p(z))
     parts: Mapping[str, Tensor] = field(default_factory=dict)  # (B,) each; names as in Objective.parts
 
@@ -132,7 +135,7 @@ def not_taken(config: Config) -> list[str]:
         "which does not take it."
         for key, (registry, chosen) in takers.items()
         if (value := getattr(loss, key)) != getattr(untouched, key)
-        and not (config.kl_off and f"loss.{key}" in KL_SETTINGS)  # of which without_effect says so
+        and not (config.kl_off and f"loss.{key}" in KL_SETTINGS)  # which Config.without_effect reports
         and key not in registry.parameters(chosen)
     ]
 
