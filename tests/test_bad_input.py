@@ -51,7 +51,7 @@ def table() -> Iterator[tuple[str, list[str], str]]:
 
 
 def pattern(message: str) -> str:
-    """Of a whole sentence, or of one line with these parts."""
+    """A regular expression for a whole sentence, or for one line with these parts."""
     if message.endswith("."):
         return re.escape(message)
     return ".*".join(["", *map(re.escape, message.split(" … ")), ""])

@@ -109,7 +109,7 @@ def test_a_run_is_packed_at_any_time(trained: Path, tmp_path: Path) -> None:
     sweep = folder.parent
     assert zip_command(f"sweep={sweep}").stdout == f"Zip: {sweep}.zip\n"
     both = zip_command(f"run={folder}", f"sweep={sweep}")
-    assert "type either run=FOLDER or sweep=FOLDER" in both.stderr
+    assert both.stderr.startswith("vaelab: vaelab.zip packs one folder: ")
 
 
 def test_the_commands_and_versions_are_listed(train: CommandLine, tmp_path: Path) -> None:

@@ -136,6 +136,7 @@ def test_images_without_labels_are_refused(tmp_path: Path) -> None:
     result = command_line_of("vaelab.train", tmp_path)(*command)
     assert (result.returncode, result.stdout) == (1, "")
     (line,) = result.stderr.splitlines()
+    assert line.startswith("vaelab: model.conditional=true needs images with labels")
     assert line.endswith("type model.conditional=false.")
     assert [path.name for path in tmp_path.iterdir()] == ["mine.npz"]
 
