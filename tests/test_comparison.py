@@ -248,7 +248,7 @@ def test_evaluations_that_were_made_otherwise_are_made_again(
 
     monkeypatch.setattr(compare, "Evaluation", Recorded)
     only_shown = api.compare(folder, figures=False, evaluate=False)
-    assert "for 4 of 4 runs (evaluate=false)" in only_shown.notes
+    assert "for 4 of 4 runs (evaluate=false)" in " ".join(only_shown.notes)
     assert "0.988" not in only_shown.text
     assert made == []
     again = api.compare(folder, figures=False)
@@ -275,7 +275,7 @@ def test_scores_on_different_feature_networks_are_never_compared(
     assert not [key for key in table(folder)[0] if key.startswith(("fid", "precision", "recall"))]
     assert table(folder)[0]["silhouette"] == table(swept[0])[0]["silhouette"]
     again = api.compare(folder, figures=False)
-    assert f"another feature network: {JOBS[2]}." in again.notes
+    assert f"another feature network: {JOBS[2]}." in " ".join(again.notes)
     assert table(folder) == table(swept[0])
 
 
