@@ -136,8 +136,8 @@ def check_memory(count: int, layout: Layout, where: str) -> None:
     if needed > MOST_BYTES:
         raise DataError(
             f"{where} takes {needed / 2**30:,.1f} GiB as {count:,} images of {layout.size[0]} x "
-            f"{layout.size[1]} pixels, and {MOST_BYTES / 2**30:.0f} GiB are read at most: type a smaller "
-            "dataset.image_size."
+            f"{layout.size[1]} pixels, and {MOST_BYTES / 2**30:.0f} GiB are read at most: take fewer "
+            "images, or for a training type a smaller dataset.image_size."
         )
 
 

@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vaelab.config import Config, VaelabError, effective, flattened, look_up, show
-from vaelab.config.train import KL_SETTINGS, OF_SCHEDULE, name_of, notation
+from vaelab.config import Config, VaelabError, flattened, look_up, show
+from vaelab.config.train import KL_SETTINGS, SCHEDULE_ARGUMENTS, name_of, notation
 from vaelab.evaluation.sections import MEASURES_VERSION
 from vaelab.runs.folder import SPLIT_NAMES, RunFolder, read_metrics_json, run_folders, sha256_of
+from vaelab.objectives import kl_weight
 from vaelab.training import checkpoint
+from vaelab.training.identity import effective
 
 
 @dataclass
@@ -148,11 +150,12 @@ def find(folder: Path) -> FoundRuns:
     for path in run_folders(folder):
         try:
             member = read(RunFolder(path))
+            settings = settings_of(member.config)  # refuses a schedule whose plugin is missing
         except (VaelabError, OSError, ValueError) as reason:
             found.not_finished[str(path.relative_to(folder))] = str(reason)
             continue
         family = repr(family_of(member))
-        training = settings_of(member.config), member.config.seed, member.facts.get("initial_weights")
+        training = settings, member.config.seed, member.facts.get("initial_weights")
         same = seen.setdefault(repr((family, *training)), member)
         if same is member:
             families.setdefault(family, []).append(member)
@@ -310,9 +313,9 @@ def label_of(config: Config, varying: Sequence[str], exact: bool = False) -> str
         "initial_weights": source_of(config.initial_weights),
     }
     flat |= own_words
-    if config.loss.full_from_start and "loss.schedule" in varying:
+    if "loss.schedule" in varying and kl_weight(config).is_constant:
         own_words["loss.schedule"] = "schedule constant"
-        varying = [key for key in varying if key not in OF_SCHEDULE or key == "loss.schedule"]
+        varying = [key for key in varying if key.removeprefix("loss.") not in SCHEDULE_ARGUMENTS]
     words = [
         own_words.get(key) or f"{key.split('.')[-1]} {short(flat[key])}"
         for key in varying

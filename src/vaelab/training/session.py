@@ -17,13 +17,12 @@ from vaelab.config import (
     VaelabError,
     continued,
     counted,
-    effective,
     quote_override,
     to_yaml,
 )  # fmt: skip
 from vaelab.data import splits
 from vaelab.data.datasets import OWN_FILES, spec_of
-from vaelab.objectives import kl_weight, not_taken, planned_by_epochs
+from vaelab.objectives import kl_weight, planned_by_epochs, without_use
 from vaelab.runs import files, logs
 from vaelab.runs.environment import set_deterministic, torch_settings_kept
 from vaelab.runs.files import StorageError
@@ -33,6 +32,7 @@ from vaelab.training import callbacks, checkpoint
 from vaelab.training.callbacks import best_of, command, notify
 from vaelab.training.checkpoint import Checkpoint, CheckpointError
 from vaelab.training.examples import ExampleImages
+from vaelab.training.identity import effective
 from vaelab.training.initial_weights import InitialWeights
 from vaelab.training.loggers import loggers
 from vaelab.training.loop import fit
@@ -284,7 +284,7 @@ class TrainingRun:
             first = "; ".join(f"{name}: {why}" for name, why in list(left_out.items())[:3])
             more = f"; and {len(left_out) - 3:,} more, all in run.json" if len(left_out) > 3 else ""
             log.warning(f"{counted(len(left_out), 'file')} in {data.origin.folder} left out ({first}{more}).")
-        for idle in [*config.without_effect(), *not_taken(config)]:
+        for idle in [*config.without_effect(), *without_use(config)]:
             log.warning(idle)
         if data.scored.name == "val" and not self.chooses_best():
             log.info("Validation losses of different epochs are not comparable: best is the last epoch")

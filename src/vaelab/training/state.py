@@ -236,10 +236,9 @@ def epoch_record(state: TrainingState, data: Data, config: Config) -> Record:
             terms = numbers["reconstruction"], numbers["kl"]
             raise diverged(state.epoch + 1, state.step, *terms, weight)
         record |= {f"{name}/{key}": value for key, value in numbers.items()}
-    constant = config.kl_off or config.loss.full_from_start
     record |= {
         "kl_weight": weight,
-        **({} if constant else {"kl_weight_mean": fmean(weights)}),
+        **({} if weight_of.is_constant else {"kl_weight_mean": fmean(weights)}),
         **dict(zip(counts, sums_T[len(per_image_T) :].tolist(), strict=True)),
         "active_units": active_units(scored.posterior.mean),
         "images_per_second": len(data.train) / state.seconds,
