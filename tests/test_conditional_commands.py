@@ -68,6 +68,7 @@ def test_python_and_the_shell_mean_the_same_class(trained: Path) -> None:
         assert torch.equal(run.sample(3, seed=1, labels=named), given)
     for named in ("Sneaker", "snea", 7):
         assert torch.equal(api.sample(run, count=3, seed=1, **{"class": named}), given)
+    assert torch.equal(api.sample(run, "class=sneaker", "count=3", seed=1), given)
     for wrong, message in (
         ("pullover", "class: the run was trained on Trouser and Sneaker, not on Pullover"),
         (12, "class: 12 is not one of its classes"),

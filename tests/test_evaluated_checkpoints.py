@@ -148,7 +148,7 @@ def test_the_last_model_by_name(
             VaelabError, match=r"last\.safetensors is itself a checkpoint: give which=best with"
         ):
             vaelab.load(path, which="best")
-    assert torch.equal(api.sample("run/last", 4), last.sample(4))
+    assert torch.equal(api.sample("run/last", count=4), last.sample(4))
     page = api.explore("run/last", images=10, output="page.html")
     assert '"run: last, epoch 3"' in page.path.read_text()
     assert (repr(page), Path(page)) == ("<Explorer: page.html>", page.path)

@@ -49,9 +49,9 @@ def test_every_format_has_the_same_images_however_many_are_drawn(trained: Path, 
     run = vaelab.load(trained)
     assert torch.equal(run.sample(count, seed=3)[:7], run.sample(7, seed=3))
     np.testing.assert_array_equal((255 * run.sample(count, seed=3)[:, 0]).round().byte().numpy(), images)
-    assert torch.equal(api.sample(run, 7, seed=3), run.sample(7, seed=3))
+    assert torch.equal(api.sample(run, count=7, seed=3), run.sample(7, seed=3))
     np.testing.assert_array_equal((255 * run.decode(latents[:1])[0, 0]).round().byte().numpy(), images[0])
-    halved = api.sample(trained, 2, seed=3, sigma=0.5)
+    halved = api.sample(trained, count=2, seed=3, sigma=0.5)
     torch.testing.assert_close(halved, run.decode(0.5 * latents[:2]))
 
 
@@ -119,7 +119,7 @@ def test_a_mixture_is_drawn_from_where_the_encoder_puts_images(trained: Path, tm
     spread = (q.mean.var(dim=0) + q.log_variance.exp().mean(dim=0)).sqrt().numpy()
     np.testing.assert_allclose(drawn.mean(axis=0), q.mean.mean(dim=0), atol=0.25)
     np.testing.assert_allclose(drawn.std(axis=0), spread, rtol=0.2)
-    few = api.sample(trained, 3, source="mixture")
+    few = api.sample(trained, "source=mixture", count=3)
     torch.testing.assert_close(few, run.decode(drawn[:3]))
 
 

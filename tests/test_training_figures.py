@@ -61,6 +61,14 @@ def test_frames_are_evenly_spaced_over_the_whole_training(
         assert len(read_frame(folder, step, count).means_NL) == count
 
 
+def test_an_animation_has_at_most_64_frames_and_no_fewer_than_needed() -> None:
+    config = settings(*TINY, "epochs=1", "artifacts.gif_every_batches=1")
+    for steps in (63, 64, 126, 127, 1000):
+        distance = snapshots.frame_distance(config, steps)
+        assert len({*range(0, steps, distance), steps}) <= 64
+        assert distance == 1 or len({*range(0, steps, distance // 2), steps}) > 64
+
+
 def test_a_video_that_cannot_be_made_is_announced(
     data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -74,7 +74,7 @@ class Checkpoint(BaseModel):
     best_neg_elbo: FiniteFloat | None = None  # for older versions, which chose by it
     device: str
     seconds: FiniteFloat  # training time of the current epoch
-    initial_weights: dict[str, Any] = {}  # path, epoch and SHA-256 of their checkpoint; none if random
+    initial_weights: dict[str, Any] = {}  # InitialWeights.facts of their checkpoint; none if random
     param_groups: list[dict[str, Any]]  # Adam's options
     model: Tensors
     trained: Tensors = Field({}, exclude=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vaelab.config import Config, show
+from vaelab.config import Config, DatasetConfig, resolve, show
 from vaelab.data.splits import Data, validation_size
 from vaelab.models import models
 from vaelab.runs.folder import checkpoint_at, sha256_of
@@ -38,7 +38,15 @@ class InitialWeights:
     @property
     def facts(self) -> dict[str, Any]:
         """What run.json and checkpoints say of them."""
-        return {"checkpoint": str(self.path.resolve()), "epoch": self.saved.epoch, "sha256": self.sha256}
+        own = {"checkpoint": str(self.path.resolve()), "epoch": self.saved.epoch, "sha256": self.sha256}
+        return {**own, "trained_on": self.trained_on}
+
+    @property
+    def trained_on(self) -> list[dict[str, Any]]:
+        """The images that they were trained on, by their run and by those whose weights it started with."""
+        dataset = checkpoint.config_of(self.saved).dataset.to_dict()
+        own = {"sha256": dict(self.saved.data.sha256), "dataset": dataset}
+        return [*self.saved.initial_weights.get("trained_on", []), own]
 
     def check(self, config: Config, image_shape: Sequence[int], classes: Sequence[int]) -> None:
         """Raise CheckpointError if a run of these settings can't start with them.
@@ -67,13 +75,17 @@ class InitialWeights:
 
     def seen(self, config: Config, data: Data) -> str:
         """A sentence if they were trained on images that this run validates or tests with; else empty."""
-        before, now = checkpoint.config_of(self.saved).dataset, config.dataset
-        if self.saved.data.sha256 != dict(data.origin.sha256):
-            return ""
-        if (before.split_seed, before.test_size) != (now.split_seed, now.test_size):
-            given = f"dataset.split_seed={before.split_seed} dataset.test_size={show(before.test_size)}"
-            return f"initial_weights was trained on some of the test images: type {given}."
-        then, here = (validation_size(each, data.training_file) for each in (before, now))
+        now, here = config.dataset, validation_size(config.dataset, data.training_file)
+        sizes = [here]
+        for each in self.trained_on:
+            if each["sha256"] != dict(data.origin.sha256):
+                continue
+            before = resolve(each["dataset"], DatasetConfig)
+            if (before.split_seed, before.test_size) != (now.split_seed, now.test_size):
+                given = f"dataset.split_seed={before.split_seed} dataset.test_size={show(before.test_size)}"
+                return f"initial_weights was trained on some of the test images: type {given}."
+            sizes.append(validation_size(before, data.training_file))
+        then = min(sizes)
         if then < here:
             some = "initial_weights was trained on some of the validation images"
             return f"{some}: type dataset.val_size={then}."

@@ -49,7 +49,7 @@ class TrainingState:
     history: list[Record] = field(default_factory=list)
     best_epoch: int = 0
     initial_weights: dict[str, Any] = field(default_factory=dict)
-    """Path, epoch and SHA-256 of the checkpoint whose weights the training started with; empty if random."""
+    """`InitialWeights.facts` of the checkpoint whose weights the training started with; empty if random."""
     average: tuple[VAE, Objective] | None = None
     """Model and objective with the moving averages of their weights, or None."""
 
