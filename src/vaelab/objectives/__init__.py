@@ -125,8 +125,8 @@ def without_use(config: Config) -> list[str]:
         and not (config.kl_off and f"loss.{key}" in KL_SETTINGS)  # of which without_effect says so
         and key not in registry.parameters(chosen)
     ]
-    rises = "warmup_epochs" in kl_schedules.parameters(loss.schedule)
-    if rises and kl_weight(config).is_constant and not config.kl_off and loss.schedule != LossConfig().schedule:
+    rises = "warmup_epochs" in kl_schedules.parameters(loss.schedule) and not config.kl_off
+    if rises and kl_weight(config).is_constant and loss.schedule != LossConfig().schedule:
         cause = "has no effect with loss.warmup_epochs=0: the KL weight is beta from the first step."
         sentences.append(f"loss.schedule={show(loss.schedule)} {cause}")
     return sentences
