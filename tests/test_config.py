@@ -17,12 +17,12 @@ from vaelab.config import (
     overrides_of,
     resolve,
 )
-from vaelab.training.identity import effective, training_digest
 from vaelab.data.datasets import datasets
 from vaelab.evaluation.runs import label_of
 from vaelab.models import build
 from vaelab.objectives import kl_schedules, kl_weight, likelihoods, without_use
 from vaelab.objectives.schedules import WarmUp
+from vaelab.training.identity import effective, training_digest
 
 CHOICES = sorted(
     f"{path.parent.name}={path.stem}" for path in CONF_DIR.glob("*/*.yaml") if path.parent.name != "hydra"
@@ -129,7 +129,10 @@ class Quadratic(WarmUp):
 
 def test_a_schedule_from_elsewhere_is_treated_as_one_of_vaelab(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(kl_schedules.registered, "quadratic", Quadratic)
-    full, rising = settings("loss.schedule=quadratic"), settings("loss.schedule=quadratic", "loss.warmup_epochs=3")
+    full, rising = (
+        settings("loss.schedule=quadratic"),
+        settings("loss.schedule=quadratic", "loss.warmup_epochs=3"),
+    )
     assert (kl_weight(full).is_constant, kl_weight(rising).is_constant) == (True, False)
     assert training_digest(full) == training_digest(settings()) != training_digest(rising)
     assert label_of(full, ["loss.schedule"]) == "schedule constant, beta 1"

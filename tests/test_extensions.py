@@ -240,7 +240,9 @@ def test_a_plugin_that_fails_is_named_and_no_other_suffers(tmp_path: Path, train
     """By an error, or by a name that a class of vaelab has."""
     install(tmp_path)
     (tmp_path / "rae.py").write_text("import no_such_module")
-    (tmp_path / "staircase.py").write_text((tmp_path / "staircase.py").read_text().replace('"staircase"', '"linear"'))
+    (tmp_path / "staircase.py").write_text(
+        (tmp_path / "staircase.py").read_text().replace('"staircase"', '"linear"')
+    )
     result = train(
         *QUICK[1:-1], "dataset.source=embedded", "epochs=1", "model.hidden=[4]", "dataset.val_size=9000"
     )

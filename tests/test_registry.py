@@ -26,7 +26,7 @@ def test_a_name_belongs_to_the_module_that_registered_it_first() -> None:
     ):
         registered("two")
     assert registry.get("mine") is reloaded
-    with pytest.raises(ConfigError, match="by both one and vaelab.models.mine"):
+    with pytest.raises(ConfigError, match=r"by both one and vaelab\.models\.mine"):
         registered("vaelab.models.mine")
     assert registry.get("mine") is not reloaded
     spec = published()["mnist"]

@@ -21,9 +21,9 @@ from vaelab.cli.arguments import parse, prepare
 from vaelab.cli.plan import planned
 from vaelab.config import Config, VaelabError, resolve
 from vaelab.config.base import read_yaml
-from vaelab.training.identity import training_digest
 from vaelab.evaluation.runs import label_of
 from vaelab.runs.folder import natural
+from vaelab.training.identity import training_digest
 from whole_runs import assert_same_run
 
 WITHOUT_COMPARISON = "hydra.callbacks.compare.enabled=false"

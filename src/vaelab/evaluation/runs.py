@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from vaelab.config import Config, VaelabError, flattened, look_up, show
 from vaelab.config.train import KL_SETTINGS, SCHEDULE_ARGUMENTS, name_of, notation
 from vaelab.evaluation.sections import MEASURES_VERSION
-from vaelab.runs.folder import SPLIT_NAMES, RunFolder, read_metrics_json, run_folders, sha256_of
 from vaelab.objectives import kl_weight
+from vaelab.runs.folder import SPLIT_NAMES, RunFolder, read_metrics_json, run_folders, sha256_of
 from vaelab.training import checkpoint
 from vaelab.training.identity import effective
 
