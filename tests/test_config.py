@@ -135,7 +135,7 @@ def test_a_schedule_from_elsewhere_is_treated_as_one_of_vaelab(monkeypatch: pyte
     )
     assert (kl_weight(full).is_constant, kl_weight(rising).is_constant) == (True, False)
     assert training_digest(full) == training_digest(settings()) != training_digest(rising)
-    assert label_of(full, ["loss.schedule"]) == "schedule constant, beta 1"
+    assert label_of(full, ["loss.schedule"]) == "schedule constant"
     assert without_use(full)[0].startswith("loss.schedule=quadratic has no effect with loss.warmup_epochs=0")
 
 
