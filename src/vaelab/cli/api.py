@@ -36,7 +36,6 @@ from vaelab.config import (
     quoted,
     show,
 )
-from vaelab.pages.run_report import write_run_report
 from vaelab.runs.folder import RunFolder, RunFolderError, refuse_inside_a_run, refuse_system, run_folders
 from vaelab.runs.logs import standard_streams
 from vaelab.runs.signals import BY_SIGNAL
@@ -97,6 +96,7 @@ def new_or_resumed(
     from vaelab.runs.environment import importing
 
     with importing():
+        from vaelab.pages.run_report import write_run_report
         from vaelab.training import session
 
     caller = session.Caller(overrides, write_run_report, owns_process)

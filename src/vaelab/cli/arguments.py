@@ -162,7 +162,7 @@ def parse_flags(line: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     kinds = [f"--{name.replace('_', '-')}" for name in EXCLUSIVE if given[name]]
     if len(kinds) > 1:
         raise config.VaelabError(f"{' and '.join(kinds)} can't be combined: type one of them.")
-    if given["resolve"] and not (given["cfg"] or given["help"]):
+    if given["resolve"] and not given["cfg"]:
         raise config.VaelabError("--resolve only changes how --cfg prints: type --cfg job as well.")
     return given, overrides
 

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from vaelab.cli.arguments import prepare, swept_keys
 from vaelab.cli.completion import answer
-from vaelab.cli.compose import VERSION_BASE, WHITELIST, Job, register
+from vaelab.cli.compose import VERSION_BASE, WHITELIST, Job, help_text, register
 from vaelab.cli.messages import errors_in_one_line
 from vaelab.cli.sweep import sweeping
 from vaelab.config import CONF_DIR, SCHEMAS, VaelabError
@@ -59,6 +59,9 @@ def run_command(command: str, body: Callable[[Job], object]) -> None:
         arguments = prepare(sys.argv[1:], command, schema)
         if arguments.given["version"]:
             print(version_line())
+            return
+        if arguments.given["help"]:
+            print(help_text(command, arguments.given, arguments.overrides))
             return
         if arguments.given["shell_completion"]:
             print(answer(" ".join(arguments.overrides), schema))

@@ -28,7 +28,6 @@ from vaelab.cli.messages import one_line
 from vaelab.cli.plan import JOBLIB, Sweep, combinations, known_to_hydra, planned, subfolder
 from vaelab.config import SCHEMAS, Config, VaelabError, expand_home, quote_override
 from vaelab.data.datasets import OWN_FILES, spec_of
-from vaelab.pages.run_report import write_run_report
 from vaelab.runs.files import TRAININGS, InUse, locked, remove_if_empty, write_bytes, writing
 from vaelab.runs.folder import RunFolder, checkpoint_at, natural, run_folders, sha256_of
 from vaelab.runs.logs import terminal
@@ -246,7 +245,8 @@ def train_job(job: Job, *, owns_process: bool) -> TrainingResult | None:
         same = {*hydra.config.override_dirname.exclude_keys}
         own = [as_typed(line) for line in job.overrides if line.partition("=")[0].lstrip("+~") not in same]
         print(f"{place}: {' '.join(own)}", file=terminal())
-        # These import torch, which takes seconds: only for settings that resolve.
+        # These import torch and matplotlib, which takes seconds: only for settings that resolve.
+        from vaelab.pages.run_report import write_run_report
         from vaelab.training import session
         from vaelab.training.identity import training_digest
 
