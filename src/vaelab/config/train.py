@@ -1,4 +1,4 @@
-"""The settings of a training, and what resuming, repeating and "the same training" mean."""
+"""The settings of a training, and what resuming and repeating mean."""
 
 from collections.abc import Collection, Iterable, Mapping
 from importlib.util import find_spec
