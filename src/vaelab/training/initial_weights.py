@@ -83,11 +83,11 @@ class InitialWeights:
             before = resolve(each["dataset"], DatasetConfig)
             if (before.split_seed, before.test_size) != (now.split_seed, now.test_size):
                 given = f"dataset.split_seed={before.split_seed} dataset.test_size={show(before.test_size)}"
-                return f"initial_weights was trained on some of the test images: type {given}."
+                return f"The initial weights were trained on some of the test images: type {given}."
             sizes.append(validation_size(before, data.training_file))
         then = min(sizes)
         if then < here:
-            some = "initial_weights was trained on some of the validation images"
+            some = "The initial weights were trained on some of the validation images"
             return f"{some}: type dataset.val_size={then}."
         return ""
 
