@@ -9,6 +9,7 @@ from statistics import fmean
 from vaelab.comparison.statistics import LEVEL, Difference, differences, tested
 from vaelab.comparison.table import NOT_RANKED, Column, by_seed, columns, estimate
 from vaelab.evaluation.runs import Family
+from vaelab.pages.glossary import bare
 from vaelab.pages.numbers import written
 
 TYPICAL_ALONE = (
@@ -22,7 +23,7 @@ def findings(family: Family) -> list[str]:
     """Sentences, each from numbers of the tables, and how they were tested."""
     found = columns(family)
     by_name = {column.name: column for column in found}
-    fid = next(name for name in by_name if name.startswith("fid_"))
+    fid = next(name for name in by_name if bare(name) == "fid")
     ranked = [(column, ranking) for column in found if (ranking := ranking_of(family, column))]
     without_kl, pairs = sampling_without_kl(family, by_name[fid], by_name[f"{fid}_mixture"])
     return [

@@ -143,7 +143,7 @@ def evaluated_model(run: Run, config: EvaluationConfig, loaded: dict[str, Any]) 
     if key not in loaded:
         data, source = load_data(run, config)
         if (path := config.dataset.features) is not None:
-            feature_network(data.spec.name, data.train.images.device, Path(path))  # or say now why not
+            feature_network(Path(path), data.train.images.device)  # or say now why not
         loaded[key] = data, source, {}
     return EvaluatedModel(run, config, *loaded[key])
 
