@@ -38,7 +38,7 @@ from vaelab.pages.run_report import is_row, table, with_error, write_run_report
 from vaelab.runs import logs as console
 from vaelab.runs.environment import device_facts, git_facts, now, versions
 from vaelab.runs.files import held, remove_if_empty, through_link, write_bytes
-from vaelab.runs.folder import RunFolder, RunFolderError, as_json, read_metrics_json, sha256_of
+from vaelab.runs.folder import RunFolder, RunFolderError, as_json, read_metrics_json
 from vaelab.runs.signals import Interrupted, Signals
 from vaelab.training.checkpoint import config_of
 from vaelab.training.run import Run, load_data, newest
@@ -339,9 +339,8 @@ class Evaluation(Steps):
     def facts(self) -> dict[str, Any]:
         """What was evaluated, and how."""
         evaluated, run, data = self.evaluated, self.evaluated.run, self.evaluated.data
-        digest = sha256_of(run.checkpoint)
         return {
-            "checkpoint": {"file": run.checkpoint.name, "sha256": digest, "epoch": run.epoch},
+            "checkpoint": {"file": run.checkpoint.name, "sha256": run.sha256, "epoch": run.epoch},
             "objective": run.config.objective_name, "beta": run.config.beta, "kl": run.config.kl,
             "likelihood": run.config.loss.likelihood_name, "model": run.config.model,
             "trained_with_seed": run.config.seed,
