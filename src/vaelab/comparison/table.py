@@ -60,8 +60,14 @@ class Column:
         return bool(self.aspect and not self.unranked) or self.name == "knn_accuracy"
 
     @property
-    def lower_is_better(self) -> bool:
-        return self.better == "↓"
+    def word(self) -> str:
+        """What the better of two models is, in a verdict."""
+        return {"↓": "lower", "→": "closer to 1"}.get(self.better, "higher")
+
+    def ranked(self, model: Model) -> dict[int, float]:
+        """The number of each seed, or, where closer to real images is better, its distance from theirs, 1."""
+        found = by_seed(model, self)
+        return {seed: abs(value - 1) for seed, value in found.items()} if self.better == "→" else found
 
     @property
     def title(self) -> str:
