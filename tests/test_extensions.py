@@ -9,6 +9,7 @@ import csv
 import hashlib
 import json
 import re
+import runpy
 import shutil
 import subprocess
 from pathlib import Path
@@ -23,6 +24,7 @@ from vaelab.config import VaelabError
 from vaelab.config.registry import Registry
 from vaelab.explorer.network import Weights, network
 from vaelab.models import build
+from vaelab.objectives import kl_schedules
 
 QUICK = (
     f"--config-dir={EXTENSIONS / 'conf'}", "epochs=2", "batch_size=64", "artifacts.every=0", "artifacts.gif=false",
@@ -263,3 +265,9 @@ def test_a_registry_builds_a_registered_class_with_the_arguments_that_it_takes()
 def test_extensions_are_short() -> None:
     for path in EXTENSIONS.glob("*.py"):
         assert len(path.read_text().splitlines()) <= 30, path
+
+
+def test_the_example_of_a_schedule_ends_at_the_full_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kl_schedules, "registered", dict(kl_schedules.registered))
+    staircase = runpy.run_path(str(EXTENSIONS / "staircase.py"))["Staircase"](epochs=8)
+    assert [staircase.weight(epoch) for epoch in (0, 1.9, 2, 7.9, 8)] == [0.25, 0.25, 0.5, 1, 1]

@@ -79,6 +79,17 @@ def test_layers_in_the_page_are_pytorchs(watched: Watched, settings: dict[str, A
         np.testing.assert_allclose(decoded, model.decode(z).sigmoid().flatten(1), atol=1e-3)
 
 
+def test_a_gate_in_the_page_is_pytorchs_for_images_too(watched: Watched) -> None:
+    values = torch.randn(4, 2, 3, generator=torch.Generator().manual_seed(1))
+    watched.page.add_script_tag(path=Path(vaelab.pages.__path__[0]) / "assets" / "network.js")
+    given = [values.flatten().tolist(), list(values.shape)]
+    script = "([values, shape]) => LAYERS.glu({}, Float32Array.from(values), shape).map((each) => Array.from(each))"
+    gated, shape = watched.page.evaluate(script, given)
+    expected = torch.nn.functional.glu(values, dim=0)
+    assert shape == list(expected.shape)
+    np.testing.assert_allclose(gated, expected.flatten(), atol=1e-6)
+
+
 def test_the_page_has_every_likelihood(pages: Path, watched: Watched) -> None:
     page = watched.open(pages / SINGLE, EXPLORER)
     logits, x = torch.linspace(-30, 30, 601), torch.linspace(0, 1, 601)
