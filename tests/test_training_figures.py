@@ -239,5 +239,5 @@ def test_directions_of_similar_variance_are_shown_however_many_there_are() -> No
     means = np.random.default_rng(0).normal(size=(3000, 200))
     assert len(LatentAxes.of(means).varying) > 100
     assert LatentAxes.of(means * np.array([10, *[0.5] * 199])).varying == [0]
-    with pytest.raises(NothingToShow, match="a variance of at most 0.01 along every direction"):
+    with pytest.raises(NothingToShow, match=r"a variance of at most 0\.01 along every direction"):
         _ = LatentAxes.of(0.05 * means).varying

@@ -72,9 +72,7 @@ def ranking_of(family: Family, column: Column) -> Ranking | None:
     if not column.ranks:
         return None
     unresolved = column.unresolved(family)
-    values = {
-        model.label: column.ranked(model) for model in family.models if model.label not in unresolved
-    }
+    values = {model.label: column.ranked(model) for model in family.models if model.label not in unresolved}
     means = {label: fmean(each.values()) for label, each in values.items() if len(each) > 1}
     order = sorted(means, key=means.__getitem__, reverse=column.better == "↑")
     place = {label: number for number, label in enumerate(order)}

@@ -33,7 +33,8 @@ class InitialWeights:
     @property
     def facts(self) -> dict[str, Any]:
         """What run.json and checkpoints say of them."""
-        return {"checkpoint": str(self.path.resolve()), "epoch": self.saved.epoch, "sha256": self.saved.sha256}
+        saved = self.saved
+        return {"checkpoint": str(self.path.resolve()), "epoch": saved.epoch, "sha256": saved.sha256}
 
     def check(self, config: Config, image_shape: Sequence[int], classes: Sequence[int]) -> None:
         """Raise CheckpointError if a run of these settings can't start with them.
