@@ -194,8 +194,8 @@ class TrainingRun:
             if self.starts_again:
                 self.warning = (
                     f"The run was interrupted on another kind of device ({resumed.device}), whose random "
-                    f"numbers can't be continued here: epoch {resumed.epoch + 1} starts again, and the images "
-                    f"of its first {counted(resumed.step, 'step')} are trained on twice."
+                    f"numbers can't be continued here: epoch {resumed.epoch + 1} starts again, and the "
+                    f"images of its first {counted(resumed.step, 'step')} are trained on twice."
                 )
         elif config.initial_weights is not None:
             weights = InitialWeights.at(config.initial_weights)
