@@ -123,7 +123,7 @@ def requirement(module: nn.Module) -> str:
             square = all(isinstance(each, tuple) and len({*each}) == 1 for each in sizes)
             if not square or (module.groups, module.dilation, module.padding_mode) != (1, (1, 1), "zeros"):
                 return (
-                    "convolutions without groups or dilation, padded by zeros, with the same numbers for "
+                    "convolutions without groups or dilation, padded with zeros, with the same numbers for "
                     "height and width"
                 )
         case nn.BatchNorm2d() if not (module.affine and module.track_running_stats):

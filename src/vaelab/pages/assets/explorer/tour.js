@@ -39,7 +39,7 @@ const TOUR = [
       + ofEach((view) => {
         const { logVariance } = view.posterior(state.subject);
         const sigma = average(logVariance.map((value) => Math.exp(0.5 * value)));
-        return `σ is ${precise(sigma)} on average over the dimensions, where the prior's is 1, and the KL ${shown(klOf(view.posterior(state.subject)), 1)} nats for ${state.subject.text}.`;
+        return `σ is ${precise(sigma)} on average over the dimensions, where the prior's is 1, and the KL is ${shown(klOf(view.posterior(state.subject)), 1)} nats for ${state.subject.text}.`;
       }) + " Move the slider of σ below to see what the noise does to the image.",
   },
   {
