@@ -27,6 +27,7 @@ from vaelab.cli import api
 from vaelab.config import EvaluationConfig, ScoredDataConfig, VaelabError
 from vaelab.evaluation.evaluate import Evaluation, evaluated_model
 from vaelab.evaluation.figures import FIGURES
+from vaelab.evaluation.outputs import facts_of
 from vaelab.metrics.features import untrained_network
 from vaelab.runs.folder import RunFolder
 
@@ -284,3 +285,14 @@ def test_a_run_with_more_validation_images_than_the_subset_has(run: Path) -> Non
         lambda content: content["config"]["dataset"].update(val_size=50_000),
     )
     assert metrics(api.evaluate(run, *only("bound")).folder)["data"]["images"] == 403
+
+
+def test_what_is_certified_is_what_was_loaded(run: Path) -> None:
+    """And not what a training has written in its place since then."""
+    loaded = vaelab.load(run)
+    digest = hashlib.sha256(loaded.checkpoint.read_bytes()).hexdigest()
+    shutil.copy(run / "checkpoints" / "last.safetensors", loaded.checkpoint)
+    evaluated = evaluated_model(loaded, EvaluationConfig(checkpoint=str(run)), {})
+    facts = {"file": "best.safetensors", "sha256": digest, "epoch": loaded.epoch}
+    assert Evaluation(evaluated).facts()["checkpoint"] == facts
+    assert facts_of(loaded)["sha256"] == digest

@@ -9,6 +9,7 @@ import csv
 import hashlib
 import json
 import re
+import runpy
 import shutil
 import subprocess
 from pathlib import Path
@@ -22,6 +23,7 @@ from plugin_helpers import EXTENSIONS, commands, install, write_stripes
 from vaelab.config import VaelabError
 from vaelab.explorer.network import Weights, network
 from vaelab.models import build
+from vaelab.objectives import kl_schedules
 
 QUICK = (
     f"--config-dir={EXTENSIONS / 'conf'}", "epochs=2", "batch_size=64", "artifacts.every=0", "artifacts.gif=false",
@@ -257,3 +259,9 @@ def test_a_plugin_that_fails_is_named_and_no_other_suffers(tmp_path: Path, train
 def test_extensions_are_short() -> None:
     for path in EXTENSIONS.glob("*.py"):
         assert len(path.read_text().splitlines()) <= 30, path
+
+
+def test_the_example_of_a_schedule_ends_at_the_full_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kl_schedules, "registered", dict(kl_schedules.registered))
+    staircase = runpy.run_path(str(EXTENSIONS / "staircase.py"))["Staircase"](epochs=8)
+    assert [staircase.weight(epoch) for epoch in (0, 1.9, 2, 7.9, 8)] == [0.25, 0.25, 0.5, 1, 1]

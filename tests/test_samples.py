@@ -15,9 +15,11 @@ from PIL import Image
 import vaelab
 from harness import command_line_of
 from vaelab.cli import api
-from vaelab.config import SampleConfig, VaelabError
+from vaelab.config import EvaluationConfig, SampleConfig, VaelabError
 from vaelab.data import splits
+from vaelab.data.splits import Data
 from vaelab.evaluation import samples
+from vaelab.evaluation.model import EvaluatedModel
 from vaelab.training.run import AT_ONCE, Run
 from whole_runs import small_run
 
@@ -131,3 +133,13 @@ def test_a_mixture_needs_the_images_of_the_run(trained: Path, tmp_path: Path) ->
         VaelabError, match=r"other images were found: type dataset.root=FOLDER with the original images"
     ):
         samples.sample(run, config)
+
+
+def test_encoding_the_images_leaves_the_runs_weights_as_they_are(data: Data) -> None:
+    """Convolutions are evaluated in the layout in memory that is fast for them."""
+    path = Path(__file__).parent / "checkpoints" / "format_3_conv.safetensors"
+    run = vaelab.load(path)
+    config = EvaluationConfig(checkpoint=str(path))
+    model = EvaluatedModel(run, config, data, run.config.dataset, {}).model
+    assert not all(weight.is_contiguous() for weight in model.parameters())
+    assert all(weight.is_contiguous() for weight in run.model.parameters())

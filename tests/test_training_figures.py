@@ -20,6 +20,7 @@ from vaelab.runs.folder import RunFolder
 from vaelab.training import snapshots
 from vaelab.training.callbacks import Callback
 from vaelab.training.examples import ExampleImages
+from vaelab.training.latent_axes import LatentAxes, NothingToShow
 from vaelab.training.loop import fit
 from vaelab.training.snapshots import AnimationFrames, EpochFigures, FinalFigures, read_frame
 from vaelab.training.state import TrainingState
@@ -239,3 +240,12 @@ def test_the_final_picture_of_many_dimensions(data: Data, method: str) -> None:
         assert view.names[0].startswith("t-SNE (")
         examples, _ = examples_at(data, clusters[:, :2].astype(np.float32), "artifacts.embedding=tsne")
         assert examples.latent_picture()[1].has_units
+
+
+def test_directions_of_similar_variance_are_shown_however_many_there_are() -> None:
+    """Of 200, each has less than 1 % of the variance."""
+    means = np.random.default_rng(0).normal(size=(3000, 200))
+    assert len(LatentAxes.of(means).varying) > 100
+    assert LatentAxes.of(means * np.array([10, *[0.5] * 199])).varying == [0]
+    with pytest.raises(NothingToShow, match=r"a variance of at most 0\.01 along every direction"):
+        _ = LatentAxes.of(0.05 * means).varying

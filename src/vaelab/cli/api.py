@@ -228,6 +228,8 @@ def refuse_other_processes(choices: Mapping[str, str]) -> None:
 def evaluate(run: Run | Path | str, *overrides: str, **settings: Any) -> EvaluationResult:
     """Evaluate a run or a checkpoint, as `python -m vaelab.evaluate` does.
 
+    What is evaluated is the checkpoint on disk: that of a `Run` is read again from its path.
+
     Args:
         run: a run, the path of a run folder (for its best checkpoint) or of a checkpoint.
         overrides: settings as on the command line, such as "split=val" or "metrics.nll=false".

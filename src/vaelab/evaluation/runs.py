@@ -15,7 +15,7 @@ from vaelab.config import Config, VaelabError, flattened, look_up, show
 from vaelab.config.train import KL_SETTINGS, SCHEDULE_ARGUMENTS, name_of, notation
 from vaelab.evaluation.sections import MEASURES_VERSION
 from vaelab.objectives import kl_weight
-from vaelab.runs.folder import SPLIT_NAMES, RunFolder, read_metrics_json, run_folders, sha256_of
+from vaelab.runs.folder import SPLIT_NAMES, RunFolder, read_metrics_json, run_folders
 from vaelab.training import checkpoint
 from vaelab.training.identity import effective
 
@@ -28,6 +28,7 @@ class Member:
     config: Config
     facts: Mapping[str, Any]  # run.json
     rows: list[dict[str, float]]  # one per epoch, from the checkpoint: metrics.csv may have been edited
+    sha256: str  # of the last checkpoint, from which settings and rows were read
     evaluation: dict[str, Any] | None = None
     """metrics.json of the last checkpoint, if it is of these weights and this version of the metrics."""
 
@@ -36,8 +37,7 @@ class Member:
 
     def read_evaluation(self, sha256: Mapping[str, str] | None = None) -> None:
         """Read an evaluation: of images with the digests `sha256` if any, else of the run's own images."""
-        digest = sha256_of(self.folder.last_checkpoint)
-        wanted = [digest, MEASURES_VERSION, self.config.seed, "test"]
+        wanted = [self.sha256, MEASURES_VERSION, self.config.seed, "test"]
         paths = [self.folder.evaluation("last", other_data=each) for each in ("", "full_set", "subset")]
         found = [each for each in map(read_metrics_json, paths) if each]
         keys = ("checkpoint.sha256", "measures", "seed", "data.split")
@@ -182,7 +182,7 @@ def read(folder: RunFolder) -> Member:
         done = f"after epoch {facts['epochs']['done']} of {facts['epochs']['total']}"
         raise VaelabError(f"{facts['status']} {done}{error}")
     saved = checkpoint.load(folder.last_checkpoint)
-    return Member(folder, checkpoint.config_of(saved), facts, saved.history)
+    return Member(folder, checkpoint.config_of(saved), facts, saved.history, saved.sha256)
 
 
 def family_of(member: Member) -> tuple[object, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 from vaelab.config import Config, DatasetConfig, resolve, show
 from vaelab.data.splits import Data, validation_size
 from vaelab.models import models
-from vaelab.runs.folder import checkpoint_at, sha256_of
+from vaelab.runs.folder import checkpoint_at
 from vaelab.training import checkpoint
 from vaelab.training.checkpoint import Checkpoint, CheckpointError
 from vaelab.training.state import TrainingState
@@ -23,22 +23,18 @@ class InitialWeights:
 
     path: Path
     saved: Checkpoint
-    sha256: str
-    """Of the file."""
 
     @classmethod
     def at(cls, path: Path | str) -> InitialWeights:
         """Those of a checkpoint, or of a run's last one. Raises RunFolderError and CheckpointError."""
         found = checkpoint_at(path)
-        while True:  # a training may replace the file at any moment
-            sha256, saved = sha256_of(found), checkpoint.load(found)
-            if sha256_of(found) == sha256:
-                return cls(found, saved, sha256)
+        return cls(found, checkpoint.load(found))
 
     @property
     def facts(self) -> dict[str, Any]:
         """What run.json and checkpoints say of them."""
-        own = {"checkpoint": str(self.path.resolve()), "epoch": self.saved.epoch, "sha256": self.sha256}
+        saved = self.saved
+        own = {"checkpoint": str(self.path.resolve()), "epoch": saved.epoch, "sha256": saved.sha256}
         return {**own, "trained_on": self.trained_on}
 
     @property

@@ -136,8 +136,10 @@ class TrainingState:
     def not_timed(self) -> Iterator[None]:
         """Within the context, inside `timed`, time does not count as training time: for figures."""
         started = self.now()
-        yield
-        self.seconds -= self.now() - started
+        try:
+            yield
+        finally:
+            self.seconds -= self.now() - started
 
 
 def counts_of(config: Config) -> Sequence[str]:
