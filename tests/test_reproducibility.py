@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness import TINY, CommandLine, environment, fresh, run_folder, settings
+from harness import CommandLine, TINY, environment, fresh, run_folder, run_json, settings
 from training_helpers import AtStep
 from vaelab.data import splits
 from vaelab.models import names
 from vaelab.training.loop import fit
 from vaelab.training.state import TrainingState
-from whole_runs import assert_same_run, run_json
+from whole_runs import assert_same_run
 
 CURVES = Path(__file__).parent / "golden_curves"
 
