@@ -12,7 +12,7 @@ import torch
 from evaluation_helpers import ROUGH_NLL
 from harness import TINY, CommandLine, command_line_of, fresh, settings
 from vaelab.data.splits import Data, Split
-from vaelab.models import LOG_VARIANCE_RANGE, Gaussian, names
+from vaelab.models import LOG_VARIANCE_RANGE, Gaussian, models
 from vaelab.objectives.likelihoods import likelihoods
 from vaelab.runs.random_streams import stream
 from vaelab.training.examples import ExampleImages
@@ -56,7 +56,7 @@ def test_every_command_gives_a_result_with_extreme_settings(
     ("model", "likelihood", "grey"),
     [
         *(("mlp", likelihood, grey) for likelihood in likelihoods.names() for grey in (0, 255)),
-        *((model, "bernoulli", 0) for model in names() if model != "mlp"),
+        *((model, "bernoulli", 0) for model in models.names() if model != "mlp"),
     ],
 )
 def test_images_that_are_all_alike_give_finite_losses_and_a_latent_plot_of_all_points(

@@ -168,11 +168,6 @@ class VAE(nn.Module):
         drawn_B = torch.multinomial(self.class_prior, count, replacement=True, generator=noise)
         return self.class_numbers[drawn_B]
 
-    def sample(self, count: int, noise: Generator) -> Tensor:
-        """`decode` of `count` draws from the prior N(0, I): parameters, shape (count, P·C, H, W)."""
-        z_BL = torch.randn(count, self.latent_dim, generator=noise, device=noise.device)
-        return self.decode(z_BL)
-
     def forward(self, x_BCHW: Tensor, noise: Generator) -> tuple[Tensor, Gaussian]:
         """Encode, sample z and decode: parameters of p(x|z), (B, P·C, H, W), and the posterior."""
         posterior = self.encode(x_BCHW)  # q(z|x)
@@ -181,7 +176,6 @@ class VAE(nn.Module):
 
 
 models: Registry[type[VAE]] = Registry("model", __name__, "vaelab.models")
-names = models.names
 
 
 def build(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vaelab.config import Config, counted
+from vaelab.data.datasets import UnpublishedSpec
 from vaelab.data.splits import Data, Split, balanced
 from vaelab.figures import Figure
 from vaelab.figures.images import ImageGrid, image_grid
@@ -224,7 +225,8 @@ class ExampleImages:
             labels += [name, f"{' to '.join(ends)} nats"]
         caption = "originals above, images decoded from their posterior means below"
         if self.data.binarize == "none" and self.config.loss.likelihood_name == "bernoulli":
-            emptiest = "the best images are mostly the darkest: " if self.data.spec.is_published else ""
+            own = isinstance(self.data.spec, UnpublishedSpec)
+            emptiest = "" if own else "the best images are mostly the darkest: "
             caption += f"\n{emptiest}the entropy of grey pixels is part of the term"
             caption += "" if emptiest else ", smallest where they are nearly black or white"
         title = "Best, median and worst reconstructions"
