@@ -24,7 +24,7 @@ from vaelab.cli import api
 from vaelab.cli.plan import Sweep
 from vaelab.cli.sweep import end
 from vaelab.comparison import compare, figures
-from vaelab.comparison.compare import Comparison
+from vaelab.comparison.compare import ComparisonSteps
 from vaelab.comparison.figures import FamilyFigures
 from vaelab.config import CompareConfig
 from vaelab.evaluation.model import EvaluatedModel
@@ -114,7 +114,7 @@ def test_the_table_answers_each_aspect_with_measure_reference_and_verdict(
 
 
 def test_the_share_of_holes_in_a_figure_is_that_of_the_evaluation(swept: tuple[Path, Any]) -> None:
-    comparison = Comparison(CompareConfig(sweep=str(swept[0])))
+    comparison = ComparisonSteps(CompareConfig(sweep=str(swept[0])))
     (family,) = comparison.found.families
     examples = {model.label: comparison.evaluated_model(model.members[0]).examples for model in family.models}
     titles = [axes.get_title(loc="left") for axes in FamilyFigures(family, examples).holes().axes]

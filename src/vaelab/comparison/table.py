@@ -13,10 +13,11 @@ from tabulate import tabulate
 
 from vaelab.comparison.statistics import Estimate
 from vaelab.config import look_up
-from vaelab.evaluation.model import pixels_of
+from vaelab.evaluation.model import kind_of_pixels
 from vaelab.evaluation.runs import Family, Member, Model
 from vaelab.evaluation.sections.latent import NEAR_CEILING
 from vaelab.evaluation.sections.samples import FLOOR
+from vaelab.pages.captions import LEAST_COVERED
 from vaelab.pages.numbers import written
 from vaelab.pages.published import published
 from vaelab.runs.folder import SPLIT_NAMES
@@ -25,9 +26,6 @@ TERMINAL = 100
 """Largest width of a table on a terminal, in characters."""
 NOT_RANKED = "–"
 NLL = "numbers.nll.nll.model"
-LEAST_COVERED = 50.0
-"""Smallest percentage of the test images' own posterior samples that must be covered for the share of holes
-to be meaningful: below, posteriors are too narrow to cover the region where images are encoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +139,7 @@ def columns(family: Family) -> list[Column]:
 def columns_of(family: Family) -> list[Column]:
     split, name = family.scored, family.models[0].members[0].facts["data"]["name"]
     scored, fid, prior, means = SPLIT_NAMES[split], f"fid_{name}_cnn", "prior samples", "posterior means"
-    pixels = pixels_of(family.members[0].facts["data"])
+    pixels = kind_of_pixels(family.members[0].facts["data"])
     bernoulli = family.models[0].config.loss.likelihood_name == "bernoulli"
     grey = bernoulli and pixels == "grey"
     floor = "; of grey pixels at least their entropy, not 0" if grey else ""

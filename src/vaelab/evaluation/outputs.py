@@ -65,9 +65,7 @@ def facts_of(run: Run) -> dict[str, Any]:
 
 def about(run: Run) -> str:
     """The model in a figure's subtitle."""
-    latents = counted(run.model.latent_dim, "latent dimension")
-    model = f"{run.config.model_label}, {latents}, {run.config.objective_label}"
-    return f"{model} · {run.moment} · {run.trained_on['description']}"
+    return f"{run.config.label(run.model.latent_dim)} · {run.moment} · {run.trained_on['description']}"
 
 
 def class_in_name(run: Run, number: int) -> str:

@@ -187,7 +187,7 @@ def uncovered_grid(posterior: Gaussian, reach: float, points: int, share: float 
     tensor(8)
     """
     axis = torch.linspace(-reach, reach, points, dtype=torch.float64, device=posterior.mean.device)
-    sigma_N, rows = (0.5 * posterior.log_variance[:, 1]).exp(), []
+    sigma_N, rows = posterior.sigma[:, 1], []
     for z in axis:  # a point is only covered by a posterior that reaches its row
         near = (posterior.mean[:, 1] - z).abs() < 3 * sigma_N
         reaching = Gaussian(posterior.mean[near], posterior.log_variance[near])

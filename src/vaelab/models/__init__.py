@@ -37,10 +37,18 @@ class Gaussian:
     mean: Tensor  # (B, L)
     log_variance: Tensor  # (B, L)
 
+    @classmethod
+    def cat(cls, parts: Sequence["Gaussian"]) -> "Gaussian":
+        return cls(torch.cat([each.mean for each in parts]), torch.cat([each.log_variance for each in parts]))
+
+    @property
+    def sigma(self) -> Tensor:
+        return (0.5 * self.log_variance).exp()
+
     def sample(self, noise: Generator) -> Tensor:
         """One reparameterised sample per row, mu + sigma * eps (Kingma & Welling 2014), shape (B, L)."""
         eps_BL = torch.randn(self.mean.shape, generator=noise, device=self.mean.device)
-        return self.mean + (0.5 * self.log_variance).exp() * eps_BL
+        return self.mean + self.sigma * eps_BL
 
     def log_prob_per_dimension(self, z: Tensor) -> Tensor:
         """log N(z; mean, exp(log_variance)) of each latent dimension, in nats.
