@@ -19,6 +19,7 @@ from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, Quoted
 from vaelab import config
 from vaelab.config.base import GROUPS, fields_of, unknown_setting
 from vaelab.config.errors import check_held, is_missing, must_be, no_value
+from vaelab.data.datasets import forget_scans
 from vaelab.runs.folder import CHECKPOINT_SUFFIXES, RunFolder, RunFolderError, existing, sha256_of
 
 SWITCHES = "--help -h, --hydra-help, --version, --resolve, --run -r, --multirun -m, --shell-completion -sc"
@@ -68,6 +69,7 @@ def prepare(line: Sequence[str], command: str, schema: type[config.Settings]) ->
     Raises VaelabError for flags that Hydra doesn't know, and for arguments that can't be parsed or name no
     setting.
     """
+    forget_scans()  # of an earlier command in this process
     given, overrides = parse_flags(line)
     if given["shell_completion"]:  # `install=bash` is not a setting
         return Arguments(given, overrides, [])

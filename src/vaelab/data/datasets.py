@@ -86,11 +86,21 @@ datasets: Registry[DatasetSpec | Callable[[DatasetConfig], DatasetSpec]] = Regis
 """Specifications, and functions that make a specification from the settings."""
 
 
+made: dict[str, DatasetSpec] = {}
+"""Specifications made from settings, by these: a command checks them often, and making one scans a folder."""
+
+
 def spec_of(config: DatasetConfig) -> DatasetSpec:
-    """The specification of the data set that is chosen. Raises ConfigError for what it can't be."""
+    """The specification of the data set that is chosen. Raises ConfigError for what it can't be.
+
+    One that is made from settings is made once until `forget_scans`.
+    """
     found = datasets.get(config.name)
     if not isinstance(found, DatasetSpec):
-        return found(config)
+        key = config.model_dump_json()
+        if key not in made:
+            made[key] = found(config)
+        return made[key]
     untouched = DatasetConfig()
     for setting in ("image_size", "grayscale", "test_size", "split_seed", "skip_broken"):
         if getattr(config, setting) != getattr(untouched, setting):
@@ -99,6 +109,11 @@ def spec_of(config: DatasetConfig) -> DatasetSpec:
                 f"dataset={config.name}."
             )
     return found
+
+
+def forget_scans() -> None:
+    """Make specifications from settings anew: folders may have changed since."""
+    made.clear()
 
 
 def published() -> dict[str, DatasetSpec]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
 from vaelab.config import DatasetConfig, expand_home
-from vaelab.data.datasets import DatasetSpec, UnpublishedSpec, check_root, datasets, spec_of
+from vaelab.data.datasets import DatasetSpec, UnpublishedSpec, check_root, datasets, forget_scans, spec_of
 from vaelab.data.download import download
 from vaelab.data.folders import (
     DataError,
@@ -63,6 +63,7 @@ def find(config: DatasetConfig) -> RawData:
     """
     spec = spec_of(config)
     if isinstance(spec, UnpublishedSpec):
+        forget_scans()  # the checks that precede reading are done
         return spec.read()
     if config.source == "embedded":
         if spec.subset is None:

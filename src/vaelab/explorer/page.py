@@ -18,7 +18,7 @@ from vaelab.evaluation.runs import Member, find
 from vaelab.evaluation.sections.latent import COLLAPSED
 from vaelab.explorer.network import Weights, network
 from vaelab.figures.style import class_colour
-from vaelab.metrics.latent import ACTIVE_VARIANCE, principal_directions
+from vaelab.metrics.latent import ACTIVE_VARIANCE, chi_square, principal_directions
 from vaelab.objectives.likelihoods.gaussian import GaussianPixels
 from vaelab.pages.links import linked, refresh
 from vaelab.pages.notebook import frame
@@ -169,13 +169,6 @@ def page(runs: Sequence[Run], config: ExploreConfig) -> str:
         images=packed(bytes_N.tobytes()),
     )
     return notation(page, all(run.config.conditional for run in runs))
-
-
-def chi_square(share: float, dimensions: int) -> float:
-    """The quantile of the χ² distribution: this share of N(0, I) lies within its square root of the mean."""
-    from scipy.special import gammaincinv
-
-    return 2 * float(gammaincinv(dimensions / 2, share))
 
 
 def model_data(evaluated: EvaluatedModel, earlier: Sequence[EvaluatedModel], name: str, count: int) -> Any:

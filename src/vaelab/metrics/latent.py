@@ -167,15 +167,23 @@ def uncovered(posterior: Gaussian, z_ZL: Tensor, share: float = 0.95, *, own: bo
     >>> uncovered(posterior, torch.tensor([[0.0, 2.0], [0.0, 3.0]]))  # the region's radius is 2.45
     tensor([False,  True])
     """
-    from scipy.special import gammaincinv  # its import takes half a second
-
-    reach = 2 * float(gammaincinv(posterior.mean.shape[1] / 2, share))  # the chi-square quantile
-    rows = []
+    reach, rows = chi_square(share, posterior.mean.shape[1]), []
     for first, square_ZN in squared_distances(posterior, z_ZL):
         if not own:
             square_ZN.diagonal(offset=first).fill_(math.inf)
         rows.append((square_ZN > reach).all(dim=1))
     return torch.cat(rows)
+
+
+def chi_square(share: float, dimensions: int) -> float:
+    """The quantile of the χ² distribution: this share of N(0, I) lies within its square root of the mean.
+
+    >>> round(chi_square(0.95, 2), 2)  # −2 ln 0.05
+    5.99
+    """
+    from scipy.special import gammaincinv  # its import takes half a second
+
+    return 2 * float(gammaincinv(dimensions / 2, share))
 
 
 def uncovered_grid(posterior: Gaussian, reach: float, points: int, share: float = 0.95) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,15 +50,21 @@ class OwnImages(UnpublishedSpec):
         except OSError:
             return b""
 
+    def class_of(self, name: str) -> str:
+        return class_of(name)
+
     def labels(self, names: list[str]) -> NDArray[np.uint8]:
         """The number of each image's class, shape (N,)."""
         import numpy as np
 
         numbers = {name: number for number, name in enumerate(self.classes)}
-        return np.array([numbers[class_of(name)] if numbers else 0 for name in names], np.uint8)
+        return np.array([numbers[self.class_of(name)] if numbers else 0 for name in names], np.uint8)
 
-    def pictures(self, identity: str) -> Pictures:
-        return decoded(self.root, self.paths, self.layout, self.config.skip_broken, identity)
+    def pictures(self) -> Pictures:
+        from vaelab.data.image_files import read_files
+
+        advice = "repair or remove them, or type dataset.skip_broken=true to leave them out"
+        return read_files(self.paths, self.root, self.layout, self.config.skip_broken, advice=advice)
 
     def read(self) -> RawData:
         """All images, the test images drawn at random. Raises ConfigError and DataError."""
@@ -70,7 +75,7 @@ class OwnImages(UnpublishedSpec):
         from vaelab.runs.random_streams import stream
 
         identity = self.identity()
-        found = self.pictures(identity)
+        found = self.pictures()
         count = len(found.pixels_NHWC)
         if (brightest := int(found.pixels_NHWC.max(initial=0))) < DARKEST:
             raise DataError(
@@ -103,32 +108,18 @@ class OwnImages(UnpublishedSpec):
         return RawData(**arrays, origin=Origin("own", str(self.root), True, None, digests, left_out))
 
 
-@lru_cache(maxsize=1)
-def decoded(root: Path, paths: tuple[Path, ...], layout: Layout, skip: bool, identity: str) -> Pictures:
-    """All images of a folder: decoded once for all runs of a sweep in this process."""
-    from vaelab.data.image_files import read_files
-
-    advice = "repair or remove them, or type dataset.skip_broken=true to leave them out"
-    return read_files(paths, root, layout, skip, advice=advice)
-
-
 class ArchivedImages(OwnImages):
     """The arrays `images` and `labels` of an .npz."""
 
-    def pictures(self, identity: str) -> Pictures:
+    def pictures(self) -> Pictures:
         from vaelab.data.image_files import Pictures, fitted
 
-        pixels_NHWC = fitted(archive(self.root)[0], self.layout, str(self.root))
-        return Pictures([str(number) for number in range(len(pixels_NHWC))], pixels_NHWC, {})
+        pixels_NHWC, words = archive(self.root)
+        names = [*words] or [""] * len(pixels_NHWC)
+        return Pictures(names, fitted(pixels_NHWC, self.layout, str(self.root)), {})
 
-    def labels(self, names: list[str]) -> NDArray[np.uint8]:
-        import numpy as np
-
-        words = archive(self.root)[1]
-        if not words:
-            return np.zeros(len(names), np.uint8)
-        numbers = {name: number for number, name in enumerate(self.classes)}
-        return np.array([numbers[word] for word in words], np.uint8)
+    def class_of(self, name: str) -> str:
+        return name
 
 
 def class_of(name: str) -> str:
@@ -240,12 +231,6 @@ def in_order(names: Any) -> tuple[str, ...]:
 
 def archive(path: Path) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     """The images of an .npz, (N, H, W, C), and the names of their classes, or none without labels."""
-    facts = path.stat()
-    return archive_at(path, facts.st_mtime_ns, facts.st_size)
-
-
-@lru_cache(maxsize=1)
-def archive_at(path: Path, modified: int, size: int) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     from vaelab.data.folders import DataError
     from vaelab.data.image_files import npz_array, npz_images, npz_names
 
