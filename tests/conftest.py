@@ -91,7 +91,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small run whose checkpoints are of epochs 1, 2 (best.safetensors, last.safetensors) and 2."""
 
     def make(folder: Path) -> None:
-        line = (*TINY, *UNDRAWN, "artifacts.checkpoint_every=1", "model.hidden=[4]", "epochs=2", "hydra.run.dir=run")
+        line = (
+            *TINY,
+            *UNDRAWN,
+            "artifacts.checkpoint_every=1",
+            "model.hidden=[4]",
+            "epochs=2",
+            "hydra.run.dir=run",
+        )
         run_folder(command_line_of("vaelab.train", folder)(*line))
 
     folder, _ = once(tmp_path_factory, "trained-in-two-epochs", make)

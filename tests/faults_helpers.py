@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageSequence
 
-from harness import CommandLine, TINY, status
+from harness import TINY, CommandLine, status
 from vaelab.config import quote_override
 from vaelab.training import checkpoint
 from whole_runs import assert_same_run

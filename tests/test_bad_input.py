@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from harness import ONE_EPOCH, TINY, command_line_of, environment, once, run_folder, warm
+from harness import ONE_EPOCH, command_line_of, environment, once, run_folder, warm
 from vaelab import config
 from vaelab.cli.arguments import prepare
 from vaelab.cli.compose import composing, plain, settings_of

@@ -14,7 +14,7 @@ from safetensors import safe_open
 
 import vaelab
 from evaluation_helpers import only
-from harness import CommandLine, command_line_of, rewrite
+from harness import CommandLine, command_line_of, rewrite, run_json
 from vaelab import VaelabError
 from vaelab.runs.random_streams import stream
 from vaelab.training import checkpoint

@@ -17,7 +17,7 @@ from PIL import Image
 
 import vaelab
 from evaluation_helpers import only
-from harness import ONE_EPOCH, TINY, UNDRAWN, CommandLine, command_line_of, environment, run_folder, run_json
+from harness import TINY, UNDRAWN, CommandLine, command_line_of, environment, run_folder, run_json
 from vaelab.cli.completion import answer
 from vaelab.config import CONF_DIR, SCHEMAS, Config, describe
 from vaelab.config.base import GROUPS

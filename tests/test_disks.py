@@ -14,7 +14,7 @@ from faults_helpers import (
     assert_equal_to,
     assert_every_file_opens,
 )
-from harness import CommandLine, SmallDisk, TINY, UNDRAWN, status
+from harness import TINY, UNDRAWN, CommandLine, SmallDisk, status
 
 
 @pytest.fixture

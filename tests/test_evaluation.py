@@ -20,7 +20,7 @@ from evaluation_helpers import (
     only,
     run_of_three_epochs,
 )
-from harness import ONE_EPOCH, TINY, UNDRAWN, CommandLine, rewrite, run_folder, run_json
+from harness import TINY, UNDRAWN, CommandLine, rewrite, run_folder
 from vaelab.cli import api
 from vaelab.config import VaelabError
 from vaelab.evaluate import main

@@ -48,7 +48,11 @@ def test_a_terminal_shows_what_is_measured_and_drawn(evaluate: CommandLine, run:
     fcntl.ioctl(outer, termios.TIOCSWINSZ, struct.pack("4H", 24, 120, 0, 0))
     with ThreadPoolExecutor() as elsewhere:
         ended = elsewhere.submit(
-            evaluate, "checkpoint=run", *ROUGH_NLL, *only("bound", "nll", figures=True), going_wrong={"stderr": os.ttyname(inner)}
+            evaluate,
+            "checkpoint=run",
+            *ROUGH_NLL,
+            *only("bound", "nll", figures=True),
+            going_wrong={"stderr": os.ttyname(inner)},
         )
         shown = b""
         while not ended.done() or select.select([outer], [], [], 0)[0]:

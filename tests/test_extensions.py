@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from evaluation_helpers import ROUGH_NLL, only
-from harness import CommandLine, UNDRAWN, idx, once, run_folder, run_json
+from harness import UNDRAWN, CommandLine, idx, once, run_folder, run_json
 from plugin_helpers import EXTENSIONS, commands, install, write_stripes
 from vaelab.config import VaelabError
 from vaelab.config.registry import Registry

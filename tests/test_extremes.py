@@ -39,7 +39,9 @@ EXTREMES_TOO = [
 def test_every_command_gives_a_result_with_extreme_settings(
     train: CommandLine, tmp_path: Path, extreme: tuple[str, ...]
 ) -> None:
-    result = train(*TINY, "artifacts.every=0", "artifacts.gif=false", *extreme, "epochs=2", "hydra.run.dir=run")
+    result = train(
+        *TINY, "artifacts.every=0", "artifacts.gif=false", *extreme, "epochs=2", "hydra.run.dir=run"
+    )
     assert result.returncode == 0, result.stderr
     # Of the last checkpoint, so that the comparison has its numbers.
     evaluated = ("checkpoint=run/last", *ROUGH_NLL, "figures=false")

@@ -37,9 +37,19 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         train = command_line_of("vaelab.train", where)
         short = ("epochs=1", "artifacts.mp4=false", "device=cpu")
         data = ("dataset=images", "dataset.root=digits")
-        run_folder(train(*data, "model=conv", "model.channels=[8]", *UNDRAWN, *short, "hydra.run.dir=runs/digits"))
+        run_folder(
+            train(*data, "model=conv", "model.channels=[8]", *UNDRAWN, *short, "hydra.run.dir=runs/digits")
+        )
         data = ("dataset=images", "dataset.root=patches.npz")
-        run_folder(train(*data, "model.hidden=[32]", "artifacts.gif_every_batches=0", *short, "hydra.run.dir=runs/patches"))
+        run_folder(
+            train(
+                *data,
+                "model.hidden=[32]",
+                "artifacts.gif_every_batches=0",
+                *short,
+                "hydra.run.dir=runs/patches",
+            )
+        )
 
     found, _ = once(tmp_path_factory, "images", make)
     return found

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import json
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
-from harness import CommandLine, TINY, UNDRAWN, fresh, rewrite, run_folder, run_json, settings
+from harness import TINY, UNDRAWN, CommandLine, fresh, rewrite, run_folder, run_json, settings
 from training_helpers import SMALL, few
 from vaelab.config import Config
 from vaelab.data.splits import Data

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import ONE_EPOCH, TABLE_ONLY, TINY, command_line_of, environment, once, run_json, status
+from harness import ONE_EPOCH, TABLE_ONLY, command_line_of, environment, once, status
 from interpreter_state import kept, main
 from vaelab.cli import api
 from vaelab.cli.arguments import prepare

@@ -22,7 +22,7 @@ from faults_helpers import (
     assert_every_file_opens,
     continue_run,
 )
-from harness import CommandLine, TINY, command_line_of, run_folder, status
+from harness import TINY, CommandLine, command_line_of, run_folder, status
 
 
 def killed_and_resumed(

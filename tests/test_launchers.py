@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -47,10 +46,7 @@ def test_joblib_runs_jobs_side_by_side_and_splits_the_threads(train: CommandLine
     assert result.returncode == 0, result.stderr
     run_folder(train(*QUICK, "artifacts.gif=false", "seed=2", "hydra.run.dir=alone"))
     folder = tmp_path / "sweep"
-    threads = [
-        run_json(run)["device"]["threads"]
-        for run in (folder / "0_seed-1", folder / "1_seed-2")
-    ]
+    threads = [run_json(run)["device"]["threads"] for run in (folder / "0_seed-1", folder / "1_seed-2")]
     assert threads == [max(1, cpu_count() // 2)] * 2
     for name in ("val/neg_elbo", "train/loss"):
         expected = float(last_row(tmp_path / "alone")[name])
@@ -61,9 +57,7 @@ def test_joblib_runs_jobs_side_by_side_and_splits_the_threads(train: CommandLine
 @pytest.mark.slow
 @pytest.mark.hydra
 def test_a_job_that_fails_in_another_process_is_named(train: CommandLine) -> None:
-    result = train(
-        "-m", *UNDRAWN_SWEEP, "beta=1e39,1", "hydra/launcher=parallel", "hydra.sweep.dir=sweep"
-    )
+    result = train("-m", *UNDRAWN_SWEEP, "beta=1e39,1", "hydra/launcher=parallel", "hydra.sweep.dir=sweep")
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1] == "vaelab: These jobs of the sweep failed: 0_beta-1e+39."
 

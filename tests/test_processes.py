@@ -16,7 +16,7 @@ from faults_helpers import (
     assert_equal_to,
     continue_run,
 )
-from harness import CommandLine, TINY, UNDRAWN, command_line_of, run_json, status
+from harness import TINY, UNDRAWN, CommandLine, command_line_of, run_json, status
 from vaelab.runs.files import held
 from whole_runs import start, wait_for
 
@@ -121,9 +121,9 @@ def test_of_processes_that_resume_one_run_at_once_one_does(tmp_path: Path, finis
     shutil.copytree(finished, tmp_path / "run")
     processes = [start(tmp_path, "resume=run", "epochs=8") for _ in range(3)]
     ends = [(*process.communicate(timeout=200), process.returncode) for process in processes]
-    assert sorted(status for _, _, status in ends) == [0, 1, 1]
-    for _, stderr, status in ends:
-        if status:
+    assert sorted(code for _, _, code in ends) == [0, 1, 1]
+    for _, stderr, code in ends:
+        if code:
             assert re.match(r"vaelab: (run is in use by |The run is finished: )", stderr), stderr
             assert len(stderr.splitlines()) == 1
     assert run_json(tmp_path / "run")["epochs"] == {"done": 8, "total": 8}

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from harness import CommandLine, REPOSITORY, TINY, UNDRAWN, environment
+from harness import REPOSITORY, TINY, UNDRAWN, CommandLine, environment
 from vaelab.runs.environment import versions
 
 SOURCE = REPOSITORY / "src" / "vaelab"

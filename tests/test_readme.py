@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import vaelab
-from harness import ONE_EPOCH, REPOSITORY, TINY, command_line_of, environment, once
+from harness import ONE_EPOCH, REPOSITORY, command_line_of, environment, once
 from vaelab.cli import api
 
 READMES = [REPOSITORY / each for each in ("README.md", "conf/README.md", "scripts/README.md", "tests/extensions/README.md")]  # fmt: skip

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness import CommandLine, TINY, environment, fresh, run_folder, run_json, settings
+from harness import TINY, CommandLine, environment, fresh, run_folder, run_json, settings
 from training_helpers import AtStep
 from vaelab.data import splits
 from vaelab.models import models

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 import shutil
@@ -15,7 +14,7 @@ import pytest
 from hydra.core.hydra_config import HydraConfig
 
 from faults_helpers import KILLED
-from harness import CommandLine, TABLE_ONLY, command_line_of, run_json, settings, status
+from harness import TABLE_ONLY, CommandLine, command_line_of, run_json, settings, status
 from sweep_helpers import GRID, JOBS, QUICK, UNDRAWN_SWEEP, jobs, swept_grid, table
 from vaelab.cli.arguments import parse, prepare
 from vaelab.cli.plan import planned
@@ -67,9 +66,7 @@ def test_a_larger_grid_trains_only_what_is_new(swept: tuple[Path, Any], tmp_path
     folder = Path(shutil.copytree(swept[0], tmp_path / "sweep", ignore=shutil.ignore_patterns(".*")))
     before = {path: path.read_bytes() for path in folder.rglob("*.safetensors")}
     train = command_line_of("vaelab.train", tmp_path)
-    again = train(
-        "-m", *QUICK, "beta=0.05,0.1,0.5", "kl=true,false", "hydra.sweep.dir=sweep", *TABLE_ONLY
-    )
+    again = train("-m", *QUICK, "beta=0.05,0.1,0.5", "kl=true,false", "hydra.sweep.dir=sweep", *TABLE_ONLY)
     assert again.returncode == 0, again.stderr
     assert jobs(folder) == sorted([*JOBS, "0_beta-0.05_kl-true"])
     assert again.stderr.count("is finished already") == 5

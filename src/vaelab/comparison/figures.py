@@ -126,8 +126,8 @@ class FamilyFigures:
                 small = ": σ too small" if 100 * (1 - np.mean(own)) < LEAST_COVERED else ""
                 heading += f"\n{percent(float(np.mean(own)), 1)} of posterior samples (test){small}"
             samples_N2 = examples.posterior_samples()
-            missed_YX = uncovered_grid(examples.train_posterior(), HOLES_REACH, HOLE_GRID, COVERED).cpu().numpy()
-            drawn.append(Holes(samples_N2, limit_for(samples_N2), missed_YX, heading))
+            missed_YX = uncovered_grid(examples.train_posterior(), HOLES_REACH, HOLE_GRID, COVERED)
+            drawn.append(Holes(samples_N2, limit_for(samples_N2), missed_YX.cpu().numpy(), heading))
         q = notation("q(z|x)", self.conditional)
         return hole_panels(
             drawn,

@@ -41,7 +41,7 @@ def name_of(component: str | dict[str, Any]) -> str:
     return component if isinstance(component, str) else str(component["name"])
 
 
-def check_model_mapping(model: object) -> object:
+def check_has_name(model: object) -> object:
     if not isinstance(model, dict) or "name" not in model:
         raise must_be("model", "a mapping with name and the model's settings", model)
     is_conditional(model)
@@ -247,7 +247,9 @@ class Config(Settings):
         description="run folder (its last checkpoint) or checkpoint whose weights the training starts with; "
         "null: random weights",
     )
-    model: Annotated[dict[str, Any], BeforeValidator(check_model_mapping)] = Field({"name": "mlp", "latent_dim": 2})
+    model: Annotated[dict[str, Any], BeforeValidator(check_has_name)] = Field(
+        {"name": "mlp", "latent_dim": 2}
+    )
     dataset: DatasetConfig = DatasetConfig()
     loss: LossConfig = LossConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -326,7 +328,7 @@ class Config(Settings):
         return f"{self.model['name']}{', class-conditional' if self.conditional else ''}"
 
     def label(self, latents: int | None) -> str:
-        """`mlp, 2 latent dimensions, beta 1`; without the number where a plugin's model has no such setting."""
+        """`mlp, 2 latent dimensions, beta 1`; without the number for a plugin's model that has none."""
         size = [] if latents is None else [counted(latents, "latent dimension")]
         return ", ".join([self.model_label, *size, self.objective_label])
 

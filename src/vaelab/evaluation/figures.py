@@ -7,7 +7,14 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from vaelab.config import counted
-from vaelab.evaluation.model import BASELINE, COVERAGE_POINTS, COVERED, FROZEN_SIGMAS, HOLES_REACH, EvaluatedModel
+from vaelab.evaluation.model import (
+    BASELINE,
+    COVERAGE_POINTS,
+    COVERED,
+    FROZEN_SIGMAS,
+    HOLES_REACH,
+    EvaluatedModel,
+)
 from vaelab.evaluation.numbers import (
     NATS,
     CannotMeasure,

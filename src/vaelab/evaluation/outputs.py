@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
-from vaelab.config import VaelabError, counted
+from vaelab.config import VaelabError
 from vaelab.data.datasets import letters_and_digits
 from vaelab.runs.files import through_link, write_bytes, writing
 from vaelab.runs.folder import RunFolder, sha256_of

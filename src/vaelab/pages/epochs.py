@@ -193,4 +193,10 @@ def sprite(images: NDArray[np.uint8]) -> dict[str, Any]:
     step = max(1, math.ceil(max(images.shape[1:3]) / THUMBNAIL))
     small, columns = images[:, ::step, ::step], 40
     source = data_uri(sheet(small, columns, gap=0, paper=0), "WEBP", quality=50, method=2)
-    return {"source": source, "columns": columns, "count": len(small), "width": small.shape[2], "height": small.shape[1]}
+    return {
+        "source": source,
+        "columns": columns,
+        "count": len(small),
+        "width": small.shape[2],
+        "height": small.shape[1],
+    }

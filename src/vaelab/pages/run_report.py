@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from vaelab.config import CONF_DIR, Config, counted, flattened, quote_override, read_yaml, resolve_saved, show
+from vaelab.config import CONF_DIR, Config, flattened, quote_override, read_yaml, resolve_saved, show
 from vaelab.figures.curves import OverSeeds, VerticalAxis, epoch_ticks, scheduled
 from vaelab.figures.style import SCORED, TRAIN, on_dark
 from vaelab.pages import captions

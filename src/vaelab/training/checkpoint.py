@@ -278,8 +278,8 @@ def model_of(checkpoint: Checkpoint) -> tuple[VAE, Objective]:
 def restore(checkpoint: Checkpoint, state: TrainingState, config: Config, data: Data) -> None:
     """Copy a checkpoint's state into a new training state. Raises CheckpointError for other images."""
     if checkpoint.data.sha256 != dict(data.origin.sha256):
-        own = isinstance(data.spec, UnpublishedSpec)
-        subset = not own and data.origin.complete and not checkpoint.data.complete
+        known = not isinstance(data.spec, UnpublishedSpec)
+        subset = known and data.origin.complete and not checkpoint.data.complete
         advice = "dataset.source=embedded" if subset else "dataset.root=FOLDER, the folder with its data"
         raise CheckpointError(
             f"The run was trained on images other than those in {data.origin.folder} ({data.description}): "

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vaelab.config import Config, counted
+from vaelab.config import Config
 from vaelab.data.datasets import UnpublishedSpec
 from vaelab.data.splits import Data, Split, balanced
 from vaelab.figures import Figure

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from functools import cached_property
 
-from vaelab.config import EvaluationConfig, VaelabError, counted
+from vaelab.config import EvaluationConfig, VaelabError
 from vaelab.data.datasets import published
 from vaelab.figures import Figure
 from vaelab.figures.style import signed_png
