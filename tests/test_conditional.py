@@ -13,12 +13,11 @@ from torch import Generator
 import vaelab
 from conditional_helpers import CLASSES, SHAPE, TRAIN, conditional, conditional_run
 from harness import command_line_of, fresh, run_folder, run_json, settings
-from vaelab import models
 from vaelab.config import ConfigError, EvaluationConfig, VaelabError, show
 from vaelab.data.splits import Data
 from vaelab.evaluation.evaluate import Evaluation, evaluated_model
 from vaelab.figures import style
-from vaelab.models import build, evaluating
+from vaelab.models import build, evaluating, models
 from vaelab.objectives import build_objective, objectives
 from vaelab.objectives.importance import importance_weighted_bound, log_importance_weights
 from vaelab.objectives.scoring import bound

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness import settings
-from vaelab import config, models
+from vaelab import config
 from vaelab.config import (
     CONF_DIR,
     Config,
@@ -20,7 +20,7 @@ from vaelab.config import (
 )
 from vaelab.config.train import training_digest
 from vaelab.data.datasets import datasets
-from vaelab.models import build
+from vaelab.models import build, models
 from vaelab.objectives import likelihoods, not_taken
 
 CHOICES = sorted(

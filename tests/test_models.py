@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from harness import settings
-from vaelab import models
 from vaelab.config import ConfigError
-from vaelab.models import Gaussian, build
+from vaelab.models import Gaussian, build, models
 
 SHAPE = (1, 28, 28)
 
