@@ -14,6 +14,7 @@ from typing import Any, cast
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError
@@ -27,28 +28,37 @@ from vaelab.runs.folder import RunFolder
 
 IS_13 = version("hydra-core").startswith("1.3.")
 VERSION_BASE: dict[str, Any] = {"version_base": "1.3"} if IS_13 else {}
-"""Hydra 1.3 requires the version whose defaults are meant; 1.4 deprecates the argument."""
+"""Hydra 1.3 requires the version whose defaults are to be used; 1.4 deprecates the argument."""
 WHITELIST: dict[str, Any] = {} if IS_13 else {"execution_whitelist": ["vaelab.*", "hydra.*"]}
 """Hydra 1.4 requires the classes that yaml may name."""
 
 
 @cache
 def register() -> None:
-    """Make the schemas and the resolvers known to Hydra; conf/ refers to them. Once in a process."""
+    """Make the schemas and the resolvers known to Hydra; conf/ refers to them. It runs once per process."""
     for command, schema in config.SCHEMAS.items():
         ConfigStore.instance().store(name=f"{command}_schema", node=config.defaults(schema))
     # OmegaConf 2.4 calls it register_resolver, which in 2.3 was the name of another, deprecated method.
     old = version("omegaconf").startswith("2.3.")
     register_resolver: Any = OmegaConf.register_new_resolver if old else OmegaConf.register_resolver
-    for resolver in (vaelab_help, run_name, sweep_name):
+    for resolver in (run_name, sweep_name):
         register_resolver(resolver.__name__, resolver, replace=True)
 
 
-def vaelab_help(_root_: DictConfig) -> str:
-    """The part of --help that lists a command's studies and settings: what to type, and what it means."""
-    model = plain(_root_).get("model", {})
-    rows, lines = [], []
-    for each in config.describe(config.SCHEMAS[_root_.hydra.job.name]):
+def help_text(command: str, flags: Mapping[str, Any], overrides: Sequence[str]) -> str:
+    """What --help prints: examples, the choices of groups, studies, and settings with their meanings.
+
+    Hydra's own --help lists the choices of all its groups too, which takes it longer than all of this.
+    """
+    schema = config.SCHEMAS[command]
+    with composing(command, flags) as compose_settings:
+        composed = compose_settings(overrides)
+        loader = GlobalHydra.instance().config_loader()
+        choices = {group: ", ".join(loader.get_group_options(group)) for group in sorted(GROUPS)}
+    texts = composed.hydra.help
+    model = plain(composed).get("model", {})
+    rows = []
+    for each in config.describe(schema):
         # The description of a setting without a default says what it takes.
         plain_default = each.default is None or isinstance(each.default, bool)
         allowed = ", ".join(each.choices) or ("" if plain_default else each.allowed)
@@ -62,18 +72,19 @@ def vaelab_help(_root_: DictConfig) -> str:
     wrapper = textwrap.TextWrapper(
         130, " " * 4, " " * (width + 6), break_on_hyphens=False, break_long_words=False
     )
+    lines = [texts.header]
     if model:
-        studies = sorted((config.CONF_DIR / "experiment").glob("*.yaml"))
-        texts = {f"experiment={path.stem}": path.read_text(encoding="utf-8") for path in studies}
-        questions = {typed: text.splitlines()[1] for typed, text in texts.items()}
-        lines = ["Studies"]
-        lines += [wrapper.fill(f"{typed:<{width}}  {text.strip('# ')}") for typed, text in questions.items()]
+        lines.append("Groups (type group=choice; each choice is a file in conf/)")
+        lines += [wrapper.fill(f"{group:<{width}}  {names}") for group, names in choices.items()]
+        lines += ["", "Studies"]
+        for path in sorted((config.CONF_DIR / "experiment").glob("*.yaml")):
+            question = path.read_text(encoding="utf-8").splitlines()[1].strip("# ")
+            lines.append(wrapper.fill(f"{f'experiment={path.stem}':<{width}}  {question}"))
         lines.append("")
-    units = " (reconstruction and KL are nats per image)" if model else ""
+    units = " (reconstruction and KL are in nats per image)" if model else ""
     lines.append(f"Settings and their defaults{units}")
     lines += [wrapper.fill(f"{override:<{width}}  {text}") for override, text in rows]
-    text = "\n".join(lines)
-    return text.replace("$", "$$")  # Hydra passes the help through string.Template
+    return "\n".join([*lines, "", texts.footer])
 
 
 def explained(path: Path) -> dict[str, str]:
@@ -102,7 +113,7 @@ def sweep_name(number: int, overrides: ListConfig, left_out: Sequence[str]) -> s
     kept = sorted(line for line in lines if line.partition("=")[0].lstrip("+~") not in left_out)
     text = "_".join(map(as_typed, kept)).replace("=", "-").replace(",", "+").replace("/", "-")
     safe = re.sub(r"[^\w.+-]", "", text)
-    # File systems take 255, Windows a path of 260 and no dot at the end.
+    # A name has at most 255 bytes; on Windows a path has at most 260 characters, and no name ends with a dot.
     return f"{number}_{safe}"[:120].rstrip("_.")
 
 

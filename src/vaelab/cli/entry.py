@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from vaelab.cli.arguments import prepare, swept_keys
 from vaelab.cli.completion import answer
-from vaelab.cli.compose import VERSION_BASE, WHITELIST, Job, register
+from vaelab.cli.compose import VERSION_BASE, WHITELIST, Job, help_text, register
 from vaelab.cli.messages import errors_in_one_line
 from vaelab.cli.sweep import sweeping
 from vaelab.config import CONF_DIR, SCHEMAS, VaelabError
@@ -60,6 +60,9 @@ def run_command(command: str, body: Callable[[Job], object]) -> None:
         if arguments.given["version"]:
             print(version_line())
             return
+        if arguments.given["help"]:
+            print(help_text(command, arguments.given, arguments.overrides))
+            return
         if arguments.given["shell_completion"]:
             print(answer(" ".join(arguments.overrides), schema))
             return
@@ -72,7 +75,7 @@ def run_command(command: str, body: Callable[[Job], object]) -> None:
             overrides: Any = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)
             job = Job(composed, RunFolder(hydra_config.runtime.output_dir), overrides, sweep)
             try:
-                with errors_in_one_line(schema, tracebacks):  # Hydra announces what leaves this function
+                with errors_in_one_line(schema, tracebacks):  # Hydra prints a line about what leaves run()
                     return body(job)
             except SystemExit as end:
                 if sweep is None or end.code != 1:
@@ -85,7 +88,7 @@ def run_command(command: str, body: Callable[[Job], object]) -> None:
             # The one place where a command line changes: Hydra reads this one.
             typed, sys.argv[1:] = sys.argv[1:], [*arguments.flags, *arguments.overrides, *more]
             try:
-                with env_override({TRACEBACKS: "1"}):  # the wording is vaelab's
+                with env_override({TRACEBACKS: "1"}):  # Hydra then raises errors, which vaelab words
                     run()
             finally:
                 sys.argv[1:] = typed

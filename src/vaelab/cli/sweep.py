@@ -29,7 +29,6 @@ from vaelab.cli.plan import JOBLIB, Sweep, combinations, known_to_hydra, planned
 from vaelab.config import SCHEMAS, Config, VaelabError, expand_home, quote_override
 from vaelab.config.train import training_digest
 from vaelab.data.datasets import OWN_FILES, spec_of
-from vaelab.pages.run_report import write_run_report
 from vaelab.runs.files import TRAININGS, InUse, locked, remove_if_empty, write_bytes, writing
 from vaelab.runs.folder import RunFolder, checkpoint_at, natural, run_folders, sha256_of
 from vaelab.runs.logs import terminal
@@ -61,7 +60,7 @@ class Comparison(Callback):
     figures: bool = True
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        """Before Hydra makes the folder of a run: `~` in a yaml; on a command line it is expanded already."""
+        """Expand `~` in a yaml's hydra.run.dir before Hydra creates it; a command line has no ~ left."""
         plain: Any = OmegaConf.to_container(config.hydra.run, resolve=False)
         if str(plain["dir"]).startswith("~"):
             config.hydra.run.dir = expand_home(plain["dir"])
@@ -96,7 +95,7 @@ def sweeping(command: str, arguments: Arguments) -> Iterator[list[str]]:
 
 def start(sweep: Sweep, line: Sequence[str]) -> None:
     """Make the folder of a sweep and what its jobs read there; `line` is what was typed."""
-    for path in (*failures(sweep), sweep.folder / TRAININGS / INTERRUPTED):  # of an earlier time
+    for path in (*failures(sweep), sweep.folder / TRAININGS / INTERRUPTED):  # left by an earlier call
         path.unlink(missing_ok=True)
     claim_runs(sweep.folder)
     facts = {"command": shlex.join(["python", "-m", "vaelab.train", *line]), "jobs": sweep.jobs}
@@ -248,7 +247,9 @@ def train_job(job: Job, *, owns_process: bool) -> TrainingResult | None:
         with claimed(training_digest(config, files), job.sweep, folder) as home:
             if home.path != folder.path:
                 print(f"{folder.name} is the same training as {home.name}", file=terminal())
-            from vaelab.training import session  # torch, which takes seconds: only for settings that resolve
+            # These import torch and matplotlib, which takes seconds: only for settings that resolve.
+            from vaelab.pages.run_report import write_run_report
+            from vaelab.training import session
 
             caller = session.Caller(
                 job.overrides, write_run_report, owns_process, command=sweep["command"], place=place
@@ -302,7 +303,7 @@ def claimed(digest: str, sweep: Path, folder: RunFolder) -> Iterator[RunFolder]:
     """
     claim = claim_of(sweep, digest)
     with locked(claim.with_suffix(".lock")):
-        if not claim.exists() and not folder.run_json.exists():  # of another training
+        if not claim.exists() and not folder.run_json.exists():  # a run.json here is that of another training
             write_bytes(claim, str(folder.path.absolute().relative_to(sweep.absolute())).encode())
         home = RunFolder(sweep / claim.read_text(encoding="utf-8")) if claim.exists() else folder
         if home.path != folder.path:
