@@ -253,7 +253,7 @@ def run_json(folder: Path) -> dict[str, Any]:
 
 
 def status(folder: Path) -> str:
-    return str(status(folder))
+    return str(run_json(folder)["status"])
 
 
 def rewrite(path: Path, change: Callable[[dict[str, Any]], object], to: Path | None = None) -> None:
