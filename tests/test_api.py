@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import vaelab
-from harness import TINY, command_line_of, environment
+from harness import ONE_EPOCH, TABLE_ONLY, TINY, UNDRAWN, command_line_of, environment, run_json
 from vaelab.cli import api
 
 SCRIPT = """
@@ -25,7 +28,7 @@ def state():
 
 before = state()
 import vaelab
-settings = [*sys.argv[1:], "artifacts.every=0", "artifacts.figures=false", "artifacts.gif=false"]
+settings = sys.argv[1:]
 run = vaelab.train("model=mlp", *settings, epochs=1, beta=0.5, **{"hydra.run.dir": "run"})
 images = vaelab.sample(run, count=4, seed=1)
 vaelab.evaluate(run, "metrics.samples=false", figures=False, nll_images=10, importance_samples=2)
@@ -57,7 +60,7 @@ print(json.dumps({
 
 def test_python_functions_do_what_commands_do_and_leave_the_process_as_it_was(tmp_path: Path) -> None:
     result = subprocess.run(
-        ["sh", "-c", 'exec "$@" 2>&-', "sh", sys.executable, "-c", SCRIPT, *TINY],
+        ["sh", "-c", 'exec "$@" 2>&-', "sh", sys.executable, "-c", SCRIPT, *TINY, *UNDRAWN],
         cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert result.returncode == 0
@@ -85,19 +88,37 @@ def test_a_sweep_is_not_taken_for_one_run(line: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "settings",
+    ("settings", "said"),
     [
-        {"beta": [1, 2]},
-        {"beta": "0.1,0.5,1"},
-        {"model": ("mlp", "conv"), "model.latent_dim": 2},
-        {"beta": range(1, 3)},
+        ({"beta": [1, 2]}, "beta must be "),
+        ({"beta": range(1, 3)}, "beta must be "),
+        ({"model": ("mlp", "conv"), "model.latent_dim": 2}, "'model=[mlp,conv]' can't be read: type a name"),
     ],
 )
-def test_a_keyword_of_several_values_is_not_taken_for_one_run(settings: dict[str, object]) -> None:
+def test_a_keyword_of_several_values_is_not_taken_for_one_run(settings: dict[str, object], said: str) -> None:
     with pytest.raises(vaelab.VaelabError) as error:
         api.train("dataset.source=embedded", epochs=1, **{"dataset.classes": ["trouser", "bag"]}, **settings)
-    assert str(error.value).startswith(f"{next(iter(settings))} has several values")
-    assert "call vaelab.sweep" in str(error.value)
+    assert str(error.value).startswith(said)
+    assert str(error.value).endswith("call vaelab.sweep.")
+    with pytest.raises(vaelab.VaelabError) as error:
+        api.train(beta=-1, **{"dataset.classes": ["trouser", "bag"]})
+    assert "vaelab.sweep" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (
+            lambda: api.evaluate("run", "split=val,test"),
+            "split=val,test has several values: call vaelab.evaluate",
+        ),
+        (lambda: api.sample("run", 16), "16 lacks the name of its setting: type NAME=16."),
+    ],
+)
+def test_what_no_function_takes_is_refused(call: Callable[[], object], said: str) -> None:
+    with pytest.raises(vaelab.VaelabError) as error:
+        call()
+    assert str(error.value).startswith(said)
 
 
 @pytest.mark.parametrize(
@@ -124,8 +145,7 @@ def test_a_sweep_has_the_folders_of_the_command_line(tmp_path: Path, monkeypatch
     monkeypatch.chdir(tmp_path)
     for name, value in environment().items():
         monkeypatch.setenv(name, value)
-    quick = [*TINY, "artifacts.every=0", "artifacts.figures=false", "artifacts.gif=false", "epochs=1"]
-    quick += ["hydra.callbacks.compare.figures=false", "hydra.callbacks.compare.evaluate=false"]
+    quick = [*ONE_EPOCH, *TABLE_ONLY]
     typed = command_line_of("vaelab.train", tmp_path)(
         "-m", *quick, "kl=true,false", "beta=0.5,1", "hydra.sweep.dir=typed"
     )
@@ -143,7 +163,7 @@ def test_a_sweep_has_the_folders_of_the_command_line(tmp_path: Path, monkeypatch
     assert files[0] == files[1]
     configs = [Path(folder, "1_beta-1_kl-true", "config.yaml").read_text() for folder in ("typed", "called")]
     assert configs[0] == configs[1]
-    facts = json.loads(Path("called", "1_beta-1_kl-true", "run.json").read_text())
+    facts = run_json(Path("called", "1_beta-1_kl-true"))
     assert facts["command"].startswith("python -m vaelab.train --multirun dataset.source=embedded")
     assert [run.config.objective_label for run in called.runs] == ["beta 0.5", "beta 1", "KL off"]
     assert called.comparison is not None
@@ -159,6 +179,20 @@ def test_a_sweep_has_the_folders_of_the_command_line(tmp_path: Path, monkeypatch
     again = api.compare(called, figures=False, evaluate=False)
     assert again.table == table
     assert repr(again) == "<Comparison: 3 runs, called/comparison>"
+
+    def interrupted(*_: object) -> None:
+        raise SystemExit(128 + signal.SIGINT)
+
+    def failing(*_: object) -> SimpleNamespace:
+        return SimpleNamespace(failed=["the evaluation of a"])
+
+    monkeypatch.setattr("vaelab.comparison.compare.compare", interrupted)
+    stopped = api.sweep(*quick, kl="true,false", beta=[0.5, 1], **{"hydra.sweep.dir": "called"})
+    assert (stopped.interrupted, stopped.comparison, len(stopped.runs)) == (True, None, 3)
+    monkeypatch.setattr("vaelab.comparison.compare.compare", failing)
+    with pytest.raises(vaelab.VaelabError) as error:
+        api.sweep(*quick, kl="true,false", beta=[0.5, 1], **{"hydra.sweep.dir": "called"})
+    assert str(error.value).endswith(" failed: the evaluation of a.")
 
 
 @pytest.mark.parametrize(

@@ -15,18 +15,18 @@ import torch
 
 import vaelab
 from evaluation_helpers import (
-    NO_FIGURES,
-    QUICK,
+    ROUGH_NLL,
     assert_refused,
     metrics,
     only,
     run_of_three_epochs,
 )
-from harness import TINY, CommandLine, rewrite, run_folder
+from harness import TINY, UNDRAWN, CommandLine, rewrite, run_folder, run_json
 from vaelab.cli import api
 from vaelab.config import EvaluationConfig, ScoredDataConfig, VaelabError
 from vaelab.evaluation.evaluate import Evaluation, evaluated_model
 from vaelab.evaluation.figures import FIGURES
+from vaelab.evaluation.outputs import facts_of
 from vaelab.metrics.features import untrained_network
 from vaelab.runs.folder import RunFolder
 
@@ -57,7 +57,7 @@ def test_a_checkpoint_without_its_run_is_evaluated_in_its_own_folder(
         tmp_path / "mail" / "from_a_friend.safetensors",
     )
     shutil.rmtree(run)
-    result = evaluate("checkpoint=mail/from_a_friend.safetensors", *QUICK, *only("bound", "ood"))
+    result = evaluate("checkpoint=mail/from_a_friend.safetensors", *ROUGH_NLL, *only("bound", "ood"))
     assert result.returncode == 0, result.stderr
     assert "WARNING: The run's dataset.root=/no/such/folder has no fashion_mnist" in result.stderr
     assert "WARNING: EMBEDDED SUBSET" in result.stderr
@@ -130,13 +130,13 @@ def test_checkpoints_are_found_by_name(
     for path in ("run/last", "run/checkpoints/last.safetensors"):
         with pytest.raises(VaelabError, match=r"last\.safetensors is itself a checkpoint: give which=best"):
             vaelab.load(path, which="best")
-    assert torch.equal(api.sample("run/last", 4), last.sample(4))
+    assert torch.equal(api.sample("run/last", count=4), last.sample(4))
     page = api.explore("run/last", images=10, output="page.html")
     assert '"run: last, epoch 3"' in page.path.read_text()
     assert (repr(page), Path(page)) == ("<Explorer: page.html>", page.path)
     api.train("resume=run/epoch_0001", epochs=2)
     assert "Going back to epoch 1" in capsys.readouterr().err
-    assert json.loads((run / "run.json").read_text())["epochs"] == {"done": 2, "total": 2}
+    assert run_json(run)["epochs"] == {"done": 2, "total": 2}
 
 
 def test_an_untrained_network_shows_that_its_fid_means_nothing(run: Path) -> None:
@@ -187,7 +187,7 @@ def test_binarised_runs_find_their_grey_images_where_the_others_were_found(
     train: CommandLine, tmp_path: Path
 ) -> None:
     """The run's own folder was deleted, and another source is given."""
-    run_folder(train(*TINY, *NO_FIGURES, "dataset.binarize=static", "epochs=1", "hydra.run.dir=run"))
+    run_folder(train(*TINY, *UNDRAWN, "dataset.binarize=static", "epochs=1", "hydra.run.dir=run"))
     rewrite(tmp_path / "run" / "checkpoints" / "best.safetensors", from_nowhere)
     of_grey = ("classes", "images")
     result = api.evaluate(tmp_path / "run", *only(*of_grey), "dataset.source=embedded")
@@ -202,10 +202,10 @@ def test_too_few_images_are_reported_and_not_a_failure(
     train: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few = ("dataset.source=embedded", "dataset.classes=[1,7]", "dataset.val_size=9980", "batch_size=2")
-    run_folder(train(*few, *NO_FIGURES, "epochs=1", "hydra.run.dir=run"))
+    run_folder(train(*few, *UNDRAWN, "epochs=1", "hydra.run.dir=run"))
     for name in {*FIGURES} - {"samples_mixture.png"}:
         monkeypatch.delitem(FIGURES, name)
-    result = api.evaluate(tmp_path / "run", *QUICK, "metrics.ood=false")
+    result = api.evaluate(tmp_path / "run", *ROUGH_NLL, "metrics.ood=false")
     assert result.failed == []
     assert metrics(result.folder)["not_measured"] == {
         "ood": "metrics.ood=false",
@@ -264,3 +264,14 @@ def test_a_run_with_more_validation_images_than_the_subset_has_is_evaluated(run:
         lambda content: content["config"]["dataset"].update(val_size=50_000),
     )
     assert metrics(api.evaluate(run, *only("bound")).folder)["data"]["images"] == 403
+
+
+def test_what_is_certified_is_what_was_loaded(run: Path) -> None:
+    """And not what a training has written in its place since then."""
+    loaded = vaelab.load(run)
+    digest = hashlib.sha256(loaded.checkpoint.read_bytes()).hexdigest()
+    shutil.copy(run / "checkpoints" / "last.safetensors", loaded.checkpoint)
+    evaluated = evaluated_model(loaded, EvaluationConfig(checkpoint=str(run)), {})
+    facts = {"file": "best.safetensors", "sha256": digest, "epoch": loaded.epoch}
+    assert Evaluation(evaluated).facts()["checkpoint"] == facts
+    assert facts_of(loaded)["sha256"] == digest

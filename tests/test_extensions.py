@@ -9,6 +9,7 @@ import csv
 import hashlib
 import json
 import re
+import runpy
 import shutil
 import subprocess
 from pathlib import Path
@@ -16,29 +17,28 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation_helpers import only
-from harness import CommandLine, idx, once, run_folder
+from evaluation_helpers import ROUGH_NLL, only
+from harness import UNDRAWN, CommandLine, idx, once, run_folder, run_json
 from plugin_helpers import EXTENSIONS, commands, install, write_stripes
 from vaelab.config import VaelabError
-from vaelab.config.registry import Registry
 from vaelab.explorer.network import Weights, network
 from vaelab.models import build
+from vaelab.objectives import kl_schedules
 
-QUICK = (
-    f"--config-dir={EXTENSIONS / 'conf'}", "epochs=2", "batch_size=64", "artifacts.every=0", "artifacts.gif=false",
-    "artifacts.figures=false", "artifacts.report=false", "logger=jsonl",
+LOGGED = (
+    f"--config-dir={EXTENSIONS / 'conf'}", *UNDRAWN, "epochs=2", "batch_size=64", "artifacts.report=false", "logger=jsonl",
 )  # fmt: skip
 
 
-STRIPES = ("evaluate", "checkpoint=runs/stripes", "nll_images=20", "importance_samples=5", *only("bound", "nll", "samples"))  # fmt: skip
+STRIPES = ("evaluate", "checkpoint=runs/stripes", *ROUGH_NLL, *only("bound", "nll", "samples"))  # fmt: skip
 COMMANDS = {
     "residual": (
-        "train", *QUICK, "dataset.source=embedded", "dataset.classes=[1,7]", "dataset.val_size=7500",
+        "train", *LOGGED, "dataset.source=embedded", "dataset.classes=[1,7]", "dataset.val_size=7500",
         "model=residual", "model.channels=4", "loss.likelihood=pixel_gaussian",
         "loss.schedule={name:staircase,steps:2}", "hydra.run.dir=runs/residual",
     ),
     "stripes": (
-        "train", *QUICK, "dataset=stripes", "dataset.root=data", "dataset.val_size=100", "model.hidden=[32]",
+        "train", *LOGGED, "dataset=stripes", "dataset.root=data", "dataset.val_size=100", "model.hidden=[32]",
         "loss.objective={name:rae,strength:0.25}", "loss.free_bits=0.5", "hydra.run.dir=runs/stripes",
     ),
     "evaluate residual": tuple(each.replace("stripes", "residual") for each in STRIPES),
@@ -48,8 +48,8 @@ COMMANDS = {
     "explore residual": ("explore", "run=runs/residual", "images=20"),
     "explore stripes": ("explore", "run=runs/stripes", "images=20"),
     "refused argument": ("train", "loss.schedule={name:staircase,steps:0}", "hydra.run.dir=nothing", "device=cpu"),
-    "no images": ("train", *QUICK, "dataset=stripes", "hydra.run.dir=nothing"),
-    "no subset": ("train", *QUICK, "dataset=stripes", "dataset.source=embedded", "hydra.run.dir=nothing"),
+    "no images": ("train", *LOGGED, "dataset=stripes", "hydra.run.dir=nothing"),
+    "no subset": ("train", *LOGGED, "dataset=stripes", "dataset.source=embedded", "hydra.run.dir=nothing"),
     "misspelt": ("train", "model.name=residul", "hydra.run.dir=nothing"),
     "help of train": ("train", "--help"),
     "help of evaluate": ("evaluate", "--help"),
@@ -113,7 +113,7 @@ def test_an_objective_is_named_and_what_it_does_not_take_is_said(trained: Path) 
     log = (trained / "runs" / "stripes" / "train.log").read_text()
     assert " parameters), rae, bernoulli likelihood on " in log
     assert "loss.free_bits=0.5 has no effect with loss.objective={name:rae,strength:0.25}" in log
-    assert json.loads((trained / "runs" / "stripes" / "run.json").read_text())["objective"] == "rae"
+    assert run_json(trained / "runs" / "stripes")["objective"] == "rae"
     assert "no effect" not in (trained / "runs" / "residual" / "train.log").read_text()
 
 
@@ -164,7 +164,7 @@ def test_evaluations_of_the_subset_never_stand_beside_those_of_the_full_set(tmp_
         lines.append(f"{hashlib.sha256(content).hexdigest()}  {path.name}\n")
     (tmp_path / "subset" / "SHA256SUMS").write_text("".join(lines))
     line = ("dataset=stripes", "dataset.root=data", "dataset.val_size=100", "model.hidden=[8]")
-    runs = [("train", *QUICK, *line, f"beta={beta}", f"hydra.run.dir=runs/{run}") for run, beta in (("a", 0.5), ("b", 1))]  # fmt: skip
+    runs = [("train", *LOGGED, *line, f"beta={beta}", f"hydra.run.dir=runs/{run}") for run, beta in (("a", 0.5), ("b", 1))]  # fmt: skip
     last = "checkpoint=runs/a/checkpoints/last.safetensors"
     quick = ("nll_images=2", "importance_samples=2", "figures=false")
     compare = ("compare", "sweep=runs", "figures=false")
@@ -234,28 +234,26 @@ def test_help_lists_plugins(said: Said) -> None:
 
 
 def test_a_plugin_that_fails_is_named_and_no_other_suffers(tmp_path: Path, train: CommandLine) -> None:
+    """By an error, or by a name that a class of vaelab has."""
     install(tmp_path)
     (tmp_path / "rae.py").write_text("import no_such_module")
+    (tmp_path / "staircase.py").write_text(
+        (tmp_path / "staircase.py").read_text().replace('"staircase"', '"linear"')
+    )
     result = train(
-        *QUICK[1:-1], "dataset.source=embedded", "epochs=1", "model.hidden=[4]", "dataset.val_size=9000"
+        *LOGGED[1:-1], "dataset.source=embedded", "epochs=1", "model.hidden=[4]", "dataset.val_size=9000"
     )
     assert result.returncode == 0, result.stderr
     assert "The plugin rae (rae) can't be imported: No module named 'no_such_module'" in result.stderr
-
-
-def test_a_registry_builds_a_registered_class_with_the_arguments_that_it_takes() -> None:
-    registry: Registry[type] = Registry("model", "vaelab.models", "vaelab.models")
-
-    @registry.register("mine")
-    class Mine:
-        def __init__(self, image_shape: tuple[int, ...], width: int = 3) -> None:
-            self.width = width
-
-    assert registry.build({"name": "mine", "width": 5}, image_shape=(1, 28, 28), not_taken=1).width == 5
-    assert registry.build("mine", image_shape=(1, 28, 28)).width == 3
-    assert "mine" in registry.names()
+    assert "The plugin staircase (staircase) can't be imported: 'linear' (loss.schedule) is " in result.stderr
 
 
 def test_extensions_are_short() -> None:
     for path in EXTENSIONS.glob("*.py"):
         assert len(path.read_text().splitlines()) <= 30, path
+
+
+def test_the_example_of_a_schedule_ends_at_the_full_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kl_schedules, "registered", dict(kl_schedules.registered))
+    staircase = runpy.run_path(str(EXTENSIONS / "staircase.py"))["Staircase"](epochs=8)
+    assert [staircase.weight(epoch) for epoch in (0, 1.9, 2, 7.9, 8)] == [0.25, 0.25, 0.5, 1, 1]

@@ -95,7 +95,7 @@ def test_kl_parts_are_accurate_for_tiny_sigma_and_distant_means() -> None:
 @pytest.mark.parametrize("latents", [1, 2, 7])
 def test_an_image_covers_95_percent_of_its_own_posterior(latents: int) -> None:
     q = Gaussian(torch.full((1, latents), 3.0), torch.full((1, latents), -1.5))
-    z = q.mean + (0.5 * q.log_variance).exp() * torch.randn(20_000, latents, generator=noise())
+    z = q.mean + q.sigma * torch.randn(20_000, latents, generator=noise())
     assert uncovered(q, z).double().mean().item() == pytest.approx(0.05, abs=0.006)
     assert uncovered(q, z + 50).all()
 
@@ -199,8 +199,11 @@ def test_embeddings_are_reproducible(library: str, monkeypatch: pytest.MonkeyPat
     np.testing.assert_array_equal(first[0], second[0])
 
 
-def test_a_grid_of_points_is_covered_as_its_points_are() -> None:
+@pytest.mark.parametrize("share", [0.5, 0.95, 0.999])
+def test_a_grid_of_points_is_covered_as_its_points_are(share: float) -> None:
     posterior = Gaussian(torch.randn(50, 2, generator=stream(0, "test")), torch.full((50, 2), -3.0))
     axis = torch.linspace(-4, 4, 21, dtype=torch.float64)
     points = torch.stack([axis.repeat(21), axis.repeat_interleave(21)], dim=1)
-    assert torch.equal(uncovered_grid(posterior, 4.0, 21).flatten(), uncovered(posterior, points))
+    assert torch.equal(
+        uncovered_grid(posterior, 4.0, 21, share).flatten(), uncovered(posterior, points, share)
+    )

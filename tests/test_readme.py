@@ -12,13 +12,12 @@ from typing import Any
 import pytest
 
 import vaelab
-from harness import REPOSITORY, TINY, command_line_of, environment, once
+from harness import ONE_EPOCH, REPOSITORY, command_line_of, environment, once
 from vaelab.cli import api
 
 READMES = [REPOSITORY / each for each in ("README.md", "conf/README.md", "scripts/README.md", "tests/extensions/README.md")]  # fmt: skip
 README = READMES[0].read_text()
 EXTENSIONS = REPOSITORY / "tests" / "extensions"
-QUICK = [*TINY, "epochs=1", "artifacts.every=0", "artifacts.figures=false", "artifacts.gif=false"]
 RUN, SWEEP = "outputs/2026-11-21/07-12-...", "outputs/multirun/2026-11-21/07-12-..."
 """What `RUN` and `SWEEP` stand for in the README."""
 MORE = {
@@ -81,7 +80,7 @@ def test_every_command_runs(
     command: str, arguments: str, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
 ) -> None:
     def train(folder: Path) -> None:
-        quick = [*QUICK, "model.hidden=[8]"]
+        quick = [*ONE_EPOCH, "model.hidden=[8]"]
         line = [*quick, "hydra.callbacks.compare.enabled=false", f"hydra.sweep.dir={SWEEP}", "beta=0.5,1"]
         for more in (["-m", *line], [*quick, f"hydra.run.dir={RUN}"]):
             result = command_line_of("vaelab.train", folder)(*more)
@@ -95,7 +94,7 @@ def test_every_command_runs(
         shutil.copytree(given[0].partition("=")[2], tmp_path / "copy")  # the others read the run meanwhile
         given = ["resume=copy", "epochs=2"]
     elif command == "train":
-        short = [each for each in QUICK if each.partition("=")[0] not in own]
+        short = [each for each in ONE_EPOCH if each.partition("=")[0] not in own]
         given += short if "repeat" not in own else ["epochs=1"]
         given += ["model.hidden=[8]"] if "model" not in own and "repeat" not in own else []
         compare = [f"hydra.callbacks.compare.{each}" for each in MORE["compare"]]
@@ -111,7 +110,7 @@ def test_the_python_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setenv(name, value)
     (code,) = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
     (loaded,) = re.findall(r'vaelab\.load\("(.*?)"\)', code)
-    quick = [each for each in QUICK if not each.startswith("epochs=")]
+    quick = [each for each in ONE_EPOCH if not each.startswith("epochs=")]
 
     def trained(*overrides: str, **settings: Any) -> Any:
         return api.train(*overrides, *quick, f"hydra.run.dir={loaded}", **settings | {"epochs": 1})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import shutil
 import subprocess
@@ -14,15 +13,15 @@ import pytest
 from hydra.core.hydra_config import HydraConfig
 
 from faults_helpers import KILLED
-from harness import CommandLine, command_line_of, settings
-from sweep_helpers import GRID, JOBS, NO_FIGURES, QUICK, jobs, status, swept_grid, table
+from harness import TABLE_ONLY, CommandLine, command_line_of, run_json, settings, status
+from sweep_helpers import GRID, JOBS, QUICK, UNDRAWN_SWEEP, jobs, swept_grid, table
 from vaelab.cli.arguments import parse, prepare
 from vaelab.cli.plan import planned
 from vaelab.config import Config, VaelabError, resolve
 from vaelab.config.base import read_yaml
-from vaelab.config.train import training_digest
 from vaelab.evaluation.runs import label_of
 from vaelab.runs.folder import natural
+from vaelab.training.identity import training_digest
 from whole_runs import assert_same_run
 
 WITHOUT_COMPARISON = "hydra.callbacks.compare.enabled=false"
@@ -44,7 +43,7 @@ def test_each_distinct_training_happens_once(swept: tuple[Path, Any]) -> None:
     assert all(status(folder / job) == "finished" for job in jobs(folder))
     assert "run 1 of 6: beta=0.1 kl=true\n" in result.stderr
     typed = shlex.join(["python", "-m", "vaelab.train", "-m", *QUICK, *GRID, "hydra.sweep.dir=sweep"])
-    facts = json.loads((folder / JOBS[0] / "run.json").read_text())
+    facts = run_json(folder / JOBS[0])
     assert (facts["command"], facts["overrides"][-2:]) == (typed, ["beta=0.1", "kl=True"])
 
 
@@ -66,9 +65,7 @@ def test_a_larger_grid_trains_only_what_is_new(swept: tuple[Path, Any], tmp_path
     folder = Path(shutil.copytree(swept[0], tmp_path / "sweep", ignore=shutil.ignore_patterns(".*")))
     before = {path: path.read_bytes() for path in folder.rglob("*.safetensors")}
     train = command_line_of("vaelab.train", tmp_path)
-    again = train(
-        "-m", *QUICK, "beta=0.05,0.1,0.5", "kl=true,false", "hydra.sweep.dir=sweep", *NO_FIGURES[1:]
-    )
+    again = train("-m", *QUICK, "beta=0.05,0.1,0.5", "kl=true,false", "hydra.sweep.dir=sweep", *TABLE_ONLY)
     assert again.returncode == 0, again.stderr
     assert jobs(folder) == sorted([*JOBS, "0_beta-0.05_kl-true"])
     assert again.stderr.count("is finished already") == 5
@@ -107,7 +104,7 @@ hydra:
 def test_a_yaml_may_name_the_folders_of_a_sweep_itself(train: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "mine" / "experiment").mkdir(parents=True)
     (tmp_path / "mine" / "experiment" / "study.yaml").write_text(STUDY)
-    small = (*NO_FIGURES[:1], "model.hidden=[4]", "epochs=1", WITHOUT_COMPARISON)
+    small = ("artifacts.gif=false", "model.hidden=[4]", "epochs=1", WITHOUT_COMPARISON)
     command = (*QUICK, *small, "--config-dir=mine", "experiment=study")
     result = train(*command)
     assert result.returncode == 0, result.stderr
@@ -125,7 +122,7 @@ def test_a_killed_sweep_that_is_continued_equals_one_that_was_not(
     swept: tuple[Path, Any], train: CommandLine, tmp_path: Path
 ) -> None:
     """kill -9 in the middle of the second job, on a part of the grid."""
-    line = ["-m", *QUICK, *NO_FIGURES[1:], "beta=0.1,0.5", "kl=true,false", "hydra.sweep.dir=sweep"]
+    line = ["-m", *QUICK, *TABLE_ONLY, "beta=0.1,0.5", "kl=true,false", "hydra.sweep.dir=sweep"]
     fault = {"do": "kill", "opening": f"{JOBS[1]}/latent/frames/.step_0000004"}
     assert train(*line, going_wrong={"fault": fault}).returncode == KILLED
     folder = tmp_path / "sweep"
@@ -149,8 +146,7 @@ def test_a_killed_sweep_that_is_continued_equals_one_that_was_not(
 def test_one_failed_job_ends_neither_sweep_nor_comparison(train: CommandLine, tmp_path: Path) -> None:
     command = (
         "-m",
-        *QUICK,
-        *NO_FIGURES,
+        *UNDRAWN_SWEEP,
         "model.hidden=[4]",
         "beta=1e39,1",
         "hydra.sweep.dir=sweep",
@@ -226,11 +222,12 @@ def test_what_holds_for_a_whole_sweep_is_not_one_of_several_values(
     assert planned(prepare([*line, "experiment=b", "seed=1,2"], "train", Config)) is not None
 
 
-def test_settings_that_only_a_sweep_has_are_not_left_out_without_a_word(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_settings_that_only_a_sweep_has_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
     assert planned(prepare(["experiment=kl_ablation", "hydra.mode=RUN"], "train", Config)) is None
     assert capsys.readouterr().err == "WARNING: kl=false,true has no effect without -m.\n"
+    one_of_them = ["experiment=iwae", "hydra.mode=RUN", "loss.importance_samples=50"]
+    assert planned(prepare(one_of_them, "train", Config)) is None
+    assert capsys.readouterr().err == ""
 
 
 def test_hydras_settings_typed_at_their_defaults_make_the_same_sweep() -> None:

@@ -81,8 +81,9 @@ def planned(arguments: Arguments) -> Sweep | None:
                 raise VaelabError("hydra.mode=RUN starts one run, and -m a sweep: leave one of them out.")
             refuse_several_values(parsed)
             settings_of(whole, Config)
-            if in_yaml:
-                print(f"WARNING: {' '.join(in_yaml)} has no effect without -m.", file=sys.stderr)
+            idle = [each for each in in_yaml if each.partition("=")[0] not in arguments.keys]
+            if idle:
+                print(f"WARNING: {' '.join(idle)} has no effect without -m.", file=sys.stderr)
             return None
         parsed = [*parse(in_yaml), *parsed]
         for part in parsed:
@@ -229,11 +230,11 @@ def check_jobs(configs: Sequence[Config], hydra: DictConfig) -> None:
 
     from vaelab.data.splits import load
     from vaelab.training.initial_weights import InitialWeights
-    from vaelab.training.state import check_model, check_settings
+    from vaelab.training.state import check_buildable, check_settings
 
     initial = {path: InitialWeights.at(path) for path in weights}
     for config in configs:
-        check_settings(config) if runs_here else check_model(config)
+        check_settings(config) if runs_here else check_buildable(config)
         if config.initial_weights in initial:
             spec = spec_of(config.dataset)
             classes = class_numbers(spec, config.dataset.classes) if spec.classes else ()

@@ -3,6 +3,7 @@
 Shapes: N images, L latent dimensions, C channels, H height, W width, Z points of the latent space.
 """
 
+import copy
 import hashlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -42,6 +43,7 @@ MOST_IMAGES = 10_000
 
 COVERED = 0.95  # share of q(z|x) inside the ellipsoid that an image covers
 COVERAGE_POINTS = 1000
+HOLES_REACH = 4.0  # standard deviations of the prior that a map of holes shows in each direction
 FROZEN_SIGMAS = (0.1, 0.5, 1.0)
 BASELINE = "posterior samples"
 
@@ -67,8 +69,9 @@ class EvaluatedModel:
         self.device = self.split.images.device
         self.seed = run.config.seed if config.seed is None else config.seed
         self.numpy_seed = self.seed % 2**32  # NumPy and scikit-learn take 32 bits
-        self.model = run.model.to(self.device).to(memory_format=torch.channels_last)  # as in training
-        self.objective = run.objective.to(self.device)
+        model, objective = copy.deepcopy((run.model, run.objective))  # the run keeps its own on the CPU
+        self.model = model.to(self.device).to(memory_format=torch.channels_last)  # as in training
+        self.objective = objective.to(self.device)
         self.examples = ExampleImages(
             run.config, data, self.split, self.model, self.objective, self.seed, run.moment
         )
@@ -101,7 +104,7 @@ class EvaluatedModel:
     @property
     def pixels(self) -> str:
         """What the encoder saw: grey, colour or binary pixels."""
-        return pixels_of({"binarize": self.data.binarize, "image_shape": self.data.spec.image_shape})
+        return kind_of_pixels({"binarize": self.data.binarize, "image_shape": self.data.spec.image_shape})
 
     @property
     def values(self) -> str:
@@ -240,7 +243,7 @@ class EvaluatedModel:
         return self.examples.decoded_images(z_NL, labels_N)
 
 
-def pixels_of(data: Mapping[str, Any]) -> str:
+def kind_of_pixels(data: Mapping[str, Any]) -> str:
     """`grey`, `colour` or `binary`, from what run.json says of the data."""
     if data["binarize"] != "none":
         return "binary"

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
-from vaelab.config import VaelabError, counted
+from vaelab.config import VaelabError
 from vaelab.data.datasets import letters_and_digits
 from vaelab.runs.files import through_link, write_bytes, writing
-from vaelab.runs.folder import RunFolder, sha256_of
+from vaelab.runs.folder import RunFolder
 from vaelab.runs.logs import progress
 from vaelab.training.examples import as_grid
 from vaelab.training.run import Run
@@ -59,15 +59,12 @@ def in_the_way(path: Path) -> VaelabError:
 
 def facts_of(run: Run) -> dict[str, Any]:
     """Name, epoch and SHA-256 of the checkpoint, which determine the results."""
-    digest = sha256_of(run.checkpoint)
-    return {"checkpoint": run.checkpoint.stem, "epoch": run.epoch, "sha256": digest}
+    return {"checkpoint": run.checkpoint.stem, "epoch": run.epoch, "sha256": run.sha256}
 
 
 def about(run: Run) -> str:
     """The model in a figure's subtitle."""
-    latents = counted(run.model.latent_dim, "latent dimension")
-    model = f"{run.config.model_label}, {latents}, {run.config.objective_label}"
-    return f"{model} · {run.moment} · {run.trained_on['description']}"
+    return f"{run.config.label(run.model.latent_dim)} · {run.moment} · {run.trained_on['description']}"
 
 
 def class_in_name(run: Run, number: int) -> str:

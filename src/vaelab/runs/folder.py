@@ -89,6 +89,13 @@ def run_folders(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: natural(str(path)))
 
 
+def is_finished(path: Path) -> bool:
+    """Whether a run folder holds a finished run; not where its run.json is missing or damaged."""
+    with suppress(RunFolderError, OSError):
+        return bool(RunFolder(path).read_run_json()["status"] == "finished")
+    return False
+
+
 def refuse_system(path: Path, setting: str) -> None:
     """Raise RunFolderError for the root of the file system and the like; `setting` is what names it."""
     if path.resolve() in SYSTEM:
@@ -248,7 +255,9 @@ class RunFolder:
         """What `write_run_json` wrote. Raises RunFolderError for anything else."""
         try:
             facts: dict[str, Any] = json.loads(self.run_json.read_text(encoding="utf-8"))
-            if not facts.keys() >= {"status", "command", "data", "epochs", "sessions"}:
+            of_data = {"description", "images", "scored_each_epoch", "sha256"}
+            whole = facts.keys() >= {"status", "command", "data", "epochs", "sessions"}
+            if not (whole and facts["data"].keys() >= of_data):
                 raise ValueError
             facts["epochs"].setdefault("total", facts["epochs"].get("asked"))  # its name in older runs
         except (ValueError, AttributeError) as error:

@@ -31,7 +31,7 @@ from vaelab.config import (
     resolve,
 )
 from vaelab.data import sources, splits
-from vaelab.data.datasets import class_number
+from vaelab.data.datasets import UnpublishedSpec, class_number
 from vaelab.data.splits import Data
 from vaelab.models import VAE, Gaussian, evaluating
 from vaelab.objectives import Objective
@@ -86,6 +86,7 @@ class Run:
     """What was minimised: `objective(model, x, noise, kl_weight)` gives its terms in nats per image."""
     epoch: int  # number of complete epochs that these weights were trained for
     checkpoint: Path  # the file that holds them
+    sha256: str  # of that file as it was read: a training may have replaced it since then
     trained_on: Mapping[str, Any]
     """The data set's `name`, `title` and `classes`, a `description` of the images, the `sha256` of the files,
     and `complete`, which is False for the embedded subset."""
@@ -301,7 +302,7 @@ def load(path: Path | str, which: str | None = None) -> Run:
     model, objective = checkpoint.model_of(saved)
     config, facts = checkpoint.config_of(saved), checkpoint.known_data(saved.data).model_dump()
     metrics, best = Rows(last.history, conditional=config.conditional), last.best_epoch
-    return Run(config, metrics, model, objective, saved.epoch, path, facts, best)
+    return Run(config, metrics, model, objective, saved.epoch, path, saved.sha256, facts, best)
 
 
 def newest(folder: RunFolder, other: Path) -> checkpoint.Checkpoint:
@@ -345,7 +346,7 @@ def load_data(run: Run, config: EvaluationConfig) -> tuple[Data, DatasetConfig]:
     if data.origin.fallback is not None:
         log.warning("EMBEDDED SUBSET instead of the full set: %s.", data.origin.fallback)
     if data.origin.sha256 != run.trained_on["sha256"]:
-        if not data.spec.is_published:
+        if isinstance(data.spec, UnpublishedSpec):
             raise ConfigError(
                 f"The images in {data.origin.folder} are not those that the run was trained on, so some of "
                 "its training images could be among the test images: type dataset.root=FOLDER with the "

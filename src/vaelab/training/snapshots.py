@@ -33,6 +33,7 @@ MOST_FRAMES = 64
 """Largest number of frames in an animation, ten seconds of it; longer runs have frames further apart."""
 
 MILLISECONDS = 150  # between frames
+HOLD = 3000  # milliseconds that the last frame is shown
 ANIMATED = 1000  # images in an animation, the first ones of the latent plot
 THUMBNAILS = 1000  # of the latent plot's images, shown by the pages for the point under the pointer
 HALF_PRECISION = 60000.0  # the largest latent that a frame can hold
@@ -57,7 +58,7 @@ def frame_distance(config: Config, steps_per_epoch: int) -> int:
     Doubling ensures that a run that is extended has the same frames as one that was longer from the start.
     """
     distance = config.artifacts.gif_every_batches or steps_per_epoch
-    while config.epochs * steps_per_epoch > MOST_FRAMES * distance:
+    while config.epochs * steps_per_epoch > (MOST_FRAMES - 1) * distance:  # one more before the first step
         distance *= 2
     return distance
 
@@ -269,7 +270,7 @@ class FinalFigures(Drawing):
         colours = [style.class_colour(number) for number in examples.data.classes]
         shown = np.concatenate([originals, bands[0], bands[-1]])  # what colours they have is taken from these
         pictured = np.concatenate(shown) if shown.ndim == 4 else None
-        content = gif(images, colours, MILLISECONDS, hold=3000, pictured=pictured)
+        content = gif(images, colours, MILLISECONDS, HOLD, pictured=pictured)
         self.folder.write(self.folder.figure("latent_evolution.gif"), content)
         if self.config.artifacts.mp4 and (program := ffmpeg()):
             try:
