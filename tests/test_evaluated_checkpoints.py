@@ -92,7 +92,7 @@ def test_several_checkpoints_agree_with_what_training_wrote_of_each(evaluate: Co
         *only("bound"),
     )
     assert result.returncode == 1
-    assert "There is no checkpoint nowhere.safetensors" in result.stderr
+    assert "vaelab: nowhere.safetensors does not exist" in result.stderr
     assert (
         result.stderr.splitlines()[-1]
         == "vaelab: These jobs failed (see above): checkpoint=nowhere.safetensors."
