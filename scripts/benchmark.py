@@ -163,7 +163,7 @@ def plain_step(model: VAE, x: Tensor, optimizer: torch.optim.Optimizer, bf16: bo
 
 
 def bare_loop(data: Data, name: str, bf16: bool) -> Work:
-    """The least that trains this model: all images as floats in memory, nothing booked."""
+    """The least that trains this model: all images as floats in memory, nothing recorded."""
     device = data.train.images.device
     images = data.train.images.unsqueeze(1).float() / 255
     model = build({"name": name}, IMAGE_SHAPE, seed=0).to(device).train()
@@ -287,7 +287,7 @@ class Loop:
     """
 
     def __init__(self, kind: str, name: str, device: str, setting: Setting) -> None:
-        """`kind` is one of `LOOPS`, with ` bf16` and ` flushed` behind where it is so."""
+        """`kind` is one of `LOOPS`, followed by ` bf16` or ` flushed` where that applies."""
         what = [kind, name, device, *([] if setting.folder is None else [setting.folder])]
         self.process = subprocess.Popen(
             [sys.executable, __file__, "--loop", json.dumps(what)],
@@ -449,7 +449,7 @@ def evaluation(setting: Setting) -> Iterator[Figure]:
 
 
 def decode(model: VAE, latents: int) -> None:
-    """What the importance-weighted bound can't do without."""
+    """Decode as many latents as the importance-weighted bound does."""
     z_BL = torch.randn(1000, model.latent_dim)
     with torch.no_grad():
         for _ in range(latents // 1000):

@@ -26,8 +26,8 @@ install_into_venv() {
     fi
 }
 
-# install_hydra_next CHECKOUT makes CHECKOUT/.venv-hydra-next with Hydra's next line, everything else from CHECKOUT/.venv,
-# whose interpreter is in $python; leaves the new environment's interpreter in $python.
+# install_hydra_next CHECKOUT makes CHECKOUT/.venv-hydra-next with Hydra's next release line, everything else from
+# CHECKOUT/.venv, whose interpreter is in $python; leaves the new environment's interpreter in $python.
 install_hydra_next() {
     local checkout=$1 next=$1/.venv-hydra-next shared
     if [ ! -f "$next/.complete" ]; then

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Makes .venv where it is missing, installs the test extra, and runs lint, types and tests.
 # Arguments go to pytest: bash scripts/test.sh -k resume
-# bash scripts/test.sh --hydra-next runs the tests of Hydra's part (marker hydra) on the next line of Hydra and its plugins,
-# in .venv-hydra-next, which shares all other packages with .venv.
+# bash scripts/test.sh --hydra-next runs the tests with the marker hydra on the next release line of Hydra and its
+# plugins, in .venv-hydra-next, which shares all other packages with .venv.
 # bash scripts/test.sh --oldest runs the tests on the oldest versions that pyproject.toml allows, in .venv-oldest.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

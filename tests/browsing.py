@@ -43,7 +43,7 @@ def make_pages(folder: Path) -> None:
     explored = explore("sweep=sweep", f"pair=[{','.join(RUNS)}]", "images=200")
     assert explored.returncode == 0, explored.stderr
     assert re.fullmatch(
-        r"Explorer: sweep/comparison/explorer.html \(\d\.\d MB\): open it in a browser\n", explored.stdout
+        r"Explorer: sweep/comparison/explorer.html \(\d\.\d MB\)\. Open it in a browser\.\n", explored.stdout
     )
     explored = explore(f"run=sweep/{RUNS[0]}/last", "images=200", "epochs=0")
     assert explored.returncode == 0, explored.stderr

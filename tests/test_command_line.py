@@ -86,11 +86,11 @@ def test_a_run_leaves_a_complete_folder(train: CommandLine, tmp_path: Path) -> N
     assert run.decode(torch.zeros(3, 2)).shape == run.reconstruct(images[:3]).shape == (3, 1, 28, 28)
     assert run.config.model["name"] == "conv"
     with pytest.raises(
-        vaelab.VaelabError, match=r"^Latents have the shape \(N, 2\) in this run, not \(1, 5\)\.$"
+        vaelab.VaelabError, match=r"^Latents must have the shape \(N, 2\) in this run, got \(1, 5\)\.$"
     ):
         run.decode(torch.zeros(5))
     with pytest.raises(
-        vaelab.VaelabError, match=r"^Images have the shape \(N, 1, 28, 28\), not \(5, 1, 7, 7\)\.$"
+        vaelab.VaelabError, match=r"^Images must have the shape \(N, 1, 28, 28\), got \(5, 1, 7, 7\)\.$"
     ):
         run.encode(images[:, :, :7, :7])
     with pytest.raises(vaelab.VaelabError, match=r"out of range\.$"):

@@ -255,8 +255,9 @@ def test_evaluations_that_were_made_otherwise_are_made_again(
     again = api.compare(folder, figures=False)
     assert sorted(made) == sorted(JOBS)
     assert table(folder) == table(swept[0])
-    other_images = f"{JOBS[1]}, {JOBS[0]}"  # in the order of the table: KL off first
-    assert f"Evaluated again, because on other images: {other_images}." in again.notes
+    # In the order of the table: KL off first.
+    said = f"the earlier evaluations were on other images: {JOBS[1]}, {JOBS[0]}."
+    assert f"Evaluated again, because {said}" in again.notes
 
 
 def test_scores_on_different_feature_networks_are_never_compared(
@@ -278,7 +279,8 @@ def test_scores_on_different_feature_networks_are_never_compared(
     assert not [key for key in table(folder)[0] if key.startswith(("fid", "precision", "recall"))]
     assert table(folder)[0]["silhouette"] == table(swept[0])[0]["silhouette"]
     again = api.compare(folder, figures=False)
-    assert f"Evaluated again, because on another feature network: {JOBS[2]}." in again.notes
+    said = f"the earlier evaluations used another feature network: {JOBS[2]}."
+    assert f"Evaluated again, because {said}" in again.notes
     assert table(folder) == table(swept[0])
 
 

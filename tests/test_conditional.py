@@ -145,8 +145,11 @@ def test_a_run_takes_names_numbers_and_one_label_each(trained: Path, data: Data)
     torch.testing.assert_close(run.sample(5), run.sample(5, labels=drawn))
     for wrong, message in (
         (None, r"class-conditional \(model.conditional=true\): give it the class, labels=NAME"),
-        ("sandal", r"labels: the run was trained on trouser and sneaker, not on sandal"),
-        ("hat", r"labels: hat is not one of its classes"),
+        (
+            "sandal",
+            r"labels: the run was not trained on sandal\. Give a class that it was trained on: trouser, sneaker",
+        ),
+        ("hat", r"labels: Fashion-MNIST has no class hat"),
         ([1, 7], r"labels: 2 classes for 3 images"),
     ):
         with pytest.raises(VaelabError, match=f"(?i){message}"):

@@ -72,6 +72,7 @@ HELPERS = {"kernel", "log_marginals", "membership", "squared_distances", "window
 
 FOR_EXTENSIONS = {
     "vaelab.config.registry": {"Registry.register", "Registry.build"},
+    "vaelab.data.datasets": {"DatasetSpec"},
     "vaelab.models": {"VAE"},
     "vaelab.objectives": {"Objective"},
     "vaelab.objectives.likelihoods": {"Likelihood"},

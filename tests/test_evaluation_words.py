@@ -120,7 +120,7 @@ def test_verdicts_state_active_and_collapsed_dimensions_and_which_sampling_is_be
     assert collapse_verdict(0, 0, 2) == f"0 of 2 latent dimensions are active.{constant}"
 
     for mixture, verdict in (
-        (20.0, "80 % less: the aggregate posterior differs from the prior."),
+        (20.0, "the FID from the mixture is 80 % lower, so the aggregate posterior differs from the prior."),
         (97.0, "no clear difference."),
         (140.0, "sampling from the mixture is worse."),
     ):
@@ -209,7 +209,8 @@ def test_a_number_is_finite_and_shown_with_its_error() -> None:
         "-----  -------------  --------------",
         "nll ↓  261.23 ± 0.12  nats per image",
         "  Verdict.",
-        "  nll: A tighter bound on −log p(x), or on −log p(x|y) given the class, from K importance samples.",
+        "  nll: A tighter upper bound on −log p(x), or on −log p(x|y) given the class, from K importance",
+        "  samples.",
         "  test split · 1,000 images · 500 importance samples per image · seed 7",
         "  Remark.",
     ]

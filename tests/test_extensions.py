@@ -183,7 +183,7 @@ def test_evaluations_of_the_subset_never_stand_beside_those_of_the_full_set(tmp_
     assert all(each.returncode == 0 for each in (*trained, evaluated))
     assert images("last") == [120, 120]
     assert images("last_subset") == [60]
-    assert "\nEvaluated again, because on other images: a.\n" in compared.stdout
+    assert "\nEvaluated again, because the earlier evaluations were on other images: a.\n" in compared.stdout
     shutil.rmtree(full)  # what was measured on the full set is kept, as long as all of it is there
     assert "Evaluated again" not in commands(tmp_path, compare)[0].stdout
     assert images("last") == [120, 120]

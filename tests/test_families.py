@@ -60,7 +60,7 @@ def test_runs_on_different_data_are_never_in_one_table(families: Path, tmp_path:
     sweep = Path(shutil.copytree(families, tmp_path / "sweep"))
     result = api.compare(sweep, evaluate=False)
     folder = sweep / "comparison"
-    assert "They form 4 groups whose numbers are not comparable" in result.text
+    assert "The runs form 4 groups whose numbers are not comparable" in result.text
     for slug in (
         "mnist_embedded_subset_classes_1_7",
         "mnist_embedded_subset_classes_1_7_class_conditional",

@@ -66,7 +66,7 @@ COLOUR = np.tile(np.array([255, 0, 0], np.uint8), (8, 8, 1))
 FOLDERS: dict[str, tuple[Make, dict[str, Any], str]] = {
     "no images": (lambda root: root.mkdir(), {}, "holds no images (.png, .jpg"),
     "images beside folders": (
-        with_image("x.png", PIXELS[0]), {}, "has both images (x.png) and folders of images (a): put all images into"
+        with_image("x.png", PIXELS[0]), {}, "has both images (x.png) and folders of images (a): put each image into"
     ),
     "an empty class": (
         lambda root: (folder(root, "a"), (root / "c").mkdir()), {}, "has folders without images: c: remove them"
@@ -85,14 +85,14 @@ FOLDERS: dict[str, tuple[Make, dict[str, Any], str]] = {
         "a/x.gif: it contains 2 images",
     ),
     "another size": (
-        with_image("b/x.png", PIXELS[0][:5]), {}, "b/x.png has 5 x 8 pixels, but others have 8 x 8: type dataset.image_size=8"
+        with_image("b/x.png", PIXELS[0][:5]), {}, "b/x.png has 5 × 8 pixels, but others have 8 × 8: type dataset.image_size=8"
     ),
     "colour": (with_image("b/x.png", COLOUR), {}, "b/x.png is in colour, but others are grey: type dataset.grayscale=true"),
-    "large": (lambda root: save(root / "x.png", np.zeros((300, 8), np.uint8)), {}, "have 300 x 8 pixels, and vaelab's models take 4 to 256"),
+    "large": (lambda root: save(root / "x.png", np.zeros((300, 8), np.uint8)), {}, "have 300 × 8 pixels, and vaelab's models take 4 to 256"),
     "one image": (lambda root: save(root / "x.png"), {}, "1 image in ROOT would leave nothing to train on: type a folder with more"),
     "test images": (lambda root: folder(root, "a"), {"test_size": 6}, "dataset.test_size=6 of 6 images in"),
     "no labels": (lambda root: folder(root, ""), {"classes": [1]}, "the images of root have no labels"),
-    "no such class": (lambda root: folder(root, "10", "9"), {"classes": [1]}, "1 is not one of its classes. root has 9, 10."),
+    "no such class": (lambda root: folder(root, "10", "9"), {"classes": [1]}, "root has no class 1. Type one of 9, 10."),
     "missing": (lambda root: None, {}, "does not exist: type dataset.root=FOLDER with images"),
     "embedded": (lambda root: None, {"source": "embedded"}, "has no embedded subset"),
 }  # fmt: skip

@@ -85,7 +85,7 @@ def test_a_run_on_colour_images_without_labels_draws_all_but_what_needs_labels(
     result = command("evaluate", tmp_path, "checkpoint=runs/patches", *EVALUATED)
     assert result.returncode == 0, result.stderr
     assert "classes: the images have no labels" in result.stdout
-    assert "there is no feature network for patches; without labels none" in result.stdout.replace(
+    assert "there is no feature network for patches; without labels, none" in result.stdout.replace(
         "\n  ", " "
     )
     result = command("explore", tmp_path, "run=runs/patches")

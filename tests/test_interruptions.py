@@ -58,7 +58,7 @@ def test_extending_a_finished_run_equals_a_longer_one(train: CommandLine, tmp_pa
     extended = tmp_path / run_folder(train(*command, "epochs=1", "hydra.run.dir=extended"))
     again = train("resume=extended")
     assert again.returncode == 1
-    assert again.stderr == "vaelab: The run is finished: type a larger number than epochs=1 to extend it.\n"
+    assert again.stderr == "vaelab: The run is finished: type epochs=2 or more to extend it.\n"
     refused = train("resume=extended", "beta=2")
     assert refused.returncode == 1
     assert refused.stderr.startswith("vaelab: beta can't change when a run is resumed (its beta is 1.0)")
@@ -80,7 +80,7 @@ def test_a_diverging_run_is_marked_and_names_the_last_good_weights(
     result = train(*TINY, *NO_FIGURES, *rising, "optimizer.lr=1e-9", "hydra.run.dir=run")
     assert result.returncode == 1
     assert re.fullmatch(
-        r"vaelab: The loss is not finite in epoch 2, step \d+ \(reconstruction \d+\.\d, kl \S+, kl weight \S+e\+38\)\. "
+        r"vaelab: The loss is not finite in epoch 2, step \d+ \(reconstruction \d+\.\d, kl \S+, kl_weight \S+e\+38\)\. "
         r"The last good weights are in run/checkpoints/last\.safetensors\. Lowering beta is the usual remedy\.",
         result.stderr.splitlines()[-1],
     )
@@ -93,7 +93,7 @@ def test_a_diverging_run_is_marked_and_names_the_last_good_weights(
 def test_diverging_in_the_first_epoch_names_no_weights(train: CommandLine) -> None:
     result = train(*TINY, *NO_FIGURES, "beta=1e39")
     assert result.returncode == 1
-    assert "kl weight 1e+39). No epoch was completed. Lowering beta is" in result.stderr
+    assert "kl_weight 1e+39). No epoch was completed. Lowering beta is" in result.stderr
 
 
 def test_few_images_of_a_class_still_make_every_figure(train: CommandLine, tmp_path: Path) -> None:

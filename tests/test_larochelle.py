@@ -103,8 +103,8 @@ def test_published_images_in_another_order_are_refused(amat_files: Path, problem
     with pytest.raises(DataError) as error:
         splits.load(LAROCHELLE, CPU)
     assert str(error.value) == (
-        f"The images in {amat_files} are not those in {amat_files.parent / 'MNIST' / 'raw'} in the same order, whose "
-        "labels would be wrong: type dataset.root=FOLDER with another copy, or dataset.binarize=static."
+        f"The images in {amat_files} are not those in {amat_files.parent / 'MNIST' / 'raw'}, or not in the same order, so "
+        "their labels would be wrong: type dataset.root=FOLDER with another copy, or dataset.binarize=static."
     )
 
 

@@ -126,7 +126,7 @@ def test_log_variances_that_overflow_stay_finite(extreme: float) -> None:
         ({"name": "mlp", "activation": "rleu"}, "Unknown model.activation 'rleu'. Did you mean 'relu'? Available: gated, relu, tanh."),
         ({"name": "mlp", "parameters_per_pixel": 2}, "Unknown setting 'model.parameters_per_pixel'. model=mlp accepts: latent_dim, hidden, activation, conditional."),
         ({"name": "conv", "kernel": 0}, "model.kernel must be a whole number of at least 1, got 0."),
-        ({"name": "conv", "channels": [8, 8, 8]}, "model.channels=[8,8,8] halves images 3 times, but 28x28 pixels are not divisible by 8: type fewer channels, such as [8,8], or for your own images dataset.image_size=32."),
+        ({"name": "conv", "channels": [8, 8, 8]}, "model.channels=[8,8,8] halves images 3 times, but 28 × 28 pixels are not divisible by 8: type fewer channels, such as [8,8], or for your own images dataset.image_size=32."),
     ],
 )  # fmt: skip
 def test_wrong_settings_say_what_to_type(settings: dict[str, object], message: str) -> None:

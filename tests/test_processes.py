@@ -67,7 +67,7 @@ def test_what_a_run_has_left_is_not_mixed_with_another(
     (tmp_path / "run" / "run.json").unlink()
     result = train(*TINY, "epochs=1", "hydra.run.dir=run")
     assert (result.returncode, result.stderr) == (
-        1, "vaelab: run has files of a run, but no run.json: type another folder.\n"
+        1, "vaelab: run has files of a run, but no run.json: type another hydra.run.dir.\n"
     )  # fmt: skip
 
 

@@ -50,7 +50,7 @@ ALLOWED = {
     "dataset.source": "auto, full or embedded",
     "dataset.root": "a folder's path or null",
     "resume": "a run folder, a checkpoint or null",
-    "loss.likelihood": "a name, or {name:NAME} with arguments beside it",
+    "loss.likelihood": "a name, or {name:NAME,ARGUMENT:VALUE}",
 }
 
 

@@ -37,9 +37,12 @@ def test_classes_by_number_or_name(wanted: list[object] | None, numbers: list[in
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
-        ([12], "dataset.classes: 12 is not one of its classes. Fashion-MNIST has 0 T-shirt/top, 1 Trouser,"),
-        (["s"], "dataset.classes: s matches several classes."),
-        ([-1], "dataset.classes: -1 is not one of its classes."),
+        (
+            [12],
+            "dataset.classes: Fashion-MNIST has no class 12. Type a number or a name: 0 T-shirt/top, 1 Trouser,",
+        ),
+        (["s"], "dataset.classes: s matches several classes of Fashion-MNIST. Type a number or a name: 0 "),
+        ([-1], "dataset.classes: Fashion-MNIST has no class -1."),
         ([1, "trouser"], "dataset.classes names a class twice: [1,trouser]. Type each once."),
     ],
 )

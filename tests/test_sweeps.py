@@ -203,7 +203,7 @@ def test_a_search_never_chooses_by_the_test_images() -> None:
 
 OF_A_SWEEP = [
     ("hydra: {sweeper: {params: {seed: '1,2', beta: 1}}}",
-     "experiment=b is itself a sweep (seed=1,2 beta=1) and can't be a value in another sweep: type one at a time, -m experiment=b."),
+     "experiment=b is itself a sweep (seed=1,2 beta=1) and can't be a value in another sweep: type one at a time, as in -m experiment=b."),
     ("defaults: [override /hydra/launcher: parallel]",
      "experiment=b sets hydra/launcher=parallel, which applies to all jobs of a sweep and not to one: type hydra/launcher=parallel on the command line."),
     ("defaults: [override /hydra/sweeper: search]",

@@ -70,6 +70,9 @@ def test_a_missing_package_is_named_with_its_extra(name: str, monkeypatch: pytes
 def test_a_tracker_that_cannot_start_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("mlflow")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense://x")
-    with pytest.raises(VaelabError, match=r"^logger=mlflow can't start: [^\n]+\Z"):
+    with pytest.raises(
+        VaelabError,
+        match=r"^logger=mlflow can't start: [^\n]+[^.]\. Type logger=none to train without it\.\Z",
+    ):
         api.train(*TINY, *PLAIN, f"hydra.run.dir={tmp_path / 'run'}", epochs=1, logger="mlflow")
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "failed"

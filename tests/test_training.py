@@ -211,7 +211,7 @@ def test_a_loss_that_is_not_finite_names_epoch_step_and_terms(data: Data) -> Non
         fit(state, data, config, [AtStep(poison), CheckFinite(config)])
     assert (
         str(error.value)
-        == "The loss is not finite in epoch 2, step 4 (reconstruction nan, kl nan, kl weight 1)"
+        == "The loss is not finite in epoch 2, step 4 (reconstruction nan, kl nan, kl_weight 1)"
     )
     assert state.epoch == 1
 

@@ -8,10 +8,13 @@ The functions take the settings of the command line, as strings or as keyword ar
 torch.Size([64, 1, 28, 28])
 >>> same = vaelab.load(run.checkpoint)  # or a run folder, for its best checkpoint
 
+A setting with a dot in its name is given as a string, "model.latent_dim=16", or as
+`**{"model.latent_dim": 16}`.
+
 `train` makes one run and `sweep` one for each combination of settings; `load` opens a run; `evaluate`,
 `compare`, `sample` and `explore` work on runs. Every function raises `VaelabError` with a message that says
 what to change. The commands are modules of the same names. `import vaelab.train` therefore replaces the
-function `vaelab.train` by that module; `from vaelab.cli.api import train` always gives the function.
+function `vaelab.train` with that module; `from vaelab.cli.api import train` always gives the function.
 """
 
 import importlib

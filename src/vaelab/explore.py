@@ -13,7 +13,7 @@ def main(job: Job) -> None:
     from vaelab.explorer import page  # torch takes seconds: only for settings that resolve
 
     path = page.explore(config)
-    print(f"Explorer: {path} ({path.stat().st_size / 1e6:.1f} MB): open it in a browser")
+    print(f"Explorer: {path} ({path.stat().st_size / 1e6:.1f} MB). Open it in a browser.")
 
 
 if __name__ == "__main__":

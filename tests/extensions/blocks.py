@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 
 class Residual(nn.Module):
-    """x + f(x), f two convolutions with batch norm (He et al. 2016)."""
+    """x + f(x), where f is two convolutions, each after batch norm and ReLU (He et al. 2016, ECCV)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

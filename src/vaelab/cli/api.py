@@ -67,11 +67,13 @@ def train(*overrides: str, **settings: Any) -> Run:
 
     Returns:
         The run at its best checkpoint, as `load` returns it. An interrupt (Ctrl-C, or the notebook's stop
-        button) ends the training after the current step, saves it, and returns the run as it is then.
+        button) ends the training after the current step and saves the checkpoint `last`. The run is then
+        returned at its best checkpoint so far, or at `last` if no epoch was completed.
 
     Raises:
-        VaelabError: settings or data can't be used, or the training diverged. The message is the line that
-            the command prints.
+        VaelabError: settings or data can't be used, the training diverged, or a file can't be written. The
+            message is the line that the command prints.
+        SystemExit: another signal, such as SIGTERM, ended the training; the checkpoint `last` was saved.
 
     >>> run = vaelab.train("dataset.source=embedded", "hydra.run.dir=outputs/example", epochs=1)
     >>> run
@@ -79,7 +81,7 @@ def train(*overrides: str, **settings: Any) -> Run:
     """
     config, folder, lines = composed("train", Config, overrides, settings)
     result = new_or_resumed(config, RunFolder(folder), lines)
-    if result.interrupted_by not in (0, signal.SIGINT):  # the end of the whole process
+    if result.interrupted_by not in (0, signal.SIGINT):  # a signal that ends the whole process
         sys.exit(BY_SIGNAL + result.interrupted_by)
     from vaelab.training.run import load
 
@@ -165,11 +167,13 @@ def sweep(*overrides: str, **settings: Any) -> SweepResult:
 
     Returns:
         The finished runs and their comparison. An interrupt saves the run that is being trained and returns
-        what is finished; the same call with "hydra.sweep.dir=FOLDER" continues the sweep.
+        the finished runs without a comparison; the same call with "hydra.sweep.dir=FOLDER" continues the
+        sweep.
 
     Raises:
         VaelabError: settings can't be used (raised before any training), or jobs failed (raised after the
             comparison, and names them).
+        KeyboardInterrupt: an interrupt during the comparison; all runs are finished then.
 
     >>> runs = vaelab.sweep("dataset.source=embedded", "dataset.classes=[0,1]", "artifacts.figures=false",
     ...                     "hydra.sweep.dir=outputs/example_sweep", beta=[0.5, 1], epochs=1)
@@ -206,7 +210,7 @@ def sweep(*overrides: str, **settings: Any) -> SweepResult:
 def several_values(key: str, value: object) -> str:
     """An override in a sweep: an iterable holds several values; a string is read as on the command line."""
     if isinstance(value, str) and not key.startswith("hydra."):
-        with suppress(VaelabError, HydraException):  # what can't be read is one text
+        with suppress(VaelabError, HydraException):  # a text that can't be parsed is one value
             if parse([f"{key}={value}"])[0].is_sweep_override():
                 return f"{key}={value}"
     if not isinstance(value, Iterable) or isinstance(value, str | Mapping):
@@ -235,11 +239,13 @@ def evaluate(run: Run | Path | str, *overrides: str, **settings: Any) -> Evaluat
 
     Returns:
         The result: `.table` has a row per number with its unit and standard error, `.numbers` the same nested
-        by section and name, `.text` is the table as text, `.folder` the folder that it was written to. An
-        interrupt returns what has been measured so far.
+        by section and name, `.text` is the table as text, `.folder` the folder that it was written to,
+        `.failed` the names of sections and figures that ended with an unexpected error. An interrupt returns
+        what has been measured so far.
 
     Raises:
-        VaelabError: settings or data can't be used; raised before anything is written.
+        VaelabError: settings or data can't be used (raised before anything is written), or a file can't be
+            written.
 
     >>> result = vaelab.evaluate("outputs/example", "metrics.nll=false", figures=False)
     >>> result.numbers["bound"]["neg_elbo"]["model"]["unit"]
@@ -258,10 +264,11 @@ def evaluate(run: Run | Path | str, *overrides: str, **settings: Any) -> Evaluat
 
 @standard_streams()
 def explore(run: Run | SweepResult | Path | str | None = None, *overrides: str, **settings: Any) -> Explorer:
-    """Write the latent space of a run, or of two of a sweep, as a web page, as `python -m vaelab.explore`.
+    """Write the latent space of a run, or of two runs, as a web page, as `python -m vaelab.explore` does.
 
     Args:
-        run: a run, a run folder, a checkpoint, or the result of `sweep`; None with sweep=FOLDER or run=PATH.
+        run: a run, the path of a run folder (for its best checkpoint) or of a checkpoint, or the result of
+            `sweep`, of which two runs are shown at their last checkpoints; None if sweep=FOLDER is given.
         overrides: settings as on the command line, such as "pair=[0_kl-false,1_kl-true]".
         settings: the same as keyword arguments, such as images=500: the number of test images in the page,
             by default 2,000, which make 4.5 MB with the default model.
@@ -301,11 +308,13 @@ def compare(sweep: SweepResult | Path | str, *overrides: str, **settings: Any) -
         settings: the same as keyword arguments, such as evaluate=False.
 
     Returns:
-        The comparison: `.table` has a row per model with its means over seeds, `.text` is comparison.md,
-        `.folder` the folder with figures and report.html.
+        The comparison: `.table` has a row per model with its means over seeds (loss, reconstruction, KL,
+        neg_elbo and nll in nats per image), `.text` is comparison.md, `.folder` the folder with figures and
+        report.html, `.failed` the names of evaluations and figures that ended with an unexpected error.
 
     Raises:
-        VaelabError: settings can't be used, or there is no run in the folder.
+        VaelabError: settings can't be used, there is no run in the folder, or a file can't be written.
+        KeyboardInterrupt: an interrupt; evaluations that are complete are kept.
 
     >>> vaelab.compare("outputs/example_sweep", figures=False)
     <Comparison: 2 runs, outputs/example_sweep/comparison>
@@ -339,8 +348,9 @@ def sample(run: Run | Path | str, count: int = 64, seed: int = 0, **settings: An
     Args:
         run: a run, the path of a run folder (for its best checkpoint) or of a checkpoint.
         count: number of images; a larger count returns the same first images.
-        seed: start of the random stream.
-        settings: further settings of the command, such as sigma=0.5 or source="mixture".
+        seed: seed of the random stream; the same seed draws the same images.
+        settings: further settings of the command, such as sigma=0.5 or source="mixture"; for a
+            class-conditional run `**{"class": "trouser"}`, because class is a Python keyword.
 
     Returns:
         The expected image E[x|z] of each draw z, shape (count, C, H, W), float32; in [0, 1] under all
@@ -385,7 +395,7 @@ def composed(
 
 @contextmanager
 def of_one_run(settings: Mapping[str, Any]) -> Iterator[None]:
-    """Within the context, a setting that is refused for its several values is reported as a sweep."""
+    """Within the context, an error about several values becomes one that advises vaelab.sweep."""
 
     def accepted(line: str) -> bool:
         with suppress(Exception), composing("train", {}) as compose:

@@ -147,14 +147,15 @@ def parse_flags(line: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
         found, unknown = parser.parse_known_intermixed_args(list(line))
     except ArgumentError as error:
         raise config.VaelabError(
-            f"{error}: settings are given as key=value, and --help lists them."
+            f"{error}. Type settings as key=value; --help lists them, and --hydra-help lists Hydra's flags."
         ) from error
     if unknown:
         key = unknown[0].partition("=")[0].lstrip("-") or "key"
-        advice = f"settings have no dashes, {key}=VALUE, and --help lists them."
+        advice = f"type settings without dashes, as in {key}=VALUE; --help lists them."
         if key == "experimental-rerun":  # it reads pickled code
             advice = "type repeat=RUN for a new run with all settings of another."
-        raise config.VaelabError(f"unrecognized arguments: {' '.join(unknown)}: {advice}")
+        flags = "flag" if len(unknown) == 1 else "flags"
+        raise config.VaelabError(f"Unknown {flags} {' '.join(unknown)}: {advice}")
     given = vars(found)
     for name in ("config_dir", "config_path"):
         given[name] = given[name] and config.expand_home(given[name])
@@ -184,7 +185,7 @@ def is_unset(part: Override) -> bool:
 
 
 def with_home(override: str) -> str:
-    """KEY=~/FOLDER in the quotes that Hydra needs around ~; for the folders that Hydra makes, expanded."""
+    """KEY=~/FOLDER with the quotes that Hydra needs; expanded if Hydra itself creates the folder."""
     key, _, value = override.partition("=")
     text = value.strip("'\"")
     if not text.startswith("~") or (text == value and "," in text):
@@ -258,12 +259,14 @@ def check(part: Override, schema: type[config.Settings]) -> None:
         for number in NUMBER.findall(line.partition("=")[2]):
             check_held(key, number)
     if part.is_add() and key in {*leaves, *GROUPS}:
-        raise config.VaelabError(f"'{line}': this setting already exists, type {line.lstrip('+')}.")
+        raise config.VaelabError(f"'{line}' adds a setting that already exists: type {line.lstrip('+')}.")
     is_setting = key.partition(".")[0] in fields_of(schema) and key != "experiment"
     if part.is_delete() and is_setting:
         raise config.VaelabError(f"'{line}' can't be removed: every setting has a value. Type {key}=VALUE.")
     if key in GROUPS and schema is not config.Config:
-        raise config.VaelabError(f"'{key}' can't be chosen here: the checkpoint determines it.")
+        raise config.VaelabError(
+            f"'{key}' can't be chosen here, because the checkpoint determines it: leave {key}= out."
+        )
     above = {key[: dot.start()] for dot in re.finditer(r"[./]", key)}
     open_to_all = {"model", "dataset.name", "hydra"}  # a model's settings, and Hydra's, are checked by these
     if key not in GROUPS and not ({key} | above) & {*leaves, *open_to_all}:

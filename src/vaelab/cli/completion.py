@@ -60,8 +60,10 @@ def answer(request: str, schema: type[config.Settings]) -> str:
     if request in SCRIPTS:
         return SCRIPTS[request]
     if request not in [f"query={shell}" for shell in SHELLS]:
-        wanted = " or ".join(f"-sc install={shell}" for shell in SHELLS)
-        raise config.VaelabError(f"Completion is available for {', '.join(SHELLS)}: type {wanted}.")
+        shells = f"{', '.join(SHELLS[:-1])} and {SHELLS[-1]}"
+        raise config.VaelabError(
+            f"Completion is available for {shells}: type -sc install={SHELLS[0]}, for example."
+        )
     line = os.environ.get("COMP_LINE", "")
     words = line.split()
     word = "" if line[-1:].isspace() or not words else words[-1]
@@ -78,7 +80,7 @@ def answer(request: str, schema: type[config.Settings]) -> str:
 
 
 def settings(schema: type[config.Settings], chosen: Mapping[str, str]) -> Iterator[tuple[str, Sequence[str]]]:
-    """Every key of a command, with values that are worth offering; a path has none, so that files are."""
+    """Every key of a command, with the values to offer; none for a path, so that the shell offers files."""
     for each in config.describe(schema):
         if each.key in (*GROUPS, "dataset.name"):
             continue

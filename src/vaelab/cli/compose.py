@@ -28,14 +28,14 @@ from vaelab.runs.folder import RunFolder
 
 IS_13 = version("hydra-core").startswith("1.3.")
 VERSION_BASE: dict[str, Any] = {"version_base": "1.3"} if IS_13 else {}
-"""Hydra 1.3 requires the version whose defaults are meant; 1.4 deprecates the argument."""
+"""Hydra 1.3 requires the version whose defaults are to be used; 1.4 deprecates the argument."""
 WHITELIST: dict[str, Any] = {} if IS_13 else {"execution_whitelist": ["vaelab.*", "hydra.*"]}
 """Hydra 1.4 requires the classes that yaml may name."""
 
 
 @cache
 def register() -> None:
-    """Make the schemas and the resolvers known to Hydra; conf/ refers to them. Once in a process."""
+    """Make the schemas and the resolvers known to Hydra; conf/ refers to them. It runs once per process."""
     for command, schema in config.SCHEMAS.items():
         ConfigStore.instance().store(name=f"{command}_schema", node=config.defaults(schema))
     # OmegaConf 2.4 calls it register_resolver, which in 2.3 was the name of another, deprecated method.
@@ -113,7 +113,7 @@ def sweep_name(number: int, overrides: ListConfig, left_out: Sequence[str]) -> s
     kept = sorted(line for line in lines if line.partition("=")[0].lstrip("+~") not in left_out)
     text = "_".join(map(as_typed, kept)).replace("=", "-").replace(",", "+").replace("/", "-")
     safe = re.sub(r"[^\w.+-]", "", text)
-    # File systems take 255, Windows a path of 260 and no dot at the end.
+    # A name has at most 255 bytes; on Windows a path has at most 260 characters, and no name ends with a dot.
     return f"{number}_{safe}"[:120].rstrip("_.")
 
 

@@ -75,7 +75,7 @@ def run_command(command: str, body: Callable[[Job], object]) -> None:
             overrides: Any = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)
             job = Job(composed, RunFolder(hydra_config.runtime.output_dir), overrides, sweep)
             try:
-                with errors_in_one_line(schema, tracebacks):  # Hydra announces what leaves this function
+                with errors_in_one_line(schema, tracebacks):  # Hydra prints a line about what leaves run()
                     return body(job)
             except SystemExit as end:
                 if sweep is None or end.code != 1:
@@ -88,7 +88,7 @@ def run_command(command: str, body: Callable[[Job], object]) -> None:
             # The one place where a command line changes: Hydra reads this one.
             typed, sys.argv[1:] = sys.argv[1:], [*arguments.flags, *arguments.overrides, *more]
             try:
-                with env_override({TRACEBACKS: "1"}):  # the wording is vaelab's
+                with env_override({TRACEBACKS: "1"}):  # Hydra then raises errors, which vaelab words
                     run()
             finally:
                 sys.argv[1:] = typed

@@ -72,7 +72,7 @@ def unreadable(line: str) -> str:
     # In a list, only the item that has the character.
     part = rf"[^][{{}},:]*{re.escape(special)}[^][{{}},:]*" if value[0] in "[{" else r"(?s:.+)"
     quoted = re.sub(part, lambda found: in_quotes(found[0]), value)
-    return f"'{line}' can't be read: {special!r} needs quotes, type {shlex.quote(f'{key}={quoted}')}."
+    return f"'{line}' can't be read: {special!r} needs quotes: type {shlex.quote(f'{key}={quoted}')}."
 
 
 def in_quotes(text: str) -> str:

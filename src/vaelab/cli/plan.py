@@ -47,7 +47,7 @@ PARAMS = "hydra.sweeper.params."
 """Prefix of the settings that a yaml sweeps over."""
 
 JOBLIB = ("parallel", "joblib")
-"""Launchers that, if a job ends with the exit status of a signal, terminate the others while they save."""
+"""Launchers that terminate all other jobs, even while these save, if a job ends with a signal's status."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def refuse_what_is_for_all_jobs(
     if params:
         raise VaelabError(
             f"{choice} is itself a sweep ({' '.join(params)}) and can't be a value in another sweep: type "
-            f"one at a time, -m {choice}."
+            f"one at a time, as in -m {choice}."
         )
     setting = quote_override(*next(iter(lost.items())))
     raise VaelabError(
@@ -183,8 +183,8 @@ def combinations(parsed: Sequence[Override], is_grid: bool) -> Iterator[tuple[st
         if part.is_interval_sweep():
             if is_grid:
                 raise VaelabError(
-                    f"'{part.input_line}' is for a search: type hydra/sweeper=search as well, or values, "
-                    f"{key}=a,b."
+                    f"'{part.input_line}' is for a search: type hydra/sweeper=search as well, or several "
+                    f"values, as in {key}=a,b."
                 )
             values[key] = [f"{key}={part.value().start}"]  # type: ignore[union-attr]
         elif part.is_sweep_override():

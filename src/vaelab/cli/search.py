@@ -9,7 +9,8 @@ from vaelab.config import ConfigError, quote_override
 from vaelab.config.errors import must_be
 
 AGAIN = "numbers of the trials that were enqueued again"
-"""An attribute of the study: each such trial has been repeated once, by one that may be repeated in turn."""
+"""An attribute of the study. Each of these trials was enqueued again once, as a new trial, which may itself
+be enqueued again if it is lost."""
 
 
 def continuing(sweeper: Mapping[str, Any], folder: Path) -> list[str]:
@@ -20,7 +21,7 @@ def continuing(sweeper: Mapping[str, Any], folder: Path) -> list[str]:
     opened.
     """
     storage, name = sweeper.get("storage"), sweeper.get("study_name")
-    if storage is None or isinstance(storage, Mapping):  # of an object, which Hydra makes
+    if storage is None or isinstance(storage, Mapping):  # a mapping describes an object that Hydra makes
         return []
     if name is None:
         raise ConfigError(
@@ -56,6 +57,6 @@ def continuing(sweeper: Mapping[str, Any], folder: Path) -> list[str]:
                     study.tell(trial.number, state=TrialState.FAIL)
         study.set_user_attr(AGAIN, [each.number for each in lost])
     overrides = [quote_override("hydra.sweeper.n_trials", max(0, sweeper["n_trials"] - done))]
-    if (seed := sampler.get("seed")) is not None:  # from the same seed come the draws that the storage has
+    if (seed := sampler.get("seed")) is not None:  # the same would repeat the draws that the storage has
         overrides.append(quote_override("hydra.sweeper.sampler.seed", seed + len(trials)))
     return overrides

@@ -60,7 +60,7 @@ class Comparison(Callback):
     figures: bool = True
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        """Before Hydra makes the folder of a run: `~` in a yaml; on a command line it is expanded already."""
+        """Expand `~` in a yaml's hydra.run.dir before Hydra creates it; a command line has no ~ left."""
         plain: Any = OmegaConf.to_container(config.hydra.run, resolve=False)
         if str(plain["dir"]).startswith("~"):
             config.hydra.run.dir = expand_home(plain["dir"])
@@ -95,7 +95,7 @@ def sweeping(command: str, arguments: Arguments) -> Iterator[list[str]]:
 
 def start(sweep: Sweep, line: Sequence[str]) -> None:
     """Make the folder of a sweep and what its jobs read there; `line` is what was typed."""
-    for path in (*failures(sweep), sweep.folder / TRAININGS / INTERRUPTED):  # of an earlier time
+    for path in (*failures(sweep), sweep.folder / TRAININGS / INTERRUPTED):  # left by an earlier call
         path.unlink(missing_ok=True)
     claim_runs(sweep.folder)
     facts = {"command": shlex.join(["python", "-m", "vaelab.train", *line]), "jobs": sweep.jobs}
@@ -303,7 +303,7 @@ def claimed(digest: str, sweep: Path, folder: RunFolder) -> Iterator[RunFolder]:
     """
     claim = claim_of(sweep, digest)
     with locked(claim.with_suffix(".lock")):
-        if not claim.exists() and not folder.run_json.exists():  # of another training
+        if not claim.exists() and not folder.run_json.exists():  # a run.json here is that of another training
             write_bytes(claim, str(folder.path.absolute().relative_to(sweep.absolute())).encode())
         home = RunFolder(sweep / claim.read_text(encoding="utf-8")) if claim.exists() else folder
         if home.path != folder.path:

@@ -77,7 +77,8 @@ class ComparisonResult:
     failed: list[str]
     """Names of evaluations and figures that ended with an unexpected error."""
     table: Rows
-    """The rows of comparison.csv, a dict per model: the mean of each number over seeds, and its spread."""
+    """The rows of comparison.csv, a dict per model: for each number NAME its mean over seeds, NAME_n,
+    NAME_std and the 95 % interval of the mean, NAME_low to NAME_high."""
     found: FoundRuns
     """The runs that were compared, and those that were left out."""
     notes: Sequence[str]
@@ -145,9 +146,9 @@ class Comparison(Steps):
             for name, other in self.found.repeated.items()
         ]
         self.said += [
-            f"{family.title}: models minimise different objectives ({', '.join(family.objectives)}). Their "
-            "losses are not comparable and are left out; reconstruction, KL, neg_elbo, nll and the measures "
-            "of latents and samples are comparable."
+            f"{family.title}: the models minimise different objectives ({', '.join(family.objectives)}). "
+            "Their losses are not comparable and are left out; reconstruction, KL, neg_elbo, nll and the "
+            "measures of latents and samples are comparable."
             for family in self.found.families
             if len(family.objectives) > 1
         ]
@@ -210,10 +211,13 @@ class Comparison(Steps):
             return
         if others:
             names = ", ".join(member.folder.name for member in others if member not in self.not_here)
-            self.said += [f"Evaluated again, because on other images: {names}."] if names else []
+            said = f"Evaluated again, because the earlier evaluations were on other images: {names}."
+            self.said += [said] if names else []
         if rescored:
             names = ", ".join(member.folder.name for member in rescored)
-            self.said.append(f"Evaluated again, because on another feature network: {names}.")
+            self.said.append(
+                f"Evaluated again, because the earlier evaluations used another feature network: {names}."
+            )
         for place, member in enumerate(lacking, 1):
             name = member.folder.name
             with self.step(f"the evaluation of {name}"):
@@ -282,7 +286,7 @@ class Comparison(Steps):
         return []
 
     def leave_out_other_networks(self, family: Family) -> None:
-        """Scores on the features of different networks are no numbers of one column."""
+        """Leave out scores of samples on features of different networks: they are not comparable."""
         used = {digest for member in family.members if (digest := feature_digest(member))}
         if len(used) > 1:
             for member in family.members:
@@ -295,7 +299,7 @@ class Comparison(Steps):
             )
 
     def leave_out_other_bounds(self, family: Family) -> None:
-        """Bounds of different numbers of importance samples or images are no numbers of one column."""
+        """Leave out nll where its importance samples, images or proposal differ: it is not comparable."""
         keys = ("importance_samples", "nll_images", "proposal")
         of = [member.evaluation for member in family.members if look_up(member.evaluation or {}, NLL)]
         if len({tuple(str(each["settings"].get(key)) for key in keys) for each in of if each}) > 1:
@@ -303,7 +307,8 @@ class Comparison(Steps):
                 (each or {"numbers": {}})["numbers"].pop("nll", None)
             self.said.append(
                 f"nll of {family.title} is left out: its runs were evaluated with different "
-                "importance_samples, nll_images or proposal. Evaluate them alike, then compare again."
+                "importance_samples, nll_images or proposal. Evaluate them with the same values, then "
+                "compare again."
             )
 
     def evaluated_model(self, member: Member) -> EvaluatedModel:
@@ -387,7 +392,7 @@ class Comparison(Steps):
         said = []
         if len({family_of(member)[:-1] for member in members}) > 1:
             reason = "their images or likelihoods differ"
-            said.append(f"They form {count} groups whose numbers are not comparable: {reason}.")
+            said.append(f"The runs form {count} groups whose numbers are not comparable: {reason}.")
         if len({member.config.conditional for member in members}) > 1:
             said.append(
                 "Class-conditional runs have separate tables: their bounds are on −log p(x|y). With "

@@ -193,7 +193,7 @@ class FamilyFigures:
         steps = subsample(sorted(set.intersection(*kept)), MOST_FRAMES)
         if len(steps) < 2:
             raise CannotMeasure(
-                "requires runs with frames of the same steps (artifacts.gif=true, one batch_size)"
+                "requires runs with frames of the same steps (artifacts.gif=true, the same batch_size)"
             )
         frames = {label: [read_frame(run, step).means_NL for step in steps] for label, run in runs.items()}
         data, member = self.first.data, self.models[0].members[0]

@@ -170,8 +170,9 @@ def methods(tested_together: Sequence[Sequence[Difference]]) -> Iterator[str]:
     several, corrected = " for that pair alone", " after Holm's correction for the pairs of a column"
     most = max(map(len, tested_together))
     yield (
-        f"All by {test} over {count} seeds: the difference, its 95 % interval{several if most > 1 else ''}, "
-        f"and p{corrected if most > 1 else ''}. A difference is clear where p ≤ {LEVEL:g}."
+        f"All differences were tested by {test} over {count} seeds; each is given with its 95 % interval"
+        f"{several if most > 1 else ''}, and p{corrected if most > 1 else ''}. A difference is clear where "
+        f"p ≤ {LEVEL:g} and it is not below the resolution of the measure."
     )
 
 
@@ -186,7 +187,7 @@ def sampling_without_kl(
     said = []
     for (model, _, _), each in zip(both, pairs, strict=True):
         lower, higher = (each.first, each.second) if each.mean < 0 else (each.second, each.first)
-        found = f"{lower} are lower than {higher} by {effect(each, prior)}"
+        found = f"lower for {lower} than for {higher}, by {effect(each, prior)}"
         if not each.clear:
             found = f"no clear difference between {lower} and {higher}: {effect(each, prior)}"
         said.append(f"FID of {model.label}: {found}.")

@@ -59,7 +59,7 @@ def about_spread(found: FoundRuns) -> str:
 
 
 def about(family: Family) -> str:
-    """What the table's numbers are of."""
+    """The images and seeds that the table's numbers come from."""
     first = family.models[0].members[0]
     data, images = first.facts["data"], first.facts["data"]["images"]
     of = (first.evaluation or {}).get("data", {"images": images["test"], "complete": data["complete"]})

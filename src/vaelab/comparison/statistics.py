@@ -15,7 +15,7 @@ from scipy.special import stdtr, stdtrit
 from vaelab.pages.numbers import written
 
 LEVEL = 0.05
-"""Family-wise error rate: the probability of any claim in a column where no two models differ."""
+"""Family-wise error rate: the highest probability that any difference in a column is wrongly called clear."""
 
 BySeed = Mapping[int, float]
 """A model's number for each of its seeds."""

@@ -43,7 +43,7 @@ class Column:
     path: str = ""
     """Where metrics.json of the last checkpoint has it: section.name.of_what. Else it is the last epoch's."""
     aspect: str = ""
-    """The aspect of an assignment that it answers. Numbers with an aspect are in the first table."""
+    """The aspect of the models that it measures. Numbers with an aspect are in the first table."""
     meaning: str = ""
     """A sentence on what it tells, for that table."""
     reference: tuple[str, str] = ("", "")
@@ -104,7 +104,7 @@ class Column:
         return [value for value in found if value is not None]
 
     def show_reference(self, family: Family) -> str:
-        """`0.32 (real images)`: the same for all models, or of each in their order; of many the range."""
+        """`0.32 (real images)`: one value if all models share it, else one each or, for many, the range."""
         where, what = self.reference
         if known := published_settings(family, self.name):
             return f"{known} (published)"
@@ -144,10 +144,10 @@ def columns_of(family: Family) -> list[Column]:
     pixels = pixels_of(family.members[0].facts["data"])
     bernoulli = family.models[0].config.loss.likelihood_name == "bernoulli"
     grey = bernoulli and pixels == "grey"
-    floor = "; of grey pixels at least their entropy, not 0" if grey else ""
+    floor = "; for grey pixels it is at least their entropy, not 0" if grey else ""
     nll = [found for member in family.members if (found := look_up(member.evaluation or {}, NLL))]
     drawn = f", K = {nll[0]['draws']:,}, {nll[0]['images']:,} test images" if nll else ""
-    unlikely = "; of grey pixels not a likelihood" if grey else ""
+    no_likelihood = "; for grey pixels nll is not a likelihood" if grey else ""
     real, by_pixels = f"samples.{{}}_{name}_cnn.{FLOOR}", f"classes.{{}}.{pixels} pixels"
     return [
         Column(
@@ -156,7 +156,8 @@ def columns_of(family: Family) -> list[Column]:
         ),
         Column(
             f"{split}/kl", f"KL(q(z|x) ‖ p(z)), {scored} (nats)", "", 2, "", "KL",
-            "How far an image's posterior is from the prior; at 0 the latents carry no information on it.",
+            "How far an image's posterior is from the prior; at 0 the latents carry no information "
+            "about the image.",
             ("0", "the prior"),
             unranked=NOT_RANKED,
         ),
@@ -166,7 +167,8 @@ def columns_of(family: Family) -> list[Column]:
         ),
         Column(
             "nll", f"importance-weighted bound on −log p(x){drawn} (nats)", "↓", 2, "nll.nll.model",
-            "nll", f"Closer to −log p(x) than neg_elbo, which favours models that minimise it{unlikely}.",
+            "nll",
+            f"Closer to −log p(x) than neg_elbo, which favours models that minimise it{no_likelihood}.",
         ),
         Column(
             fid, f"{fid} of prior samples", "↓", 1, f"samples.{fid}.{prior}", "sampling, generation",
@@ -177,7 +179,7 @@ def columns_of(family: Family) -> list[Column]:
             "sharpness", "variance of the Laplacian of prior samples", "→", 3,
             f"images.sharpness_ratio.{prior}", "sharpness",
             "Relative to real images; low where images are blurred. Noise raises it, so it does not rank "
-            "models; read it with the row above.", ("1", "real images"), unranked="none: noise is sharp too",
+            "models; read it beside the FID.", ("1", "real images"), unranked="none: noise is sharp too",
         ),
         Column(
             "diversity", "mean distance between prior samples", "→", 3, f"images.diversity_ratio.{prior}",
@@ -325,7 +327,7 @@ def as_markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def on_terminal(family: Family, width: int) -> str:
-    """The first table: a column per model, or of many models a row, with as many means as have room."""
+    """The first table: a column per model or, for many models, a row each with as many means as have room."""
     found = answers(family)
     rows = [[f"{column.title.split(': ')[-1]} {column.unit}".rstrip(), *cells] for column, cells, _ in found]
     labels = [model.label for model in family.models]
@@ -359,7 +361,7 @@ def plain_rows(families: Sequence[Family], not_finished: Mapping[str, str]) -> l
     """What comparison.csv has: a row per model with each number's mean, `<name>`, and more over seeds.
 
     `<name>_n` is the count of seeds, `_std` the standard deviation, `_low` and `_high` the 95 % confidence
-    interval of the mean; the last three are empty of one seed.
+    interval of the mean; the last three are empty for one seed.
     """
     rows: list[dict[str, Any]] = []
     for family in families:

@@ -99,7 +99,7 @@ def to_text(value: object) -> object:
 
 
 def expand_home(path: str | Path) -> str:
-    """A path with the home directory for `~` or `~user` at its beginning. Raises ConfigError."""
+    """A path in which `~` or `~user` at the beginning is expanded. Raises ConfigError for an unknown user."""
     text, found = str(path), Path(path)
     try:
         if text.startswith("~"):
@@ -109,7 +109,8 @@ def expand_home(path: str | Path) -> str:
             f"{text} begins with an unknown home directory: type the whole path, or ./{text} for a name "
             "that begins with ~."
         ) from error
-    return str(found.absolute()) if str(found).startswith("~") else text  # ./~ is that name, once and for all
+    # ./~x is a file named ~x: absolute, so that it is never expanded.
+    return str(found.absolute()) if str(found).startswith("~") else text
 
 
 def check_component(value: str | dict[str, Any]) -> str | dict[str, Any]:
@@ -145,7 +146,7 @@ Images = Annotated[
     list[OneImage], BeforeValidator(listed), Allowed("a file, a folder, or test images such as [12,40]")
 ]
 OneClass = Annotated[Natural | Text, Field(union_mode="left_to_right"), Allowed("a class's name or number")]
-COMPONENT = Allowed("a name, or {name:NAME} with arguments beside it")
+COMPONENT = Allowed("a name, or {name:NAME,ARGUMENT:VALUE}")
 Component = Annotated[str | dict[str, Any], AfterValidator(check_component), COMPONENT]
 """Which registered class: its name, or the name and the arguments. The registry checks both."""
 

@@ -7,6 +7,8 @@ from vaelab.config.evaluate import ScoredDataConfig
 
 
 class CompareConfig(Settings):
+    """The settings of vaelab.compare."""
+
     sweep: RunsPath = Field(description="a folder of runs, such as that of a sweep")
     evaluate: Switch = Field(True, description="evaluate runs that lack numbers for the comparison")
     figures: Switch = Field(True, description="draw the figures")

@@ -38,16 +38,16 @@ class EvaluatedDataConfig(Settings):
         return self
 
     def scored(self) -> "ScoredDataConfig":
-        """The same for an evaluation."""
+        """The same source and root, with the default feature network."""
         return ScoredDataConfig(source=self.source, root=self.root)
 
 
 class ScoredDataConfig(EvaluatedDataConfig):
-    """The same where samples are scored against images."""
+    """Where the images come from, and which feature network scores samples."""
 
     features: Annotated[base.AnyPath, Allowed("a file's path")] | None = Field(
         None,
-        description="feature network for fid and similar scores, from scripts/make_classifiers.py; null: the "
+        description="feature network for FID and similar scores, from scripts/make_classifiers.py; null: the "
         "one beside the data, else a shipped one",
     )
 
@@ -61,6 +61,8 @@ class ScoredDataConfig(EvaluatedDataConfig):
 
 
 class EvaluationConfig(Settings):
+    """The settings of vaelab.evaluate."""
+
     checkpoint: base.RunPath = Field(
         description="a run folder, for its best checkpoint, or a checkpoint: RUN/last"
     )

@@ -17,6 +17,8 @@ def check_distinct(names: list[str]) -> list[str]:
 
 
 class ExploreConfig(Settings):
+    """The settings of vaelab.explore."""
+
     run: Annotated[AnyPath | None, Allowed("a run folder or a checkpoint")] = Field(
         None, description="a run folder, for its best checkpoint, or a checkpoint: RUN/last"
     )
@@ -30,7 +32,9 @@ class ExploreConfig(Settings):
         None, description="the two runs, by their folders' names; null: KL off and the beta nearest to 1"
     )
     output: Annotated[AnyPath, Allowed("a file's path")] | None = Field(
-        None, description="the file to write; null: explorer.html in the run folder"
+        None,
+        description="the file to write; null: explorer.html in the run folder, or in comparison/ of the "
+        "sweep",
     )
     images: Count = Field(2000, description="number of test images in the page, the first ones")
     epochs: Natural = Field(

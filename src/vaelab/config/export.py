@@ -8,6 +8,8 @@ from vaelab.config.base import FolderPath, RunPath, Settings
 
 
 class ExportConfig(Settings):
+    """The settings of vaelab.export."""
+
     run: RunPath = Field(description="a run folder, for its best checkpoint, or a checkpoint: RUN/last")
     format: Literal["onnx", "safetensors"] = Field(
         "onnx", description="onnx: computation graphs; safetensors: weights alone"

@@ -62,7 +62,7 @@ def channels(key: str, values: Any, image_shape: ImageShape) -> None:
         ]
         advice = f"fewer channels, such as {show(fewer)}" if fewer else "model=mlp"
         raise ConfigError(
-            f"{key}={show(values)} halves images {len(values)} times, but {height}x{width} pixels are not "
+            f"{key}={show(values)} halves images {len(values)} times, but {height} × {width} pixels are not "
             f"divisible by {halvings}: type {advice}, or for your own images dataset.image_size="
             f"{max(1, round(height / halvings)) * halvings}."
         )

@@ -30,6 +30,8 @@ def check_invert(invert: bool, images: Sequence[int | str]) -> None:
 
 
 class ReconstructConfig(Settings):
+    """The settings of vaelab.reconstruct."""
+
     run: RunPath = Field(description="a run folder, for its best checkpoint, or a checkpoint: RUN/last")
     images: Images | None = Field(
         None,
@@ -60,6 +62,8 @@ class ReconstructConfig(Settings):
 
 
 class InterpolateConfig(Settings):
+    """The settings of vaelab.interpolate."""
+
     run: RunPath = Field(description="a run folder, for its best checkpoint, or a checkpoint: RUN/last")
     from_: OneImage = Field(alias="from", description="the start: a test image's number, or a file")
     to: OneImage = Field(description="the end: a test image's number, or a file")

@@ -5,6 +5,9 @@ a plugin declares the module that registers its own classes as an entry point:
 
     [project.entry-points."vaelab.models"]
     my_model = "my_package.my_model"
+
+The groups are vaelab.models, vaelab.objectives, vaelab.likelihoods, vaelab.kl_schedules, vaelab.datasets,
+vaelab.loggers and vaelab.metrics.
 """
 
 import inspect
@@ -27,7 +30,7 @@ Registered = TypeVar("Registered")
 
 @cache
 def entry_points_of_all() -> Any:
-    """Kept, because finding them reads the files of all installed packages."""
+    """The entry points of all installed packages; cached, because finding them reads many files."""
     return entry_points()
 
 
@@ -57,6 +60,8 @@ class Registry(Generic[Item]):
 
     def register(self, name: str) -> Callable[[Registered], Registered]:
         """Decorator: registers a class, function or value under a name, and returns it unchanged.
+
+        What was registered under that name before is replaced.
 
         >>> shapes: Registry[type] = Registry("shape", "my_package.shapes", "my_package.shapes")
         >>> @shapes.register("square")
@@ -138,7 +143,7 @@ class Registry(Generic[Item]):
 
 
 def check_type(key: str, annotation: Any, value: object) -> None:
-    """Raise ConfigError for a value of another type than int, float or bool, if the annotation is one."""
+    """Raise ConfigError if the annotation is int, float or bool and the value is not of that type."""
     kind = getattr(annotation, "__name__", annotation)  # a string where annotations are not evaluated
     if kind == "bool" and not isinstance(value, bool):
         raise must_be(key, "true or false", value)

@@ -14,6 +14,8 @@ LARGEST_GRID = 2500
 
 
 class SampleConfig(Settings):
+    """The settings of vaelab.sample."""
+
     run: RunPath = Field(description="a run folder, for its best checkpoint, or a checkpoint: RUN/last")
     count: Annotated[int, Allowed("a whole number from 1 to 100,000")] = Field(
         64, ge=1, le=100_000, description="number of images to draw"

@@ -24,7 +24,7 @@ Likelihood = Annotated[base.Component, LIKELIHOODS]
 KLSchedule = Annotated[base.Component, KL_SCHEDULES]
 Logger = Annotated[
     base.Component | list[base.Component],
-    Allowed("a name, {name:NAME} with arguments, or a list of them"),
+    Allowed("a name, {name:NAME,ARGUMENT:VALUE}, or a list of them"),
     LOGGERS,
 ]
 DatasetName = Annotated[base.Text, Allowed("a data set's name"), NamesFrom("data/sets", "vaelab.datasets")]
@@ -88,13 +88,13 @@ class DatasetConfig(Settings):
     val_size: Annotated[int | None, Allowed("a whole number of at least 0, or null")] = Field(
         None,
         ge=0,
-        description="number of validation images, the last of the training file; null: 5,000, or a tenth of "
-        "a smaller file; with larochelle the published 10,000; 0: each epoch scores the test set",
+        description="number of validation images, the last of the training file; null: a tenth of it, at "
+        "most 5,000 (with larochelle the published 10,000); 0: each epoch scores the test set",
     )
     binarize: Literal["none", "dynamic", "static", "larochelle"] = Field(
         "none",
-        description="what pixels are; none: grey; dynamic or static: 0/1, drawn for each use or once; "
-        "larochelle: MNIST's published 0/1 pixels",
+        description="binarisation of the pixels; none: grey values; dynamic: 0/1, drawn anew for each batch; "
+        "static: 0/1, drawn once; larochelle: MNIST's published 0/1 pixels",
     )
     image_size: Annotated[Side | Annotated[list[Side], Field(min_length=2, max_length=2)] | None, SIZES] = (
         Field(
@@ -119,7 +119,7 @@ class DatasetConfig(Settings):
 
 
 class LossConfig(Settings):
-    """What is minimised, beside the two settings of the KL term."""
+    """What is minimised, in addition to the settings `kl` and `beta`."""
 
     objective: base.Component = Field("neg_elbo", description="what is minimised, chosen by loss=NAME")
     likelihood: Likelihood = Field("bernoulli", description="distribution p(x|z) of each pixel")
@@ -217,6 +217,8 @@ KL_SETTINGS = ("beta", "loss.free_bits", *OF_SCHEDULE)
 
 
 class Config(Settings):
+    """The settings of vaelab.train."""
+
     beta: NonNegative = Field(1.0, description="weight of the KL term")
     kl: base.Switch = Field(True, description="whether the KL term is minimised")
     epochs: Annotated[int, Allowed("a whole number from 1 to 1,000,000")] = Field(
@@ -282,7 +284,7 @@ class Config(Settings):
 
     @property
     def loggers(self) -> list[str | dict[str, Any]]:
-        """The chosen loggers, a component each."""
+        """The chosen loggers, one component each."""
         chosen = self.logger
         return chosen if isinstance(chosen, list) else [chosen]
 

@@ -33,10 +33,20 @@ FILES = {
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetSpec:
-    """The specification of a data set: images and labels in four IDX files of bytes, like MNIST's."""
+    """The specification of a data set: images and labels in four IDX files of bytes, like MNIST's.
 
-    name: str
-    title: str
+    `register`, in a module of sets/ or of a plugin (group vaelab.datasets), makes it known.
+
+    >>> files = dict.fromkeys(FILES.values(), 64 * "0")  # the SHA-256 of each decompressed file
+    >>> spec = DatasetSpec(
+    ...     name="shapes", title="Shapes", classes=("disc", "square"), folder="Shapes", digests=files
+    ... )
+    >>> spec.image_shape
+    (1, 28, 28)
+    """
+
+    name: str  # what is typed: dataset=NAME
+    title: str  # in figures, tables and messages
     classes: tuple[str, ...]  # none where the images have no labels
     folder: str  # in torchvision's layout: the files are in <root>/<folder>/raw
     digests: Mapping[str, str]
@@ -46,10 +56,12 @@ class DatasetSpec:
     files: Mapping[str, str] = field(default_factory=lambda: FILES)
     packed: str | None = None
     """Suffix of files that are verified as published: ".gz", or ".zip" for an archive of all four."""
-    members: Mapping[str, str] = field(default_factory=dict)  # gzipped files in it, replacing `files`
+    members: Mapping[str, str] = field(default_factory=dict)
+    """With ".zip": the gzipped files in the archive, by the keys of FILES."""
     transposed: bool = False  # whether the images are stored column by column
     first_label: int = 0
-    urls: tuple[str, ...] = ()  # where `<file>.gz` can be downloaded: each ends with a slash
+    urls: tuple[str, ...] = ()
+    """Folders to download `<file>.gz`, or with ".zip" the archive, from; each ends with a slash."""
     system_folder: str | None = None  # in /usr/share/datasets
     subset: Path | None = None  # the first images of each file, which are used where nothing else is found
     fixed_binarisation: Mapping[str, int] = field(default_factory=dict)
@@ -70,7 +82,7 @@ class DatasetSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class UnpublishedSpec(DatasetSpec, ABC):
-    """A user's own images, which a subclass reads: nothing is known of their files."""
+    """The specification of a user's own images. A subclass reads them, because no digests are known."""
 
     folder: str = ""
     digests: Mapping[str, str] = field(default_factory=dict)
@@ -119,13 +131,16 @@ def register(spec: DatasetSpec) -> DatasetSpec:
 def class_numbers(spec: DatasetSpec, wanted: list[Any] | None) -> list[int]:
     """Sorted class numbers from numbers or names.
 
-    Of names, letters and digits count; where none is the same, the start of one is enough.
+    Names are compared by their letters and digits alone; a beginning that fits only one name is enough.
     Raises ConfigError for a class the data set doesn't have, one named twice, or an ambiguous name.
     """
     if wanted is None:
         return list(range(max(1, len(spec.classes))))  # without labels all have the number 0
     if not spec.classes:
-        raise ConfigError(f"dataset.classes={show(wanted)}: the images of {spec.title} have no labels.")
+        raise ConfigError(
+            f"dataset.classes={show(wanted)}: the images of {spec.title} have no labels. Leave "
+            "dataset.classes out."
+        )
     numbers = [class_number(spec.classes, entry, "dataset.classes", spec.title) for entry in wanted]
     if len(set(numbers)) < len(numbers):
         raise ConfigError(f"dataset.classes names a class twice: {show(wanted)}. Type each once.")
@@ -149,13 +164,16 @@ def class_number(classes: Sequence[str], entry: object, setting: str, title: str
         else:
             matches = [number for number, name in enumerate(words) if word and name.startswith(word)]
     if len(matches) != 1:
-        problem = "matches several classes" if matches else "is not one of its classes"
-        known = ", ".join(f"{number} {name}" for number, name in enumerate(classes))
+        problem = f"{title} has no class {show(entry)}"
+        if matches:
+            problem = f"{show(entry)} matches several classes of {title}"
+        advice = ", ".join(f"{number} {name}" for number, name in enumerate(classes))
+        advice = f"a number or a name: {advice}"
         if numbered:
-            known = ", ".join(classes)
+            advice = f"one of {', '.join(classes)}"
             if [*classes] == [*map(str, range(len(classes)))]:
-                known = f"0 to {len(classes) - 1}"
-        raise ConfigError(f"{setting}: {show(entry)} {problem}. {title} has {known}.")
+                advice = f"a number from 0 to {len(classes) - 1}"
+        raise ConfigError(f"{setting}: {problem}. Type {advice}.")
     return matches[0]
 
 

@@ -18,7 +18,7 @@ from vaelab.runs.logs import progress
 
 log = logging.getLogger(__name__)
 TIMEOUT = 20.0  # seconds without an answer
-PATIENCE, SLOWEST = 60.0, 10_000  # seconds for a file, plus one for each of so many bytes received
+PATIENCE, SLOWEST = 60.0, 10_000  # seconds for a file, plus one second per 10,000 bytes received
 
 
 def download(spec: DatasetSpec, folder: Path) -> None:
@@ -62,7 +62,7 @@ def fetch_missing(spec: DatasetSpec, folder: Path) -> None:
 
 
 def fetch(name: str, spec: DatasetSpec, folder: Path) -> None:
-    """One file from the first mirror that has the right bytes; raises DataError, or StorageError."""
+    """Download a file from the first mirror that has the right bytes. Raises DataError and StorageError."""
     reasons = []
     for base in mirrors(spec):
         file = name if spec.packed == ".zip" else f"{name}.gz"
@@ -131,7 +131,7 @@ def received(url: str, largest: int) -> bytes:
         try:
             raise transfer.error
         finally:
-            transfer.error = None  # or the two would keep each other, and the connection
+            transfer.error = None  # else a reference cycle would keep the connection open
     if len(transfer.content) < transfer.expected:
         raise OSError(f"it was interrupted after {len(transfer.content):,} of {transfer.expected:,} bytes")
     return bytes(transfer.content)

@@ -34,7 +34,7 @@ def find_binarised(config: DatasetConfig, spec: DatasetSpec) -> RawData:
             f"dataset.binarize=larochelle needs {', '.join(published.files)}, gzipped or not, together in "
             f"{root} or up to two levels below it: type dataset.root=FOLDER, or dataset.binarize=static."
         )
-    raw = find(config.replace(source="full"))  # of which a subset would have no labels for all
+    raw = find(config.replace(source="full"))  # the subset has labels for a part of the images only
     images, digests = {}, dict(raw.origin.sha256)
     for name, path in files_in(published, folder).items():
         images[name], digests[name] = read(path, spec.fixed_binarisation[name], spec.image_shape)
@@ -43,8 +43,8 @@ def find_binarised(config: DatasetConfig, spec: DatasetSpec) -> RawData:
     for pixels, grey in ((train, raw.train_images), (test, raw.test_images)):
         if pixels.shape != grey.shape or not same_order(pixels, grey):
             raise DataError(
-                f"The images in {folder} are not those in {raw.origin.folder} in the same order, whose "
-                f"labels would be wrong: {ANOTHER_COPY}, or dataset.binarize=static."
+                f"The images in {folder} are not those in {raw.origin.folder}, or not in the same order, so "
+                f"their labels would be wrong: {ANOTHER_COPY}, or dataset.binarize=static."
             )
     return replace(raw, train_images=train, test_images=test, origin=replace(raw.origin, sha256=digests))
 
@@ -75,8 +75,8 @@ def read(path: Path, count: int, image_shape: tuple[int, int, int]) -> tuple[NDA
 def same_order(pixels_NHW: NDArray[np.uint8], grey_NHW: NDArray[np.uint8]) -> bool:
     """Whether each image can be a draw from the grey values at its place.
 
-    A pixel that is 1 with the probability of its grey value is never 1 where that is 0, and at white ones it
-    is, nearly always: those of another image are not.
+    A pixel drawn with its grey value as probability is never 1 where that value is 0, and nearly always 1
+    where it is 255. This does not hold for the pixels of another image.
     """
     drawn, white = pixels_NHW > 0, grey_NHW == 255
     return not (drawn & (grey_NHW == 0)).any() and drawn[white].mean() > 0.98

@@ -37,7 +37,7 @@ class Layout:
     channels: int  # 1: grey, 3: colour
     size: Size
     scale: bool = True  # whether images of another size are scaled to this one, or refused
-    convert: bool = True  # whether coloured images are made grey, or refused; grey ones count as coloured
+    convert: bool = True  # with channels=1: convert colour images to grey, or refuse them
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def read_images(path: Path, shape: tuple[int, int, int]) -> tuple[list[str], NDA
 def image_files(folder: Path) -> tuple[list[Path], list[Path]]:
     """The image files in a folder and all folders below it, and the other files, each sorted.
 
-    Hidden files and folders don't count. Links are followed, and a folder is entered once.
+    Hidden files and folders are ignored. Links are followed, and a folder is entered once.
     Raises DataError for a folder that can't be read.
     """
     found: list[Path] = []
@@ -135,9 +135,9 @@ def check_memory(count: int, layout: Layout, where: str) -> None:
     needed = count * layout.size[0] * layout.size[1] * layout.channels
     if needed > MOST_BYTES:
         raise DataError(
-            f"{where} takes {needed / 2**30:,.1f} GiB as {count:,} images of {layout.size[0]} x "
-            f"{layout.size[1]} pixels, and {MOST_BYTES / 2**30:.0f} GiB are read at most: type a smaller "
-            "dataset.image_size."
+            f"The {count:,} images in {where} would take {needed / 2**30:,.1f} GiB at {layout.size[0]} × "
+            f"{layout.size[1]} pixels, and at most {MOST_BYTES / 2**30:.0f} GiB are read: type fewer images, "
+            "or for a training a smaller dataset.image_size."
         )
 
 
@@ -167,7 +167,7 @@ def opened(path: Path) -> Image.Image:
 
 
 def in_eight_bits(image: Image.Image) -> Image.Image:
-    """L or RGB of any mode of Pillow's. Raises Unusable."""
+    """An image in any of Pillow's modes, as L or RGB. Raises Unusable."""
     if image.mode.startswith(("I", "F")):
         return Image.fromarray(eight_bits(np.asarray(image)))
     if image.has_transparency_data or "A" in image.mode or "a" in image.mode:
@@ -212,7 +212,7 @@ def pixels_of(image: Image.Image, layout: Layout) -> NDArray[np.uint8]:
     height, width = layout.size
     if not layout.scale and image.size != (width, height):
         raise DataError(
-            f"has {image.height} x {image.width} pixels, but others have {height} x {width}: type "
+            f"has {image.height} × {image.width} pixels, but others have {height} × {width}: type "
             f"dataset.image_size={min(layout.size)}, or another size, to scale all of them."
         )
     if layout.channels == 1 and not layout.convert and is_colour(image):
@@ -273,7 +273,8 @@ def npz_array(path: Path, name: str) -> NDArray[Any]:
         if sizes[name] > 2 * MOST_BYTES:
             limit = 2 * MOST_BYTES / 2**30
             raise DataError(
-                f"{path}: {name} takes {sizes[name] / 2**30:,.1f} GiB, and at most {limit:.0f} GiB are read."
+                f"{path}: {name} takes {sizes[name] / 2**30:,.1f} GiB, and at most {limit:.0f} GiB are read: "
+                "type a smaller file."
             )
         with np.load(path, allow_pickle=False) as arrays:
             return arrays[name]

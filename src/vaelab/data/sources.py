@@ -37,11 +37,13 @@ SYSTEM = Path("/usr/share/datasets")
 class Origin:
     """Where images come from; saved with all numbers measured on them."""
 
-    source: str  # root, system, download or embedded; own of a user's own images
+    source: str  # root, system, download or embedded; own for a user's own images
     folder: str
     complete: bool  # False for the embedded subset
-    fallback: str | None  # why the subset is used instead of the full set, said with every number
-    sha256: Mapping[str, str]  # of each decompressed file; of own images of all files, and of what they give
+    fallback: str | None  # why the subset is used instead of the full set; shown with every number
+    sha256: Mapping[str, str]
+    """Of each decompressed file; for a user's own images, of all files together and of the arrays made of
+    them."""
     left_out: Mapping[str, str] = field(default_factory=dict)  # files that are not among the images, and why
 
 
@@ -49,7 +51,7 @@ class Origin:
 class RawData:
     """A whole data set as it is in its files."""
 
-    train_images: NDArray[np.uint8]  # (N, H, W), of colours (N, C, H, W)
+    train_images: NDArray[np.uint8]  # (N, H, W), or for colour images (N, C, H, W)
     train_labels: NDArray[np.uint8]  # (N,)
     test_images: NDArray[np.uint8]
     test_labels: NDArray[np.uint8]
@@ -59,7 +61,8 @@ class RawData:
 def find(config: DatasetConfig) -> RawData:
     """The first of root, system folder, download and embedded subset that has the data set.
 
-    Raises DataError for a damaged file, wherever it is, where nothing is found, and for a full disk.
+    Raises DataError if the only copies on this machine are damaged, if nothing is found, and if the disk is
+    full.
     """
     spec = spec_of(config)
     if isinstance(spec, UnpublishedSpec):

@@ -30,7 +30,7 @@ class Split:
     """Images with labels, in memory as uint8; nothing is converted until a batch is requested."""
 
     name: str  # train, val or test
-    images: Tensor  # uint8, (N, H, W), of colours (N, C, H, W)
+    images: Tensor  # uint8, (N, H, W), or for colour images (N, C, H, W)
     labels: Tensor  # (N,) uint8, numbers of the full set's classes
     dynamic: bool = False  # whether pixels are drawn from Bernoulli(grey value) for each batch
 
@@ -98,7 +98,7 @@ def load(config: DatasetConfig, device: torch.device, grey: bool = False) -> Dat
     """Find, verify and split a data set, and move it to `device`. With `grey`, the images are not binarised.
 
     The validation images are taken from the last `val_size` of the training file, whatever the seed and the
-    classes: by default 5,000, at most a tenth of a smaller file; a published binarisation has its own. Raises
+    classes: by default a tenth of it, but at most 5,000; a published binarisation has its own. Raises
     ConfigError or DataError.
     """
     spec = spec_of(config)
@@ -131,7 +131,7 @@ def load(config: DatasetConfig, device: torch.device, grey: bool = False) -> Dat
             problem = f"dataset.val_size={val_size} leaves no {kind} images of dataset.classes="
             raise ConfigError(f"{problem}{show(config.classes)}: type a {advice} number.")
     if not len(test):
-        problem = f"there are no test images of dataset.classes={show(config.classes)}"
+        problem = f"There are no test images of dataset.classes={show(config.classes)}"
         raise ConfigError(f"{problem}: type more classes, or a larger dataset.test_size.")
     scored = val if val_size else test
     return Data(spec, raw.origin, tuple(classes), train, scored, test, binarize, count)

@@ -86,7 +86,7 @@ def read_inputs(
     if numbers:
         said.append(description)
     if run.config.dataset.binarize != "none":
-        # The same threshold for a pixel in every image: what is made of an image depends on no other.
+        # A pixel has the same threshold in every image, so that no image's result depends on the others.
         noise = stream(seed, "pixels of given images")
         x_NCHW = (torch.rand(run.model.image_shape, generator=noise) < x_NCHW).float()
         said.append(f"binarised: white with the grey value as probability, seed {seed}")
@@ -131,5 +131,5 @@ def margin(x_NCHW: Tensor) -> Tensor:
 
 
 def inverted(x_NCHW: NDArray[np.float32]) -> NDArray[np.float32]:
-    """1 − x, exactly the float of an 8-bit grey value."""
+    """1 − x, rounded to the float of an 8-bit grey value."""
     return np.rint(255 - 255 * x_NCHW) / np.float32(255)

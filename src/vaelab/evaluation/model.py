@@ -1,6 +1,6 @@
 """What is evaluated: a trained model with a split of images, and what several sections need of them.
 
-Shapes: N images, L latent dimensions, H height, W width.
+Shapes: N images, L latent dimensions, C channels, H height, W width, Z points of the latent space.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ Progress = Callable[[str], None]
 """Called with the progress of a section."""
 
 MOST_IMAGES = 10_000
-"""Images that samples, features and distances between all pairs are taken of: the first ones of the split."""
+"""Largest number of images, the first of the split, for samples, features and distances between all pairs."""
 
 
 COVERED = 0.95  # share of q(z|x) inside the ellipsoid that an image covers
@@ -115,7 +115,7 @@ class EvaluatedModel:
 
     @cached_property
     def images(self) -> Tensor:
-        """The split's images as the bound scores them, binarised where the run's are, shape (N, 1, H, W)."""
+        """The split's images as the bound scores them, binarised where the run's are, shape (N, C, H, W)."""
         return torch.cat(list(scored_images(self.split, self.seed)))
 
     @cached_property
@@ -140,7 +140,7 @@ class EvaluatedModel:
         return self.posterior.sample(noise).double()
 
     def train_images(self) -> Tensor:
-        """All training images as the model sees them, shape (N, 1, H, W): 170 MB, and not kept."""
+        """All training images as the model sees them, shape (N, C, H, W): 170 MB, and not kept."""
         return torch.cat(list(scored_images(self.data.train, self.seed)))
 
     @cached_property
@@ -157,7 +157,7 @@ class EvaluatedModel:
 
     @cached_property
     def grey_data(self) -> Data:
-        """The data with grey pixels: decoders give grey images, whatever they were trained on."""
+        """The data without binarisation: decoders give expected images, not 0/1 pixels."""
         if self.data.binarize == "none":
             return self.data
         if "grey" not in self.of_images:
@@ -166,7 +166,7 @@ class EvaluatedModel:
         return found
 
     def real(self, split: Split) -> Tensor:
-        """The first `count` images of a split in grey, to compare: shape (count, 1, H, W), as all below."""
+        """The first `count` images of a split, not binarised: shape (count, C, H, W), as all images below."""
         grey = self.grey_data.split(split.name)
         return grey.batch(slice(0, self.count), stream(0, "none is drawn", device=self.device))
 

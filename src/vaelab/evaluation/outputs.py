@@ -58,7 +58,7 @@ def in_the_way(path: Path) -> VaelabError:
 
 
 def facts_of(run: Run) -> dict[str, Any]:
-    """Checkpoint, epoch and SHA-256 of the weights, which determine the results."""
+    """Name, epoch and SHA-256 of the checkpoint, which determine the results."""
     digest = sha256_of(run.checkpoint)
     return {"checkpoint": run.checkpoint.stem, "epoch": run.epoch, "sha256": digest}
 

@@ -1,4 +1,4 @@
-"""Images above what a model makes of them, and a table of what it says about each.
+"""Images above their reconstructions, and a table with the terms and the posterior of each.
 
 Shapes: B images at once, N images, C channels, H height, W width, L latent dimensions, S posterior samples.
 """

@@ -121,7 +121,7 @@ class Family:
 
     @property
     def weights_to_draw(self) -> list[float]:
-        """KL weights for choosing colours; 1 or 0 if objectives differ, in which beta differs in meaning."""
+        """KL weights for choosing colours; 1 or 0 if objectives differ, as beta then does in meaning."""
         if len(self.objectives) == 1:
             return self.kl_weights
         return [min(weight, 1.0) and 1.0 for weight in self.kl_weights]
@@ -183,14 +183,14 @@ def read(folder: RunFolder) -> Member:
 
 
 def family_of(member: Member) -> tuple[object, ...]:
-    """What must agree for two numbers to stand in one column: −log p(x|y) is another than −log p(x)."""
+    """What must agree for two numbers to stand in one column: −log p(x|y) is not −log p(x)."""
     data = member.facts["data"]
     shared = (repr(data[key]) for key in ("description", "images", "scored_each_epoch", "sha256"))
     return *shared, likelihood_of(member.config), member.config.conditional
 
 
 def likelihood_of(config: Config) -> tuple[str, str]:
-    """Its name and its arguments, `scale 0.1`: with others it is another likelihood."""
+    """Its name and its arguments, `scale 0.1`: with other arguments it is a different likelihood."""
     chosen = config.loss.likelihood
     arguments = {} if isinstance(chosen, str) else {key: chosen[key] for key in sorted({*chosen} - {"name"})}
     return config.loss.likelihood_name, ", ".join(f"{key} {show(value)}" for key, value in arguments.items())

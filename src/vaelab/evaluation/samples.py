@@ -177,7 +177,7 @@ def grid_of(config: SampleConfig, run: Run) -> Figure:
     if names:
         caption = "each column shows the same z, decoded given each class"
         labels = {"row_labels": names, "bottom_label": caption}
-        if 3 * images.shape[1] <= len(names) <= MOST_COLUMNS:  # else it were a narrow strip
+        if 3 * images.shape[1] <= len(names) <= MOST_COLUMNS:  # else the grid would be a narrow strip
             images = images.swapaxes(0, 1)
             labels = {"column_labels": names, "bottom_label": caption.replace("column", "row")}
     home = RunFolder.around(run.checkpoint)
@@ -247,7 +247,9 @@ def write_png(config: SampleConfig, run: Run, facts: Mapping[str, Any]) -> Path:
         if any(path for path in folder.iterdir() if not path.name.startswith(".")):
             found = folder / FACTS
             if not found.is_file() or found.read_text(encoding="utf-8") != text:
-                raise VaelabError(f"{folder} has other files: type output=FOLDER, a new or an empty one.")
+                raise VaelabError(
+                    f"{folder} has other files: type output=FOLDER with a new or an empty folder."
+                )
         write_bytes(folder / FACTS, text.encode())
         paths = [folder / f"{number:05d}{ending}.png" for number, ending in enumerate(endings(run, config))]
         missing = next((number for number, path in enumerate(paths) if not is_whole(path)), None)

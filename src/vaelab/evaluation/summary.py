@@ -116,8 +116,8 @@ def latent_space(numbers: Numbers) -> list[str]:
         clauses += [
             f"{active} {of} {'is' if active.value == 1 else 'are'} active",
             f"the KL of {kl} {kl.unit} consists of {least}{information} nats of mutual information I(x; z) "
-            f"and {most}{latent['marginal_kl']} nats between the aggregate posterior and the prior "
-            f"({images(kl)})",
+            f"and {most}{latent['marginal_kl']} nats of KL between the aggregate posterior and the "
+            f"prior ({images(kl)})",
         ]
         missed, own = latent["prior_not_covered"], latent["posterior_not_covered"]
         clauses.append(
@@ -153,7 +153,7 @@ def limit(numbers: Numbers) -> list[str]:
 
 
 def limiting(prior: Number, decoded: Number, floor: Number) -> str:
-    """Which of two gaps in FID is clearly larger, if its square root, a distance, has the same order."""
+    """Which of the two gaps in FID is clearly larger; empty if neither, or if its square root disagrees."""
     values, errors = zip(*map(value_and_error, (prior, decoded, floor)), strict=True)
     weights = (1, -2, 1)  # what sampling adds, less what encoding and decoding do
     more = sum(weight * value for weight, value in zip(weights, values, strict=True))

@@ -115,7 +115,7 @@ def layer(module: nn.Module, weights: Weights) -> dict[str, Any]:
 
 def convolution(module: nn.Conv2d | nn.ConvTranspose2d, weights: Weights) -> dict[str, Any]:
     if module.groups != 1 or module.dilation != (1, 1) or module.padding_mode != "zeros":
-        raise not_available("this model", "only convolutions without groups or dilation, padded by zeros")
+        raise not_available("this model", "only convolutions without groups or dilation, padded with zeros")
     assert isinstance(module.padding, tuple)
     return {
         "op": "convolution_transposed" if isinstance(module, nn.ConvTranspose2d) else "convolution",

@@ -196,7 +196,7 @@ def model_data(evaluated: EvaluatedModel, earlier: Sequence[EvaluatedModel], nam
 
 
 def earlier_epochs(run: Run, most: int) -> list[Run]:
-    """The run at epochs before, at most so many of those that `artifacts.checkpoint_every` has kept."""
+    """The run at earlier epochs: at most `most` of those that `artifacts.checkpoint_every` has kept."""
     folder = RunFolder.around(run.checkpoint)
     kept = [] if folder is None else folder.numbered("checkpoints")
     return [load(path) for path in subsample([path for epoch, path in kept if epoch < run.epoch], most)]

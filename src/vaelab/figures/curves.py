@@ -244,11 +244,12 @@ def overlaid_curves(
 
 @dataclass(frozen=True, slots=True)
 class VerticalAxis:
-    """Which nats an axis of curves shows: all from the second epoch on, where there are a few.
+    """The range of an axis in nats: that of all epochs but the first, if there are LEAST_EPOCHS or more.
 
-    The first one's fall, of ten times the models' differences, would hide these. A KL begins at 0, unless its
-    axis is logarithmic, and all others are at least MINIMUM_SPAN long: an axis that ends where the numbers do
-    makes the noise between two epochs look like a trend.
+    The first epoch can be ten times as far from the others as the models are from each other, and would hide
+    their differences. A KL begins at 0, unless its axis is logarithmic, and all others are at least
+    MINIMUM_SPAN long: an axis that ends where the numbers do makes the noise between two epochs look like a
+    trend.
     """
 
     low: float

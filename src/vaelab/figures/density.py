@@ -58,7 +58,7 @@ def density_plot(samples_NL: Floats, view: LatentView, title: str, subtitle: str
 
 
 def draw_density(axes: Axes, points_N2: Floats, limit: float, places: int = DENSITY_GRID) -> list[Artist]:
-    """Contours, from so many places each way, and the prior's circles; returns the legend's handles."""
+    """Contours from `places` points per axis, and the prior's circles; returns the legend's handles."""
     axis = np.linspace(-limit, limit, places)
     kernel = gaussian_kde(points_N2.T)
     grid = np.stack(np.meshgrid(axis, axis)).reshape(2, -1)

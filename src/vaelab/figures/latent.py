@@ -55,7 +55,7 @@ class LatentView:
 def limit_for(points_N2: Floats, smallest: int = 0) -> float:
     """The axis limit that holds 99.5 % of the points: 4, 6, 8, 12, 16, …, so that runs share their axes.
 
-    From −4 to 4 standard deviations of the prior fall 99.99 % of its draws. The first is 4·2^smallest.
+    99.99 % of the prior's draws lie within 4 standard deviations. The smallest limit is 4 · 2^smallest.
     """
     reach = float(np.quantile(np.abs(points_N2).max(axis=1), INSIDE))
     limits = (mantissa * 2.0**exponent for exponent in count(smallest) for mantissa in (4, 6))

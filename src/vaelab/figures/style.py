@@ -81,7 +81,7 @@ def on_dark(colour: str) -> str:
 
 
 def class_colour(number: int, dark: bool = False) -> str:
-    """The colour of a class, the same in every figure and for every choice of classes; on `dark` another.
+    """The colour of a class, the same in every figure and for every choice of classes; another on `dark`.
 
     After ten classes the colours are darker, after twenty lighter, and after thirty they are repeated.
     """
@@ -94,7 +94,7 @@ def class_colour(number: int, dark: bool = False) -> str:
 
 @lru_cache(maxsize=1000)
 def text_width(text: str, size: float, weight: str = "normal") -> float:
-    """How wide a text gets, its longest line, in inches."""
+    """The width of a text's longest line, in inches."""
     found = drawable(text, weight)
     font = FontProperties(family=found.families, weight=found.weight, size=size)
     hinting = 1.08  # letters are moved to whole pixels when they are drawn, which widens small ones

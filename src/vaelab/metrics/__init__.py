@@ -1,1 +1,1 @@
-"""Metrics: pure functions from tensors to numbers; nothing here opens a file."""
+"""Metrics: pure functions from tensors to numbers. Only `features` reads a file: its network."""

@@ -1,6 +1,7 @@
 """How much class information a representation of images holds.
 
-Shapes: N training images, M scored images, F features of each (latents or pixels), B rows at a time.
+Shapes: N training images, M scored images, F features of each (latents or pixels), C classes,
+B rows at a time.
 """
 
 import warnings
@@ -55,7 +56,8 @@ def knn_accuracy(train: Labelled, scored: Labelled) -> Score:
 def linear_accuracy(train: Labelled, scored: Labelled) -> tuple[Score, bool]:
     """Accuracy, in [0, 1], of logistic regression on standardised features, and whether it converged.
 
-    Fitted on `train` and measured on `scored`, with scikit-learn. The standard error is binomial.
+    Fitted on `train` and measured on `scored`, with scikit-learn. The standard error is binomial. Raises
+    ValueError for fewer than two classes.
 
     >>> labels_N = torch.arange(20) // 10
     >>> two = Labelled(9.0 * labels_N[:, None], labels_N)

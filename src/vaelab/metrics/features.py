@@ -71,19 +71,19 @@ class FeatureNetwork:
         """Plain values for metrics.json: name, test accuracy and SHA-256."""
         return {"network": self.name, "test_accuracy": self.test_accuracy, "sha256": self.sha256}
 
-    def __call__(self, x_N1HW: Tensor) -> Tensor:
+    def __call__(self, x_NCHW: Tensor) -> Tensor:
         """Features of images (N, C, H, W) in [0, 1], shape (N, 64), float64."""
-        return features_of(self.network, x_N1HW)
+        return features_of(self.network, x_NCHW)
 
 
-def features_of(network: Classifier, x_N1HW: Tensor) -> Tensor:
+def features_of(network: Classifier, x_NCHW: Tensor) -> Tensor:
     """Features of images (N, C, H, W) in [0, 1], shape (N, 64), float64.
 
     >>> features_of(untrained_network(0, torch.device("cpu")), torch.zeros(2, 1, 28, 28)).shape
     torch.Size([2, 64])
     """
     with torch.no_grad():
-        parts = [network.features(batch) for batch in x_N1HW.split(BATCH)]
+        parts = [network.features(batch) for batch in x_NCHW.split(BATCH)]
     return torch.cat(parts).double()
 
 
@@ -152,7 +152,7 @@ def feature_network(dataset: str, device: torch.device, path: Path | None = None
 
 
 def untrained_network(seed: int, device: torch.device) -> Classifier:
-    """The same network with PyTorch's random initial weights: it shows that its FID measures nothing.
+    """The same network with PyTorch's random initial weights, to show that an FID on it measures nothing.
 
     >>> untrained_network(0, torch.device("cpu"))(torch.zeros(2, 1, 28, 28)).shape
     torch.Size([2, 10])

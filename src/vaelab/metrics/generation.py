@@ -165,9 +165,10 @@ def manifold_scores(real: Manifold, other: Manifold, seed: int) -> dict[str, Sco
 
     Precision is the share of other images within the ball of any real image, and recall the reverse, with
     balls that reach to the 3rd neighbour (Kynkäänniemi et al. 2019). Density is the mean number of balls of
-    real images that contain an other image, divided by 5, and coverage the share of real images with an other
-    image in their ball, with balls that reach to the 5th neighbour (Naeem et al. 2020). All but density are
-    in [0, 1]. Standard errors are the bootstrap's, with both sets resampled and the radii fixed.
+    real images in which one of the other images lies, divided by 5, and coverage the share of real images
+    with any of the other images in their ball, with balls that reach to the 5th neighbour (Naeem et al.
+    2020). All but density are in [0, 1]. Standard errors are the bootstrap's, with both sets resampled and
+    the radii fixed.
 
     >>> near, far = (Manifold.around(first + torch.arange(10.0)[:, None]) for first in (0, 100))
     >>> manifold_scores(near, near, seed=0)["precision"].value
@@ -176,7 +177,7 @@ def manifold_scores(real: Manifold, other: Manifold, seed: int) -> dict[str, Sco
     0.0
     """
     count, others = len(real.features), len(other.features)
-    in_real, in_wide_real, in_other = membership(real, other)  # (M, N): other m and real n share a ball
+    in_real, in_wide_real, in_other = membership(real, other)  # (M, N), of other image m and real image n
     real_NR, other_MR = (
         np.vstack([np.ones(each.shape[1]), each]).T
         for each in (bootstrap_counts(count, seed).numpy(), bootstrap_counts(others, seed + 1).numpy())

@@ -1,6 +1,6 @@
-"""Statistics of grey images with values in [0, 1]: of sets of images, and of pairs.
+"""Statistics of images with values in [0, 1], grey or in colour: of sets of images, and of pairs.
 
-Shapes: N images, H height, W width.
+Shapes: N images, C channels, H height, W width.
 """
 
 from math import sqrt
@@ -18,7 +18,7 @@ WINDOW, SIGMA = 11, 1.5
 """Size and standard deviation, in pixels, of the Gaussian window of SSIM (Wang et al. 2004)."""
 
 
-def sharpness(x_N1HW: Tensor) -> Tensor:
+def sharpness(x_NCHW: Tensor) -> Tensor:
     """Variance of the Laplacian of each image (Pech-Pacheco et al. 2000), shape (N,), in squared grey values.
 
     Border pixels are replicated. Noise is sharp too: higher is not always better.
@@ -26,13 +26,13 @@ def sharpness(x_N1HW: Tensor) -> Tensor:
     >>> sharpness(torch.full((1, 1, 4, 4), 0.5))
     tensor([0.])
     """
-    x = F.pad(x_N1HW, (1, 1, 1, 1), mode="replicate")
+    x = F.pad(x_NCHW, (1, 1, 1, 1), mode="replicate")
     vertical = x[..., :-2, 1:-1] + x[..., 2:, 1:-1]
     horizontal = x[..., 1:-1, :-2] + x[..., 1:-1, 2:]
-    return (vertical + horizontal - 4 * x_N1HW).flatten(1).var(dim=1, correction=0)
+    return (vertical + horizontal - 4 * x_NCHW).flatten(1).var(dim=1, correction=0)
 
 
-def diversity(x_N1HW: Tensor) -> Score:
+def diversity(x_NCHW: Tensor) -> Score:
     """Mean Euclidean distance between pairs of the first 2,000 images, in grey values.
 
     The standard error is that of a U-statistic. It takes at least two images.
@@ -40,7 +40,7 @@ def diversity(x_N1HW: Tensor) -> Score:
     >>> diversity(torch.stack([torch.zeros(1, 2, 2), torch.ones(1, 2, 2)])).value
     2.0
     """
-    pixels = x_N1HW[:PAIRED].flatten(1)
+    pixels = x_NCHW[:PAIRED].flatten(1)
     count = len(pixels)
     distance_NN = torch.cdist(pixels, pixels).fill_diagonal_(0).double()
     means_N = distance_NN.sum(dim=1) / (count - 1)
@@ -48,7 +48,7 @@ def diversity(x_N1HW: Tensor) -> Score:
     return Score(means_N.mean().item(), error)
 
 
-def psnr(x_N1HW: Tensor, y_N1HW: Tensor) -> Tensor:
+def psnr(x_NCHW: Tensor, y_NCHW: Tensor) -> Tensor:
     """Peak signal-to-noise ratio of each pair, −10 log10 of the mean squared error, shape (N,), in dB.
 
     Infinite for equal images.
@@ -56,19 +56,20 @@ def psnr(x_N1HW: Tensor, y_N1HW: Tensor) -> Tensor:
     >>> round(psnr(torch.zeros(1, 1, 4, 4), torch.full((1, 1, 4, 4), 0.5)).item(), 2)  # 20 log10 2
     6.02
     """
-    return -10 * (x_N1HW - y_N1HW).square().flatten(1).mean(dim=1).log10()
+    return -10 * (x_NCHW - y_NCHW).square().flatten(1).mean(dim=1).log10()
 
 
-def ssim(x_N1HW: Tensor, y_N1HW: Tensor) -> Tensor:
+def ssim(x_NCHW: Tensor, y_NCHW: Tensor) -> Tensor:
     """Structural similarity of each pair (Wang et al. 2004), −1 to 1, shape (N,).
 
     Averaged over the positions where the 11 × 11 window lies inside the image, which must therefore have at
-    least 11 × 11 pixels: padded borders would make up half of a 28 × 28 image.
+    least 11 × 11 pixels: with padding, the window would extend beyond a 28 × 28 image at 59 % of the
+    positions.
 
     >>> round(ssim(torch.eye(28).view(1, 1, 28, 28), torch.eye(28).view(1, 1, 28, 28)).item(), 6)
     1.0
     """
-    x, y = x_N1HW, y_N1HW
+    x, y = x_NCHW, y_NCHW
     rows, columns = (windows(size, x.device) for size in x.shape[2:])
 
     def local(image: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Statistics of the latent space.
 
-Shapes: N images, Z points of the latent space, L latent dimensions.
+Shapes: N images, Z points of the latent space, B of them at a time, L latent dimensions.
 """
 
 import math
@@ -160,8 +160,8 @@ def uncovered(posterior: Gaussian, z_ZL: Tensor, share: float = 0.95, *, own: bo
     """Which points (Z, L) are outside the central region of every image's posterior, shape (Z,), bool.
 
     The central region of a Gaussian is the ellipsoid around its mean that contains `share` of its
-    probability. If `own` is False, point n is a sample of posterior n, and that posterior is left out: it
-    measures how well images cover the posteriors of other images.
+    probability. With `own=False`, point n must be a sample of posterior n, which is then left out: the result
+    measures how well the images cover the posteriors of other images.
 
     >>> posterior = Gaussian(torch.zeros(1, 2), torch.zeros(1, 2))
     >>> uncovered(posterior, torch.tensor([[0.0, 2.0], [0.0, 3.0]]))  # the region's radius is 2.45

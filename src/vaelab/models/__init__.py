@@ -23,7 +23,8 @@ from vaelab.config.models import check_model
 from vaelab.config.registry import Registry
 from vaelab.config.train import is_conditional
 
-# Beyond these bounds exp() of a log-variance overflows in fp32, or sigma is lost beside mu: e^20 and e^-30.
+# Within these bounds exp() of a log-variance is finite in fp32, and sigma (3e-7 to 2e4) is not lost beside
+# mu = 1.
 LOG_VARIANCE_RANGE = (-30.0, 20.0)
 
 NO_SIZES = ("name", "conditional")
@@ -74,6 +75,9 @@ class VAE(nn.Module):
     settings. If it also takes `classes`, the model can be class-conditional (Kingma et al. 2014, Sohn et al.
     2015): encoder and decoder are given the label y as a one-hot vector, q(z|x, y) and p(x|z, y), and the
     prior p(z) is the same for all classes.
+
+    `@models.register("name")` makes a subclass known as model=name. conf/model/name.yaml, or a yaml in
+    --config-dir, lists its settings.
 
     Args:
         image_shape: (C, H, W).

@@ -37,7 +37,7 @@ def deepest_shape(image_shape: ImageShape, channels: Sequence[int]) -> ImageShap
 
 @models.register("conv")
 class Conv(VAE):
-    """Stride-2 convolutions with the given channels, then a linear layer to means and log-variances.
+    """Stride-2 convolutions with the given numbers of channels, then a linear layer to mean and log-variance.
 
     `kernel` is the encoder's. The decoder's is 4, a multiple of its stride of 2, so that every pixel is the
     sum of equally many terms and no checkerboard pattern appears (Odena et al. 2016).

@@ -1,4 +1,4 @@
-"""The fully connected VAE of Kingma & Welling (2014): 784-400-L-400-784 by default."""
+"""The fully connected VAE, 784-400-L-400-784 by default: one hidden layer, as in Kingma & Welling (2014)."""
 
 import math
 from collections.abc import Callable, Sequence

@@ -25,7 +25,7 @@ class ResidualBlock(nn.Module):
 def normed(channels: int) -> list[nn.Module]:
     """Group norm (Wu & He 2018), which is the same in training and evaluation, followed by SiLU.
 
-    There are eight groups if each has two channels or more, else one.
+    There are eight groups if the channels divide evenly into eight of two or more, else one.
     """
     groups = 8 if channels >= 16 and channels % 8 == 0 else 1
     return [nn.GroupNorm(groups, channels), nn.SiLU()]

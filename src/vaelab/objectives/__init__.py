@@ -27,10 +27,13 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """The terms of an objective for each image: unreduced, in nats, and unweighted except for `loss`."""
+    """The terms of an objective for each image, unreduced and, except for `loss`, unweighted.
+
+    All are in nats, except for dimensionless `parts`.
+    """
 
     loss: Tensor  # (B,)  what is minimised, on average over the batch
-    reconstruction: Tensor  # (B,)  -log p(x|z), one sample of z per image
+    reconstruction: Tensor  # (B,)  -log p(x|z), averaged over the samples of z per image
     kl: Tensor  # (B,)  KL(q(z|x) || p(z))
     parts: Mapping[str, Tensor] = field(default_factory=dict)  # (B,) each; names as in Objective.parts
 
@@ -49,11 +52,17 @@ class Objective(nn.Module, ABC):
     The constructor is given the likelihood and, if it takes arguments of these names, `beta` (0 with
     kl=false) and the settings `free_bits` and `importance_samples` of `loss`; its other arguments are
     settings of its own. State that training changes, other than the weights, must be registered as a buffer,
-    so that checkpoints contain it.
+    so that checkpoints contain it. `@objectives.register("name")` makes a subclass known as
+    loss.objective=name.
 
     >>> import torch
     >>> from vaelab.models import build
-    >>> objective = objectives.build("neg_elbo", likelihood=likelihoods.build("bernoulli"))
+    >>> class BetaVAE(Objective):
+    ...     def forward(self, model, x_BCHW, noise, kl_weight):
+    ...         parameters, posterior = model(x_BCHW, noise)
+    ...         reconstruction, kl = -self.likelihood.log_prob(parameters, x_BCHW), posterior.kl()
+    ...         return Terms(reconstruction + kl_weight * kl, reconstruction, kl)
+    >>> objective = BetaVAE(likelihoods.build("bernoulli"))
     >>> model, x_BCHW = build({"name": "mlp"}, (1, 28, 28), seed=0), torch.zeros(5, 1, 28, 28)
     >>> objective(model, x_BCHW, Generator(), kl_weight=0.5).loss.shape
     torch.Size([5])
@@ -126,7 +135,7 @@ def not_taken(config: Config) -> list[str]:
         "which does not take it."
         for key, (registry, chosen) in takers.items()
         if (value := getattr(loss, key)) != getattr(untouched, key)
-        and not (config.kl_off and f"loss.{key}" in KL_SETTINGS)  # of which without_effect says so
+        and not (config.kl_off and f"loss.{key}" in KL_SETTINGS)  # which Config.without_effect reports
         and key not in registry.parameters(chosen)
     ]
 

@@ -55,9 +55,8 @@ def decomposed_kl(posterior: Gaussian, z_BL: Tensor) -> tuple[Tensor, Tensor, Te
     most log B. The minibatch-weighted sampling of Chen et al. (2018) differs by constants only, and so has
     the same gradients.
     """
-    log_prob_BBL = posterior.log_prob_per_dimension(
-        z_BL[:, None]
-    )  # entry (i, j): sample i under the posterior of image j
+    # Entry (i, j): sample i under the posterior of image j.
+    log_prob_BBL = posterior.log_prob_per_dimension(z_BL[:, None])
     log_count = math.log(len(z_BL))
     log_aggregate_B = log_prob_BBL.sum(dim=2).logsumexp(dim=1) - log_count
     log_marginals_B = (log_prob_BBL.logsumexp(dim=1) - log_count).sum(dim=1)

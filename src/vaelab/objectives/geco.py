@@ -20,8 +20,9 @@ class GECO(Objective):
 
     After each step λ is multiplied by exp(rate · C̄), where C̄ is the moving average of the constraint C =
     (reconstruction − tolerance) / |tolerance|, averaged over the batch (algorithm 1) and here limited to
-    ±0.02. λ therefore grows while the reconstruction term is above the tolerance, in nats per image, and
-    shrinks while it is below. Raises ValueError for a tolerance of 0, and for a rate that is not positive.
+    ±0.02. λ, from 0.01 to 100, therefore grows while the reconstruction term is above the tolerance (in nats
+    per image), and shrinks while it is below. Raises ValueError for a tolerance of 0, and for a rate that is
+    not positive.
     """
 
     parts = ("multiplier",)

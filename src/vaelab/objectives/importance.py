@@ -1,7 +1,7 @@
 """The importance-weighted bound on −log p(x), with proposals that are wide enough.
 
-Shapes: N images, B images of a batch, K importance samples, J components of the proposal, C channels,
-H height, W width, L latent dimensions.
+Shapes: N images, B images of a batch, K importance samples, J components of the proposal, P kinds of weights
+(2 where the likelihood has a `log_mass`, else 1), C channels, H height, W width, L latent dimensions.
 """
 
 import math

@@ -33,7 +33,7 @@ class MMDVAE(Objective):
 
 
 def squared_mmd(z_BL: Tensor) -> Tensor:
-    """Terms (B,) whose mean is an unbiased estimate of MMD² of q(z) and N(0, I) (Gretton et al. 2012).
+    """Terms (B,) whose mean estimates MMD² of q(z) and N(0, I), unbiased for B ≥ 2 (Gretton et al. 2012).
 
     The kernel is exp(−|a − b|² / 2L), where L is half the mean squared distance of two draws from the prior.
     Its expectations under the prior are Gaussian integrals, so only q(z) is sampled. Dimensionless.

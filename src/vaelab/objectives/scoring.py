@@ -27,7 +27,7 @@ class Bound:
     posterior: Gaussian  # (N, L), float64
 
     def averages(self) -> dict[str, float]:
-        """reconstruction, kl, neg_elbo and the objective's parts in nats per image, averaged over images."""
+        """reconstruction, kl and neg_elbo in nats, and the objective's parts, averaged over images."""
         reconstruction, kl = self.terms.reconstruction.mean().item(), self.terms.kl.mean().item()
         parts = {name: part.mean().item() for name, part in self.terms.parts.items()}
         return {"reconstruction": reconstruction, "kl": kl, "neg_elbo": reconstruction + kl, **parts}
@@ -48,7 +48,7 @@ def scoring_batch(objective: Objective, config: Config) -> int:
 def bound(
     model: VAE, objective: Objective, split: Split, seed: int, kl_weight: float = 1.0, batch: int = BATCH
 ) -> Bound:
-    """Score every image of a split once, with one posterior sample each, always in float32.
+    """Score every image of a split once, with `objective.samples` posterior samples each, always in float32.
 
     The noise comes from a stream of its own, which starts anew at each call, so the same weights give the
     same numbers during training and afterwards. Only the loss depends on `kl_weight`. The model's mode, train

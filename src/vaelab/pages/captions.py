@@ -90,7 +90,8 @@ def dimensions(numbers: Numbers) -> str:
 CONCLUSIONS: dict[str, Callable[[Numbers], str]] = {
     "frozen_latents": lambda numbers: (
         "At σ = 1, the prior, the mean distance between two samples is "
-        f"{100 * value(numbers, 'images', 'diversity_ratio', 'prior samples'):.0f} % of that of real images."
+        f"{100 * value(numbers, 'images', 'diversity_ratio', 'prior samples'):.0f} % of that between "
+        "two real images."
     ),
     "kl_per_dimension": dimensions,
     "latent_density": density,

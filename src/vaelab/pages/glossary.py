@@ -3,13 +3,23 @@
 import re
 
 MEANINGS = {
-    "reconstruction": "−log p(x|z) for one posterior sample of z: what the decoder fails to explain.",
+    "reconstruction": (
+        "−log p(x|z), averaged over the posterior samples of z per image (one, except for iwae): what the "
+        "decoder fails to explain."
+    ),
     "kl": "KL(q(z|x) ‖ N(0, I)): how far an image's posterior is from the prior.",
-    "neg_elbo": "reconstruction + kl, unweighted: a bound on −log p(x), or on −log p(x|y) given the class.",
-    "neg_elbo - log p(y)": "For a class-conditional model: a bound on −log p(x, y), and so on −log p(x).",
-    "loss": "What is minimised, with the KL weight of that epoch.",
-    "bits_per_dim": "neg_elbo in bits, per pixel.",
-    "kl_weight": "The KL weight at the end of that epoch; with loss=capacity beta times the share of C.",
+    "neg_elbo": (
+        "reconstruction + kl, unweighted: an upper bound on −log p(x), or on −log p(x|y) given the class."
+    ),
+    "neg_elbo - log p(y)": (
+        "For a class-conditional model: an upper bound on −log p(x, y), and so on −log p(x)."
+    ),
+    "loss": "What is minimised: for train with the KL weight of each step, else with the epoch's last one.",
+    "bits_per_dim": "The bound of the same table, neg_elbo or nll, in bits per pixel and channel.",
+    "kl_weight": (
+        "The KL weight at the end of that epoch; with loss=capacity, beta times C as a fraction of its final "
+        "value."
+    ),
     "kl_weight_mean": "The mean of the KL weight over the steps of that epoch.",
     "capacity": "C, the KL that is aimed at, in nats per image.",
     "mmd": "Squared maximum mean discrepancy of q(z) and p(z): 0 where they are equal, at most 2.",
@@ -24,13 +34,17 @@ MEANINGS = {
     ),
     "images_per_second": "Training images per second, without the time for figures.",
     "seconds": "Training time of the epoch, without the time for figures.",
-    "nll": "A tighter bound on −log p(x), or on −log p(x|y) given the class, from K importance samples.",
-    "nll - log p(y)": "For a class-conditional model: a bound on −log p(x, y), and so on −log p(x).",
+    "nll": (
+        "A tighter upper bound on −log p(x), or on −log p(x|y) given the class, from K importance samples."
+    ),
+    "nll - log p(y)": "For a class-conditional model: an upper bound on −log p(x, y), and so on −log p(x).",
     "nll_8bit": "nll with the probability of the 8-bit grey values instead of a density.",
-    "bits_per_dim_8bit": "nll_8bit in bits, per pixel.",
+    "bits_per_dim_8bit": "nll_8bit in bits per pixel and channel.",
     "effective_samples": "Effective sample size (Σw)² / Σw²: below 10, nll is only a loose upper bound.",
     "effective_samples_5_percent": "Effective sample size that 5 % of the images fall below.",
-    "neg_elbo - nll": "What importance sampling gains: the gap between approximate and true posterior.",
+    "neg_elbo - nll": (
+        "What importance sampling gains: on average at most the KL between approximate and true posterior."
+    ),
     "mutual_information": "I(x; z): information that the latents carry about the image.",
     "marginal_kl": "KL(q(z) ‖ p(z)): how far the aggregate posterior is from the prior.",
     "total_correlation": "KL(q(z) ‖ Π q(z_j)): how dependent the latent dimensions are on each other.",
@@ -42,7 +56,7 @@ MEANINGS = {
     "silhouette": "How well the classes are separated, from −1 to 1.",
     "fid": "Fréchet distance between features of these and of real images (not Inception features).",
     "fid_untrained": "FID on the same network with random weights: it measures nothing.",
-    "kid": "Kernel distance between those features, unbiased also for few images.",
+    "kid": "Kernel distance between the features that fid uses, unbiased also for few images.",
     "precision": "Share of these images on the manifold of real images (fidelity).",
     "recall": "Share of real images on the manifold of these images (diversity).",
     "density": "How densely real images surround these images, relative to real ones (fidelity).",

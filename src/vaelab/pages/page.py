@@ -65,8 +65,8 @@ def chart(
     """Named curves from epoch 1 on, for `curvesPlot` of assets/report.js.
 
     Each of `series` has its name, `values`, the place of its `colour` among the page's, and its `dash`; with
-    seeds also the `low` and `high` of a band. `vertical` is the axis: its `domain`, and of a logarithmic one
-    `ticks`.
+    seeds also the `low` and `high` of a band. `vertical` is the axis: its `domain` and, if it is
+    logarithmic, its `ticks`.
     """
     many = ("values", "low", "high")
     finite = [

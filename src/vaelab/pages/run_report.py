@@ -74,7 +74,7 @@ def cards(
     history: Sequence[Mapping[str, float]],
     evaluation: Mapping[str, Any],
 ) -> list[Card]:
-    """Three to five numbers of a run, each with its unit and a reference."""
+    """At most four numbers of a run, each with its unit and a reference; none before the end of an epoch."""
     if not history:
         return []
     split, last = facts["data"]["scored_each_epoch"], history[-1]
@@ -95,7 +95,7 @@ def cards(
 
 
 def evaluated_cards(numbers: captions.Numbers, checkpoint: str) -> list[Card]:
-    """Numbers of an evaluation next to those of real images, raw pixels, and the possible optimum."""
+    """Numbers of an evaluation next to those of real images, of pixels, and of posterior samples."""
     accuracies = numbers.get("classes", {}).get("knn_accuracy", {})
     pixels = next((of for of in accuracies if of.endswith("pixels")), "pixels")
     found: list[Card] = []

@@ -58,7 +58,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object], sync: boo
 
 
 def replace(partial: Path, path: Path) -> None:
-    """On Windows a file that another program is reading can't be replaced: for a moment, try again."""
+    """Rename `partial` to `path`; on Windows, try for two seconds while another program is reading `path`."""
     for wait in (0.05, 0.1, 0.2, 0.5, 1.0) if os.name == "nt" else ():
         with suppress(PermissionError):
             partial.replace(path)
@@ -102,6 +102,8 @@ def reason(error: OSError, path: Path) -> str:
         return f"{path.parent} was deleted or moved."
     if error.errno in (errno.EEXIST, errno.ENOTDIR):
         return "it, or a folder above it, is a file. Type another folder."
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"{error.strerror}. Type another folder."
     return f"{error.strerror or error}."
 
 

@@ -22,7 +22,7 @@ from vaelab.runs.logs import progress
 
 CHECKPOINT_SUFFIXES = (".safetensors", ".pt")  # as they are written, and as older versions wrote them
 EPOCH_FOLDERS = ("checkpoints", "reconstructions", "samples", "latent")  # with a file per epoch
-SYSTEM = (Path("/"), Path("/proc"), Path("/sys"))  # no folders of runs, and links there lead everywhere
+SYSTEM = (Path("/"), Path("/proc"), Path("/sys"))  # not folders of runs; links in them lead everywhere
 SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}  # in metrics.csv, and in words
 
 
@@ -129,7 +129,7 @@ class RunFolder:
         here = Path.cwd()
         self.path = full.relative_to(here) if full.is_relative_to(here) else full
         if str(self.path).startswith("~"):
-            self.path = full  # a directory of that name: a path that begins so means another
+            self.path = full  # a directory named ~…: its relative path would be read as a home directory
         self.name = full.name
         self.zip = full.parent / f"{full.name}.zip"
         self.run_json = self.path / "run.json"
@@ -271,7 +271,7 @@ class RunFolder:
             raise RunFolderError(f"{self.metrics_csv} is damaged: {advice}") from error
 
     def write_metrics(self, history: Sequence[Mapping[str, float]]) -> None:
-        """One row per record, every digit kept: reading the file gives the same numbers back."""
+        """Write one row per record, with every digit, so that reading the file gives the same numbers."""
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, fieldnames=list(history[0]), lineterminator="\n")
         writer.writeheader()

@@ -50,7 +50,10 @@ class ProgressBarHandler(logging.Handler):
 
 
 class LogFile(logging.FileHandler):
-    """Appends log lines with their time. Raises StorageError; a disk full later is reported elsewhere."""
+    """Appends log lines with their time. Raises StorageError if the file can't be opened.
+
+    Errors while writing are ignored, because the run's other files report them.
+    """
 
     def __init__(self, path: Path) -> None:
         with writing(path):
@@ -68,7 +71,7 @@ class LogFile(logging.FileHandler):
 
 @contextmanager
 def logging_to(handler: logging.Handler) -> Iterator[None]:
-    """Send vaelab's log lines to `handler` for a while."""
+    """Within the context, vaelab's log lines go to `handler`, which is closed afterwards."""
     root = logging.getLogger("vaelab")
     level, propagate = root.level, root.propagate
     root.setLevel(logging.INFO)

@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and what a cluster sends end a run at a moment where everything can be saved."""
+"""SIGINT, SIGTERM and what a cluster sends end a run at a moment when everything can be saved."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-BY_SIGNAL = 128  # plus the signal's number: the exit status of what was interrupted, as shells have it
+BY_SIGNAL = 128  # plus the signal's number: the exit status after a signal, as in shells
 DEBOUNCE_S = 1.0
 """Signals within this many seconds count as one: Ctrl-C reaches jobs from the terminal and from the sweep."""
 
@@ -63,7 +63,7 @@ class Signals:
     """
 
     OURS = (signal.SIGINT, signal.SIGTERM)
-    HANG_UP = getattr(signal, "SIGHUP", None)  # of a terminal that is closed; unless `nohup` has it ignored
+    HANG_UP = getattr(signal, "SIGHUP", None)  # sent when a terminal is closed; `nohup` lets it be ignored
     LAUNCHERS = tuple(getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name))
 
     def __init__(self) -> None:

@@ -40,6 +40,9 @@ class Callback:
     ...         print(f"epoch {state.epoch} is done")
     >>> notify([Announce()], "on_epoch", SimpleNamespace(epoch=3))
     epoch 3 is done
+
+    A logger is such a class, registered in `vaelab.training.loggers.loggers`. Interrupted ends the run with
+    the status interrupted, any other Exception with the status failed.
     """
 
     def on_start(self, state: TrainingState) -> None:
@@ -52,7 +55,10 @@ class Callback:
         """Called after every epoch; `state.history[-1]` has its numbers, named as in metrics.csv."""
 
     def on_end(self, state: TrainingState, facts: Mapping[str, Any]) -> None:
-        """Called when the session ends; `facts` is the content of run.json: status, best epoch, data, …"""
+        """Called when the session ends, also by an interrupt or an error.
+
+        `facts` is the content of run.json: status, best epoch, data, …
+        """
 
 
 def notify(callbacks: Sequence[Callback], event: str, state: TrainingState, *facts: Any) -> None:
@@ -64,7 +70,8 @@ def notify(callbacks: Sequence[Callback], event: str, state: TrainingState, *fac
 class CheckFinite(Callback):
     """Raises TrainingDiverged once a loss or a weight is not finite.
 
-    On a CPU it checks every 50 steps; on a GPU only at the end of each epoch, because it would have to wait.
+    It checks at the end of each epoch and, on a CPU, also every 50 steps: on a GPU each check would wait for
+    the device.
     """
 
     def __init__(self, config: Config) -> None:
@@ -171,7 +178,11 @@ class ProgressBar(Callback):
 
 
 class LogEpochs(Callback):
-    """Logs a line per epoch: training terms, scored terms, speed; also on the terminal unless `brief`."""
+    """Logs a line per epoch: training terms, scored terms, speed.
+
+    All lines go to train.log and to the terminal; if `brief`, only that of the last epoch goes to the
+    terminal.
+    """
 
     def __init__(self, config: Config, scored: str, *, brief: bool) -> None:
         self.config, self.scored, self.brief = config, scored, brief

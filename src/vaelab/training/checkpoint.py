@@ -169,7 +169,9 @@ def load(path: Path) -> Checkpoint:
     """Read and check a checkpoint. Raises CheckpointError for a missing, damaged, foreign or newer file."""
     if not path.is_file():
         near = did_you_mean(path.name, [other.name for other in checkpoints_in(path.parent)])
-        raise CheckpointError(f"There is no checkpoint {path}. {near}".strip())
+        raise CheckpointError(
+            f"There is no checkpoint {path}. {near}Type the path of another checkpoint or run folder."
+        )
     try:
         return read(path)
     except Unusable as reason:
@@ -227,7 +229,7 @@ def by_first_word(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
 def content_of_pt(path: Path) -> dict[str, Any]:
     """Load a checkpoint of format 1 or 2, which `torch.save` wrote."""
     content = torch.load(path, map_location="cpu", weights_only=True)
-    if content["config"]["model"]["name"] == "conv":  # whose kernel was no setting then
+    if content["config"]["model"]["name"] == "conv":  # whose kernel was not yet a setting
         content["config"]["model"].setdefault("kernel", 4)
     return content | {
         "best_neg_elbo": None,  # or infinite
@@ -305,7 +307,7 @@ def restore(checkpoint: Checkpoint, state: TrainingState, config: Config, data: 
     state.history = list(checkpoint.history)
     state.best_epoch = checkpoint.best_epoch
     state.initial_weights = checkpoint.initial_weights
-    # Shuffle and noise of another device can't be continued: the current epoch starts again there.
+    # The random streams of another device can't be continued: the epoch is repeated from its first step.
     if checkpoint.step > 0 and checkpoint.device == state.device.type:
         state.begin_epoch(config.seed)
         state.step = checkpoint.step

@@ -67,7 +67,9 @@ class CapturedStep:
                 self.run()
         except RuntimeError as error:
             cause = error.__context__ or error  # a capture ends with an error of its own
-            log.warning("Training step by step, because no CUDA graph can be made: %s", cause)
+            log.warning(
+                "Training without a CUDA graph, which is slower: the step can't be captured (%s)", cause
+            )
             # The generators stay registered with the failed capture: new ones in the same state.
             torch.cuda.set_stream(stream)
             for purpose, state in states.items():

@@ -131,7 +131,7 @@ class ExampleImages:
         return torch.cat(images)
 
     def decoded(self, z_ZL: Tensor, labels_Z: Tensor) -> NDArray[np.float32]:
-        """The same for figures, shape (Z, H, W), or of colours (Z, H, W, 3); as all arrays of images here."""
+        """The same for figures, shape (Z, H, W), or for colour images (Z, H, W, 3), like all arrays here."""
         return as_arrays(self.decoded_images(z_ZL, labels_Z))
 
     def decoded_grid(self, z_RCL: Tensor, labels: Sequence[int] | int) -> NDArray[np.float32]:
@@ -253,7 +253,7 @@ class ExampleImages:
         return image_grid(sheet, "Training images", subtitle, row_labels=names)
 
     def view_of(self, moments_NL: Sequence[NDArray[np.floating]]) -> LatentView:
-        """The plane of the last of several steps' means, with axes that hold the means of all."""
+        """The plane of the last of several steps' posterior means, with axes wide enough for all steps'."""
         axes, names = LatentAxes.of(moments_NL[-1]), ("z₁", "z₂")
         if self.model.latent_dim > 2:
             names = (axes.label(0), axes.label(1))
@@ -368,8 +368,8 @@ class ExampleImages:
     def interpolations(self, when: str = "", *, spherical: bool) -> Figure:
         """Interpolations between the posterior means of two images, with the images at both ends.
 
-        Straight lines, 8 pairs; with `spherical` 4, and the spherical interpolation below each line. `when`
-        ends the title.
+        It shows 8 pairs on straight lines or, with `spherical`, 4 pairs, each with the great circle below its
+        line. `when` ends the title.
         """
         paths, ways = {"linear": linear_path}, "a straight line"
         if spherical:
@@ -390,7 +390,7 @@ class ExampleImages:
         images = self.decoded_grid(z_RSL, labels.repeat_interleave(len(paths)).tolist())
         caption = f"decoded at equal steps on {ways} between the two posterior means"
         if self.model.classes:
-            caption += "\ngiven the class of the image on the left; only z is used of the image on the right"
+            caption += "\ngiven the class of the image on the left; of the image on the right, only z is used"
         return image_grid(
             np.concatenate([ends[0], images, ends[1]], axis=1),
             f"Interpolations between {self.images_name}{when}",
@@ -403,7 +403,7 @@ class ExampleImages:
 
 
 def as_arrays(x_NCHW: Tensor) -> NDArray[np.float32]:
-    """Images for figures: grey as (N, H, W), colours as (N, H, W, 3)."""
+    """Images for figures: grey as (N, H, W), colour images as (N, H, W, 3)."""
     x = x_NCHW.squeeze(1) if x_NCHW.shape[1] == 1 else x_NCHW.movedim(1, 3)
     return x.cpu().numpy()
 

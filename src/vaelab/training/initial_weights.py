@@ -72,10 +72,10 @@ class InitialWeights:
             return ""
         if (before.split_seed, before.test_size) != (now.split_seed, now.test_size):
             given = f"dataset.split_seed={before.split_seed} dataset.test_size={show(before.test_size)}"
-            return f"initial_weights was trained on some of the test images: type {given}."
+            return f"The initial weights were trained on some of the test images: type {given}."
         then, here = (validation_size(each, data.training_file) for each in (before, now))
         if then < here:
-            some = "initial_weights was trained on some of the validation images"
+            some = "The initial weights were trained on some of the validation images"
             return f"{some}: type dataset.val_size={then}."
         return ""
 

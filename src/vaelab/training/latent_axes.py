@@ -41,9 +41,9 @@ class LatentAxes:
     def of(cls, means_NL: NDArray[np.floating]) -> "LatentAxes":
         """The axes for posterior means (N, L).
 
-        With up to two latent dimensions these are the axes. With more, they are the principal directions of
-        the posterior means: no other plane shows more of how images differ, with or without KL, and the prior
-        is isotropic.
+        With up to two latent dimensions, they are the coordinate axes. With more, they are the principal
+        directions of the posterior means: no other plane shows more of how images differ, with or without KL,
+        and the prior is isotropic.
         """
         means = torch.from_numpy(means_NL).double()
         directions_LD, names = torch.eye(means_NL.shape[1], dtype=torch.float64), ["z₁", "z₂"]

@@ -29,7 +29,8 @@ def fit(
     """Train until `config.epochs` epochs are complete, or early stopping ends the training.
 
     Returns the records of all epochs. A callback stops the training by raising an exception; another `fit`
-    then continues with the next step.
+    then continues with the next step. Raises TrainingDiverged if the losses of an epoch, or all its
+    gradients, are not finite.
     """
     train_step = train_step or train_step_for(state, config)
     weight_of = kl_weight(config)

@@ -52,7 +52,7 @@ def update_averages(
 ) -> None:
     """Set average to average · decay + weights · (1 − decay), in place, for model and objective.
 
-    Batch norm's statistics in the model are averaged too; the objective's buffers, which are no weights, are
+    Batch norm's statistics in the model are averaged too; the objective's buffers, which are not weights, are
     copied. `steps` is the number of steps so far: at first the decay is smaller, so that the average forgets
     the initial weights.
     """

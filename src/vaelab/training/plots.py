@@ -24,10 +24,10 @@ SHOWN = ("loss", "reconstruction", "kl", "neg_elbo")
 class Plots:
     """Figures of a run's model, with the same images, latents and axes as the figures in its folder.
 
-    Each method returns a matplotlib Figure, made without pyplot: `figure.savefig("latent.pdf")` writes it,
-    and as the last line of a notebook cell it is displayed. The images are those of the run's test split,
-    which are read on first use. Raises VaelabError if they can't be found, and NothingToShow, a VaelabError,
-    if the figure would be empty.
+    Each method returns a matplotlib Figure, made without pyplot: `run.plot.latent().savefig("latent.pdf")`
+    writes it, and as the last line of a notebook cell it is displayed. The images are those of the run's test
+    split, which are read on first use. Raises VaelabError if they can't be found, and NothingToShow, a
+    VaelabError, if the figure would be empty.
     """
 
     def __init__(self, run: Run) -> None:
@@ -70,6 +70,8 @@ class Plots:
     def manifold(self, label: str | int | None = None) -> Figure:
         """Images decoded on a grid in the plane of `latent`, at equal steps of the prior's probability.
 
+        If most posterior means lie outside that grid, the steps are of their probability instead.
+
         `label` is the class that a class-conditional run decodes, by default the first one.
         """
         return self.examples.manifold(label=self._class_number(label))
@@ -95,7 +97,7 @@ def as_html(run: Run) -> str:
     config, row = run.config, run.metrics[run.epoch - 1] if run.epoch else {}
     splits = [split for split in SPLIT_NAMES if f"{split}/loss" in row]
     rows = {name: [as_text(row[f"{split}/{name}"]) for split in splits] for name in SHOWN if row}
-    spec = published().get(config.dataset.name)  # of a user's own images, which may be gone, there is none
+    spec = published().get(config.dataset.name)  # None for a user's own images, which may no longer exist
     data = spec.title if spec else config.dataset.name
     if not run.trained_on["complete"]:
         data += " (embedded subset: results are not comparable with those of the full set)"

@@ -68,13 +68,17 @@ class Run:
     torch.Size([8, 1, 28, 28])
     >>> run.interpolate(images[0], images[1], steps=5).shape
     torch.Size([5, 1, 28, 28])
+    >>> run.plot.samples().savefig("samples.pdf")
+
+    If the run is class-conditional, `run.sample(8, labels="trouser")` draws images of one class, and
+    `encode`, `decode`, `reconstruct` and `interpolate` need `labels`.
     """
 
     config: Config  # the resolved settings
     metrics: Rows
     """The rows of metrics.csv, a dict per epoch: the loss and its terms are in nats per image.
 
-    They end with the last epoch, or with that of the checkpoint if a checkpoint was loaded by its path.
+    They end with the last epoch, or with that of the checkpoint if one was loaded by its path or by `which`.
     `metrics[-1]["val/neg_elbo"]` is the last one's negative ELBO, and `metrics.to_pandas()` a DataFrame.
     """
     model: VAE  # in eval mode, on the CPU
@@ -116,7 +120,7 @@ class Run:
 
         Args:
             count: number of images, 1 to 100,000; a larger count returns the same first images.
-            seed: start of the random stream.
+            seed: seed of the random stream; the same seed draws the same images.
             sigma: standard deviation of the draws, 1 for the prior itself; dimensionless.
             labels: for a class-conditional run, a class or one for each image; None draws them from p(y).
 
@@ -170,11 +174,13 @@ class Run:
         names, title = self.trained_on["classes"], self.trained_on["title"]
         numbers = [class_number(names, each, setting, title) for each in entries]
         if unknown := {*numbers} - {*known}:
-            trained, without = (" and ".join(names[each] for each in some) for some in (known, unknown))
-            raise VaelabError(f"{setting}: the run was trained on {trained}, not on {without}.")
+            trained, without = (", ".join(names[each] for each in some) for some in (known, unknown))
+            advice = f"Give a class that it was trained on: {trained}."
+            raise VaelabError(f"{setting}: the run was not trained on {without}. {advice}")
         if len(numbers) not in (1, count):
             raise VaelabError(
-                f"{setting}: {len(numbers)} classes for {counted(count, 'image')}: give one per image."
+                f"{setting}: {len(numbers)} classes for {counted(count, 'image')}: give one for all images, "
+                "or one per image."
             )
         return torch.tensor(numbers).expand(count)
 
@@ -200,7 +206,9 @@ class Run:
         """
         z_NL, latents = torch.atleast_2d(as_tensor(z).float()), self.model.latent_dim
         if z_NL.ndim != 2 or z_NL.shape[1] != latents:
-            raise VaelabError(f"Latents have the shape (N, {latents}) in this run, not {tuple(z_NL.shape)}.")
+            raise VaelabError(
+                f"Latents must have the shape (N, {latents}) in this run, got {tuple(z_NL.shape)}."
+            )
         return self.decoded(z_NL, self.class_numbers(labels, len(z_NL)))
 
     def decoded(self, z_NL: Tensor, numbers_N: Tensor | None) -> Tensor:
@@ -250,9 +258,11 @@ class Run:
         channels = x.shape[-3] if x.ndim == 4 or (x.ndim == 3 and shape[0] > 1) else 1
         if x.shape[-2:] != shape[1:] or x.ndim not in (2, 3, 4) or channels != shape[0]:
             wanted = ", ".join(map(str, shape))
-            raise VaelabError(f"Images have the shape (N, {wanted}), not {tuple(x.shape)}.")
+            raise VaelabError(f"Images must have the shape (N, {wanted}), got {tuple(x.shape)}.")
         if x.numel() and not (x.min() >= 0 and x.max() <= 1):
-            raise VaelabError("Images are floats from 0 to 1 or uint8 from 0 to 255; these are out of range.")
+            raise VaelabError(
+                "Images must be floats from 0 to 1 or uint8 from 0 to 255, but these are out of range."
+            )
         return x.reshape(-1, *shape)
 
 

@@ -51,7 +51,10 @@ class TrainingResult:
 
     folder: RunFolder
     neg_elbo: float
-    """The best epoch's, on the validation images (test images where val_size is 0), in nats per image."""
+    """Of the best epoch, on the validation images (the test images if val_size is 0), in nats per image.
+
+    It is inf if no epoch is complete.
+    """
     interrupted_by: int = 0  # the signal that ended it early, or 0
 
 
@@ -81,7 +84,9 @@ def train(config: Config, folder: RunFolder, caller: Caller) -> TrainingResult:
                 "continue it, or another hydra.run.dir for a new one."
             )
         if folder.holds_epochs():
-            raise ConfigError(f"{folder.path} has files of a run, but no run.json: type another folder.")
+            raise ConfigError(
+                f"{folder.path} has files of a run, but no run.json: type another hydra.run.dir."
+            )
         return TrainingRun(config, folder, caller).run()
 
 
@@ -144,7 +149,7 @@ def resume(config: Config, keys: Sequence[str], caller: Caller) -> TrainingResul
                 f"type epochs={done + 1} or more."
             )
         if config.epochs == done and facts_before(folder)["status"] == "finished":
-            raise ConfigError(f"The run is finished: type a larger number than epochs={done} to extend it.")
+            raise ConfigError(f"The run is finished: type epochs={done + 1} or more to extend it.")
         return TrainingRun(config, folder, caller, saved).run()
 
 
@@ -214,7 +219,7 @@ class TrainingRun:
             callbacks.LogEpochs(config, self.data.scored.name, brief=bool(caller.place)),
             AnimationFrames(config, examples, folder),
             EpochFigures(config, examples, folder, self.progress.over),
-            self.epochs,  # commits the epoch
+            self.epochs,  # after the figures, so that an epoch with a checkpoint is complete
             self.run_json,
             FinalFigures(config, examples, folder, self.progress.over),
             *(loggers.build(each, **offered, epoch=self.state.epoch) for each in config.loggers),
@@ -283,11 +288,16 @@ class TrainingRun:
         if left_out := data.origin.left_out:
             first = "; ".join(f"{name}: {why}" for name, why in list(left_out.items())[:3])
             more = f"; and {len(left_out) - 3:,} more, all in run.json" if len(left_out) > 3 else ""
-            log.warning(f"{counted(len(left_out), 'file')} in {data.origin.folder} left out ({first}{more}).")
+            were = "was" if len(left_out) == 1 else "were"
+            files = f"{counted(len(left_out), 'file')} in {data.origin.folder}"
+            log.warning(f"{files} {were} left out ({first}{more}).")
         for idle in [*config.without_effect(), *not_taken(config)]:
             log.warning(idle)
         if data.scored.name == "val" and not self.chooses_best():
-            log.info("Validation losses of different epochs are not comparable: best is the last epoch")
+            log.info(
+                "Validation losses of different epochs are not comparable: the best checkpoint is that of "
+                "the last epoch"
+            )
             if config.early_stopping:
                 log.warning(
                     "early_stopping has no effect: validation losses of different epochs are not comparable."
@@ -339,7 +349,7 @@ class TrainingRun:
                         found = found.model_copy(update={"format": checkpoint.FORMAT})  # older in *.pt
                         folder.write(folder.checkpoint("best"), checkpoint.encode(found))
                     return
-        log.warning("Best checkpoint (epoch %d) is missing; epoch %d is used instead", best, state.epoch)
+        log.warning("The best checkpoint (epoch %d) is missing: epoch %d is used instead", best, state.epoch)
         state.best_epoch = state.epoch
         self.epochs.save(state, "last")
 

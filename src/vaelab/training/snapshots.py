@@ -94,7 +94,7 @@ class AnimationFrames(Drawing):
     def on_start(self, state: TrainingState) -> None:
         if self.config.artifacts.gif:
             self.distance = frame_distance(self.config, state.steps_per_epoch)
-            log.info("A frame of the animation every %d batches", self.distance, extra={"file_only": True})
+            log.info("The animation has a frame every %d batches", self.distance, extra={"file_only": True})
             if state.total_steps == 0:
                 self.save(state, ANIMATED)
         if self.config.artifacts.every and not self.folder.points.is_file():
@@ -163,7 +163,8 @@ class EpochFigures(Drawing):
             self.write(drawn, self.folder.image(kind, epoch))
         means_NL = self.means(state, epoch)
         view = self.examples.view_of([means_NL])
-        limit = max([view.limit, *(each.limit for each in self.drawn.values())])  # few are drawn again then
+        # At least as wide as the axes drawn before, so that on_end redraws only a few plots.
+        limit = max([view.limit, *(each.limit for each in self.drawn.values())])
         self.write_latent_plot(means_NL, epoch, replace(view, limit=limit))
 
     def on_end(self, state: TrainingState, facts: Mapping[str, Any]) -> None:

@@ -96,7 +96,7 @@ class TrainingState:
         return self.epoch * self.steps_per_epoch + self.step
 
     def begin_epoch(self, seed: int) -> None:
-        """Start the next epoch, its random streams at their beginnings.
+        """Start the next epoch, with its random streams reset.
 
         The tensors and generators stay the same objects: a CUDA graph refers to their memory.
         """
@@ -189,7 +189,7 @@ def diverged(epoch: int, step: int, reconstruction: float, kl: float, weight: fl
     """The error for a loss that is not finite; its message has the terms in nats per image."""
     return TrainingDiverged(
         f"The loss is not finite in epoch {epoch}, step {step} "
-        f"(reconstruction {reconstruction:.4g}, kl {kl:.4g}, kl weight {weight:.4g})"
+        f"(reconstruction {reconstruction:.4g}, kl {kl:.4g}, kl_weight {weight:.4g})"
     )
 
 
@@ -245,7 +245,7 @@ def epoch_record(state: TrainingState, data: Data, config: Config) -> Record:
         "images_per_second": len(data.train) / state.seconds,
         "seconds": state.seconds,
     }
-    columns = state.history[0] if state.history else record  # fewer in a run that an older version began
+    columns = state.history[0] if state.history else record  # fewer in a run that an older version started
     return {key: value for key, value in record.items() if key in columns}
 
 

@@ -20,7 +20,7 @@ TrainStep = Callable[[Tensor, Tensor, float], Tensor]
 def train_step_for(state: TrainingState, config: Config) -> TrainStep:
     """The fastest step for the device: a CUDA graph on CUDA, eager operations elsewhere.
 
-    On CUDA, Python would take longer to launch the kernels than the GPU to run them.
+    On CUDA, Python would take longer to launch the kernels than the GPU takes to run them.
     """
     step = EagerStep(state, config)
     return CapturedStep(step, config.batch_size, state) if state.device.type == "cuda" else step

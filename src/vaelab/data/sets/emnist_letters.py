@@ -1,4 +1,4 @@
-"""EMNIST Letters: handwritten letters, capital and small ones in one class (Cohen et al. 2017)."""
+"""EMNIST Letters: handwritten letters, upper and lower case of a letter in one class (Cohen et al. 2017)."""
 
 from string import ascii_lowercase
 

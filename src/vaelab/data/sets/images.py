@@ -163,7 +163,7 @@ def of_folder(root: Path, config: DatasetConfig) -> DatasetSpec:
     if at_top and below:
         raise ConfigError(
             f"dataset.root={root} has both images ({at_top[0].name}) and folders of images ({min(below)}): "
-            "put all images into one folder per class, or all into one folder."
+            "put each image into the folder of its class, or all images into one folder."
         )
     empty = sorted(
         path.name
@@ -208,7 +208,7 @@ def of_archive(root: Path, config: DatasetConfig) -> DatasetSpec:
 
 
 def layout_of(config: DatasetConfig, size: tuple[int, int], channels: int, root: Path) -> Layout:
-    """What all images are brought to: what is set, else what the first image has. Raises ConfigError."""
+    """The layout of all images: as set, else that of the first image. Raises ConfigError."""
     from vaelab.config.train import LARGEST, SMALLEST
     from vaelab.data.image_files import Layout
 
@@ -219,7 +219,7 @@ def layout_of(config: DatasetConfig, size: tuple[int, int], channels: int, root:
         size = (given[0], given[1])
     elif min(size) < SMALLEST or max(size) > LARGEST:
         raise ConfigError(
-            f"The images in {root} have {size[0]} x {size[1]} pixels, and vaelab's models take {SMALLEST} to "
+            f"The images in {root} have {size[0]} × {size[1]} pixels, and vaelab's models take {SMALLEST} to "
             f"{LARGEST} in each direction: type dataset.image_size=64, or another size, to scale them."
         )
     if config.grayscale is not None:

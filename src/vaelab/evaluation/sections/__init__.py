@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 sections: Registry[Measure] = Registry("metrics", __name__, "vaelab.metrics")
 
 MEASURES_VERSION = 5
-"""Of how numbers are measured: evaluations and cached features of another version are not used."""
+"""Version of how numbers are measured; evaluations and cached features of another version are not used."""
 
 READ_FIRST = ("bound", "nll", "latent", "classes", "samples", "images")
 """Sections that lead in tables, in this order; all others follow by name."""

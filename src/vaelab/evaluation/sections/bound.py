@@ -10,11 +10,11 @@ from vaelab.evaluation.numbers import NATS, Basis, Number, Section, mean_of
 from vaelab.evaluation.sections import sections
 from vaelab.pages.published import of_test_set
 
-BITS = "bits per pixel"
+BITS = "bits per dimension"
 
 
 def nats_per_bit(evaluated: EvaluatedModel) -> float:
-    """Nats per image of one bit per pixel."""
+    """Nats per image of one bit per dimension: per pixel and channel."""
     return math.prod(evaluated.model.image_shape) * math.log(2)
 
 

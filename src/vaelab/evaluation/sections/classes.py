@@ -80,8 +80,8 @@ def what_is_left(found: Number, most_frequent: float) -> str:
     """What a class-conditional model's latents say of the class that it is given."""
     return (
         "Encoder and decoder are given the class, so z need not contain it: the nearest neighbours of the "
-        f"posterior means predict {found} of the classes correctly; always predicting the most frequent "
-        f"class would reach {most_frequent:.3f}."
+        f"posterior means predict the class correctly for a share of {found} of the images; always "
+        f"predicting the most frequent class would reach {most_frequent:.3f}."
     )
 
 

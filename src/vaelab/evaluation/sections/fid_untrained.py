@@ -29,6 +29,6 @@ def fid_untrained(evaluated: EvaluatedModel, progress: Progress) -> Section:
         found[of] = number_of(generation.fid(real, moments), "squared distance", basis)
     remark = (
         "Never report it or compare it with anything: features from random weights have neither meaning nor "
-        "scale, so every model has a value close to 0, and every seed gives another one."
+        "scale, so every model has a value close to 0, and each seed gives a different value."
     )
     return Section("FID without training the network", {"fid_untrained": found}, remark)

@@ -19,7 +19,8 @@ def diversities(evaluated: EvaluatedModel) -> dict[str, Number]:
 @sections.register("frozen_latent")
 def frozen_latent(evaluated: EvaluatedModel, progress: Progress) -> Section:
     remark = (
-        "posterior samples are the baseline, decoded from z ~ q(z|x) with the encoder's μ and σ. Columns "
-        "with a σ are decoded from z = σ·ε with the same ε ~ N(0, I) for each σ; σ = 1 is the prior."
+        "The column posterior samples is the baseline: images decoded from z ~ q(z|x), with the encoder's μ "
+        "and σ. Those of the columns with a σ are decoded from z = σ·ε, with the same ε ~ N(0, I) for each "
+        "σ; σ = 1 is the prior."
     )
     return Section("Frozen latent parameters, μ = 0", {"diversity": diversities(evaluated)}, remark)

@@ -47,7 +47,7 @@ def images(evaluated: EvaluatedModel, progress: Progress) -> Section:
             "(Wang et al. 2004)"
         )
     remark = (
-        f"{evaluated.values} from 0 to 1. diversity: distance between pairs of images. psnr, ssim: the "
+        f"{evaluated.values} range from 0 to 1. diversity: distance between pairs of images. psnr, ssim: the "
         f"{evaluated.pixels} images that were encoded against their reconstructions from posterior means; "
         f"{similarity}. The ± of a ratio is the error of its numerator alone."
     )

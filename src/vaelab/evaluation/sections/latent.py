@@ -14,7 +14,8 @@ from vaelab.metrics.resampling import share_score
 
 COLLAPSED = 0.01  # nats, averaged over images, below which a latent dimension carries nothing
 NEAR_CEILING = 1.5
-"""Nats below ln N from which a measured I(x; z) says little: at ln N − 1.2 it misses 0.3 nats, soon all."""
+"""A measured I(x; z) is unreliable within this many nats of ln N: at ln N − 1.2 it is 0.3 nats too low, and
+the error grows rapidly towards ln N."""
 
 
 @sections.register("latent")
@@ -54,13 +55,13 @@ def latent(evaluated: EvaluatedModel, progress: Progress) -> Section:
         "fewer samples, and their ± is over samples only. With "
         f"{counted(images, 'image')}, I(x; z) cannot be measured above ln {images:,} = {ceiling:.2f}.\n"
         "prior_not_covered rises with fewer training images, smaller σ and more dimensions: compare it with "
-        f"posterior_not_covered, the same share for {evaluated.examples.images_name}."
+        f"posterior_not_covered, the same share of posterior samples of {evaluated.examples.images_name}."
     )
     verdicts = [collapse_verdict(active, collapsed, constant)]
     if parts.mutual_information.value > ceiling - NEAR_CEILING:
         verdicts.append(
-            f"I(x; z) is within {NEAR_CEILING} nats of its ceiling: the posteriors tell {images:,} images "
-            "apart too well to measure it; the true value is higher, and marginal_kl lower."
+            f"I(x; z) is within {NEAR_CEILING} nats of its ceiling: the posteriors of {images:,} images "
+            "overlap too little to measure it; the true value is higher, and that of marginal_kl lower."
         )
     measured_on = {"split": basis.split, "images": images, "seed": basis.seed}
     details = {"kl_per_dimension": {"values": kl_L.tolist(), "unit": NATS, **measured_on}}

@@ -15,6 +15,7 @@ from vaelab.evaluation.sections.bound import what_it_measures
 from vaelab.metrics.resampling import auroc
 from vaelab.objectives.importance import DEFENSIVE, importance_weighted_bound
 from vaelab.objectives.scoring import bound, scored_images
+from vaelab.runs.folder import SPLIT_NAMES
 
 IMAGES, SAMPLES = 1000, 20  # of each data set, and importance samples of each image
 
@@ -49,9 +50,9 @@ def ood(evaluated: EvaluatedModel, progress: Progress) -> Section:
     }
     remark = (
         f"The probability that a test image of {title} (its embedded subset, {counted(images, 'image')}) has "
-        f"a higher value than a {evaluated.split.name} image: 1 is perfect separation, 0.5 is chance. nll "
-        f"with K = {SAMPLES}. Simpler images of another data set often have lower values than the model's "
-        "own data; the AUROC is then below 0.5 (Nalisnick et al. 2019).\n"
+        f"a higher value than a {SPLIT_NAMES[evaluated.split.name]} image: 1 is perfect separation, 0.5 is "
+        f"chance. nll with K = {SAMPLES}. Simpler images of another data set often have lower values than "
+        "the model's own data; the AUROC is then below 0.5 (Nalisnick et al. 2019).\n"
         f"{what_it_measures(evaluated)}"
     )
     return Section.of_columns("Out-of-distribution detection", {title: rows}, remark)

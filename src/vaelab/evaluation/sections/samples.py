@@ -17,12 +17,13 @@ from vaelab.metrics import generation
 from vaelab.metrics.features import FeatureNetwork, beside, digest_of, feature_network, shipped
 from vaelab.metrics.generation import Manifold
 from vaelab.metrics.resampling import Score
+from vaelab.runs.folder import SPLIT_NAMES
 
 FLOOR = "real images (floor)"
 UNITS = {
     "fid": "squared distance",
     "kid": "squared distance",
-    "precision": "share of that set",
+    "precision": "share of these images",
     "recall": "share of real images",
     "density": "relative to real",
     "coverage": "share of real images",
@@ -38,8 +39,8 @@ def network_of(evaluated: EvaluatedModel) -> FeatureNetwork:
         make = f"python scripts/make_classifiers.py dataset={data.spec.name} makes one"
         if not data.class_names:
             make = (
-                "without labels none can be trained on them: dataset.features=FILE selects one for similar "
-                "images"
+                "without labels, none can be trained on these images: dataset.features=FILE selects that of "
+                "similar ones"
             )
         elif not data.spec.is_published:
             root = shlex.quote(data.origin.folder)
@@ -104,12 +105,13 @@ def samples(evaluated: EvaluatedModel, progress: Progress) -> Section:
             f"{name}_{network.name}": number_of(Score(*score.tolist()), UNITS[name], basis)
             for name, score in measure().items()
         }
+    split, other = SPLIT_NAMES[evaluated.split.name], SPLIT_NAMES[other_split.name]
     remark = (
-        f"Compared with real {evaluated.split.name} images, on {features} features of {network.name} "
+        f"Compared with real {split} images, on {features} features of {network.name} "
         f"(test accuracy {percent(network.test_accuracy, 2)}, SHA-256 {network.sha256[:12]}…), not of an "
         f"Inception network: compare only with scores on {network.name} for as many images. Mixture: 10 "
         f"Gaussians fitted to posterior samples of {counted(evaluated.fitted, 'training image')}. Floor: "
-        f"{other_split.name} images. precision, recall: balls up to the {generation.NEIGHBOURS}rd neighbour; "
+        f"{other} images. precision, recall: balls up to the {generation.NEIGHBOURS}rd neighbour; "
         f"density, coverage: up to the {generation.NEIGHBOURS_OF_DENSITY}th. ± is the standard error: of kid "
         "as a U-statistic, of the others by the bootstrap over both sets of images, with the mixture fixed."
     )
@@ -117,7 +119,6 @@ def samples(evaluated: EvaluatedModel, progress: Progress) -> Section:
         remark += (
             " Samples are decoded given classes drawn from p(y), reconstructions given the image's own class."
         )
-    split = evaluated.split.name
     included = "those of the floor" if split == "test" else f"these {split} images"
     if network.trained_on in (None, digest_of(evaluated.data.origin.sha256)):
         remark += f" The network was trained on all training images, {included} included."
@@ -137,7 +138,10 @@ def sampling_verdict(prior: Number, mixture: Number) -> str:
     if mixture.value > prior.value:
         return f"{compared}: sampling from the mixture is worse."
     share = percent(1 - mixture.value / prior.value)
-    return f"{compared}, {share} less: the aggregate posterior differs from the prior."
+    return (
+        f"{compared}: the FID from the mixture is {share} lower, so the aggregate posterior differs from the "
+        "prior."
+    )
 
 
 def precision_verdicts(columns: Mapping[str, Mapping[str, Number]], network: str) -> list[str]:

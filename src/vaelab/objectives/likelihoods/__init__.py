@@ -31,7 +31,7 @@ class Likelihood(nn.Module, ABC):
         """log p(x|z) of images (B, C, H, W), summed over pixels and channels: (B,), in nats."""
 
     def log_mass(self, parameters: Tensor, x: Tensor) -> Tensor | None:
-        """log P(8-bit values of x | z), shape (B,), in nats; None where log_prob is a probability already.
+        """log P(8-bit values of x | z), shape (B,), in nats; None if the likelihood does not define it.
 
         Under a density, it is the log-probability of the bins of the values. The bin of grey value k / 255
         reaches half a step to either side, and the first and last bins extend to the ends of the

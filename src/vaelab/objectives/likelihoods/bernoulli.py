@@ -21,8 +21,8 @@ class Bernoulli(Likelihood):
         if torch.is_grad_enabled():
             cross_entropy = F.binary_cross_entropy_with_logits(parameters, x, reduction="none")
             return -cross_entropy.flatten(1).sum(dim=1)
-        # The same four times as fast, but slow to differentiate: Σ (x − ½) l − ½ |l| − log(1 + exp(−|l|)),
-        # with one logarithm for the product of up to 64 terms, each of which is at most 2.
+        # The same value, four times as fast but slow to differentiate: Σ (x − ½) l − ½ |l| −
+        # log(1 + exp(−|l|)), with one logarithm for the product of up to 64 terms of at most 2 each.
         logits, magnitude = parameters.flatten(1), parameters.flatten(1).abs()
         linear = (logits * (x.flatten(1) - 0.5)).sub_(0.5 * magnitude).sum(dim=1)  # exact for 0/1 pixels
         terms = magnitude.neg_().exp_().add_(1).unflatten(1, (-1, math.gcd(logits.shape[1], 64)))

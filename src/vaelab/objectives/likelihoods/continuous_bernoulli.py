@@ -38,8 +38,8 @@ class ContinuousBernoulli(Likelihood):
         return torch.where(small, series, formula)
 
     def log_mass(self, parameters: Tensor, x: Tensor) -> Tensor:
-        # The density is proportional to exp(a x): a bin from l to u has (exp(a u) − exp(a l)) / (exp(a) − 1),
-        # by symmetry with a >= 0, and divided by exp(a), so that nothing overflows.
+        # The density is proportional to exp(a x): a bin from l to u has the mass (exp(a u) − exp(a l)) /
+        # (exp(a) − 1). By symmetry a >= 0; both are divided by exp(a), so that nothing overflows.
         mirrored = parameters < 0
         a = parameters.abs().clamp(min=1e-4)
         upper = torch.where(mirrored, 1 - x, x).add(HALF_STEP).clamp(max=1)

@@ -21,7 +21,7 @@ class KLSchedule(ABC):
 
     @abstractmethod
     def weight(self, epoch: float) -> float:
-        """The factor at a time in epochs, from 0 to 1; 2.5 is the middle of the third epoch."""
+        """The factor, from 0 to 1, at a time in epochs, where 2.5 is the middle of the third epoch."""
 
 
 class WarmUp(KLSchedule):

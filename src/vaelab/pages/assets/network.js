@@ -151,7 +151,7 @@ class Network {
     return runLayers(layers, input, shape, this.weights)[0];
   }
 
-  // What a network is given: values, and in a class-conditional model the class, one-hot, each of its numbers so often.
+  // What a network is given: values, and in a class-conditional model the one-hot vector of the class, each entry `times` times.
   withClass(values, times) {
     const { classes } = this.spec;
     const found = new Float32Array(values.length + times * classes.length);

@@ -22,7 +22,7 @@ async function loadPlot() {
   }
 }
 
-// Marks of one model carry its number: what is under the pointer is lit everywhere.
+// Marks of one model carry its number: what is under the pointer is highlighted everywhere.
 function ofModel(model) {
   return {
     render: (index, scales, values, dimensions, context, next) => {
@@ -101,7 +101,7 @@ function ratePlot(spec, width) {
       Plot.line(spec.frontier, { stroke: "var(--soft)", strokeWidth: 1 }),
       ...(spec.collapse === null ? [] : [
         Plot.rectX([spec.collapse], { x1: spec.x.domain[0], x2: spec.collapse, fill: "var(--soft)", fillOpacity: 0.1 }),
-        Plot.text(["posterior collapse"], { x: () => spec.x.domain[0], frameAnchor: "bottom", textAnchor: "start", dx: 6, dy: -6, fontSize: 12, fill: "var(--soft)" }),
+        Plot.text(["posterior collapse: inactive units"], { x: () => spec.x.domain[0], frameAnchor: "bottom", textAnchor: "start", dx: 6, dy: -6, fontSize: 12, fill: "var(--soft)" }),
       ]),
       ...names.flatMap((point) => {
         const colour = `var(--series-${point.colour})`;
@@ -363,7 +363,7 @@ function play(slider) {
   slider.addEventListener("pointerdown", stop);
 }
 
-// --- what is under the pointer is lit in table, charts and panels ---------------------------------------------------
+// --- what is under the pointer is highlighted in table, charts and panels -------------------------------------------
 
 function lightModels() {
   let lit;

@@ -1,13 +1,19 @@
 """Loggers, which record each epoch elsewhere: one callback per module, chosen by the setting `logger`.
 
+    @loggers.register("print")
+    class PrintLoss(Callback):
+        def on_epoch(self, state: TrainingState) -> None:
+            print(state.history[-1]["train/loss"])  # nats per image
+
 A constructor may take `config`, `data`, `folder`, `examples` and `epoch` (the number of complete epochs when
-resumed) by name, and raises ConfigError if the logger can't work.
+resumed) as arguments of these names, and raises ConfigError if the logger can't work.
 """
 
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
+from vaelab.config import VaelabError
 from vaelab.config.registry import Registry
 from vaelab.runs.folder import RunFolder
 from vaelab.training.callbacks import Callback
@@ -17,7 +23,13 @@ loggers: Registry[Callable[..., Callback]] = Registry("logger", __name__, "vaela
 
 @loggers.register("none")
 class NoLogger(Callback):
-    """No other logger."""
+    """No additional logger: the default."""
+
+
+def cannot_start(name: str, error: Exception) -> VaelabError:
+    """The error for a logger that another program's error keeps from starting."""
+    reason = " ".join(str(error).split()).rstrip(".")
+    return VaelabError(f"logger={name} can't start: {reason}. Type logger=none to train without it.")
 
 
 def tracked_id(folder: RunFolder) -> str:

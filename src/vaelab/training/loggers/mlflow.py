@@ -9,13 +9,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from vaelab.config import Config, VaelabError, flattened, lacks, show
+from vaelab.config import Config, flattened, lacks, show
 from vaelab.config.train import may_change
 from vaelab.runs.environment import importing
 from vaelab.runs.files import writing
 from vaelab.runs.folder import RunFolder
 from vaelab.training.callbacks import Callback
-from vaelab.training.loggers import final_figures, loggers, tracked_id
+from vaelab.training.loggers import cannot_start, final_figures, loggers, tracked_id
 from vaelab.training.state import TrainingState
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class MLflow(Callback):
         self.run_id = ""
 
     def on_start(self, state: TrainingState) -> None:
-        """Start a run in MLflow, or continue the one that this run has a tag in."""
+        """Start a run in MLflow, or continue the one that has this run's tag."""
         local = (self.folder.path / "mlruns").absolute().as_uri()
         with importing():
             for name, value in OURS.items():
@@ -63,7 +63,7 @@ class MLflow(Callback):
                 tags = [RunTag(key, value) for key, value in self.settings() if may_change(key)]
                 client.log_batch(run.info.run_id, tags=tags)
             except MlflowException as error:
-                raise VaelabError(f"logger=mlflow can't start: {' '.join(str(error).split())}") from error
+                raise cannot_start("mlflow", error) from error
         self.client, self.run_id = client, run.info.run_id
 
     def new_experiment(self, client: Any, uri: str) -> str:
@@ -115,4 +115,4 @@ class MLflow(Callback):
             with writing(self.folder.path / "mlruns"):
                 yield
         except MlflowException as error:
-            log.warning("MLflow could not record this: %s", " ".join(str(error).split()))
+            log.warning("MLflow did not record everything: %s", " ".join(str(error).split()))

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
 
-from vaelab.config import Config, VaelabError, lacks
+from vaelab.config import Config, lacks
 from vaelab.runs.environment import importing
 from vaelab.runs.folder import RunFolder
 from vaelab.training.callbacks import Callback
-from vaelab.training.loggers import final_figures, loggers, tracked_id
+from vaelab.training.loggers import cannot_start, final_figures, loggers, tracked_id
 from vaelab.training.state import TrainingState
 
 
@@ -30,7 +30,7 @@ class WeightsAndBiases(Callback):
         """Start a run in Weights & Biases, or continue it under the same id."""
         mode: Any = os.environ.get("WANDB_MODE", "offline")
         with importing():
-            if mode == "offline":  # not even reports of its errors
+            if mode == "offline":  # nothing is sent, not even reports of wandb's own errors
                 os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
             import wandb
 
@@ -42,7 +42,7 @@ class WeightsAndBiases(Callback):
                     resume=None if mode == "offline" else "allow", reinit="create_new",
                 )  # fmt: skip
             except (wandb.errors.Error, ValueError) as error:  # a server's answer, or WANDB_MODE and its like
-                raise VaelabError(f"logger=wandb can't start: {' '.join(str(error).split())}") from error
+                raise cannot_start("wandb", error) from error
 
     def on_epoch(self, state: TrainingState) -> None:
         self.run.log(state.history[-1], step=state.epoch)

@@ -39,7 +39,7 @@ const TOUR = [
       + ofEach((view) => {
         const { logVariance } = view.posterior(state.subject);
         const sigma = average(logVariance.map((value) => Math.exp(0.5 * value)));
-        return `σ is ${precise(sigma)} on average over the dimensions, where the prior's is 1, and the KL ${shown(klOf(view.posterior(state.subject)), 1)} nats for ${state.subject.text}.`;
+        return `σ is ${precise(sigma)} on average over the dimensions, where the prior's is 1, and the KL is ${shown(klOf(view.posterior(state.subject)), 1)} nats for ${state.subject.text}.`;
       }) + " Move the slider of σ below to see what the noise does to the image.",
   },
   {
@@ -66,7 +66,7 @@ const TOUR = [
     text: () => "β is the weight of the KL in the loss; the KL pulls every posterior towards N(0, I). Over the images here, "
       + ofEach((view) => {
         const beta = view.model.beta === 0 ? "with the KL off (β = 0)" : `with β = ${view.model.beta}`;
-        return `${beta} the KL is ${shown(sum([...view.kl]), 1)} nats per image, σ ${precise(average(view.sigma))} on average, and the posterior means have a standard deviation of ${shown(average(view.spread))} per dimension`;
+        return `${beta} the KL is ${shown(sum([...view.kl]), 1)} nats per image, σ is ${precise(average(view.sigma))} on average, and the posterior means have a standard deviation of ${shown(average(view.spread))} per dimension`;
       }, "; ") + "."
       + (views.length > 1 && views.some((view) => view.model.beta === 0)
         ? " Without the KL nothing keeps the posteriors near 0, and σ may shrink until they hardly overlap."
