@@ -8,11 +8,13 @@ import numpy as np
 from vaelab.config import Config
 from vaelab.evaluation.runs import Family, Model
 
-NOISE = {"val/neg_elbo": (280, 0.4), "val/reconstruction": (275, 0.4), "fid_mnist_cnn": (50, 4)}
+NOISE = {"val/neg_elbo": (280, 0.4), "val/reconstruction": (275, 0.4), "fid": (50, 4)}
 """Mean and standard deviation over seeds of some numbers."""
 
 
-def family_of(noise: np.random.Generator, models: int, seeds: int, same_seeds: bool = True) -> Family:
+def family_of(
+    noise: np.random.Generator, models: int, seeds: int, same_seeds: bool = True, network: str = "mnist_cnn"
+) -> Family:
     """Models whose numbers are all draws from one distribution. The first two are without KL."""
 
     def member(k: int, seed: int) -> Any:
@@ -20,7 +22,7 @@ def family_of(noise: np.random.Generator, models: int, seeds: int, same_seeds: b
             return float(noise.normal(*NOISE[name]))
 
         def fid() -> dict[str, float]:
-            return {"value": normal("fid_mnist_cnn")}
+            return {"value": normal("fid")}
 
         return SimpleNamespace(
             config=Config(seed=seed if same_seeds else 100 * k + seed, kl=k >= 2),
@@ -37,7 +39,10 @@ def family_of(noise: np.random.Generator, models: int, seeds: int, same_seeds: b
                         "diversity_ratio": {"prior samples": {"value": float(noise.normal(0.7, 0.02))}},
                     },
                     "latent": {"prior_not_covered": {"model": {"value": noise.binomial(1000, 0.3) / 1000}}},
-                    "samples": {"fid_mnist_cnn": {"prior samples": fid(), "mixture samples": fid()}},
+                    "samples": {
+                        f"fid_{network}": {"prior samples": fid(), "mixture samples": fid()},
+                        "features": {"network": network},
+                    },
                 }
             },
         )

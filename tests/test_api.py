@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -99,21 +102,41 @@ def test_a_sweep_is_not_taken_for_one_run(line: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "settings",
+    ("settings", "message"),
     [
-        {"beta": [1, 2]},
-        {"beta": "0.1,0.5,1"},
-        {"model": ("mlp", "conv"), "model.latent_dim": 2},
-        {"beta": range(1, 3)},
+        ({"beta": [1, 2]}, "beta must be a number of at least 0, got [1,2]."),
+        ({"beta": range(1, 3)}, "beta must be a number of at least 0, got 'range(1, 3)'."),
+        (
+            {"model": ("mlp", "conv"), "model.latent_dim": 2},
+            "'model=[mlp,conv]' can't be read: type a name, such as model=conv.",
+        ),
     ],
 )
-def test_a_keyword_of_several_values_is_not_taken_for_one_run(settings: dict[str, object]) -> None:
+def test_a_keyword_of_several_values_is_not_taken_for_one_run(
+    settings: dict[str, object], message: str
+) -> None:
     with pytest.raises(vaelab.VaelabError) as error:
         api.train("dataset.source=embedded", epochs=1, **{"dataset.classes": ["trouser", "bag"]}, **settings)
-    assert str(error.value) == (
-        f"{next(iter(settings))} has several values, and vaelab.train makes one run: call vaelab.sweep with these "
-        "settings."
-    )
+    assert str(error.value) == f"{message} For a run with each of these values, call vaelab.sweep."
+    with pytest.raises(vaelab.VaelabError) as error:
+        api.train(beta=-1, **{"dataset.classes": ["trouser", "bag"]})
+    assert str(error.value) == "beta must be a number of at least 0, got -1.0."
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: api.evaluate("run", "split=val,test"),
+            "split=val,test has several values: call vaelab.evaluate once for each of them, or type [a,b] for a list.",
+        ),
+        (lambda: api.sample("run", 16), "16 lacks the name of its setting: type NAME=16."),
+    ],
+)
+def test_what_no_function_takes_is_refused(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(vaelab.VaelabError) as error:
+        call()
+    assert str(error.value) == message
 
 
 @pytest.mark.parametrize(
@@ -175,6 +198,20 @@ def test_a_sweep_has_the_folders_of_the_command_line(tmp_path: Path, monkeypatch
     again = api.compare(called, figures=False, evaluate=False)
     assert again.table == table
     assert repr(again) == "<Comparison: 3 runs, called/comparison>"
+
+    def interrupted(*_: object) -> None:
+        raise SystemExit(128 + signal.SIGINT)
+
+    def failing(*_: object) -> SimpleNamespace:
+        return SimpleNamespace(failed=["the evaluation of a"])
+
+    monkeypatch.setattr("vaelab.comparison.compare.compare", interrupted)
+    stopped = api.sweep(*quick, kl="true,false", beta=[0.5, 1], **{"hydra.sweep.dir": "called"})
+    assert (stopped.interrupted, stopped.comparison, len(stopped.runs)) == (True, None, 3)
+    monkeypatch.setattr("vaelab.comparison.compare.compare", failing)
+    with pytest.raises(vaelab.VaelabError) as error:
+        api.sweep(*quick, kl="true,false", beta=[0.5, 1], **{"hydra.sweep.dir": "called"})
+    assert str(error.value) == "These steps of the comparison failed: the evaluation of a."
 
 
 @pytest.mark.parametrize(

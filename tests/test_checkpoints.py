@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import shutil
@@ -156,7 +157,9 @@ def test_every_format_keeps_loading(path: Path) -> None:
     expected = json.loads(path.with_suffix(".json").read_text())
     if "conv" in path.stem:  # whose kernel was 4, before it was a setting
         expected["config"]["model"].setdefault("kernel", 4)
-    found = described(vaelab.load(path))
+    run = vaelab.load(path)
+    assert run.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    found = described(run)
     for key in ("config", "epoch", "metrics"):
         assert found[key] == expected[key], key
     assert found["sample"] == pytest.approx(expected["sample"], abs=1e-4)

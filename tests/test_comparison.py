@@ -68,6 +68,7 @@ def test_a_sweep_ends_with_its_comparison(swept: tuple[Path, Any]) -> None:
     assert "**Embedded subset: results are not comparable with those of the full set.**" in text
     assert text.count("Differences were not tested: a test needs two or more seeds of each model") == 1
     assert "t-test" not in text
+    assert "deviation over seeds" not in (folder / "comparison" / "report.html").read_text()  # one each
     for name in FIGURES:
         assert f"![{name}]({name})" in text
 

@@ -16,11 +16,14 @@ from conditional_helpers import SHAPE, conditional, conditional_run
 from harness import command_line_of
 from vaelab.cli import api
 from vaelab.config import ExportConfig, InterpolateConfig, ReconstructConfig, SampleConfig, VaelabError
+from vaelab.data.datasets import letters_and_digits
+from vaelab.evaluation import samples
 from vaelab.evaluation.exports import export
 from vaelab.evaluation.interpolations import interpolate
 from vaelab.evaluation.reconstructions import reconstruct
 from vaelab.evaluation.samples import write_samples
 from vaelab.explorer.network import Weights, network
+from vaelab.training.run import AT_ONCE
 
 
 @pytest.fixture(scope="session")
@@ -60,6 +63,20 @@ def test_samples_of_one_class_and_of_all(trained: Path, tmp_path: Path) -> None:
     assert names == [f"{number:05d}_class-sneaker.png" for number in range(3)]
 
 
+@pytest.mark.parametrize("given", [None, "all", 7])
+def test_names_of_files_need_no_latents(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, given: int | str | None
+) -> None:
+    """A mixture takes its time: it is fitted only for images that are drawn."""
+    run = vaelab.load(trained)
+    config = SampleConfig(run=str(trained), count=2 * AT_ONCE + 2, format="png", **{"class": given})
+    labels = torch.cat([labels_B for _, labels_B, _ in samples.batches(run, config)])[: config.count]
+    monkeypatch.setattr(samples, "latents", None)
+    names = run.trained_on["classes"]
+    expected = [f"_class-{letters_and_digits(names[label])}" for label in labels]
+    assert samples.endings(run, config) == expected
+
+
 def test_python_and_the_shell_mean_the_same_class(trained: Path) -> None:
     """By name, its beginning or number; what is no class of the run is refused."""
     run = vaelab.load(trained)
@@ -68,6 +85,7 @@ def test_python_and_the_shell_mean_the_same_class(trained: Path) -> None:
         assert torch.equal(run.sample(3, seed=1, labels=named), given)
     for named in ("Sneaker", "snea", 7):
         assert torch.equal(api.sample(run, count=3, seed=1, **{"class": named}), given)
+    assert torch.equal(api.sample(run, "class=sneaker", "count=3", seed=1), given)
     for wrong, message in (
         (
             "pullover",

@@ -14,14 +14,15 @@ from vaelab.config import (
     Config,
     ConfigError,
     continued,
-    effective,
     overrides_of,
     resolve,
 )
-from vaelab.config.train import training_digest
 from vaelab.data.datasets import datasets
+from vaelab.evaluation.runs import label_of
 from vaelab.models import build
-from vaelab.objectives import likelihoods, not_taken
+from vaelab.objectives import kl_schedules, kl_weight, likelihoods, without_use
+from vaelab.objectives.schedules import WarmUp
+from vaelab.training.identity import effective, training_digest
 
 CHOICES = sorted(
     f"{path.parent.name}={path.stem}" for path in CONF_DIR.glob("*/*.yaml") if path.parent.name != "hydra"
@@ -105,12 +106,37 @@ def test_nothing_typed_is_ignored_without_a_word() -> None:
         "artifacts.embedding=tsne has no effect with model.latent_dim=2: the latent plot shows all dimensions."
     ]
     assert settings("artifacts.embedding=tsne", "model.latent_dim=3").without_effect() == []
-    assert settings("loss.schedule=sigmoid").without_effect() == [
-        "loss.schedule=sigmoid has no effect with loss.warmup_epochs=0: the KL weight is beta from the first step."
-    ]
     assert len(settings("kl=false", "epochs=1", "loss.warmup_epochs=1").without_effect()) == 1
     assert settings("kl=false").without_effect() == settings("beta=4").without_effect() == []
-    assert not_taken(settings("loss.warmup_epochs=3", "loss.free_bits=0.1")) == []
+    assert without_use(settings("loss.warmup_epochs=3", "loss.free_bits=0.1")) == []
+    assert without_use(settings("loss.schedule=sigmoid")) == [
+        "loss.schedule=sigmoid has no effect with loss.warmup_epochs=0: the KL weight is beta from the first step."
+    ]
+
+
+def test_what_only_a_preset_has_set_is_not_reported() -> None:
+    """`loss=capacity` sets the number of cycles of its own schedule."""
+    assert without_use(settings("loss=capacity", "loss.schedule=linear")) == []
+    assert without_use(settings("loss=capacity", "loss.schedule=linear", "loss.cycles=2")) == [
+        "loss.cycles=2 has no effect with loss.schedule=linear, which does not take it."
+    ]
+
+
+class Quadratic(WarmUp):
+    def rise(self, share: float) -> float:
+        return share**2
+
+
+def test_a_schedule_from_elsewhere_is_treated_as_one_of_vaelab(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(kl_schedules.registered, "quadratic", Quadratic)
+    full, rising = (
+        settings("loss.schedule=quadratic"),
+        settings("loss.schedule=quadratic", "loss.warmup_epochs=3"),
+    )
+    assert (kl_weight(full).is_constant, kl_weight(rising).is_constant) == (True, False)
+    assert training_digest(full) == training_digest(settings()) != training_digest(rising)
+    assert label_of(full, ["loss.schedule"]) == "schedule constant"
+    assert without_use(full)[0].startswith("loss.schedule=quadratic has no effect with loss.warmup_epochs=0")
 
 
 def test_an_objective_that_is_not_the_default_is_named() -> None:
@@ -130,10 +156,12 @@ def test_yaml_reads_back_as_the_same_settings(tmp_path: Path) -> None:
 
 def test_warmup_must_end() -> None:
     with pytest.raises(ConfigError) as error:
-        settings("loss.warmup_epochs=20")
+        kl_weight(settings("loss.warmup_epochs=20"))
     assert str(error.value) == (
         "loss.warmup_epochs=20 leaves no epoch at the full KL weight: type a number smaller than epochs=20, or more epochs."
     )
+    for ignored in ("loss.schedule=constant", "kl=false"):
+        kl_weight(settings("loss.warmup_epochs=20", ignored))
 
 
 def test_where_data_and_device_are_makes_no_other_training() -> None:
@@ -199,9 +227,6 @@ def test_settings_of_old_checkpoints_resolve(path: Path) -> None:
     saved = json.loads(path.read_text())
     plain = saved.get("config", saved)
     assert resolve(plain, Config).beta == plain["beta"]
-
-
-# --- plain values to settings -----------------------------------------------------------------------------
 
 
 # --- names, digests, repetition ---------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from vaelab.cli import api
 from vaelab.config import EvaluationConfig, ScoredDataConfig, VaelabError
 from vaelab.evaluation.evaluate import Evaluation, evaluated_model
 from vaelab.evaluation.figures import FIGURES
+from vaelab.evaluation.outputs import facts_of
 from vaelab.metrics.features import untrained_network
 from vaelab.runs.folder import RunFolder
 
@@ -148,7 +149,7 @@ def test_the_last_model_by_name(
             VaelabError, match=r"last\.safetensors is itself a checkpoint: give which=best with"
         ):
             vaelab.load(path, which="best")
-    assert torch.equal(api.sample("run/last", 4), last.sample(4))
+    assert torch.equal(api.sample("run/last", count=4), last.sample(4))
     page = api.explore("run/last", images=10, output="page.html")
     assert '"run: last, epoch 3"' in page.path.read_text()
     assert (repr(page), Path(page)) == ("<Explorer: page.html>", page.path)
@@ -284,3 +285,14 @@ def test_a_run_with_more_validation_images_than_the_subset_has(run: Path) -> Non
         lambda content: content["config"]["dataset"].update(val_size=50_000),
     )
     assert metrics(api.evaluate(run, *only("bound")).folder)["data"]["images"] == 403
+
+
+def test_what_is_certified_is_what_was_loaded(run: Path) -> None:
+    """And not what a training has written in its place since then."""
+    loaded = vaelab.load(run)
+    digest = hashlib.sha256(loaded.checkpoint.read_bytes()).hexdigest()
+    shutil.copy(run / "checkpoints" / "last.safetensors", loaded.checkpoint)
+    evaluated = evaluated_model(loaded, EvaluationConfig(checkpoint=str(run)), {})
+    facts = {"file": "best.safetensors", "sha256": digest, "epoch": loaded.epoch}
+    assert Evaluation(evaluated).facts()["checkpoint"] == facts
+    assert facts_of(loaded)["sha256"] == digest

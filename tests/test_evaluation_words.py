@@ -98,10 +98,10 @@ import os, signal, threading
 from vaelab.evaluate import main
 from vaelab.evaluation.sections import sections
 nll = sections.get("nll")
-@sections.register("nll")
 def interrupted(evaluated, progress):
     threading.Timer(0.2, os.kill, (os.getpid(), {number})).start()
     return nll(evaluated, progress)
+sections.registered["nll"] = interrupted
 main()
 """
 

@@ -56,11 +56,6 @@ def test_onnxruntime_computes_the_same_for_any_batch(
     assert json.loads(facts["config"])["model"]["latent_dim"] == 3
 
 
-def test_a_checkpoint_is_safetensors_already(trained: Path) -> None:
-    with pytest.raises(VaelabError, match="a checkpoint is a safetensors file itself"):
-        exports.export(ExportConfig(run=str(trained), format="safetensors"))
-
-
 def test_an_export_that_computes_otherwise_is_not_written(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ import csv
 import hashlib
 import json
 import re
+import runpy
 import shutil
 import subprocess
 from pathlib import Path
@@ -20,9 +21,9 @@ from evaluation_helpers import only
 from harness import CommandLine, idx, once, run_folder
 from plugin_helpers import EXTENSIONS, commands, install, write_stripes
 from vaelab.config import VaelabError
-from vaelab.config.registry import Registry
 from vaelab.explorer.network import Weights, network
 from vaelab.models import build
+from vaelab.objectives import kl_schedules
 
 QUICK = (
     f"--config-dir={EXTENSIONS / 'conf'}", "epochs=2", "batch_size=64", "artifacts.every=0", "artifacts.gif=false",
@@ -238,28 +239,29 @@ def test_help_lists_plugins(said: Said) -> None:
 
 
 def test_a_plugin_that_fails_is_named_and_no_other_suffers(tmp_path: Path, train: CommandLine) -> None:
+    """By an error, or by a name that a class of vaelab has."""
     install(tmp_path)
     (tmp_path / "rae.py").write_text("import no_such_module")
+    (tmp_path / "staircase.py").write_text(
+        (tmp_path / "staircase.py").read_text().replace('"staircase"', '"linear"')
+    )
     result = train(
         *QUICK[1:-1], "dataset.source=embedded", "epochs=1", "model.hidden=[4]", "dataset.val_size=9000"
     )
     assert result.returncode == 0, result.stderr
     assert "The plugin rae (rae) can't be imported: No module named 'no_such_module'" in result.stderr
-
-
-def test_a_registry_builds_a_registered_class_with_the_arguments_that_it_takes() -> None:
-    registry: Registry[type] = Registry("model", "vaelab.models", "vaelab.models")
-
-    @registry.register("mine")
-    class Mine:
-        def __init__(self, image_shape: tuple[int, ...], width: int = 3) -> None:
-            self.width = width
-
-    assert registry.build({"name": "mine", "width": 5}, image_shape=(1, 28, 28), not_taken=1).width == 5
-    assert registry.build("mine", image_shape=(1, 28, 28)).width == 3
-    assert "mine" in registry.names()
+    assert (
+        "The plugin staircase (staircase) can't be imported: 'linear' (loss.schedule) is registered by both "
+        "vaelab.objectives.schedules.linear and staircase: choose another name.\n"
+    ) in result.stderr
 
 
 def test_extensions_are_short() -> None:
     for path in EXTENSIONS.glob("*.py"):
         assert len(path.read_text().splitlines()) <= 30, path
+
+
+def test_the_example_of_a_schedule_ends_at_the_full_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kl_schedules, "registered", dict(kl_schedules.registered))
+    staircase = runpy.run_path(str(EXTENSIONS / "staircase.py"))["Staircase"](epochs=8)
+    assert [staircase.weight(epoch) for epoch in (0, 1.9, 2, 7.9, 8)] == [0.25, 0.25, 0.5, 1, 1]

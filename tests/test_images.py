@@ -158,6 +158,17 @@ def test_every_kind_of_file_gives_the_pixels_that_it_shows(tmp_path: Path) -> No
     assert (images[5, 0, 0, 0], images[5, 0, 7, 0]) == (1, 0)
 
 
+def test_the_advice_for_too_many_images_is_for_every_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path / "a.png", PIXELS[0])
+    monkeypatch.setattr("vaelab.data.image_files.MOST_BYTES", 63)
+    with pytest.raises(
+        VaelabError, match=r"type fewer images, or for a training a smaller dataset\.image_size"
+    ):
+        read_images(tmp_path, (1, 8, 8))
+
+
 def test_images_are_scaled_to_cover_the_size_and_grey_ones_count_as_coloured(tmp_path: Path) -> None:
     sides = np.repeat(np.array([0, 255, 0], np.uint8), [4, 8, 4])  # black beside a white square
     save(tmp_path / "a.png", COLOUR)

@@ -115,7 +115,7 @@ def test_a_classifier_is_found_beside_the_data(trained: Path, tmp_path: Path) ->
     result = command("evaluate", tmp_path, *only)
     assert result.returncode == 0, result.stderr
     saved = json.loads((tmp_path / "digits_run" / "evaluation" / "best" / "metrics.json").read_text())
-    assert "fid_images_cnn" in saved["numbers"]["samples"]
+    assert "fid_digits_cnn" in saved["numbers"]["samples"]
     accuracy = float(made.stdout.partition("test accuracy ")[2].split()[0])
     assert f"test accuracy {accuracy:.2%}".replace("%", " %") in result.stdout.replace("\n  ", " ")
     # Other images: those of the run are refused.

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,11 @@ def test_images_that_the_weights_were_trained_on_are_named(data: Data, trained: 
     assert "some of the test images: type dataset.split_seed=0" in weights.seen(
         settings(*QUICK, "dataset.split_seed=1"), data
     )
+    after = replace(weights, saved=weights.saved.model_copy(update={"initial_weights": weights.facts}))
+    rewritten = after.saved.config | {"dataset": more.dataset.to_dict()}
+    of_a_later_run = replace(after, saved=after.saved.model_copy(update={"config": rewritten}))
+    assert of_a_later_run.seen(same, data) == ""
+    assert of_a_later_run.seen(more, data) == weights.seen(more, data)
 
 
 def losses(run: Path) -> list[float]:
@@ -132,6 +138,8 @@ def test_a_resumed_run_needs_its_initial_weights_no_more(
     run_folder(train(f"resume={part}", "epochs=2"))
     for folder in (whole, part):
         facts = json.loads((folder / "run.json").read_text())
+        (before_it,) = facts["initial_weights"].pop("trained_on")
+        assert before_it["dataset"]["val_size"] == 7500
         assert facts["initial_weights"] == {"checkpoint": str(last), "epoch": 2, "sha256": digest}
     left, right = (checkpoint.load(each / "checkpoints" / "last.safetensors") for each in (whole, part))
     assert all(map(torch.equal, left.model.values(), right.model.values()))

@@ -82,7 +82,7 @@ CALLS: dict[str, Callable[[Run], object]] = {
     ),
     "train conv": lambda run: api.train(*QUIET, "model=conv", precision="bf16", deterministic=True),
     "train with a wrong value": lambda run: refused(),
-    "in an event loop": lambda run: in_an_event_loop(refused, lambda: api.sample(run, 2)),
+    "in an event loop": lambda run: in_an_event_loop(refused, lambda: api.sample(run, count=2)),
     "evaluate": lambda run: api.evaluate(run, nll_images=4, importance_samples=2),
     "compare": lambda run: api.compare(run.checkpoint.parents[2], evaluate=False),
     "sweep": lambda run: api.sweep(*QUIET, *BARE, seed=[1])._repr_html_(),

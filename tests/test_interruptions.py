@@ -134,6 +134,23 @@ main()
     assert all(weight.isfinite().all() for weight in weights.values())
 
 
+def test_an_epoch_that_starts_again_on_another_device_is_reported_and_spoils_no_checkpoint(
+    run: Path, train: CommandLine
+) -> None:
+    """Where a run was interrupted on a GPU, here as far as a machine without one allows."""
+    folder = run / "checkpoints"
+    rewrite(folder / "last.safetensors", lambda content: content.update(step=1, device="cuda"))
+    kept = (folder / "epoch_0002.safetensors").read_bytes()
+    result = train("resume=run", "epochs=3")
+    assert result.returncode == 0, result.stderr
+    assert (
+        "WARNING: The run was interrupted on another kind of device (cuda), whose random numbers can't be continued "
+        "here: epoch 3 starts again, and the images of its first 1 step are trained on twice.\n"
+    ) in result.stderr
+    assert (folder / "epoch_0002.safetensors").read_bytes() == kept
+    assert checkpoint.load(folder / "last.safetensors").epoch == 3
+
+
 def test_data_that_changed_under_a_run_is_refused(run: Path, train: CommandLine) -> None:
     path = run / "checkpoints" / "last.safetensors"
     rewrite(path, lambda content: content["data"]["sha256"].update({"train-images-idx3-ubyte": "0" * 64}))

@@ -199,8 +199,11 @@ def test_embeddings_are_reproducible(library: str, monkeypatch: pytest.MonkeyPat
     np.testing.assert_array_equal(first[0], second[0])
 
 
-def test_a_grid_of_points_is_covered_as_its_points_are() -> None:
+@pytest.mark.parametrize("share", [0.5, 0.95, 0.999])
+def test_a_grid_of_points_is_covered_as_its_points_are(share: float) -> None:
     posterior = Gaussian(torch.randn(50, 2, generator=stream(0, "test")), torch.full((50, 2), -3.0))
     axis = torch.linspace(-4, 4, 21, dtype=torch.float64)
     points = torch.stack([axis.repeat(21), axis.repeat_interleave(21)], dim=1)
-    assert torch.equal(uncovered_grid(posterior, 4.0, 21).flatten(), uncovered(posterior, points))
+    assert torch.equal(
+        uncovered_grid(posterior, 4.0, 21, share).flatten(), uncovered(posterior, points, share)
+    )

@@ -17,16 +17,16 @@ from harness import noise, settings
 from vaelab.data import splits
 from vaelab.data.splits import Data
 from vaelab.metrics import generation, images
-from vaelab.metrics.features import CLASSIFIERS, feature_network
+from vaelab.metrics.features import feature_network, shipped
 from vaelab.metrics.resampling import Score
 from vaelab.objectives.scoring import scored_images
 
 
 @pytest.mark.parametrize(("name", "least"), [("mnist", 0.990), ("fashion_mnist", 0.915)])
 def test_the_shipped_classifiers_know_their_data(name: str, least: float) -> None:
-    network = feature_network(name, torch.device("cpu"))
+    network = feature_network(shipped(name), torch.device("cpu"))
     assert network.test_accuracy >= least
-    assert (CLASSIFIERS / f"{name}_cnn.safetensors").stat().st_size < 1_000_000
+    assert shipped(name).stat().st_size < 1_000_000
     test = splits.load(
         settings(f"dataset={name}", "dataset.source=embedded").dataset, torch.device("cpu")
     ).test
@@ -152,7 +152,7 @@ def test_narrow_samples_have_precision_and_wide_ones_recall() -> None:
 
 def test_noise_images_are_far_from_real_ones(data: Data) -> None:
     full = splits.load(settings("dataset.source=embedded").dataset, torch.device("cpu"))
-    network = feature_network("fashion_mnist", torch.device("cpu"))
+    network = feature_network(shipped("fashion_mnist"), torch.device("cpu"))
     test, train = (next(scored_images(split, 0))[:500] for split in (full.test, full.train))
     real, floor = network(test), network(train)
     static = network(torch.rand(test.shape, generator=noise()))

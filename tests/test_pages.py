@@ -22,6 +22,7 @@ from vaelab.comparison.compare import not_shown
 from vaelab.comparison.figures import FIGURES
 from vaelab.explorer.network import Weights, layer
 from vaelab.models import build, names
+from vaelab.pages.captions import conclusion
 from vaelab.pages.epochs import KINDS
 from vaelab.pages.glossary import MEANINGS, meaning, with_arrow
 from vaelab.pages.page import ASSETS, chart, data_block, render
@@ -135,12 +136,25 @@ def test_an_axis_that_leaves_the_first_epoch_out_is_told() -> None:
     assert not chart("KL", series, [1, 3])["outside"]
 
 
-def test_a_layer_that_the_page_cannot_run_is_named() -> None:
-    with pytest.raises(
-        vaelab.config.VaelabError,
-        match=r"not available for this model, which has a GELU layer: .* only Linear, ",
-    ):
-        layer(nn.GELU(), Weights())
+@pytest.mark.parametrize(
+    ("module", "only"),
+    [
+        (nn.GELU(), "GELU layer: .* only Linear, "),
+        (nn.Conv2d(1, 2, (3, 5)), "same numbers for height and width"),
+        (nn.Conv2d(1, 2, 3, padding="same"), "same numbers for height and width"),
+        (nn.ConvTranspose2d(1, 2, 4, stride=(1, 2)), "same numbers for height and width"),
+        (nn.Conv2d(2, 2, 3, groups=2), "without groups or dilation"),
+        (nn.BatchNorm2d(2, affine=False), "batch norm with affine=True"),
+        (nn.BatchNorm2d(2, track_running_stats=False), "track_running_stats=True"),
+        (nn.GroupNorm(1, 2, affine=False), "group norm with affine=True"),
+        (nn.GLU(), "GLU with dim=1"),
+        (nn.Flatten(2), "Flatten with start_dim=1"),
+        (nn.Unflatten(-1, (1, 2)), "Unflatten with dim=1"),
+    ],
+)
+def test_a_layer_that_the_page_cannot_run_is_named(module: nn.Module, only: str) -> None:
+    with pytest.raises(vaelab.config.VaelabError, match=f"not available for this model, which has .*{only}"):
+        layer(module, Weights())
 
 
 @pytest.mark.parametrize(
@@ -153,3 +167,23 @@ def test_every_model_can_be_explored(settings: dict[str, str]) -> None:
     assert vaelab.explorer.network.network(built, "bernoulli", weights)["latents"] == 2
     assert weights.count >= sum(each.numel() for each in built.parameters())
     assert len(weights.to_bytes()) == 4 * weights.count
+
+
+@pytest.mark.parametrize(("split", "words"), [("test", "test images"), ("val", "validation images")])
+@pytest.mark.parametrize(("information", "most"), [(2.0, ""), (6.0, "at most ")])
+def test_captions_name_the_images_and_an_upper_limit(
+    split: str, words: str, information: float, most: str
+) -> None:
+    """KL(q(z) ‖ p(z)) is overestimated where there are too few images to measure I(x; z)."""
+    row = {"split": split, "images": 1000}
+    numbers = {
+        "bound": {"reconstruction": {"model": {"value": 250.0, **row}}},
+        "classes": {"knn_accuracy": {"posterior means": {"value": 0.5, **row}}},
+        "latent": {
+            "mutual_information": {"model": {"value": information, **row}},
+            "marginal_kl": {"model": {"value": 3.0, **row}},
+        },
+    }
+    assert conclusion("reconstructions_ranked", numbers) == f"The mean over all {words} is 250.00 nats."
+    assert f" 50.0 % of {words} correctly." in conclusion("latent_space", numbers)
+    assert conclusion("latent_density", numbers) == f"KL(q(z) ‖ p(z)) is {most}3.00 nats."

@@ -257,6 +257,7 @@ def test_the_tour_has_five_steps_and_ends(pages: Path, watched: Watched) -> None
     share = page.evaluate("holesOf(window.explorer.views[0]).length / 1000")
     assert f"{100 * share:.0f} % of 1,000 prior draws fall in a hole" in said[2]
     assert "with β = 1 the KL is" in said[3]
+    assert "reconstruction + KL, the KL is" in page.evaluate("TOUR[3].text(views[0].model.objective = '')")
     page.click("#tour-switch")
     page.click("#tour-end")
     assert page.is_hidden("#tour")

@@ -20,6 +20,7 @@ from vaelab.metrics.latent import uncovered
 from vaelab.models import build
 from vaelab.objectives import likelihoods
 from vaelab.objectives.likelihoods.gaussian import GaussianPixels
+from vaelab.pages.page import ASSETS
 
 RUN = "([view, method, inputs]) => inputs.map((each) => window.explorer.views[view].network[method](each))"
 
@@ -64,7 +65,7 @@ def test_layers_in_the_page_are_pytorchs(watched: Watched, settings: dict[str, A
     spec = vaelab.explorer.network.network(model, "bernoulli", weights)
     x, z = torch.rand(5, 1, 16, 24, generator=noise), 4 * torch.randn(6, 2, generator=noise)
     page = watched.page
-    page.add_script_tag(path=Path(vaelab.pages.__path__[0]) / "assets" / "network.js")
+    page.add_script_tag(path=ASSETS / "network.js")
     given = [spec, torch.cat(weights.parts).tolist(), x.flatten(1).tolist(), z.tolist()]
     means, decoded = page.evaluate(
         "([network, weights, images, latents]) => {"
@@ -77,6 +78,17 @@ def test_layers_in_the_page_are_pytorchs(watched: Watched, settings: dict[str, A
     with torch.no_grad():
         np.testing.assert_allclose(means, model.encode(x).mean, atol=1e-3)
         np.testing.assert_allclose(decoded, model.decode(z).sigmoid().flatten(1), atol=1e-3)
+
+
+def test_a_gate_in_the_page_is_pytorchs_for_images_too(watched: Watched) -> None:
+    values = torch.randn(4, 2, 3, generator=torch.Generator().manual_seed(1))
+    watched.page.add_script_tag(path=ASSETS / "network.js")
+    given = [values.flatten().tolist(), list(values.shape)]
+    script = "([values, shape]) => LAYERS.glu({}, Float32Array.from(values), shape).map((each) => Array.from(each))"
+    gated, shape = watched.page.evaluate(script, given)
+    expected = torch.nn.functional.glu(values, dim=0)
+    assert shape == list(expected.shape)
+    np.testing.assert_allclose(gated, expected.flatten(), atol=1e-6)
 
 
 def test_the_page_has_every_likelihood(pages: Path, watched: Watched) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from pathlib import Path
 from typing import IO
@@ -130,3 +131,14 @@ def test_a_file_system_without_locks_is_reported_once(
         "This file system has no locks: do not let two processes write to one folder."
     ]
     files.warn_of_no_locks.cache_clear()
+
+
+def test_a_run_json_that_says_nothing_of_the_data_is_damaged(finished: Path, tmp_path: Path) -> None:
+    facts = json.loads((finished / "run.json").read_text())
+    folder = RunFolder(tmp_path)
+    folder.write_run_json(facts)
+    assert folder.read_run_json() == facts
+    del facts["data"]["sha256"]
+    folder.write_run_json(facts)
+    with pytest.raises(RunFolderError, match=r"run\.json is damaged: .* restores it\."):
+        folder.read_run_json()

@@ -15,9 +15,11 @@ from PIL import Image
 import vaelab
 from harness import command_line_of
 from vaelab.cli import api
-from vaelab.config import SampleConfig, VaelabError
+from vaelab.config import EvaluationConfig, SampleConfig, VaelabError
 from vaelab.data import splits
+from vaelab.data.splits import Data
 from vaelab.evaluation import samples
+from vaelab.evaluation.model import EvaluatedModel
 from vaelab.training.run import AT_ONCE, Run
 from whole_runs import small_run
 
@@ -49,9 +51,9 @@ def test_every_format_has_the_same_images_however_many_are_drawn(trained: Path, 
     run = vaelab.load(trained)
     assert torch.equal(run.sample(count, seed=3)[:7], run.sample(7, seed=3))
     np.testing.assert_array_equal((255 * run.sample(count, seed=3)[:, 0]).round().byte().numpy(), images)
-    assert torch.equal(api.sample(run, 7, seed=3), run.sample(7, seed=3))
+    assert torch.equal(api.sample(run, count=7, seed=3), run.sample(7, seed=3))
     np.testing.assert_array_equal((255 * run.decode(latents[:1])[0, 0]).round().byte().numpy(), images[0])
-    halved = api.sample(trained, 2, seed=3, sigma=0.5)
+    halved = api.sample(trained, count=2, seed=3, sigma=0.5)
     torch.testing.assert_close(halved, run.decode(0.5 * latents[:2]))
 
 
@@ -119,7 +121,7 @@ def test_a_mixture_is_drawn_from_where_the_encoder_puts_images(trained: Path, tm
     spread = (q.mean.var(dim=0) + q.log_variance.exp().mean(dim=0)).sqrt().numpy()
     np.testing.assert_allclose(drawn.mean(axis=0), q.mean.mean(dim=0), atol=0.25)
     np.testing.assert_allclose(drawn.std(axis=0), spread, rtol=0.2)
-    few = api.sample(trained, 3, source="mixture")
+    few = api.sample(trained, "source=mixture", count=3)
     torch.testing.assert_close(few, run.decode(drawn[:3]))
 
 
@@ -131,3 +133,13 @@ def test_a_mixture_needs_the_images_of_the_run(trained: Path, tmp_path: Path) ->
         VaelabError, match=r"other images were found: type dataset.root=FOLDER with the original images"
     ):
         samples.sample(run, config)
+
+
+def test_encoding_the_images_leaves_the_runs_weights_as_they_are(data: Data) -> None:
+    """Convolutions are evaluated in the layout in memory that is fast for them."""
+    path = Path(__file__).parent / "checkpoints" / "format_3_conv.safetensors"
+    run = vaelab.load(path)
+    config = EvaluationConfig(checkpoint=str(path))
+    model = EvaluatedModel(run, config, data, run.config.dataset, {}).model
+    assert not all(weight.is_contiguous() for weight in model.parameters())
+    assert all(weight.is_contiguous() for weight in run.model.parameters())

@@ -32,7 +32,8 @@ from vaelab.config import (
     resolve,
 )
 from vaelab.config import train as train_settings
-from vaelab.config.train import check_names, training_digest
+from vaelab.config.train import check_names
+from vaelab.training.identity import training_digest
 
 
 def refusal(schema: type[Settings], plain: dict[str, Any]) -> str:

@@ -59,7 +59,7 @@ def test_titles_and_classes_are_on_one_line_each() -> None:
 
 def test_classes_of_digits_are_chosen_by_number() -> None:
     assert class_numbers(published()["mnist"], [3, "5"]) == [3, 5]
-    with pytest.raises(ConfigError, match="MNIST has 0 to 9"):
+    with pytest.raises(ConfigError, match=r"MNIST has no class x\. Type a number from 0 to 9"):
         class_numbers(published()["mnist"], ["x"])
 
 

@@ -21,9 +21,9 @@ from vaelab.cli.arguments import parse, prepare
 from vaelab.cli.plan import planned
 from vaelab.config import Config, VaelabError, resolve
 from vaelab.config.base import read_yaml
-from vaelab.config.train import training_digest
 from vaelab.evaluation.runs import label_of
 from vaelab.runs.folder import natural
+from vaelab.training.identity import training_digest
 from whole_runs import assert_same_run
 
 WITHOUT_COMPARISON = "hydra.callbacks.compare.enabled=false"
@@ -236,11 +236,12 @@ def test_what_holds_for_a_whole_sweep_is_not_one_of_several_values(
     assert planned(prepare([*line, "experiment=b", "seed=1,2"], "train", Config)) is not None
 
 
-def test_settings_that_only_a_sweep_has_are_not_left_out_without_a_word(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_settings_that_only_a_sweep_has_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
     assert planned(prepare(["experiment=kl_ablation", "hydra.mode=RUN"], "train", Config)) is None
     assert capsys.readouterr().err == "WARNING: kl=false,true has no effect without -m.\n"
+    one_of_them = ["experiment=iwae", "hydra.mode=RUN", "loss.importance_samples=50"]
+    assert planned(prepare(one_of_them, "train", Config)) is None
+    assert capsys.readouterr().err == ""
 
 
 def test_hydras_settings_typed_at_their_defaults_make_the_same_sweep() -> None:

@@ -20,6 +20,7 @@ from vaelab.runs.folder import RunFolder
 from vaelab.training import snapshots
 from vaelab.training.callbacks import Callback
 from vaelab.training.examples import ExampleImages
+from vaelab.training.latent_axes import LatentAxes, NothingToShow
 from vaelab.training.loop import fit
 from vaelab.training.snapshots import AnimationFrames, EpochFigures, FinalFigures, read_frame
 from vaelab.training.state import TrainingState
@@ -59,6 +60,14 @@ def test_frames_are_evenly_spaced_over_the_whole_training(
     assert [step for step, _ in folder.numbered("latent/frames")] == sorted({*expected, 68, 102})
     for step, count in ((0, 5), (68, len(data.test))):
         assert len(read_frame(folder, step, count).means_NL) == count
+
+
+def test_an_animation_has_at_most_64_frames_and_no_fewer_than_needed() -> None:
+    config = settings(*TINY, "epochs=1", "artifacts.gif_every_batches=1")
+    for steps in (63, 64, 126, 127, 1000):
+        distance = snapshots.frame_distance(config, steps)
+        assert len({*range(0, steps, distance), steps}) <= 64
+        assert distance == 1 or len({*range(0, steps, distance // 2), steps}) > 64
 
 
 def test_a_video_that_cannot_be_made_is_announced(
@@ -231,3 +240,12 @@ def test_the_final_picture_of_many_dimensions(data: Data, method: str) -> None:
         assert view.names[0].startswith("t-SNE (")
         examples, _ = examples_at(data, clusters[:, :2].astype(np.float32), "artifacts.embedding=tsne")
         assert examples.latent_picture()[1].has_units
+
+
+def test_directions_of_similar_variance_are_shown_however_many_there_are() -> None:
+    """Of 200, each has less than 1 % of the variance."""
+    means = np.random.default_rng(0).normal(size=(3000, 200))
+    assert len(LatentAxes.of(means).varying) > 100
+    assert LatentAxes.of(means * np.array([10, *[0.5] * 199])).varying == [0]
+    with pytest.raises(NothingToShow, match=r"a variance of at most 0\.01 along every direction"):
+        _ = LatentAxes.of(0.05 * means).varying

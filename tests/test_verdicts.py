@@ -73,6 +73,19 @@ def test_no_verdict_on_differences_below_what_a_measure_resolves(error: float, v
     assert (f"below the resolution of the measure ({error:g})" in said) == (error > 0.003)
 
 
+def test_diversity_is_ranked_by_its_distance_from_that_of_real_images() -> None:
+    """0.9, 0.5 and 1.3 times that of real images: the lowest and the highest are the worse ones."""
+    family = family_of(np.random.default_rng(4), models=3, seeds=3)
+    for model, value, spread in zip(family.models, (0.9, 0.5, 1.3), (0.01, 0.02, 0.03), strict=True):
+        for seed, member in enumerate(model.members):
+            found = member.evaluation["numbers"]["images"]["diversity_ratio"]  # type: ignore[index]
+            found["prior samples"]["value"] = value + spread * seed
+    verdict = in_short(family, column_of(family, "diversity"))
+    assert verdict == "model 0 closer to 1 than all others; model 2 closer to 1 than model 1"
+    (said,) = (sentence for sentence in findings(family) if sentence.startswith("diversity: "))
+    assert said.startswith("diversity: model 0 is closer to 1 than model 2 by 0.2")
+
+
 @pytest.mark.parametrize(
     ("precision", "recall", "explained"), [(0.97, 0.001, True), (0.97, 0.5, False), (0.8, 0.001, False)]
 )

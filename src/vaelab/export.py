@@ -1,4 +1,4 @@
-"""A trained model for other programs: `python -m vaelab.export run=outputs/... format=onnx`."""
+"""A trained model for other programs: `python -m vaelab.export run=outputs/...`."""
 
 from vaelab.cli.compose import Job
 from vaelab.cli.entry import entry_point

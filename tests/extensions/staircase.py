@@ -11,4 +11,4 @@ class Staircase(KLSchedule):
         self.length, self.steps = epochs / steps, steps
 
     def weight(self, epoch: float) -> float:
-        return (epoch // self.length + 1) / self.steps
+        return min(1.0, (epoch // self.length + 1) / self.steps)

@@ -16,14 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.errors import HydraException
 
-from vaelab.cli.arguments import (
-    Arguments,
-    parse,
-    prepare,
-    refuse_several_values,
-    shows_only,
-    swept_keys,
-)  # fmt: skip
+from vaelab.cli.arguments import Arguments, parse, prepare, shows_only
 from vaelab.cli.compose import composing, is_sweep, settings_of
 from vaelab.cli.messages import one_line
 from vaelab.cli.plan import planned
@@ -79,7 +72,12 @@ def train(*overrides: str, **settings: Any) -> Run:
     >>> run
     <Run: mlp, fashion_mnist, beta 1, epoch 1, outputs/example/checkpoints/best.safetensors>
     """
-    config, folder, lines = composed("train", Config, overrides, settings)
+    try:
+        config, folder, lines = composed("train", Config, overrides, settings)
+    except VaelabError as error:
+        if any(isinstance(settings[key], list | tuple | range) and key in str(error) for key in settings):
+            raise VaelabError(f"{error} For a run with each of these values, call vaelab.sweep.") from error
+        raise
     result = new_or_resumed(config, RunFolder(folder), lines)
     if result.interrupted_by not in (0, signal.SIGINT):  # a signal that ends the whole process
         sys.exit(BY_SIGNAL + result.interrupted_by)
@@ -172,9 +170,9 @@ def sweep(*overrides: str, **settings: Any) -> SweepResult:
             read as on the command line, kl="true,false"; a path that has a comma in it is given as a `Path`.
 
     Returns:
-        The finished runs and their comparison. An interrupt saves the run that is being trained and returns
-        the finished runs without a comparison; the same call with "hydra.sweep.dir=FOLDER" continues the
-        sweep.
+        The finished runs and their comparison. An interrupt saves the run that is being trained, or ends the
+        comparison, and returns the finished runs without a comparison; the same call with
+        "hydra.sweep.dir=FOLDER" continues the sweep.
 
     Raises:
         VaelabError: settings can't be used (raised before any training), or jobs failed (raised after the
@@ -199,17 +197,15 @@ def sweep(*overrides: str, **settings: Any) -> SweepResult:
         refuse_other_processes(plan.composed.hydra.runtime.choices)
     folder, comparison = RunFolder(plan.folder).path, None
     try:
-        interrupted = in_this_process(plan, arguments)
-    except KeyboardInterrupt:  # between two runs
-        interrupted = True
-    if interrupted:
+        if in_this_process(plan, arguments):
+            return SweepResult(folder, None, interrupted=True)
+        failed = failed_jobs(plan)
+        if plan.comparison is not None:
+            with interruptible():
+                comparison = compare_runs(plan.comparison)
+    except KeyboardInterrupt:  # between two runs, or in the comparison
         return SweepResult(folder, None, interrupted=True)
-    failed = failed_jobs(plan)
-    if plan.comparison is not None:
-        with interruptible():
-            comparison = compare_runs(plan.comparison)
-        failed += comparison.failed
-    pack(plan, failed)
+    pack(plan, failed, comparison.failed if comparison else [])
     return SweepResult(folder, comparison, interrupted=False)
 
 
@@ -237,6 +233,8 @@ def refuse_other_processes(choices: Mapping[str, str]) -> None:
 @standard_streams()
 def evaluate(run: Run | Path | str, *overrides: str, **settings: Any) -> EvaluationResult:
     """Evaluate a run or a checkpoint, as `python -m vaelab.evaluate` does.
+
+    What is evaluated is the checkpoint on disk: that of a `Run` is read again from its path.
 
     Args:
         run: a run, the path of a run folder (for its best checkpoint) or of a checkpoint.
@@ -348,15 +346,14 @@ def interruptible() -> Iterator[None]:
 
 
 @standard_streams()
-def sample(run: Run | Path | str, count: int = 64, seed: int = 0, **settings: Any) -> Tensor:
+def sample(run: Run | Path | str, *overrides: str, **settings: Any) -> Tensor:
     """Draw images from a run, as `python -m vaelab.sample` does; nothing is written.
 
     Args:
         run: a run, the path of a run folder (for its best checkpoint) or of a checkpoint.
-        count: number of images; a larger count returns the same first images.
-        seed: seed of the random stream; the same seed draws the same images.
-        settings: further settings of the command, such as sigma=0.5 or source="mixture"; for a
-            class-conditional run `**{"class": "trouser"}`, because class is a Python keyword.
+        overrides: settings as on the command line, such as "class=trouser" or "source=mixture".
+        settings: the same as keyword arguments: count=16 (by default 64; a larger one returns the same first
+            images), seed=1 (by default 0; the same seed draws the same images), sigma=0.5.
 
     Returns:
         The expected image E[x|z] of each draw z, shape (count, C, H, W), float32; in [0, 1] under all
@@ -368,8 +365,8 @@ def sample(run: Run | Path | str, count: int = 64, seed: int = 0, **settings: An
     >>> vaelab.sample("outputs/example", count=16, seed=1).shape
     torch.Size([16, 1, 28, 28])
     """
-    given = {"run": "a run", "format": "npz", "count": count, "seed": seed, **settings}
-    config, _, _ = composed("sample", SampleConfig, (), given)
+    given = {"run": "a run", "format": "npz", **settings}
+    config, _, _ = composed("sample", SampleConfig, overrides, given)
     from vaelab.runs.environment import importing
 
     with importing():
@@ -383,12 +380,18 @@ def composed(
     command: str, schema: type[Schema], overrides: tuple[str, ...], settings: dict[str, Any]
 ) -> tuple[Schema, Path, list[str]]:
     """The checked settings, Hydra's output folder, and the overrides. Raises VaelabError for wrong ones."""
+    if wrong := [each for each in overrides if not isinstance(each, str)]:
+        raise VaelabError(f"{wrong[0]!r} lacks the name of its setting: type NAME={wrong[0]!r}.")
     lines = [*overrides, *(quote_override(key, value) for key, value in settings.items())]
-    with in_one_sentence(schema), of_one_run(settings if command == "train" else {}):
+    with in_one_sentence(schema):
         arguments = settings_alone(command, lines, schema)
-        several = command == "train" and swept_keys(arguments.parsed)
+        several = [part.input_line for part in arguments.parsed if part.is_sweep_override()]
+        if several and command != "train":
+            raise VaelabError(
+                f"{several[0]} has several values: call vaelab.{command} once for each of them, or type "
+                "[a,b] for a list."
+            )
         if not several:
-            refuse_several_values(arguments.parsed)
             with composing(command, arguments.given) as compose:
                 whole = compose(arguments.overrides)
         if several or is_sweep(whole, arguments.given):
@@ -397,31 +400,6 @@ def composed(
             )
         folder = Path(expand_home(whole.hydra.run.dir))
         return settings_of(whole, schema), folder, arguments.overrides
-
-
-@contextmanager
-def of_one_run(settings: Mapping[str, Any]) -> Iterator[None]:
-    """Within the context, an error about several values becomes one that advises vaelab.sweep."""
-
-    def accepted(line: str) -> bool:
-        with suppress(Exception), composing("train", {}) as compose:
-            settings_of(compose([line]), Config)
-            return True
-        return False
-
-    try:
-        yield
-    except Exception:
-        for key, value in settings.items():
-            part = parse([several_values(key, value)])[0]
-            if not part.is_sweep_override() or accepted(quote_override(key, value)):
-                continue
-            if accepted(f"{key}={next(part.sweep_string_iterator())}"):
-                raise VaelabError(
-                    f"{key} has several values, and vaelab.train makes one run: call vaelab.sweep with these "
-                    "settings."
-                ) from None
-        raise
 
 
 def settings_alone(command: str, lines: Sequence[str], schema: type[Settings]) -> Arguments:

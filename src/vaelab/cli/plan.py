@@ -81,8 +81,9 @@ def planned(arguments: Arguments) -> Sweep | None:
                 raise VaelabError("hydra.mode=RUN starts one run, and -m a sweep: leave one of them out.")
             refuse_several_values(parsed)
             settings_of(whole, Config)
-            if in_yaml:
-                print(f"WARNING: {' '.join(in_yaml)} has no effect without -m.", file=sys.stderr)
+            idle = [each for each in in_yaml if each.partition("=")[0] not in arguments.keys]
+            if idle:
+                print(f"WARNING: {' '.join(idle)} has no effect without -m.", file=sys.stderr)
             return None
         parsed = [*parse(in_yaml), *parsed]
         for part in parsed:

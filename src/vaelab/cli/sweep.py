@@ -27,7 +27,6 @@ from vaelab.cli.compose import Job, as_typed, composing, settings_of
 from vaelab.cli.messages import one_line
 from vaelab.cli.plan import JOBLIB, Sweep, combinations, known_to_hydra, planned, subfolder
 from vaelab.config import SCHEMAS, Config, VaelabError, expand_home, quote_override
-from vaelab.config.train import training_digest
 from vaelab.data.datasets import OWN_FILES, spec_of
 from vaelab.runs.files import TRAININGS, InUse, locked, remove_if_empty, write_bytes, writing
 from vaelab.runs.folder import RunFolder, checkpoint_at, natural, run_folders, sha256_of
@@ -126,7 +125,7 @@ def end(sweep: Sweep, error: Exception | None) -> None:
         resume_command = quote_override("hydra.sweep.dir", folder.path)
         print(f"vaelab: the sweep ended with {type(error).__name__}: {reason}", file=sys.stderr)
         print(f"vaelab: to continue it, add {resume_command} to the command.", file=sys.stderr)
-    failed = failed_jobs(sweep)
+    failed, steps = failed_jobs(sweep), []
     if sweep.comparison is not None:
         try:
             outcome = compare(sweep.comparison)
@@ -136,8 +135,8 @@ def end(sweep: Sweep, error: Exception | None) -> None:
             print(f"vaelab: interrupted. To compare the runs: {shlex.join(line)}", file=sys.stderr)
             raise
         print(f"{outcome.summary}\nComparison: {outcome.folder}")
-        failed += outcome.failed
-    pack(sweep, failed)
+        steps = outcome.failed
+    pack(sweep, failed, steps)
     if error is not None:
         raise error
 
@@ -152,14 +151,19 @@ def failed_jobs(sweep: Sweep) -> list[str]:
     return sorted(names, key=natural)
 
 
-def pack(sweep: Sweep, failed: Sequence[str]) -> None:
-    """Pack a sweep if its settings say so, then raise a VaelabError that names the failures, if any."""
+def pack(sweep: Sweep, jobs: Sequence[str], steps: Sequence[str]) -> None:
+    """Pack a sweep if its settings say so, then raise a VaelabError that names what failed, if anything.
+
+    `jobs` are those that failed, and `steps` those of the comparison.
+    """
     folder = RunFolder(sweep.folder)
     if sweep.zip:
         folder.remove_leftovers()
         folder.write_zip()
+    of = {"jobs of the sweep": jobs, "steps of the comparison": steps}
+    failed = [f"These {what} failed: {', '.join(names)}." for what, names in of.items() if names]
     if failed:
-        raise VaelabError(f"These jobs of the sweep failed: {', '.join(failed)}.")
+        raise VaelabError(" ".join(failed))
 
 
 def in_this_process(sweep: Sweep, arguments: Arguments) -> bool:
@@ -241,16 +245,17 @@ def train_job(job: Job, *, owns_process: bool) -> TrainingResult | None:
         same = {*hydra.config.override_dirname.exclude_keys}
         own = [as_typed(line) for line in job.overrides if line.partition("=")[0].lstrip("+~") not in same]
         print(f"{place}: {' '.join(own)}", file=terminal())
+        # These import torch and matplotlib, which takes seconds: only for settings that resolve.
+        from vaelab.pages.run_report import write_run_report
+        from vaelab.training import session
+        from vaelab.training.identity import training_digest
+
         files = spec_of(config.dataset).identity()
         if config.initial_weights is not None:
             files += sha256_of(checkpoint_at(config.initial_weights))
         with claimed(training_digest(config, files), job.sweep, folder) as home:
             if home.path != folder.path:
                 print(f"{folder.name} is the same training as {home.name}", file=terminal())
-            # These import torch and matplotlib, which takes seconds: only for settings that resolve.
-            from vaelab.pages.run_report import write_run_report
-            from vaelab.training import session
-
             caller = session.Caller(
                 job.overrides, write_run_report, owns_process, command=sweep["command"], place=place
             )
@@ -272,7 +277,9 @@ def claim_runs(sweep: Path) -> None:
 
     Their job numbers may differ: the grid may have been smaller, or the folder may be a copy.
     """
-    from vaelab.training import checkpoint  # torch, which takes seconds: only for a sweep that may start
+    # These import torch, which takes seconds: only for a sweep that may start.
+    from vaelab.training import checkpoint
+    from vaelab.training.identity import training_digest
 
     found = {}
     for path in run_folders(sweep):

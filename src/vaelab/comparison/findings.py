@@ -9,6 +9,7 @@ from statistics import fmean
 from vaelab.comparison.statistics import LEVEL, Difference, differences, tested
 from vaelab.comparison.table import NOT_RANKED, Column, by_seed, columns, estimate
 from vaelab.evaluation.runs import Family
+from vaelab.pages.glossary import bare
 from vaelab.pages.numbers import written
 
 TYPICAL_ALONE = (
@@ -22,7 +23,7 @@ def findings(family: Family) -> list[str]:
     """Sentences, each from numbers of the tables, and how they were tested."""
     found = columns(family)
     by_name = {column.name: column for column in found}
-    fid = next(name for name in by_name if name.startswith("fid_"))
+    fid = next(name for name in by_name if bare(name) == "fid")
     ranked = [(column, ranking) for column in found if (ranking := ranking_of(family, column))]
     without_kl, pairs = sampling_without_kl(family, by_name[fid], by_name[f"{fid}_mixture"])
     return [
@@ -71,9 +72,9 @@ def ranking_of(family: Family, column: Column) -> Ranking | None:
     if not column.ranks:
         return None
     unresolved = column.unresolved(family)
-    values = {model.label: by_seed(model, column) for model in family.models if model.label not in unresolved}
+    values = {model.label: column.ranked(model) for model in family.models if model.label not in unresolved}
     means = {label: fmean(each.values()) for label, each in values.items() if len(each) > 1}
-    order = sorted(means, key=means.__getitem__, reverse=not column.lower_is_better)
+    order = sorted(means, key=means.__getitem__, reverse=column.better == "↑")
     place = {label: number for number, label in enumerate(order)}
     pairs = [
         each.against(min(each.first, each.second, key=place.__getitem__)) for each in differences(values)
@@ -103,12 +104,11 @@ def ranked_in_short(family: Family, column: Column) -> str:
         of = [f"below the resolution of the measure, {ranking.resolution:.2g}"] if small else []
         of = [*of, *([p_value(ranking.pairs[0])] if single else [])]
         return f"no clear difference ({', '.join(of)})" if of else "no clear difference"
-    word = "lower" if column.lower_is_better else "higher"
     parts = []
     for first in dict.fromkeys(each.first for each in clear):
         others = [each.second for each in clear if each.first == first]
         all_others = first == ranking.order[0] and len(others) == len(ranking.order) - 1 > 1
-        parts.append(f"{first} {word} than {'all others' if all_others else ', '.join(others)}")
+        parts.append(f"{first} {column.word} than {'all others' if all_others else ', '.join(others)}")
     return f"{parts[0]} ({p_value(clear[0])})" if single else "; ".join(parts)
 
 
@@ -117,11 +117,10 @@ def verdict(column: Column, ranking: Ranking) -> str:
     order, pairs, clear = ranking.order, ranking.pairs, ranking.clear
     neighbours = list(pairwise(order))
     shown = [each for each in clear if each.first == order[0] or (each.first, each.second) in neighbours]
-    word = "lower" if column.lower_is_better else "higher"
     parts = []
     for first in dict.fromkeys(each.first for each in shown):
         others = [f"than {each.second} by {effect(each, column)}" for each in shown if each.first == first]
-        parts.append(f"{first} is {word} {', '.join(others)}")
+        parts.append(f"{first} is {column.word} {', '.join(others)}")
     alike = [each for each in pairs if each.first == order[0] and each not in clear]
 
     def by(pair: Difference) -> str:

@@ -24,6 +24,7 @@ from vaelab.figures.curves import (
 )
 from vaelab.pages.captions import title_of
 from vaelab.pages.epochs import epochs_data
+from vaelab.pages.glossary import bare
 from vaelab.pages.links import relative
 from vaelab.pages.page import chart, images
 from vaelab.runs.folder import SPLIT_NAMES
@@ -248,16 +249,14 @@ CONCLUDED = {
     "latent_spaces": ("knn_accuracy", "accuracy of the 10 nearest neighbours"),
     "reconstructions": ("reconstruction", "−log p(x|z) in nats"),
 }
-"""By figure, the column that says what it shows, by the beginning or the end of its name, and in words."""
+"""By figure, the column that says what it shows, without split and network, and in words."""
 
 
 def conclusion(stem: str, family: Family) -> str:
     if stem not in CONCLUDED:
         return ""
     name, words = CONCLUDED[stem]
-    column = next(
-        each for each in columns(family) if each.name.startswith(name) or each.name.endswith(f"/{name}")
-    )
+    column = next(each for each in columns(family) if bare(each.name) == name)
     unresolved = column.unresolved(family)
     said = "; ".join(
         f"{model.label} {'unknown, σ is too small' if model.label in unresolved else cell(model, column)}"

@@ -15,8 +15,8 @@ from vaelab.comparison.statistics import Estimate
 from vaelab.config import look_up
 from vaelab.evaluation.model import pixels_of
 from vaelab.evaluation.runs import Family, Member, Model
-from vaelab.evaluation.sections.latent import NEAR_CEILING
 from vaelab.evaluation.sections.samples import FLOOR
+from vaelab.pages.glossary import near_ceiling, row_of
 from vaelab.pages.numbers import written
 from vaelab.pages.published import published
 from vaelab.runs.folder import SPLIT_NAMES
@@ -25,6 +25,7 @@ TERMINAL = 100
 """Largest width of a table on a terminal, in characters."""
 NOT_RANKED = "–"
 NLL = "numbers.nll.nll.model"
+NETWORK = "numbers.samples.features.network"
 LEAST_COVERED = 50.0
 """Smallest percentage of the test images' own posterior samples that must be covered for the share of holes
 to be meaningful: below, posteriors are too narrow to cover the region where images are encoded."""
@@ -59,8 +60,14 @@ class Column:
         return bool(self.aspect and not self.unranked) or self.name == "knn_accuracy"
 
     @property
-    def lower_is_better(self) -> bool:
-        return self.better == "↓"
+    def word(self) -> str:
+        """What the better of two models is, in a verdict."""
+        return {"↓": "lower", "→": "closer to 1"}.get(self.better, "higher")
+
+    def ranked(self, model: Model) -> dict[int, float]:
+        """The number of each seed, or, where closer to real images is better, its distance from theirs, 1."""
+        found = by_seed(model, self)
+        return {seed: abs(value - 1) for seed, value in found.items()} if self.better == "→" else found
 
     @property
     def title(self) -> str:
@@ -77,7 +84,9 @@ class Column:
         return self.at(self.path, member) if self.path else member.rows[-1].get(self.name)
 
     def at(self, path: str, member: Member, what: str = "value") -> float | None:
-        found: float | None = look_up(member.evaluation or {}, f"numbers.{path}.{what}")
+        section, name, of = path.split(".", 2)
+        rows = look_up(member.evaluation or {}, f"numbers.{section}") or {}
+        found: float | None = look_up(row_of(rows, name) or {}, f"{of}.{what}")
         if found is not None and self.covered:
             return 100 * (found if what == "standard_error" else 1 - found)
         return found
@@ -139,8 +148,11 @@ def columns(family: Family) -> list[Column]:
 
 
 def columns_of(family: Family) -> list[Column]:
-    split, name = family.scored, family.models[0].members[0].facts["data"]["name"]
-    scored, fid, prior, means = SPLIT_NAMES[split], f"fid_{name}_cnn", "prior samples", "posterior means"
+    split = family.scored
+    scored, prior, means = SPLIT_NAMES[split], "prior samples", "posterior means"
+    of_networks = (look_up(each.evaluation or {}, NETWORK) for each in family.members)
+    network = next(filter(None, of_networks), "")
+    fid = f"fid_{network}" if network else "fid"
     pixels = pixels_of(family.members[0].facts["data"])
     bernoulli = family.models[0].config.loss.likelihood_name == "bernoulli"
     grey = bernoulli and pixels == "grey"
@@ -148,7 +160,7 @@ def columns_of(family: Family) -> list[Column]:
     nll = [found for member in family.members if (found := look_up(member.evaluation or {}, NLL))]
     drawn = f", K = {nll[0]['draws']:,}, {nll[0]['images']:,} test images" if nll else ""
     no_likelihood = "; for grey pixels nll is not a likelihood" if grey else ""
-    real, by_pixels = f"samples.{{}}_{name}_cnn.{FLOOR}", f"classes.{{}}.{pixels} pixels"
+    real, by_pixels = f"samples.{{}}.{FLOOR}", f"classes.{{}}.{pixels} pixels"
     return [
         Column(
             f"{split}/reconstruction", f"−log p(x|z), {scored} (nats)", "↓", 2, "", "final reconstruction",
@@ -171,7 +183,7 @@ def columns_of(family: Family) -> list[Column]:
             f"Closer to −log p(x) than neg_elbo, which favours models that minimise it{no_likelihood}.",
         ),
         Column(
-            fid, f"{fid} of prior samples", "↓", 1, f"samples.{fid}.{prior}", "sampling, generation",
+            fid, f"{fid} of prior samples", "↓", 1, f"samples.fid.{prior}", "sampling, generation",
             "Fréchet distance between images decoded from prior draws and real images, on features of a "
             "small classifier, not of Inception.", (real.format("fid"), "real images"),
         ),
@@ -223,14 +235,14 @@ def columns_of(family: Family) -> list[Column]:
                reference=(by_pixels.format("knn_accuracy"), f"{pixels} pixels")),
         Column("sharpness_reconstructions", "sharpness of reconstructions", "→", 3,
                "images.sharpness_ratio.reconstructions", reference=("1", "real images")),
-        Column(f"{fid}_mixture", f"{fid} of mixture samples", "↓", 1, f"samples.{fid}.mixture samples",
+        Column(f"{fid}_mixture", f"{fid} of mixture samples", "↓", 1, "samples.fid.mixture samples",
                reference=(real.format("fid"), "real images")),
         *(
-            Column(each, f"{each} of {prior}", "↑", 3, f"samples.{each}_{name}_cnn.{prior}",
+            Column(each, f"{each} of {prior}", "↑", 3, f"samples.{each}.{prior}",
                    reference=(real.format(each), "real images"))
             for each in ("precision", "recall")
         ),
-        Column(f"{fid}_floor", f"{fid}, floor", "", 2, f"samples.{fid}.{FLOOR}"),
+        Column(f"{fid}_floor", f"{fid}, floor", "", 2, f"samples.fid.{FLOOR}"),
         Column("seconds", "training time (s)", digits=0),
     ]  # fmt: skip
 
@@ -250,15 +262,15 @@ def estimate(model: Model, column: Column) -> Estimate | None:
 def cell(model: Model, column: Column) -> str:
     """`0.52 ± 0.01`, or a dash."""
     found = estimate(model, column)
-    at_most = "≤ " if column.name == "marginal_kl" and any(map(near_ceiling, model.members)) else ""
+    at_most = "≤ " if column.name == "marginal_kl" and any(map(at_ceiling, model.members)) else ""
     return "–" if found is None else f"{at_most}{found.show(column.digits)}"
 
 
-def near_ceiling(member: Member) -> bool:
+def at_ceiling(member: Member) -> bool:
     """Whether an evaluation's images are too few for I(x; z), so that KL(q(z) ‖ p(z)) is overestimated."""
     numbers = (member.evaluation or {}).get("numbers", {})
     found = look_up(numbers, "latent.mutual_information.model") or {"value": -math.inf, "images": 1}
-    return bool(found["value"] > math.log(found["images"]) - NEAR_CEILING)
+    return near_ceiling(found["value"], found["images"])
 
 
 def measured(family: Family, among: Iterable[Column]) -> list[Column]:

@@ -39,7 +39,6 @@ from vaelab.config.train import (
     DatasetConfig,
     check_names,
     continued,
-    effective,
     folder_ending,
     overrides_of,
     resolve_saved,

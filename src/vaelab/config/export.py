@@ -1,7 +1,5 @@
 """The settings of an export."""
 
-from typing import Literal
-
 from pydantic import Field
 
 from vaelab.config.base import FolderPath, RunPath, Settings
@@ -11,7 +9,4 @@ class ExportConfig(Settings):
     """The settings of vaelab.export."""
 
     run: RunPath = Field(description="a run folder, for its best checkpoint, or a checkpoint: RUN/last")
-    format: Literal["onnx", "safetensors"] = Field(
-        "onnx", description="onnx: computation graphs; safetensors: weights alone"
-    )
     output: FolderPath | None = Field(None, description="folder to write to; null: export/ in the run folder")

@@ -14,7 +14,7 @@ import inspect
 import logging
 import math
 import pkgutil
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoints, entry_points
@@ -50,18 +50,19 @@ class Registry(Generic[Item]):
         setting: the setting's name, for messages.
         package: the package whose modules register the classes of vaelab.
         group: the group of entry points of plugins, such as "vaelab.models".
-        besides: modules of the package that register nothing.
     """
 
-    def __init__(self, setting: str, package: str, group: str, besides: Collection[str] = ()) -> None:
-        self.setting, self.package, self.group, self.besides = setting, package, group, besides
+    def __init__(self, setting: str, package: str, group: str) -> None:
+        self.setting, self.package, self.group = setting, package, group
         self.registered: dict[str, Item] = {}
+        self.modules: dict[str, str] = {}  # the module that has registered each name
         self.complete = False
 
-    def register(self, name: str) -> Callable[[Registered], Registered]:
+    def register(self, name: str, module: str = "") -> Callable[[Registered], Registered]:
         """Decorator: registers a class, function or value under a name, and returns it unchanged.
 
-        What was registered under that name before is replaced.
+        A module may register a name again, as when it is reloaded. Raises ConfigError if another module has
+        registered it; vaelab's own classes keep their names. `module` is for values, which have none.
 
         >>> shapes: Registry[type] = Registry("shape", "my_package.shapes", "my_package.shapes")
         >>> @shapes.register("square")
@@ -72,7 +73,15 @@ class Registry(Generic[Item]):
         """
 
         def decorator(item: Registered) -> Registered:
-            self.registered[name] = item  # type: ignore[assignment]
+            own = module or item.__module__
+            other = self.modules.get(name, own)
+            if own == other or own.startswith(f"{self.package}."):
+                self.modules[name] = own
+                self.registered[name] = item  # type: ignore[assignment]
+            if own != other:
+                raise ConfigError(
+                    f"'{name}' ({self.setting}) is registered by both {other} and {own}: choose another name."
+                )
             return item
 
         return decorator
@@ -80,15 +89,14 @@ class Registry(Generic[Item]):
     def names(self) -> list[str]:
         """All registered names, sorted. Warns about plugins that can't be imported, and leaves them out."""
         if not self.complete:
-            self.complete = True
             for module in pkgutil.iter_modules(import_module(self.package).__path__):
-                if module.name not in self.besides:
-                    import_module(f"{self.package}.{module.name}")
+                import_module(f"{self.package}.{module.name}")
             for plugin in plugins(self.group):
                 try:
                     plugin.load()
                 except Exception as error:  # a plugin's module may raise anything
                     log.warning("The plugin %s (%s) can't be imported: %s", plugin.name, plugin.value, error)
+            self.complete = True  # only now: after an interrupt, the next call imports the rest
         return sorted(self.registered)
 
     def get(self, name: str) -> Item:

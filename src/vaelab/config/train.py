@@ -1,7 +1,5 @@
-"""The settings of a training, and what resuming, repeating and "the same training" mean."""
+"""The settings of a training, and what resuming and repeating mean."""
 
-import hashlib
-import json
 from collections.abc import Collection, Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -141,12 +139,6 @@ class LossConfig(Settings):
     )
 
     @property
-    def full_from_start(self) -> bool:
-        """Whether the KL weight is beta at every step."""
-        name = name_of(self.schedule)
-        return name == "constant" or (name in ("linear", "sigmoid", "cosine") and self.warmup_epochs == 0)
-
-    @property
     def likelihood_name(self) -> str:
         """`bernoulli`, whatever arguments it has."""
         return name_of(self.likelihood)
@@ -211,8 +203,10 @@ class ArtifactsConfig(Settings):
     )
 
 
-OF_SCHEDULE = ("loss.schedule", "loss.warmup_epochs", "loss.cycles", "loss.ratio")
-KL_SETTINGS = ("beta", "loss.free_bits", *OF_SCHEDULE)
+SCHEDULE_ARGUMENTS = ("warmup_epochs", "cycles", "ratio")
+"""Settings of `loss` that schedules of the KL weight may take by name, in addition to `epochs`."""
+
+KL_SETTINGS = ("beta", "loss.free_bits", "loss.schedule", *(f"loss.{name}" for name in SCHEDULE_ARGUMENTS))
 """Settings that have no effect if the KL term is not minimised."""
 
 
@@ -264,12 +258,6 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def check_warmup(self) -> Self:
-        takes_warmup = not self.kl_off and name_of(self.loss.schedule) != "constant"
-        if takes_warmup and self.loss.warmup_epochs >= self.epochs:
-            raise ConfigError(
-                f"loss.warmup_epochs={self.loss.warmup_epochs} leaves no epoch at the full KL weight: "
-                f"type a number smaller than epochs={self.epochs}, or more epochs."
-            )
         if self.optimizer.warmup_epochs >= self.epochs:
             raise ConfigError(
                 f"optimizer.warmup_epochs={self.optimizer.warmup_epochs} leaves no epoch at optimizer.lr: "
@@ -338,10 +326,6 @@ class Config(Settings):
         if embedding != "pca" and isinstance(latents, int) and latents <= 2:
             cause = f"has no effect with model.latent_dim={latents}: the latent plot shows all dimensions."
             idle.append(f"artifacts.embedding={embedding} {cause}")
-        schedule = name_of(self.loss.schedule)
-        if self.loss.full_from_start and schedule in ("sigmoid", "cosine") and not self.kl_off:
-            cause = "has no effect with loss.warmup_epochs=0: the KL weight is beta from the first step."
-            idle.append(f"loss.schedule={schedule} {cause}")
         if self.kl_off:
             plain, untouched = self.to_dict(), Config().to_dict()
             cause = "kl=false" if not self.kl else "beta=0"
@@ -390,37 +374,6 @@ def folder_ending(kl: object, beta: object, objective: object = "neg_elbo") -> s
 def short(number: object) -> str:
     """A number without a needless .0."""
     return str(number).removesuffix(".0")
-
-
-def effective(config: Config) -> dict[str, Any]:
-    """The settings that determine the numbers and figures of a training, as plain values.
-
-    Settings without effect are at their defaults: two sets of settings with equal effective values describe
-    the same training.
-    """
-    plain = config.to_dict()
-    for key in ("device", "deterministic", "logger", "resume"):
-        del plain[key]
-    del plain["dataset"]["root"]  # wherever the files are, they are checked to be the same
-    del plain["artifacts"]["zip"]  # a sweep is packed as a whole
-    if not plain["model"].get("conditional", True):
-        del plain["model"]["conditional"]  # the same model as before there was this setting
-    if config.kl_off:
-        plain["kl"] = False
-    untouched = Config().to_dict()
-    for key in KL_SETTINGS if config.kl_off else OF_SCHEDULE if config.loss.full_from_start else ():
-        group, _, name = key.rpartition(".")
-        (plain[group] if group else plain)[name] = look_up(untouched, key)
-    return plain
-
-
-def training_digest(config: Config, files: str = "") -> str:
-    """SHA-256 of the effective settings: equal for the same training, in every process.
-
-    `files` distinguishes what the settings don't: digests of a user's own images, and of initial weights.
-    """
-    text = json.dumps(effective(config), sort_keys=True, separators=(",", ":")) + files
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 MAY_CHANGE = (

@@ -5,6 +5,7 @@ A new data set is a module in sets/ or in a plugin.
 
 from __future__ import annotations
 
+import inspect
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -125,7 +126,9 @@ def published() -> dict[str, DatasetSpec]:
 
 def register(spec: DatasetSpec) -> DatasetSpec:
     """Make a data set known under its name."""
-    return datasets.register(spec.name)(spec)
+    frame = inspect.currentframe()
+    caller = frame.f_back.f_globals["__name__"] if frame and frame.f_back else ""
+    return datasets.register(spec.name, caller)(spec)
 
 
 def class_numbers(spec: DatasetSpec, wanted: list[Any] | None) -> list[int]:

@@ -38,7 +38,7 @@ from vaelab.pages.run_report import is_row, table, with_error, write_run_report
 from vaelab.runs import logs as console
 from vaelab.runs.environment import device_facts, git_facts, now, versions
 from vaelab.runs.files import held, remove_if_empty, through_link, write_bytes
-from vaelab.runs.folder import RunFolder, RunFolderError, as_json, read_metrics_json, sha256_of
+from vaelab.runs.folder import RunFolder, RunFolderError, as_json, read_metrics_json
 from vaelab.runs.signals import Interrupted, Signals
 from vaelab.training.checkpoint import config_of
 from vaelab.training.run import Run, load_data, newest
@@ -148,7 +148,7 @@ def evaluated_model(run: Run, config: EvaluationConfig, loaded: dict[str, Any]) 
     if key not in loaded:
         data, source = load_data(run, config)
         if (path := config.dataset.features) is not None:
-            feature_network(data.spec.name, data.train.images.device, Path(path))  # or say now why not
+            feature_network(Path(path), data.train.images.device)  # or say now why not
         loaded[key] = data, source, {}
     return EvaluatedModel(run, config, *loaded[key])
 
@@ -344,9 +344,8 @@ class Evaluation(Steps):
     def facts(self) -> dict[str, Any]:
         """What was evaluated, and how."""
         evaluated, run, data = self.evaluated, self.evaluated.run, self.evaluated.data
-        digest = sha256_of(run.checkpoint)
         return {
-            "checkpoint": {"file": run.checkpoint.name, "sha256": digest, "epoch": run.epoch},
+            "checkpoint": {"file": run.checkpoint.name, "sha256": run.sha256, "epoch": run.epoch},
             "objective": run.config.objective_name, "beta": run.config.beta, "kl": run.config.kl,
             "likelihood": run.config.loss.likelihood_name, "model": run.config.model,
             "trained_with_seed": run.config.seed,

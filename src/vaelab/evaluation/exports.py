@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from vaelab.config import ConfigError, ExportConfig, VaelabError
+from vaelab.config import ExportConfig, VaelabError
 from vaelab.evaluation.outputs import output_folder
 from vaelab.runs import logs as console
 from vaelab.runs.environment import importing, versions
@@ -51,13 +51,8 @@ def export(config: ExportConfig) -> dict[Path, float]:
 
     Raises VaelabError for a run that can't be loaded, a missing extra, and an inexact export.
     """
-    if config.format == "safetensors":
-        raise ConfigError(
-            "format=safetensors is not needed: a checkpoint is a safetensors file itself, "
-            "checkpoints/best.safetensors in the run folder."
-        )
     if not all(map(find_spec, ("onnx", "onnxscript", "onnxruntime"))):
-        raise VaelabError("format=onnx needs additional packages: type pip install 'vaelab[onnx]'.")
+        raise VaelabError("An export needs additional packages: type pip install 'vaelab[onnx]'.")
     with console.logging_to(console.ProgressBarHandler()):
         run = load(config.run)
     folder = output_folder(config.output, run, "export")

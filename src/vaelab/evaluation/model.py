@@ -3,6 +3,7 @@
 Shapes: N images, L latent dimensions, C channels, H height, W width, Z points of the latent space.
 """
 
+import copy
 import hashlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -67,8 +68,9 @@ class EvaluatedModel:
         self.device = self.split.images.device
         self.seed = run.config.seed if config.seed is None else config.seed
         self.numpy_seed = self.seed % 2**32  # NumPy and scikit-learn take 32 bits
-        self.model = run.model.to(self.device).to(memory_format=torch.channels_last)  # as in training
-        self.objective = run.objective.to(self.device)
+        model, objective = copy.deepcopy((run.model, run.objective))  # the run keeps its own on the CPU
+        self.model = model.to(self.device).to(memory_format=torch.channels_last)  # as in training
+        self.objective = objective.to(self.device)
         self.examples = ExampleImages(
             run.config, data, self.split, self.model, self.objective, self.seed, run.moment
         )

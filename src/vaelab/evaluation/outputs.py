@@ -16,7 +16,7 @@ from torch import Tensor
 from vaelab.config import VaelabError, counted
 from vaelab.data.datasets import letters_and_digits
 from vaelab.runs.files import through_link, write_bytes, writing
-from vaelab.runs.folder import RunFolder, sha256_of
+from vaelab.runs.folder import RunFolder
 from vaelab.runs.logs import progress
 from vaelab.training.examples import as_grid
 from vaelab.training.run import Run
@@ -59,8 +59,7 @@ def in_the_way(path: Path) -> VaelabError:
 
 def facts_of(run: Run) -> dict[str, Any]:
     """Name, epoch and SHA-256 of the checkpoint, which determine the results."""
-    digest = sha256_of(run.checkpoint)
-    return {"checkpoint": run.checkpoint.stem, "epoch": run.epoch, "sha256": digest}
+    return {"checkpoint": run.checkpoint.stem, "epoch": run.epoch, "sha256": run.sha256}
 
 
 def about(run: Run) -> str:

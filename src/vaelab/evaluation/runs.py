@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vaelab.config import Config, VaelabError, effective, flattened, look_up, show
-from vaelab.config.train import KL_SETTINGS, OF_SCHEDULE, name_of, notation
+from vaelab.config import Config, VaelabError, flattened, look_up, show
+from vaelab.config.train import KL_SETTINGS, SCHEDULE_ARGUMENTS, name_of, notation
 from vaelab.evaluation.sections import MEASURES_VERSION
-from vaelab.runs.folder import SPLIT_NAMES, RunFolder, read_metrics_json, run_folders, sha256_of
+from vaelab.objectives import kl_weight
+from vaelab.runs.folder import SPLIT_NAMES, RunFolder, read_metrics_json, run_folders
 from vaelab.training import checkpoint
+from vaelab.training.identity import effective
 
 
 @dataclass
@@ -26,6 +28,7 @@ class Member:
     config: Config
     facts: Mapping[str, Any]  # run.json
     rows: list[dict[str, float]]  # one per epoch, from the checkpoint: metrics.csv may have been edited
+    sha256: str  # of the last checkpoint, from which settings and rows were read
     evaluation: dict[str, Any] | None = None
     """metrics.json of the last checkpoint, if it is of these weights and this version of the metrics."""
 
@@ -34,8 +37,7 @@ class Member:
 
     def read_evaluation(self, sha256: Mapping[str, str] | None = None) -> None:
         """Read an evaluation: of images with the digests `sha256` if any, else of the run's own images."""
-        digest = sha256_of(self.folder.last_checkpoint)
-        wanted = [digest, MEASURES_VERSION, self.config.seed, "test"]
+        wanted = [self.sha256, MEASURES_VERSION, self.config.seed, "test"]
         paths = [self.folder.evaluation("last", other_data=each) for each in ("", "full_set", "subset")]
         found = [each for each in map(read_metrics_json, paths) if each]
         keys = ("checkpoint.sha256", "measures", "seed", "data.split")
@@ -148,11 +150,12 @@ def find(folder: Path) -> FoundRuns:
     for path in run_folders(folder):
         try:
             member = read(RunFolder(path))
+            settings = settings_of(member.config)  # refuses a schedule whose plugin is missing
         except (VaelabError, OSError, ValueError) as reason:
             found.not_finished[str(path.relative_to(folder))] = str(reason)
             continue
         family = repr(family_of(member))
-        training = settings_of(member.config), member.config.seed, member.facts.get("initial_weights")
+        training = settings, member.config.seed, member.facts.get("initial_weights")
         same = seen.setdefault(repr((family, *training)), member)
         if same is member:
             families.setdefault(family, []).append(member)
@@ -179,7 +182,7 @@ def read(folder: RunFolder) -> Member:
         done = f"after epoch {facts['epochs']['done']} of {facts['epochs']['total']}"
         raise VaelabError(f"{facts['status']} {done}{error}")
     saved = checkpoint.load(folder.last_checkpoint)
-    return Member(folder, checkpoint.config_of(saved), facts, saved.history)
+    return Member(folder, checkpoint.config_of(saved), facts, saved.history, saved.sha256)
 
 
 def family_of(member: Member) -> tuple[object, ...]:
@@ -310,9 +313,9 @@ def label_of(config: Config, varying: Sequence[str], exact: bool = False) -> str
         "initial_weights": source_of(config.initial_weights),
     }
     flat |= own_words
-    if config.loss.full_from_start and "loss.schedule" in varying:
+    if "loss.schedule" in varying and kl_weight(config).is_constant:
         own_words["loss.schedule"] = "schedule constant"
-        varying = [key for key in varying if key not in OF_SCHEDULE or key == "loss.schedule"]
+        varying = [key for key in varying if key.removeprefix("loss.") not in SCHEDULE_ARGUMENTS]
     words = [
         own_words.get(key) or f"{key.split('.')[-1]} {short(flat[key])}"
         for key in varying

@@ -8,7 +8,7 @@ import json
 import logging
 import math
 from collections.abc import Iterator, Mapping
-from itertools import islice, repeat
+from itertools import chain, cycle, islice, repeat
 from pathlib import Path
 from typing import Any
 
@@ -86,14 +86,18 @@ def draws(run: Run, config: SampleConfig) -> Iterator[tuple[Tensor, Tensor]]:
     """An endless stream of latents (B, L) and labels (B,); with class=all, each latent with every class."""
     drawn = latents(run, config)
     if config.class_ == ALL:
-        every_Y = run.model.class_numbers
-        for z_BL in drawn:
-            z_NL = z_BL.repeat_interleave(len(every_Y), dim=0)
-            yield from zip(z_NL.split(AT_ONCE), every_Y.repeat(len(z_BL)).split(AT_ONCE), strict=True)
-    labels = run.label_draws(config.seed)
-    if config.class_ is not None:
-        labels = repeat(torch.full((AT_ONCE,), int(config.class_)))
-    yield from zip(drawn, labels, strict=False)
+        each_B = (z_BL.repeat_interleave(len(run.model.classes), dim=0).split(AT_ONCE) for z_BL in drawn)
+        drawn = chain.from_iterable(each_B)
+    return zip(drawn, label_draws(run, config), strict=False)
+
+
+def label_draws(run: Run, config: SampleConfig) -> Iterator[Tensor]:
+    """An endless stream of labels (B,)."""
+    if config.class_ is None:
+        return run.label_draws(config.seed)
+    if config.class_ == ALL:
+        return cycle(run.model.class_numbers.repeat(AT_ONCE).split(AT_ONCE))
+    return repeat(torch.full((AT_ONCE,), int(config.class_)))
 
 
 def latents(run: Run, config: SampleConfig) -> Iterator[Tensor]:
@@ -277,9 +281,8 @@ def endings(run: Run, config: SampleConfig) -> list[str]:
     """What ends the name of each image's file: the class that it was given, as `_class-trouser`."""
     if not run.model.classes:
         return [""] * config.count
-    batches = islice(draws(run, config), math.ceil(config.count / AT_ONCE))
-    labels = [label for _, labels_B in batches for label in labels_B.tolist()]
-    return [class_in_name(run, label) for label in labels[: config.count]]
+    numbers = chain.from_iterable(labels_B.tolist() for labels_B in label_draws(run, config))
+    return [class_in_name(run, number) for number in islice(numbers, config.count)]
 
 
 WRITERS = {"grid": write_grid, "npz": write_npz, "png": write_png}

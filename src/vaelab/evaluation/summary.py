@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 from vaelab.config import counted
 from vaelab.evaluation.numbers import Number, Section, as_percent, value_and_error
-from vaelab.evaluation.sections.latent import NEAR_CEILING
 from vaelab.evaluation.sections.samples import FLOOR, misleading
-from vaelab.pages.glossary import bare
+from vaelab.pages.glossary import bare, near_ceiling, row_of
 from vaelab.runs.folder import SPLIT_NAMES
 
 PRIOR, MIXTURE, RECONSTRUCTIONS, MEANS = (
@@ -31,7 +30,7 @@ class Numbers:
 
     def row(self, section: str, name: str) -> Mapping[str, Number]:
         """By what was measured; `fid` is that of any network."""
-        return next((row for each, row in self.rows(section).items() if bare(each) == name), {})
+        return row_of(self.rows(section), name) or {}
 
     def get(self, section: str, name: str, of: str = "model") -> Number | None:
         return self.row(section, name).get(of)
@@ -110,7 +109,7 @@ def latent_space(numbers: Numbers) -> list[str]:
     latent = {name: row["model"] for name, row in numbers.rows("latent").items()}
     if latent:
         active, kl, information = (latent[name] for name in ("active_units", "kl", "mutual_information"))
-        near = information.value > math.log(kl.basis.images) - NEAR_CEILING
+        near = near_ceiling(information.value, kl.basis.images)
         least, most = ("at least ", "at most ") if near else ("", "")
         of = active.unit.replace("dimension", "latent dimension")
         clauses += [

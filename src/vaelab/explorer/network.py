@@ -90,6 +90,8 @@ def layer(module: nn.Module, weights: Weights) -> dict[str, Any]:
     if kind not in LAYERS:
         known = ", ".join(each.__name__ for each in LAYERS)
         raise not_available(f"this model, which has a {kind.__name__} layer", f"only {known}")
+    if known := requirement(module):
+        raise not_available(f"this model, which has {module}", f"only {known}")
     match module:
         case nn.Linear():
             sizes = {"inputs": module.in_features, "outputs": module.out_features}
@@ -113,9 +115,31 @@ def layer(module: nn.Module, weights: Weights) -> dict[str, Any]:
     return {"op": kind.__name__.lower()}
 
 
+def requirement(module: nn.Module) -> str:
+    """What network.js supports of a kind of layer, if this one computes something else; else empty."""
+    match module:
+        case nn.Conv2d() | nn.ConvTranspose2d():
+            sizes = (module.kernel_size, module.stride, module.padding, module.output_padding)
+            square = all(isinstance(each, tuple) and len({*each}) == 1 for each in sizes)
+            if not square or (module.groups, module.dilation, module.padding_mode) != (1, (1, 1), "zeros"):
+                return (
+                    "convolutions without groups or dilation, padded with zeros, with the same numbers for "
+                    "height and width"
+                )
+        case nn.BatchNorm2d() if not (module.affine and module.track_running_stats):
+            return "batch norm with affine=True and track_running_stats=True"
+        case nn.GroupNorm(affine=False):
+            return "group norm with affine=True"
+        case nn.GLU() if module.dim != 1:
+            return "GLU with dim=1"
+        case nn.Flatten() if (module.start_dim, module.end_dim) != (1, -1):
+            return "Flatten with start_dim=1 and end_dim=-1"
+        case nn.Unflatten() if module.dim != 1 or min(module.unflattened_size) < 1:
+            return "Unflatten with dim=1 and sizes of at least 1"
+    return ""
+
+
 def convolution(module: nn.Conv2d | nn.ConvTranspose2d, weights: Weights) -> dict[str, Any]:
-    if module.groups != 1 or module.dilation != (1, 1) or module.padding_mode != "zeros":
-        raise not_available("this model", "only convolutions without groups or dilation, padded with zeros")
     assert isinstance(module.padding, tuple)
     return {
         "op": "convolution_transposed" if isinstance(module, nn.ConvTranspose2d) else "convolution",

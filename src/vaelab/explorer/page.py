@@ -11,14 +11,15 @@ from typing import Any
 import torch
 
 from vaelab.config import EvaluationConfig, ExploreConfig, VaelabError, counted, unknown
-from vaelab.config.train import notation
+from vaelab.config.train import name_of, notation
 from vaelab.evaluation.evaluate import evaluated_model
 from vaelab.evaluation.model import COVERED, EvaluatedModel
 from vaelab.evaluation.runs import Member, find
 from vaelab.evaluation.sections.latent import COLLAPSED
 from vaelab.explorer.network import Weights, network
 from vaelab.figures.style import class_colour
-from vaelab.metrics.latent import ACTIVE_VARIANCE, principal_directions
+from vaelab.metrics.latent import ACTIVE_VARIANCE, chi_square, principal_directions
+from vaelab.objectives import kl_weight
 from vaelab.objectives.likelihoods.gaussian import GaussianPixels
 from vaelab.pages.links import linked, refresh
 from vaelab.pages.notebook import frame
@@ -175,13 +176,6 @@ def page(runs: Sequence[Run], config: ExploreConfig) -> str:
     return notation(page, all(run.config.conditional for run in runs))
 
 
-def chi_square(share: float, dimensions: int) -> float:
-    """The quantile of the χ² distribution: this share of N(0, I) lies within its square root of the mean."""
-    from scipy.special import gammaincinv
-
-    return 2 * float(gammaincinv(dimensions / 2, share))
-
-
 def model_data(evaluated: EvaluatedModel, earlier: Sequence[EvaluatedModel], name: str, count: int) -> Any:
     """A model for the page: its layers, with weights and posteriors of this checkpoint and earlier ones."""
     run, likelihood = evaluated.run, evaluated.objective.likelihood
@@ -192,6 +186,8 @@ def model_data(evaluated: EvaluatedModel, earlier: Sequence[EvaluatedModel], nam
         "name": name,
         "checkpoint": f"{run.checkpoint.parent.parent.name}: {run.moment}",
         "beta": 0.0 if run.config.kl_off else run.config.beta,
+        "objective": name_of(run.config.loss.objective),
+        "loss": evaluated.objective.formula(f"{kl_weight(run.config).full:g}"),
         "network": layers,
         "pixelSigma": likelihood.sigma().item() if isinstance(likelihood, GaussianPixels) else None,
         "directions": directions_LP.T.tolist(),

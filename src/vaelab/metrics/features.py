@@ -5,6 +5,7 @@ Shapes: B batch, N images, C channels, H height, W width.
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +60,7 @@ class Classifier(nn.Module):
 class FeatureNetwork:
     """A trained classifier, and the facts that are reported with each score on its features."""
 
-    name: str  # the data set's name and _cnn: mnist_cnn, fashion_mnist_cnn
+    name: str  # of its file, ends in _cnn: mnist_cnn, fashion_mnist_cnn
     image_shape: tuple[int, int, int]  # (C, H, W) of its input
     network: Classifier
     test_accuracy: float  # of the classifier on the full test set, between 0 and 1
@@ -114,19 +115,12 @@ def digest_of(sha256: Mapping[str, str]) -> str:
     return hashlib.sha256(repr(sorted(sha256.items())).encode()).hexdigest()
 
 
-def feature_network(dataset: str, device: torch.device, path: Path | None = None) -> FeatureNetwork:
-    """Load the classifier of a data set, from `path` or the shipped one, in eval mode.
+def feature_network(path: Path, device: torch.device) -> FeatureNetwork:
+    """Load a classifier from its file, in eval mode. Raises VaelabError if it is not a classifier.
 
-    Raises VaelabError if there is no such file, or it is not a classifier.
-
-    >>> feature_network("mnist", torch.device("cpu"))(torch.zeros(2, 1, 28, 28)).shape
+    >>> feature_network(shipped("mnist"), torch.device("cpu"))(torch.zeros(2, 1, 28, 28)).shape
     torch.Size([2, 64])
     """
-    path = shipped(dataset) if path is None else path
-    if not path.is_file():
-        raise VaelabError(
-            f"no classifier for {dataset} ships with vaelab (scripts/make_classifiers.py makes one)"
-        )
     try:
         content = path.read_bytes()
         with safetensors.safe_open(path, framework="pt") as file:
@@ -146,9 +140,18 @@ def feature_network(dataset: str, device: torch.device, path: Path | None = None
             network.features[place] = nn.Identity()
     network.to(device).to(memory_format=torch.channels_last)
     sha256 = hashlib.sha256(content).hexdigest()
-    return FeatureNetwork(
-        f"{dataset}_cnn", (channels, height, width), network, accuracy, sha256, facts.get("data")
-    )
+    shape = (channels, height, width)
+    return FeatureNetwork(name_of(path), shape, network, accuracy, sha256, facts.get("data"))
+
+
+def name_of(path: Path) -> str:
+    """What scores on a feature network are named after: its file, in letters, digits, _ and -.
+
+    >>> name_of(shipped("mnist")), name_of(beside(Path("my stamps.npz")))
+    ('mnist_cnn', 'my_stamps_npz_cnn')
+    """
+    stem = path.name.removesuffix(".safetensors").removesuffix(".features").removesuffix("_cnn")
+    return re.sub(r"[^\w-]+", "_", stem) + "_cnn"
 
 
 def untrained_network(seed: int, device: torch.device) -> Classifier:

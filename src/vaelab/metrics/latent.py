@@ -156,6 +156,17 @@ def log_marginals(posterior: Gaussian, z_ZL: Tensor) -> Tensor:
     return torch.cat(rows) - 0.5 * LOG_2PI - math.log(len(posterior.mean))
 
 
+def chi_square(share: float, dimensions: int) -> float:
+    """The quantile of the χ² distribution: `share` of N(0, I) lies within its square root of the mean.
+
+    >>> round(chi_square(0.95, 2) ** 0.5, 2)
+    2.45
+    """
+    from scipy.special import gammaincinv  # its import takes half a second
+
+    return 2 * float(gammaincinv(dimensions / 2, share))
+
+
 def uncovered(posterior: Gaussian, z_ZL: Tensor, share: float = 0.95, *, own: bool = True) -> Tensor:
     """Which points (Z, L) are outside the central region of every image's posterior, shape (Z,), bool.
 
@@ -167,10 +178,7 @@ def uncovered(posterior: Gaussian, z_ZL: Tensor, share: float = 0.95, *, own: bo
     >>> uncovered(posterior, torch.tensor([[0.0, 2.0], [0.0, 3.0]]))  # the region's radius is 2.45
     tensor([False,  True])
     """
-    from scipy.special import gammaincinv  # its import takes half a second
-
-    reach = 2 * float(gammaincinv(posterior.mean.shape[1] / 2, share))  # the chi-square quantile
-    rows = []
+    reach, rows = chi_square(share, posterior.mean.shape[1]), []
     for first, square_ZN in squared_distances(posterior, z_ZL):
         if not own:
             square_ZN.diagonal(offset=first).fill_(math.inf)
@@ -188,8 +196,9 @@ def uncovered_grid(posterior: Gaussian, reach: float, points: int, share: float 
     """
     axis = torch.linspace(-reach, reach, points, dtype=torch.float64, device=posterior.mean.device)
     sigma_N, rows = (0.5 * posterior.log_variance[:, 1]).exp(), []
+    most_N = 1.1 * chi_square(share, 2) ** 0.5 * sigma_N  # more than enough, however numbers are rounded
     for z in axis:  # a point is only covered by a posterior that reaches its row
-        near = (posterior.mean[:, 1] - z).abs() < 3 * sigma_N
+        near = (posterior.mean[:, 1] - z).abs() < most_N
         reaching = Gaussian(posterior.mean[near], posterior.log_variance[near])
         rows.append(uncovered(reaching, torch.stack([axis, z.expand(points)], dim=1), share))
     return torch.stack(rows)

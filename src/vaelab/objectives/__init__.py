@@ -12,9 +12,9 @@ from typing import Any
 
 from torch import Generator, Tensor, nn
 
-from vaelab.config import Config, show
+from vaelab.config import CONF_DIR, Config, ConfigError, read_yaml, show
 from vaelab.config.registry import Registry
-from vaelab.config.train import KL_SETTINGS
+from vaelab.config.train import KL_SETTINGS, SCHEDULE_ARGUMENTS, LossConfig, name_of
 from vaelab.models import VAE
 from vaelab.objectives.likelihoods import Likelihood, likelihoods
 from vaelab.objectives.schedules import KLSchedule, kl_schedules
@@ -105,44 +105,45 @@ class Objective(nn.Module, ABC):
         return ""
 
 
-objectives: Registry[Callable[..., Objective]] = Registry(
-    "loss.objective",
-    __name__,
-    "vaelab.objectives",
-    besides=("importance", "likelihoods", "schedules", "scoring"),
-)
+objectives: Registry[Callable[..., Objective]] = Registry("loss.objective", __name__, "vaelab.objectives")
 
 
-OF_OBJECTIVES = ("free_bits", "importance_samples")
+OBJECTIVE_ARGUMENTS = ("free_bits", "importance_samples")
 """Settings of `loss` that objectives may take by name, in addition to `beta`, which is 0 with kl=false."""
-
-OF_SCHEDULES = ("warmup_epochs", "cycles", "ratio")
-"""Settings of `loss` that schedules of the KL weight may take by name, in addition to `epochs`."""
 
 
 def build_objective(config: Config) -> Objective:
     """The objective of a run's settings, with its likelihood. Raises ConfigError for wrong settings."""
-    given = {key: getattr(config.loss, key) for key in OF_OBJECTIVES}
+    given = {key: getattr(config.loss, key) for key in OBJECTIVE_ARGUMENTS}
     beta = config.beta if config.kl else 0.0
     likelihood = likelihoods.build(config.loss.likelihood)
     return objectives.build(config.loss.objective, likelihood=likelihood, beta=beta, **given)
 
 
-def not_taken(config: Config) -> list[str]:
-    """A sentence for each setting that the chosen objective or KL schedule has no argument for."""
-    loss, untouched = config.loss, type(config.loss)()
+def without_use(config: Config) -> list[str]:
+    """A sentence for each setting of `loss` that the chosen objective or KL schedule makes no use of.
+
+    What the preset of the objective sets is left out: nobody has typed it.
+    """
+    loss, preset = config.loss, CONF_DIR / "loss" / f"{name_of(config.loss.objective)}.yaml"
+    untouched = LossConfig().to_dict() | (read_yaml(preset).get("loss", {}) if preset.is_file() else {})
     takers: dict[str, tuple[Registry[Any], str | dict[str, Any]]] = {
-        **dict.fromkeys(OF_OBJECTIVES, (objectives, loss.objective)),
-        **dict.fromkeys(OF_SCHEDULES, (kl_schedules, loss.schedule)),
+        **dict.fromkeys(OBJECTIVE_ARGUMENTS, (objectives, loss.objective)),
+        **dict.fromkeys(SCHEDULE_ARGUMENTS, (kl_schedules, loss.schedule)),
     }
-    return [
+    sentences = [
         f"loss.{key}={show(value)} has no effect with {registry.setting}={show(chosen)}, "
         "which does not take it."
         for key, (registry, chosen) in takers.items()
-        if (value := getattr(loss, key)) != getattr(untouched, key)
+        if (value := getattr(loss, key)) != untouched[key]
         and not (config.kl_off and f"loss.{key}" in KL_SETTINGS)  # which Config.without_effect reports
         and key not in registry.parameters(chosen)
     ]
+    rises = "warmup_epochs" in kl_schedules.parameters(loss.schedule) and not config.kl_off
+    if rises and kl_weight(config).is_constant and loss.schedule != LossConfig().schedule:
+        cause = "has no effect with loss.warmup_epochs=0: the KL weight is beta from the first step."
+        sentences.append(f"loss.schedule={show(loss.schedule)} {cause}")
+    return sentences
 
 
 def planned_by_epochs(config: Config) -> str:
@@ -165,6 +166,11 @@ class KLWeight:
     def __call__(self, epoch: float) -> float:
         return self.full * self.schedule.weight(epoch)
 
+    @property
+    def is_constant(self) -> bool:
+        """Whether it is the full weight at every step, whatever the number of steps."""
+        return self.full == 0 or self.schedule.full_from_start
+
     def in_words(self, epochs: int, steps: int) -> str:
         """`0.5` if the weight is full at every step of the training, else `(0 to 0.5)`; `steps` per epoch."""
         constant = all(self(step / steps) == self.full for step in range(epochs * steps))
@@ -173,5 +179,12 @@ class KLWeight:
 
 def kl_weight(config: Config) -> KLWeight:
     """beta times its schedule, or 0 with kl=false. Raises ConfigError if the schedule can't be used."""
-    given = {"epochs": config.epochs, **{key: getattr(config.loss, key) for key in OF_SCHEDULES}}
-    return KLWeight(config.beta if config.kl else 0.0, kl_schedules.build(config.loss.schedule, **given))
+    loss = config.loss
+    rises = not config.kl_off and "warmup_epochs" in kl_schedules.parameters(loss.schedule)
+    if rises and loss.warmup_epochs >= config.epochs:
+        raise ConfigError(
+            f"loss.warmup_epochs={loss.warmup_epochs} leaves no epoch at the full KL weight: type a number "
+            f"smaller than epochs={config.epochs}, or more epochs."
+        )
+    given = {"epochs": config.epochs, **{key: getattr(loss, key) for key in SCHEDULE_ARGUMENTS}}
+    return KLWeight(config.beta if config.kl else 0.0, kl_schedules.build(loss.schedule, **given))

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from vaelab.pages.glossary import bare
+from vaelab.pages.glossary import near_ceiling, row_of
+from vaelab.runs.folder import SPLIT_NAMES
 
 Numbers = Mapping[str, Any]  # metrics.json's, by section, name, and what was measured
 
@@ -12,7 +13,7 @@ TITLES = {
     "curves": "Loss curves",
     "dataset_overview": "Training images",
     "frozen_latents": "Samples with reduced σ",
-    "interpolations": "Interpolations between test images",
+    "interpolations": "Interpolations between images",
     "kl_per_dimension": "KL of each latent dimension",
     "latent_density": "Aggregate posterior and prior",
     "latent_evolution": "The latent space during training",
@@ -39,15 +40,28 @@ def conclusion(stem: str, numbers: Numbers) -> str:
     """What the figure shows, in numbers; empty where they were not measured."""
     try:
         return CONCLUSIONS[stem](numbers) if stem in CONCLUSIONS else ""
-    except (LookupError, StopIteration):
+    except LookupError:
         return ""
 
 
-def value(numbers: Numbers, section: str, name: str, of: str = "model") -> float:
-    """Raises LookupError or StopIteration where it was not measured. `fid` is that of any network."""
-    row = next(row for each, row in numbers[section].items() if bare(each) == name)
-    found: float = row[of]["value"]
+def entry(numbers: Numbers, section: str, name: str, of: str = "model") -> Mapping[str, Any]:
+    """A number with what it was measured on. Raises LookupError where it was not measured."""
+    row = row_of(numbers[section], name)
+    if row is None:
+        raise LookupError(name)
+    found: Mapping[str, Any] = row[of]
     return found
+
+
+def value(numbers: Numbers, section: str, name: str, of: str = "model") -> float:
+    """Raises LookupError where it was not measured."""
+    found: float = entry(numbers, section, name, of)["value"]
+    return found
+
+
+def images_of(found: Mapping[str, Any]) -> str:
+    """`validation images`: what a number was measured on."""
+    return f"{SPLIT_NAMES[found['split']]} images"
 
 
 def holes(numbers: Numbers) -> str:
@@ -61,12 +75,15 @@ def holes(numbers: Numbers) -> str:
 
 
 def density(numbers: Numbers) -> str:
-    return f"KL(q(z) ‖ p(z)) is {value(numbers, 'latent', 'marginal_kl'):.2f} nats."
+    information = entry(numbers, "latent", "mutual_information")
+    most = "at most " if near_ceiling(information["value"], information["images"]) else ""
+    return f"KL(q(z) ‖ p(z)) is {most}{value(numbers, 'latent', 'marginal_kl'):.2f} nats."
 
 
 def neighbours(numbers: Numbers) -> str:
-    found = value(numbers, "classes", "knn_accuracy", "posterior means")
-    return f"The 10 nearest neighbours predict the class of {100 * found:.1f} % of test images correctly."
+    found = entry(numbers, "classes", "knn_accuracy", "posterior means")
+    share = f"{100 * found['value']:.1f} % of {images_of(found)}"
+    return f"The 10 nearest neighbours predict the class of {share} correctly."
 
 
 def fid_of(what: str) -> Callable[[Numbers], str]:
@@ -78,8 +95,8 @@ def fid_of(what: str) -> Callable[[Numbers], str]:
 
 
 def ranked(numbers: Numbers) -> str:
-    mean = value(numbers, "bound", "reconstruction")
-    return f"The mean over all test images is {mean:.2f} nats."
+    mean = entry(numbers, "bound", "reconstruction")
+    return f"The mean over all {images_of(mean)} is {mean['value']:.2f} nats."
 
 
 def dimensions(numbers: Numbers) -> str:

@@ -1,6 +1,11 @@
 """What each number means, in a sentence, for readers of a report."""
 
+import math
 import re
+from collections.abc import Mapping
+from typing import TypeVar
+
+Row = TypeVar("Row")
 
 MEANINGS = {
     "reconstruction": (
@@ -93,7 +98,12 @@ ARROWS_MEAN = "↑ higher is better, ↓ lower is better, → closer to real ima
 
 def bare(name: str) -> str:
     """A number's name without split or network: `kl` for `val/kl`, `fid` for `fid_mnist_cnn`."""
-    return re.sub(r"_[a-z_]+_cnn$", "", name.rpartition("/")[2])
+    return re.sub(r"_.+_cnn$", "", name.rpartition("/")[2])
+
+
+def row_of(rows: Mapping[str, Row], name: str) -> Row | None:
+    """The row of a number among those of a section: `fid` is that of any network. None if there is none."""
+    return next((row for each, row in rows.items() if bare(each) == name), None)
 
 
 def meaning(name: str) -> str:
@@ -104,3 +114,13 @@ def meaning(name: str) -> str:
 def with_arrow(name: str) -> str:
     """A name with an arrow that says whether higher or lower is better: `fid_mnist_cnn ↓`."""
     return " ".join([name, *(arrow for arrow, names in ARROWS.items() if bare(name) in names)])
+
+
+NEAR_CEILING = 1.5
+"""A measured I(x; z) is unreliable within this many nats of ln N: at ln N − 1.2 it is 0.3 nats too low, and
+the error grows rapidly towards ln N."""
+
+
+def near_ceiling(information: float, images: int) -> bool:
+    """Whether `images` are too few to measure an I(x; z) of `information` nats, and so KL(q(z) ‖ p(z))."""
+    return information > math.log(images) - NEAR_CEILING

@@ -107,7 +107,7 @@ def evaluated_cards(numbers: captions.Numbers, checkpoint: str) -> list[Card]:
         ("prior draws in holes", "covered by no posterior", " %", ("latent", "prior_not_covered"),
          "model", ("posterior_not_covered", "model"), "posterior samples"),
     ):  # fmt: skip
-        with suppress(LookupError, StopIteration):
+        with suppress(LookupError):
             scale = 100 if percent else 1
             own = written(scale * captions.value(numbers, section, row, of), digits=1)
             other = written(scale * captions.value(numbers, section, *beside), digits=1)

@@ -248,7 +248,9 @@ class RunFolder:
         """What `write_run_json` wrote. Raises RunFolderError for anything else."""
         try:
             facts: dict[str, Any] = json.loads(self.run_json.read_text(encoding="utf-8"))
-            if not facts.keys() >= {"status", "command", "data", "epochs", "sessions"}:
+            of_data = {"description", "images", "scored_each_epoch", "sha256"}
+            whole = facts.keys() >= {"status", "command", "data", "epochs", "sessions"}
+            if not (whole and facts["data"].keys() >= of_data):
                 raise ValueError
             facts["epochs"].setdefault("total", facts["epochs"].get("asked"))  # its name in older runs
         except (ValueError, AttributeError) as error:

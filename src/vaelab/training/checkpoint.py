@@ -5,6 +5,7 @@ with `torch.save` (formats 1 and 2, *.pt) can still be read.
 """
 
 import hashlib
+import io
 import json
 from collections import defaultdict
 from contextlib import suppress
@@ -74,7 +75,7 @@ class Checkpoint(BaseModel):
     best_neg_elbo: FiniteFloat | None = None  # for older versions, which chose by it
     device: str
     seconds: FiniteFloat  # training time of the current epoch
-    initial_weights: dict[str, Any] = {}  # path, epoch and SHA-256 of their checkpoint; none if random
+    initial_weights: dict[str, Any] = {}  # InitialWeights.facts of their checkpoint; none if random
     param_groups: list[dict[str, Any]]  # Adam's options
     model: Tensors
     trained: Tensors = Field({}, exclude=True)
@@ -86,6 +87,8 @@ class Checkpoint(BaseModel):
     random: Tensors  # the state of each random stream, by its purpose
     step_terms: Annotated[Tensor, Field(exclude=True)]
     """The terms of each step of the current epoch, shape (steps, terms)."""
+    sha256: str = Field("", exclude=True)
+    """Of the file that it was read from; empty if from none."""
 
     @model_validator(mode="after")
     def check_agreement(self) -> Self:
@@ -181,7 +184,9 @@ def load(path: Path) -> Checkpoint:
 def read(path: Path) -> Checkpoint:
     """Load a checkpoint from a file that exists. Raises Unusable with what is wrong."""
     try:
-        content = content_of_pt(path) if path.suffix == ".pt" else content_of_file(path)
+        file = path.read_bytes()  # once, because a training may replace the file at any moment
+        content = content_of_pt(file) if path.suffix == ".pt" else content_of_file(file)
+        content["sha256"] = hashlib.sha256(file).hexdigest()
         newer = content["format"] > FORMAT
     except Exception as error:  # torch.load raises many kinds for what is something else
         raise Unusable("can't be read: it is damaged, or was not written by vaelab") from error
@@ -199,12 +204,11 @@ def read(path: Path) -> Checkpoint:
     return checkpoint
 
 
-def content_of_file(path: Path) -> dict[str, Any]:
+def content_of_file(file: bytes) -> dict[str, Any]:
     """The fields of a checkpoint, not validated yet. Raises errors of many types for a damaged file."""
-    content = path.read_bytes()  # read once, because a training may replace the file at any moment
     # Copies, because a tensor's place in memory may decide how its arithmetic is rounded.
-    tensors = {name: tensor.clone() for name, tensor in sorted(load_tensors(content).items())}
-    header = content[8 : 8 + int.from_bytes(content[:8], "little")]  # the format: its size, then JSON
+    tensors = {name: tensor.clone() for name, tensor in sorted(load_tensors(file).items())}
+    header = file[8 : 8 + int.from_bytes(file[:8], "little")]  # the format: its size, then JSON
     metadata = json.loads(header)["__metadata__"]
     if metadata["sha256"] != digest(metadata["json"], tensors):
         raise ValueError("The SHA-256 is not the one that was written with it.")
@@ -226,9 +230,9 @@ def by_first_word(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     return parts
 
 
-def content_of_pt(path: Path) -> dict[str, Any]:
+def content_of_pt(file: bytes) -> dict[str, Any]:
     """Load a checkpoint of format 1 or 2, which `torch.save` wrote."""
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    content = torch.load(io.BytesIO(file), map_location="cpu", weights_only=True)
     if content["config"]["model"]["name"] == "conv":  # whose kernel was not yet a setting
         content["config"]["model"].setdefault("kernel", 4)
     return content | {

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vaelab.config import Config, show
+from vaelab.config import Config, DatasetConfig, resolve, show
 from vaelab.data.splits import Data, validation_size
 from vaelab.models import models
-from vaelab.runs.folder import checkpoint_at, sha256_of
+from vaelab.runs.folder import checkpoint_at
 from vaelab.training import checkpoint
 from vaelab.training.checkpoint import Checkpoint, CheckpointError
 from vaelab.training.state import TrainingState
@@ -23,22 +23,26 @@ class InitialWeights:
 
     path: Path
     saved: Checkpoint
-    sha256: str
-    """Of the file."""
 
     @classmethod
     def at(cls, path: Path | str) -> InitialWeights:
         """Those of a checkpoint, or of a run's last one. Raises RunFolderError and CheckpointError."""
         found = checkpoint_at(path)
-        while True:  # a training may replace the file at any moment
-            sha256, saved = sha256_of(found), checkpoint.load(found)
-            if sha256_of(found) == sha256:
-                return cls(found, saved, sha256)
+        return cls(found, checkpoint.load(found))
 
     @property
     def facts(self) -> dict[str, Any]:
         """What run.json and checkpoints say of them."""
-        return {"checkpoint": str(self.path.resolve()), "epoch": self.saved.epoch, "sha256": self.sha256}
+        saved = self.saved
+        own = {"checkpoint": str(self.path.resolve()), "epoch": saved.epoch, "sha256": saved.sha256}
+        return {**own, "trained_on": self.trained_on}
+
+    @property
+    def trained_on(self) -> list[dict[str, Any]]:
+        """The images that they were trained on, by their run and by those whose weights it started with."""
+        dataset = checkpoint.config_of(self.saved).dataset.to_dict()
+        own = {"sha256": dict(self.saved.data.sha256), "dataset": dataset}
+        return [*self.saved.initial_weights.get("trained_on", []), own]
 
     def check(self, config: Config, image_shape: Sequence[int], classes: Sequence[int]) -> None:
         """Raise CheckpointError if a run of these settings can't start with them.
@@ -67,13 +71,17 @@ class InitialWeights:
 
     def seen(self, config: Config, data: Data) -> str:
         """A sentence if they were trained on images that this run validates or tests with; else empty."""
-        before, now = checkpoint.config_of(self.saved).dataset, config.dataset
-        if self.saved.data.sha256 != dict(data.origin.sha256):
-            return ""
-        if (before.split_seed, before.test_size) != (now.split_seed, now.test_size):
-            given = f"dataset.split_seed={before.split_seed} dataset.test_size={show(before.test_size)}"
-            return f"The initial weights were trained on some of the test images: type {given}."
-        then, here = (validation_size(each, data.training_file) for each in (before, now))
+        now, here = config.dataset, validation_size(config.dataset, data.training_file)
+        sizes = [here]
+        for each in self.trained_on:
+            if each["sha256"] != dict(data.origin.sha256):
+                continue
+            before = resolve(each["dataset"], DatasetConfig)
+            if (before.split_seed, before.test_size) != (now.split_seed, now.test_size):
+                given = f"dataset.split_seed={before.split_seed} dataset.test_size={show(before.test_size)}"
+                return f"The initial weights were trained on some of the test images: type {given}."
+            sizes.append(validation_size(before, data.training_file))
+        then = min(sizes)
         if then < here:
             some = "The initial weights were trained on some of the validation images"
             return f"{some}: type dataset.val_size={then}."

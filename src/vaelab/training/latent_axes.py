@@ -60,10 +60,13 @@ class LatentAxes:
     def varying(self) -> list[int]:
         """The directions along which images differ.
 
-        Their variance is above that of an inactive unit and, of more than two, above 1 % of the total. Raises
-        NothingToShow if there is none.
+        Their variance is above that of an inactive unit and, of more than two, above 1 % of the total or half
+        of the largest: of many similar ones, none may have 1 %. Raises NothingToShow if there is none.
         """
-        least = ACTIVE_VARIANCE * max(1.0, self.variances.sum().item() if len(self.names) > 2 else 0)
+        least = ACTIVE_VARIANCE
+        if len(self.names) > 2:
+            shares = 0.01 * self.variances.sum().item(), 0.5 * self.variances.max().item()
+            least = max(least, min(shares))
         found: list[int] = (self.variances > least).nonzero().flatten().tolist()
         if not found:
             where = "along every direction" if len(self.names) > 2 else "in every latent dimension"

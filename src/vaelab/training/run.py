@@ -86,6 +86,7 @@ class Run:
     """What was minimised: `objective(model, x, noise, kl_weight)` gives its terms in nats per image."""
     epoch: int  # number of complete epochs that these weights were trained for
     checkpoint: Path  # the file that holds them
+    sha256: str  # of that file as it was read: a training may have replaced it since then
     trained_on: Mapping[str, Any]
     """The data set's `name`, `title` and `classes`, a `description` of the images, the `sha256` of the files,
     and `complete`, which is False for the embedded subset."""
@@ -313,7 +314,7 @@ def load(path: Path | str, which: str | None = None) -> Run:
     model, objective = checkpoint.model_of(saved)
     config, facts = checkpoint.config_of(saved), checkpoint.known_data(saved.data).model_dump()
     metrics, best = Rows(last.history, conditional=config.conditional), last.best_epoch
-    return Run(config, metrics, model, objective, saved.epoch, path, facts, best)
+    return Run(config, metrics, model, objective, saved.epoch, path, saved.sha256, facts, best)
 
 
 def newest(folder: RunFolder, other: Path) -> checkpoint.Checkpoint:

@@ -17,13 +17,12 @@ from vaelab.config import (
     VaelabError,
     continued,
     counted,
-    effective,
     quote_override,
     to_yaml,
 )  # fmt: skip
 from vaelab.data import splits
 from vaelab.data.datasets import OWN_FILES, spec_of
-from vaelab.objectives import kl_weight, not_taken, planned_by_epochs
+from vaelab.objectives import kl_weight, planned_by_epochs, without_use
 from vaelab.runs import files, logs
 from vaelab.runs.environment import set_deterministic, torch_settings_kept
 from vaelab.runs.files import StorageError
@@ -33,6 +32,7 @@ from vaelab.training import callbacks, checkpoint
 from vaelab.training.callbacks import best_of, command, notify
 from vaelab.training.checkpoint import Checkpoint, CheckpointError
 from vaelab.training.examples import ExampleImages
+from vaelab.training.identity import effective
 from vaelab.training.initial_weights import InitialWeights
 from vaelab.training.loggers import loggers
 from vaelab.training.loop import fit
@@ -191,14 +191,22 @@ class TrainingRun:
         set_deterministic(config.deterministic and device.type == "cuda")
         self.data = splits.load(config.dataset, device)
         self.state = TrainingState.fresh(config, self.data, device)
-        self.seen = ""
+        self.warning = ""
+        self.starts_again = False  # in mid-epoch, so that the weights are not those of the end of an epoch
         if resumed is not None:
             checkpoint.restore(resumed, self.state, config, self.data)
+            self.starts_again = resumed.step > 0 and self.state.step == 0
+            if self.starts_again:
+                self.warning = (
+                    f"The run was interrupted on another kind of device ({resumed.device}), whose random "
+                    f"numbers can't be continued here: epoch {resumed.epoch + 1} starts again, and the "
+                    f"images of its first {counted(resumed.step, 'step')} are trained on twice."
+                )
         elif config.initial_weights is not None:
             weights = InitialWeights.at(config.initial_weights)
             weights.check(config, self.data.spec.image_shape, self.data.labelled_classes)
             weights.copy_to(self.state)
-            self.seen = weights.seen(config, self.data)
+            self.warning = weights.seen(config, self.data)
         before = facts_before(folder) if self.resumed else {}
         if before == DAMAGED:
             log.warning("%s was damaged: it is rewritten without earlier sessions.", folder.run_json)
@@ -291,7 +299,7 @@ class TrainingRun:
             were = "was" if len(left_out) == 1 else "were"
             files = f"{counted(len(left_out), 'file')} in {data.origin.folder}"
             log.warning(f"{files} {were} left out ({first}{more}).")
-        for idle in [*config.without_effect(), *not_taken(config)]:
+        for idle in [*config.without_effect(), *without_use(config)]:
             log.warning(idle)
         if data.scored.name == "val" and not self.chooses_best():
             log.info(
@@ -310,8 +318,8 @@ class TrainingRun:
             log.warning("deterministic=true has no effect on %s.", where)
         if (initial := self.state.initial_weights) and not self.resumed:
             log.info("Training starts with the weights of %(checkpoint)s, epoch %(epoch)d", initial)
-        if self.seen:
-            log.warning(self.seen)
+        if self.warning:
+            log.warning(self.warning)
         if self.state.total_steps:
             log.info("Continuing after epoch %d, step %d", self.state.epoch, self.state.step)
 
@@ -325,14 +333,15 @@ class TrainingRun:
         """Reset the folder to the state's epoch: a killed process, or later epochs, may have written more."""
         state, folder, save = self.state, self.folder, self.epochs.save
         # Before anything is removed: a process killed after this returns to this state and repeats the rest.
-        save(state, "last")
+        if not self.starts_again:
+            save(state, "last")
         if folder.remove_after(state.epoch, state.total_steps):
             log.warning("Going back to epoch %d: the files of later epochs are removed", state.epoch)
         if state.history:
             folder.write_metrics(state.history)
         else:  # killed between the first epoch's row and its checkpoint
             folder.metrics_csv.unlink(missing_ok=True)
-        if state.history and state.step == 0:
+        if state.history and state.step == 0 and not self.starts_again:
             self.restore_best()
             save(state, *self.epochs.due(state))
 

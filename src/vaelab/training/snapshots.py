@@ -57,7 +57,7 @@ def frame_distance(config: Config, steps_per_epoch: int) -> int:
     Doubling ensures that a run that is extended has the same frames as one that was longer from the start.
     """
     distance = config.artifacts.gif_every_batches or steps_per_epoch
-    while config.epochs * steps_per_epoch > MOST_FRAMES * distance:
+    while config.epochs * steps_per_epoch > (MOST_FRAMES - 1) * distance:  # one more before the first step
         distance *= 2
     return distance
 

@@ -49,7 +49,7 @@ class TrainingState:
     history: list[Record] = field(default_factory=list)
     best_epoch: int = 0
     initial_weights: dict[str, Any] = field(default_factory=dict)
-    """Path, epoch and SHA-256 of the checkpoint whose weights the training started with; empty if random."""
+    """`InitialWeights.facts` of the checkpoint whose weights the training started with; empty if random."""
     average: tuple[VAE, Objective] | None = None
     """Model and objective with the moving averages of their weights, or None."""
 
@@ -136,8 +136,10 @@ class TrainingState:
     def not_timed(self) -> Iterator[None]:
         """Within the context, inside `timed`, time does not count as training time: for figures."""
         started = self.now()
-        yield
-        self.seconds -= self.now() - started
+        try:
+            yield
+        finally:
+            self.seconds -= self.now() - started
 
 
 def counts_of(config: Config) -> Sequence[str]:
@@ -236,10 +238,9 @@ def epoch_record(state: TrainingState, data: Data, config: Config) -> Record:
             terms = numbers["reconstruction"], numbers["kl"]
             raise diverged(state.epoch + 1, state.step, *terms, weight)
         record |= {f"{name}/{key}": value for key, value in numbers.items()}
-    constant = config.kl_off or config.loss.full_from_start
     record |= {
         "kl_weight": weight,
-        **({} if constant else {"kl_weight_mean": fmean(weights)}),
+        **({} if weight_of.is_constant else {"kl_weight_mean": fmean(weights)}),
         **dict(zip(counts, sums_T[len(per_image_T) :].tolist(), strict=True)),
         "active_units": active_units(scored.posterior.mean),
         "images_per_second": len(data.train) / state.seconds,

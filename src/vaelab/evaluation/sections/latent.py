@@ -11,11 +11,9 @@ from vaelab.evaluation.numbers import NATS, Number, Section, mean_of, number_of
 from vaelab.evaluation.sections import sections
 from vaelab.metrics.latent import FACTORISED, is_active, kl_parts, uncovered
 from vaelab.metrics.resampling import share_score
+from vaelab.pages.glossary import NEAR_CEILING, near_ceiling
 
 COLLAPSED = 0.01  # nats, averaged over images, below which a latent dimension carries nothing
-NEAR_CEILING = 1.5
-"""A measured I(x; z) is unreliable within this many nats of ln N: at ln N − 1.2 it is 0.3 nats too low, and
-the error grows rapidly towards ln N."""
 
 
 @sections.register("latent")
@@ -58,7 +56,7 @@ def latent(evaluated: EvaluatedModel, progress: Progress) -> Section:
         f"posterior_not_covered, the same share of posterior samples of {evaluated.examples.images_name}."
     )
     verdicts = [collapse_verdict(active, collapsed, constant)]
-    if parts.mutual_information.value > ceiling - NEAR_CEILING:
+    if near_ceiling(parts.mutual_information.value, images):
         verdicts.append(
             f"I(x; z) is within {NEAR_CEILING} nats of its ceiling: the posteriors of {images:,} images "
             "overlap too little to measure it; the true value is higher, and that of marginal_kl lower."

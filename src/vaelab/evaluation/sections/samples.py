@@ -17,7 +17,7 @@ from vaelab.metrics import generation
 from vaelab.metrics.features import FeatureNetwork, beside, digest_of, feature_network, shipped
 from vaelab.metrics.generation import Manifold
 from vaelab.metrics.resampling import Score
-from vaelab.runs.folder import SPLIT_NAMES
+from vaelab.runs.folder import SPLIT_NAMES, sha256_of
 
 FLOOR = "real images (floor)"
 UNITS = {
@@ -46,7 +46,7 @@ def network_of(evaluated: EvaluatedModel) -> FeatureNetwork:
             root = shlex.quote(data.origin.folder)
             make = f"python scripts/make_classifiers.py dataset=images dataset.root={root} makes one"
         raise CannotMeasure(f"there is no feature network for {data.spec.title}; {make}")
-    network = feature_network(data.spec.name, evaluated.device, path)
+    network = feature_network(path, evaluated.device)
     if network.image_shape != data.spec.image_shape:
         shapes = f"{network.image_shape}, not {data.spec.image_shape}"
         raise CannotMeasure(f"{path} takes images of the shape (C, H, W) = {shapes}")
@@ -119,14 +119,21 @@ def samples(evaluated: EvaluatedModel, progress: Progress) -> Section:
         remark += (
             " Samples are decoded given classes drawn from p(y), reconstructions given the image's own class."
         )
-    included = "those of the floor" if split == "test" else f"these {split} images"
-    if network.trained_on in (None, digest_of(evaluated.data.origin.sha256)):
-        remark += f" The network was trained on all training images, {included} included."
-    else:
-        remark += " The network was not trained on these images."
+    remark += f" {trained_on(network, evaluated)}"
     prior, mixture = (columns[of][f"fid_{network.name}"] for of in ("prior samples", "mixture samples"))
     verdicts = [sampling_verdict(prior, mixture), *precision_verdicts(columns, network.name)]
     return Section.of_columns("Sample quality", columns, remark, verdicts, {"features": network.facts()})
+
+
+def trained_on(network: FeatureNetwork, evaluated: EvaluatedModel) -> str:
+    """Whether the feature network was trained on the images that samples are compared with."""
+    data, split = evaluated.data, SPLIT_NAMES[evaluated.split.name]
+    own = shipped(data.spec.name)
+    is_own = own.is_file() and network.sha256 == sha256_of(own)
+    if is_own or network.trained_on == digest_of(data.origin.sha256):
+        included = "those of the floor" if split == "test" else f"these {split} images"
+        return f"The network was trained on all training images, {included} included."
+    return "The network was trained on the images of other files."
 
 
 def sampling_verdict(prior: Number, mixture: Number) -> str:

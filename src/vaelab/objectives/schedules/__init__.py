@@ -19,6 +19,9 @@ class KLSchedule(ABC):
     0.5
     """
 
+    full_from_start: bool = False
+    """Whether the weight is 1 at all times."""
+
     @abstractmethod
     def weight(self, epoch: float) -> float:
         """The factor, from 0 to 1, at a time in epochs, where 2.5 is the middle of the third epoch."""
@@ -29,6 +32,7 @@ class WarmUp(KLSchedule):
 
     def __init__(self, warmup_epochs: int = 0) -> None:
         self.warmup_epochs = warmup_epochs
+        self.full_from_start = warmup_epochs == 0
 
     def weight(self, epoch: float) -> float:
         return 1.0 if epoch >= self.warmup_epochs else self.rise(epoch / self.warmup_epochs)

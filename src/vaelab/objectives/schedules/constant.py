@@ -7,5 +7,7 @@ from vaelab.objectives.schedules import KLSchedule, kl_schedules
 class Constant(KLSchedule):
     """1 at all times."""
 
+    full_from_start = True
+
     def weight(self, epoch: float) -> float:
         return 1.0

@@ -103,9 +103,10 @@ const LAYERS = {
   silu: (layer, input, shape) => [input.map((value) => value / (1 + Math.exp(-value))), shape],
   tanh: (layer, input, shape) => [input.map(Math.tanh), shape],
   sigmoid: (layer, input, shape) => [input.map((value) => 1 / (1 + Math.exp(-value))), shape],
-  glu: (layer, input, [size]) => [
-    input.slice(0, size / 2).map((value, i) => value / (1 + Math.exp(-input[size / 2 + i]))), [size / 2],
-  ],
+  glu(layer, input, [channels, ...area]) {
+    const half = input.length / 2;  // the first half of the channels, gated by the second
+    return [input.slice(0, half).map((value, i) => value / (1 + Math.exp(-input[half + i]))), [channels / 2, ...area]];
+  },
   flatten: (layer, input, shape) => [input, [shape.reduce((a, b) => a * b)]],
   unflatten: (layer, input) => [input, layer.shape],
 };

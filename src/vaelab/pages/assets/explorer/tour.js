@@ -58,20 +58,26 @@ const TOUR = [
       }) + " With more images there are fewer holes; an evaluation counts them against all training images, as prior_not_covered.",
   },
   {
-    title: "The weight β of the KL",
+    title: "What keeps posteriors near the prior",
     enter: () => {
       state.background = "none";
       resetView();
     },
-    text: () => "β is the weight of the KL in the loss; the KL pulls every posterior towards N(0, I). Over the images here, "
-      + ofEach((view) => {
-        const beta = view.model.beta === 0 ? "with the KL off (β = 0)" : `with β = ${view.model.beta}`;
-        return `${beta} the KL is ${shown(sum([...view.kl]), 1)} nats per image, σ is ${precise(average(view.sigma))} on average, and the posterior means have a standard deviation of ${shown(average(view.spread))} per dimension`;
-      }, "; ") + "."
-      + (views.length > 1 && views.some((view) => view.model.beta === 0)
-        ? " Without the KL nothing keeps the posteriors near 0, and σ may shrink until they hardly overlap."
-        : " Exact reconstructions need a small σ and posteriors far apart; the KL favours the opposite: β sets the balance.")
-      + (views.length > 1 ? "" : " The explorer of a sweep shows two models with different β side by side."),
+    text: () => {
+      const weighted = views.every((view) => view.model.objective === "neg_elbo");
+      return (weighted ? "β is the weight of the KL in the loss, after a warm-up if there is one; the KL pulls every posterior towards N(0, I)."
+        : "The loss determines what pulls the posteriors towards N(0, I), and how strongly.") + " Over the images here, "
+        + ofEach((view) => {
+          const { beta, loss, objective } = view.model;
+          const how = !weighted ? `with the ${loss ? `loss ${loss},` : `objective ${objective}`}`
+            : beta === 0 ? "with the KL off (β = 0)" : `with β = ${beta}`;
+          return `${how} the KL is ${shown(sum([...view.kl]), 1)} nats per image, σ is ${precise(average(view.sigma))} on average, and the posterior means have a standard deviation of ${shown(average(view.spread))} per dimension`;
+        }, "; ") + "."
+        + (views.length > 1 && views.some((view) => view.model.beta === 0)
+          ? " Without the KL nothing keeps the posteriors near 0, and σ may shrink until they hardly overlap."
+          : ` Exact reconstructions need a small σ and posteriors far apart; the ${weighted ? "KL favours the opposite: β sets the balance." : "prior favours the opposite."}`)
+        + (views.length > 1 ? "" : ` The explorer of a sweep shows two models${weighted ? " with different β" : ""} side by side.`);
+    },
   },
   {
     title: "Interpolation",
