@@ -131,7 +131,7 @@ def shortened(command: str, arguments: str) -> list[str]:
         if "dataset=images" in given:
             more = [each for each in QUICK if not each.startswith("dataset.")]
         if "experiment" in own:
-            more = ["epochs=2", "loss.warmup_epochs=1", *more]  # it may have a longer warm-up
+            more = ["epochs=2", "loss.warmup_epochs=1", "seed=1", *more]  # the study's own may be larger
         if "-m" in given or "experiment" in own:
             more = [*more, *(f"hydra.callbacks.compare.{each}" for each in MORE["compare"])]
     for each in more:
