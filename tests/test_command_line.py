@@ -267,7 +267,6 @@ def test_help_lists_groups_studies_and_examples(helps: dict[str, str]) -> None:
     ):  # fmt: skip
         assert line in helps["train"]
     assert "Settings and their defaults (reconstruction and KL are in nats per image)\n" in helps["train"]
-    assert re.search(r"experiment=kl_ablation +What does the KL term do\?", helps["train"])
 
 
 def test_an_output_that_lacks_a_character_ends_no_command(tmp_path: Path) -> None:
