@@ -16,9 +16,9 @@ import pytest
 from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from harness import TINY, command_line_of
+from harness import TABLE_ONLY, TINY, command_line_of
 
-PLAIN = [setting for setting in TINY if "report" not in setting]
+REPORTED = [setting for setting in TINY if "report" not in setting]
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
 RUNS = ("0_beta-1_model.hidden-32", "1_beta-1_model.hidden-48")
 FAILED = "2_beta-1e+39_model.hidden-32"
@@ -34,9 +34,9 @@ FRAMES = "new Promise((done) => requestAnimationFrame(() => requestAnimationFram
 def make_pages(folder: Path) -> None:
     """A sweep of two runs with images and two that fail, its comparison, and two explorers."""
     result = command_line_of("vaelab.train", folder)(
-        "-m", *PLAIN, "epochs=2", "optimizer.lr=0.005", "artifacts.checkpoint_every=1", "beta=1,1e39", "model.hidden=[32],[48]", "artifacts.gif=false",
+        "-m", *REPORTED, "epochs=2", "optimizer.lr=0.005", "artifacts.checkpoint_every=1", "beta=1,1e39", "model.hidden=[32],[48]", "artifacts.gif=false",
         "artifacts.figures=false", "model.latent_dim=3", f'artifacts.watermark="{HOSTILE}"',
-        "hydra.callbacks.compare.evaluate=false", "hydra.callbacks.compare.figures=false", "hydra.sweep.dir=sweep",
+        *TABLE_ONLY, "hydra.sweep.dir=sweep",
     )  # fmt: skip
     assert result.returncode == 1, result.stderr  # an absurd beta diverges
     explore = command_line_of("vaelab.explore", folder)
@@ -52,7 +52,7 @@ def make_pages(folder: Path) -> None:
 def make_families(folder: Path) -> None:
     """Four runs that don't compare, the explorer of a class-conditional one with one latent, then a comparison."""
     result = command_line_of("vaelab.train", folder)(
-        "-m", *PLAIN, "dataset.classes=[1,7]", "epochs=1", "model.latent_dim=1", "model.hidden=[32]", "artifacts.gif=false",
+        "-m", *REPORTED, "dataset.classes=[1,7]", "epochs=1", "model.latent_dim=1", "model.hidden=[32]", "artifacts.gif=false",
         "artifacts.figures=false", "dataset=mnist,fashion_mnist", "model.conditional=false,true",
         "hydra.callbacks.compare.enabled=false", "hydra.sweep.dir=sweep",
     )  # fmt: skip

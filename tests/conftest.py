@@ -16,6 +16,7 @@ import torch
 from faults_helpers import SHORT, Undisturbed
 from harness import (
     TINY,
+    UNDRAWN,
     UNREACHABLE,
     CommandLine,
     SmallDisk,
@@ -90,17 +91,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small run whose checkpoints are of epochs 1, 2 (best.safetensors, last.safetensors) and 2."""
 
     def make(folder: Path) -> None:
-        quiet = (
-            "artifacts.every=0",
-            "artifacts.figures=false",
-            "artifacts.gif=false",
+        line = (
+            *TINY,
+            *UNDRAWN,
             "artifacts.checkpoint_every=1",
+            "model.hidden=[4]",
+            "epochs=2",
+            "hydra.run.dir=run",
         )
-        run_folder(
-            command_line_of("vaelab.train", folder)(
-                *TINY, *quiet, "model.hidden=[4]", "epochs=2", "hydra.run.dir=run"
-            )
-        )
+        run_folder(command_line_of("vaelab.train", folder)(*line))
 
     folder, _ = once(tmp_path_factory, "trained-in-two-epochs", make)
     return folder / "run"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harness import TINY, command_line_of, once, run_folder
+from harness import TINY, UNDRAWN, command_line_of, once, run_folder
 from vaelab.config.evaluate import ON_REQUEST
 from vaelab.evaluation.numbers import Basis, Number
 from vaelab.evaluation.sections import section_names
@@ -17,24 +17,19 @@ from vaelab.evaluation.sections import section_names
 SECTIONS = [name for name in section_names() if name not in ON_REQUEST]
 
 
-BOUND_ONLY = [f"metrics.{name}=false" for name in section_names() if name != "bound"]
-"""Settings that switch all other sections off."""
+ROUGH_NLL = ("importance_samples=5", "nll_images=40")
+"""Overrides for an evaluation that spends little on the NLL."""
 
 
-QUICK = ("importance_samples=5", "nll_images=40")
-
-
-NO_FIGURES = ("artifacts.every=0", "artifacts.figures=false", "artifacts.gif=false")
-
-
-def only(*names: str) -> list[str]:
-    """Settings that switch all other sections off, and the figures."""
-    return ["figures=false", *(f"metrics.{name}=false" for name in SECTIONS if name not in names)]
+def only(*names: str, figures: bool = False) -> list[str]:
+    """Settings that switch all other sections off, and the figures unless these are wanted."""
+    others = (f"metrics.{name}=false" for name in SECTIONS if name not in names)
+    return [f"figures={str(figures).lower()}", *others]
 
 
 def run_of_three_epochs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of three epochs whose best.safetensors is not its last.safetensors."""
-    command = (*TINY, *NO_FIGURES, "epochs=3", "optimizer.lr=0.02", "artifacts.checkpoint_every=1")
+    command = (*TINY, *UNDRAWN, "epochs=3", "optimizer.lr=0.02", "artifacts.checkpoint_every=1")
 
     def make(folder: Path) -> None:
         run_folder(command_line_of("vaelab.train", folder)(*command, "hydra.run.dir=run"))

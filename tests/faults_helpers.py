@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageSequence
 
-from harness import TINY, CommandLine
+from harness import TINY, CommandLine, status
 from vaelab.config import quote_override
 from vaelab.training import checkpoint
-from whole_runs import assert_same_run, run_json
+from whole_runs import assert_same_run
 
 SHORT = (
     *TINY, "artifacts.zip=true", "artifacts.checkpoint_every=1", "artifacts.gif_every_batches=5", "artifacts.figures=false",
@@ -71,7 +71,7 @@ def packed(path: Path) -> list[str]:
 
 def assert_equal_to(undisturbed: Path, run: Path) -> None:
     """Bit for bit in weights, rows and images; all the rest is there too, and nothing else."""
-    assert run_json(run)["status"] == "finished"
+    assert status(run) == "finished"
     assert_same_run(undisturbed, run)
     # Of a process that was killed in its very last moment, the lock's files are left, unlocked.
     files = [

@@ -77,7 +77,7 @@ def several(scale: float) -> dict[str, OverSeeds]:
     return {f"{split}/{term}": seeds((3, 5), scale) for split in SPLITS for term in terms}
 
 
-FIGURES: dict[str, Callable[[], Figure]] = {
+EXAMPLE_FIGURES: dict[str, Callable[[], Figure]] = {
     "grid": lambda: image_grid(
         GENERATOR.random((3, 4, 28, 28)), "Title", LONG, row_labels=list(NAMES.values()),
         column_labels=["one", "two\nlines", "x", "y"], bottom_label=f"{LONG}\n{LONG}, and what the rows are",

@@ -47,6 +47,15 @@ TINY = (
 )
 """Overrides for real images of two classes, about 500 for training: 8 or 9 steps per epoch."""
 
+UNDRAWN = ("artifacts.every=0", "artifacts.figures=false", "artifacts.gif=false")
+"""Overrides for a run without figures and animations."""
+
+ONE_EPOCH = (*TINY, *UNDRAWN, "epochs=1")
+"""Overrides for the shortest run whose numbers are real."""
+
+TABLE_ONLY = ("hydra.callbacks.compare.figures=false", "hydra.callbacks.compare.evaluate=false")
+"""Overrides for a sweep whose comparison evaluates and draws nothing."""
+
 CACHE = tempfile.TemporaryDirectory(prefix="vaelab-cache-")
 """Cache folder of this session: results that depend on images alone are computed once, then deleted."""
 atexit.register(CACHE.cleanup)
@@ -236,6 +245,15 @@ def run_folder(result: subprocess.CompletedProcess[str]) -> Path:
     first = result.stdout.splitlines()[0]
     assert first.startswith("Run folder: ")
     return Path(first.removeprefix("Run folder: "))
+
+
+def run_json(folder: Path) -> dict[str, Any]:
+    facts: dict[str, Any] = json.loads((folder / "run.json").read_text())
+    return facts
+
+
+def status(folder: Path) -> str:
+    return str(run_json(folder)["status"])
 
 
 def rewrite(path: Path, change: Callable[[dict[str, Any]], object], to: Path | None = None) -> None:

@@ -55,8 +55,9 @@ def commands(folder: Path, *lines: Sequence[str]) -> list[subprocess.CompletedPr
     whole = command_line_of("several_commands", folder)(json.dumps(lines))
     assert whole.returncode == 0, whole.stderr
     results = [
-        subprocess.CompletedProcess(line, *result)
+        subprocess.CompletedProcess(line, result["status"], result["stdout"], result["stderr"])
         for line, result in zip(lines, json.loads(whole.stdout), strict=True)
     ]
     assert not any("Traceback" in each.stderr for each in results)
+    assert not [each.returncode for each in results if isinstance(each.returncode, str)]  # no exception
     return results

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import csv
-import json
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from harness import TINY, command_line_of, once
+from harness import TABLE_ONLY, TINY, command_line_of, once
 
 QUICK = (
     *TINY, "epochs=2", "model.hidden=[32]", "artifacts.every=0", "artifacts.figures=false", "artifacts.gif_every_batches=4",
 )  # fmt: skip
+"""A short training with an animation, for a comparison that shows it."""
 
 
 GRID = ("beta=0.1,0.5,1", "kl=true,false")
@@ -22,22 +22,14 @@ GRID = ("beta=0.1,0.5,1", "kl=true,false")
 JOBS = ["0_beta-0.1_kl-true", "1_beta-0.1_kl-false", "2_beta-0.5_kl-true", "4_beta-1_kl-true"]
 
 
-NO_FIGURES = (
-    "artifacts.gif=false",
-    "hydra.callbacks.compare.figures=false",
-    "hydra.callbacks.compare.evaluate=false",
-)
+UNDRAWN_SWEEP = (*QUICK, "artifacts.gif=false", *TABLE_ONLY)
+"""A sweep that is compared by its table alone."""
 
 
-FIGURES = {
+COMPARISON_FIGURES = {
     "curves.png", "frozen_latents.png", "latent_evolution.gif", "latent_holes.png", "latent_spaces.png",
     "rate_distortion.png", "reconstructions.png", "samples.png",
 }  # fmt: skip
-
-
-def status(folder: Path) -> str:
-    found: str = json.loads((folder / "run.json").read_text())["status"]
-    return found
 
 
 def table(folder: Path) -> list[dict[str, str]]:

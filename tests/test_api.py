@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 import vaelab
-from harness import TINY, command_line_of, environment
+from harness import ONE_EPOCH, TABLE_ONLY, TINY, UNDRAWN, command_line_of, environment, run_json
 from vaelab.cli import api
 
 SCRIPT = """
@@ -28,7 +28,7 @@ def state():
 
 before = state()
 import vaelab
-settings = [*sys.argv[1:], "artifacts.every=0", "artifacts.figures=false", "artifacts.gif=false"]
+settings = sys.argv[1:]
 run = vaelab.train("model=mlp", *settings, epochs=1, beta=0.5, **{"hydra.run.dir": "run"})
 images = vaelab.sample(run, count=4, seed=1)
 vaelab.evaluate(run, "metrics.samples=false", figures=False, nll_images=10, importance_samples=2)
@@ -66,7 +66,7 @@ print(json.dumps({
 
 def test_train_sample_evaluate_and_load(tmp_path: Path) -> None:
     result = subprocess.run(
-        ["sh", "-c", 'exec "$@" 2>&-', "sh", sys.executable, "-c", SCRIPT, *TINY],
+        ["sh", "-c", 'exec "$@" 2>&-', "sh", sys.executable, "-c", SCRIPT, *TINY, *UNDRAWN],
         cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert result.returncode == 0
@@ -163,8 +163,7 @@ def test_a_sweep_has_the_folders_of_the_command_line(tmp_path: Path, monkeypatch
     monkeypatch.chdir(tmp_path)
     for name, value in environment().items():
         monkeypatch.setenv(name, value)
-    quick = [*TINY, "artifacts.every=0", "artifacts.figures=false", "artifacts.gif=false", "epochs=1"]
-    quick += ["hydra.callbacks.compare.figures=false", "hydra.callbacks.compare.evaluate=false"]
+    quick = [*ONE_EPOCH, *TABLE_ONLY]
     typed = command_line_of("vaelab.train", tmp_path)(
         "-m", *quick, "kl=true,false", "beta=0.5,1", "hydra.sweep.dir=typed"
     )
@@ -182,7 +181,7 @@ def test_a_sweep_has_the_folders_of_the_command_line(tmp_path: Path, monkeypatch
     assert files[0] == files[1]
     configs = [Path(folder, "1_beta-1_kl-true", "config.yaml").read_text() for folder in ("typed", "called")]
     assert configs[0] == configs[1]
-    facts = json.loads(Path("called", "1_beta-1_kl-true", "run.json").read_text())
+    facts = run_json(Path("called", "1_beta-1_kl-true"))
     assert facts["command"].startswith("python -m vaelab.train --multirun dataset.source=embedded")
     assert [run.config.objective_label for run in called.runs] == ["beta 0.5", "beta 1", "KL off"]
     assert called.comparison is not None

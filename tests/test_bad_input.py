@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from harness import TINY, command_line_of, environment, once, run_folder, warm
+from harness import ONE_EPOCH, command_line_of, environment, once, run_folder, warm
 from vaelab import config
 from vaelab.cli.arguments import prepare
 from vaelab.cli.compose import composing, plain, settings_of
@@ -50,9 +50,8 @@ def table() -> Iterator[tuple[str, list[str], str]]:
 
 
 def outcomes(command: str, lines: list[list[str]], folder: Path) -> list[dict[str, Any]]:
-    (file := folder.with_name("lines.json")).write_text(json.dumps(lines))
     env = environment(VAELAB_DATA=str(folder / "data"))
-    result = warm().run("many_lines", (f"vaelab.{command}", str(file)), folder, env)
+    result = warm().run("several_commands", (json.dumps([[command, *line] for line in lines]),), folder, env)
     assert result.returncode == 0, result.stderr
     found: list[dict[str, Any]] = json.loads(result.stdout)
     return found
@@ -63,8 +62,7 @@ def somewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a run, an empty folder, and a user's yaml."""
 
     def make(folder: Path) -> None:
-        quiet = ("artifacts.every=0", "artifacts.figures=false", "artifacts.gif=false")
-        run_folder(command_line_of("vaelab.train", folder)(*TINY, *quiet, "epochs=1", "hydra.run.dir=run"))
+        run_folder(command_line_of("vaelab.train", folder)(*ONE_EPOCH, "hydra.run.dir=run"))
         (folder / "empty").mkdir()
         (folder / "data").mkdir()
         for name, text in YAML.items():

@@ -14,8 +14,8 @@ import torch
 from safetensors import safe_open
 
 import vaelab
-from evaluation_helpers import BOUND_ONLY
-from harness import CommandLine, command_line_of, rewrite
+from evaluation_helpers import only
+from harness import CommandLine, command_line_of, rewrite, run_json
 from vaelab import VaelabError
 from vaelab.runs.random_streams import stream
 from vaelab.training import checkpoint
@@ -108,18 +108,18 @@ CONTENTS = [pytest.param(each, marks=pytest.mark.slow) for each in (b"\xff\xfe\0
 def test_a_damaged_run_json_is_written_again_by_resuming(
     run: Path, train: CommandLine, evaluate: CommandLine, tmp_path: Path, content: bytes
 ) -> None:
-    before = json.loads((run / "run.json").read_text())
+    before = run_json(run)
     (run / "run.json").write_bytes(content)
     said = "run/run.json is damaged: python -m vaelab.train resume=run restores it."
     compared = command_line_of("vaelab.compare", tmp_path)("sweep=.", "figures=false", "evaluate=false")
     assert f"Not compared: run: {said}\n" in compared.stdout
     assert "Traceback" not in compared.stderr
-    evaluated = evaluate("checkpoint=run", "figures=false", *BOUND_ONLY)
+    evaluated = evaluate("checkpoint=run", *only("bound"))
     assert (evaluated.returncode, evaluated.stderr) == (0, f"WARNING: {said}\n")
     resumed = train("resume=run")
     assert resumed.returncode == 0, resumed.stderr
     assert "run/run.json was damaged: it is rewritten without earlier sessions.\n" in resumed.stderr
-    after = json.loads((run / "run.json").read_text())
+    after = run_json(run)
     assert {key: after[key] for key in ("status", "data", "epochs", "best", "model")} == {
         key: before[key] for key in ("status", "data", "epochs", "best", "model")
     }
@@ -137,7 +137,7 @@ def test_other_damaged_files_are_written_again_from_the_checkpoint(
     for path in whole:
         path.write_bytes(path.read_bytes()[:-20] if content is None else content)
     assert [row["epoch"] for row in vaelab.load(run).metrics] == [1, 2]
-    evaluated = evaluate("checkpoint=run", "figures=false", *BOUND_ONLY)
+    evaluated = evaluate("checkpoint=run", *only("bound"))
     assert (evaluated.returncode, evaluated.stderr) == (
         0,
         "WARNING: Damaged or edited, therefore restored from run/checkpoints/last.safetensors: "
@@ -214,7 +214,7 @@ def test_a_kept_checkpoint_of_an_older_format_becomes_the_best_in_todays(
     for path in folder.iterdir():
         path.unlink()
     content = torch.load(KEPT / "format_1_mlp.pt", weights_only=True)
-    content |= {"best_epoch": 1, "best_neg_elbo": 0.0}  # which no later epoch beats
+    content["best_epoch"] = 1
     for key in ("val/loss", "val/neg_elbo"):
         content["history"][0][key] = 0.0
     torch.save(content, folder / "last.pt")

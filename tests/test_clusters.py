@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import getpass
-import json
 import os
 import re
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,12 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from harness import TINY, command_line_of, environment
+from harness import TABLE_ONLY, TINY, UNDRAWN, command_line_of, environment, status
+from whole_runs import start
 
-SWEEP = (
-    "-m", *TINY, "artifacts.every=0", "artifacts.gif=false", "artifacts.figures=false",
-    "hydra.callbacks.compare.evaluate=false", "hydra.callbacks.compare.figures=false", "hydra.sweep.dir=sweep",
-)  # fmt: skip
+SWEEP = ("-m", *TINY, *UNDRAWN, *TABLE_ONLY, "hydra.sweep.dir=sweep")
 PATIENCE_S = 120
 
 
@@ -40,14 +36,6 @@ def wait_until(condition: object, what: str) -> None:
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < deadline, what
         time.sleep(0.1)
-
-
-def status(run: Path) -> str | None:
-    try:
-        found: str = json.loads((run / "run.json").read_text())["status"]
-    except FileNotFoundError:
-        return None
-    return found
 
 
 def epochs_done(run: Path) -> int:
@@ -68,12 +56,8 @@ def kill(run: Path) -> None:
     pytest.fail(f"nothing writes {log}")
 
 
-def start(folder: Path, env: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "vaelab.train", *SWEEP, *arguments],
-        cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        start_new_session=True,  # a Ctrl-C of its own
-    )  # fmt: skip
+def start_sweep(folder: Path, env: dict[str, str], *arguments: str) -> subprocess.Popen[str]:
+    return start(folder, *SWEEP, *arguments, env=env, start_new_session=True)  # a Ctrl-C of its own
 
 
 def is_alive(group: int) -> bool:
@@ -106,7 +90,7 @@ def both_train(sweep: subprocess.Popen[str], *runs: Path) -> None:
 def test_joblib_says_how_to_continue_after_a_job_was_killed(tmp_path: Path) -> None:
     engine = ("hydra/launcher=parallel", "hydra.launcher.n_jobs=2")
     env = environment(PYTHONWARNINGS="ignore")  # loky's resource tracker warns of what the killed one left
-    sweep = start(tmp_path, env, "epochs=40", "seed=1,2", *engine)
+    sweep = start_sweep(tmp_path, env, "epochs=40", "seed=1,2", *engine)
     killed = tmp_path / "sweep" / "0_seed-1"
     both_train(sweep, killed)
     kill(killed)
@@ -117,7 +101,7 @@ def test_joblib_says_how_to_continue_after_a_job_was_killed(tmp_path: Path) -> N
     last = err.splitlines()[-1]
     assert last.startswith("vaelab: These jobs of the sweep failed: ")
     assert "0_seed-1" in last
-    _, err = start(tmp_path, env, "epochs=40", "seed=1,2", *engine).communicate(timeout=PATIENCE_S)
+    _, err = start_sweep(tmp_path, env, "epochs=40", "seed=1,2", *engine).communicate(timeout=PATIENCE_S)
     assert_continued(killed, 40, err)
 
 
@@ -232,7 +216,7 @@ def slurm(tmp_path: Path) -> Iterator[dict[str, str]]:
 def test_slurm_jobs_survive_being_queued_again_and_being_lost(slurm: dict[str, str], tmp_path: Path) -> None:
     """One of two jobs is preempted and continues where it stopped; the other is killed: named, and continued later."""
     queue = ("hydra/launcher=slurm", "hydra.launcher.cpus_per_task=1", "hydra.launcher.mem_gb=1")
-    sweep = start(tmp_path, slurm, "epochs=40", "seed=1,2", *queue)
+    sweep = start_sweep(tmp_path, slurm, "epochs=40", "seed=1,2", *queue)
     preempted, killed = tmp_path / "sweep" / "0_seed-1", tmp_path / "sweep" / "1_seed-2"
     both_train(sweep, preempted, killed)
     subprocess.run(["scontrol", "requeue", slurm_job(slurm, 0)], env=slurm, check=True)
@@ -245,7 +229,7 @@ def test_slurm_jobs_survive_being_queued_again_and_being_lost(slurm: dict[str, s
     assert (status(preempted), epochs_done(preempted)) == ("finished", 60)
     assert f"Continuing after epoch {done}," in (preempted / "train.log").read_text()
     assert "- 1_seed-2: running after epoch" in out
-    out, err = start(tmp_path, slurm, "epochs=40", "seed=1,2", *queue).communicate(timeout=PATIENCE_S)
+    out, err = start_sweep(tmp_path, slurm, "epochs=40", "seed=1,2", *queue).communicate(timeout=PATIENCE_S)
     assert_continued(killed, 40, err)
     assert "## Not compared" not in out
 

@@ -16,12 +16,13 @@ import yaml
 from PIL import Image
 
 import vaelab
-from harness import TINY, CommandLine, command_line_of, environment, once, run_folder
+from evaluation_helpers import only
+from harness import TINY, UNDRAWN, CommandLine, command_line_of, environment, once, run_folder, run_json
 from vaelab.cli.completion import answer
 from vaelab.config import CONF_DIR, SCHEMAS, describe, show
 from vaelab.config.base import GROUPS
 from vaelab.evaluation.sections import section_names
-from whole_runs import FIGURES, NO_FIGURES, rows_without_times, run_json
+from whole_runs import TRAINING_FIGURES, rows_without_times
 
 
 def assert_packed(folder: Path) -> None:
@@ -54,7 +55,7 @@ def test_a_run_leaves_a_complete_folder(train: CommandLine, tmp_path: Path) -> N
     epochs = ["epoch_0001.png", "epoch_0002.png", "epoch_0003.png"]
     for kind in ("reconstructions", "samples", "latent"):
         assert sorted(path.name for path in (folder / kind).glob("*.png")) == epochs
-    assert {path.name for path in (folder / "figures").iterdir()} == FIGURES
+    assert {path.name for path in (folder / "figures").iterdir()} == TRAINING_FIGURES
     for path in [*folder.rglob("*.png"), *folder.rglob("*.gif")]:
         with Image.open(path) as image:
             image.load()
@@ -105,8 +106,7 @@ def test_a_run_is_packed_at_any_time(trained: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(trained, tmp_path / "runs" / "one"))
     assert zip_command(f"run={folder}").stdout == f"Zip: {folder}.zip\n"
     assert_packed(folder)
-    only_the_bound = [f"metrics.{name}=false" for name in section_names() if name != "bound"]
-    result = evaluate(f"checkpoint={folder}", "figures=false", *only_the_bound)
+    result = evaluate(f"checkpoint={folder}", *only("bound"))
     assert result.returncode == 0, result.stderr
     assert (folder / "evaluation" / "best" / "metrics.json").is_file()
     assert_packed(folder)  # refreshed
@@ -126,7 +126,7 @@ def test_the_commands_and_versions_are_listed(train: CommandLine, tmp_path: Path
 def test_the_fallback_and_a_beta_without_effect_are_reported_and_recorded(
     train: CommandLine, tmp_path: Path
 ) -> None:
-    result = train("kl=false", "beta=4", "epochs=1", "dataset.val_size=9000", *TINY[1:2], *NO_FIGURES)
+    result = train("kl=false", "beta=4", "epochs=1", "dataset.val_size=9000", *TINY[1:2], *UNDRAWN)
     assert str(run_folder(result)).endswith("_mlp_fashion_mnist_recon_only")
     assert ", 1 epoch, on " in result.stderr
     assert "WARNING: beta=4.0 has no effect with kl=false: the KL term is not minimised." in result.stderr
@@ -143,7 +143,7 @@ def test_a_users_own_yaml_is_composed_or_refused_in_one_line(train: CommandLine,
     folder = tmp_path / "mine" / "experiment"
     folder.mkdir(parents=True)
     (folder / "tiny.yaml").write_text("# @package _global_\nepochs: 1\nmodel:\n  hidden: [20]\n")
-    result = train("--config-dir", "mine", *TINY, "experiment=tiny", *NO_FIGURES)
+    result = train("--config-dir", "mine", *TINY, "experiment=tiny", *UNDRAWN)
     config = (tmp_path / run_folder(result) / "config.yaml").read_text()
     assert "- 20" in config
     assert "epochs: 1\n" in config

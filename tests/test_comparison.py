@@ -19,12 +19,12 @@ import pytest
 from PIL import Image
 
 from harness import command_line_of
-from sweep_helpers import FIGURES, JOBS, last_row, swept_grid, table
+from sweep_helpers import COMPARISON_FIGURES, JOBS, last_row, swept_grid, table
 from vaelab.cli import api
 from vaelab.cli.plan import Sweep
 from vaelab.cli.sweep import end
 from vaelab.comparison import compare, figures
-from vaelab.comparison.compare import Comparison
+from vaelab.comparison.compare import ComparisonSteps
 from vaelab.comparison.figures import FamilyFigures
 from vaelab.config import CompareConfig
 from vaelab.evaluation.model import EvaluatedModel
@@ -39,8 +39,8 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.Co
 def test_a_sweep_ends_with_its_comparison(swept: tuple[Path, Any]) -> None:
     folder, _ = swept
     made = {path.name for path in (folder / "comparison").iterdir()}
-    assert made == {"comparison.csv", "comparison.md", "report.html", *FIGURES}
-    for name in FIGURES:
+    assert made == {"comparison.csv", "comparison.md", "report.html", *COMPARISON_FIGURES}
+    for name in COMPARISON_FIGURES:
         with Image.open(folder / "comparison" / name) as image:
             image.load()
             assert min(image.size) >= 250, name
@@ -69,7 +69,7 @@ def test_a_sweep_ends_with_its_comparison(swept: tuple[Path, Any]) -> None:
     assert text.count("Differences were not tested: a test needs two or more seeds of each model") == 1
     assert "t-test" not in text
     assert "deviation over seeds" not in (folder / "comparison" / "report.html").read_text()  # one each
-    for name in FIGURES:
+    for name in COMPARISON_FIGURES:
         assert f"![{name}]({name})" in text
 
 
@@ -115,7 +115,7 @@ def test_the_table_answers_each_aspect_with_measure_reference_and_verdict(
 
 
 def test_the_share_of_holes_in_a_figure_is_that_of_the_evaluation(swept: tuple[Path, Any]) -> None:
-    comparison = Comparison(CompareConfig(sweep=str(swept[0])))
+    comparison = ComparisonSteps(CompareConfig(sweep=str(swept[0])))
     (family,) = comparison.found.families
     examples = {model.label: comparison.evaluated_model(model.members[0]).examples for model in family.models}
     titles = [axes.get_title(loc="left") for axes in FamilyFigures(family, examples).holes().axes]
@@ -156,7 +156,7 @@ def test_a_comparison_tells_a_terminal_which_run_it_measures_and_what_it_draws(
     shutil.copytree(swept[0] / JOBS[0], tmp_path / "runs" / "a")
     shutil.rmtree(tmp_path / "runs" / "a" / "evaluation")
     drawn = ("samples.png", "frozen_latents.png")
-    for name in FIGURES - {*drawn}:
+    for name in COMPARISON_FIGURES - {*drawn}:
         monkeypatch.delitem(figures.FIGURES, name)
     fcntl, termios = map(pytest.importorskip, ("fcntl", "termios"))
     terminal, its_end = os.openpty()

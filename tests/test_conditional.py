@@ -12,13 +12,12 @@ from torch import Generator
 
 import vaelab
 from conditional_helpers import CLASSES, SHAPE, TRAIN, conditional, conditional_run
-from harness import command_line_of, fresh, run_folder, settings
-from vaelab import models
+from harness import command_line_of, fresh, run_folder, run_json, settings
 from vaelab.config import ConfigError, EvaluationConfig, VaelabError, show
 from vaelab.data.splits import Data
 from vaelab.evaluation.evaluate import Evaluation, evaluated_model
 from vaelab.figures import style
-from vaelab.models import build, evaluating
+from vaelab.models import build, evaluating, models
 from vaelab.objectives import build_objective, objectives
 from vaelab.objectives.importance import importance_weighted_bound, log_importance_weights
 from vaelab.objectives.scoring import bound
@@ -207,6 +206,6 @@ def test_an_evaluation_says_what_its_bounds_are_of(trained: Path, tmp_path: Path
 
 
 def test_the_shares_of_the_classes_are_recorded(trained: Path) -> None:
-    recorded = json.loads((trained / "run.json").read_text())["data"]["class_prior"]
+    recorded = run_json(trained)["data"]["class_prior"]
     assert recorded.keys() == {"Trouser", "Sneaker"}
     np.testing.assert_allclose([*recorded.values()], vaelab.load(trained).model.class_prior, atol=1e-6)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness import settings
-from vaelab import config, models
+from vaelab import config
 from vaelab.config import (
     CONF_DIR,
     Config,
@@ -19,7 +19,7 @@ from vaelab.config import (
 )
 from vaelab.data.datasets import datasets
 from vaelab.evaluation.runs import label_of
-from vaelab.models import build
+from vaelab.models import build, models
 from vaelab.objectives import kl_schedules, kl_weight, likelihoods, without_use
 from vaelab.objectives.schedules import WarmUp
 from vaelab.training.identity import effective, training_digest

@@ -17,7 +17,7 @@ from vaelab.config import ConfigError, EvaluationConfig
 from vaelab.data import splits
 from vaelab.data.splits import Data
 from vaelab.evaluation.evaluate import load_data
-from vaelab.models import names
+from vaelab.models import models
 from vaelab.runs.environment import pick_device
 from vaelab.training.cuda_graph import WARM_UP, CapturedStep
 from vaelab.training.loop import fit
@@ -178,7 +178,7 @@ def test_cuda_learns_what_the_cpu_learns(data: Data) -> None:
 
 
 @has_cuda
-@pytest.mark.parametrize("model", names())
+@pytest.mark.parametrize("model", models.names())
 def test_deterministic_repeats_every_bit(train: CommandLine, tmp_path: Path, model: str) -> None:
     line = (*TINY, f"model={model}", "epochs=2", "device=cuda", "deterministic=true", "artifacts.every=0")
     first, second = (tmp_path / run_folder(train(*line, f"hydra.run.dir={name}")) for name in ("a", "b"))

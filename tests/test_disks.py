@@ -14,8 +14,7 @@ from faults_helpers import (
     assert_equal_to,
     assert_every_file_opens,
 )
-from harness import TINY, CommandLine, SmallDisk
-from whole_runs import NO_FIGURES, run_json
+from harness import TINY, UNDRAWN, CommandLine, SmallDisk, status
 
 
 @pytest.fixture
@@ -54,7 +53,7 @@ def test_a_full_disk_is_named_and_the_run_continues_when_there_is_room(
     (disk.seen / "filler").unlink()
     if (disk.seen / "run" / "run.json").exists():
         assert last.endswith("To continue: python -m vaelab.train resume=run")
-        assert run_json(disk.seen / "run")["status"] in ("failed", "running")
+        assert status(disk.seen / "run") in ("failed", "running")
         result = disk.train("resume=run")
     else:
         assert last.endswith("Nothing of this run was saved.") or file == ".lock.json"
@@ -77,7 +76,7 @@ def test_a_disk_that_is_full_for_tensorboard(disk: SmallDisk) -> None:
 
 def test_a_disk_that_is_read_only(disk: SmallDisk) -> None:
     disk.remount("ro")
-    small = (*TINY, *NO_FIGURES, "model.hidden=[4]", "hydra.run.dir=run")
+    small = (*TINY, *UNDRAWN, "model.hidden=[4]", "hydra.run.dir=run")
     result = disk.train(*small)
     assert (result.returncode, len(result.stderr.splitlines())) == (1, 1), result.stderr
     assert "read-only" in result.stderr.lower()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import vaelab
-from harness import environment
+from harness import TABLE_ONLY, UNDRAWN, environment
 from vaelab import metrics
 from vaelab.cli import api
 from vaelab.comparison.compare import ComparisonResult
@@ -49,11 +49,10 @@ RESULTS = {
 }
 """What those return, and what a run has."""
 
-UNDRAWN = ("artifacts.figures=false", "artifacts.gif=false", "artifacts.report=false", "artifacts.every=0")
-FEWER = ("dataset.val_size=9000", *UNDRAWN)
+FEWER = ("dataset.val_size=9000", "artifacts.report=false", *UNDRAWN)
 SMALLER = {
     "train": ("dataset.classes=[0,1]", *FEWER),
-    "sweep": (*FEWER, "hydra.callbacks.compare.figures=false", "hydra.callbacks.compare.evaluate=false"),
+    "sweep": (*FEWER, *TABLE_ONLY),
     "evaluate": ("metrics.samples=false", "metrics.classes=false", "metrics.latent=false"),
     "compare": ("evaluate=false",),
 }

@@ -15,14 +15,13 @@ import torch
 
 import vaelab
 from evaluation_helpers import (
-    NO_FIGURES,
-    QUICK,
+    ROUGH_NLL,
     assert_refused,
     metrics,
     only,
     run_of_three_epochs,
 )
-from harness import TINY, CommandLine, rewrite, run_folder
+from harness import TINY, UNDRAWN, CommandLine, rewrite, run_folder, run_json
 from vaelab.cli import api
 from vaelab.config import EvaluationConfig, ScoredDataConfig, VaelabError
 from vaelab.evaluation.evaluate import Evaluation, evaluated_model
@@ -56,7 +55,7 @@ def test_a_checkpoint_that_has_left_its_run(evaluate: CommandLine, run: Path, tm
         tmp_path / "mail" / "from_a_friend.safetensors",
     )
     shutil.rmtree(run)
-    result = evaluate("checkpoint=mail/from_a_friend.safetensors", *QUICK, *only("bound", "ood"))
+    result = evaluate("checkpoint=mail/from_a_friend.safetensors", *ROUGH_NLL, *only("bound", "ood"))
     assert result.returncode == 0, result.stderr
     assert (
         "WARNING: The run's dataset.root=/no/such/folder has no fashion_mnist: searching the default locations."
@@ -155,7 +154,7 @@ def test_the_last_model_by_name(
     assert (repr(page), Path(page)) == ("<Explorer: page.html>", page.path)
     api.train("resume=run/epoch_0001", epochs=2)
     assert "Going back to epoch 1" in capsys.readouterr().err
-    assert json.loads((run / "run.json").read_text())["epochs"] == {"done": 2, "total": 2}
+    assert run_json(run)["epochs"] == {"done": 2, "total": 2}
 
 
 def test_an_untrained_network_shows_that_its_fid_means_nothing(run: Path) -> None:
@@ -207,7 +206,7 @@ def test_binarised_runs_find_their_grey_images_where_the_others_were_found(
     train: CommandLine, tmp_path: Path
 ) -> None:
     """The run's own folder was deleted, and another source is given."""
-    run_folder(train(*TINY, *NO_FIGURES, "dataset.binarize=static", "epochs=1", "hydra.run.dir=run"))
+    run_folder(train(*TINY, *UNDRAWN, "dataset.binarize=static", "epochs=1", "hydra.run.dir=run"))
     rewrite(tmp_path / "run" / "checkpoints" / "best.safetensors", from_nowhere)
     of_grey = ("classes", "images")
     result = api.evaluate(tmp_path / "run", *only(*of_grey), "dataset.source=embedded")
@@ -222,10 +221,10 @@ def test_too_few_images_are_reported_and_not_a_failure(
     train: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few = ("dataset.source=embedded", "dataset.classes=[1,7]", "dataset.val_size=9980", "batch_size=2")
-    run_folder(train(*few, *NO_FIGURES, "epochs=1", "hydra.run.dir=run"))
+    run_folder(train(*few, *UNDRAWN, "epochs=1", "hydra.run.dir=run"))
     for name in {*FIGURES} - {"samples_mixture.png"}:
         monkeypatch.delitem(FIGURES, name)
-    result = api.evaluate(tmp_path / "run", *QUICK, "metrics.ood=false")
+    result = api.evaluate(tmp_path / "run", *ROUGH_NLL, "metrics.ood=false")
     assert result.failed == []
     assert metrics(result.folder)["not_measured"] == {
         "ood": "metrics.ood=false",

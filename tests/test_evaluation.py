@@ -14,14 +14,13 @@ import pytest
 from PIL import Image
 
 from evaluation_helpers import (
-    NO_FIGURES,
-    QUICK,
+    ROUGH_NLL,
     SECTIONS,
     metrics,
     only,
     run_of_three_epochs,
 )
-from harness import TINY, CommandLine, rewrite, run_folder
+from harness import TINY, UNDRAWN, CommandLine, rewrite, run_folder
 from vaelab.cli import api
 from vaelab.config import VaelabError
 from vaelab.evaluate import main
@@ -48,7 +47,7 @@ def values(folder: Path, section: str) -> dict[str, float]:
 def test_an_evaluation_leaves_numbers_a_table_and_figures_and_again_the_same(
     evaluate: CommandLine, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    result = evaluate("checkpoint=run", *QUICK)
+    result = evaluate("checkpoint=run", *ROUGH_NLL)
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""  # no progress bar in a pipe, no warning
     folder = run / "evaluation" / "best"
@@ -168,7 +167,7 @@ def assert_same_bytes(run: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) 
     for name in {*FIGURES} - {*drawn}:
         monkeypatch.delitem(FIGURES, name)
     monkeypatch.chdir(run.parent)
-    again = api.evaluate("run", *QUICK, output="again").folder
+    again = api.evaluate("run", *ROUGH_NLL, output="again").folder
     found = [metrics(each) for each in (folder, again)]
     for each in found:
         assert each.pop("times")["seconds"].keys() == {*SECTIONS}
@@ -182,7 +181,7 @@ def test_the_test_set_scored_while_training_agrees_too(
 ) -> None:
     run_folder(
         train("dataset.source=embedded", "dataset.classes=[7]", "dataset.val_size=0", "epochs=1",
-              "dataset.binarize=dynamic", "model.latent_dim=3", "hydra.run.dir=run", *NO_FIGURES)
+              "dataset.binarize=dynamic", "model.latent_dim=3", "hydra.run.dir=run", *UNDRAWN)
     )  # fmt: skip
     for name in {*FIGURES} - {"latent_holes.png"}:
         monkeypatch.delitem(FIGURES, name)
@@ -222,11 +221,11 @@ def test_any_run_can_be_evaluated(
     left_out: tuple[str, ...],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    run_folder(train(*TINY, *settings, *NO_FIGURES, "epochs=1", "hydra.run.dir=run"))
+    run_folder(train(*TINY, *settings, *UNDRAWN, "epochs=1", "hydra.run.dir=run"))
     for name in left_out:
         monkeypatch.delitem(FIGURES, name)
     monkeypatch.setattr(ood, "IMAGES", 50)
-    result = api.evaluate(tmp_path / "run", *QUICK)
+    result = api.evaluate(tmp_path / "run", *ROUGH_NLL)
     assert result.failed == []
     assert "failed" not in result.text
     assert list(metrics(result.folder)["numbers"]) == list(SECTIONS)

@@ -18,10 +18,10 @@ from types import SimpleNamespace
 import pytest
 
 from evaluation_helpers import (
-    QUICK,
-    SECTIONS,
+    ROUGH_NLL,
     metrics,
     number,
+    only,
     run_of_three_epochs,
 )
 from harness import CommandLine, command_line_of
@@ -42,10 +42,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_terminal_shows_what_is_measured_and_drawn(evaluate: CommandLine, run: Path) -> None:
     outer, inner = pty.openpty()
     fcntl.ioctl(outer, termios.TIOCSWINSZ, struct.pack("4H", 24, 120, 0, 0))
-    only = [f"metrics.{name}=false" for name in SECTIONS if name not in ("bound", "nll")]
     with ThreadPoolExecutor() as elsewhere:
         ended = elsewhere.submit(
-            evaluate, "checkpoint=run", *QUICK, *only, going_wrong={"stderr": os.ttyname(inner)}
+            evaluate,
+            "checkpoint=run",
+            *ROUGH_NLL,
+            *only("bound", "nll", figures=True),
+            going_wrong={"stderr": os.ttyname(inner)},
         )
         shown = b""
         while not ended.done() or select.select([outer], [], [], 0)[0]:
@@ -69,7 +72,6 @@ def test_an_interruption_keeps_what_was_measured(
     evaluate: CommandLine, run: Path, number: signal.Signals
 ) -> None:
     (run.parent / "interrupted.py").write_text(INTERRUPTED.format(number=int(number)))
-    bound_only = [f"metrics.{name}=false" for name in SECTIONS if name != "bound"]
 
     def interrupt() -> tuple[int, str, str]:
         endless = ["checkpoint=run", "importance_samples=100000", "metrics.bound=true"]
@@ -84,7 +86,7 @@ def test_an_interruption_keeps_what_was_measured(
     assert metrics(folder)["status"] == "interrupted"
     assert list(metrics(folder)["numbers"]) == ["bound"]
 
-    assert evaluate("checkpoint=run", *bound_only, "figures=false").returncode == 0
+    assert evaluate("checkpoint=run", *only("bound")).returncode == 0
     before = (folder / "metrics.json").read_bytes()
     code, stdout, stderr = interrupt()
     assert (code, stdout) == (128 + number, "")

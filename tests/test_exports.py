@@ -21,14 +21,13 @@ from vaelab.evaluation import exports
 from vaelab.runs.folder import RunFolder
 from vaelab.training.loggers.tensorboard import TensorBoard
 
-PLAIN = ("artifacts.figures=false", "artifacts.gif=false")
-
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     def make(folder: Path) -> None:
         model = ("model=conv", "model.channels=[8]", "model.latent_dim=3")
-        api.train(*TINY, *PLAIN, *model, "epochs=2", "logger=tensorboard", f"hydra.run.dir={folder / 'run'}")
+        logged = ("artifacts.figures=false", "artifacts.gif=false", "logger=tensorboard")
+        api.train(*TINY, *logged, *model, "epochs=2", f"hydra.run.dir={folder / 'run'}")
 
     return once(tmp_path_factory, "exported", make)[0] / "run"
 

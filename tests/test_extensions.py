@@ -17,29 +17,28 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation_helpers import only
-from harness import CommandLine, idx, once, run_folder
+from evaluation_helpers import ROUGH_NLL, only
+from harness import UNDRAWN, CommandLine, idx, once, run_folder, run_json
 from plugin_helpers import EXTENSIONS, commands, install, write_stripes
 from vaelab.config import VaelabError
 from vaelab.explorer.network import Weights, network
 from vaelab.models import build
 from vaelab.objectives import kl_schedules
 
-QUICK = (
-    f"--config-dir={EXTENSIONS / 'conf'}", "epochs=2", "batch_size=64", "artifacts.every=0", "artifacts.gif=false",
-    "artifacts.figures=false", "artifacts.report=false", "logger=jsonl",
+LOGGED = (
+    f"--config-dir={EXTENSIONS / 'conf'}", *UNDRAWN, "epochs=2", "batch_size=64", "artifacts.report=false", "logger=jsonl",
 )  # fmt: skip
 
 
-STRIPES = ("evaluate", "checkpoint=runs/stripes", "nll_images=20", "importance_samples=5", *only("bound", "nll", "samples"))  # fmt: skip
+STRIPES = ("evaluate", "checkpoint=runs/stripes", *ROUGH_NLL, *only("bound", "nll", "samples"))  # fmt: skip
 COMMANDS = {
     "residual": (
-        "train", *QUICK, "dataset.source=embedded", "dataset.classes=[1,7]", "dataset.val_size=7500",
+        "train", *LOGGED, "dataset.source=embedded", "dataset.classes=[1,7]", "dataset.val_size=7500",
         "model=residual", "model.channels=4", "loss.likelihood=pixel_gaussian",
         "loss.schedule={name:staircase,steps:2}", "hydra.run.dir=runs/residual",
     ),
     "stripes": (
-        "train", *QUICK, "dataset=stripes", "dataset.root=data", "dataset.val_size=100", "model.hidden=[32]",
+        "train", *LOGGED, "dataset=stripes", "dataset.root=data", "dataset.val_size=100", "model.hidden=[32]",
         "loss.objective={name:rae,strength:0.25}", "loss.free_bits=0.5", "hydra.run.dir=runs/stripes",
     ),
     "evaluate residual": tuple(each.replace("stripes", "residual") for each in STRIPES),
@@ -49,8 +48,8 @@ COMMANDS = {
     "explore residual": ("explore", "run=runs/residual", "images=20"),
     "explore stripes": ("explore", "run=runs/stripes", "images=20"),
     "refused argument": ("train", "loss.schedule={name:staircase,steps:0}", "hydra.run.dir=nothing", "device=cpu"),
-    "no images": ("train", *QUICK, "dataset=stripes", "hydra.run.dir=nothing"),
-    "no subset": ("train", *QUICK, "dataset=stripes", "dataset.source=embedded", "hydra.run.dir=nothing"),
+    "no images": ("train", *LOGGED, "dataset=stripes", "hydra.run.dir=nothing"),
+    "no subset": ("train", *LOGGED, "dataset=stripes", "dataset.source=embedded", "hydra.run.dir=nothing"),
     "misspelt": ("train", "model.name=residul", "hydra.run.dir=nothing"),
     "help of train": ("train", "--help"),
     "help of evaluate": ("evaluate", "--help"),
@@ -117,7 +116,7 @@ def test_an_objective_is_named_and_what_it_does_not_take_is_said(trained: Path) 
         "loss.free_bits=0.5 has no effect with loss.objective={name:rae,strength:0.25}, which does not take it."
         in log
     )
-    assert json.loads((trained / "runs" / "stripes" / "run.json").read_text())["objective"] == "rae"
+    assert run_json(trained / "runs" / "stripes")["objective"] == "rae"
     assert "no effect" not in (trained / "runs" / "residual" / "train.log").read_text()
 
 
@@ -168,7 +167,7 @@ def test_evaluations_of_the_subset_never_stand_beside_those_of_the_full_set(tmp_
         lines.append(f"{hashlib.sha256(content).hexdigest()}  {path.name}\n")
     (tmp_path / "subset" / "SHA256SUMS").write_text("".join(lines))
     line = ("dataset=stripes", "dataset.root=data", "dataset.val_size=100", "model.hidden=[8]")
-    runs = [("train", *QUICK, *line, f"beta={beta}", f"hydra.run.dir=runs/{run}") for run, beta in (("a", 0.5), ("b", 1))]  # fmt: skip
+    runs = [("train", *LOGGED, *line, f"beta={beta}", f"hydra.run.dir=runs/{run}") for run, beta in (("a", 0.5), ("b", 1))]  # fmt: skip
     last = "checkpoint=runs/a/checkpoints/last.safetensors"
     quick = ("nll_images=2", "importance_samples=2", "figures=false")
     compare = ("compare", "sweep=runs", "figures=false")
@@ -246,7 +245,7 @@ def test_a_plugin_that_fails_is_named_and_no_other_suffers(tmp_path: Path, train
         (tmp_path / "staircase.py").read_text().replace('"staircase"', '"linear"')
     )
     result = train(
-        *QUICK[1:-1], "dataset.source=embedded", "epochs=1", "model.hidden=[4]", "dataset.val_size=9000"
+        *LOGGED[1:-1], "dataset.source=embedded", "epochs=1", "model.hidden=[4]", "dataset.val_size=9000"
     )
     assert result.returncode == 0, result.stderr
     assert "The plugin rae (rae) can't be imported: No module named 'no_such_module'" in result.stderr

@@ -9,16 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from evaluation_helpers import ROUGH_NLL
 from harness import TINY, CommandLine, command_line_of, fresh, settings
 from vaelab.data.splits import Data, Split
-from vaelab.models import LOG_VARIANCE_RANGE, Gaussian, names
+from vaelab.models import LOG_VARIANCE_RANGE, Gaussian, models
 from vaelab.objectives.likelihoods import likelihoods
 from vaelab.runs.random_streams import stream
 from vaelab.training.examples import ExampleImages
 from vaelab.training.latent_axes import NothingToShow
 from vaelab.training.loop import fit
-
-QUIET = ("artifacts.every=0", "artifacts.gif=false")
 
 EXTREMES = [("dataset.classes=[7]", "dataset.val_size=9900")]
 EXTREMES_TOO = [
@@ -40,10 +39,12 @@ EXTREMES_TOO = [
 def test_every_command_gives_a_result_with_extreme_settings(
     train: CommandLine, tmp_path: Path, extreme: tuple[str, ...]
 ) -> None:
-    result = train(*TINY, *QUIET, *extreme, "epochs=2", "hydra.run.dir=run")
+    result = train(
+        *TINY, "artifacts.every=0", "artifacts.gif=false", *extreme, "epochs=2", "hydra.run.dir=run"
+    )
     assert result.returncode == 0, result.stderr
     # Of the last checkpoint, so that the comparison has its numbers.
-    evaluated = ("checkpoint=run/last", "nll_images=20", "importance_samples=5", "figures=false")
+    evaluated = ("checkpoint=run/last", *ROUGH_NLL, "figures=false")
     for command, line in (
         ("evaluate", evaluated),
         ("compare", ("sweep=.", "figures=false")),
@@ -57,7 +58,7 @@ def test_every_command_gives_a_result_with_extreme_settings(
     ("model", "likelihood", "grey"),
     [
         *(("mlp", likelihood, grey) for likelihood in likelihoods.names() for grey in (0, 255)),
-        *((model, "bernoulli", 0) for model in names() if model != "mlp"),
+        *((model, "bernoulli", 0) for model in models.names() if model != "mlp"),
     ],
 )
 def test_images_that_are_all_alike_give_finite_losses_and_a_latent_plot_of_all_points(

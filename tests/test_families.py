@@ -16,7 +16,7 @@ import pytest
 from scipy import stats
 
 from harness import CommandLine, settings
-from sweep_helpers import NO_FIGURES, QUICK, jobs, last_row, table
+from sweep_helpers import QUICK, UNDRAWN_SWEEP, jobs, last_row, table
 from vaelab.cli import api
 from vaelab.comparison import compare
 from vaelab.comparison.figures import FIGURES
@@ -26,7 +26,7 @@ from vaelab.evaluation.runs import differing, distinct_slugs, distinct_titles, f
 
 def test_seeds_give_mean_and_standard_deviation(train: CommandLine, tmp_path: Path) -> None:
     result = train(
-        "-m", *QUICK, *NO_FIGURES, "epochs=1", "seed=1,2,3", "hydra.sweep.dir=sweep", "artifacts.zip=true"
+        "-m", *UNDRAWN_SWEEP, "epochs=1", "seed=1,2,3", "hydra.sweep.dir=sweep", "artifacts.zip=true"
     )
     assert result.returncode == 0, result.stderr
     folder = tmp_path / "sweep"

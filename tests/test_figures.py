@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import get_font
 from matplotlib.text import Text
 
-from figure_examples import FIGURES, GENERATOR, LABELS, LONG, MEANS, NAMES, SPLITS, VIEW, several
+from figure_examples import EXAMPLE_FIGURES, GENERATOR, LABELS, LONG, MEANS, NAMES, SPLITS, VIEW, several
 from vaelab.figures import fonts, style
 from vaelab.figures.curves import (
     PANELS,
@@ -32,10 +32,10 @@ from vaelab.figures.latent import (
 )
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", EXAMPLE_FIGURES)
 def test_nothing_is_cut_off(name: str) -> None:
     """Every text lies inside the figure, and the outermost pixels are white."""
-    figure = FIGURES[name]()
+    figure = EXAMPLE_FIGURES[name]()
     frame = style.pixels(figure)
     assert (frame[[0, -1]] == 255).all()
     assert (frame[:, [0, -1]] == 255).all()
@@ -172,10 +172,10 @@ def test_an_installed_font_that_has_the_characters_is_taken(caplog: pytest.LogCa
     assert not caplog.records
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", EXAMPLE_FIGURES)
 def test_text_is_legible_on_a_slide(name: str) -> None:
     """At 1,600 pixels across, of 96 to the inch, none is below 9 points."""
-    figure = FIGURES[name]()
+    figure = EXAMPLE_FIGURES[name]()
     figure.draw_without_rendering()  # which makes the labels of ticks
     sizes = [text.get_fontsize() for text in figure.findobj(Text) if text.get_text() and text.get_visible()]
     assert min(sizes) * 1600 / 96 / figure.get_figwidth() >= 9
@@ -192,4 +192,4 @@ def overlapping(figure: Figure) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("name", ["grid", "panels", "diversity", "panels of many models"])
 def test_headings_of_images_do_not_overlap(name: str) -> None:
-    assert not overlapping(FIGURES[name]())
+    assert not overlapping(EXAMPLE_FIGURES[name]())

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from figure_examples import FIGURES, GENERATOR, LABELS, LONG, MEANS, NAMES, VIEW
+from figure_examples import EXAMPLE_FIGURES, GENERATOR, LABELS, LONG, MEANS, NAMES, VIEW
 from vaelab.figures import style
 from vaelab.figures.images import (
     ImageGrid,
@@ -63,7 +63,7 @@ def test_an_image_grid_shows_every_pixel_as_a_square(labels: list[str]) -> None:
 
 
 def test_grey_figures_are_saved_as_grey() -> None:
-    grey, coloured = style.png(FIGURES["grid"]()), style.png(FIGURES["scatter"]())
+    grey, coloured = style.png(EXAMPLE_FIGURES["grid"]()), style.png(EXAMPLE_FIGURES["scatter"]())
     assert [Image.open(io.BytesIO(content)).mode for content in (grey, coloured)] == ["L", "RGB"]
     with Image.open(io.BytesIO(grey)) as image:
         assert image.info["dpi"] == pytest.approx((style.DPI, style.DPI), abs=0.1)

@@ -6,17 +6,13 @@ import pytest
 import torch
 
 from exact_models import LinearPixels, linear_gaussian
-from harness import settings
+from harness import noise, settings
 from training_helpers import BATCH
 from vaelab.data import splits
 from vaelab.models import build
 from vaelab.objectives import Terms, build_objective
 from vaelab.objectives.geco import GECO, LARGEST, SMALLEST
 from vaelab.objectives.neg_elbo import NegElbo
-
-
-def noise(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def test_the_multiplier_grows_while_images_are_reconstructed_worse_than_the_tolerance() -> None:

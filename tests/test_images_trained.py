@@ -13,14 +13,8 @@ import torch
 from PIL import Image
 
 import vaelab
-from harness import REPOSITORY, command_line_of, once, run_folder
-from vaelab.config.evaluate import ON_REQUEST
-from vaelab.evaluation.sections import section_names
-
-QUICK = ("epochs=1", "artifacts.gif_every_batches=0", "artifacts.mp4=false", "device=cpu")
-
-
-EVALUATED = ("nll_images=20", "importance_samples=5")
+from evaluation_helpers import ROUGH_NLL, only
+from harness import REPOSITORY, UNDRAWN, command_line_of, once, run_folder, run_json
 
 
 @pytest.fixture(scope="module")
@@ -41,17 +35,21 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
             where / "patches.npz", images=np.stack([photograph[y : y + 16, x : x + 16] for y, x in places])
         )
         train = command_line_of("vaelab.train", where)
+        short = ("epochs=1", "artifacts.mp4=false", "device=cpu")
         data = ("dataset=images", "dataset.root=digits")
-        plain = (
-            "epochs=1",
-            "artifacts.every=0",
-            "artifacts.gif=false",
-            "artifacts.figures=false",
-            "device=cpu",
+        run_folder(
+            train(*data, "model=conv", "model.channels=[8]", *UNDRAWN, *short, "hydra.run.dir=runs/digits")
         )
-        run_folder(train(*data, "model=conv", "model.channels=[8]", *plain, "hydra.run.dir=runs/digits"))
         data = ("dataset=images", "dataset.root=patches.npz")
-        run_folder(train(*data, "model.hidden=[32]", *QUICK, "hydra.run.dir=runs/patches"))
+        run_folder(
+            train(
+                *data,
+                "model.hidden=[32]",
+                "artifacts.gif_every_batches=0",
+                *short,
+                "hydra.run.dir=runs/patches",
+            )
+        )
 
     found, _ = once(tmp_path_factory, "images", make)
     return found
@@ -69,7 +67,7 @@ def test_a_run_on_colour_images_without_labels_draws_all_but_what_needs_labels(
     """Every figure that can be is drawn, in colour; what needs labels is said."""
     shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
     run = tmp_path / "runs" / "patches"
-    facts = json.loads((run / "run.json").read_text())["data"]
+    facts = run_json(run)["data"]
     assert (facts["image_shape"], facts["classes"], facts["source"]) == ([3, 16, 16], {}, "own")
     figures = {path.name for path in (run / "figures").iterdir()}
     assert {
@@ -82,7 +80,7 @@ def test_a_run_on_colour_images_without_labels_draws_all_but_what_needs_labels(
     for path in (run / "figures" / "dataset_overview.png", run / "reconstructions" / "epoch_0001.png"):
         with Image.open(path) as image:
             assert np.ptp(np.asarray(image).astype(int), axis=2).max() > 50
-    result = command("evaluate", tmp_path, "checkpoint=runs/patches", *EVALUATED)
+    result = command("evaluate", tmp_path, "checkpoint=runs/patches", *ROUGH_NLL)
     assert result.returncode == 0, result.stderr
     assert "classes: the images have no labels" in result.stdout
     assert "there is no feature network for patches; without labels, none" in result.stdout.replace(
@@ -110,9 +108,8 @@ def test_a_classifier_is_found_beside_the_data(trained: Path, tmp_path: Path) ->
     assert not (tmp_path / "digits.features.safetensors").exists()
     made = make(12)
     assert made.returncode == 0, made.stderr
-    others = [f"metrics.{name}=false" for name in section_names() if name not in (*ON_REQUEST, "samples")]
-    only = (*others, "figures=false", "checkpoint=digits_run", moved)
-    result = command("evaluate", tmp_path, *only)
+    line = (*only("samples"), "checkpoint=digits_run", moved)
+    result = command("evaluate", tmp_path, *line)
     assert result.returncode == 0, result.stderr
     saved = json.loads((tmp_path / "digits_run" / "evaluation" / "best" / "metrics.json").read_text())
     assert "fid_digits_cnn" in saved["numbers"]["samples"]
@@ -120,7 +117,7 @@ def test_a_classifier_is_found_beside_the_data(trained: Path, tmp_path: Path) ->
     assert f"test accuracy {accuracy:.2%}".replace("%", " %") in result.stdout.replace("\n  ", " ")
     # Other images: those of the run are refused.
     next((tmp_path / "digits" / "3").iterdir()).unlink()
-    result = command("evaluate", tmp_path, *only)
+    result = command("evaluate", tmp_path, *line)
     assert "are not those that the run was trained on, so some of its training images could" in result.stderr
 
 
@@ -128,25 +125,15 @@ def test_a_sweep_over_copies_of_the_same_images_trains_once(trained: Path, tmp_p
     for name in ("digits", "copy"):
         shutil.copytree(trained / "digits", tmp_path / name)
     line = (
-        "-m",
-        "dataset=images",
-        "dataset.root=digits,copy",
-        "model.hidden=[8]",
-        "epochs=1",
-        "artifacts.every=0",
-    )
-    more = (
-        "artifacts.figures=false",
-        "artifacts.gif=false",
-        "hydra.callbacks.compare.enabled=false",
-        "hydra.sweep.dir=sweep",
-    )
-    result = command("train", tmp_path, *line, *more)
+        "-m", "dataset=images", "dataset.root=digits,copy", "model.hidden=[8]", "epochs=1", *UNDRAWN,
+        "hydra.callbacks.compare.enabled=false", "hydra.sweep.dir=sweep",
+    )  # fmt: skip
+    result = command("train", tmp_path, *line)
     assert result.returncode == 0, result.stderr
     assert "is the same training as" in result.stderr
     assert len([*(tmp_path / "sweep").glob("*/run.json")]) == 1
     next((tmp_path / "digits" / "3").iterdir()).unlink()
-    result = command("train", tmp_path, *line, *more)
+    result = command("train", tmp_path, *line)
     assert "holds a run on other images than" in result.stderr
 
 
@@ -163,9 +150,7 @@ def test_a_run_keeps_the_classes_of_images_that_are_gone(tmp_path: Path) -> None
         "model.hidden=[8]",
         "epochs=2",
     )
-    result = command_line_of("vaelab.train", tmp_path)(
-        *line, "artifacts.every=0", "artifacts.figures=false", "artifacts.gif=false", "hydra.run.dir=run"
-    )
+    result = command_line_of("vaelab.train", tmp_path)(*line, *UNDRAWN, "hydra.run.dir=run")
     assert result.returncode == 0, result.stderr
     (tmp_path / "three.npz").unlink()
     run = vaelab.load(tmp_path / "run")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness import TINY, CommandLine, fresh, rewrite, run_folder, settings
+from harness import TINY, UNDRAWN, CommandLine, fresh, rewrite, run_folder, run_json, settings
 from training_helpers import SMALL, few
 from vaelab.config import Config
 from vaelab.data.splits import Data
@@ -23,7 +22,7 @@ from vaelab.training.initial_weights import InitialWeights
 from vaelab.training.loop import fit
 from vaelab.training.state import TrainingState
 
-QUICK = (*TINY, "model.hidden=[4]", "artifacts.every=0", "artifacts.figures=false", "artifacts.gif=false")
+FOUR_UNITS = (*TINY, *UNDRAWN, "model.hidden=[4]")
 
 
 def saved(state: TrainingState, config: Config, data: Data, folder: Path) -> InitialWeights:
@@ -64,7 +63,7 @@ def test_all_weights_are_those_that_were_scored_and_nothing_else_is_taken(
 
 
 def test_what_older_versions_did_not_record_has_its_default(data: Data, tmp_path: Path) -> None:
-    config = settings(*QUICK)
+    config = settings(*FOUR_UNITS)
     weights = saved(fresh(config, data), config, data, tmp_path)
     rewrite(
         weights.path, lambda content: [content["config"]["model"].pop(key) for key in ("conditional", "activation")]
@@ -73,11 +72,11 @@ def test_what_older_versions_did_not_record_has_its_default(data: Data, tmp_path
     with pytest.raises(
         CheckpointError, match=r"has model.activation=relu, and this run has model.activation=tanh"
     ):
-        check(InitialWeights.at(weights.path), settings(*QUICK, "model.activation=tanh"), data)
+        check(InitialWeights.at(weights.path), settings(*FOUR_UNITS, "model.activation=tanh"), data)
 
 
 def test_the_prior_of_the_classes_is_that_of_the_new_images(data: Data, tmp_path: Path) -> None:
-    config = settings(*QUICK, "model.conditional=true")
+    config = settings(*FOUR_UNITS, "model.conditional=true")
     source, state = fresh(config, data), fresh(config, data)
     own = state.model.class_prior.clone()
     source.model.class_prior.copy_(torch.tensor([0.125, 0.875]))
@@ -95,7 +94,7 @@ def test_weights_of_another_model_are_refused(override: str, message: str, data:
     with pytest.raises(CheckpointError) as refused:
         check(
             InitialWeights.at(trained),
-            settings(*(TINY if override == "model=conv" else QUICK), override),
+            settings(*(TINY if override == "model=conv" else FOUR_UNITS), override),
             data,
         )
     assert message in str(refused.value)
@@ -103,11 +102,11 @@ def test_weights_of_another_model_are_refused(override: str, message: str, data:
 
 def test_images_that_the_weights_were_trained_on_are_named(data: Data, trained: Path) -> None:
     weights = InitialWeights.at(trained)
-    fewer, same, more = (settings(*QUICK, f"dataset.val_size={size}") for size in (7000, 7500, 8000))
+    fewer, same, more = (settings(*FOUR_UNITS, f"dataset.val_size={size}") for size in (7000, 7500, 8000))
     assert weights.seen(fewer, data) == weights.seen(same, data) == ""
     assert weights.seen(more, data).endswith("of the validation images: type dataset.val_size=7500.")
     assert "some of the test images: type dataset.split_seed=0" in weights.seen(
-        settings(*QUICK, "dataset.split_seed=1"), data
+        settings(*FOUR_UNITS, "dataset.split_seed=1"), data
     )
     after = replace(weights, saved=weights.saved.model_copy(update={"initial_weights": weights.facts}))
     rewritten = after.saved.config | {"dataset": more.dataset.to_dict()}
@@ -124,7 +123,7 @@ def losses(run: Path) -> list[float]:
 def test_a_resumed_run_needs_its_initial_weights_no_more(
     train: CommandLine, run: Path, tmp_path: Path
 ) -> None:
-    command = (*QUICK, "loss=iwae", "initial_weights=run")
+    command = (*FOUR_UNITS, "loss=iwae", "initial_weights=run")
     whole = tmp_path / run_folder(train(*command, "epochs=2", "hydra.run.dir=whole"))
     result = train(*command, "epochs=1", "hydra.run.dir=part")
     part = tmp_path / run_folder(result)
@@ -137,7 +136,7 @@ def test_a_resumed_run_needs_its_initial_weights_no_more(
     shutil.rmtree(run)
     run_folder(train(f"resume={part}", "epochs=2"))
     for folder in (whole, part):
-        facts = json.loads((folder / "run.json").read_text())
+        facts = run_json(folder)
         (before_it,) = facts["initial_weights"].pop("trained_on")
         assert before_it["dataset"]["val_size"] == 7500
         assert facts["initial_weights"] == {"checkpoint": str(last), "epoch": 2, "sha256": digest}
@@ -148,7 +147,7 @@ def test_a_resumed_run_needs_its_initial_weights_no_more(
 def test_a_sweep_compares_runs_by_their_initial_weights_and_knows_when_these_have_changed(
     train: CommandLine, run: Path, tmp_path: Path
 ) -> None:
-    line = ("-m", *QUICK, "epochs=1", "hydra.sweep.dir=sweep", "hydra.callbacks.compare.enabled=false")
+    line = ("-m", *FOUR_UNITS, "epochs=1", "hydra.sweep.dir=sweep", "hydra.callbacks.compare.enabled=false")
     weights = "initial_weights=null,run/last"
     assert train(*line, weights).returncode == 0
     (family,) = find(tmp_path / "sweep").families
@@ -174,7 +173,7 @@ def test_a_sweep_compares_runs_by_their_initial_weights_and_knows_when_these_hav
 def test_a_checkpoint_that_cannot_be_used_is_named_before_anything_is_trained(
     several: tuple[str, ...], given: str, message: str, train: CommandLine, run: Path, tmp_path: Path
 ) -> None:
-    line = (*several, *QUICK, "model.latent_dim=3", f"initial_weights={given}")
+    line = (*several, *FOUR_UNITS, "model.latent_dim=3", f"initial_weights={given}")
     result = train(*line)
     assert (result.returncode, result.stderr) == (1, f"vaelab: {message.format(here=tmp_path)}\n")
     assert [*tmp_path.iterdir()] == [run]

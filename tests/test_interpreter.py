@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import TINY, command_line_of, environment, once
+from harness import ONE_EPOCH, TABLE_ONLY, command_line_of, environment, once, status
 from interpreter_state import kept, main
 from vaelab.cli import api
 from vaelab.cli.arguments import prepare
@@ -23,9 +22,6 @@ from vaelab.cli.plan import planned
 from vaelab.config import SCHEMAS, Config, VaelabError, look_up
 from vaelab.runs.folder import RunFolder, RunFolderError
 from vaelab.training.run import Run, load
-
-QUIET = (*TINY, "epochs=1", "artifacts.every=0", "artifacts.gif=false", "artifacts.figures=false")
-BARE = ("hydra.callbacks.compare.figures=false", "hydra.callbacks.compare.evaluate=false")
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +38,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     def make(folder: Path) -> None:
-        api.train(*QUIET, f"hydra.run.dir={folder / 'run'}")
+        api.train(*ONE_EPOCH, f"hydra.run.dir={folder / 'run'}")
 
     return load(once(tmp_path_factory, "interpreter", make)[0] / "run")
 
@@ -78,20 +74,20 @@ def in_an_event_loop(*functions: Callable[[], object]) -> None:
 
 CALLS: dict[str, Callable[[Run], object]] = {
     "train": lambda run: api.train(
-        *QUIET, "logger=tensorboard", "artifacts.figures=true", "artifacts.gif=true", "artifacts.report=true"
+        *ONE_EPOCH, "logger=tensorboard", "artifacts.figures=true", "artifacts.gif=true", "artifacts.report=true"
     ),
-    "train conv": lambda run: api.train(*QUIET, "model=conv", precision="bf16", deterministic=True),
+    "train conv": lambda run: api.train(*ONE_EPOCH, "model=conv", precision="bf16", deterministic=True),
     "train with a wrong value": lambda run: refused(),
     "in an event loop": lambda run: in_an_event_loop(refused, lambda: api.sample(run, count=2)),
     "evaluate": lambda run: api.evaluate(run, nll_images=4, importance_samples=2),
     "compare": lambda run: api.compare(run.checkpoint.parents[2], evaluate=False),
-    "sweep": lambda run: api.sweep(*QUIET, *BARE, seed=[1])._repr_html_(),
+    "sweep": lambda run: api.sweep(*ONE_EPOCH, *TABLE_ONLY, seed=[1])._repr_html_(),
     "explore": lambda run: api.explore(run, images=10, output="page.html")._repr_html_(),
     "show": lambda run: [run._repr_html_(), run.metrics._repr_html_(), run.metrics.to_pandas()],
     "plot": lambda run: [draw()._repr_png_() for draw in plots(run)],
     "load, sample, encode, decode": lambda run: load(run.checkpoint).reconstruct(run.sample(2)),
-    "vaelab.train": lambda run: main("train", *QUIET, "hydra.run.dir=new"),
-    "vaelab.train -m": lambda run: main("train", "-m", *QUIET, *BARE, "seed=1"),
+    "vaelab.train": lambda run: main("train", *ONE_EPOCH, "hydra.run.dir=new"),
+    "vaelab.train -m": lambda run: main("train", "-m", *ONE_EPOCH, *TABLE_ONLY, "seed=1"),
     "vaelab.sample": lambda run: main("sample", f"run={run.checkpoint}", "output=samples"),
     "vaelab.reconstruct": lambda run: main("reconstruct", f"run={run.checkpoint}", "output=reconstructions"),
     "vaelab.interpolate": lambda run: main("interpolate", f"run={run.checkpoint}", "from=0", "to=1", "output=x"),
@@ -132,9 +128,9 @@ finally:
 
 def test_closed_streams_are_the_null_device() -> None:
     Path("closed.py").write_text(CLOSED)
-    result = command_line_of("closed", Path.cwd())(*QUIET, "hydra.run.dir=0")
+    result = command_line_of("closed", Path.cwd())(*ONE_EPOCH, "hydra.run.dir=0")
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
-    assert json.loads(Path("0", "run.json").read_text())["status"] == "finished"
+    assert status(Path("0")) == "finished"
 
 
 @pytest.mark.slow
@@ -146,11 +142,11 @@ def test_a_closed_stream_is_the_null_device_of_joblibs_processes_too() -> None:
         "hydra.sweep.dir=.",
         "hydra.callbacks.compare.enabled=false",
     )
-    line = ["sh", "-c", 'exec "$@" 2>&-', "sh", sys.executable, "-m", "vaelab.train", *QUIET, *sweep]
+    line = ["sh", "-c", 'exec "$@" 2>&-', "sh", sys.executable, "-m", "vaelab.train", *ONE_EPOCH, *sweep]
     result = subprocess.run(line, capture_output=True, text=True, env=environment())
     assert result.returncode == 0
     assert (result.stdout[:14], result.stderr) == ("Run folder: 0\n", "")
-    assert [json.loads(path.read_text())["status"] for path in Path().glob("*/run.json")] == ["finished"]
+    assert [status(path.parent) for path in Path().glob("*/run.json")] == ["finished"]
 
 
 @pytest.mark.parametrize(("named", "kept"), [("nowhere", None), ("", None), ("svg", "svg")])
@@ -206,18 +202,18 @@ def test_runs_at_home_are_found(home: Path, run: Run) -> None:
         "# @package _global_\nhydra:\n  run:\n    dir: ~/${now:%Y}/run\n  sweep:\n    dir: ~/sweep\n"
     )
     mine = ("--config-dir=~/conf", "experiment=mine")
-    main("train", *QUIET, *mine)
+    main("train", *ONE_EPOCH, *mine)
     (made,) = home.glob("2*/run")
     assert api.train(f"resume=~/{made.relative_to(home)}", epochs=2).epoch == 2
     assert load(f"~/{made.relative_to(home)}").epoch == 2
-    main("train", *QUIET, "repeat=~/" + str(made.relative_to(home)), "hydra.run.dir='~/repeated'")
+    main("train", *ONE_EPOCH, "repeat=~/" + str(made.relative_to(home)), "hydra.run.dir='~/repeated'")
     for line in ((*mine, "seed=1,2"), ("seed=1,2", "hydra.sweep.dir=~/sweep")):
-        sweep = planned(prepare(["-m", *QUIET, *line], "train", Config))
+        sweep = planned(prepare(["-m", *ONE_EPOCH, *line], "train", Config))
         assert sweep is not None
         assert sweep.folder == home / "sweep"
     assert api.compare("~", figures=False, evaluate=False).folder == home / "comparison"
     assert not [*Path().iterdir()]
-    main("train", *QUIET, "hydra.run.dir='./~/run'")
+    main("train", *ONE_EPOCH, "hydra.run.dir='./~/run'")
     assert load(RunFolder("./~/run").path).epoch == 1
     with pytest.raises(RunFolderError):
         load("~/run")

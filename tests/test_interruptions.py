@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import re
 import signal
 from pathlib import Path
 
 import pytest
 
-from harness import TINY, CommandLine, command_line_of, rewrite, run_folder
+from harness import TINY, UNDRAWN, CommandLine, command_line_of, rewrite, run_folder, run_json, status
 from vaelab.training import checkpoint
-from whole_runs import FIGURES, NO_FIGURES, assert_same_run, run_json
+from whole_runs import TRAINING_FIGURES, assert_same_run
 
 
 def test_a_second_run_in_the_same_folder_is_refused(run: Path, train: CommandLine, tmp_path: Path) -> None:
     folder = run.rename(tmp_path / "a b")
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    result = train(*TINY, *NO_FIGURES, "epochs=1", "hydra.run.dir=a b")
+    result = train(*TINY, *UNDRAWN, "epochs=1", "hydra.run.dir=a b")
     assert result.returncode == 1
     assert result.stderr == (
         "vaelab: a b already holds a run: type resume='a b' to continue it, or another hydra.run.dir for a new one.\n"
@@ -77,7 +76,7 @@ def test_a_diverging_run_is_marked_and_names_the_last_good_weights(
 ) -> None:
     """The KL weight rises to a number that overflows fp32, in the second epoch."""
     rising = ("beta=6e38", "loss.warmup_epochs=2", "epochs=3")
-    result = train(*TINY, *NO_FIGURES, *rising, "optimizer.lr=1e-9", "hydra.run.dir=run")
+    result = train(*TINY, *UNDRAWN, *rising, "optimizer.lr=1e-9", "hydra.run.dir=run")
     assert result.returncode == 1
     assert re.fullmatch(
         r"vaelab: The loss is not finite in epoch 2, step \d+ \(reconstruction \d+\.\d, kl \S+, kl_weight \S+e\+38\)\. "
@@ -91,7 +90,7 @@ def test_a_diverging_run_is_marked_and_names_the_last_good_weights(
 
 
 def test_diverging_in_the_first_epoch_names_no_weights(train: CommandLine) -> None:
-    result = train(*TINY, *NO_FIGURES, "beta=1e39")
+    result = train(*TINY, *UNDRAWN, "beta=1e39")
     assert result.returncode == 1
     assert "kl_weight 1e+39). No epoch was completed. Lowering beta is" in result.stderr
 
@@ -103,7 +102,7 @@ def test_few_images_of_a_class_still_make_every_figure(train: CommandLine, tmp_p
         "artifacts.mp4=false",
     )  # fmt: skip
     drawn = {path.name for path in (tmp_path / run_folder(result) / "figures").iterdir()}
-    assert drawn == FIGURES - {"latent_manifold.png"}
+    assert drawn == TRAINING_FIGURES - {"latent_manifold.png"}
     assert (
         "latent_manifold.png is left out: the posterior means of the test images are nearly" in result.stderr
     )
@@ -123,13 +122,13 @@ def on_step(self, state):
         os.kill(os.getpid(), signal.SIGTERM)
     before(self, state)
 StopOnSignal.on_step = on_step
-import sys; sys.argv[1:] = {[*TINY, *NO_FIGURES, "hydra.run.dir=run"]!r}
+import sys; sys.argv[1:] = {[*TINY, *UNDRAWN, "hydra.run.dir=run"]!r}
 main()
 """)
     result = command_line_of("job", tmp_path)()
     assert result.returncode == 1
     assert "The loss is not finite in epoch 1, step 3" in result.stderr
-    assert run_json(tmp_path / "run")["status"] == "failed"
+    assert status(tmp_path / "run") == "failed"
     weights = checkpoint.load(tmp_path / "run" / "checkpoints" / "last.safetensors").model
     assert all(weight.isfinite().all() for weight in weights.values())
 
@@ -166,7 +165,7 @@ def test_what_a_launcher_does_at_its_signal_happens_when_all_is_saved(tmp_path: 
         f"""
 import signal, sys
 signal.signal(signal.SIGUSR2, lambda *_: (print("queued again"), sys.exit(3)))
-sys.argv[1:] = {[*TINY, *NO_FIGURES, "epochs=500", "hydra.run.dir=run"]!r}
+sys.argv[1:] = {[*TINY, *UNDRAWN, "epochs=500", "hydra.run.dir=run"]!r}
 from vaelab.train import main
 main()
 """
@@ -174,7 +173,7 @@ main()
     fault = {"do": "SIGUSR2", "opening": "/.metrics.csv", "time": 2}
     result = command_line_of("job", tmp_path)(going_wrong={"fault": fault})
     assert (result.returncode, result.stdout) == (3, "queued again\n"), result.stderr
-    facts = json.loads((tmp_path / "run" / "run.json").read_text())
+    facts = run_json(tmp_path / "run")
     assert (facts["status"], facts["signal"]) == ("interrupted", "SIGUSR2")
     saved = checkpoint.load(tmp_path / "run" / "checkpoints" / "last.safetensors")
     assert saved.epoch == facts["epochs"]["done"]

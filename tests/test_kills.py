@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from evaluation_helpers import BOUND_ONLY
+from evaluation_helpers import only
 from faults_helpers import (
     KILLED,
     SHORT,
@@ -22,8 +22,7 @@ from faults_helpers import (
     assert_every_file_opens,
     continue_run,
 )
-from harness import TINY, CommandLine, command_line_of, run_folder
-from whole_runs import run_json
+from harness import TINY, CommandLine, command_line_of, run_folder, status
 
 
 def killed_and_resumed(
@@ -39,11 +38,11 @@ def killed_and_resumed(
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
     kills = 0
     for moment in moments:
-        if (run / "run.json").exists() and run_json(run)["status"] == "finished":
+        if (run / "run.json").exists() and status(run) == "finished":
             break
         kills += continue_run(train, run, command, **moment) == KILLED
         assert_every_file_opens(tmp_path)
-    if not (run / "run.json").exists() or run_json(run)["status"] != "finished":
+    if not (run / "run.json").exists() or status(run) != "finished":
         assert continue_run(train, run, command) == 0
     assert_equal_to(reference, run)
     return kills
@@ -124,7 +123,7 @@ def test_every_file_opens_at_every_moment(train: CommandLine, tmp_path: Path) ->
 def test_a_killed_evaluation_that_is_repeated_equals_one_that_was_not(tmp_path: Path, finished: Path) -> None:
     run = Path(shutil.copytree(finished, tmp_path / "run"))
     evaluate, count = command_line_of("vaelab.evaluate", tmp_path), tmp_path / "count"
-    arguments = ("checkpoint=run", *BOUND_ONLY)
+    arguments = ("checkpoint=run", *only("bound", figures=True))
     evaluate(*arguments, "output=whole", going_wrong={"fault": {"count_into": str(count)}})
     expected = {path.name: path.read_bytes() for path in (tmp_path / "whole").glob("*.png")}
     assert len(expected) > 4

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,6 +12,8 @@ import numpy as np
 import pytest
 import torch
 
+from evaluation_helpers import ROUGH_NLL
+from harness import UNDRAWN, run_json
 from vaelab.cli import api
 from vaelab.config import ConfigError, DatasetConfig
 from vaelab.data import folders, splits
@@ -138,14 +139,14 @@ def test_a_run_on_the_published_binarisation_is_trained_evaluated_and_explored(
     monkeypatch.chdir(tmp_path)
     run = api.train(
         "dataset=mnist", "dataset.binarize=larochelle", "dataset.classes=[1,7]", "model.hidden=[30]", "epochs=1",
-        "artifacts.every=0", "artifacts.figures=false", "artifacts.gif=false", "hydra.run.dir=run",
+        *UNDRAWN, "hydra.run.dir=run",
     )  # fmt: skip
     data = splits.load(LAROCHELLE.replace(classes=[1, 7]), CPU)
-    facts = json.loads(Path("run", "run.json").read_text())["data"]
+    facts = run_json(Path("run"))["data"]
     assert facts["binarize"] == "larochelle"
     assert facts["images"] == {name: len(data.split(name)) for name in ("train", "val", "test")}
     assert {*ROWS} < {*facts["sha256"]}
-    evaluated = api.evaluate(run, nll_images=20, importance_samples=5, figures=False, split="val")
+    evaluated = api.evaluate(run, *ROUGH_NLL, figures=False, split="val")
     assert "−log of a probability of the 0/1 pixels that Larochelle & Murray (2011) published" in " ".join(
         evaluated.text.split()
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -15,9 +14,19 @@ import pytest
 from hydra.errors import MissingConfigException
 from joblib import cpu_count
 
-from harness import REPOSITORY, TINY, CommandLine, environment, run_folder
+from harness import (
+    REPOSITORY,
+    TABLE_ONLY,
+    TINY,
+    UNDRAWN,
+    CommandLine,
+    environment,
+    run_folder,
+    run_json,
+    status,
+)
 from interpreter_state import main
-from sweep_helpers import NO_FIGURES, QUICK, jobs, last_row, status
+from sweep_helpers import QUICK, UNDRAWN_SWEEP, jobs, last_row
 from vaelab.cli.messages import one_line
 from vaelab.cli.search import continuing
 from vaelab.config import Config, ConfigError
@@ -43,15 +52,12 @@ def test_joblib_runs_jobs_side_by_side_and_splits_the_threads(train: CommandLine
     """The processes of the jobs import the libraries themselves; the sweep's process has them already."""
     joblib = ("hydra/launcher=parallel", "hydra.launcher.n_jobs=2")
     result = train(
-        "-m", *QUICK, *NO_FIGURES, "seed=1,2", *joblib, "hydra.sweep.dir=sweep", going_wrong=UNTIL_EXIT, OMP_NUM_THREADS=None
+        "-m", *UNDRAWN_SWEEP, "seed=1,2", *joblib, "hydra.sweep.dir=sweep", going_wrong=UNTIL_EXIT, OMP_NUM_THREADS=None
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     run_folder(train(*QUICK, "artifacts.gif=false", "seed=2", "hydra.run.dir=alone"))
     folder = tmp_path / "sweep"
-    threads = [
-        json.loads((run / "run.json").read_text())["device"]["threads"]
-        for run in (folder / "0_seed-1", folder / "1_seed-2")
-    ]
+    threads = [run_json(run)["device"]["threads"] for run in (folder / "0_seed-1", folder / "1_seed-2")]
     assert threads == [max(1, cpu_count() // 2)] * 2
     for name in ("val/neg_elbo", "train/loss"):
         expected = float(last_row(tmp_path / "alone")[name])
@@ -62,9 +68,7 @@ def test_joblib_runs_jobs_side_by_side_and_splits_the_threads(train: CommandLine
 @pytest.mark.slow
 @pytest.mark.hydra
 def test_a_job_that_fails_in_another_process_is_named(train: CommandLine) -> None:
-    result = train(
-        "-m", *QUICK, *NO_FIGURES, "beta=1e39,1", "hydra/launcher=parallel", "hydra.sweep.dir=sweep"
-    )
+    result = train("-m", *UNDRAWN_SWEEP, "beta=1e39,1", "hydra/launcher=parallel", "hydra.sweep.dir=sweep")
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1] == "vaelab: These jobs of the sweep failed: 0_beta-1e+39."
 
@@ -75,7 +79,7 @@ def test_optuna_minimises_the_validation_neg_elbo(tmp_path: Path, monkeypatch: p
     """Of two learning rates, one of which hardly moves the weights."""
     monkeypatch.chdir(tmp_path)
     main(
-        "train", "-m", *QUICK, *NO_FIGURES, "hydra/sweeper=search", "hydra.sweeper.n_trials=4",
+        "train", "-m", *UNDRAWN_SWEEP, "hydra/sweeper=search", "hydra.sweeper.n_trials=4",
         "optimizer.lr=1e-6,1e-2", "hydra.sweep.dir=sweep",
     )  # fmt: skip
     assert all(re.fullmatch(r"\d_optimizer.lr-(1e-06|0.01)", job) for job in jobs(tmp_path / "sweep"))
@@ -93,9 +97,7 @@ def test_the_search_of_the_readme_draws_learning_rates_from_its_interval(
     readme = (REPOSITORY / "conf" / "README.md").read_text()
     (line,) = re.findall(r"`(-m hydra/sweeper=search [^`]+)`", readme)
     monkeypatch.chdir(tmp_path)
-    main(
-        "train", *shlex.split(line), *QUICK, *NO_FIGURES, "hydra.sweeper.n_trials=1", "hydra.sweep.dir=sweep"
-    )
+    main("train", *shlex.split(line), *UNDRAWN_SWEEP, "hydra.sweeper.n_trials=1", "hydra.sweep.dir=sweep")
     results = (tmp_path / "sweep" / "optimization_results.yaml").read_text()
     (rate,) = re.findall(r"optimizer\.lr: (\S+)", results)
     assert 1e-4 <= float(rate) <= 1e-2
@@ -104,7 +106,7 @@ def test_the_search_of_the_readme_draws_learning_rates_from_its_interval(
 @pytest.mark.slow
 def test_a_trial_that_fails_does_not_end_the_search(train: CommandLine, tmp_path: Path) -> None:
     result = train(
-        "-m", *QUICK, *NO_FIGURES, "hydra/sweeper=search", "hydra.sweeper.n_trials=4", "beta=1e39,1",
+        "-m", *UNDRAWN_SWEEP, "hydra/sweeper=search", "hydra.sweeper.n_trials=4", "beta=1e39,1",
         "hydra.sweep.dir=sweep", PYTHONWARNINGS="default",
     )  # fmt: skip
     assert result.returncode == 1
@@ -117,7 +119,7 @@ def test_a_trial_that_fails_does_not_end_the_search(train: CommandLine, tmp_path
 @pytest.mark.slow
 def test_a_search_of_which_every_trial_fails_says_so(train: CommandLine) -> None:
     result = train(
-        "-m", *QUICK, *NO_FIGURES, "hydra/sweeper=search", "hydra.sweeper.n_trials=1", "beta=1e39,2e39",
+        "-m", *UNDRAWN_SWEEP, "hydra/sweeper=search", "hydra.sweeper.n_trials=1", "beta=1e39,2e39",
         "hydra.sweep.dir=sweep", PYTHONWARNINGS="default",
     )  # fmt: skip
     assert result.returncode == 1
@@ -130,7 +132,7 @@ def test_a_search_of_which_every_trial_fails_says_so(train: CommandLine) -> None
 @pytest.mark.hydra
 def test_a_killed_search_continues_from_its_storage(train: CommandLine, tmp_path: Path) -> None:
     line = (
-        "-m", *TINY, *NO_FIGURES, "epochs=8", "artifacts.every=0", "artifacts.figures=false", "hydra/sweeper=search",
+        "-m", *TINY, *UNDRAWN, *TABLE_ONLY, "epochs=8", "hydra/sweeper=search",
         "hydra.sweeper.n_trials=3", "hydra.sweep.dir=sweep", "optimizer.lr=interval(0.0001,0.01)",
         "hydra.sweeper.storage=sqlite:///search.db", "hydra.sweeper.study_name=mine",
     )  # fmt: skip
@@ -194,7 +196,7 @@ def test_a_storage_that_can_not_be_opened_is_named(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_search_space_that_optuna_refuses_is_a_failure(train: CommandLine) -> None:
     result = train(
-        "-m", *QUICK, *NO_FIGURES, "hydra/sweeper=search", "hydra/sweeper/sampler=grid", "optimizer.lr=interval(0.01,0.1)",
+        "-m", *UNDRAWN_SWEEP, "hydra/sweeper=search", "hydra/sweeper/sampler=grid", "optimizer.lr=interval(0.01,0.1)",
         "hydra.sweep.dir=sweep", PYTHONWARNINGS="default",
     )  # fmt: skip
     assert result.returncode == 1

@@ -18,14 +18,11 @@ from jupyter_client.manager import KernelManager, start_new_kernel
 from nbclient import NotebookClient
 
 import vaelab
-from harness import REPOSITORY, TINY, environment
+from harness import REPOSITORY, TABLE_ONLY, TINY, UNDRAWN, environment, run_json, status
 from vaelab.pages.notebook import SHOWN, Rows
 
 SHIPPED = sorted((REPOSITORY / "scripts" / "notebook").glob("*.ipynb"))
-QUICK = [
-    *TINY, "artifacts.every=0", "artifacts.gif=false", "artifacts.figures=false",
-    "hydra.callbacks.compare.evaluate=false", "hydra.callbacks.compare.figures=false",
-]  # fmt: skip
+SETTINGS = [*TINY, *UNDRAWN, *TABLE_ONLY]
 
 
 class Kernel:
@@ -112,7 +109,7 @@ def test_the_shipped_notebook_runs(path: Path, kernel: Kernel) -> None:
     """With fewer images and one epoch: its settings are in the first cell."""
     notebook = nbformat.read(path, as_version=4)
     shipped = notebook.cells[1].source
-    settings = [*QUICK, "model=conv", "model.channels=[4,4]", "epochs=1"]
+    settings = [*SETTINGS, "model=conv", "model.channels=[4,4]", "epochs=1"]
     notebook.cells[1].source, count = re.subn(
         r"settings = \[.*?\n\]", f"settings = {settings}", shipped, flags=re.S
     )
@@ -139,7 +136,7 @@ def test_the_shipped_notebook_runs(path: Path, kernel: Kernel) -> None:
 
 def test_an_interrupt_keeps_what_is_done(kernel: Kernel) -> None:
     outside = kernel.folder
-    kernel.run(f"import json, signal, vaelab; before = signal.getsignal(signal.SIGINT); quick = {QUICK}")
+    kernel.run(f"import json, signal, vaelab; before = signal.getsignal(signal.SIGINT); quick = {SETTINGS}")
     reply = kernel.interrupted(
         "run = vaelab.train(*quick, 'hydra.run.dir=run', epochs=100000)",
         lambda: (outside / "run" / "checkpoints" / "best.safetensors").is_file(),
@@ -149,7 +146,7 @@ def test_an_interrupt_keeps_what_is_done(kernel: Kernel) -> None:
     assert shown[0] >= 1
     assert shown[1] >= shown[0]
     assert "interrupted, best checkpoint, epoch" in shown[2]
-    done = json.loads((outside / "run" / "run.json").read_text())
+    done = run_json(outside / "run")
     assert (done["status"], done["signal"]) == ("interrupted", "SIGINT")
     assert shown[1] == done["epochs"]["done"]
 
@@ -164,7 +161,7 @@ def test_an_interrupt_keeps_what_is_done(kernel: Kernel) -> None:
         " 'continues' in sweep._repr_html_(), signal.getsignal(signal.SIGINT) is before]))"
     )
     assert json.loads(printed) == [True, [1], None, "<Sweep: 1 finished run, interrupted, sweep>", True, True]
-    assert json.loads((second / "run.json").read_text())["status"] == "interrupted"
+    assert status(second) == "interrupted"
     printed = kernel.run(
         "run = vaelab.train('resume=sweep/1_epochs-100000', epochs=len(vaelab.load('sweep/1_epochs-100000', 'last').metrics) + 1); print(run.config.epochs == len(run.metrics))"
     )

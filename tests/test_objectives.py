@@ -12,7 +12,7 @@ from torch import Tensor
 from torch import distributions as D
 
 from exact_models import LinearPixels, linear_gaussian
-from harness import settings
+from harness import noise, settings
 from training_helpers import BATCH, terms_of
 from vaelab.data.splits import Data
 from vaelab.models import Gaussian, build
@@ -24,10 +24,6 @@ from vaelab.objectives.neg_elbo import NegElbo
 from vaelab.objectives.scoring import bound
 
 PRESETS = ("capacity", "geco", "beta_tcvae", "mmd_vae", "iwae")
-
-
-def noise(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def draws(count: int, latents: int, seed: int = 0) -> Tensor:

@@ -21,7 +21,7 @@ from vaelab.cli import api
 from vaelab.comparison.compare import not_shown
 from vaelab.comparison.figures import FIGURES
 from vaelab.explorer.network import Weights, layer
-from vaelab.models import build, names
+from vaelab.models import build, models
 from vaelab.pages.captions import conclusion
 from vaelab.pages.epochs import KINDS
 from vaelab.pages.glossary import MEANINGS, meaning, with_arrow
@@ -158,7 +158,7 @@ def test_a_layer_that_the_page_cannot_run_is_named(module: nn.Module, only: str)
 
 
 @pytest.mark.parametrize(
-    "settings", [*({"name": name} for name in names()), {"name": "mlp", "activation": "gated"}]
+    "settings", [*({"name": name} for name in models.names()), {"name": "mlp", "activation": "gated"}]
 )
 def test_every_model_can_be_explored(settings: dict[str, str]) -> None:
     """The page's layers are PyTorch's: checked in the browser below, and here that none is missing."""

@@ -17,7 +17,7 @@ import safetensors.torch
 import torch
 
 import vaelab
-from evaluation_helpers import BOUND_ONLY
+from evaluation_helpers import only
 from harness import CommandLine, command_line_of, encoded, environment, rewrite
 from vaelab import VaelabError
 from vaelab.training import checkpoint
@@ -182,7 +182,7 @@ def test_what_a_checkpoint_names_is_never_written_to(run: Path, tmp_path: Path) 
         content["data"]["name"] = "../precious"
 
     rewrite(run / "checkpoints" / "best.safetensors", change)
-    result = command_line_of("vaelab.evaluate", tmp_path)("checkpoint=run", *BOUND_ONLY)
+    result = command_line_of("vaelab.evaluate", tmp_path)("checkpoint=run", *only("bound"))
     assert result.returncode == 0, result.stderr
     assert not list((tmp_path / "precious").iterdir())
     assert {path.name for path in tmp_path.iterdir()} == {"precious", "run"}

@@ -16,9 +16,9 @@ from faults_helpers import (
     assert_equal_to,
     continue_run,
 )
-from harness import TINY, CommandLine, command_line_of
+from harness import TINY, UNDRAWN, CommandLine, command_line_of, run_json, status
 from vaelab.runs.files import held
-from whole_runs import NO_FIGURES, run_json, start, wait_for
+from whole_runs import start, wait_for
 
 
 def test_a_signal_before_the_last_figures_is_not_lost(train: CommandLine, tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ main()
 """)
     result = command_line_of("job", tmp_path)()
     assert result.returncode == 128 + signal.SIGTERM, result.stderr
-    assert run_json(tmp_path / "run")["status"] == "interrupted"
+    assert status(tmp_path / "run") == "interrupted"
     assert not (tmp_path / "run" / "figures" / "latent_evolution.gif").exists()
 
 
@@ -56,7 +56,7 @@ main()
     result = command_line_of("job", tmp_path)()
     assert result.returncode == 1
     assert "ZeroDivisionError: division by zero" in result.stderr
-    assert run_json(tmp_path / "run")["status"] == "failed"
+    assert status(tmp_path / "run") == "failed"
     assert run_json(tmp_path / "run")["error"] == "ZeroDivisionError: division by zero"
 
 
@@ -78,7 +78,7 @@ def test_a_job_that_finds_its_folder_in_use_leaves_the_log_alone(train: CommandL
         result = train(
             "-m",
             *TINY,
-            *NO_FIGURES,
+            *UNDRAWN,
             "model.hidden=[4]",
             "epochs=1",
             "seed=1,2",
@@ -121,9 +121,9 @@ def test_of_processes_that_resume_one_run_at_once_one_does(tmp_path: Path, finis
     shutil.copytree(finished, tmp_path / "run")
     processes = [start(tmp_path, "resume=run", "epochs=8") for _ in range(3)]
     ends = [(*process.communicate(timeout=200), process.returncode) for process in processes]
-    assert sorted(status for _, _, status in ends) == [0, 1, 1]
-    for _, stderr, status in ends:
-        if status:
+    assert sorted(code for _, _, code in ends) == [0, 1, 1]
+    for _, stderr, code in ends:
+        if code:
             assert re.match(r"vaelab: (run is in use by |The run is finished: )", stderr), stderr
             assert len(stderr.splitlines()) == 1
     assert run_json(tmp_path / "run")["epochs"] == {"done": 8, "total": 8}
@@ -165,7 +165,7 @@ def test_a_signal_at_any_moment_leaves_nothing_incomplete(
         assert result.returncode == 128 + number
         assert not list(tmp_path.rglob(".*"))
         if (run / "run.json").exists():
-            assert run_json(run)["status"] == "interrupted"
+            assert status(run) == "interrupted"
             assert "To continue: python -m vaelab.train resume=run" in result.stderr
         continue_run(train, run, command)
     assert_equal_to(reference, run)
@@ -191,7 +191,7 @@ def test_a_signal_during_the_other_commands(
 def test_a_signal_in_a_sweep_saves_the_job_and_says_how_to_continue(
     train: CommandLine, tmp_path: Path, number: signal.Signals
 ) -> None:
-    line = ("-m", *TINY, *NO_FIGURES, "epochs=400", "seed=1,2", "hydra.sweep.dir=sweep")
+    line = ("-m", *TINY, *UNDRAWN, "epochs=400", "seed=1,2", "hydra.sweep.dir=sweep")
     fault = {"do": number.name, "opening": "0_seed-1/.metrics.csv", "time": 2}
     result = train(*line, going_wrong={"fault": fault})
     stderr = result.stderr
@@ -202,6 +202,6 @@ def test_a_signal_in_a_sweep_saves_the_job_and_says_how_to_continue(
         "To continue the sweep, add hydra.sweep.dir=sweep to the command."
     ), stderr
     assert "Traceback" not in stderr
-    assert run_json(tmp_path / "sweep" / "0_seed-1")["status"] == "interrupted"
+    assert status(tmp_path / "sweep" / "0_seed-1") == "interrupted"
     assert not (tmp_path / "sweep" / "1_seed-2").exists()
     assert [path.name for path in tmp_path.rglob(".*")] == [".trainings"]

@@ -15,9 +15,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from harness import REPOSITORY, TINY, CommandLine, environment
+from harness import REPOSITORY, TINY, UNDRAWN, CommandLine, environment
 from vaelab.runs.environment import versions
-from whole_runs import NO_FIGURES
 
 SOURCE = REPOSITORY / "src" / "vaelab"
 
@@ -183,7 +182,7 @@ def test_the_wheel_works_from_an_empty_folder(wheel: Path, tmp_path: Path) -> No
         archive.extractall(tmp_path / "site")
     (tmp_path / "empty").mkdir()
     script = "import sys, vaelab.config, vaelab.train; print(vaelab.config.CONF_DIR); sys.modules['vaelab.train'].main()"
-    line = [*TINY, *NO_FIGURES, "model.hidden=[16]", "epochs=1", "artifacts.report=true"]
+    line = [*TINY, *UNDRAWN, "model.hidden=[16]", "epochs=1", "artifacts.report=true"]
     result = subprocess.run(
         [sys.executable, "-c", script, *line],
         capture_output=True, text=True, cwd=tmp_path / "empty", timeout=240,

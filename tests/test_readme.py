@@ -14,14 +14,13 @@ import pytest
 from PIL import Image
 
 import vaelab
-from harness import REPOSITORY, TINY, command_line_of, environment, once
+from harness import ONE_EPOCH, REPOSITORY, command_line_of, environment, once
 from vaelab.cli import api
 from vaelab.config import CONF_DIR
 
 READMES = [REPOSITORY / each for each in ("README.md", "conf/README.md", "scripts/README.md", "tests/extensions/README.md")]  # fmt: skip
 README = READMES[0].read_text()
 EXTENSIONS = REPOSITORY / "tests" / "extensions"
-QUICK = [*TINY, "epochs=1", "artifacts.every=0", "artifacts.figures=false", "artifacts.gif=false"]
 RUN, SWEEP = "outputs/2026-11-21/07-12-...", "outputs/multirun/2026-11-21/07-12-..."
 """What `RUN` and `SWEEP` stand for in the README."""
 MORE = {
@@ -127,9 +126,9 @@ def shortened(command: str, arguments: str) -> list[str]:
     if command == "train" and "repeat" in own:
         more = ["epochs=1"]
     elif command == "train":
-        more = ["dataset.classes=[1,7]", *QUICK]  # by number, for digits too
+        more = ["dataset.classes=[1,7]", *ONE_EPOCH]  # by number, for digits too
         if "dataset=images" in given:
-            more = [each for each in QUICK if not each.startswith("dataset.")]
+            more = [each for each in ONE_EPOCH if not each.startswith("dataset.")]
         if "experiment" in own:
             more = ["epochs=2", "loss.warmup_epochs=1", "seed=1", *more]  # the study's own may be larger
         if "-m" in given or "experiment" in own:
@@ -146,7 +145,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with RUN, SWEEP, a class-conditional run and a folder of images, which commands read."""
 
     def make(folder: Path) -> None:
-        quick = [*QUICK, "model.hidden=[8]"]
+        quick = [*ONE_EPOCH, "model.hidden=[8]"]
         line = [*quick, "hydra.callbacks.compare.enabled=false", f"hydra.sweep.dir={SWEEP}", "kl=true,false"]
         conditional = [*quick, "model.conditional=true", "hydra.run.dir=conditional"]
         for more in (["-m", *line], [*quick, f"hydra.run.dir={RUN}"], conditional):
@@ -207,7 +206,7 @@ def test_the_python_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setenv(name, value)
     (code,) = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
     (loaded,) = re.findall(r'vaelab\.load\("(.*?)"\)', code)
-    quick = [each for each in QUICK if not each.startswith("epochs=")]
+    quick = [each for each in ONE_EPOCH if not each.startswith("epochs=")]
 
     def trained(*overrides: str, **settings: Any) -> Any:
         return api.train(*overrides, *quick, f"hydra.run.dir={loaded}", **settings | {"epochs": 1})

@@ -88,15 +88,15 @@ def test_numbers_of_an_image_depend_on_no_other_and_an_interrupted_table_goes_on
     x = vaelab.load(trained).sample(2 * AT_ONCE + 3, seed=9)
     folder = written_images(tmp_path / "mine", x)
     settings = {"run": str(trained), "images": [str(folder)], "output": str(tmp_path / "out")}
-    described, calls = reconstructions.described, []
+    table_rows, calls = reconstructions.table_rows, []
 
     def interrupted(*arguments: Any) -> Any:
         calls.append(arguments)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return described(*arguments)
+        return table_rows(*arguments)
 
-    monkeypatch.setattr(reconstructions, "described", interrupted)
+    monkeypatch.setattr(reconstructions, "table_rows", interrupted)
     with pytest.raises(KeyboardInterrupt):
         reconstructions.reconstruct(ReconstructConfig(**settings))
     (figure, table), text = reconstructions.reconstruct(ReconstructConfig(**settings))

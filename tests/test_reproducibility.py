@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness import TINY, CommandLine, environment, fresh, run_folder, settings
+from harness import TINY, CommandLine, environment, fresh, run_folder, run_json, settings
 from training_helpers import AtStep, assert_same, few
 from vaelab.data import splits
 from vaelab.data.splits import Data
-from vaelab.models import names
+from vaelab.models import models
 from vaelab.training.loop import fit
 from vaelab.training.state import TrainingState
-from whole_runs import assert_same_run, run_json
+from whole_runs import assert_same_run
 
 CURVES = Path(__file__).parent / "golden_curves"
 
@@ -60,7 +60,7 @@ def golden(model: str) -> Iterator[tuple[str, float]]:
 
 @pytest.mark.parametrize(
     ("model", "threads"),
-    [("mlp", 2), *((model, 1) for model in names()), pytest.param("conv", 2, marks=pytest.mark.slow)],
+    [("mlp", 2), *((model, 1) for model in models.names()), pytest.param("conv", 2, marks=pytest.mark.slow)],
 )
 def test_the_curve_is_the_one_that_is_kept(model: str, threads: int) -> None:
     """A change of what is learned changes these files, with the reason. They were made with one thread.

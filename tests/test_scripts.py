@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from harness import REPOSITORY, TINY, environment
-from whole_runs import NO_FIGURES
+from harness import REPOSITORY, TINY, UNDRAWN, environment
 
 PRE_COMMIT = REPOSITORY / ".pre-commit-config.yaml"
 REAL = f'exec {sys.executable} "$@"'
@@ -45,7 +44,7 @@ def script(checkout: Path, interpreter: str, name: str, *arguments: str) -> str:
 
 
 def test_quickstart_trains_a_conv_vae_and_prints_what_to_open(checkout: Path) -> None:
-    short = [*TINY, *NO_FIGURES, "epochs=1", "artifacts.report=true", "hydra.run.dir=run"]
+    short = [*TINY, *UNDRAWN, "epochs=1", "artifacts.report=true", "hydra.run.dir=run"]
     printed = script(checkout, REAL, "quickstart.sh", *short)
     settings = (checkout / "run" / "config.yaml").read_text()
     assert "name: conv\n" in settings

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 import shutil
@@ -15,8 +14,8 @@ import pytest
 from hydra.core.hydra_config import HydraConfig
 
 from faults_helpers import KILLED
-from harness import CommandLine, command_line_of, settings
-from sweep_helpers import GRID, JOBS, NO_FIGURES, QUICK, jobs, status, swept_grid, table
+from harness import TABLE_ONLY, CommandLine, command_line_of, run_json, settings, status
+from sweep_helpers import GRID, JOBS, QUICK, UNDRAWN_SWEEP, jobs, swept_grid, table
 from vaelab.cli.arguments import parse, prepare
 from vaelab.cli.plan import planned
 from vaelab.config import Config, VaelabError, resolve
@@ -45,7 +44,7 @@ def test_each_distinct_training_happens_once(swept: tuple[Path, Any]) -> None:
     assert all(status(folder / job) == "finished" for job in jobs(folder))
     assert "run 1 of 6: beta=0.1 kl=true\n" in result.stderr
     typed = shlex.join(["python", "-m", "vaelab.train", "-m", *QUICK, *GRID, "hydra.sweep.dir=sweep"])
-    facts = json.loads((folder / JOBS[0] / "run.json").read_text())
+    facts = run_json(folder / JOBS[0])
     assert (facts["command"], facts["overrides"][-2:]) == (typed, ["beta=0.1", "kl=True"])
 
 
@@ -67,9 +66,7 @@ def test_a_larger_grid_trains_only_what_is_new(swept: tuple[Path, Any], tmp_path
     folder = Path(shutil.copytree(swept[0], tmp_path / "sweep", ignore=shutil.ignore_patterns(".*")))
     before = {path: path.read_bytes() for path in folder.rglob("*.safetensors")}
     train = command_line_of("vaelab.train", tmp_path)
-    again = train(
-        "-m", *QUICK, "beta=0.05,0.1,0.5", "kl=true,false", "hydra.sweep.dir=sweep", *NO_FIGURES[1:]
-    )
+    again = train("-m", *QUICK, "beta=0.05,0.1,0.5", "kl=true,false", "hydra.sweep.dir=sweep", *TABLE_ONLY)
     assert again.returncode == 0, again.stderr
     assert jobs(folder) == sorted([*JOBS, "0_beta-0.05_kl-true"])
     assert again.stderr.count("is finished already") == 5
@@ -111,7 +108,7 @@ hydra:
 def test_a_yaml_with_hydras_own_folder_names(train: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "mine" / "experiment").mkdir(parents=True)
     (tmp_path / "mine" / "experiment" / "study.yaml").write_text(STUDY)
-    small = (*NO_FIGURES[:1], "model.hidden=[4]", "epochs=1", WITHOUT_COMPARISON)
+    small = ("artifacts.gif=false", "model.hidden=[4]", "epochs=1", WITHOUT_COMPARISON)
     command = (*QUICK, *small, "--config-dir=mine", "experiment=study")
     result = train(*command)
     assert result.returncode == 0, result.stderr
@@ -129,7 +126,7 @@ def test_a_killed_sweep_that_is_continued_equals_one_that_was_not(
     swept: tuple[Path, Any], train: CommandLine, tmp_path: Path
 ) -> None:
     """kill -9 in the middle of the second job, on a part of the grid."""
-    line = ["-m", *QUICK, *NO_FIGURES[1:], "beta=0.1,0.5", "kl=true,false", "hydra.sweep.dir=sweep"]
+    line = ["-m", *QUICK, *TABLE_ONLY, "beta=0.1,0.5", "kl=true,false", "hydra.sweep.dir=sweep"]
     fault = {"do": "kill", "opening": f"{JOBS[1]}/latent/frames/.step_0000004"}
     assert train(*line, going_wrong={"fault": fault}).returncode == KILLED
     folder = tmp_path / "sweep"
@@ -153,8 +150,7 @@ def test_a_killed_sweep_that_is_continued_equals_one_that_was_not(
 def test_one_failed_job_ends_neither_sweep_nor_comparison(train: CommandLine, tmp_path: Path) -> None:
     command = (
         "-m",
-        *QUICK,
-        *NO_FIGURES,
+        *UNDRAWN_SWEEP,
         "model.hidden=[4]",
         "beta=1e39,1",
         "hydra.sweep.dir=sweep",

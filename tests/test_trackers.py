@@ -7,13 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from harness import TINY, command_line_of, run_folder
+from harness import ONE_EPOCH, TINY, UNDRAWN, command_line_of, run_folder, status
 from vaelab.cli import api
 from vaelab.config import ConfigError, VaelabError
 from vaelab.runs.folder import RunFolder
 from vaelab.training.loggers import loggers
-
-PLAIN = ("artifacts.every=0", "artifacts.gif=false")
 
 
 def test_trackers_have_settings_epochs_figures_and_status_and_go_on_when_resumed(
@@ -23,7 +21,7 @@ def test_trackers_have_settings_epochs_figures_and_status_and_go_on_when_resumed
         pytest.importorskip(each)
     mlflow = pytest.importorskip("mlflow")
     train = command_line_of("vaelab.train", tmp_path)
-    undrawn = (*TINY, *PLAIN, "artifacts.figures=false")
+    undrawn = (*TINY, *UNDRAWN)
     first = train(*undrawn, "epochs=1", "beta=0.5", "logger=[tensorboard,wandb,mlflow]", "hydra.run.dir=run")
     folder = RunFolder(tmp_path / run_folder(first))
     assert all(
@@ -76,5 +74,5 @@ def test_a_tracker_that_cannot_start_is_one_line(tmp_path: Path, monkeypatch: py
         VaelabError,
         match=r"^logger=mlflow can't start: [^\n]+[^.]\. Type logger=none to train without it\.\Z",
     ):
-        api.train(*TINY, *PLAIN, f"hydra.run.dir={tmp_path / 'run'}", epochs=1, logger="mlflow")
-    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "failed"
+        api.train(*ONE_EPOCH, f"hydra.run.dir={tmp_path / 'run'}", logger="mlflow")
+    assert status(tmp_path / "run") == "failed"

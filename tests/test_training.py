@@ -14,7 +14,7 @@ import torch
 from harness import TINY, fresh, settings
 from training_helpers import SMALL, AtStep, Stop, assert_same, few, without_times
 from vaelab.data.splits import Data, Split
-from vaelab.models import names
+from vaelab.models import models
 from vaelab.objectives.scoring import BATCH, bound
 from vaelab.runs.folder import RunFolder
 from vaelab.training.callbacks import Callback, CheckFinite
@@ -30,7 +30,7 @@ class AtEpoch(Callback):
 
 
 @pytest.mark.parametrize(("model", "likelihood"), [
-    *((model, "bernoulli") for model in names()), ("mlp", "continuous_bernoulli"), ("mlp", "gaussian"),
+    *((model, "bernoulli") for model in models.names()), ("mlp", "continuous_bernoulli"), ("mlp", "gaussian"),
 ])  # fmt: skip
 def test_one_batch_can_be_overfitted(model: str, likelihood: str, data: Data) -> None:
     config = settings(*TINY, f"model={model}", SMALL[model], "model.latent_dim=8", "epochs=80", "batch_size=16",
@@ -78,7 +78,7 @@ def test_rows_add_up(data: Data) -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("model", names())
+@pytest.mark.parametrize("model", models.names())
 def test_same_seed_same_bits_and_another_seed_others(model: str, data: Data) -> None:
     states, data = [], few(data)
     for seed in (1, 1, 2):
@@ -187,7 +187,7 @@ def test_drawing_is_not_training_time_and_an_interruption_loses_no_time(
         assert (state.step, state.seconds) == (step, step)
 
 
-@pytest.mark.parametrize("model", names())
+@pytest.mark.parametrize("model", models.names())
 def test_bf16_trains_close_to_fp32(model: str, data: Data) -> None:
     losses, data = [], few(data)
     for precision in ("fp32", "bf16"):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import torch
 
@@ -16,7 +17,7 @@ from vaelab.objectives import (
     kl_weight,
 )
 from vaelab.training.callbacks import Callback
-from vaelab.training.state import Record, TrainingState
+from vaelab.training.state import TrainingState
 
 TIMES = {"images_per_second", "seconds"}
 
@@ -42,8 +43,11 @@ class AtStep(Callback):
         self.on_step = call  # type: ignore[method-assign,assignment]
 
 
-def without_times(history: list[Record]) -> list[Record]:
-    return [{key: value for key, value in row.items() if key not in TIMES} for row in history]
+Value = TypeVar("Value")
+
+
+def without_times(rows: Sequence[Mapping[str, Value]]) -> list[dict[str, Value]]:
+    return [{key: value for key, value in row.items() if key not in TIMES} for row in rows]
 
 
 def weights(state: TrainingState) -> dict[str, torch.Tensor]:

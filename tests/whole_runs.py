@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import csv
-import json
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import torch
 
-from harness import TINY, command_line_of, environment, once, run_folder
+from harness import TINY, UNDRAWN, command_line_of, environment, once, run_folder
+from training_helpers import without_times
 from vaelab.training import checkpoint
 
-NO_FIGURES = ("artifacts.every=0", "artifacts.figures=false", "artifacts.gif=false")
-
-
-FIGURES = {
+TRAINING_FIGURES = {
     "category_variations.png", "dataset_overview.png", "interpolations.png", "latent_evolution.gif",
     "latent_manifold.png", "latent_space.png", "latent_space_plain.png", "loss_curves.png",
 }  # fmt: skip
@@ -27,13 +25,7 @@ FIGURES = {
 def rows_without_times(folder: Path) -> list[dict[str, str]]:
     """metrics.csv but for the two columns that measure time."""
     with (folder / "metrics.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    return [{key: row[key] for key in row if key not in ("images_per_second", "seconds")} for row in rows]
-
-
-def run_json(folder: Path) -> dict[str, object]:
-    facts: dict[str, object] = json.loads((folder / "run.json").read_text())
-    return facts
+        return without_times([*csv.DictReader(file)])
 
 
 def assert_same_run(left: Path, right: Path) -> None:
@@ -53,10 +45,12 @@ def assert_same_run(left: Path, right: Path) -> None:
         assert (left / path).read_bytes() == (right / path).read_bytes(), path
 
 
-def start(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
+def start(
+    folder: Path, *arguments: str, env: Mapping[str, str] | None = None, start_new_session: bool = False
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "vaelab.train", *arguments], cwd=tmp_path, env=environment(),
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [sys.executable, "-m", "vaelab.train", *arguments], cwd=folder, env=env or environment(),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=start_new_session,
     )  # fmt: skip
 
 
@@ -70,7 +64,7 @@ def wait_for(folder: Path, name: str, process: subprocess.Popen[str]) -> None:
 
 def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     def make(folder: Path) -> None:
-        command = (*TINY, *NO_FIGURES, "model=conv", "model.latent_dim=3", "epochs=1", "hydra.run.dir=run")
+        command = (*TINY, *UNDRAWN, "model=conv", "model.latent_dim=3", "epochs=1", "hydra.run.dir=run")
         run_folder(command_line_of("vaelab.train", folder)(*command))
 
     return once(tmp_path_factory, "from_checkpoint", make)[0] / "run"

@@ -36,7 +36,7 @@ from vaelab.config import (
     quoted,
     show,
 )
-from vaelab.runs.folder import RunFolder, RunFolderError, refuse_inside_a_run, refuse_system, run_folders
+from vaelab.runs.folder import RunFolder, is_finished, refuse_inside_a_run, refuse_system, run_folders
 from vaelab.runs.logs import standard_streams
 from vaelab.runs.signals import BY_SIGNAL
 
@@ -137,12 +137,7 @@ class SweepResult:
     @property
     def finished(self) -> list[Path]:
         """The run folders of the finished runs, in the order of the jobs."""
-        found = []
-        for path in run_folders(self.folder):
-            with suppress(RunFolderError, OSError):
-                if RunFolder(path).read_run_json()["status"] == "finished":
-                    found.append(path)
-        return found
+        return [path for path in run_folders(self.folder) if is_finished(path)]
 
     def __repr__(self) -> str:
         interrupted = ", interrupted" if self.interrupted else ""

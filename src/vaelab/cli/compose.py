@@ -203,7 +203,7 @@ def check_files(hydra: DictConfig) -> None:
             missing.discard(key)
             if node.value == "???":
                 missing.add(key)
-            elif node.style is None and NUMBER.fullmatch(node.value):  # without quotes
+            elif node.style is None and YAML_NUMBER.fullmatch(node.value):  # without quotes
                 check_held(f"{key} in {path}", node.value)
             elif node.tag == "tag:yaml.org,2002:int":  # 010 is 8 in YAML, and 1:30 is 90
                 raise config.ConfigError(f"{key} in {path} must be a decimal number, got {node.value}.")
@@ -213,7 +213,7 @@ def check_files(hydra: DictConfig) -> None:
         raise no_value(min(missing))
 
 
-NUMBER = re.compile(r"[-+]?(?:(?:0|[1-9][\d_]*)(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?", re.ASCII)
+YAML_NUMBER = re.compile(r"[-+]?(?:(?:0|[1-9][\d_]*)(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?", re.ASCII)
 
 
 def scalars(node: yaml.Node | None, key: str) -> Iterator[tuple[str, yaml.ScalarNode]]:

@@ -230,11 +230,11 @@ def check_jobs(configs: Sequence[Config], hydra: DictConfig) -> None:
 
     from vaelab.data.splits import load
     from vaelab.training.initial_weights import InitialWeights
-    from vaelab.training.state import check_model, check_settings
+    from vaelab.training.state import check_buildable, check_settings
 
     initial = {path: InitialWeights.at(path) for path in weights}
     for config in configs:
-        check_settings(config) if runs_here else check_model(config)
+        check_settings(config) if runs_here else check_buildable(config)
         if config.initial_weights in initial:
             spec = spec_of(config.dataset)
             classes = class_numbers(spec, config.dataset.classes) if spec.classes else ()

@@ -17,8 +17,8 @@ from vaelab.comparison.report import (
     about,
     about_all,
     about_spread,
+    captioned_figures,
     colours,
-    described,
     learned,
     question,
     rate_distortion,
@@ -50,7 +50,7 @@ from vaelab.pages.notebook import Rows
 from vaelab.pages.page import render
 from vaelab.runs import logs as console
 from vaelab.runs.files import held, write_bytes, writing
-from vaelab.runs.folder import RunFolder, RunFolderError, folder_of_runs, read_metrics_json, run_folders
+from vaelab.runs.folder import RunFolder, folder_of_runs, is_finished, read_metrics_json, run_folders
 from vaelab.runs.signals import BY_SIGNAL
 from vaelab.training.run import load
 
@@ -118,13 +118,7 @@ def content(family: Family) -> dict[str, Any]:
 
 def unfinished(folder: Path) -> list[str]:
     """Names of a sweep's jobs that are not finished."""
-    names = []
-    for path in run_folders(folder):
-        with suppress(RunFolderError, OSError):
-            if RunFolder(path).read_run_json()["status"] == "finished":
-                continue
-        names.append(str(path.relative_to(folder)))
-    return names
+    return [str(path.relative_to(folder)) for path in run_folders(folder) if not is_finished(path)]
 
 
 def compare(config: CompareConfig) -> ComparisonResult:
@@ -134,10 +128,10 @@ def compare(config: CompareConfig) -> ComparisonResult:
     table of its own, and a note says so. Raises VaelabError if there is no run.
     """
     with console.logging_to(console.ProgressBarHandler()):
-        return Comparison(config).run()
+        return ComparisonSteps(config).run()
 
 
-class Comparison(Steps):
+class ComparisonSteps(Steps):
     """The steps of a comparison; one that fails is noted, and the others continue."""
 
     def __init__(self, config: CompareConfig) -> None:
@@ -425,7 +419,7 @@ class Comparison(Steps):
                     [(member.config.seed, report_of(member, self.folder)) for member in model.members]
                     for model in family.models
                 ],
-                "figures": described(not_shown(figures, own["epochs"]), family),
+                "figures": captioned_figures(not_shown(figures, own["epochs"]), family),
             }
             for family, first, figures, own in zip(
                 found.families, firsts, self.figures, shown_by_slider, strict=False

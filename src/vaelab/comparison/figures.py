@@ -12,10 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from vaelab.comparison.statistics import Estimate
-from vaelab.comparison.table import LEAST_COVERED
 from vaelab.config import look_up
 from vaelab.config.train import notation
-from vaelab.evaluation.model import COVERED, FROZEN_SIGMAS
+from vaelab.evaluation.model import COVERED, FROZEN_SIGMAS, HOLES_REACH
 from vaelab.evaluation.numbers import CannotMeasure, percent
 from vaelab.evaluation.runs import Family
 from vaelab.figures import Figure, style
@@ -24,10 +23,11 @@ from vaelab.figures.density import Holes, hole_panels
 from vaelab.figures.images import gif, image_grid, image_panels
 from vaelab.figures.latent import LatentSpaces, LatentView, limit_for
 from vaelab.metrics.latent import uncovered_grid
+from vaelab.pages.captions import LEAST_COVERED
 from vaelab.pages.page import subsample
 from vaelab.runs.folder import SPLIT_NAMES
 from vaelab.training.examples import FROZEN_TITLE, ExampleImages, as_arrays, as_grid
-from vaelab.training.snapshots import read_frame
+from vaelab.training.snapshots import HOLD, MILLISECONDS, read_frame
 
 FROZEN_DRAWS = 5
 """Images for each sigma in a row of the figure of frozen latent parameters."""
@@ -111,7 +111,6 @@ class FamilyFigures:
         """Aggregate posteriors, and the prior's region with what no training image's posterior covers."""
         if any(each.model.latent_dim != 2 for each in self.examples.values()):
             raise CannotMeasure("requires models with two latent dimensions")
-        reach = 4.0  # standard deviations of the prior
         drawn = []
         for model, examples in zip(self.models, self.examples.values(), strict=True):
             evaluations = [member.evaluation or {} for member in model.members]
@@ -127,12 +126,12 @@ class FamilyFigures:
                 small = ": σ too small" if 100 * (1 - np.mean(own)) < LEAST_COVERED else ""
                 heading += f"\n{percent(float(np.mean(own)), 1)} of posterior samples (test){small}"
             samples_N2 = examples.posterior_samples()
-            missed_YX = uncovered_grid(examples.train_posterior(), reach, HOLE_GRID, COVERED).cpu().numpy()
-            drawn.append(Holes(samples_N2, limit_for(samples_N2), missed_YX, heading))
+            missed_YX = uncovered_grid(examples.train_posterior(), HOLES_REACH, HOLE_GRID, COVERED)
+            drawn.append(Holes(samples_N2, limit_for(samples_N2), missed_YX.cpu().numpy(), heading))
         q = notation("q(z|x)", self.conditional)
         return hole_panels(
             drawn,
-            reach,
+            HOLES_REACH,
             percent(COVERED),
             "Aggregate posteriors and prior holes",
             f"{self.about} · above: a sample of {q} for each of {len(self.first.labels_N):,} test images; "
@@ -206,7 +205,7 @@ class FamilyFigures:
         spaces = LatentSpaces(means[-1], self.views(frames), labels_N, names, title, *subtitles)
         drawn = spaces.animation(means, subtitles, self.watermark)
         colours = [style.class_colour(number) for number in data.classes]
-        return gif(drawn, colours, milliseconds=150, hold=3000)
+        return gif(drawn, colours, MILLISECONDS, HOLD)
 
 
 def over_seeds(values_SE: NDArray[np.float64]) -> OverSeeds:

@@ -235,7 +235,7 @@ def learned(families: Sequence[Family], first: Sequence[int]) -> list[dict[str, 
     return found
 
 
-def described(paths: Sequence[Path], family: Family) -> list[dict[str, Any]]:
+def captioned_figures(paths: Sequence[Path], family: Family) -> list[dict[str, Any]]:
     """A family's figures with titles, and what they show in a number of each model."""
     return [
         {**each, "title": title_of(each["stem"]), "conclusion": conclusion(each["stem"], family)}

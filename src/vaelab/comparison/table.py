@@ -13,9 +13,10 @@ from tabulate import tabulate
 
 from vaelab.comparison.statistics import Estimate
 from vaelab.config import look_up
-from vaelab.evaluation.model import pixels_of
+from vaelab.evaluation.model import kind_of_pixels
 from vaelab.evaluation.runs import Family, Member, Model
 from vaelab.evaluation.sections.samples import FLOOR
+from vaelab.pages.captions import LEAST_COVERED
 from vaelab.pages.glossary import near_ceiling, row_of
 from vaelab.pages.numbers import written
 from vaelab.pages.published import published
@@ -26,9 +27,6 @@ TERMINAL = 100
 NOT_RANKED = "–"
 NLL = "numbers.nll.nll.model"
 NETWORK = "numbers.samples.features.network"
-LEAST_COVERED = 50.0
-"""Smallest percentage of the test images' own posterior samples that must be covered for the share of holes
-to be meaningful: below, posteriors are too narrow to cover the region where images are encoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +151,7 @@ def columns_of(family: Family) -> list[Column]:
     of_networks = (look_up(each.evaluation or {}, NETWORK) for each in family.members)
     network = next(filter(None, of_networks), "")
     fid = f"fid_{network}" if network else "fid"
-    pixels = pixels_of(family.members[0].facts["data"])
+    pixels = kind_of_pixels(family.members[0].facts["data"])
     bernoulli = family.models[0].config.loss.likelihood_name == "bernoulli"
     grey = bernoulli and pixels == "grey"
     floor = "; for grey pixels it is at least their entropy, not 0" if grey else ""

@@ -10,7 +10,7 @@ from typing_extensions import Self
 
 from vaelab.config import base
 from vaelab.config.base import Allowed, NamesFrom, Settings
-from vaelab.config.errors import ConfigError, lacks, look_up, must_be, quote_override, show
+from vaelab.config.errors import ConfigError, counted, lacks, look_up, must_be, quote_override, show
 
 MODELS = NamesFrom("models", "vaelab.models")
 LIKELIHOODS = NamesFrom("objectives/likelihoods", "vaelab.likelihoods")
@@ -39,7 +39,7 @@ def name_of(component: str | dict[str, Any]) -> str:
     return component if isinstance(component, str) else str(component["name"])
 
 
-def check_model(model: object) -> object:
+def check_has_name(model: object) -> object:
     if not isinstance(model, dict) or "name" not in model:
         raise must_be("model", "a mapping with name and the model's settings", model)
     is_conditional(model)
@@ -243,7 +243,9 @@ class Config(Settings):
         description="run folder (its last checkpoint) or checkpoint whose weights the training starts with; "
         "null: random weights",
     )
-    model: Annotated[dict[str, Any], BeforeValidator(check_model)] = Field({"name": "mlp", "latent_dim": 2})
+    model: Annotated[dict[str, Any], BeforeValidator(check_has_name)] = Field(
+        {"name": "mlp", "latent_dim": 2}
+    )
     dataset: DatasetConfig = DatasetConfig()
     loss: LossConfig = LossConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -314,6 +316,11 @@ class Config(Settings):
     def model_label(self) -> str:
         """`mlp`, or `mlp, class-conditional`."""
         return f"{self.model['name']}{', class-conditional' if self.conditional else ''}"
+
+    def label(self, latents: int | None) -> str:
+        """`mlp, 2 latent dimensions, beta 1`; without the number for a plugin's model that has none."""
+        size = [] if latents is None else [counted(latents, "latent dimension")]
+        return ", ".join([self.model_label, *size, self.objective_label])
 
     def without_effect(self) -> list[str]:
         """A sentence for each setting that has no effect in combination with the others."""

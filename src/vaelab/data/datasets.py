@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from vaelab.config import ConfigError, DatasetConfig, expand_home, show
 from vaelab.config.registry import Registry
@@ -73,9 +73,6 @@ class DatasetSpec:
         object.__setattr__(self, "title", " ".join(self.title.split()))
         object.__setattr__(self, "classes", tuple(" ".join(name.split()) for name in self.classes))
 
-    is_published: ClassVar[bool] = True
-    """Whether its files are known by their digests, and searched for."""
-
     def identity(self) -> str:
         """SHA-256 of the images' files, if the data set's name does not determine them; else empty."""
         return ""
@@ -87,7 +84,6 @@ class UnpublishedSpec(DatasetSpec, ABC):
 
     folder: str = ""
     digests: Mapping[str, str] = field(default_factory=dict)
-    is_published: ClassVar[bool] = False
 
     @abstractmethod
     def read(self) -> RawData:
@@ -183,7 +179,7 @@ def class_number(classes: Sequence[str], entry: object, setting: str, title: str
 def check_root(config: DatasetConfig) -> None:
     """Raise ConfigError where `root` is to be searched and is not a directory."""
     spec = spec_of(config)  # a user's own images are looked for there
-    if config.root is None or config.source == "embedded" or not spec.is_published:
+    if config.root is None or config.source == "embedded" or isinstance(spec, UnpublishedSpec):
         return
     root = Path(expand_home(config.root))
     if not root.is_dir():

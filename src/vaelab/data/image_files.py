@@ -26,7 +26,7 @@ MOST_BYTES = 4 * 2**30
 Size = tuple[int, int]  # height, width
 
 
-class Unusable(Exception):
+class UnusableImage(Exception):
     """Why a file can't be used, as a clause."""
 
 
@@ -111,7 +111,7 @@ def read_files(
         try:
             pixels_NHWC[len(names)] = pixels_of(opened(path), layout)
             names.append(name)
-        except Unusable as reason:
+        except UnusableImage as reason:
             unusable[name] = str(reason)
         except DataError as error:
             raise DataError(f"{path} {error}") from error
@@ -144,7 +144,7 @@ def check_memory(count: int, layout: Layout, where: str) -> None:
 def opened(path: Path) -> Image.Image:
     """An image as grey (L) or colour (RGB) of 8 bits, upright, on white where it is transparent.
 
-    Raises Unusable.
+    Raises UnusableImage.
     """
     try:
         with warnings.catch_warnings():
@@ -152,22 +152,22 @@ def opened(path: Path) -> Image.Image:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
                 if (frames := getattr(image, "n_frames", 1)) > 1:
-                    raise Unusable(f"it contains {frames} images")
+                    raise UnusableImage(f"it contains {frames} images")
                 return in_eight_bits(ImageOps.exif_transpose(image))
-    except Unusable:
+    except UnusableImage:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise Unusable("it has too many pixels") from error
+        raise UnusableImage("it has too many pixels") from error
     except FileNotFoundError as error:
-        raise Unusable("it does not exist") from error
+        raise UnusableImage("it does not exist") from error
     except PermissionError as error:
-        raise Unusable("there is no permission to read it") from error
+        raise UnusableImage("there is no permission to read it") from error
     except Exception as error:  # decoders raise many kinds for a damaged file
-        raise Unusable("it is damaged or not an image") from error
+        raise UnusableImage("it is damaged or not an image") from error
 
 
 def in_eight_bits(image: Image.Image) -> Image.Image:
-    """An image in any of Pillow's modes, as L or RGB. Raises Unusable."""
+    """An image in any of Pillow's modes, as L or RGB. Raises UnusableImage."""
     if image.mode.startswith(("I", "F")):
         return Image.fromarray(eight_bits(np.asarray(image)))
     if image.has_transparency_data or "A" in image.mode or "a" in image.mode:
@@ -178,15 +178,15 @@ def in_eight_bits(image: Image.Image) -> Image.Image:
 
 
 def eight_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """uint8 from booleans, 8 and 16 bits, or floats from 0 to 1. Raises Unusable for other ranges."""
+    """uint8 from booleans, 8 and 16 bits, or floats from 0 to 1. Raises UnusableImage for other ranges."""
     if values.dtype == np.uint8:
         return values
     if values.dtype == np.bool_:
         return values.astype(np.uint8) * np.uint8(255)
     if values.dtype.kind not in "uif":
-        raise Unusable(f"its values are {values.dtype}")
+        raise UnusableImage(f"its values are {values.dtype}")
     if not np.isfinite(values).all():
-        raise Unusable("it holds NaN or infinite values")
+        raise UnusableImage("it holds NaN or infinite values")
     low, high = float(values.min()), float(values.max())
     whole = values.dtype.kind in "ui"
     if whole and low >= 0 and high <= 255 and values.dtype != np.uint16:
@@ -196,7 +196,7 @@ def eight_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
     if not whole and low >= 0 and high <= 1:
         return np.rint(values * 255).astype(np.uint8)
     wanted = "integers from 0 to 255 or 65,535" if whole else "floats from 0 to 1"
-    raise Unusable(f"its values are from {low:g} to {high:g}, not {wanted}")
+    raise UnusableImage(f"its values are from {low:g} to {high:g}, not {wanted}")
 
 
 def is_colour(image: Image.Image) -> bool:
@@ -248,7 +248,7 @@ def npz_images(path: Path) -> NDArray[np.uint8]:
         images = images.astype(np.uint8)  # whatever integers they were
     try:
         pixels = eight_bits(images)
-    except Unusable as reason:
+    except UnusableImage as reason:
         text = str(reason).replace("its values", "the values of images").replace("it holds", "images hold")
         advice = "save integers from 0 to 255, or floats from 0 to 1"
         raise DataError(f"{path}: {text}: {advice}.") from reason

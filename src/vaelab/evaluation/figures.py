@@ -7,7 +7,14 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from vaelab.config import counted
-from vaelab.evaluation.model import BASELINE, COVERAGE_POINTS, COVERED, FROZEN_SIGMAS, EvaluatedModel
+from vaelab.evaluation.model import (
+    BASELINE,
+    COVERAGE_POINTS,
+    COVERED,
+    FROZEN_SIGMAS,
+    HOLES_REACH,
+    EvaluatedModel,
+)
 from vaelab.evaluation.numbers import (
     NATS,
     CannotMeasure,
@@ -87,15 +94,14 @@ def draw_density(evaluated: EvaluatedModel) -> Figure:
 def draw_holes(evaluated: EvaluatedModel) -> Figure:
     if evaluated.model.latent_dim != 2:
         raise CannotMeasure("requires model.latent_dim=2")
-    reach = 4.0  # standard deviations of the prior
-    missed = uncovered_grid(evaluated.train_posterior, reach, 201, COVERED).cpu().numpy()
+    missed = uncovered_grid(evaluated.train_posterior, HOLES_REACH, 201, COVERED).cpu().numpy()
     share = number_of(evaluated.prior_not_covered, "share of prior draws", evaluated.basis(COVERAGE_POINTS))
     title = "Prior holes: prior mass that no posterior covers"
     of = counted(len(evaluated.data.train), "training image")
     about = f"{evaluated.examples.about} · {evaluated.notation('q(z|x)')} of {of}"
     holes = f"holes: {as_percent(share)}\nof prior draws"
     given = evaluated.run.config.conditional
-    return hole_map(missed, reach, percent(COVERED), holes, title, about, conditional=given)
+    return hole_map(missed, HOLES_REACH, percent(COVERED), holes, title, about, conditional=given)
 
 
 def draw_kl_bars(evaluated: EvaluatedModel) -> Figure:

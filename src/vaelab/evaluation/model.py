@@ -43,6 +43,7 @@ MOST_IMAGES = 10_000
 
 COVERED = 0.95  # share of q(z|x) inside the ellipsoid that an image covers
 COVERAGE_POINTS = 1000
+HOLES_REACH = 4.0  # standard deviations of the prior that a map of holes shows in each direction
 FROZEN_SIGMAS = (0.1, 0.5, 1.0)
 BASELINE = "posterior samples"
 
@@ -105,7 +106,7 @@ class EvaluatedModel:
     @property
     def pixels(self) -> str:
         """What the encoder saw: grey, colour or binary pixels."""
-        return pixels_of({"binarize": self.data.binarize, "image_shape": self.data.spec.image_shape})
+        return kind_of_pixels({"binarize": self.data.binarize, "image_shape": self.data.spec.image_shape})
 
     @property
     def values(self) -> str:
@@ -252,7 +253,7 @@ class EvaluatedModel:
         return self.examples.decoded_images(z_NL, labels_N)
 
 
-def pixels_of(data: Mapping[str, Any]) -> str:
+def kind_of_pixels(data: Mapping[str, Any]) -> str:
     """`grey`, `colour` or `binary`, from what run.json says of the data."""
     if data["binarize"] != "none":
         return "binary"

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
-from vaelab.config import VaelabError, counted
+from vaelab.config import VaelabError
 from vaelab.data.datasets import letters_and_digits
 from vaelab.runs.files import through_link, write_bytes, writing
 from vaelab.runs.folder import RunFolder
@@ -64,9 +64,7 @@ def facts_of(run: Run) -> dict[str, Any]:
 
 def about(run: Run) -> str:
     """The model in a figure's subtitle."""
-    latents = counted(run.model.latent_dim, "latent dimension")
-    model = f"{run.config.model_label}, {latents}, {run.config.objective_label}"
-    return f"{model} · {run.moment} · {run.trained_on['description']}"
+    return f"{run.config.label(run.model.latent_dim)} · {run.moment} · {run.trained_on['description']}"
 
 
 def class_in_name(run: Run, number: int) -> str:

@@ -62,7 +62,7 @@ def reconstruct(config: ReconstructConfig) -> tuple[list[Path], str]:
         )
         rows = computed(
             path, facts, len(inputs.images), AT_ONCE, (len(TERMS) + 2 * run.model.latent_dim,), np.float64,
-            lambda number: described(run, inputs.images, labels_N, number, config), "encoding",
+            lambda number: table_rows(run, inputs.images, labels_N, number, config), "encoding",
         )  # fmt: skip
         try:
             write_new(path, table(inputs.names, rows, run.model.latent_dim))
@@ -87,7 +87,7 @@ def other_settings(run: Run, config: ReconstructConfig, labels_N: Tensor | None)
     return "".join([*parts, "_inverted" * config.invert, chosen])
 
 
-def described(
+def table_rows(
     run: Run, x_NCHW: Tensor, labels_N: Tensor | None, batch: int, config: ReconstructConfig
 ) -> NDArray[np.float64]:
     """A row of the table for each image: the terms in nats, then posterior means and standard deviations.
@@ -99,7 +99,7 @@ def described(
     x_BCHW, model = x_NCHW[index], run.model.given(None if labels_N is None else labels_N[index])
     with evaluating(model):
         posterior = model.encode(x_BCHW)
-        sigma_BL = (0.5 * posterior.log_variance).exp()
+        sigma_BL = posterior.sigma
         losses = []
         for _ in range(config.samples):
             z_BL = posterior.mean + sigma_BL * torch.randn(run.model.latent_dim, generator=noise)

@@ -143,12 +143,12 @@ def loss_curves(
     epochs = [row["epoch"] for row in history]
     alone = len(epochs) == 1  # which makes no line
     dot, dashes = (7.0, ("none", "none")) if alone else (3.5, ("-", "--"))
-    style: dict[str, Any] = {"marker": "o" if len(epochs) < 40 else "", "markersize": dot}
+    marks: dict[str, Any] = {"marker": "o" if len(epochs) < 40 else "", "markersize": dot}
     over = scheduled(history)
     figure = new_figure(15.5 if over else 12.0, 4.0, title, subtitle, plots=True)
     panels = figure.subplots(1, len(PANELS) + (over is not None))
     if over:
-        panels[-1].plot(epochs, over[2], "-", color=INK, **style)
+        panels[-1].plot(epochs, over[2], "-", color=INK, **marks)
         panels[-1].set_title(over[0], loc="left")
         panels[-1].set_xlabel("epoch")
         panels[-1].set_xticks(epoch_ticks(len(epochs)))
@@ -156,8 +156,8 @@ def loss_curves(
     for axes, (key, heading) in zip(panels, PANELS.items(), strict=False):
         of_training, of_scored = ([row[f"{each}/{key}"] for row in history] for each in ("train", split))
         label = "training (mean over the epoch)"
-        axes.plot(epochs, of_training, ls=dashes[0], color=TRAIN, label=label, **style)
-        axes.plot(epochs, of_scored, ls=dashes[1], color=SCORED, label=scored, **style)
+        axes.plot(epochs, of_training, ls=dashes[0], color=TRAIN, label=label, **marks)
+        axes.plot(epochs, of_scored, ls=dashes[1], color=SCORED, label=scored, **marks)
         axes.set_title(notation(heading, conditional), loc="left")
         axes.set_xlabel("epoch")
         axes.set_xticks(epoch_ticks(len(epochs)))

@@ -195,7 +195,7 @@ def uncovered_grid(posterior: Gaussian, reach: float, points: int, share: float 
     tensor(8)
     """
     axis = torch.linspace(-reach, reach, points, dtype=torch.float64, device=posterior.mean.device)
-    sigma_N, rows = (0.5 * posterior.log_variance[:, 1]).exp(), []
+    sigma_N, rows = posterior.sigma[:, 1], []
     most_N = 1.1 * chi_square(share, 2) ** 0.5 * sigma_N  # more than enough, however numbers are rounded
     for z in axis:  # a point is only covered by a posterior that reaches its row
         near = (posterior.mean[:, 1] - z).abs() < most_N

@@ -43,10 +43,18 @@ class Gaussian:
     mean: Tensor  # (B, L)
     log_variance: Tensor  # (B, L)
 
+    @classmethod
+    def cat(cls, parts: Sequence["Gaussian"]) -> "Gaussian":
+        return cls(torch.cat([each.mean for each in parts]), torch.cat([each.log_variance for each in parts]))
+
+    @property
+    def sigma(self) -> Tensor:
+        return (0.5 * self.log_variance).exp()
+
     def sample(self, noise: Generator) -> Tensor:
         """One reparameterised sample per row, mu + sigma * eps (Kingma & Welling 2014), shape (B, L)."""
         eps_BL = torch.randn(self.mean.shape, generator=noise, device=self.mean.device)
-        return self.mean + (0.5 * self.log_variance).exp() * eps_BL
+        return self.mean + self.sigma * eps_BL
 
     def log_prob_per_dimension(self, z: Tensor) -> Tensor:
         """log N(z; mean, exp(log_variance)) of each latent dimension, in nats.
@@ -177,11 +185,6 @@ class VAE(nn.Module):
         drawn_B = torch.multinomial(self.class_prior, count, replacement=True, generator=noise)
         return self.class_numbers[drawn_B]
 
-    def sample(self, count: int, noise: Generator) -> Tensor:
-        """`decode` of `count` draws from the prior N(0, I): parameters, shape (count, P·C, H, W)."""
-        z_BL = torch.randn(count, self.latent_dim, generator=noise, device=noise.device)
-        return self.decode(z_BL)
-
     def forward(self, x_BCHW: Tensor, noise: Generator) -> tuple[Tensor, Gaussian]:
         """Encode, sample z and decode: parameters of p(x|z), (B, P·C, H, W), and the posterior."""
         posterior = self.encode(x_BCHW)  # q(z|x)
@@ -190,7 +193,6 @@ class VAE(nn.Module):
 
 
 models: Registry[type[VAE]] = Registry("model", __name__, "vaelab.models")
-names = models.names
 
 
 def build(

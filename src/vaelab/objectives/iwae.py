@@ -33,7 +33,7 @@ class IWAE(Objective):
         posterior = model.encode(x_BCHW)
         shape = (samples, batch, model.latent_dim)
         eps_KBL = torch.randn(shape, generator=noise, device=x_BCHW.device)
-        z_KBL = posterior.mean + (0.5 * posterior.log_variance).exp() * eps_KBL
+        z_KBL = posterior.mean + posterior.sigma * eps_KBL
         parameters = model.decode(z_KBL.flatten(0, 1))
         x_KB = x_BCHW.expand(samples, *x_BCHW.shape).flatten(0, 1)
         log_prob_KB = self.likelihood.log_prob(parameters, x_KB).unflatten(0, (samples, batch))

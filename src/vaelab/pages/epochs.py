@@ -144,7 +144,7 @@ def panel(kind: str, arrays: EpochArrays) -> dict[str, Any]:
         sheets = [sheet(np.concatenate([arrays.originals, each]), columns) for each in arrays.reconstructions]
     return {
         "epochs": arrays.epochs,
-        "images": [png(each) for each in sheets],
+        "images": [data_uri(each, "PNG") for each in sheets],
         "pixels": True,
         **size(sheets[0]),
     }
@@ -166,40 +166,37 @@ def as_integers(points_N2: NDArray[np.float64]) -> str:
     return base64.b64encode((points_N2 * INTEGER).round().astype("<i2").tobytes()).decode()
 
 
-def sheet(images: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
-    """Images in rows on one sheet, a white line between two."""
+def sheet(images: NDArray[np.uint8], columns: int, gap: int = GAP, paper: int = 255) -> NDArray[np.uint8]:
+    """Images in rows on one sheet, with lines of `paper` between two."""
     count, high, wide, *colours = images.shape
     rows = math.ceil(count / columns)
-    pitch_high, pitch_wide = high + GAP, wide + GAP
-    white = np.full((rows * pitch_high - GAP, columns * pitch_wide - GAP, *colours), 255, np.uint8)
+    pitch_high, pitch_wide = high + gap, wide + gap
+    whole = np.full((rows * pitch_high - gap, columns * pitch_wide - gap, *colours), paper, np.uint8)
     for place, image in enumerate(images):
         top, left = (place // columns) * pitch_high, (place % columns) * pitch_wide
-        white[top : top + high, left : left + wide] = image
-    return white
+        whole[top : top + high, left : left + wide] = image
+    return whole
 
 
 def size(pixels: NDArray[np.uint8]) -> dict[str, int]:
     return {"width": pixels.shape[1], "height": pixels.shape[0]}
 
 
-def png(pixels: NDArray[np.uint8]) -> str:
-    """A data URI."""
+def data_uri(pixels: NDArray[np.uint8], kind: str, **options: int) -> str:
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    Image.fromarray(pixels).save(file, kind, **options)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def sprite(images: NDArray[np.uint8]) -> dict[str, Any]:
     """All thumbnails in one image, 40 in a row: the one under the pointer is cut out of it."""
     step = max(1, math.ceil(max(images.shape[1:3]) / THUMBNAIL))
     small, columns = images[:, ::step, ::step], 40
-    count, high, wide, *colours = small.shape
-    rows = math.ceil(count / columns)
-    whole = np.zeros((rows * high, columns * wide, *colours), np.uint8)
-    for place, image in enumerate(small):
-        top, left = (place // columns) * high, (place % columns) * wide
-        whole[top : top + high, left : left + wide] = image
-    file = io.BytesIO()
-    Image.fromarray(whole).save(file, "WEBP", quality=50, method=2)
-    source = f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
-    return {"source": source, "columns": columns, "count": count, "width": wide, "height": high}
+    source = data_uri(sheet(small, columns, gap=0, paper=0), "WEBP", quality=50, method=2)
+    return {
+        "source": source,
+        "columns": columns,
+        "count": len(small),
+        "width": small.shape[2],
+        "height": small.shape[1],
+    }

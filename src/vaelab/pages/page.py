@@ -6,7 +6,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,9 @@ from vaelab.config import counted
 from vaelab.pages.glossary import ARROWS_MEAN, meaning, with_arrow
 
 ASSETS = Path(__file__).with_name("assets")
+
+WIDEST = 900
+"""Largest width of an image on a page, in CSS pixels."""
 
 
 def render(template: str, **values: Any) -> str:
@@ -90,11 +93,11 @@ def as_json(value: float) -> float | None:
     return round(value, 5) if math.isfinite(value) else None
 
 
-def image(path: Path, widest: int = 900) -> dict[str, Any]:
-    """A PNG for a page: its name and folder, its data URI, and its size in CSS pixels, `widest` at most."""
+def image(path: Path) -> dict[str, Any]:
+    """A PNG for a page: its name and folder, its data URI, and its size in CSS pixels, WIDEST at most."""
     content = path.read_bytes()
     source, (width, height) = embedded(content)
-    shown = min(1.0, widest / width)
+    shown = min(1.0, WIDEST / width)
     return {
         "stem": path.stem,
         "of": path.parent.name,
@@ -125,17 +128,15 @@ def embedded(content: bytes) -> tuple[str, tuple[int, int]]:
         return f"data:image/{kind};base64,{base64.b64encode(content).decode()}", image.size
 
 
-def images(paths: Sequence[Path], widest: int = 900) -> list[dict[str, Any]]:
+def images(paths: Sequence[Path]) -> list[dict[str, Any]]:
     with ThreadPoolExecutor() as pool:  # encoding the images leaves the interpreter free
-        return list(pool.map(partial(image, widest=widest), paths))
+        return list(pool.map(image, paths))
 
 
-def epoch_images(
-    numbered: Sequence[tuple[int, Path]], most: int = 25, widest: int = 900
-) -> list[dict[str, Any]]:
+def epoch_images(numbered: Sequence[tuple[int, Path]], most: int = 25) -> list[dict[str, Any]]:
     """The images of `most` epochs at most: `[{"epoch": 1, "source": …}, …]`."""
     chosen = subsample(numbered, most)
-    shown = images([path for _, path in chosen], widest)
+    shown = images([path for _, path in chosen])
     return [{"epoch": epoch, **each} for (epoch, _), each in zip(chosen, shown, strict=True)]
 
 

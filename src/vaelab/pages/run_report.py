@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from vaelab.config import CONF_DIR, Config, counted, flattened, quote_override, read_yaml, resolve_saved, show
+from vaelab.config import CONF_DIR, Config, flattened, quote_override, read_yaml, resolve_saved, show
 from vaelab.figures.curves import OverSeeds, VerticalAxis, epoch_ticks, scheduled
 from vaelab.figures.style import SCORED, TRAIN, on_dark
 from vaelab.pages import captions
@@ -29,14 +29,12 @@ def write_run_report(folder: RunFolder, facts: Mapping[str, Any] | None = None) 
     facts = folder.read_run_json() if facts is None else facts
     history = folder.read_metrics() if folder.metrics_csv.is_file() else []
     config = resolve_saved(read_yaml(folder.config_yaml))
-    latents = config.model.get("latent_dim")
-    size = "" if latents is None else f", {counted(latents, 'latent dimension')}"
     class_names = {int(number): name for number, name in facts["data"]["classes"].items()}
     epochs = epochs_data({"run": folder}, class_names)
     evaluations = folder.evaluations()
     first = next(iter(evaluations.values()), {})
     split = facts["data"]["scored_each_epoch"]
-    of_last: captions.Numbers = next(
+    of_last: captions.SavedNumbers = next(
         (each["numbers"] for each in evaluations.values() if each["checkpoint"]["epoch"] == len(history)), {}
     )
     if epochs:
@@ -45,7 +43,7 @@ def write_run_report(folder: RunFolder, facts: Mapping[str, Any] | None = None) 
     shown = curves(history, split) if history else []
     page = render(
         "run.html.j2",
-        title=f"{config.model_label}{size}, {config.objective_label} · {facts['data']['description']}",
+        title=f"{config.label(config.model.get('latent_dim'))} · {facts['data']['description']}",
         folder=folder.name,
         checkpoint=quote_override("checkpoint", folder.path),
         facts=facts,
@@ -94,7 +92,7 @@ def cards(
     return [*found[:1], *evaluated_cards(numbers, evaluation["checkpoint"]["file"])]
 
 
-def evaluated_cards(numbers: captions.Numbers, checkpoint: str) -> list[Card]:
+def evaluated_cards(numbers: captions.SavedNumbers, checkpoint: str) -> list[Card]:
     """Numbers of an evaluation next to those of real images, of pixels, and of posterior samples."""
     accuracies = numbers.get("classes", {}).get("knn_accuracy", {})
     pixels = next((of for of in accuracies if of.endswith("pixels")), "pixels")
@@ -132,7 +130,7 @@ def figures(
     folder: RunFolder,
     evaluations: Mapping[Any, Mapping[str, Any]],
     by_slider: Sequence[str],
-    of_last: captions.Numbers,
+    of_last: captions.SavedNumbers,
 ) -> list[dict[str, Any]]:
     """Each figure once: an evaluation's before that of training, and none that the slider shows."""
     left_out = {"loss_curves", *(stem for stem in SHOWN_BY_SLIDER if by_slider)}
@@ -141,10 +139,10 @@ def figures(
     once = list({path.stem: path for path in reversed(paths)}.values())[::-1]
     numbers = {path.name: found["numbers"] for path, found in evaluations.items()}
     numbers["figures"] = of_last
-    return [described(each, numbers.get(each["of"], {})) for each in images(once)]
+    return [captioned(each, numbers.get(each["of"], {})) for each in images(once)]
 
 
-def described(figure: Mapping[str, Any], numbers: captions.Numbers) -> dict[str, Any]:
+def captioned(figure: Mapping[str, Any], numbers: captions.SavedNumbers) -> dict[str, Any]:
     """A figure with its title, and what it shows in a number."""
     said = captions.conclusion(figure["stem"], numbers)
     return {**figure, "title": captions.title_of(figure["stem"]), "conclusion": said}

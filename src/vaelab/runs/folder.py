@@ -89,6 +89,13 @@ def run_folders(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: natural(str(path)))
 
 
+def is_finished(path: Path) -> bool:
+    """Whether a run folder holds a finished run; not where its run.json is missing or damaged."""
+    with suppress(RunFolderError, OSError):
+        return bool(RunFolder(path).read_run_json()["status"] == "finished")
+    return False
+
+
 def refuse_system(path: Path, setting: str) -> None:
     """Raise RunFolderError for the root of the file system and the like; `setting` is what names it."""
     if path.resolve() in SYSTEM:

@@ -21,7 +21,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from vaelab.config import Config, VaelabError, did_you_mean, flattened, resolve_saved
-from vaelab.data.datasets import published
+from vaelab.data.datasets import UnpublishedSpec, published
 from vaelab.data.splits import Data
 from vaelab.models import VAE, with_weights
 from vaelab.objectives import Objective, build_objective
@@ -72,7 +72,6 @@ class Checkpoint(BaseModel):
     step: Count  # steps done in the current epoch
     history: list[dict[str, int | FiniteFloat]]
     best_epoch: Count
-    best_neg_elbo: FiniteFloat | None = None  # for older versions, which chose by it
     device: str
     seconds: FiniteFloat  # training time of the current epoch
     initial_weights: dict[str, Any] = {}  # InitialWeights.facts of their checkpoint; none if random
@@ -236,7 +235,6 @@ def content_of_pt(file: bytes) -> dict[str, Any]:
     if content["config"]["model"]["name"] == "conv":  # whose kernel was not yet a setting
         content["config"]["model"].setdefault("kernel", 4)
     return content | {
-        "best_neg_elbo": None,  # or infinite
         "param_groups": content["optimizer"]["param_groups"],
         "optimizer": content["optimizer"]["state"],
         "random": content["noise"],
@@ -286,7 +284,8 @@ def model_of(checkpoint: Checkpoint) -> tuple[VAE, Objective]:
 def restore(checkpoint: Checkpoint, state: TrainingState, config: Config, data: Data) -> None:
     """Copy a checkpoint's state into a new training state. Raises CheckpointError for other images."""
     if checkpoint.data.sha256 != dict(data.origin.sha256):
-        subset = data.spec.is_published and data.origin.complete and not checkpoint.data.complete
+        known = not isinstance(data.spec, UnpublishedSpec)
+        subset = known and data.origin.complete and not checkpoint.data.complete
         advice = "dataset.source=embedded" if subset else "dataset.root=FOLDER, the folder with its data"
         raise CheckpointError(
             f"The run was trained on images other than those in {data.origin.folder} ({data.description}): "

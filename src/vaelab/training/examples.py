@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vaelab.config import Config, counted
+from vaelab.config import Config
+from vaelab.data.datasets import UnpublishedSpec
 from vaelab.data.splits import Data, Split, balanced
 from vaelab.figures import Figure
 from vaelab.figures.images import ImageGrid, image_grid
@@ -75,9 +76,8 @@ class ExampleImages:
         seeds = f"seed {config.seed}"
         if evaluated_with_seed not in (None, config.seed):
             seeds = f"trained with seed {config.seed}, evaluated with seed {evaluated_with_seed}"
-        latents = counted(model.latent_dim, "latent dimension")
         likelihood = config.loss.likelihood_name.replace("_", " ")
-        model_name = f"{config.model_label}, {latents}, {config.objective_label}, {likelihood}"
+        model_name = f"{config.label(model.latent_dim)}, {likelihood}"
         self.encoded: Gaussian | None = None
         """The posterior of the latent plot's images, inside `encoded_once`."""
         self.about = " · ".join(each for each in (model_name, moment, data.description, seeds) if each)
@@ -89,13 +89,13 @@ class ExampleImages:
         with evaluating(self.model):
             batches = zip(x_N1HW.split(BATCH), labels_N.split(BATCH), strict=True)
             parts = [self.model.given(labels_B).encode(batch) for batch, labels_B in batches]
-        return Gaussian(torch.cat([q.mean for q in parts]), torch.cat([q.log_variance for q in parts]))
+        return Gaussian.cat(parts)
 
     def train_posterior(self) -> Gaussian:
         """q(z|x) of all training images as the model sees them."""
         images, labels = scored_images(self.data.train, self.seed), self.data.train.labels.split(BATCH)
         parts = [self.posterior(*batch) for batch in zip(images, labels, strict=True)]
-        return Gaussian(torch.cat([q.mean for q in parts]), torch.cat([q.log_variance for q in parts]))
+        return Gaussian.cat(parts)
 
     @contextmanager
     def encoded_once(self) -> Iterator[None]:
@@ -224,7 +224,8 @@ class ExampleImages:
             labels += [name, f"{' to '.join(ends)} nats"]
         caption = "originals above, images decoded from their posterior means below"
         if self.data.binarize == "none" and self.config.loss.likelihood_name == "bernoulli":
-            emptiest = "the best images are mostly the darkest: " if self.data.spec.is_published else ""
+            own = isinstance(self.data.spec, UnpublishedSpec)
+            emptiest = "" if own else "the best images are mostly the darkest: "
             caption += f"\n{emptiest}the entropy of grey pixels is part of the term"
             caption += "" if emptiest else ", smallest where they are nearly black or white"
         title = "Best, median and worst reconstructions"

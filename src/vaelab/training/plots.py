@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from functools import cached_property
 
-from vaelab.config import EvaluationConfig, VaelabError, counted
+from vaelab.config import EvaluationConfig, VaelabError
 from vaelab.data.datasets import published
 from vaelab.figures import Figure
 from vaelab.figures.style import signed_png
@@ -105,7 +105,6 @@ def as_html(run: Run) -> str:
     data = spec.title if spec else config.dataset.name
     if not run.trained_on["complete"]:
         data += " (embedded subset: results are not comparable with those of the full set)"
-    latents = counted(run.model.latent_dim, "latent dimension")
     images, missing = {}, []
     try:
         images = {name: embedded(content)[0] for name, content in pictures(run)}
@@ -113,7 +112,7 @@ def as_html(run: Run) -> str:
         missing.append(str(reason))
     html = render(
         "run.cell.html.j2",
-        title=f"{config.model_label}, {latents}, {config.objective_label} · {data}",
+        title=f"{config.label(run.model.latent_dim)} · {data}",
         about=" · ".join([progress(run), f"seed {config.seed}", str(run.checkpoint)]),
         epoch=run.epoch,
         splits=[SPLIT_NAMES[split] for split in splits],

@@ -31,7 +31,7 @@ from vaelab.config import (
     resolve,
 )
 from vaelab.data import sources, splits
-from vaelab.data.datasets import class_number
+from vaelab.data.datasets import UnpublishedSpec, class_number
 from vaelab.data.splits import Data
 from vaelab.models import VAE, Gaussian, evaluating
 from vaelab.objectives import Objective
@@ -358,7 +358,7 @@ def load_data(run: Run, config: EvaluationConfig) -> tuple[Data, DatasetConfig]:
     if data.origin.fallback is not None:
         log.warning("EMBEDDED SUBSET instead of the full set: %s.", data.origin.fallback)
     if data.origin.sha256 != run.trained_on["sha256"]:
-        if not data.spec.is_published:
+        if isinstance(data.spec, UnpublishedSpec):
             raise ConfigError(
                 f"The images in {data.origin.folder} are not those that the run was trained on, so some of "
                 "its training images could be among the test images: type dataset.root=FOLDER with the "

@@ -33,6 +33,7 @@ MOST_FRAMES = 64
 """Largest number of frames in an animation, ten seconds of it; longer runs have frames further apart."""
 
 MILLISECONDS = 150  # between frames
+HOLD = 3000  # milliseconds that the last frame is shown
 ANIMATED = 1000  # images in an animation, the first ones of the latent plot
 THUMBNAILS = 1000  # of the latent plot's images, shown by the pages for the point under the pointer
 HALF_PRECISION = 60000.0  # the largest latent that a frame can hold
@@ -269,7 +270,7 @@ class FinalFigures(Drawing):
         colours = [style.class_colour(number) for number in examples.data.classes]
         shown = np.concatenate([originals, bands[0], bands[-1]])  # what colours they have is taken from these
         pictured = np.concatenate(shown) if shown.ndim == 4 else None
-        content = gif(images, colours, MILLISECONDS, hold=3000, pictured=pictured)
+        content = gif(images, colours, MILLISECONDS, HOLD, pictured=pictured)
         self.folder.write(self.folder.figure("latent_evolution.gif"), content)
         if self.config.artifacts.mp4 and (program := ffmpeg()):
             try:

@@ -147,7 +147,7 @@ def counts_of(config: Config) -> Sequence[str]:
     return ("clipped_gradients", "zeroed_gradients") if config.optimizer.clip_norm else ()
 
 
-def check_model(config: Config) -> int:
+def check_buildable(config: Config) -> int:
     """The model's number of parameters. Raises ConfigError if model, objective or schedule can't be built."""
     spec = spec_of(config.dataset)
     classes = class_numbers(spec, config.dataset.classes) if spec.classes else ()
@@ -171,7 +171,7 @@ def check_settings(config: Config) -> torch.device:
     Settings that depend on the images themselves (classes, val_size) are checked when these are loaded.
     """
     device = pick_device(config.device)
-    parameters = check_model(config)
+    parameters = check_buildable(config)
     needed = 4 * 4 * parameters  # bytes of weight, gradient and Adam's two moments, in fp32
     if (there := memory(device)) is not None and needed > there:
         given = config.model.items()

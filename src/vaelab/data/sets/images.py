@@ -153,7 +153,7 @@ def images(config: DatasetConfig) -> DatasetSpec:
 
 
 def of_folder(root: Path, config: DatasetConfig) -> DatasetSpec:
-    from vaelab.data.image_files import SUFFIXES, Unusable, image_files, is_colour, opened
+    from vaelab.data.image_files import SUFFIXES, UnusableImage, image_files, is_colour, opened
 
     paths, others = image_files(root)
     if not paths:
@@ -186,7 +186,7 @@ def of_folder(root: Path, config: DatasetConfig) -> DatasetSpec:
         try:
             first_image = opened(path)
             break
-        except Unusable:
+        except UnusableImage:
             continue  # named with all others where they are read
     size = (28, 28) if first_image is None else (first_image.height, first_image.width)
     colour = first_image is not None and is_colour(first_image)

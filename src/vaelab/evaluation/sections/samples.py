@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vaelab.config import counted
+from vaelab.data.datasets import UnpublishedSpec
 from vaelab.evaluation.model import EvaluatedModel, Progress
 from vaelab.evaluation.numbers import CannotMeasure, Number, Section, number_of, percent
 from vaelab.evaluation.sections import sections
@@ -42,7 +43,7 @@ def network_of(evaluated: EvaluatedModel) -> FeatureNetwork:
                 "without labels, none can be trained on these images: dataset.features=FILE selects that of "
                 "similar ones"
             )
-        elif not data.spec.is_published:
+        elif isinstance(data.spec, UnpublishedSpec):
             root = shlex.quote(data.origin.folder)
             make = f"python scripts/make_classifiers.py dataset=images dataset.root={root} makes one"
         raise CannotMeasure(f"there is no feature network for {data.spec.title}; {make}")
