@@ -69,7 +69,7 @@ def test_the_readme_is_short() -> None:
 RUN_OF = {"checkpoint": "RUN", "repeat": "RUN", "run": "RUN", "sweep": "SWEEP"}
 """What other placeholders, FOLDER and …, stand for after a setting."""
 
-LIMITS = {"epochs": 2, "importance_samples": 2, "loss.importance_samples": 2, "loss.warmup_epochs": 1}
+LIMITS = {"epochs": 1, "importance_samples": 2, "loss.importance_samples": 2, "loss.warmup_epochs": 0}
 """Settings of a command that are made smaller, and how large they may be."""
 
 
@@ -130,7 +130,7 @@ def shortened(command: str, arguments: str) -> list[str]:
         if "dataset=images" in given:
             more = [each for each in ONE_EPOCH if not each.startswith("dataset.")]
         if "experiment" in own:
-            more = ["epochs=2", "loss.warmup_epochs=1", "seed=1", *more]  # the study's own may be larger
+            more = ["loss.warmup_epochs=0", "seed=1", *more]  # the study's own may be larger
         if "-m" in given or "experiment" in own:
             more = [*more, *(f"hydra.callbacks.compare.{each}" for each in MORE["compare"])]
     for each in more:
