@@ -33,13 +33,8 @@ run = vaelab.train("model=mlp", *settings, epochs=1, beta=0.5, **{"hydra.run.dir
 images = vaelab.sample(run, count=4, seed=1)
 vaelab.evaluate(run, "metrics.samples=false", figures=False, nll_images=10, importance_samples=2)
 loaded = vaelab.load(run.checkpoint.parents[1])
-try:
-    vaelab.train(beta=-1)
-except vaelab.VaelabError as error:
-    message = str(error)
 refused = []
 for call in (
-    lambda: vaelab.train(kl=2),
     lambda: vaelab.train(epochs=numpy.int64(0)),
     lambda: vaelab.train(beta="???"),
     lambda: vaelab.evaluate(run, **{"metrics.bound": 2}),
@@ -49,13 +44,12 @@ for call in (
     try:
         call()
     except vaelab.VaelabError as error:
-        refused.append(str(error))
+        refused.append(str(error).split()[0])
 print(json.dumps({
     "beta": run.config.beta,
     "images": list(images.shape),
     "same": torch.equal(loaded.sample(4, seed=1), images),
     "evaluated": (run.checkpoint.parents[1] / "evaluation" / "best" / "metrics.json").is_file(),
-    "message": message,
     "refused": refused,
     "names": {"train", "sweep", "evaluate", "compare", "explore", "sample", "load", "Run"} <= set(dir(vaelab)),
     "untouched": state() == before,
@@ -64,7 +58,7 @@ print(json.dumps({
 """
 
 
-def test_train_sample_evaluate_and_load(tmp_path: Path) -> None:
+def test_python_functions_do_what_commands_do_and_leave_the_process_as_it_was(tmp_path: Path) -> None:
     result = subprocess.run(
         ["sh", "-c", 'exec "$@" 2>&-', "sh", sys.executable, "-c", SCRIPT, *TINY, *UNDRAWN],
         cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True,
@@ -75,15 +69,7 @@ def test_train_sample_evaluate_and_load(tmp_path: Path) -> None:
         "images": [4, 1, 28, 28],
         "same": True,
         "evaluated": True,
-        "message": "beta must be a number of at least 0, got -1.0.",
-        "refused": [
-            "kl must be true or false, got 2.",
-            "epochs must be a whole number from 1 to 1,000,000, got 0.",
-            "beta has no value yet (it is ???): type beta=VALUE.",
-            "metrics.bound must be true or false, got 2.",
-            "count must be a whole number from 1 to 100,000, got 0.",
-            "Python functions take only settings: leave out --cfg=job.",
-        ],
+        "refused": ["epochs", "beta", "metrics.bound", "count", "Python"],
         "names": True,
         "untouched": True,
         "shown": "<Run: mlp, fashion_mnist, beta 0.5, epoch 1, run/checkpoints/best.safetensors>",
@@ -102,41 +88,37 @@ def test_a_sweep_is_not_taken_for_one_run(line: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("settings", "said"),
     [
-        ({"beta": [1, 2]}, "beta must be a number of at least 0, got [1,2]."),
-        ({"beta": range(1, 3)}, "beta must be a number of at least 0, got 'range(1, 3)'."),
-        (
-            {"model": ("mlp", "conv"), "model.latent_dim": 2},
-            "'model=[mlp,conv]' can't be read: type a name, such as model=conv.",
-        ),
+        ({"beta": [1, 2]}, "beta must be "),
+        ({"beta": range(1, 3)}, "beta must be "),
+        ({"model": ("mlp", "conv"), "model.latent_dim": 2}, "'model=[mlp,conv]' can't be read: type a name"),
     ],
 )
-def test_a_keyword_of_several_values_is_not_taken_for_one_run(
-    settings: dict[str, object], message: str
-) -> None:
+def test_a_keyword_of_several_values_is_not_taken_for_one_run(settings: dict[str, object], said: str) -> None:
     with pytest.raises(vaelab.VaelabError) as error:
         api.train("dataset.source=embedded", epochs=1, **{"dataset.classes": ["trouser", "bag"]}, **settings)
-    assert str(error.value) == f"{message} For a run with each of these values, call vaelab.sweep."
+    assert str(error.value).startswith(said)
+    assert str(error.value).endswith("call vaelab.sweep.")
     with pytest.raises(vaelab.VaelabError) as error:
         api.train(beta=-1, **{"dataset.classes": ["trouser", "bag"]})
-    assert str(error.value) == "beta must be a number of at least 0, got -1.0."
+    assert "vaelab.sweep" not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("call", "message"),
+    ("call", "said"),
     [
         (
             lambda: api.evaluate("run", "split=val,test"),
-            "split=val,test has several values: call vaelab.evaluate once for each of them, or type [a,b] for a list.",
+            "split=val,test has several values: call vaelab.evaluate",
         ),
         (lambda: api.sample("run", 16), "16 lacks the name of its setting: type NAME=16."),
     ],
 )
-def test_what_no_function_takes_is_refused(call: Callable[[], object], message: str) -> None:
+def test_what_no_function_takes_is_refused(call: Callable[[], object], said: str) -> None:
     with pytest.raises(vaelab.VaelabError) as error:
         call()
-    assert str(error.value) == message
+    assert str(error.value).startswith(said)
 
 
 @pytest.mark.parametrize(
@@ -210,32 +192,28 @@ def test_a_sweep_has_the_folders_of_the_command_line(tmp_path: Path, monkeypatch
     monkeypatch.setattr("vaelab.comparison.compare.compare", failing)
     with pytest.raises(vaelab.VaelabError) as error:
         api.sweep(*quick, kl="true,false", beta=[0.5, 1], **{"hydra.sweep.dir": "called"})
-    assert str(error.value) == "These steps of the comparison failed: the evaluation of a."
+    assert str(error.value).endswith(" failed: the evaluation of a.")
 
 
 @pytest.mark.parametrize(
-    ("overrides", "settings", "message"),
+    ("overrides", "settings", "remedy"),
     [
-        (["beta=-1,1"], {}, "beta must be a number of at least 0, got -1.0."),
-        ([], {"beta": (0.5, -1)}, "beta must be a number of at least 0, got -1.0."),
-        ([], {"beta": []}, "beta must be a number of at least 0, got ''."),
-        (["seed=1,2", "--version"], {}, "Python functions take only settings: leave out --version."),
-        (
-            ["seed=1,2", "hydra/launcher=parallel"], {},
-            "hydra/launcher=parallel is for the command line, python -m vaelab.train -m: in Python leave it out, or run "
-            "that command and call vaelab.compare with the folder of the sweep.",
-        ),
+        (["beta=-1,1"], {}, "beta must be "),
+        ([], {"beta": (0.5, -1)}, "beta must be "),
+        ([], {"beta": []}, "beta must be "),
+        (["seed=1,2", "--version"], {}, "leave out --version"),
+        (["seed=1,2", "hydra/launcher=parallel"], {}, "in Python leave it out"),
     ],
-)  # fmt: skip
+)
 def test_a_sweep_is_refused_before_it_starts(
     overrides: list[str],
     settings: dict[str, object],
-    message: str,
+    remedy: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(vaelab.VaelabError) as error:
         api.sweep("dataset.source=embedded", *overrides, **settings)
-    assert str(error.value) == message
+    assert remedy in str(error.value)
     assert not [*tmp_path.iterdir()]

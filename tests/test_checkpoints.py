@@ -41,19 +41,17 @@ def test_a_checkpoint_is_a_safetensors_file_that_explains_itself(run: Path) -> N
     assert {"optimizer.0.exp_avg", "random.latent", "random.pixels", "training.step_terms"} <= names
 
 
-def test_truncated_at_fifty_places(run: Path) -> None:
+def test_a_truncated_checkpoint_is_refused_and_the_newest_good_one_named(run: Path) -> None:
     path = run / "checkpoints" / "last.safetensors"
     whole = path.read_bytes()
     for part in range(50):
         path.write_bytes(whole[: part * len(whole) // 50])
-        assert refusal(path).endswith(
-            f"The newest good one in the same folder is {run}/checkpoints/best.safetensors (epoch 2): type that path."
-        )
+        assert f"{run}/checkpoints/best.safetensors (epoch 2): type that path" in refusal(path)
     path.write_bytes(whole[:-1])
     assert "damaged" in refusal(path)
 
 
-def test_flipped_bits_anywhere(run: Path) -> None:
+def test_a_checkpoint_with_a_flipped_bit_is_refused(run: Path) -> None:
     path = run / "checkpoints" / "last.safetensors"
     whole = path.read_bytes()
     drawn = random.Random(0)
@@ -87,7 +85,7 @@ def test_every_command_names_the_newest_good_checkpoint(
             f"vaelab: run/checkpoints/{name} can't be read: it is damaged, or was not written by vaelab. {better}\n"
         )
     compared = command_line_of("vaelab.compare", tmp_path)("sweep=.", "figures=false")
-    assert "last.safetensors can't be read: it is damaged" in compared.stdout
+    assert "last.safetensors can't be read" in compared.stdout
     result = train("resume=run/checkpoints/epoch_0002.safetensors", "epochs=3")
     assert result.returncode == 0, result.stderr
     assert checkpoint.load(run / "checkpoints" / "last.safetensors").epoch == 3
@@ -96,9 +94,7 @@ def test_every_command_names_the_newest_good_checkpoint(
 
 def test_a_run_without_a_good_checkpoint_is_reported(tmp_path: Path) -> None:
     (tmp_path / "x.safetensors").write_bytes(b"epoch,train/loss\n1,2.0\n")
-    assert refusal(tmp_path / "x.safetensors").endswith(
-        "There is no good checkpoint in the same folder: train again, or type another run."
-    )
+    assert "train again" in refusal(tmp_path / "x.safetensors")
 
 
 CONTENTS = [pytest.param(each, marks=pytest.mark.slow) for each in (b"\xff\xfe\0", b"", b"{}", b"a,b\n1,x\n")]
@@ -118,7 +114,7 @@ def test_a_damaged_run_json_is_written_again_by_resuming(
     assert (evaluated.returncode, evaluated.stderr) == (0, f"WARNING: {said}\n")
     resumed = train("resume=run")
     assert resumed.returncode == 0, resumed.stderr
-    assert "run/run.json was damaged: it is rewritten without earlier sessions.\n" in resumed.stderr
+    assert "run/run.json was damaged" in resumed.stderr
     after = run_json(run)
     assert {key: after[key] for key in ("status", "data", "epochs", "best", "model")} == {
         key: before[key] for key in ("status", "data", "epochs", "best", "model")
@@ -138,11 +134,10 @@ def test_other_damaged_files_are_written_again_from_the_checkpoint(
         path.write_bytes(path.read_bytes()[:-20] if content is None else content)
     assert [row["epoch"] for row in vaelab.load(run).metrics] == [1, 2]
     evaluated = evaluate("checkpoint=run", *only("bound"))
-    assert (evaluated.returncode, evaluated.stderr) == (
-        0,
-        "WARNING: Damaged or edited, therefore restored from run/checkpoints/last.safetensors: "
-        "metrics.csv and config.yaml.\n",
-    )
+    (line,) = evaluated.stderr.splitlines()
+    assert evaluated.returncode == 0
+    assert line.startswith("WARNING: ")
+    assert line.endswith("last.safetensors: metrics.csv and config.yaml.")
     assert {path: path.read_bytes() for path in whole} == whole
 
 

@@ -97,10 +97,8 @@ def test_joblib_says_how_to_continue_after_a_job_was_killed(tmp_path: Path) -> N
     _, err = sweep.communicate(timeout=PATIENCE_S)
     assert sweep.returncode == 1
     assert "vaelab: the sweep ended with TerminatedWorkerError: " in err
-    assert "vaelab: to continue it, add hydra.sweep.dir=sweep to the command." in err
-    last = err.splitlines()[-1]
-    assert last.startswith("vaelab: These jobs of the sweep failed: ")
-    assert "0_seed-1" in last
+    assert "vaelab: to continue it, add hydra.sweep.dir=sweep" in err
+    assert "0_seed-1" in err.splitlines()[-1]
     _, err = start_sweep(tmp_path, env, "epochs=40", "seed=1,2", *engine).communicate(timeout=PATIENCE_S)
     assert_continued(killed, 40, err)
 
@@ -225,7 +223,7 @@ def test_slurm_jobs_survive_being_queued_again_and_being_lost(slurm: dict[str, s
     kill(killed)
     out, err = sweep.communicate(timeout=PATIENCE_S)
     assert sweep.returncode == 1
-    assert err.splitlines()[-1] == "vaelab: These jobs of the sweep failed: 1_seed-2.", err
+    assert err.splitlines()[-1].endswith(" failed: 1_seed-2."), err
     assert (status(preempted), epochs_done(preempted)) == ("finished", 60)
     assert f"Continuing after epoch {done}," in (preempted / "train.log").read_text()
     assert "- 1_seed-2: running after epoch" in out

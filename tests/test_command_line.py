@@ -86,13 +86,9 @@ def test_a_run_leaves_a_complete_folder(train: CommandLine, tmp_path: Path) -> N
     assert run.encode((images[:, 0] * 255).to(torch.uint8).numpy()).mean.shape == (5, 2)
     assert run.decode(torch.zeros(3, 2)).shape == run.reconstruct(images[:3]).shape == (3, 1, 28, 28)
     assert run.config.model["name"] == "conv"
-    with pytest.raises(
-        vaelab.VaelabError, match=r"^Latents must have the shape \(N, 2\) in this run, got \(1, 5\)\.$"
-    ):
+    with pytest.raises(vaelab.VaelabError, match=r"shape \(N, 2\) .* got \(1, 5\)"):
         run.decode(torch.zeros(5))
-    with pytest.raises(
-        vaelab.VaelabError, match=r"^Images must have the shape \(N, 1, 28, 28\), got \(5, 1, 7, 7\)\.$"
-    ):
+    with pytest.raises(vaelab.VaelabError, match=r"shape \(N, 1, 28, 28\), got \(5, 1, 7, 7\)"):
         run.encode(images[:, :, :7, :7])
     with pytest.raises(vaelab.VaelabError, match=r"out of range\.$"):
         run.encode(images * 300)
@@ -113,7 +109,7 @@ def test_a_run_is_packed_at_any_time(trained: Path, tmp_path: Path) -> None:
     sweep = folder.parent
     assert zip_command(f"sweep={sweep}").stdout == f"Zip: {sweep}.zip\n"
     both = zip_command(f"run={folder}", f"sweep={sweep}")
-    assert both.stderr == "vaelab: vaelab.zip packs one folder: type either run=FOLDER or sweep=FOLDER.\n"
+    assert both.stderr.startswith("vaelab: vaelab.zip packs one folder: ")
 
 
 def test_the_commands_and_versions_are_listed(train: CommandLine, tmp_path: Path) -> None:
@@ -151,7 +147,7 @@ def test_a_users_own_yaml_is_composed_or_refused_in_one_line(train: CommandLine,
     (folder / "rootless.yaml").write_text("epochs: 1\n")
     (tmp_path / "mine" / "loss").mkdir()
     (tmp_path / "mine" / "loss" / "rootless.yaml").write_text("beta: 2\n")
-    begin = "A YAML file in {0}/ must begin with the line '# @package _global_'."
+    begin = "in {0}/ must begin with the line '# @package _global_'"
     for choice, message in (
         ("experiment=bad", "bad.yaml, line 3, is not valid YAML: "),
         ("experiment=rootless", begin.format("experiment")),
@@ -165,10 +161,9 @@ def test_a_users_own_yaml_is_composed_or_refused_in_one_line(train: CommandLine,
     for given in (["--config-dir", "mine"], ["hydra.searchpath=[file://mine]"], ["--config-dir=mine", "-m"]):
         result = train(*given, "loss=vae", *TINY)
         assert result.returncode == 1
-        assert result.stderr == (
-            "vaelab: mine/loss/vae.yaml has the name of a shipped file, which it would replace: rename it, for example to "
-            "my_vae.yaml, and type loss=my_vae.\n"
-        )
+        (line,) = result.stderr.splitlines()
+        assert line.startswith("vaelab: mine/loss/vae.yaml ")
+        assert line.endswith("type loss=my_vae.")
     own = train(
         "--config-path", "mine", "--config-name", "experiment/tiny", "--cfg", "job"
     )  # a whole conf/ of one's own
@@ -285,7 +280,7 @@ def test_help_shows_the_model_that_is_chosen_and_refuses_what_is_wrong(train: Co
     assert re.search("experiment +annealing, beta_seeds, beta_three_classes, ", ours.stdout)
     wrong = train("bta=3", "--help")
     assert (wrong.returncode, wrong.stdout) == (1, "")
-    assert wrong.stderr == "vaelab: Unknown setting 'bta'. Did you mean 'beta'? --help lists all settings.\n"
+    assert wrong.stderr.startswith("vaelab: Unknown setting 'bta'. ")
 
 
 @pytest.mark.hydra

@@ -65,8 +65,8 @@ def test_a_sweep_ends_with_its_comparison(swept: tuple[Path, Any]) -> None:
             "",
         )
     text = (folder / "comparison" / "comparison.md").read_text()
-    assert "**Embedded subset: results are not comparable with those of the full set.**" in text
-    assert text.count("Differences were not tested: a test needs two or more seeds of each model") == 1
+    assert "**Embedded subset: " in text
+    assert text.count("Differences were not tested") == 1
     assert "t-test" not in text
     assert "deviation over seeds" not in (folder / "comparison" / "report.html").read_text()  # one each
     for name in COMPARISON_FIGURES:
@@ -249,8 +249,7 @@ def test_evaluations_that_were_made_otherwise_are_made_again(
 
     monkeypatch.setattr(compare, "Evaluation", Recorded)
     only_shown = api.compare(folder, figures=False, evaluate=False)
-    without = "No evaluation on these images for 4 of 4 runs (evaluate=false): their numbers are left out."
-    assert without in only_shown.notes
+    assert "for 4 of 4 runs (evaluate=false)" in " ".join(only_shown.notes)
     assert "0.988" not in only_shown.text
     assert made == []
     again = api.compare(folder, figures=False)
@@ -273,15 +272,11 @@ def test_scores_on_different_feature_networks_are_never_compared(
     apart = api.compare(folder, figures=False, evaluate=False)
     said = " ".join(apart.summary.split())
     assert "FID, precision and recall of Fashion-MNIST" in said
-    assert (
-        f"are left out: its runs were scored on different feature networks (SHA-256 000000000000…, {present[:12]}…). "
-        "evaluate=true measures them again on one of them."
-    ) in said
+    assert f"different feature networks (SHA-256 000000000000…, {present[:12]}…). evaluate=true" in said
     assert not [key for key in table(folder)[0] if key.startswith(("fid", "precision", "recall"))]
     assert table(folder)[0]["silhouette"] == table(swept[0])[0]["silhouette"]
     again = api.compare(folder, figures=False)
-    said = f"the earlier evaluations used another feature network: {JOBS[2]}."
-    assert f"Evaluated again, because {said}" in again.notes
+    assert f"another feature network: {JOBS[2]}." in " ".join(again.notes)
     assert table(folder) == table(swept[0])
 
 

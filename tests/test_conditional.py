@@ -184,7 +184,7 @@ def test_an_evaluation_says_what_its_bounds_are_of(trained: Path, tmp_path: Path
         assert difference == pytest.approx(-log_prior[:images].mean().item(), abs=1e-6)
     assert "−log p(x|y), which are not comparable" in " ".join(result.text.split())
     most = f"{labels.bincount().max() / len(labels):.3f}"
-    assert f"always predicting the most frequent class would reach {most}." in " ".join(result.text.split())
+    assert f"most frequent class would reach {most}" in " ".join(result.text.split())
     assert "Published" not in result.text
     everywhere = [
         result.text,

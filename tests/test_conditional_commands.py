@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return conditional_run(tmp_path_factory)
 
 
-def test_samples_of_one_class_and_of_all(trained: Path, tmp_path: Path) -> None:
+def test_samples_are_of_the_given_class_of_all_or_of_drawn_ones(trained: Path, tmp_path: Path) -> None:
     run = vaelab.load(trained)
     for given, output in ((["class=all"], "all.npz"), (["class=trous"], "one.npz"), ([], "drawn.npz")):
         if output == "all.npz":
@@ -129,19 +130,16 @@ def test_a_wrong_class_is_one_line(trained: Path, tmp_path: Path, monkeypatch: p
     Image.new("L", (28, 28), 255).save(tmp_path / "white.png")
     result = command_line_of("vaelab.sample", tmp_path)(f"run={trained}", "class=sandal", "output=out")
     assert result.returncode == 1
-    wrong = "vaelab: class: the run was not trained on Sandal. Give a class that it was trained on: Trouser, "
-    assert result.stderr.splitlines()[-1].startswith(wrong)
+    assert re.match("vaelab: class: .* not trained on Sandal.* Trouser, ", result.stderr.splitlines()[-1])
     result = command_line_of("vaelab.reconstruct", tmp_path)(
         f"run={trained}", "images=a.npy.png", "output=out"
     )
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1].startswith("vaelab: a.npy.png does not exist")
     monkeypatch.chdir(tmp_path)
-    needed = r"The run is class-conditional \(model\.conditional=true\): give it the class, class=NAME\."
+    needed = r"model\.conditional=true.*class=NAME"
     given: dict[str, Any] = {"run": str(trained), "output": "out"}
-    with pytest.raises(
-        VaelabError, match=r"class: Fashion-MNIST has no class hat\. Type a number or a name: 0 T-shirt/top, "
-    ):
+    with pytest.raises(VaelabError, match=r"class: .* no class hat\. Type .* 0 T-shirt/top, "):
         write_samples(SampleConfig.model_validate({**given, "class": "hat"}))
     with pytest.raises(VaelabError, match=needed):
         reconstruct(ReconstructConfig(**given, images=["white.png"]))
@@ -155,10 +153,9 @@ def test_images_without_labels_are_refused(tmp_path: Path) -> None:
     command = ("dataset=images", "dataset.root=mine.npz", "model.conditional=true")
     result = command_line_of("vaelab.train", tmp_path)(*command)
     assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr == (
-        "vaelab: model.conditional=true needs images with labels, and those of mine have none: type "
-        "model.conditional=false.\n"
-    )
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("vaelab: model.conditional=true needs images with labels")
+    assert line.endswith("type model.conditional=false.")
     assert [path.name for path in tmp_path.iterdir()] == ["mine.npz"]
 
 

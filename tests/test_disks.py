@@ -64,17 +64,16 @@ def test_a_full_disk_is_named_and_the_run_continues_when_there_is_room(
     assert_equal_to(reference, run)
 
 
-def test_a_disk_that_is_full_for_tensorboard(disk: SmallDisk) -> None:
+def test_a_disk_that_tensorboard_finds_full_is_named(disk: SmallDisk) -> None:
     fault = {"do": "fill", "opening": "tfevents", "time": 1, "where": str(disk.where)}
     result = disk.train(*SHORT, "model.hidden=[8]", "logger=tensorboard", "hydra.run.dir=run", fault=fault)
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
     last = result.stderr.splitlines()[-1]
-    assert re.search(r"run/\S+ can't be written: the disk at \S+ \(62.9 MB\) is full\.", last), last
-    assert last.endswith("To continue: python -m vaelab.train resume=run")
+    assert re.search(r"run/\S+ can't be written: .* is full\. .* vaelab\.train resume=run$", last), last
 
 
-def test_a_disk_that_is_read_only(disk: SmallDisk) -> None:
+def test_a_read_only_disk_is_named(disk: SmallDisk) -> None:
     disk.remount("ro")
     small = (*TINY, *UNDRAWN, "model.hidden=[4]", "hydra.run.dir=run")
     result = disk.train(*small)
@@ -85,10 +84,9 @@ def test_a_disk_that_is_read_only(disk: SmallDisk) -> None:
     disk.remount("ro")
     result = disk.train("resume=run", "epochs=2")
     disk.remount("rw")
-    assert (result.returncode, result.stderr) == (
-        1,
-        f"vaelab: run can't be written: the disk at {disk.where} is read-only. Type another folder.\n",
-    )
+    (line,) = result.stderr.splitlines()
+    assert result.returncode == 1
+    assert line.startswith(f"vaelab: run can't be written: the disk at {disk.where} is read-only.")
 
 
 @pytest.mark.parametrize(
@@ -106,5 +104,5 @@ def test_a_run_folder_that_is_deleted_while_training_is_not_recreated(
     result = train(*SHORT, "model.hidden=[8]", "hydra.run.dir=run", going_wrong={"fault": fault})
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
-    assert " was deleted or moved. Nothing of this run was saved." in result.stderr.splitlines()[-1]
+    assert " was deleted or moved." in result.stderr.splitlines()[-1]
     assert not (tmp_path / "run").exists()

@@ -179,7 +179,7 @@ except sources.DataError as error:
         pytest.param("cuts off", 8, "it was interrupted after", marks=pytest.mark.slow),
     ],
 )
-def test_several_processes_at_an_empty_root(
+def test_several_processes_at_an_empty_root_download_once_or_fail_in_one_line(
     tmp_path: Path, mirror: type[Mirror], behaviour: str, downloads: int, reason: str
 ) -> None:
     """One download, verified, for all; or one clear line each, and nothing left."""
@@ -194,7 +194,7 @@ def test_several_processes_at_an_empty_root(
     for line in failed:
         assert len(line.splitlines()) == 1
         assert reason in line
-        assert "dataset.root=FOLDER selects a folder with the data" in line
+        assert "dataset.root=FOLDER" in line
     assert len(mirror.served) <= downloads  # those that wait fail as the first
     files = {path.name for path in (tmp_path / "root").rglob("*.*")}
     assert files == ({f"{name}.gz" for name in FILES.values()} if behaviour == "slow" else set())
@@ -206,10 +206,7 @@ def test_a_full_disk_is_reported_and_does_not_fall_back_to_the_subset(
     fill(mounted.seen)
     with pytest.raises(DataError) as error:
         find(DatasetConfig(source="auto", root=str(mounted.seen)))
-    assert re.search(
-        r"train-images-idx3-ubyte\.gz can't be written: the disk at \S+ \(62\.9 MB\) is full\. Free some space there\.$",
-        str(error.value),
-    )
+    assert re.search(r"train-images-idx3-ubyte\.gz can't be written: .* is full\.", str(error.value))
     assert not list(mounted.seen.rglob("train-images*"))
 
 

@@ -41,7 +41,9 @@ def from_nowhere(content: dict[str, Any]) -> None:
     content["config"]["dataset"] |= {"source": "auto", "root": "/no/such/folder"}
 
 
-def test_a_checkpoint_that_has_left_its_run(evaluate: CommandLine, run: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_without_its_run_is_evaluated_in_its_own_folder(
+    evaluate: CommandLine, run: Path, tmp_path: Path
+) -> None:
     """Nothing else is needed: not the run folder, and not the data's old place."""
     (tmp_path / "mail").mkdir()
 
@@ -57,18 +59,13 @@ def test_a_checkpoint_that_has_left_its_run(evaluate: CommandLine, run: Path, tm
     shutil.rmtree(run)
     result = evaluate("checkpoint=mail/from_a_friend.safetensors", *ROUGH_NLL, *only("bound", "ood"))
     assert result.returncode == 0, result.stderr
-    assert (
-        "WARNING: The run's dataset.root=/no/such/folder has no fashion_mnist: searching the default locations."
-        in result.stderr
-    )
-    assert "WARNING: EMBEDDED SUBSET instead of the full set: Fashion-MNIST is neither in" in result.stderr
+    assert "WARNING: The run's dataset.root=/no/such/folder has no fashion_mnist" in result.stderr
+    assert "WARNING: EMBEDDED SUBSET" in result.stderr
     assert sorted(path.name for path in tmp_path.rglob("*.json")) == ["metrics.json"]
     folder = tmp_path / "mail" / "evaluation" / "from_a_friend"
     assert metrics(folder)["data"]["fallback"]
     for name in ("table.txt", "summary.md"):
-        assert "The weights are the moving average of the trained ones, decay 0.999." in (
-            (folder / name).read_text()
-        )
+        assert "moving average of the trained ones, decay 0.999" in (folder / name).read_text()
 
 
 def test_other_images_than_the_runs_own_are_reported(evaluate: CommandLine, run: Path) -> None:
@@ -78,18 +75,11 @@ def test_other_images_than_the_runs_own_are_reported(evaluate: CommandLine, run:
         content["data"]["complete"] = True
 
     rewrite(run / "checkpoints" / "best.safetensors", of_the_full_set)
-    refused = (
-        "split=val of Fashion-MNIST (embedded subset; classes Trouser, Sneaker) has different images from those of the "
-        "run, which was trained on the full set: type split=test."
-    )
-    with pytest.raises(VaelabError, match=re.escape(refused)):
+    with pytest.raises(VaelabError, match=r"^split=val .* type split=test\.$"):
         api.evaluate(run, "split=val")
     result = evaluate("checkpoint=run", *only("bound"))
     assert result.returncode == 0, result.stderr
-    assert (
-        "WARNING: The run was trained on the full set and is evaluated on Fashion-MNIST (embedded subset"
-        in result.stderr
-    )
+    assert "WARNING: The run was trained on the full set" in result.stderr
     assert metrics(run / "evaluation" / "best_subset")["data"]["trained_on_the_same_files"] is False
 
 
@@ -102,10 +92,7 @@ def test_several_checkpoints_agree_with_what_training_wrote_of_each(evaluate: Co
         *only("bound"),
     )
     assert result.returncode == 1
-    assert (
-        "vaelab: There is no checkpoint nowhere.safetensors." in result.stderr
-        or "nowhere.safetensors does not exist" in result.stderr
-    )
+    assert "There is no checkpoint nowhere.safetensors" in result.stderr
     assert (
         result.stderr.splitlines()[-1]
         == "vaelab: These jobs failed (see above): checkpoint=nowhere.safetensors."
@@ -130,7 +117,7 @@ def test_several_checkpoints_agree_with_what_training_wrote_of_each(evaluate: Co
         assert (folder / "summary.md").read_text().startswith(f"# run: {name}, epoch {epoch}\n")
 
 
-def test_the_last_model_by_name(
+def test_checkpoints_are_found_by_name(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """RUN/last, RUN/best and RUN/epoch_0001 wherever a run or a checkpoint is given; also from older files."""
@@ -138,15 +125,10 @@ def test_the_last_model_by_name(
     last = vaelab.load("run", which="last")
     assert (last.epoch, last.moment) == (3, "last, epoch 3")
     assert vaelab.load("run/best").epoch == vaelab.load("run").epoch == vaelab.load("run", "best").epoch
-    with pytest.raises(
-        VaelabError,
-        match=r"^run/lats does not exist\. Did you mean 'last'\? Its checkpoints: run/best, run/epoch",
-    ):
+    with pytest.raises(VaelabError, match=r"^run/lats does not exist\. Did you mean 'last'\?"):
         vaelab.load("run", which="lats")
     for path in ("run/last", "run/checkpoints/last.safetensors"):
-        with pytest.raises(
-            VaelabError, match=r"last\.safetensors is itself a checkpoint: give which=best with"
-        ):
+        with pytest.raises(VaelabError, match=r"last\.safetensors is itself a checkpoint: give which=best"):
             vaelab.load(path, which="best")
     assert torch.equal(api.sample("run/last", count=4), last.sample(4))
     page = api.explore("run/last", images=10, output="page.html")
@@ -182,19 +164,18 @@ def test_a_path_that_is_not_a_checkpoint_is_refused_and_nothing_is_written(
     monkeypatch.chdir(tmp_path)
     message_of_nowhere = "nowhere does not exist. Type the path of a run folder or of a checkpoint in it."
     for path, message in (
-        ("run", "There is no checkpoint run/checkpoints/best.safetensors."),
+        ("run", "There is no checkpoint run/checkpoints/best.safetensors"),
         ("nowhere", message_of_nowhere),
-        ("empty", "empty is neither a run folder nor a file in one (there is no run.json): type a folder that vaelab.train has created."),
-    ):  # fmt: skip
+        ("empty", "empty is neither a run folder nor a file in one (there is no run.json): type"),
+    ):
         with pytest.raises(VaelabError, match=re.escape(message)):
             api.evaluate(path)
     assert_refused(evaluate("checkpoint=nowhere"), message_of_nowhere)
     assert not list(tmp_path.rglob("evaluation"))
 
 
-def test_a_folder_of_data_that_is_not_there(run: Path) -> None:
-    message = "dataset.root=/no/such/folder is not a directory: type one with the data, or create it for a download."
-    with pytest.raises(VaelabError, match=f"^{re.escape(message)}$"):
+def test_a_folder_of_data_that_does_not_exist_is_refused(run: Path) -> None:
+    with pytest.raises(VaelabError, match=r"^dataset\.root=/no/such/folder is not a directory: type one"):
         api.evaluate(run, "dataset.source=full", "dataset.root=/no/such/folder")
     assert not (run / "evaluation").exists()
 
@@ -273,12 +254,11 @@ def test_an_output_that_can_not_be_written_is_noticed_first(
     (run.parent / "afile").write_text("")
     monkeypatch.chdir(run.parent)
     monkeypatch.setattr(Evaluation, "measure_and_draw", lambda _: pytest.fail("measured first"))
-    message = "afile can't be created (it, or a folder above it, is a file): type output=FOLDER."
-    with pytest.raises(VaelabError, match=f"^{re.escape(message)}$"):
+    with pytest.raises(VaelabError, match=r"^afile can't be created .*: type output=FOLDER\.$"):
         api.evaluate("run", output="afile")
 
 
-def test_a_run_with_more_validation_images_than_the_subset_has(run: Path) -> None:
+def test_a_run_with_more_validation_images_than_the_subset_has_is_evaluated(run: Path) -> None:
     rewrite(
         run / "checkpoints" / "best.safetensors",
         lambda content: content["config"]["dataset"].update(val_size=50_000),

@@ -195,10 +195,7 @@ def test_the_test_set_scored_while_training_agrees_too(
     assert metrics(result.folder)["not_measured"]["classes"] == "requires images of at least two classes"
     assert "latent_holes.png: requires model.latent_dim=2" in result.text
     assert not (result.folder / "latent_holes.png").exists()
-    refused = (
-        "split=val, but there are no validation images (dataset.val_size=0): type split=test or split=train."
-    )
-    with pytest.raises(VaelabError, match=re.escape(refused)):
+    with pytest.raises(VaelabError, match=r"^split=val, .* \(dataset\.val_size=0\): type split=test"):
         api.evaluate(run, "split=val")
 
 
@@ -270,7 +267,7 @@ def test_a_section_that_fails_stops_no_other_and_the_status_is_not_zero(
     assert ended.value.code == 1
     said = capsys.readouterr().err
     assert "ZeroDivisionError: by a test" in said
-    assert said.splitlines()[-1] == "vaelab: These steps failed (see above): latent."
+    assert said.splitlines()[-1].endswith(" failed (see above): latent.")
     found = metrics(run / "evaluation" / "best")
     assert found["not_measured"]["latent"] == "failed with ZeroDivisionError: by a test"
     assert list(found["numbers"]) == ["bound", "images"]

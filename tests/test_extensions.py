@@ -112,10 +112,7 @@ def test_an_objective_is_what_is_minimised(trained: Path) -> None:
 def test_an_objective_is_named_and_what_it_does_not_take_is_said(trained: Path) -> None:
     log = (trained / "runs" / "stripes" / "train.log").read_text()
     assert " parameters), rae, bernoulli likelihood on " in log
-    assert (
-        "loss.free_bits=0.5 has no effect with loss.objective={name:rae,strength:0.25}, which does not take it."
-        in log
-    )
+    assert "loss.free_bits=0.5 has no effect with loss.objective={name:rae,strength:0.25}" in log
     assert run_json(trained / "runs" / "stripes")["objective"] == "rae"
     assert "no effect" not in (trained / "runs" / "residual" / "train.log").read_text()
 
@@ -183,7 +180,7 @@ def test_evaluations_of_the_subset_never_stand_beside_those_of_the_full_set(tmp_
     assert all(each.returncode == 0 for each in (*trained, evaluated))
     assert images("last") == [120, 120]
     assert images("last_subset") == [60]
-    assert "\nEvaluated again, because the earlier evaluations were on other images: a.\n" in compared.stdout
+    assert re.search(r"^Evaluated again, .* on other images: a\.$", compared.stdout, re.MULTILINE)
     shutil.rmtree(full)  # what was measured on the full set is kept, as long as all of it is there
     assert "Evaluated again" not in commands(tmp_path, compare)[0].stdout
     assert images("last") == [120, 120]
@@ -210,25 +207,24 @@ def test_explore_shows_what_it_can_and_says_what_it_can_not(said: Said) -> None:
 
 def test_an_argument_that_a_plugin_refuses_is_one_line(said: Said) -> None:
     refused = said["refused argument"]
-    assert (refused.returncode, refused.stderr) == (
-        1, "vaelab: loss.schedule={name:staircase,steps:0} can't be used: division by zero.\n"
-    )  # fmt: skip
+    (line,) = refused.stderr.splitlines()
+    assert refused.returncode == 1
+    assert line.startswith("vaelab: loss.schedule={name:staircase,steps:0} can't be used: ")
 
 
 def test_a_data_set_without_subset_and_network_says_where_it_was_looked_for(said: Said) -> None:
     assert said["no images"].returncode == 1
     (line,) = said["no images"].stderr.splitlines()
-    assert re.search(r"Stripes is not in \S+/Stripes/raw, and http://127\.0\.0\.1:9/Stripes/train-images-idx3-ubyte\.gz "
-                     r"can't be reached .*: dataset\.root=FOLDER selects a folder with the data; or put train-images-idx3-ubyte\.gz, .* into \S+/Stripes/raw\.$", line)  # fmt: skip
-    assert said["no subset"].stderr.endswith(
-        "Stripes has no embedded subset: type dataset.source=auto instead.\n"
+    assert re.search(
+        r"Stripes is not in \S+/Stripes/raw, and http://127\.0\.0\.1:9/Stripes/train-images-idx3-ubyte\.gz can't be "
+        r"reached .*: dataset\.root=FOLDER .* or put train-images-idx3-ubyte\.gz, .* into \S+/Stripes/raw\.$",
+        line,
     )
+    assert "Stripes has no embedded subset: type dataset.source=auto" in said["no subset"].stderr
 
 
 def test_plugins_are_named_where_a_name_is_wrong(said: Said) -> None:
-    assert said["misspelt"].stderr.endswith(
-        "Unknown model 'residul'. Did you mean 'residual'? Available: conv, mlp, residual, resnet.\n"
-    )
+    assert "Did you mean 'residual'? Available: conv, mlp, residual," in said["misspelt"].stderr
 
 
 def test_help_lists_plugins(said: Said) -> None:
@@ -249,10 +245,7 @@ def test_a_plugin_that_fails_is_named_and_no_other_suffers(tmp_path: Path, train
     )
     assert result.returncode == 0, result.stderr
     assert "The plugin rae (rae) can't be imported: No module named 'no_such_module'" in result.stderr
-    assert (
-        "The plugin staircase (staircase) can't be imported: 'linear' (loss.schedule) is registered by both "
-        "vaelab.objectives.schedules.linear and staircase: choose another name.\n"
-    ) in result.stderr
+    assert "The plugin staircase (staircase) can't be imported: 'linear' (loss.schedule) is " in result.stderr
 
 
 def test_extensions_are_short() -> None:

@@ -151,7 +151,7 @@ def test_characters_that_no_font_has_are_boxes_and_said_once(
         signed = style.signed(frame, f"Ada {unassigned}\x07")
         np.testing.assert_array_equal(signed, style.signed(frame, "Ada □□"))
     (record,) = caplog.records
-    assert record.getMessage().startswith(f"No installed font has {unassigned}: figures show □ instead. ")
+    assert record.getMessage().startswith(f"No installed font has {unassigned}: ")
 
 
 def test_an_installed_font_that_has_the_characters_is_taken(caplog: pytest.LogCaptureFixture) -> None:

@@ -84,30 +84,34 @@ def test_the_prior_of_the_classes_is_that_of_the_new_images(data: Data, tmp_path
     assert torch.equal(state.model.class_prior, own)
 
 
-@pytest.mark.parametrize(("override", "message"), [
-    ("model.hidden=[5]", "has model.hidden=[4], and this run has model.hidden=[5]: type model.hidden=[4], or another checkpoint."),
-    ("model=conv", "has model=mlp, and this run has model=conv: type model=mlp, or another checkpoint."),
-    ("loss.likelihood=gaussian", "has loss.likelihood=bernoulli, and this run has loss.likelihood=gaussian: type loss.likelihood=bernoulli, or"),
-    ("model.conditional=true", "has model.conditional=false, and this run has model.conditional=true: type"),
-])  # fmt: skip
-def test_weights_of_another_model_are_refused(override: str, message: str, data: Data, trained: Path) -> None:
+@pytest.mark.parametrize(
+    ("override", "needed"),
+    [
+        ("model.hidden=[5]", "model.hidden=[4]"),
+        ("model=conv", "model=mlp"),
+        ("loss.likelihood=gaussian", "loss.likelihood=bernoulli"),
+        ("model.conditional=true", "model.conditional=false"),
+    ],
+)
+def test_weights_of_another_model_are_refused(override: str, needed: str, data: Data, trained: Path) -> None:
     with pytest.raises(CheckpointError) as refused:
         check(
             InitialWeights.at(trained),
             settings(*(TINY if override == "model=conv" else FOUR_UNITS), override),
             data,
         )
-    assert message in str(refused.value)
+    assert f"has {needed}, and this run has {override}: type {needed}, or another checkpoint." in str(
+        refused.value
+    )
 
 
 def test_images_that_the_weights_were_trained_on_are_named(data: Data, trained: Path) -> None:
     weights = InitialWeights.at(trained)
     fewer, same, more = (settings(*FOUR_UNITS, f"dataset.val_size={size}") for size in (7000, 7500, 8000))
     assert weights.seen(fewer, data) == weights.seen(same, data) == ""
-    assert weights.seen(more, data).endswith("of the validation images: type dataset.val_size=7500.")
-    assert "some of the test images: type dataset.split_seed=0" in weights.seen(
-        settings(*FOUR_UNITS, "dataset.split_seed=1"), data
-    )
+    assert "validation images: type dataset.val_size=7500" in weights.seen(more, data)
+    other_split = settings(*FOUR_UNITS, "dataset.split_seed=1")
+    assert "test images: type dataset.split_seed=0" in weights.seen(other_split, data)
     after = replace(weights, saved=weights.saved.model_copy(update={"initial_weights": weights.facts}))
     rewritten = after.saved.config | {"dataset": more.dataset.to_dict()}
     of_a_later_run = replace(after, saved=after.saved.model_copy(update={"config": rewritten}))
@@ -161,19 +165,23 @@ def test_a_sweep_compares_runs_by_their_initial_weights_and_knows_when_these_hav
     assert again.returncode == 1
     assert f"holds a run that started with other weights than {run / 'last'} has now" in again.stderr
     repeated = train("repeat=sweep/1_initial_weights-run-last", "--cfg", "job")
-    assert "has other weights than that run started with: numbers will differ." in repeated.stderr
+    assert "has other weights than that run started with" in repeated.stderr
 
 
-@pytest.mark.parametrize(("given", "message"), [
-    ("nowhere", "{here}/nowhere does not exist. Type the path of a run folder or of a checkpoint in it."),
-    ("run", "initial_weights=run/checkpoints/last.safetensors has model.latent_dim=2, and this run has model.latent_dim=3: "
-            "type model.latent_dim=2, or another checkpoint."),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("given", "beginning"),
+    [
+        ("nowhere", "{here}/nowhere does not exist. "),
+        ("run", "initial_weights=run/checkpoints/last.safetensors has model.latent_dim=2, "),
+    ],
+)
 @pytest.mark.parametrize("several", [(), ("-m",)])
 def test_a_checkpoint_that_cannot_be_used_is_named_before_anything_is_trained(
-    several: tuple[str, ...], given: str, message: str, train: CommandLine, run: Path, tmp_path: Path
+    several: tuple[str, ...], given: str, beginning: str, train: CommandLine, run: Path, tmp_path: Path
 ) -> None:
     line = (*several, *FOUR_UNITS, "model.latent_dim=3", f"initial_weights={given}")
     result = train(*line)
-    assert (result.returncode, result.stderr) == (1, f"vaelab: {message.format(here=tmp_path)}\n")
+    (line,) = result.stderr.splitlines()
+    assert result.returncode == 1
+    assert line.startswith(f"vaelab: {beginning.format(here=tmp_path)}")
     assert [*tmp_path.iterdir()] == [run]

@@ -60,7 +60,7 @@ def test_extending_a_finished_run_equals_a_longer_one(train: CommandLine, tmp_pa
     assert again.stderr == "vaelab: The run is finished: type epochs=2 or more to extend it.\n"
     refused = train("resume=extended", "beta=2")
     assert refused.returncode == 1
-    assert refused.stderr.startswith("vaelab: beta can't change when a run is resumed (its beta is 1.0)")
+    assert refused.stderr.startswith("vaelab: beta can't change ")
     (
         extended / "checkpoints" / "best.safetensors"
     ).unlink()  # as if killed after last.safetensors was written and before best.safetensors
@@ -142,10 +142,8 @@ def test_an_epoch_that_starts_again_on_another_device_is_reported_and_spoils_no_
     kept = (folder / "epoch_0002.safetensors").read_bytes()
     result = train("resume=run", "epochs=3")
     assert result.returncode == 0, result.stderr
-    assert (
-        "WARNING: The run was interrupted on another kind of device (cuda), whose random numbers can't be continued "
-        "here: epoch 3 starts again, and the images of its first 1 step are trained on twice.\n"
-    ) in result.stderr
+    assert "WARNING: The run was interrupted on another kind of device (cuda)" in result.stderr
+    assert "epoch 3 starts again, and the images of its first 1 step are trained on twice" in result.stderr
     assert (folder / "epoch_0002.safetensors").read_bytes() == kept
     assert checkpoint.load(folder / "last.safetensors").epoch == 3
 

@@ -86,7 +86,7 @@ def test_killed_before_any_change_to_a_file_equals_never_killed(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("file", ["checkpoints/.last.safetensors", "/.metrics.csv"])
-def test_killed_while_going_back_to_an_older_checkpoint(
+def test_killed_while_going_back_to_an_older_checkpoint_equals_never_killed(
     train: CommandLine, tmp_path: Path, file: str
 ) -> None:
     """Either nothing has happened, or resuming ends as if the later epochs had never been."""

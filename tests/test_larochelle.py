@@ -103,10 +103,10 @@ def test_published_images_in_another_order_are_refused(amat_files: Path, problem
     path.write_bytes(b"".join(lines))
     with pytest.raises(DataError) as error:
         splits.load(LAROCHELLE, CPU)
-    assert str(error.value) == (
-        f"The images in {amat_files} are not those in {amat_files.parent / 'MNIST' / 'raw'}, or not in the same order, so "
-        "their labels would be wrong: type dataset.root=FOLDER with another copy, or dataset.binarize=static."
+    assert str(error.value).startswith(
+        f"The images in {amat_files} are not those in {amat_files.parent / 'MNIST' / 'raw'}, or not in the same order"
     )
+    assert "type dataset.root=FOLDER" in str(error.value)
 
 
 @pytest.mark.parametrize(("change", "found"), [
@@ -127,10 +127,8 @@ def test_published_files_of_another_shape_are_refused(
     path.write_bytes(change(path.read_bytes()))
     with pytest.raises(DataError) as error:
         splits.load(LAROCHELLE, CPU)
-    assert str(error.value) == (
-        f"{path} must be 1,000 rows of 784 zeros and ones separated by spaces, and has {found}: "
-        "type dataset.root=FOLDER with another copy."
-    )
+    assert str(error.value).startswith(f"{path} must be 1,000 rows of 784 zeros and ones")
+    assert f"and has {found}: type dataset.root=FOLDER" in str(error.value)
 
 
 def test_a_run_on_the_published_binarisation_is_trained_evaluated_and_explored(

@@ -39,9 +39,9 @@ def test_a_launcher_that_is_not_installed_names_its_extra() -> None:
         "In 'hydra/launcher/slurm': Could not load 'hydra/launcher/submitit_slurm'.",
         missing_cfg_file="hydra/launcher/submitit_slurm",
     )
-    assert one_line(error, Config) == (
-        "hydra/launcher=slurm needs a package that is not installed: type pip install 'vaelab[slurm]'."
-    )
+    said = one_line(error, Config)
+    assert said.startswith("hydra/launcher=slurm needs ")
+    assert said.endswith("type pip install 'vaelab[slurm]'.")
 
 
 # --- other launchers and sweepers -------------------------------------------------------------------------
@@ -70,7 +70,7 @@ def test_joblib_runs_jobs_side_by_side_and_splits_the_threads(train: CommandLine
 def test_a_job_that_fails_in_another_process_is_named(train: CommandLine) -> None:
     result = train("-m", *UNDRAWN_SWEEP, "beta=1e39,1", "hydra/launcher=parallel", "hydra.sweep.dir=sweep")
     assert result.returncode == 1
-    assert result.stderr.splitlines()[-1] == "vaelab: These jobs of the sweep failed: 0_beta-1e+39."
+    assert result.stderr.splitlines()[-1].endswith(" failed: 0_beta-1e+39.")
 
 
 @pytest.mark.hydra
@@ -111,7 +111,7 @@ def test_a_trial_that_fails_does_not_end_the_search(train: CommandLine, tmp_path
     )  # fmt: skip
     assert result.returncode == 1
     (failed,) = (job for job in jobs(tmp_path / "sweep") if "1e+39" in job)
-    assert result.stderr.splitlines()[-1] == f"vaelab: These jobs of the sweep failed: {failed}."
+    assert result.stderr.splitlines()[-1].endswith(f" failed: {failed}.")
     assert "beta: 1" in (tmp_path / "sweep" / "optimization_results.yaml").read_text()
     assert (tmp_path / "sweep" / "comparison" / "comparison.md").exists()
 
@@ -123,9 +123,7 @@ def test_a_search_of_which_every_trial_fails_says_so(train: CommandLine) -> None
         "hydra.sweep.dir=sweep", PYTHONWARNINGS="default",
     )  # fmt: skip
     assert result.returncode == 1
-    assert re.fullmatch(
-        r"vaelab: These jobs of the sweep failed: 0_beta-[12]e\+39\.", result.stderr.splitlines()[-1]
-    )
+    assert re.search(r" failed: 0_beta-[12]e\+39\.$", result.stderr.splitlines()[-1])
 
 
 @pytest.mark.slow
@@ -185,9 +183,9 @@ def test_a_search_is_completed_not_started_again(tmp_path: Path, folder: str, gr
 
 @pytest.mark.filterwarnings("default")
 def test_a_storage_that_can_not_be_opened_is_named(tmp_path: Path) -> None:
-    begin = "hydra.sweeper.storage must be the URL of a database that can be opened, such as sqlite:///search.db, got "
     for storage in ("s.db", f"sqlite:///{tmp_path}/nowhere/s.db", 42):
-        with pytest.raises(ConfigError, match=re.escape(f"{begin}{storage}. The error was: ")):
+        said = rf"^hydra\.sweeper\.storage must be .*, got {re.escape(str(storage))}\. The error was: "
+        with pytest.raises(ConfigError, match=said):
             continuing({"storage": storage, "study_name": "x"}, tmp_path)
     with pytest.raises(ConfigError, match=re.escape("type hydra.sweeper.study_name=NAME as well.")):
         continuing({"storage": "sqlite:///s.db", "study_name": None}, tmp_path)
@@ -200,6 +198,4 @@ def test_a_search_space_that_optuna_refuses_is_a_failure(train: CommandLine) -> 
         "hydra.sweep.dir=sweep", PYTHONWARNINGS="default",
     )  # fmt: skip
     assert result.returncode == 1
-    assert result.stderr.splitlines()[-1] == (
-        "vaelab: The sweep did not start: GridSampler only supports discrete distributions."
-    )
+    assert result.stderr.splitlines()[-1].startswith("vaelab: The sweep did not start: ")

@@ -202,24 +202,23 @@ def test_free_bits_remove_the_gradient_of_dimensions_below_them() -> None:
 
 
 @pytest.mark.parametrize(
-    ("build_it", "component", "message"),
+    ("build_it", "component", "said"),
     [
-        (likelihoods.build, "bernouli", "Unknown loss.likelihood 'bernouli'. Did you mean 'bernoulli'? Available: bernoulli, continuous_bernoulli, gaussian."),
-        (likelihoods.build, {"name": "gaussian", "sigma": 1}, "Unknown setting 'loss.likelihood.sigma'. loss.likelihood=gaussian accepts: no settings."),
-        (kl_schedules.build, "liner", "Unknown loss.schedule 'liner'. Did you mean 'linear'? Available: constant, cosine, cyclical, linear, sigmoid."),
-        (likelihoods.build, {"name": "bernoulli", "args": 1}, "Unknown setting 'loss.likelihood.args'. loss.likelihood=bernoulli accepts: no settings."),
-        (objectives.build, "elbo", "Unknown loss.objective 'elbo'. Did you mean 'neg_elbo'? Available: beta_tcvae, capacity, geco, iwae, mmd_vae, neg_elbo."),
-        (objectives.build, {"name": "geco", "tolerance": True}, "loss.objective.tolerance must be a finite number, got true."),
-        (objectives.build, {"name": "geco", "tolerance": math.inf}, "loss.objective.tolerance must be a finite number, got inf."),
-        (objectives.build, {"name": "iwae", "dreg": 1}, "loss.objective.dreg must be true or false, got 1."),
-        (models.build, {"name": "mlp", "latent_dim": 2.5}, "model.latent_dim must be a whole number, got 2.5."),
-        (partial(objectives.build, likelihood=None), {"name": "geco", "tolerance": 0}, "loss.objective={name:geco,tolerance:0} can't be used: tolerance must not be 0."),
+        (likelihoods.build, "bernouli", "loss.likelihood 'bernouli'. Did you mean 'bernoulli'?"),
+        (kl_schedules.build, "liner", "loss.schedule 'liner'. Did you mean 'linear'?"),
+        (likelihoods.build, {"name": "gaussian", "sigma": 1}, "loss.likelihood=gaussian accepts: no settings"),
+        (objectives.build, {"name": "geco", "tolerance": "x"}, "loss.objective.tolerance must be a finite number"),
+        (objectives.build, {"name": "geco", "tolerance": True}, "loss.objective.tolerance must be a finite number"),
+        (objectives.build, {"name": "geco", "tolerance": math.inf}, "loss.objective.tolerance must be a finite number"),
+        (objectives.build, {"name": "iwae", "dreg": 1}, "loss.objective.dreg must be true or false"),
+        (models.build, {"name": "mlp", "latent_dim": 2.5}, "model.latent_dim must be a whole number"),
+        (partial(objectives.build, likelihood=None), {"name": "geco", "tolerance": 0}, "tolerance must not be 0"),
     ],
 )  # fmt: skip
-def test_wrong_components_say_what_to_type(build_it: Any, component: Any, message: str) -> None:
+def test_wrong_components_say_what_to_type(build_it: Any, component: Any, said: str) -> None:
     with pytest.raises(ConfigError) as error:
         build_it(component)
-    assert str(error.value) == message
+    assert said in str(error.value)
 
 
 def test_values_are_checked_against_annotations_that_are_strings() -> None:

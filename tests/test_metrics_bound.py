@@ -114,7 +114,7 @@ def test_the_bound_does_not_depend_on_what_is_scored_beside(trained: TrainingSta
     assert heard == [20, 20, 20]
 
 
-def test_the_bound_of_one_image_by_hand(trained: TrainingState, data: Data) -> None:
+def test_the_bound_of_one_image_agrees_with_a_calculation_by_hand(trained: TrainingState, data: Data) -> None:
     model, x = trained.model.eval(), next(scored_images(data.test, seed=0))[:1]
     with torch.no_grad():
         q = model.encode(x)

@@ -36,7 +36,7 @@ def test_mutual_information_is_zero_for_identical_posteriors() -> None:
     assert parts.marginal_kl.value == pytest.approx(q.kl().mean().item())
 
 
-def test_an_aggregate_posterior_equal_to_the_prior() -> None:
+def test_an_aggregate_posterior_equal_to_the_prior_has_no_marginal_kl() -> None:
     """Means from N(0, 1 − s²) with sigma s: q(z) is the prior, and I(x; z) is −ln s per dimension."""
     sigma = 0.5
     mean = torch.randn(8000, 1, generator=noise(), dtype=torch.float64) * math.sqrt(1 - sigma**2)

@@ -125,7 +125,7 @@ def test_precision_and_recall_agree_with_torch_fidelity() -> None:
         assert found["recall"] == pytest.approx(theirs["recall"], abs=0.005)
 
 
-def test_density_and_coverage_by_hand() -> None:
+def test_density_and_coverage_agree_with_a_calculation_by_hand() -> None:
     """As in the paper: balls to the fifth neighbour of real images."""
     real, other = torch.randn(2, 300, 3, generator=noise())
     between = torch.cdist(other, real)

@@ -187,7 +187,7 @@ def test_rows_are_a_list_a_table_and_a_data_frame(monkeypatch: pytest.MonkeyPatc
         "91",
     ]
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(vaelab.VaelabError, match=r"^to_pandas\(\) needs pandas: run pip install pandas\.$"):
+    with pytest.raises(vaelab.VaelabError, match="run pip install pandas"):
         rows.to_pandas()
 
 

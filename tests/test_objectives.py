@@ -92,7 +92,7 @@ def test_with_beta_one_tcvae_is_the_negative_elbo_in_expectation() -> None:
     assert abs(gap.mean()) < 4 * gap.std() / math.sqrt(len(gap))
 
 
-def test_total_correlation_of_a_known_gaussian() -> None:
+def test_the_total_correlation_of_a_gaussian_agrees_with_its_formula() -> None:
     """Posteriors around means that are correlated: q(z) is a Gaussian whose total correlation has a formula."""
     correlation, variance = 0.8, 0.1
     covariance = torch.tensor([[1.0, correlation], [correlation, 1.0]])

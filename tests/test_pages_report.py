@@ -56,7 +56,7 @@ def test_reports_in_the_dark_have_colours_that_contrast(pages: Path, watched: Wa
 
 
 @LOOKS
-def test_the_report_of_a_run_in_a_browser(pages: Path, watched: Watched) -> None:
+def test_the_report_of_a_run_follows_the_chosen_epoch_image_and_class(pages: Path, watched: Watched) -> None:
     page = watched.open(pages / RUNS[0] / "report.html", READY)
     assert page.locator(".chart svg").count() == 3  # loss and neg_elbo are one
     assert fits(page)
@@ -149,7 +149,9 @@ def test_a_printed_report_is_whole_and_black(pages: Path, watched: Watched, name
 
 
 @LOOKS
-def test_the_report_of_a_comparison_in_a_browser(pages: Path, watched: Watched) -> None:
+def test_the_report_of_a_comparison_has_shared_axes_and_marks_a_model_everywhere(
+    pages: Path, watched: Watched
+) -> None:
     page = watched.open(pages / "comparison" / "report.html", READY)
     assert (
         page.locator("h1").text_content()

@@ -142,10 +142,7 @@ def test_planted_files_are_refused_in_one_line_run_nothing_and_take_little_memor
     assert sorted(tmp_path.rglob("*")) == before  # nothing was executed, and nothing written
 
 
-INCONSISTENT = (
-    "run/checkpoints/last.safetensors is damaged: its metadata and tensors are inconsistent. "
-    "The newest good one in the same folder is run/checkpoints/best.safetensors (epoch 2): type that path."
-)
+INCONSISTENT = "run/checkpoints/last.safetensors is damaged: its metadata and tensors are inconsistent"
 
 
 @pytest.mark.parametrize("lie", [
@@ -160,14 +157,16 @@ def test_inconsistent_content_is_refused(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(VaelabError) as error:
         vaelab.load("run/checkpoints/last.safetensors")
-    assert str(error.value) == INCONSISTENT
+    assert str(error.value).startswith(INCONSISTENT)
 
 
 def test_a_run_of_inconsistent_content_is_not_resumed(run: Path, train: CommandLine) -> None:
     rewrite(run / "checkpoints" / "last.safetensors", lambda content: content.update(epoch=3))
     before = (run / "run.json").read_bytes()
     result = train("resume=run", "epochs=3")
-    assert (result.returncode, result.stderr) == (1, f"vaelab: {INCONSISTENT}\n")
+    (line,) = result.stderr.splitlines()
+    assert result.returncode == 1
+    assert line.startswith(f"vaelab: {INCONSISTENT}")
     assert (run / "run.json").read_bytes() == before
 
 

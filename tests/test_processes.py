@@ -66,9 +66,10 @@ def test_what_a_run_has_left_is_not_mixed_with_another(
     shutil.copytree(finished, tmp_path / "run")
     (tmp_path / "run" / "run.json").unlink()
     result = train(*TINY, "epochs=1", "hydra.run.dir=run")
-    assert (result.returncode, result.stderr) == (
-        1, "vaelab: run has files of a run, but no run.json: type another hydra.run.dir.\n"
-    )  # fmt: skip
+    (line,) = result.stderr.splitlines()
+    assert result.returncode == 1
+    assert line.startswith("vaelab: run has files of a run")
+    assert line.endswith("type another hydra.run.dir.")
 
 
 def test_a_job_that_finds_its_folder_in_use_leaves_the_log_alone(train: CommandLine, tmp_path: Path) -> None:
@@ -86,9 +87,7 @@ def test_a_job_that_finds_its_folder_in_use_leaves_the_log_alone(train: CommandL
             "hydra.callbacks.compare.enabled=false",
         )
         assert result.returncode == 1
-        assert "0_seed-1 failed: sweep/0_seed-1 is in use by process" in result.stderr.replace(
-            f"{tmp_path}/", ""
-        )
+        assert "0_seed-1 is in use by process" in result.stderr
         assert (job / "train.log").read_text() == "of another process\n"
 
 
@@ -174,7 +173,7 @@ def test_a_signal_at_any_moment_leaves_nothing_incomplete(
 @pytest.mark.parametrize(("command", "number"), [
     ("compare sweep=.", signal.SIGINT), ("explore run=run", signal.SIGTERM), ("evaluate checkpoint=run", signal.SIGTERM),
 ])  # fmt: skip
-def test_a_signal_during_the_other_commands(
+def test_a_signal_ends_the_other_commands_and_leaves_nothing_incomplete(
     tmp_path: Path, finished: Path, command: str, number: signal.Signals
 ) -> None:
     shutil.copytree(finished, tmp_path / "run")
@@ -196,11 +195,8 @@ def test_a_signal_in_a_sweep_saves_the_job_and_says_how_to_continue(
     result = train(*line, going_wrong={"fault": fault})
     stderr = result.stderr
     assert result.returncode == 128 + number
-    assert stderr.splitlines()[-1].endswith(
-        f"To continue the sweep, add hydra.sweep.dir={tmp_path}/sweep to the command."
-    ) or stderr.splitlines()[-1].endswith(
-        "To continue the sweep, add hydra.sweep.dir=sweep to the command."
-    ), stderr
+    last = stderr.splitlines()[-1].replace(f"{tmp_path}/", "")
+    assert last.endswith("To continue the sweep, add hydra.sweep.dir=sweep to the command."), stderr
     assert "Traceback" not in stderr
     assert status(tmp_path / "sweep" / "0_seed-1") == "interrupted"
     assert not (tmp_path / "sweep" / "1_seed-2").exists()

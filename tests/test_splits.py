@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -30,26 +31,22 @@ CPU = torch.device("cpu")
         (["tshirt", "Ankle boot", "bag"], [0, 8, 9]),
     ],
 )
-def test_classes_by_number_or_name(wanted: list[object] | None, numbers: list[int]) -> None:
+def test_classes_are_chosen_by_number_or_name(wanted: list[object] | None, numbers: list[int]) -> None:
     assert class_numbers(FASHION, wanted) == numbers
 
 
 @pytest.mark.parametrize(
-    ("wanted", "message"),
+    ("wanted", "problem", "remedy"),
     [
-        (
-            [12],
-            "dataset.classes: Fashion-MNIST has no class 12. Type a number or a name: 0 T-shirt/top, 1 Trouser,",
-        ),
-        (["s"], "dataset.classes: s matches several classes of Fashion-MNIST. Type a number or a name: 0 "),
-        ([-1], "dataset.classes: Fashion-MNIST has no class -1."),
-        ([1, "trouser"], "dataset.classes names a class twice: [1,trouser]. Type each once."),
+        ([12], "has no class 12", "0 T-shirt/top, 1 Trouser,"),
+        (["s"], "s matches several classes", "0 T-shirt/top, 1 Trouser,"),
+        ([-1], "has no class -1", "0 T-shirt/top, 1 Trouser,"),
+        ([1, "trouser"], "names a class twice: [1,trouser]", "Type each once"),
     ],
 )
-def test_wrong_classes_say_what_there_is(wanted: list[object], message: str) -> None:
-    with pytest.raises(ConfigError) as error:
+def test_wrong_classes_say_what_there_is(wanted: list[object], problem: str, remedy: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^dataset\.classes.* {re.escape(problem)}.* {remedy}"):
         class_numbers(FASHION, wanted)
-    assert str(error.value).startswith(message)
 
 
 def test_titles_and_classes_are_on_one_line_each() -> None:
@@ -83,23 +80,18 @@ def test_a_tenth_of_the_subset_is_the_validation_set() -> None:
     assert (len(data.train), len(data.scored), data.scored.name) == (9000, 1000, "val")
 
 
-def test_val_size_that_leaves_nothing() -> None:
-    with pytest.raises(ConfigError) as error:
+def test_a_val_size_that_leaves_no_training_image_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^dataset\.val_size=10000 .* such as dataset\.val_size=833\.$"):
         splits.load(DatasetConfig(source="embedded", val_size=10_000), CPU)
-    assert str(error.value) == (
-        "dataset.val_size=10000 leaves none of the 10,000 training images for training: "
-        "type a smaller number, such as dataset.val_size=833."
-    )
 
 
-@pytest.mark.parametrize(("val_size", "message"), [
-    (2, "dataset.val_size=2 leaves no validation images of dataset.classes=[7]: type a larger number."),
-    (9998, "dataset.val_size=9998 leaves no training images of dataset.classes=[7]: type a smaller number."),
-])  # fmt: skip
-def test_splits_without_an_image_of_the_classes(val_size: int, message: str) -> None:
-    with pytest.raises(ConfigError) as error:
+@pytest.mark.parametrize(
+    ("val_size", "without", "remedy"), [(2, "validation", "larger"), (9998, "training", "smaller")]
+)
+def test_a_split_without_an_image_of_the_classes_is_refused(val_size: int, without: str, remedy: str) -> None:
+    said = rf"^dataset\.val_size={val_size} leaves no {without} images .*: type a {remedy} number"
+    with pytest.raises(ConfigError, match=said):
         splits.load(DatasetConfig(source="embedded", classes=[7], val_size=val_size), CPU)
-    assert str(error.value) == message
 
 
 def test_batches_are_the_images_over_255() -> None:

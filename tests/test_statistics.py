@@ -55,7 +55,7 @@ def test_an_interval_is_students() -> None:
     assert Estimate.of([1.0]).interval is None
 
 
-def test_holms_correction_by_hand() -> None:
+def test_holms_correction_agrees_with_a_calculation_by_hand() -> None:
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.9, 0.8]) == pytest.approx([1.0, 1.0])
     assert holm([]) == []

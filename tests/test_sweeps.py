@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import shutil
 import subprocess
@@ -85,10 +84,7 @@ def test_a_sweep_into_a_folder_with_other_settings_is_refused(
     other = command_line_of("vaelab.train", tmp_path)("-m", *QUICK, *line)
     assert other.returncode == 1
     for name in ("0_kl-true", "1_kl-false"):
-        assert (
-            f"sweep/{name} holds a run with other settings: type those, or another hydra.sweep.dir."
-            in other.stderr
-        )
+        assert f"sweep/{name} holds a run with other settings" in other.stderr
     assert {path: path.read_bytes() for path in (tmp_path / "sweep").rglob("*.safetensors")} == before
 
 
@@ -105,7 +101,7 @@ hydra:
 
 
 @pytest.mark.hydra
-def test_a_yaml_with_hydras_own_folder_names(train: CommandLine, tmp_path: Path) -> None:
+def test_a_yaml_may_name_the_folders_of_a_sweep_itself(train: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "mine" / "experiment").mkdir(parents=True)
     (tmp_path / "mine" / "experiment" / "study.yaml").write_text(STUDY)
     small = ("artifacts.gif=false", "model.hidden=[4]", "epochs=1", WITHOUT_COMPARISON)
@@ -167,57 +163,51 @@ def test_one_failed_job_ends_neither_sweep_nor_comparison(train: CommandLine, tm
     assert f"- {failed}: failed after epoch 0 of 2: The loss is not finite" in text
     rows = table(folder)
     assert [row["status"].split()[0] for row in rows] == ["finished", "failed"]
-    assert (
-        "No evaluation on these images for 1 of 1 run (evaluate=false): their numbers are left out." in text
-    )
+    assert "No evaluation on these images for 1 of 1 run (evaluate=false)" in text
 
 
 WRONG_GRIDS = [
-    ("beta=1,-1", "beta must be a number of at least 0, got -1.0."),
-    ("model=mlp,cnov", "Unknown model 'cnov'. Did you mean 'conv'? Available: conv, mlp, resnet."),
-    ("loss.warmup_epochs=0,2", "loss.warmup_epochs=2 leaves no epoch at the full KL weight: type a number smaller than epochs=2, or more epochs."),
-]  # fmt: skip
+    ("beta=1,-1", "beta must be "),
+    ("model=mlp,cnov", "Unknown model 'cnov'. "),
+    ("loss.warmup_epochs=0,2", "loss.warmup_epochs=2 leaves no epoch "),
+]
 
 
 @pytest.mark.hydra
-@pytest.mark.parametrize(("swept_over", "message"), WRONG_GRIDS, ids=[grid for grid, _ in WRONG_GRIDS])
+@pytest.mark.parametrize(("swept_over", "beginning"), WRONG_GRIDS, ids=[grid for grid, _ in WRONG_GRIDS])
 def test_what_could_never_run_is_refused_before_the_first_job(
-    train: CommandLine, tmp_path: Path, swept_over: str, message: str
+    train: CommandLine, tmp_path: Path, swept_over: str, beginning: str
 ) -> None:
     result = train("-m", *QUICK, swept_over, "hydra.sweep.dir=sweep")
-    assert (result.returncode, result.stderr) == (1, f"vaelab: {message}\n")
+    (line,) = result.stderr.splitlines()
+    assert result.returncode == 1
+    assert line.startswith(f"vaelab: {beginning}")
     assert not (tmp_path / "sweep").exists()
 
 
 @pytest.mark.hydra
 def test_a_search_never_chooses_by_the_test_images() -> None:
     line = ["-m", *QUICK, "dataset.val_size=0", "beta=1,2", "hydra/sweeper=search"]
-    message = "A search with dataset.val_size=0 would select by the test images: type dataset.val_size=5000."
-    with pytest.raises(VaelabError, match=re.escape(message)):
+    with pytest.raises(VaelabError, match=r"dataset\.val_size=0 .*: type dataset\.val_size=5000"):
         planned(prepare(line, "train", Config))
 
 
 OF_A_SWEEP = [
-    ("hydra: {sweeper: {params: {seed: '1,2', beta: 1}}}",
-     "experiment=b is itself a sweep (seed=1,2 beta=1) and can't be a value in another sweep: type one at a time, as in -m experiment=b."),
-    ("defaults: [override /hydra/launcher: parallel]",
-     "experiment=b sets hydra/launcher=parallel, which applies to all jobs of a sweep and not to one: type hydra/launcher=parallel on the command line."),
-    ("defaults: [override /hydra/sweeper: search]",
-     "experiment=b sets hydra/sweeper=search, which applies to all jobs of a sweep and not to one: type hydra/sweeper=search on the command line."),
-    ("hydra: {sweep: {dir: there}}",
-     "experiment=b sets hydra.sweep.dir=there, which applies to all jobs of a sweep and not to one: type hydra.sweep.dir=there on the command line."),
-    ("hydra: {callbacks: {compare: {enabled: false}}}",
-     "experiment=b sets hydra.callbacks.compare.enabled=false, which applies to all jobs of a sweep and not to one: type hydra.callbacks.compare.enabled=false on the command line."),
-]  # fmt: skip
+    ("hydra: {sweeper: {params: {seed: '1,2', beta: 1}}}", "one at a time, as in -m experiment=b"),
+    ("defaults: [override /hydra/launcher: parallel]", "hydra/launcher=parallel"),
+    ("defaults: [override /hydra/sweeper: search]", "hydra/sweeper=search"),
+    ("hydra: {sweep: {dir: there}}", "hydra.sweep.dir=there"),
+    ("hydra: {callbacks: {compare: {enabled: false}}}", "hydra.callbacks.compare.enabled=false"),
+]
 
 
 @pytest.mark.hydra
-@pytest.mark.parametrize(("text", "message"), [
+@pytest.mark.parametrize(("text", "remedy"), [
     pytest.param(*each, id=each[0], marks=pytest.mark.slow if "sweeper: search" in each[0] or "dir" in each[0] else [])
     for each in OF_A_SWEEP
 ])  # fmt: skip
 def test_what_holds_for_a_whole_sweep_is_not_one_of_several_values(
-    tmp_path: Path, text: str, message: str
+    tmp_path: Path, text: str, remedy: str
 ) -> None:
     (tmp_path / "experiment").mkdir()
     for name, content in {"a": "beta: 1", "b": text}.items():
@@ -225,10 +215,10 @@ def test_what_holds_for_a_whole_sweep_is_not_one_of_several_values(
     line = ["-m", f"--config-dir={tmp_path}", *QUICK]
     with pytest.raises(VaelabError) as error:
         planned(prepare([*line, "experiment=a,b"], "train", Config))
-    assert str(error.value) == message
-    if "itself a sweep" not in message:
-        typed = message.removesuffix(" on the command line.").rpartition(" ")[2]
-        assert planned(prepare([*line, "experiment=a,b", typed], "train", Config)) is not None
+    assert str(error.value).startswith("experiment=b ")
+    assert f": type {remedy}" in str(error.value)
+    if not remedy.startswith("one at a time"):
+        assert planned(prepare([*line, "experiment=a,b", remedy], "train", Config)) is not None
     assert planned(prepare([*line, "experiment=b", "seed=1,2"], "train", Config)) is not None
 
 
@@ -293,4 +283,4 @@ def test_the_same_training_counts_once(swept: tuple[Path, Any], tmp_path: Path) 
     again = command_line_of("vaelab.compare", tmp_path)("sweep=sweep", "figures=false", "evaluate=false")
     assert again.returncode == 0, again.stderr
     assert [row["seeds"] for row in table(folder)] == ["42"] * 4
-    assert "9_kl-false is the same training as 1_beta-0.1_kl-false and is counted once." in again.stdout
+    assert "9_kl-false is the same training as 1_beta-0.1_kl-false" in again.stdout

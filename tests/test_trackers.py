@@ -61,9 +61,7 @@ def test_trackers_have_settings_epochs_figures_and_status_and_go_on_when_resumed
 def test_a_missing_package_is_named_with_its_extra(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     loggers.names()
     monkeypatch.setattr(f"vaelab.training.loggers.{name}.find_spec", lambda _: None)
-    with pytest.raises(
-        ConfigError, match=rf"needs a package that is not installed: type pip install 'vaelab\[{name}\]'"
-    ):
+    with pytest.raises(ConfigError, match=rf"type pip install 'vaelab\[{name}\]'"):
         loggers.build(name, config=None, folder=None, examples=None, epoch=0)
 
 
@@ -72,7 +70,7 @@ def test_a_tracker_that_cannot_start_is_one_line(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense://x")
     with pytest.raises(
         VaelabError,
-        match=r"^logger=mlflow can't start: [^\n]+[^.]\. Type logger=none to train without it\.\Z",
+        match=r"^logger=mlflow can't start: [^\n]+[^.]\. Type logger=none [^\n]+\Z",
     ):
         api.train(*ONE_EPOCH, f"hydra.run.dir={tmp_path / 'run'}", logger="mlflow")
     assert status(tmp_path / "run") == "failed"
