@@ -15,6 +15,12 @@ import vaelab
 from harness import TABLE_ONLY, UNDRAWN, environment
 from vaelab import metrics
 from vaelab.cli import api
+from vaelab.comparison.compare import ComparisonResult
+from vaelab.config import Settings
+from vaelab.evaluation.evaluate import EvaluationResult
+from vaelab.explorer.page import Explorer
+from vaelab.pages.notebook import Rows
+from vaelab.training.plots import Plots
 
 # In the order in which they use each other's folders. Of names that submodules have too, the function is meant.
 EXAMPLES = {
@@ -28,6 +34,20 @@ EXAMPLES = {
     "sweep": api.sweep,
     "compare": api.compare,
 }
+
+RESULTS = {
+    "SweepResult": api.SweepResult,
+    "EvaluationResult": EvaluationResult,
+    "ComparisonResult": ComparisonResult,
+    "Explorer": Explorer,
+    "Settings": Settings,
+    "Rows": Rows,
+    "Run.decode": vaelab.Run.decode,
+    "Run.as_images": vaelab.Run.as_images,
+    "Run.plot": vaelab.Run.plot,
+    "Plots": Plots,
+}
+"""What those return, and what a run has."""
 
 FEWER = ("dataset.val_size=9000", "artifacts.report=false", *UNDRAWN)
 SMALLER = {
@@ -48,7 +68,9 @@ def smaller(name: str, function: Any) -> Any:
     return called if name in SMALLER else function
 
 
-def test_the_examples_of_all_that_is_exported_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_examples_of_all_that_is_exported_and_of_what_it_returns_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     for name, value in environment().items():
         monkeypatch.setenv(name, value)
@@ -58,7 +80,7 @@ def test_the_examples_of_all_that_is_exported_run(tmp_path: Path, monkeypatch: p
         monkeypatch.setitem(vars(vaelab), name, called[name].__func__)
     assert {*EXAMPLES, "__version__"} == {*vaelab.__all__}
     finder, runner = doctest.DocTestFinder(recurse=False), doctest.DocTestRunner()
-    for name, thing in {"vaelab": vaelab, **EXAMPLES}.items():
+    for name, thing in {"vaelab": vaelab, **EXAMPLES, **RESULTS}.items():
         (example,) = finder.find(thing, name, globs={"vaelab": functions})
         assert example.examples, name
         runner.run(example)
@@ -72,8 +94,9 @@ HELPERS = {"kernel", "log_marginals", "membership", "squared_distances", "window
 FOR_EXTENSIONS = {
     "vaelab.config.registry": {"Registry.register", "Registry.build"},
     "vaelab.data.datasets": {"DatasetSpec"},
-    "vaelab.models": {"VAE"},
-    "vaelab.objectives": {"Objective"},
+    "vaelab.evaluation.numbers": {"Section", "mean_of"},
+    "vaelab.models": {"Gaussian", "VAE"},
+    "vaelab.objectives": {"Objective", "Terms"},
     "vaelab.objectives.likelihoods": {"Likelihood"},
     "vaelab.objectives.schedules": {"KLSchedule"},
     "vaelab.training.callbacks": {"Callback"},

@@ -6,12 +6,9 @@ import fcntl
 import math
 import os
 import pty
-import re
 import select
 import signal
 import struct
-import subprocess
-import sys
 import termios
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -22,13 +19,12 @@ import pytest
 
 from evaluation_helpers import (
     ROUGH_NLL,
-    SECTIONS,
     metrics,
     number,
     only,
     run_of_three_epochs,
 )
-from harness import CommandLine, command_line_of, environment
+from harness import CommandLine, command_line_of
 from vaelab.config import Config
 from vaelab.evaluation.figures import FIGURES
 from vaelab.evaluation.numbers import Basis, CannotMeasure, Number, Section
@@ -247,24 +243,3 @@ def test_published_numbers_stand_beside_those_of_the_same_images() -> None:
     ]
     assert "86.76 (Burda et al. 2016" in beside("dynamic")[0]
     assert beside("static") == beside(complete=False) == beside(classes=3) == beside(given=(0, 1)) == []
-
-
-def test_help_lists_settings_without_torch(tmp_path: Path) -> None:
-    script = "import sys, vaelab.evaluate as e; sys.argv = ['evaluate', '--help']\ntry: e.main()\nfinally: print('torch' in sys.modules)"
-    result = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, env=environment()
-    )
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.endswith("False\n")
-    for line in (
-        "checkpoint=null",
-        "importance_samples=500",
-        "Settings and their defaults\n",
-        "metrics.frozen_latent=true",
-        "split=test",
-    ):
-        assert line in result.stdout
-    described = dict(re.findall(r"metrics\.(\w+)=\w+ +(\w+)", result.stdout))
-    assert {*described} >= {*SECTIONS}
-    assert [word for word in described.values() if not word.islower()] == ["FID"]
-    assert max(map(len, result.stdout.splitlines())) <= 132

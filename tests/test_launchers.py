@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -13,7 +14,17 @@ import pytest
 from hydra.errors import MissingConfigException
 from joblib import cpu_count
 
-from harness import TABLE_ONLY, TINY, UNDRAWN, CommandLine, environment, run_folder, run_json, status
+from harness import (
+    REPOSITORY,
+    TABLE_ONLY,
+    TINY,
+    UNDRAWN,
+    CommandLine,
+    environment,
+    run_folder,
+    run_json,
+    status,
+)
 from interpreter_state import main
 from sweep_helpers import QUICK, UNDRAWN_SWEEP, jobs, last_row
 from vaelab.cli.messages import one_line
@@ -77,6 +88,19 @@ def test_optuna_minimises_the_validation_neg_elbo(tmp_path: Path, monkeypatch: p
     assert len(list((tmp_path / "sweep").rglob("run.json"))) == 2  # what repeats another is not trained again
     values = [float(last_row(path.parent)["val/neg_elbo"]) for path in (tmp_path / "sweep").rglob("run.json")]
     assert f"best_value: {min(values)}" in best
+
+
+@pytest.mark.filterwarnings("default")
+def test_the_search_of_the_readme_draws_learning_rates_from_its_interval(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readme = (REPOSITORY / "conf" / "README.md").read_text()
+    (line,) = re.findall(r"`(-m hydra/sweeper=search [^`]+)`", readme)
+    monkeypatch.chdir(tmp_path)
+    main("train", *shlex.split(line), *UNDRAWN_SWEEP, "hydra.sweeper.n_trials=1", "hydra.sweep.dir=sweep")
+    results = (tmp_path / "sweep" / "optimization_results.yaml").read_text()
+    (rate,) = re.findall(r"optimizer\.lr: (\S+)", results)
+    assert 1e-4 <= float(rate) <= 1e-2
 
 
 @pytest.mark.slow

@@ -134,11 +134,13 @@ def files_below(folder: Path) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the source distribution, and the wheel that is built from it."""
+    """A folder with the source distribution, and the wheel that is built from it, which twine finds correct."""
     folder = tmp_path_factory.mktemp("built")
-    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(REPOSITORY)]
-    result = subprocess.run(command, capture_output=True, text=True)
-    assert result.returncode == 0, result.stdout + result.stderr
+    build = ["build", "--no-isolation", "--outdir", str(folder), str(REPOSITORY)]
+    check = ["twine", "check", "--strict", str(folder / "*")]
+    for command in (build, check):
+        result = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True)
+        assert result.returncode == 0, result.stdout + result.stderr
     return folder
 
 

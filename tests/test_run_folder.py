@@ -29,6 +29,18 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
     assert [found.name for found in path.parent.iterdir()] == ["file"]
 
 
+def test_a_file_has_its_name_only_once_all_of_it_is_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a power cut, which no test can make."""
+    done: list[object] = []
+    sync, replace = os.fsync, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda file: [done.append(os.fstat(file).st_size), sync(file)])
+    monkeypatch.setattr(Path, "replace", lambda old, new: [done.append(new.name), replace(old, new)])
+    write_atomically(tmp_path / "file", lambda file: file.write(b"content"))
+    assert done == [len(b"content"), "file"]
+
+
 def test_files_have_the_permissions_of_any_other(tmp_path: Path) -> None:
     write_atomically(tmp_path / "a", lambda file: file.write(b""))
     (tmp_path / "b").touch()

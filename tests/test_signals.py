@@ -1,12 +1,18 @@
-"""A signal that a library takes for an error of its own still ends the program as that signal."""
+"""Signals: a library takes one for an error of its own, a second one arrives, nobody reads the output any more."""
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
+from types import SimpleNamespace
 
 import pytest
 
-from vaelab.runs.signals import ended_within, unwinding
+from harness import environment
+from vaelab.runs import signals
+from vaelab.runs.signals import Signals, ended_within, unwinding
 
 
 @pytest.mark.parametrize(
@@ -32,3 +38,26 @@ def test_sigterm_inside_an_import_that_fails_ends_by_sigterm() -> None:
         fail_to_import()
     assert end.value.code == 143
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_a_second_signal_has_its_usual_effect_unless_it_comes_within_a_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = SimpleNamespace(monotonic=lambda: clock.now, now=10.0)
+    monkeypatch.setattr(signals, "time", clock)
+    with Signals() as noted:
+        for clock.now in (10.0, 10.9):
+            signal.raise_signal(signal.SIGINT)
+        assert noted.received == signal.SIGINT
+        clock.now = 11.1
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_the_exit_status_is_141_when_the_reader_of_the_output_has_closed_it() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "vaelab.train", "--help"]
+    result = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, env=environment())
+    os.close(write)
+    assert (result.returncode, result.stderr) == (141, "")

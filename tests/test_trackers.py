@@ -1,4 +1,4 @@
-"""Weights & Biases and MLflow, on this machine alone: what their own readers find."""
+"""Trackers on this machine alone: what the readers of Weights & Biases and MLflow find, with TensorBoard beside them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from vaelab.training.loggers import loggers
 def test_trackers_have_settings_epochs_figures_and_status_and_go_on_when_resumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("wandb")
+    for each in ("tensorboard", "wandb"):
+        pytest.importorskip(each)
     mlflow = pytest.importorskip("mlflow")
     train = command_line_of("vaelab.train", tmp_path)
     undrawn = (*TINY, *UNDRAWN)
-    first = train(*undrawn, "epochs=1", "beta=0.5", "logger=[wandb,mlflow]", "hydra.run.dir=run")
+    first = train(*undrawn, "epochs=1", "beta=0.5", "logger=[tensorboard,wandb,mlflow]", "hydra.run.dir=run")
     folder = RunFolder(tmp_path / run_folder(first))
     assert all(
         "epoch " in line or "Trained" in line or "images" in line for line in first.stderr.splitlines()
@@ -30,6 +31,7 @@ def test_trackers_have_settings_epochs_figures_and_status_and_go_on_when_resumed
     rows = folder.read_metrics()
     assert {path.name for path in tmp_path.iterdir()} == {"run"}  # nothing is written elsewhere
 
+    assert [*(folder.path / "tensorboard").glob("events.out.tfevents.*")]
     offline = sorted((folder.path / "wandb").glob("offline-run-*/run-*.wandb"))
     assert len(offline) == 2
     assert len({path.name for path in offline}) == 1  # one id

@@ -109,7 +109,13 @@ def new_or_resumed(
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SweepResult:
-    """The result of `sweep`: the runs and their comparison, which a notebook displays."""
+    """The result of `sweep`: the runs and their comparison, which a notebook displays.
+
+    >>> result = vaelab.sweep("dataset.source=embedded", "dataset.classes=[0,1]", "artifacts.figures=false",
+    ...                       "hydra.sweep.dir=outputs/example_sweep", beta=[0.5, 1], epochs=1)
+    >>> [run.config.beta for run in result.runs], len(result.comparison.table)
+    ([0.5, 1.0], 2)
+    """
 
     folder: Path
     """The folder of the sweep, with a run folder for each job."""

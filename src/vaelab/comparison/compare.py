@@ -66,7 +66,12 @@ OF_KINDS = {"latent": "latent_spaces.png", "samples": "samples.png", "reconstruc
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ComparisonResult:
-    """The result of a comparison; a notebook displays its tables and findings."""
+    """The result of a comparison; a notebook displays its tables and findings.
+
+    >>> comparison = vaelab.compare("outputs/example_sweep", figures=False)
+    >>> [row["model"] for row in comparison.table]
+    ['beta 0.5', 'beta 1']
+    """
 
     folder: Path
     """The comparison/ folder with tables, figures and report.html."""

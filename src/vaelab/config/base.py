@@ -26,7 +26,12 @@ GROUPS = ("model", "dataset", "loss", "experiment")
 
 
 class Settings(BaseModel):
-    """A group of settings. Each is a field: type, range, default, and a description with the unit."""
+    """A group of settings. Each is a field: type, range, default, and a description with the unit.
+
+    >>> config = vaelab.load("outputs/example").config
+    >>> config.dataset.name, config.replace(beta=2).kl_label
+    ('fashion_mnist', 'beta 2')
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 

@@ -50,7 +50,12 @@ SUMMARY = "summary.md"
 
 @dataclass(frozen=True, eq=False, repr=False)
 class EvaluationResult:
-    """The result of an evaluation; a notebook displays its summary and tables."""
+    """The result of an evaluation; a notebook displays its summary and tables.
+
+    >>> result = vaelab.evaluate("outputs/example", "metrics.nll=false", figures=False)
+    >>> result.table[0]["name"], result.table[0]["unit"]
+    ('reconstruction', 'nats per image')
+    """
 
     folder: Path
     text: str  # the content of table.txt; empty if it was not written

@@ -132,4 +132,5 @@ def margin(x_NCHW: Tensor) -> Tensor:
 
 def inverted(x_NCHW: NDArray[np.float32]) -> NDArray[np.float32]:
     """1 − x, rounded to the float of an 8-bit grey value."""
-    return np.rint(255 - 255 * x_NCHW) / np.float32(255)
+    whole_NCHW: NDArray[np.float32] = np.rint(255 - 255 * x_NCHW)
+    return whole_NCHW / np.float32(255)

@@ -77,6 +77,7 @@ class EvaluatedModel:
         )
 
     def basis(self, images: int, draws: int | None = None, kind_of_draws: str | None = None) -> Basis:
+        """What a number was measured on: so many images of the split, and so many draws with the seed."""
         return Basis(self.split.name, images, self.seed, draws, kind_of_draws)
 
     @property
@@ -99,6 +100,7 @@ class EvaluatedModel:
         return {name: tensor.to(self.device) for name, tensor in self.of_images[digest].items()}
 
     def notation(self, text: str) -> str:
+        """p(x|z) and q(z|x) in a text as they are of this model."""
         return self.run.config.notation(text)
 
     @property
@@ -123,6 +125,7 @@ class EvaluatedModel:
 
     @cached_property
     def bound(self) -> Bound:
+        """Reconstruction, KL and posterior of every image of the split."""
         batch = scoring_batch(self.objective, self.run.config)
         return bound(self.model, self.objective, self.split, self.seed, batch=batch)
 
@@ -148,6 +151,7 @@ class EvaluatedModel:
 
     @cached_property
     def train_posterior(self) -> Gaussian:
+        """q(z|x) of all training images, (N, L) each."""
         return self.examples.train_posterior()
 
     @cached_property
@@ -175,6 +179,7 @@ class EvaluatedModel:
 
     @cached_property
     def real_images(self) -> Tensor:
+        """The first `count` images of the split that is evaluated, not binarised."""
         return self.real(self.split)
 
     @cached_property
@@ -184,6 +189,7 @@ class EvaluatedModel:
 
     @cached_property
     def prior_draws(self) -> Tensor:
+        """`count` draws from N(0, I), shape (count, L)."""
         noise = stream(self.seed, "prior draws of an evaluation", device=self.device)
         return torch.randn(self.count, self.model.latent_dim, generator=noise, device=self.device)
 
@@ -203,6 +209,7 @@ class EvaluatedModel:
 
     @cached_property
     def prior_samples(self) -> Tensor:
+        """Expected images of `prior_draws`."""
         return self.decoded(self.prior_draws, self.labels_drawn)
 
     @cached_property
@@ -232,14 +239,17 @@ class EvaluatedModel:
 
     @property
     def fitted(self) -> int:
+        """Number of training images whose posterior samples the mixture is fitted to."""
         return min(len(self.data.train), MOST_IMAGES)
 
     @cached_property
     def mixture_samples(self) -> Tensor:
+        """Expected images of `count` draws from the fitted mixture."""
         draws = mixture_draws(self.mixture, self.count, self.numpy_seed)
         return self.decoded(torch.from_numpy(draws).to(self.device), self.labels_drawn)
 
     def decoded(self, z_NL: Tensor, labels_N: Tensor) -> Tensor:
+        """Expected images of latents, of the given classes if class-conditional."""
         return self.examples.decoded_images(z_NL, labels_N)
 
 

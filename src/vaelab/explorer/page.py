@@ -42,6 +42,10 @@ class Explorer:
     """A page that was written, at `.path`; a notebook displays it.
 
     It can be used as a path, as in `open(explorer)`.
+
+    >>> explorer = vaelab.explore("outputs/example", images=100)
+    >>> explorer.path.name
+    'explorer.html'
     """
 
     path: Path

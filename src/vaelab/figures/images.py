@@ -283,7 +283,8 @@ def gif(
     would merge the colours that are rare in it, and flicker. Half of it is measured on the images that are
     `pictured` in the frames, where they are in colour, (H, W, 3) in [0, 1].
     """
-    white, measured = np.full(3, 255.0), np.empty((0, 3))
+    white = np.full(3, 255.0)
+    measured: Floats = np.empty((0, 3))
     if pictured is not None:
         image = Image.fromarray((255 * pictured.clip(0, 1)).round().astype(np.uint8))
         found = image.quantize(128, Image.Quantize.MEDIANCUT).getpalette() or []

@@ -33,7 +33,12 @@ NO_SIZES = ("name", "conditional")
 
 @dataclass(frozen=True, slots=True)
 class Gaussian:
-    """A batch of Gaussians with diagonal covariance, such as the posterior q(z|x)."""
+    """A batch of Gaussians with diagonal covariance, such as the posterior q(z|x).
+
+    >>> posterior = Gaussian(mean=torch.tensor([[1.0, 0.0]]), log_variance=torch.zeros(1, 2))
+    >>> posterior.kl()  # from the prior, in nats
+    tensor([0.5000])
+    """
 
     mean: Tensor  # (B, L)
     log_variance: Tensor  # (B, L)

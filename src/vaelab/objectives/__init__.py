@@ -30,6 +30,11 @@ class Terms:
     """The terms of an objective for each image, unreduced and, except for `loss`, unweighted.
 
     All are in nats, except for dimensionless `parts`.
+
+    >>> import torch
+    >>> reconstruction, kl = torch.tensor([230.0]), torch.tensor([10.0])
+    >>> Terms(reconstruction + 0.5 * kl, reconstruction, kl).neg_elbo
+    tensor([240.])
     """
 
     loss: Tensor  # (B,)  what is minimised, on average over the batch

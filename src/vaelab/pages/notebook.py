@@ -22,6 +22,10 @@ class Rows(list[dict[str, Any]]):
     """A list of dicts, one per row of a table; a notebook displays it as a table.
 
     It is a plain list whether or not pandas is installed; `to_pandas()` converts it to a DataFrame.
+
+    >>> rows = vaelab.load("outputs/example").metrics
+    >>> rows[0]["epoch"], list(rows.to_pandas()["epoch"])
+    (1, [1])
     """
 
     def __init__(

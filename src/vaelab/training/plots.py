@@ -28,6 +28,9 @@ class Plots:
     writes it, and as the last line of a notebook cell it is displayed. The images are those of the run's test
     split, which are read on first use. Raises VaelabError if they can't be found, and NothingToShow, a
     VaelabError, if the figure would be empty.
+
+    >>> plots = vaelab.load("outputs/example").plot
+    >>> plots.latent().savefig("latent.pdf")
     """
 
     def __init__(self, run: Run) -> None:
@@ -35,6 +38,7 @@ class Plots:
 
     @cached_property
     def examples(self) -> ExampleImages:
+        """What the figures are drawn from: the model, and test images that are read on first use."""
         run = self.run
         data, _ = load_data(run, EvaluationConfig(checkpoint=str(run.checkpoint), device="cpu"))
         return ExampleImages(run.config, data, data.test, run.model, run.objective, moment=run.moment)

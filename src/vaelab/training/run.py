@@ -104,7 +104,11 @@ class Run:
 
     @cached_property
     def plot(self) -> Plots:
-        """Figures of this model, such as `run.plot.latent()` and `run.plot.samples()`: see `Plots`."""
+        """Figures of this model, such as `run.plot.latent()` and `run.plot.samples()`: see `Plots`.
+
+        >>> run = vaelab.load("outputs/example")
+        >>> run.plot.samples().savefig("samples.png")
+        """
         from vaelab.training.plots import Plots
 
         return Plots(self)
@@ -204,6 +208,10 @@ class Run:
         """Expected images E[x|z] of latents of shape (N, L) or (L,): shape (N, C, H, W), in [0, 1].
 
         `labels` as for `encode`. Raises VaelabError for latents of another shape, and for wrong labels.
+
+        >>> import numpy as np
+        >>> vaelab.load("outputs/example").decode(np.zeros((4, 2))).shape
+        torch.Size([4, 1, 28, 28])
         """
         z_NL, latents = torch.atleast_2d(as_tensor(z).float()), self.model.latent_dim
         if z_NL.ndim != 2 or z_NL.shape[1] != latents:
@@ -252,6 +260,10 @@ class Run:
 
         Grey images may also have the shape (N, H, W) or (H, W), and a colour image (C, H, W). uint8 values
         are divided by 255. Raises VaelabError for other shapes, and for values out of range.
+
+        >>> import numpy as np
+        >>> vaelab.load("outputs/example").as_images(np.full((5, 28, 28), 255, np.uint8)).mean()
+        tensor(1.)
         """
         x = as_tensor(images)
         x = x.float() / 255 if x.dtype == torch.uint8 else x.float()
