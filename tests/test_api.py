@@ -92,6 +92,7 @@ def test_a_sweep_is_not_taken_for_one_run(line: list[str]) -> None:
     [
         ({"beta": [1, 2]}, "beta must be "),
         ({"beta": range(1, 3)}, "beta must be "),
+        ({"beta": "0.1,0.5"}, "beta must be "),
         ({"model": ("mlp", "conv"), "model.latent_dim": 2}, "'model=[mlp,conv]' can't be read: type a name"),
     ],
 )
@@ -192,7 +193,7 @@ def test_a_sweep_has_the_folders_of_the_command_line(tmp_path: Path, monkeypatch
     monkeypatch.setattr("vaelab.comparison.compare.compare", failing)
     with pytest.raises(vaelab.VaelabError) as error:
         api.sweep(*quick, kl="true,false", beta=[0.5, 1], **{"hydra.sweep.dir": "called"})
-    assert str(error.value).endswith(" failed: the evaluation of a.")
+    assert str(error.value) == "These steps of the comparison failed: the evaluation of a."
 
 
 @pytest.mark.parametrize(

@@ -113,6 +113,7 @@ def test_nothing_typed_is_ignored_without_a_word() -> None:
 def test_what_only_a_preset_has_set_is_not_reported() -> None:
     """`loss=capacity` sets the number of cycles of its own schedule."""
     assert without_use(settings("loss=capacity", "loss.schedule=linear")) == []
+    assert without_use(settings("loss.objective=capacity")) == []
     (said,) = without_use(settings("loss=capacity", "loss.schedule=linear", "loss.cycles=2"))
     assert said.startswith("loss.cycles=2 has no effect with loss.schedule=linear")
 
@@ -120,6 +121,13 @@ def test_what_only_a_preset_has_set_is_not_reported() -> None:
 class Quadratic(WarmUp):
     def rise(self, share: float) -> float:
         return share**2
+
+
+class Halved:
+    """What a schedule must have, and no more."""
+
+    def weight(self, epoch: float) -> float:
+        return 0.5
 
 
 def test_a_schedule_from_elsewhere_is_treated_as_one_of_vaelab(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,6 +140,10 @@ def test_a_schedule_from_elsewhere_is_treated_as_one_of_vaelab(monkeypatch: pyte
     assert training_digest(full) == training_digest(settings()) != training_digest(rising)
     assert label_of(full, ["loss.schedule"]) == "schedule constant"
     assert without_use(full)[0].startswith("loss.schedule=quadratic has no effect with loss.warmup_epochs=0")
+    monkeypatch.setitem(kl_schedules.registered, "quadratic", Halved)
+    assert not kl_weight(full).is_constant
+    monkeypatch.delitem(kl_schedules.registered, "quadratic")  # as for a run whose plugin is missing
+    assert training_digest(full) != training_digest(settings())
 
 
 def test_an_objective_that_is_not_the_default_is_named() -> None:

@@ -58,3 +58,4 @@ def test_a_remark_says_whether_the_network_was_trained_on_these_images(dataset: 
     own = replace(network, sha256="4567", trained_on=digest_of(sha256))
     assert "was trained on all training images" in trained_on(own, evaluated)
     assert "of other files" in trained_on(replace(own, trained_on="89ab"), evaluated)
+    assert "not recorded" in trained_on(replace(own, trained_on=None), evaluated)

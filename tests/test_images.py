@@ -164,7 +164,7 @@ def test_the_advice_for_too_many_images_is_for_every_command(
     save(tmp_path / "a.png", PIXELS[0])
     monkeypatch.setattr("vaelab.data.image_files.MOST_BYTES", 63)
     with pytest.raises(
-        VaelabError, match=r"type fewer images, or for a training a smaller dataset\.image_size"
+        VaelabError, match=r"use fewer images, or for a training a smaller dataset\.image_size"
     ):
         read_images(tmp_path, (1, 8, 8))
 

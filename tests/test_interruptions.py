@@ -143,7 +143,7 @@ def test_an_epoch_that_starts_again_on_another_device_is_reported_and_spoils_no_
     result = train("resume=run", "epochs=3")
     assert result.returncode == 0, result.stderr
     assert "WARNING: The run was interrupted on another kind of device (cuda)" in result.stderr
-    assert "epoch 3 starts again, and the images of its first 1 step are trained on twice" in result.stderr
+    assert "epoch 3 starts again, and the images of 1 step are trained on twice" in result.stderr
     assert (folder / "epoch_0002.safetensors").read_bytes() == kept
     assert checkpoint.load(folder / "last.safetensors").epoch == 3
 

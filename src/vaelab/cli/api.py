@@ -75,8 +75,13 @@ def train(*overrides: str, **settings: Any) -> Run:
     try:
         config, folder, lines = composed("train", Config, overrides, settings)
     except VaelabError as error:
-        if any(isinstance(settings[key], list | tuple | range) and key in str(error) for key in settings):
-            raise VaelabError(f"{error} For a run with each of these values, call vaelab.sweep.") from error
+        for key, value in settings.items():
+            several = isinstance(value, list | tuple | range) or (isinstance(value, str) and "," in value)
+            refused = str(error).startswith((f"{key} must be ", f"'{key}="))
+            if several and refused and "list" not in str(error).partition(", got ")[0]:
+                raise VaelabError(
+                    f"{error} For a run with each of these values, call vaelab.sweep."
+                ) from error
         raise
     result = new_or_resumed(config, RunFolder(folder), lines)
     if result.interrupted_by not in (0, signal.SIGINT):  # a signal that ends the whole process
@@ -172,7 +177,6 @@ def sweep(*overrides: str, **settings: Any) -> SweepResult:
     Raises:
         VaelabError: settings can't be used (raised before any training), or jobs failed (raised after the
             comparison, and names them).
-        KeyboardInterrupt: an interrupt during the comparison; all runs are finished then.
 
     >>> runs = vaelab.sweep("dataset.source=embedded", "dataset.classes=[0,1]", "artifacts.figures=false",
     ...                     "hydra.sweep.dir=outputs/example_sweep", beta=[0.5, 1], epochs=1)

@@ -61,7 +61,8 @@ def run_command(command: str, body: Callable[[Job], object]) -> None:
             print(version_line())
             return
         if arguments.given["help"]:
-            print(help_text(command, arguments.given, arguments.overrides))
+            one_value = [str(part.input_line) for part in arguments.parsed if not part.is_sweep_override()]
+            print(help_text(command, arguments.given, one_value))
             return
         if arguments.given["shell_completion"]:
             print(answer(" ".join(arguments.overrides), schema))

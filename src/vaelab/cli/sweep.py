@@ -154,7 +154,7 @@ def failed_jobs(sweep: Sweep) -> list[str]:
 def pack(sweep: Sweep, jobs: Sequence[str], steps: Sequence[str]) -> None:
     """Pack a sweep if its settings say so, then raise a VaelabError that names what failed, if anything.
 
-    `jobs` are those that failed, and `steps` those of the comparison.
+    `jobs` names the jobs that failed, and `steps` the steps of the comparison that failed.
     """
     folder = RunFolder(sweep.folder)
     if sweep.zip:

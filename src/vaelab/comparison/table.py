@@ -59,7 +59,7 @@ class Column:
 
     @property
     def word(self) -> str:
-        """What the better of two models is, in a verdict."""
+        """How a verdict describes the better of two models, such as `lower`."""
         return {"↓": "lower", "→": "closer to 1"}.get(self.better, "higher")
 
     def ranked(self, model: Model) -> dict[int, float]:

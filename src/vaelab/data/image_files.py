@@ -136,7 +136,7 @@ def check_memory(count: int, layout: Layout, where: str) -> None:
     if needed > MOST_BYTES:
         raise DataError(
             f"The {count:,} images in {where} would take {needed / 2**30:,.1f} GiB at {layout.size[0]} × "
-            f"{layout.size[1]} pixels, and at most {MOST_BYTES / 2**30:.0f} GiB are read: type fewer images, "
+            f"{layout.size[1]} pixels, and at most {MOST_BYTES / 2**30:.0f} GiB are read: use fewer images, "
             "or for a training a smaller dataset.image_size."
         )
 
@@ -274,7 +274,7 @@ def npz_array(path: Path, name: str) -> NDArray[Any]:
             limit = 2 * MOST_BYTES / 2**30
             raise DataError(
                 f"{path}: {name} takes {sizes[name] / 2**30:,.1f} GiB, and at most {limit:.0f} GiB are read: "
-                "type a smaller file."
+                "use a smaller file."
             )
         with np.load(path, allow_pickle=False) as arrays:
             return arrays[name]

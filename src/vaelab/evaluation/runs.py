@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from vaelab.config import Config, VaelabError, flattened, look_up, show
 from vaelab.config.train import KL_SETTINGS, SCHEDULE_ARGUMENTS, name_of, notation
 from vaelab.evaluation.sections import MEASURES_VERSION
-from vaelab.objectives import kl_weight
 from vaelab.runs.folder import SPLIT_NAMES, RunFolder, read_metrics_json, run_folders
 from vaelab.training import checkpoint
-from vaelab.training.identity import effective
+from vaelab.training.identity import effective, has_constant_kl_weight
 
 
 @dataclass
@@ -150,12 +149,12 @@ def find(folder: Path) -> FoundRuns:
     for path in run_folders(folder):
         try:
             member = read(RunFolder(path))
-            settings = settings_of(member.config)  # refuses a schedule whose plugin is missing
         except (VaelabError, OSError, ValueError) as reason:
             found.not_finished[str(path.relative_to(folder))] = str(reason)
             continue
         family = repr(family_of(member))
-        training = settings, member.config.seed, member.facts.get("initial_weights")
+        weights = (member.facts.get("initial_weights") or {}).get("sha256")
+        training = settings_of(member.config), member.config.seed, weights
         same = seen.setdefault(repr((family, *training)), member)
         if same is member:
             families.setdefault(family, []).append(member)
@@ -313,7 +312,7 @@ def label_of(config: Config, varying: Sequence[str], exact: bool = False) -> str
         "initial_weights": source_of(config.initial_weights),
     }
     flat |= own_words
-    if "loss.schedule" in varying and kl_weight(config).is_constant:
+    if "loss.schedule" in varying and has_constant_kl_weight(config):
         own_words["loss.schedule"] = "schedule constant"
         varying = [key for key in varying if key.removeprefix("loss.") not in SCHEDULE_ARGUMENTS]
     words = [

@@ -19,7 +19,6 @@ from vaelab.evaluation.sections.latent import COLLAPSED
 from vaelab.explorer.network import Weights, network
 from vaelab.figures.style import class_colour
 from vaelab.metrics.latent import ACTIVE_VARIANCE, chi_square, principal_directions
-from vaelab.objectives import kl_weight
 from vaelab.objectives.likelihoods.gaussian import GaussianPixels
 from vaelab.pages.links import linked, refresh
 from vaelab.pages.notebook import frame
@@ -182,12 +181,13 @@ def model_data(evaluated: EvaluatedModel, earlier: Sequence[EvaluatedModel], nam
     layers = network(evaluated.model, run.config.loss.likelihood_name, Weights())
     of_plots_NL = evaluated.examples.means()  # the same directions as in the figures
     directions_LP = principal_directions(torch.from_numpy(of_plots_NL), min(DIRECTIONS, layers["latents"]))
+    beta = 0.0 if run.config.kl_off else run.config.beta
     return {
         "name": name,
         "checkpoint": f"{run.checkpoint.parent.parent.name}: {run.moment}",
-        "beta": 0.0 if run.config.kl_off else run.config.beta,
+        "beta": beta,
         "objective": name_of(run.config.loss.objective),
-        "loss": evaluated.objective.formula(f"{kl_weight(run.config).full:g}"),
+        "loss": evaluated.objective.formula(f"{beta:g}"),
         "network": layers,
         "pixelSigma": likelihood.sigma().item() if isinstance(likelihood, GaussianPixels) else None,
         "directions": directions_LP.T.tolist(),

@@ -151,7 +151,7 @@ def name_of(path: Path) -> str:
     ('mnist_cnn', 'my_stamps_npz_cnn')
     """
     stem = path.name.removesuffix(".safetensors").removesuffix(".features").removesuffix("_cnn")
-    return re.sub(r"[^\w-]+", "_", stem) + "_cnn"
+    return re.sub(r"[^\w-]+", "_", stem or "features") + "_cnn"
 
 
 def untrained_network(seed: int, device: torch.device) -> Classifier:

@@ -123,10 +123,11 @@ def build_objective(config: Config) -> Objective:
 def without_use(config: Config) -> list[str]:
     """A sentence for each setting of `loss` that the chosen objective or KL schedule makes no use of.
 
-    What the preset of the objective sets is left out: nobody has typed it.
+    Defaults, and what the preset of the objective sets, are left out: nobody has typed them.
     """
-    loss, preset = config.loss, CONF_DIR / "loss" / f"{name_of(config.loss.objective)}.yaml"
-    untouched = LossConfig().to_dict() | (read_yaml(preset).get("loss", {}) if preset.is_file() else {})
+    loss, defaults = config.loss, LossConfig().to_dict()
+    file = CONF_DIR / "loss" / f"{name_of(loss.objective)}.yaml"
+    preset = read_yaml(file).get("loss", {}) if file.is_file() else {}
     takers: dict[str, tuple[Registry[Any], str | dict[str, Any]]] = {
         **dict.fromkeys(OBJECTIVE_ARGUMENTS, (objectives, loss.objective)),
         **dict.fromkeys(SCHEDULE_ARGUMENTS, (kl_schedules, loss.schedule)),
@@ -135,7 +136,7 @@ def without_use(config: Config) -> list[str]:
         f"loss.{key}={show(value)} has no effect with {registry.setting}={show(chosen)}, "
         "which does not take it."
         for key, (registry, chosen) in takers.items()
-        if (value := getattr(loss, key)) != untouched[key]
+        if (value := getattr(loss, key)) not in (defaults[key], preset.get(key, defaults[key]))
         and not (config.kl_off and f"loss.{key}" in KL_SETTINGS)  # which Config.without_effect reports
         and key not in registry.parameters(chosen)
     ]
@@ -169,7 +170,7 @@ class KLWeight:
     @property
     def is_constant(self) -> bool:
         """Whether it is the full weight at every step, whatever the number of steps."""
-        return self.full == 0 or self.schedule.full_from_start
+        return self.full == 0 or getattr(self.schedule, "full_from_start", False)
 
     def in_words(self, epochs: int, steps: int) -> str:
         """`0.5` if the weight is full at every step of the training, else `(0 to 0.5)`; `steps` per epoch."""

@@ -63,7 +63,7 @@ class Signals:
     """
 
     OURS = (signal.SIGINT, signal.SIGTERM)
-    HANG_UP = getattr(signal, "SIGHUP", None)  # sent when a terminal is closed; `nohup` lets it be ignored
+    HANG_UP = getattr(signal, "SIGHUP", None)  # sent when a terminal is closed; `nohup` has it ignored
     LAUNCHERS = tuple(getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name))
 
     def __init__(self) -> None:

@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from vaelab.config import Config, look_up
+from vaelab.config import Config, ConfigError, look_up
 from vaelab.config.train import KL_SETTINGS, SCHEDULE_ARGUMENTS
 from vaelab.objectives import kl_weight
 
@@ -14,7 +14,7 @@ def effective(config: Config) -> dict[str, Any]:
     """The settings that determine the numbers and figures of a training, as plain values.
 
     Settings without effect are at their defaults: two sets of settings with equal effective values describe
-    the same training. Raises ConfigError if the schedule of the KL weight can't be used.
+    the same training.
     """
     plain = config.to_dict()
     for key in ("device", "deterministic", "logger", "resume"):
@@ -28,12 +28,20 @@ def effective(config: Config) -> dict[str, Any]:
     if config.kl_off:
         plain["kl"] = False
         idle = KL_SETTINGS
-    elif kl_weight(config).is_constant:
+    elif has_constant_kl_weight(config):
         idle = [f"loss.{name}" for name in ("schedule", *SCHEDULE_ARGUMENTS)]
     for key in idle:
         group, _, name = key.rpartition(".")
         (plain[group] if group else plain)[name] = look_up(untouched, key)
     return plain
+
+
+def has_constant_kl_weight(config: Config) -> bool:
+    """Whether the KL weight is the full one at every step; not known, and False, if its plugin is missing."""
+    try:
+        return kl_weight(config).is_constant
+    except ConfigError:
+        return False
 
 
 def training_digest(config: Config, files: str = "") -> str:

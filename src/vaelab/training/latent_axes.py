@@ -61,7 +61,8 @@ class LatentAxes:
         """The directions along which images differ.
 
         Their variance is above that of an inactive unit and, of more than two, above 1 % of the total or half
-        of the largest: of many similar ones, none may have 1 %. Raises NothingToShow if there is none.
+        of the largest, because each of many similar ones has less than 1 %. Raises NothingToShow if there
+        is none.
         """
         least = ACTIVE_VARIANCE
         if len(self.names) > 2:

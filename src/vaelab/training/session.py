@@ -192,15 +192,15 @@ class TrainingRun:
         self.data = splits.load(config.dataset, device)
         self.state = TrainingState.fresh(config, self.data, device)
         self.warning = ""
-        self.starts_again = False  # in mid-epoch, so that the weights are not those of the end of an epoch
+        self.restarted: int | None = None  # the epoch after whose end the weights were trained already
         if resumed is not None:
             checkpoint.restore(resumed, self.state, config, self.data)
-            self.starts_again = resumed.step > 0 and self.state.step == 0
-            if self.starts_again:
+            if resumed.step > 0 and self.state.step == 0:
+                self.restarted = resumed.epoch
                 self.warning = (
                     f"The run was interrupted on another kind of device ({resumed.device}), whose random "
                     f"numbers can't be continued here: epoch {resumed.epoch + 1} starts again, and the "
-                    f"images of its first {counted(resumed.step, 'step')} are trained on twice."
+                    f"images of {counted(resumed.step, 'step')} are trained on twice."
                 )
         elif config.initial_weights is not None:
             weights = InitialWeights.at(config.initial_weights)
@@ -333,7 +333,7 @@ class TrainingRun:
         """Reset the folder to the state's epoch: a killed process, or later epochs, may have written more."""
         state, folder, save = self.state, self.folder, self.epochs.save
         # Before anything is removed: a process killed after this returns to this state and repeats the rest.
-        if not self.starts_again:
+        if self.restarted is None:
             save(state, "last")
         if folder.remove_after(state.epoch, state.total_steps):
             log.warning("Going back to epoch %d: the files of later epochs are removed", state.epoch)
@@ -341,7 +341,7 @@ class TrainingRun:
             folder.write_metrics(state.history)
         else:  # killed between the first epoch's row and its checkpoint
             folder.metrics_csv.unlink(missing_ok=True)
-        if state.history and state.step == 0 and not self.starts_again:
+        if state.history and state.step == 0 and self.restarted is None:
             self.restore_best()
             save(state, *self.epochs.due(state))
 
@@ -377,7 +377,8 @@ class TrainingRun:
         number = signal.SIGINT
         if isinstance(interruption, Interrupted):
             number = signal.Signals(interruption.number)
-            self.epochs.save(self.state, "last")
+            if (self.state.epoch, self.state.step) != (self.restarted, 0):  # else nothing has been trained
+                self.epochs.save(self.state, "last")
         facts = self.run_json.write(self.state, "interrupted", signal=number.name)
         log.warning(
             f"Interrupted ({number.name}) after epoch {self.state.epoch}, step {self.state.step}. "

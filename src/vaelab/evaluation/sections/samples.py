@@ -134,6 +134,8 @@ def trained_on(network: FeatureNetwork, evaluated: EvaluatedModel) -> str:
     if is_own or network.trained_on == digest_of(data.origin.sha256):
         included = "those of the floor" if split == "test" else f"these {split} images"
         return f"The network was trained on all training images, {included} included."
+    if network.trained_on is None:
+        return "The images that the network was trained on are not recorded."
     return "The network was trained on the images of other files."
 
 
