@@ -147,7 +147,7 @@ def test_comparing_again_evaluates_nothing_twice_and_shows_the_curves_of_the_che
     assert again.returncode == 0, again.stderr
     assert table(folder) == table(swept[0])
     assert {path: path.read_bytes() for path in folder.rglob("metrics.json")} == before
-    assert again.stdout.endswith("Comparison: sweep/comparison\n")
+    assert "\nComparison: sweep/comparison\n  report.html " in again.stdout
 
 
 def test_a_comparison_tells_a_terminal_which_run_it_measures_and_what_it_draws(

@@ -13,7 +13,7 @@ def main(job: Job) -> None:
     from vaelab.comparison import compare as comparison  # torch takes seconds: only for settings that resolve
 
     outcome = comparison.compare(config)
-    print(f"{outcome.summary}\nComparison: {outcome.folder}")
+    print(outcome.summary)
     if outcome.failed:
         raise VaelabError(f"These steps failed (see above): {', '.join(outcome.failed)}.")
 

@@ -134,7 +134,7 @@ def end(sweep: Sweep, error: Exception | None) -> None:
             line = ["python", "-m", "vaelab.compare", *itertools.starmap(quote_override, by_hand.items())]
             print(f"vaelab: interrupted. To compare the runs: {shlex.join(line)}", file=sys.stderr)
             raise
-        print(f"{outcome.summary}\nComparison: {outcome.folder}")
+        print(outcome.summary)
         steps = outcome.failed
     pack(sweep, failed, steps)
     if error is not None:

@@ -365,7 +365,7 @@ class ComparisonSteps(Steps):
         return "\n\n".join(parts) + "\n"
 
     def summary(self) -> str:
-        """A short table of each family for the terminal, and what is left out."""
+        """A short table of each family for the terminal, what is left out, and what to open."""
         found, width = self.found, min(TERMINAL, shutil.get_terminal_size((TERMINAL, 24)).columns)
         parts = [self.title, *self.warning()]
         parts += [
@@ -377,7 +377,8 @@ class ComparisonSteps(Steps):
         untested = [sentence for family in found.families for sentence in not_tested(family)]
         said = dict.fromkeys([*untested, *left_out, *self.notes])
         lines = [textwrap.fill(line, width, break_long_words=False) for line in said]
-        return "\n\n".join([*parts, *(["\n".join(lines)] if lines else [])])
+        lines += [f"Comparison: {self.folder}", "  report.html  all of it on one page, for the browser"]
+        return "\n\n".join([*parts, "\n".join(lines)])
 
     @property
     def title(self) -> str:
