@@ -29,7 +29,7 @@ def test_a_name_belongs_to_the_module_that_registered_it_first() -> None:
     assert registry.get("mine") is not reloaded
     spec = published()["mnist"]
     with pytest.raises(ConfigError, match=f"by both vaelab.data.sets.mnist and {__name__}"):
-        register(spec)
+        register(spec, __name__)
 
 
 def test_a_first_lookup_that_was_interrupted_is_repeated(

@@ -16,5 +16,6 @@ register(
             "t10k-labels-idx1-ubyte": "9fff60b093c404a2d22bc01f0de38ebea0aedc3fc2eacce0c139b1435e38763d",
         },
         urls=("https://example.org/stripes/",),
-    )
+    ),
+    __name__,
 )

@@ -5,7 +5,6 @@ A new data set is a module in sets/ or in a plugin.
 
 from __future__ import annotations
 
-import inspect
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -120,11 +119,9 @@ def published() -> dict[str, DatasetSpec]:
     return {name: spec for name, spec in every.items() if isinstance(spec, DatasetSpec)}
 
 
-def register(spec: DatasetSpec) -> DatasetSpec:
-    """Make a data set known under its name."""
-    frame = inspect.currentframe()
-    caller = frame.f_back.f_globals["__name__"] if frame and frame.f_back else ""
-    return datasets.register(spec.name, caller)(spec)
+def register(spec: DatasetSpec, module: str) -> DatasetSpec:
+    """Make a data set known under its name; `module` is the `__name__` of the module that does so."""
+    return datasets.register(spec.name, module)(spec)
 
 
 def class_numbers(spec: DatasetSpec, wanted: list[Any] | None) -> list[int]:

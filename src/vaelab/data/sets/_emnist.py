@@ -29,5 +29,6 @@ def register_emnist(split: str, title: str, classes: str, first_label: int) -> N
                 "https://biometrics.nist.gov/cs_links/EMNIST/",
                 "https://www.itl.nist.gov/iaui/vip/cs_links/EMNIST/",
             ),
-        )
+        ),
+        __name__,
     )

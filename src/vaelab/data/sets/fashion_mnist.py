@@ -20,5 +20,6 @@ register(
         },
         urls=("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
         subset=EMBEDDED / "FashionMNIST" / "raw",
-    )
+    ),
+    __name__,
 )  # fmt: skip

@@ -19,5 +19,6 @@ register(
             "http://codh.rois.ac.jp/kmnist/dataset/kmnist/",
             "https://codh.rois.ac.jp/kmnist/dataset/kmnist/",
         ),
-    )
+    ),
+    __name__,
 )

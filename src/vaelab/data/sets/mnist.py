@@ -22,5 +22,6 @@ register(
             "binarized_mnist_valid.amat": 10_000,
             "binarized_mnist_test.amat": 10_000,
         },
-    )
+    ),
+    __name__,
 )
